@@ -1,0 +1,9 @@
+//! The byte forms that lease, vault and audit share.
+
+pub mod digest;
+pub mod jcs;
+pub mod plain;
+pub mod sshsig;
+pub mod words;
+
+pub use digest::Digest;

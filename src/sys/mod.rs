@@ -1,0 +1,4 @@
+//! The only place where `unsafe` lives: system calls that no safe wrapper offers. Each block says why it is sound.
+
+pub mod memory;
+pub mod process;
