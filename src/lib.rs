@@ -17,3 +17,4 @@ pub mod clock;
 pub mod encoding;
 pub mod secret;
 pub mod sys;
+pub mod wire;
