@@ -15,6 +15,7 @@
 
 pub mod clock;
 pub mod encoding;
+pub mod presence;
 pub mod secret;
 pub mod sys;
 pub mod wire;
