@@ -14,7 +14,10 @@
 //! Start reading at [`lease::issue`]: the path from a request to its reply is that one function.
 
 pub mod clock;
+pub mod config;
 pub mod encoding;
+pub mod lease;
+pub mod paths;
 pub mod presence;
 pub mod secret;
 pub mod sys;

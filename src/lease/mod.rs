@@ -1,0 +1,4 @@
+//! From a request to a lease. Start at `issue`.
+
+pub mod grant;
+pub mod task;
