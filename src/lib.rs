@@ -15,6 +15,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod daemon;
 pub mod encoding;
 pub mod lease;
 pub mod paths;
