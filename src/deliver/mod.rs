@@ -1,0 +1,3 @@
+//! Delivery: the form in which a lease reaches a program.
+
+pub mod mask;
