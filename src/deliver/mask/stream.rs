@@ -119,6 +119,13 @@ impl<'p> Masker<'p> {
         self.release(self.end);
     }
 
+    /// Nobody reads any more: forgets the output and what is held.
+    pub fn discard(&mut self) {
+        self.output.clear();
+        self.written = (0, 0);
+        (self.open, self.sent) = (self.end, self.end);
+    }
+
     /// Writes output with `write`, which takes slices and answers like `writev`. True when all is out.
     ///
     /// # Errors
