@@ -16,6 +16,7 @@
 pub mod clock;
 pub mod config;
 pub mod daemon;
+pub mod deliver;
 pub mod encoding;
 pub mod lease;
 pub mod paths;

@@ -32,8 +32,6 @@ pub struct VaultState {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Origin {
-    /// Hash of this text's own `asked` line in the audit log.
-    pub asked: Digest,
     /// Boot id: deadlines run on this boot's clock.
     pub boot: String,
     /// 128 random bits, hexadecimal.
@@ -66,6 +64,8 @@ pub struct LeaseText {
     pub kind: LeaseKind,
     /// 128 random bits, hexadecimal, drawn by the daemon.
     pub id: String,
+    /// Hash of this lease's own `asked` line in the audit log: the touch signs the history up to it.
+    pub asked: Digest,
     /// Where it comes from.
     pub origin: Origin,
     /// The task of a task file.
@@ -146,6 +146,8 @@ pub struct ChangeText {
     pub kind: ChangeKind,
     /// 128 random bits, hexadecimal.
     pub id: String,
+    /// As in a lease.
+    pub asked: Digest,
     /// Where it comes from.
     pub origin: Origin,
     /// Secrets written, each with its new version and rules.
@@ -304,8 +306,8 @@ pub(crate) mod tests {
             v: VERSION,
             kind: LeaseKind::Lease,
             id: "0f".repeat(16),
+            asked: Digest([1; 32]),
             origin: Origin {
-                asked: Digest([1; 32]),
                 boot: "6f1c".into(),
                 nonce: "ab".repeat(16),
                 requester: RequesterText {
