@@ -13,6 +13,7 @@
 //!
 //! Start reading at [`lease::issue`]: the path from a request to its reply is that one function.
 
+pub mod audit;
 pub mod clock;
 pub mod config;
 pub mod daemon;
