@@ -1,0 +1,2 @@
+//! Security keys: how they are found, asked, believed.
+pub mod ctap;
