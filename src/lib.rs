@@ -15,6 +15,12 @@
 
 pub mod clock;
 pub mod device;
+pub mod config;
+pub mod daemon;
 pub mod encoding;
+pub mod lease;
+pub mod paths;
+pub mod presence;
 pub mod secret;
 pub mod sys;
+pub mod wire;

@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn debug_output_shows_no_byte_and_no_length() {
-        let secret = Secret::from_slice_wiping(&mut *b"hunter2".to_vec()).unwrap();
+        let secret = Secret::from_slice_wiping(&mut b"hunter2".to_vec()).unwrap();
         assert_eq!(format!("{secret:?}"), "Secret(..)");
     }
 

@@ -1,2 +1,5 @@
 //! Security keys: how they are found, asked, believed.
+
 pub mod ctap;
+pub mod find;
+pub mod hid;

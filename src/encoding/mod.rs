@@ -3,7 +3,9 @@
 pub mod digest;
 pub mod jcs;
 pub mod plain;
+pub mod reference;
 pub mod sshsig;
 pub mod words;
 
 pub use digest::Digest;
+pub use reference::SecretRef;
