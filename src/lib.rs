@@ -14,9 +14,9 @@
 //! Start reading at [`lease::issue`]: the path from a request to its reply is that one function.
 
 pub mod clock;
-pub mod device;
 pub mod config;
 pub mod daemon;
+pub mod device;
 pub mod encoding;
 pub mod lease;
 pub mod paths;

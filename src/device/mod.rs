@@ -3,3 +3,4 @@
 pub mod ctap;
 pub mod find;
 pub mod hid;
+pub mod nfc;
