@@ -1,6 +1,17 @@
 //! Security keys: how they are found, asked, believed.
+//!
+//! ```text
+//! broker (async, in the daemon) --socket pair--> worker (a process for each operation) --> ctap --> hid | nfc --> the key
+//!    `-- proof: the worker's raw answer becomes a Proof here, and nowhere else
+//! ```
 
 pub mod ctap;
+pub mod enrolled;
 pub mod find;
 pub mod hid;
 pub mod nfc;
+pub mod proof;
+pub mod which;
+
+pub use enrolled::{Credential, EnrolledKey, KeyId, Link, Profile};
+pub use proof::{Proof, ProofError};
