@@ -10,8 +10,10 @@ pub mod enrolled;
 pub mod find;
 pub mod hid;
 pub mod nfc;
+pub mod place;
 pub mod proof;
 pub mod which;
+pub mod worker;
 
 pub use enrolled::{Credential, EnrolledKey, KeyId, Link, Profile};
 pub use proof::{Proof, ProofError};
