@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 use rustix::io::Errno;
 
-use super::ctap::{Frames, KeepAlive, Random, Transport, TransportError, Watch};
+use super::ctap::{Frames, KeepAlive, Random, Status, Transport, TransportError, Watch};
 use super::find;
 use crate::clock::{Boot, Clock, SystemClock};
 use frame::{Frame, PACKET, Packet};
@@ -27,6 +27,7 @@ const KEEPALIVE: u8 = 0x3B;
 const ERROR: u8 = 0x3F;
 
 /// CTAPHID error codes (11.2.9.1.6).
+const ERR_INVALID_CMD: u8 = 0x01;
 const ERR_CHANNEL_BUSY: u8 = 0x06;
 const ERR_INVALID_CHANNEL: u8 = 0x0B;
 
@@ -303,6 +304,8 @@ impl Transport for Hid {
                     self.channel = None;
                     channel = self.ready(watch)?;
                 }
+                // A U2F key, which knows no CTAP2: the same code says so one layer up.
+                End::Refused(ERR_INVALID_CMD) => return Ok(vec![Status::INVALID_COMMAND.0]),
                 End::Refused(_) => return Err(TransportError::Protocol("the key answers with a CTAPHID error")),
             }
         }

@@ -5,8 +5,10 @@
 //!    `-- proof: the worker's raw answer becomes a Proof here, and nowhere else
 //! ```
 
+pub mod broker;
 pub mod ctap;
 pub mod enrolled;
+pub mod error;
 pub mod find;
 pub mod hid;
 pub mod nfc;
@@ -15,5 +17,8 @@ pub mod proof;
 pub mod which;
 pub mod worker;
 
+pub use broker::Broker;
 pub use enrolled::{Credential, EnrolledKey, KeyId, Link, Profile};
+pub use error::DeviceError;
+pub use place::{Place, Port};
 pub use proof::{Proof, ProofError};
