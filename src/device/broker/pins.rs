@@ -66,7 +66,7 @@ mod tests {
     use crate::encoding::Digest;
 
     fn pin() -> Secret {
-        Secret::from_slice_wiping(&mut *b"1234".to_vec()).unwrap()
+        Secret::from_slice_wiping(&mut b"1234".to_vec()).unwrap()
     }
 
     #[test]
