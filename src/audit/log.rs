@@ -110,8 +110,14 @@ impl Log {
             program: log.owner.program.clone(),
             vault: log.owner.vault,
         });
-        log.append(opened, Durability::Synced)?;
-        Ok(log)
+        match log.append(opened, Durability::Synced) {
+            Ok(_) => Ok(log),
+            Err(error) => {
+                // The half line has to be told, so it goes back to where the next opening finds it.
+                let _ = log.file.as_mut().map(|file| file.append(&torn));
+                Err(error)
+            }
+        }
     }
 
     /// Writes one event. Gives the hash of its line.
@@ -119,7 +125,6 @@ impl Log {
     /// # Errors
     /// See [`AuditError`]. Nothing may be done on the strength of the event; the log is poisoned, except by
     /// [`AuditError::TooLong`].
-    #[allow(clippy::needless_pass_by_value)] // An event happens once.
     pub fn append(&mut self, event: Event, durability: Durability) -> Result<Digest, AuditError> {
         let hashes = self.append_many(std::slice::from_ref(&event), durability)?;
         Ok(hashes.last().copied().unwrap_or(self.tip.hash))

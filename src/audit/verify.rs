@@ -26,7 +26,8 @@ pub struct SignerKey {
     pub name: String,
 }
 
-/// Verifies a whole log. `keys` gives the key with an id, also those removed since. `since` is a receipt held elsewhere.
+/// Verifies a whole log. `keys` gives the key with an id, also those removed since. `since` is a receipt held elsewhere; its lease
+/// has to be in the log, approved by a signature that verifies, so its own signature is not looked at.
 ///
 /// # Errors
 /// The log cannot be read. Everything wrong *in* it is in the report.
