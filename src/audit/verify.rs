@@ -580,6 +580,24 @@ mod tests {
     }
 
     #[test]
+    fn a_number_that_does_not_follow_is_told_once() {
+        let (folder, mut log) = setup();
+        one_lease(&mut log, "1");
+        let bytes = fs::read(folder.log()).unwrap();
+        let [first, second, ..] = split(&bytes)[..] else { panic!() };
+        let mut line = Line::from_bytes(second).unwrap();
+        line.seq = 7;
+        let other = [first, &line.to_bytes().unwrap()].concat();
+        assert!(matches!(
+            check(&other, None).faults[..],
+            [Fault {
+                line: 2,
+                wrong: Wrong::Sequence
+            }]
+        ));
+    }
+
+    #[test]
     fn t14_a_line_that_hides_a_wrong_clock_is_found() {
         let (folder, clock) = (Folder::new(), TestClock::new());
         let mut log = open(&folder, &clock);
