@@ -24,7 +24,12 @@ fn pipe() -> (OwnedFd, OwnedFd) {
 
 fn var(name: &str, value: &[u8], how: How) -> Var {
     let value = Secret::from_slice_wiping(&mut value.to_vec()).unwrap();
-    Var { name: name.into(), label: format!("test/{name}"), value, how }
+    Var {
+        name: name.into(),
+        label: format!("test/{name}"),
+        value,
+        how,
+    }
 }
 
 fn shell(script: &str) -> Delivery {
@@ -65,8 +70,7 @@ fn collect(mut from: std::fs::File) -> std::thread::JoinHandle<Vec<u8>> {
 /// Runs with pipes for all streams; the lease ends after `end`.
 fn ran(delivery: &Delivery, input: &[u8], end: Option<Duration>) -> Ran {
     let _alone = alone();
-    let ((stdin, mut typed), (out, stdout), (err, stderr)) =
-        (pipe(), pipe(), pipe()).into_files();
+    let ((stdin, mut typed), (out, stdout), (err, stderr)) = (pipe(), pipe(), pipe()).into_files();
     let (lease, ends) = pipe();
     typed.write_all(input).unwrap();
     drop(typed);
@@ -80,13 +84,22 @@ fn ran(delivery: &Delivery, input: &[u8], end: Option<Duration>) -> Ran {
             Some(ends)
         }
     });
-    let streams = Streams { stdin: stdin.as_fd(), stdout: stdout.as_fd(), stderr: stderr.as_fd() };
+    let streams = Streams {
+        stdin: stdin.as_fd(),
+        stdout: stdout.as_fd(),
+        stderr: stderr.as_fd(),
+    };
     let start = Instant::now();
     let outcome = run(delivery, &delivery.patterns(), streams, &mut lease.as_fd(), &SystemClock);
     let took = start.elapsed();
     drop((stdout, stderr));
     let _held = timer.join().unwrap();
-    Ran { outcome, stdout: out.join().unwrap(), stderr: err.join().unwrap(), took }
+    Ran {
+        outcome,
+        stdout: out.join().unwrap(),
+        stderr: err.join().unwrap(),
+        took,
+    }
 }
 
 trait IntoFiles {
@@ -110,7 +123,11 @@ fn both_outputs_are_masked_apart_and_the_exit_code_passes() {
     let run = ran(&shell("echo \"out $TOKEN\"; echo \"err $TOKEN\" >&2; exit 7"), b"", None);
     assert_eq!(run.text(), "out <touchlease:test/TOKEN>\n");
     assert_eq!(run.stderr, b"err <touchlease:test/TOKEN>\n");
-    let expected = Outcome { status: Status::Exited(7), ended_by_lease: false, masked: 2 };
+    let expected = Outcome {
+        status: Status::Exited(7),
+        ended_by_lease: false,
+        masked: 2,
+    };
     assert_eq!(run.outcome.unwrap(), expected);
 }
 
@@ -142,7 +159,10 @@ fn a_process_left_behind_with_our_pipe_does_not_keep_us() {
 
 #[test]
 fn a_child_that_closes_its_outputs_is_waited_for() {
-    assert_eq!(ran(&shell("exec >&- 2>&-; sleep 0.2; exit 3"), b"", None).status(), Status::Exited(3));
+    assert_eq!(
+        ran(&shell("exec >&- 2>&-; sleep 0.2; exit 3"), b"", None).status(),
+        Status::Exited(3)
+    );
 }
 
 #[test]
@@ -160,7 +180,11 @@ fn t16_the_end_of_the_lease_ends_the_child_and_what_it_started() {
 
 #[test]
 fn t16_a_child_that_ignores_sigterm_is_killed_after_five_seconds() {
-    let run = ran(&shell("trap '' TERM; while :; do sleep 0.2; done"), b"", Some(Duration::from_millis(200)));
+    let run = ran(
+        &shell("trap '' TERM; while :; do sleep 0.2; done"),
+        b"",
+        Some(Duration::from_millis(200)),
+    );
     assert_eq!(run.status(), Status::Killed(Signal::KILL.as_raw()));
     assert!((5.0..6.5).contains(&run.took.as_secs_f64()), "{:?}", run.took);
 }
@@ -170,10 +194,17 @@ fn t16_a_slow_reader_does_not_delay_the_end_of_the_lease() {
     let _alone = alone();
     let ((out, stdout), (lease, ends)) = (pipe(), pipe());
     let null = std::fs::File::open("/dev/null").unwrap();
-    let streams = Streams { stdin: null.as_fd(), stdout: stdout.as_fd(), stderr: null.as_fd() };
+    let streams = Streams {
+        stdin: null.as_fd(),
+        stdout: stdout.as_fd(),
+        stderr: null.as_fd(),
+    };
     let (pid_read, pid_write) = pipe();
     drop(pid_write);
-    let delivery = Delivery { at_end: AtEnd::Kill, ..shell("exec yes") };
+    let delivery = Delivery {
+        at_end: AtEnd::Kill,
+        ..shell("exec yes")
+    };
     let reader = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(300));
         drop(ends);
@@ -195,7 +226,11 @@ fn a_reader_that_goes_away_gives_the_child_sigpipe() {
     drop(out);
     let (lease, _ends) = pipe();
     let null = std::fs::File::open("/dev/null").unwrap();
-    let streams = Streams { stdin: null.as_fd(), stdout: stdout.as_fd(), stderr: null.as_fd() };
+    let streams = Streams {
+        stdin: null.as_fd(),
+        stdout: stdout.as_fd(),
+        stderr: null.as_fd(),
+    };
     let delivery = shell("exec yes");
     let outcome = run(&delivery, &delivery.patterns(), streams, &mut lease.as_fd(), &SystemClock).unwrap();
     assert_eq!(outcome.status, Status::Killed(Signal::PIPE.as_raw()));
@@ -242,7 +277,10 @@ fn t29_what_an_environment_cannot_hold_is_refused_before_the_start() {
 
 #[test]
 fn without_masking_the_child_has_our_own_streams() {
-    let delivery = Delivery { masking: false, ..shell("echo \"$TOKEN\"") };
+    let delivery = Delivery {
+        masking: false,
+        ..shell("echo \"$TOKEN\"")
+    };
     let run = ran(&delivery, b"", None);
     assert_eq!(run.text(), "s3cr3t-token-value\n");
     assert_eq!(run.outcome.unwrap().masked, 0);
@@ -257,10 +295,19 @@ fn an_output_on_a_terminal_stays_one_with_its_size_even_of_nothing() {
         rustix::pty::grantpt(&pair).unwrap();
         rustix::pty::unlockpt(&pair).unwrap();
         let tty = rustix::pty::ioctl_tiocgptpeer(&pair, rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY).unwrap();
-        let size = rustix::termios::Winsize { ws_row: rows, ws_col: cols, ws_xpixel: 0, ws_ypixel: 0 };
+        let size = rustix::termios::Winsize {
+            ws_row: rows,
+            ws_col: cols,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
         rustix::termios::tcsetwinsize(&pair, size).unwrap();
         let (lease, _ends) = pipe();
-        let streams = Streams { stdin: null.as_fd(), stdout: tty.as_fd(), stderr: tty.as_fd() };
+        let streams = Streams {
+            stdin: null.as_fd(),
+            stdout: tty.as_fd(),
+            stderr: tty.as_fd(),
+        };
         let delivery = shell("test -t 1 && test -t 2 && stty size <&1; printf '\\033[31m%s\\n' \"$TOKEN\"");
         run(&delivery, &delivery.patterns(), streams, &mut lease.as_fd(), &SystemClock).unwrap();
         let mut buf = [0; 400];
