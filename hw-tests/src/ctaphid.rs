@@ -42,6 +42,11 @@ impl Keepalive {
         keepalive
     }
 
+    /// Not at all.
+    pub fn never() -> Self {
+        Self::every(Duration::MAX)
+    }
+
     /// Changes it, from the next keepalive on.
     pub fn set(&self, interval: Duration) {
         let millis = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
@@ -78,6 +83,13 @@ struct Running {
     last_sign: Instant,
 }
 
+impl Running {
+    /// When the next keepalive is due, if ever.
+    fn next_sign(&self, keepalive: &Keepalive) -> Option<Instant> {
+        self.last_sign.checked_add(keepalive.interval())
+    }
+}
+
 impl CtapHid {
     /// A device that was just plugged in.
     pub fn new(ctap: Arc<dyn Ctap>, keepalive: Keepalive) -> Self {
@@ -95,7 +107,7 @@ impl CtapHid {
         let sign = self
             .running
             .as_ref()
-            .map(|running| running.last_sign + self.keepalive.interval());
+            .and_then(|running| running.next_sign(&self.keepalive));
         let message = self
             .partial
             .as_ref()
@@ -106,7 +118,9 @@ impl CtapHid {
     fn on_time(&mut self, port: &mut Port) {
         let now = Instant::now();
         if let Some(running) = &mut self.running
-            && now >= running.last_sign + self.keepalive.interval()
+            && running
+                .next_sign(&self.keepalive)
+                .is_some_and(|due| now >= due)
         {
             running.last_sign = now;
             let status = if self.ctap.waiting() {

@@ -161,6 +161,17 @@ impl<T: Transport> Host<T> {
         self.command(GET_INFO, None)
     }
 
+    /// Whether a PIN is set (CTAP 2.1, 6.4: option `clientPin`).
+    ///
+    /// # Errors
+    /// See [`HostError`].
+    pub fn has_pin(&mut self) -> Result<bool> {
+        let info = self.info()?;
+        let option =
+            member(&info, 4).and_then(|options| text_member(options, "clientPin")?.as_bool());
+        Ok(option == Some(true))
+    }
+
     /// authenticatorReset: needs a touch.
     ///
     /// # Errors

@@ -7,10 +7,10 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
-// pub mod apdu;
+pub mod apdu;
 pub mod authenticator;
 pub mod bus;
-// pub mod card;
+pub mod card;
 pub mod control;
 pub mod ctap;
 pub mod ctaphid;
@@ -19,8 +19,8 @@ pub mod hid_socket;
 pub mod host;
 pub mod key;
 mod platform;
-// pub mod readers;
+pub mod readers;
 // pub mod stubs;
 mod sync;
 pub mod uhid;
-// pub mod vpcd;
+pub mod vpcd;
