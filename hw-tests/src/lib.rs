@@ -20,7 +20,7 @@ pub mod host;
 pub mod key;
 mod platform;
 pub mod readers;
-// pub mod stubs;
+pub mod stubs;
 mod sync;
 pub mod uhid;
 pub mod vpcd;
