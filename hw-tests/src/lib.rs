@@ -19,7 +19,7 @@ pub mod hid_socket;
 pub mod host;
 pub mod key;
 mod platform;
-pub mod readers;
+pub mod rig;
 pub mod stubs;
 mod sync;
 pub mod uhid;

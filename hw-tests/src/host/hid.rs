@@ -1,8 +1,6 @@
-//! A host on a packet socket: CTAPHID without a deadline, for keys that behave.
+//! A host on a packet socket or a hidraw node: CTAPHID without a deadline, for keys that behave.
 
 use std::{io, os::fd::OwnedFd};
-
-use rustix::net::{self, RecvFlags, SendFlags};
 
 use super::Transport;
 use crate::ctaphid::packet::{
@@ -11,7 +9,7 @@ use crate::ctaphid::packet::{
 
 /// A program that has a key open and got a channel.
 pub struct HidHost {
-    socket: OwnedFd,
+    device: OwnedFd,
     channel: Channel,
     keepalives: Vec<u8>,
 }
@@ -21,9 +19,9 @@ impl HidHost {
     ///
     /// # Errors
     /// The key is gone.
-    pub fn connect(socket: OwnedFd) -> io::Result<Self> {
+    pub fn connect(device: OwnedFd) -> io::Result<Self> {
         let mut host = Self {
-            socket,
+            device,
             channel: BROADCAST,
             keepalives: vec![],
         };
@@ -76,7 +74,8 @@ impl HidHost {
     /// # Errors
     /// The key is gone.
     pub fn send_packet(&self, packet: &Packet) -> io::Result<()> {
-        net::send(&self.socket, packet, SendFlags::NOSIGNAL)?;
+        let with_report_id = [&[0], &packet[..]].concat(); // as hidraw wants it
+        rustix::io::write(&self.device, &with_report_id)?;
         Ok(())
     }
 
@@ -123,9 +122,9 @@ impl HidHost {
 
     fn receive(&self) -> io::Result<Packet> {
         let mut packet = [0; SIZE];
-        match net::recv(&self.socket, &mut packet[..], RecvFlags::empty())? {
-            (SIZE, _) => Ok(packet),
-            (0, _) => Err(io::ErrorKind::UnexpectedEof.into()),
+        match rustix::io::read(&self.device, &mut packet[..])? {
+            SIZE => Ok(packet),
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
             _ => Err(io::ErrorKind::InvalidData.into()),
         }
     }

@@ -1,4 +1,4 @@
-//! The same client over PC/SC; run by `hw-tests/with-readers`.
+//! The same client over PC/SC and a kernel's hidraw; run by `with-readers` and `kernel/uml`.
 
 use std::{ffi::CString, io, time::Duration};
 
@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     card::FIDO_AID,
     ctap::OPERATION_DENIED,
-    host::{Host, HostError, NewAssertion, NewCredential, Protocol, Transport},
+    host::{Host, HostError, NewAssertion, NewCredential, Protocol, Transport, hid::HidHost},
     key::KeyHandle,
 };
 
@@ -80,12 +80,12 @@ fn reader(context: &Context, name: &str) -> CString {
 }
 
 fn found(name: &str) -> Control {
-    let key = key(name, |name| std::env::var_os(name)).expect("run by hw-tests/with-readers");
+    let key = key(name, |name| std::env::var_os(name)).expect("run by a launcher of hw-tests");
     key.plug().unwrap();
     key
 }
 
-fn enrolled(host: &mut Host<Reader>) -> Vec<u8> {
+fn enrolled(host: &mut Host<impl Transport>) -> Vec<u8> {
     let new = NewCredential {
         rp_id: RP,
         client_data_hash: HASH,
@@ -153,4 +153,64 @@ fn a_tap_makes_secrets_once_and_a_program_can_fake_the_next() {
             .len(),
         64
     );
+}
+
+#[test]
+#[ignore = "needs hw-tests/kernel/uml"]
+fn a_hidraw_node_makes_secrets_for_a_touch_and_survives_a_replug() {
+    let key = found(HIDRAW);
+    key.grant().unwrap();
+    let mut host = hidraw();
+    let id = enrolled(&mut host);
+    let assertion = host.get_assertion(&secrets(&[&id])).unwrap();
+    assert_eq!(
+        (assertion.flags(), assertion.secrets.unwrap().len()),
+        (0x81, 64)
+    );
+    key.never().unwrap();
+    let waiting = std::thread::spawn({
+        let id = id.clone();
+        move || host.get_assertion(&secrets(&[&id]))
+    });
+    assert!(key.await_asked(Duration::from_secs(20)).unwrap());
+    key.pull().unwrap();
+    assert!(matches!(
+        waiting.join().unwrap(),
+        Err(HostError::Transport(_))
+    ));
+    key.plug().unwrap();
+    key.grant().unwrap();
+    assert_eq!(
+        hidraw()
+            .get_assertion(&secrets(&[&id]))
+            .unwrap()
+            .secrets
+            .unwrap()
+            .len(),
+        64
+    );
+}
+
+/// The node may take a moment to appear, and need not have the same number after a replug.
+fn hidraw() -> Host<HidHost> {
+    for _ in 0..500 {
+        let nodes = std::fs::read_dir("/dev")
+            .unwrap()
+            .flatten()
+            .map(|entry| entry.path());
+        let node = nodes
+            .filter(|path| path.to_string_lossy().starts_with("/dev/hidraw"))
+            .find_map(|path| {
+                std::fs::OpenOptions::new()
+                    .read(true)
+                    .write(true)
+                    .open(path)
+                    .ok()
+            });
+        if let Some(node) = node {
+            return Host(HidHost::connect(node.into()).unwrap());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("no hidraw node that can be opened");
 }

@@ -1,6 +1,7 @@
-//! The keys that `with-readers` starts around a command, as that command finds them.
+//! The keys that a launcher starts around a command, as that command finds them.
 //!
-//! Inside, `pcscd` belongs to the command alone and has two readers with a card each. Outside, both are `None`.
+//! Inside `with-readers`, `pcscd` belongs to the command alone and has two readers with a card each. Inside `kernel/uml`
+//! and `kernel/qemu`, `/dev/hidraw0` is a key. Outside, none of the variables is set.
 
 use std::ffi::OsString;
 
@@ -10,6 +11,9 @@ use crate::control::Control;
 pub const CONTACT: &str = "EMUKEY_CONTACT";
 /// The variable with the control socket of the card on the contactless reader.
 pub const CONTACTLESS: &str = "EMUKEY_CONTACTLESS";
+
+/// The variable with the control socket of the key behind `/dev/hidraw0`.
+pub const HIDRAW: &str = "EMUKEY_HIDRAW";
 
 /// How the contact reader's name begins; pcscd appends numbers.
 pub const CONTACT_READER: &str = "Emulated Contact Reader";
