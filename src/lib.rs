@@ -1,1 +1,27 @@
-//! x
+//! touchlease lends a credential for one task after a touch on a security key.
+//!
+//! Secrets stay sealed to hardware keys. Somebody asks for a *lease* (these credentials, this task, this long); a touch on an
+//! enrolled key approves exactly what was shown, unseals it, and signs it, all in one assertion. When the lease ends, the access ends.
+//!
+//! Arrows point down only:
+//!
+//! ```text
+//! cli -> client -> wire <- daemon -> lease -> { presence, device, vault, audit }
+//!                                    deliver -> (cli process only; knows no daemon)
+//!                        encoding, secret, clock, sys: under everybody
+//! ```
+//!
+//! Start reading at [`lease::issue`]: the path from a request to its reply is that one function.
+
+pub mod audit;
+pub mod clock;
+pub mod config;
+pub mod daemon;
+pub mod deliver;
+pub mod encoding;
+pub mod lease;
+pub mod paths;
+pub mod presence;
+pub mod secret;
+pub mod sys;
+pub mod wire;

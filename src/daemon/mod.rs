@@ -1,0 +1,3 @@
+//! The daemon: one per user, on one thread.
+
+pub mod peer;

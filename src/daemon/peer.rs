@@ -1,0 +1,218 @@
+//! Who is at the other end of a socket: the kernel's facts, and what the process says of itself.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use thiserror::Error;
+
+use crate::lease::requester::{Claimed, ProcessId};
+use crate::presence::Standing;
+
+/// Deepest chain of ancestors that is followed.
+const DEEPEST: usize = 64;
+
+/// Why a peer is not served.
+#[derive(Debug, Error)]
+pub enum PeerError {
+    /// Another uid, or no credentials.
+    #[error("only uid {0} is served here")]
+    Stranger(u32),
+    /// The process that connected is gone, or its pid belongs to another by now.
+    #[error("the process that connected is gone")]
+    Gone,
+}
+
+/// The other end of a connection.
+#[derive(Debug)]
+pub struct Peer {
+    /// From SO_PEERCRED.
+    pub uid: u32,
+    /// The process that connected.
+    pub process: ProcessId,
+    /// It, its parent, and so on.
+    pub lineage: Vec<ProcessId>,
+    /// Where it stands.
+    pub standing: Standing,
+    /// What it says of itself.
+    pub claimed: Claimed,
+    /// The process itself: readable when it ends, never another one.
+    pub pidfd: OwnedFd,
+}
+
+impl Peer {
+    /// Looks at the process behind `pid` and `uid`, as SO_PEERCRED gave them.
+    ///
+    /// # Errors
+    /// See [`PeerError`].
+    pub fn look(pid: i32, uid: u32, served: u32) -> Result<Self, PeerError> {
+        if uid != served {
+            return Err(PeerError::Stranger(served));
+        }
+        let handle = Pid::from_raw(pid).ok_or(PeerError::Gone)?;
+        let pidfd = pidfd_open(handle, PidfdFlags::empty()).map_err(|_| PeerError::Gone)?;
+        let first = Stat::read(handle.as_raw_nonzero().get().unsigned_abs()).ok_or(PeerError::Gone)?;
+        let stats = lineage(first);
+        let claimed = claims(&stats);
+        // Read after the pidfd was opened and before its process ended: all of it is of that one process (T19).
+        if is_ended(&pidfd) {
+            return Err(PeerError::Gone);
+        }
+        let head = &stats[0];
+        let standing = Standing {
+            pid: head.id.pid,
+            session: head.session,
+            terminal: (head.terminal != 0).then_some(head.terminal),
+            foreground: head.group == head.foreground_group,
+            ancestors: stats[1..].iter().map(|stat| stat.id.pid).collect(),
+        };
+        Ok(Self {
+            uid,
+            process: head.id,
+            lineage: stats.iter().map(|stat| stat.id).collect(),
+            standing,
+            claimed,
+            pidfd,
+        })
+    }
+}
+
+/// The lines of `/proc/PID/stat` that matter (proc(5)).
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Stat {
+    id: ProcessId,
+    name: String,
+    parent: u32,
+    group: u32,
+    session: u32,
+    terminal: u32,
+    foreground_group: u32,
+}
+
+impl Stat {
+    fn read(pid: u32) -> Option<Self> {
+        Self::parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+    }
+
+    /// The name is in parentheses and may hold any bytes, parentheses and newlines too: the last one ends it.
+    fn parse(stat: &[u8]) -> Option<Self> {
+        let stat = String::from_utf8_lossy(stat);
+        let (head, rest) = stat.rsplit_once(')')?;
+        let (pid, name) = head.split_once('(')?;
+        let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+        // Fields are numbered from 1 in proc(5); the name is 2, so field n is at n - 3.
+        let field = |n: usize| fields.get(n - 3).copied();
+        // Terminal and foreground group are signed there: -1 is "none".
+        let signed = |n| {
+            field(n)
+                .and_then(|text| text.parse::<i64>().ok())
+                .map(|n| u32::try_from(n).unwrap_or(0))
+        };
+        Some(Self {
+            id: ProcessId {
+                pid: pid.trim().parse().ok()?,
+                started: field(22)?.parse().ok()?,
+            },
+            name: name.to_owned(),
+            parent: field(4)?.parse().ok()?,
+            group: field(5)?.parse().ok()?,
+            session: field(6)?.parse().ok()?,
+            terminal: signed(7)?,
+            foreground_group: signed(8)?,
+        })
+    }
+}
+
+fn lineage(first: Stat) -> Vec<Stat> {
+    let mut stats = vec![first];
+    while let Some(parent) = stats.last().map(|stat| stat.parent).filter(|pid| *pid > 1 && stats.len() < DEEPEST) {
+        match Stat::read(parent) {
+            Some(stat) => stats.push(stat),
+            None => break,
+        }
+    }
+    stats
+}
+
+fn claims(stats: &[Stat]) -> Claimed {
+    let pid = stats[0].id.pid;
+    let link = |name: &str| fs::read_link(format!("/proc/{pid}/{name}")).map(|path| path.to_string_lossy().into_owned());
+    let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let words = command.split(|b| *b == 0).map(|word| String::from_utf8_lossy(word).into_owned());
+    let mut command: Vec<_> = words.collect();
+    // The last word ends with a NUL too.
+    command.pop();
+    Claimed {
+        executable: link("exe").unwrap_or_default(),
+        command,
+        folder: link("cwd").unwrap_or_default(),
+        ancestors: stats[1..].iter().map(|stat| stat.name.clone()).collect(),
+        labels: Default::default(),
+    }
+}
+
+fn is_ended(pidfd: &OwnedFd) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut fds, Some(&now)).map_or(true, |ready| ready > 0)
+}
+
+/// The process's boot: deadlines mean nothing on another.
+///
+/// # Errors
+/// `/proc` is not mounted.
+pub fn boot_id() -> io::Result<String> {
+    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+}
+
+/// When process `pid` started, or nothing when there is none.
+#[must_use]
+pub fn started(pid: u32) -> Option<ProcessId> {
+    Stat::read(pid).map(|stat| stat.id)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_name_with_parentheses_and_newlines_does_not_shift_the_fields() {
+        let stat = b"77 (a) (b\n) R 5 6 7 34816 6 4194304 1 0 0 0 0 0 0 0 20 0 1 0 12345 0 0\n";
+        let stat = Stat::parse(stat).unwrap();
+        assert_eq!((stat.id, stat.name.as_str()), (ProcessId { pid: 77, started: 12345 }, "a) (b\n"));
+        assert_eq!(
+            (stat.parent, stat.group, stat.session, stat.terminal, stat.foreground_group),
+            (5, 6, 7, 34816, 6)
+        );
+    }
+
+    #[test]
+    fn a_process_without_a_terminal_has_none() {
+        let stat = b"77 (x) S 5 6 7 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 12345 0 0\n";
+        assert_eq!(Stat::parse(stat).unwrap().terminal, 0);
+        assert_eq!(Stat::parse(b"77 (x) S 5"), None);
+    }
+
+    #[test]
+    fn this_process_is_found_with_its_parents() {
+        let pid = i32::try_from(std::process::id()).unwrap();
+        let uid = rustix::process::getuid().as_raw();
+        let peer = Peer::look(pid, uid, uid).unwrap();
+        assert_eq!(peer.process.pid, std::process::id());
+        assert_eq!(peer.lineage.len(), peer.claimed.ancestors.len() + 1);
+        assert!(!peer.claimed.command.is_empty());
+    }
+
+    #[test]
+    fn t19_a_peer_that_is_gone_or_of_another_uid_is_refused() {
+        let uid = rustix::process::getuid().as_raw();
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        child.wait().unwrap();
+        assert!(matches!(Peer::look(pid, uid, uid), Err(PeerError::Gone)));
+        assert!(matches!(Peer::look(pid, uid + 1, uid), Err(PeerError::Stranger(_))));
+    }
+}

@@ -1,0 +1,11 @@
+//! The byte forms that lease, vault and audit share.
+
+pub mod digest;
+pub mod jcs;
+pub mod plain;
+pub mod reference;
+pub mod sshsig;
+pub mod words;
+
+pub use digest::Digest;
+pub use reference::SecretRef;

@@ -1,0 +1,136 @@
+//! Who asks: what the kernel says, apart from what anybody can claim.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::encoding::plain;
+use crate::presence::Standing;
+
+/// Most bytes of one claimed text, and most texts of one kind: a prompt is for reading.
+const LONGEST_CLAIM: usize = 300;
+const MOST_CLAIMS: usize = 16;
+
+/// The process a lease belongs to: pid and start time name it for good, a pid alone may be used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ProcessId {
+    /// Process id.
+    pub pid: u32,
+    /// Start time in clock ticks since boot (proc(5), `/proc/pid/stat`, field 22).
+    pub started: u64,
+}
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub struct Requester {
+    /// From SO_PEERCRED.
+    pub uid: u32,
+    /// The client at the other end of the socket.
+    pub process: ProcessId,
+    /// It and its ancestors, from the nearest, by kernel's account.
+    pub lineage: Vec<ProcessId>,
+    /// Where it stands towards screens.
+    pub standing: Standing,
+    /// Its own screen, when a person runs it in the foreground of a terminal.
+    pub own_screen: Option<u64>,
+    /// What it says of itself.
+    pub claimed: Claimed,
+}
+
+/// What a process says of itself. Shown as claimed; nothing is decided by it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Claimed {
+    /// Path of the executable.
+    pub executable: String,
+    /// Its command line.
+    pub command: Vec<String>,
+    /// Its working folder.
+    pub folder: String,
+    /// Names of parent, grandparent, and so on.
+    pub ancestors: Vec<String>,
+    /// Labels that agents set in their children's environment.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Claimed {
+    /// The same, fit for a screen: what would not be shown as it is becomes visible, what is too long is cut and says so.
+    #[must_use]
+    pub fn for_screen(self) -> Self {
+        Self {
+            executable: fit(&self.executable),
+            command: fit_all(self.command),
+            folder: fit(&self.folder),
+            ancestors: fit_all(self.ancestors),
+            labels: self
+                .labels
+                .into_iter()
+                .take(MOST_CLAIMS)
+                .map(|(name, value)| (ascii(&name), fit(&value)))
+                .collect(),
+        }
+    }
+
+    /// One line: the innermost program and those that started it.
+    #[must_use]
+    pub fn in_short(&self) -> String {
+        let program = self.executable.rsplit('/').next().unwrap_or_default();
+        std::iter::once(program)
+            .chain(self.ancestors.iter().map(String::as_str))
+            .take(4)
+            .collect::<Vec<_>>()
+            .join(" <- ")
+    }
+}
+
+fn fit_all(texts: Vec<String>) -> Vec<String> {
+    let more = texts.len().saturating_sub(MOST_CLAIMS);
+    let mut fitted: Vec<_> = texts.into_iter().take(MOST_CLAIMS).map(|text| fit(&text)).collect();
+    if more > 0 {
+        fitted.push(format!("(and {more} more)"));
+    }
+    fitted
+}
+
+fn fit(text: &str) -> String {
+    let shown = plain::visible(text);
+    if shown.len() <= LONGEST_CLAIM {
+        return shown;
+    }
+    let end = (0..=LONGEST_CLAIM).rev().find(|end| shown.is_char_boundary(*end)).unwrap_or(0);
+    format!("{}(and {} bytes more)", &shown[..end], shown.len() - end)
+}
+
+/// Names of JSON members have to be ASCII (see `jcs`).
+fn ascii(name: &str) -> String {
+    name.chars().filter(char::is_ascii_graphic).take(64).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn t43_control_characters_in_a_command_line_become_visible() {
+        let claimed = Claimed {
+            command: vec!["a\u{1b}[2Jb".into(), "\u{202e}txt".into()],
+            ..Claimed::default()
+        }
+        .for_screen();
+        assert_eq!(claimed.command, ["a<U+001B>[2Jb", "<U+202E>txt"]);
+    }
+
+    #[test]
+    fn long_claims_are_cut_and_say_so() {
+        let claimed = Claimed {
+            folder: "é".repeat(400),
+            command: vec!["x".into(); 40],
+            ..Claimed::default()
+        }
+        .for_screen();
+        assert!(claimed.folder.ends_with("bytes more)"), "{}", claimed.folder);
+        assert_eq!(claimed.command.len(), MOST_CLAIMS + 1);
+        assert_eq!(claimed.command[MOST_CLAIMS], "(and 24 more)");
+    }
+}

@@ -1,0 +1,262 @@
+//! The task file, `touchlease.toml`: committed, without values. An agent may have edited it, so nothing in it is trusted beyond
+//! what the person then sees and touches for.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Deserialize;
+use thiserror::Error;
+
+use super::grant::{AtEnd, Grant, Via};
+use crate::config::parse_duration;
+use crate::encoding::plain::{PlainError, check_line, check_name, check_variable};
+use crate::encoding::{Digest, SecretRef};
+
+/// Largest task file in bytes.
+pub const LARGEST_FILE: usize = 256 << 10;
+/// Most grants of one task: more do not fit on a screen that a person reads.
+pub const MOST_GRANTS: usize = 32;
+/// Longest `about`, in bytes.
+pub const LONGEST_ABOUT: usize = 200;
+
+/// Why a task file gives no task.
+#[derive(Debug, Error)]
+pub enum TaskError {
+    /// Not TOML of the known form; says where.
+    #[error("touchlease.toml: {0}")]
+    Form(#[from] Box<toml::de::Error>),
+    /// Over [`LARGEST_FILE`].
+    #[error("touchlease.toml has {0} bytes; {LARGEST_FILE} are allowed")]
+    Large(usize),
+    /// No such task; names those there are.
+    #[error("touchlease.toml has no task {name:?}; it has {}", list(.has))]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        has: Vec<String>,
+    },
+    /// A text that a screen would not show as it is, or a name with forbidden characters.
+    #[error("task {task:?}: {error}")]
+    Text {
+        /// Which task.
+        task: String,
+        /// What is wrong.
+        error: PlainError,
+    },
+    /// Anything else, in words.
+    #[error("task {task:?}: {problem}")]
+    Task {
+        /// Which task.
+        task: String,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+/// A task, read and checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// Its name.
+    pub name: String,
+    /// What it is for, in the words of whoever wrote the file.
+    pub about: String,
+    /// The command that it is for.
+    pub command: Vec<String>,
+    /// Life of its lease.
+    pub ttl: Option<Duration>,
+    /// Limit of uses.
+    pub uses: Option<u32>,
+    /// What happens to a child at the end.
+    pub at_end: AtEnd,
+    /// What it gets.
+    pub grants: Vec<Grant>,
+    /// SHA-256 of the file.
+    pub digest: Digest,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    task: BTreeMap<String, Entry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    about: String,
+    #[serde(default)]
+    command: Vec<String>,
+    ttl: Option<String>,
+    uses: Option<u32>,
+    #[serde(default)]
+    at_end: AtEnd,
+    #[serde(default)]
+    grant: Vec<GrantEntry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GrantEntry {
+    secret: String,
+    via: Via,
+    env: String,
+}
+
+impl Task {
+    /// Reads task `name` out of the file's text.
+    ///
+    /// # Errors
+    /// See [`TaskError`].
+    pub fn parse(text: &str, name: &str) -> Result<Self, TaskError> {
+        if text.len() > LARGEST_FILE {
+            return Err(TaskError::Large(text.len()));
+        }
+        let mut file: File = toml::from_str(text).map_err(Box::new)?;
+        let entry = file.task.remove(name);
+        let entry = entry.ok_or_else(|| TaskError::Unknown {
+            name: name.into(),
+            has: file.task.into_keys().collect(),
+        })?;
+        entry.check(name, Digest::of(text.as_bytes()))
+    }
+
+    /// Names of the tasks in a file.
+    ///
+    /// # Errors
+    /// See [`TaskError`].
+    pub fn names(text: &str) -> Result<Vec<String>, TaskError> {
+        let file: File = toml::from_str(text).map_err(Box::new)?;
+        Ok(file.task.into_keys().collect())
+    }
+}
+
+impl Entry {
+    fn check(self, name: &str, digest: Digest) -> Result<Task, TaskError> {
+        let plain = |error| TaskError::Text { task: name.into(), error };
+        let wrong = |problem| TaskError::Task {
+            task: name.into(),
+            problem,
+        };
+        check_name("the task's name", name).map_err(plain)?;
+        check_line("about", &self.about, LONGEST_ABOUT).map_err(plain)?;
+        for word in &self.command {
+            check_line("the command", word, 4096).map_err(plain)?;
+        }
+        let ttl = self.ttl.as_deref().map(parse_duration).transpose().map_err(wrong)?;
+        if self.uses == Some(0) {
+            return Err(wrong("uses is 0; leave it out for no limit".into()));
+        }
+        let grants = self
+            .grant
+            .into_iter()
+            .map(GrantEntry::check)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(wrong)?;
+        check_grants(&grants).map_err(wrong)?;
+        Ok(Task {
+            name: name.into(),
+            about: self.about,
+            command: self.command,
+            ttl,
+            uses: self.uses,
+            at_end: self.at_end,
+            grants,
+            digest,
+        })
+    }
+}
+
+impl GrantEntry {
+    fn check(self) -> Result<Grant, String> {
+        let secret: SecretRef = self.secret.parse().map_err(|error| format!("{:?}: {error}", self.secret))?;
+        check_variable(&self.env).map_err(|error| error.to_string())?;
+        Ok(Grant {
+            secret,
+            via: self.via,
+            env: self.env,
+        })
+    }
+}
+
+/// What has to hold for any set of grants, from a file or ad hoc.
+pub(super) fn check_grants(grants: &[Grant]) -> Result<(), String> {
+    if grants.is_empty() {
+        return Err("it has no grant, so there is nothing to touch for".into());
+    }
+    if grants.len() > MOST_GRANTS {
+        return Err(format!("it has {} grants; {MOST_GRANTS} are allowed", grants.len()));
+    }
+    for (i, grant) in grants.iter().enumerate() {
+        if grants[..i].iter().any(|other| other.env == grant.env) {
+            return Err(format!("the variable {} is given twice", grant.env));
+        }
+    }
+    Ok(())
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() { "none".into() } else { names.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const DEPLOY: &str = r#"
+[task.deploy]
+about = "Deploy the docs"
+command = ["./deploy.sh"]
+ttl = "15m"
+uses = 20
+
+[[task.deploy.grant]]
+secret = "prod/CLOUDFLARE_TOKEN"
+via = "env"
+env = "CLOUDFLARE_API_TOKEN"
+"#;
+
+    #[test]
+    fn a_task_is_read_with_the_digest_of_its_file() {
+        let task = Task::parse(DEPLOY, "deploy").unwrap();
+        assert_eq!(task.digest, Digest::of(DEPLOY.as_bytes()));
+        assert_eq!(
+            (task.ttl.unwrap().as_secs(), task.uses, task.at_end),
+            (900, Some(20), AtEnd::Terminate)
+        );
+        assert_eq!(task.grants[0].secret.to_string(), "prod/CLOUDFLARE_TOKEN");
+    }
+
+    #[test]
+    fn an_unknown_task_names_those_there_are() {
+        let error = Task::parse(DEPLOY, "depoly").unwrap_err().to_string();
+        assert!(error.contains("deploy"), "{error}");
+    }
+
+    #[test]
+    fn t10_escape_sequences_and_bidi_in_a_task_are_refused() {
+        for text in ["\\u001b[2J", "\\u202e", "\\u200b"] {
+            let file = DEPLOY.replace("Deploy the docs", text);
+            assert!(matches!(Task::parse(&file, "deploy"), Err(TaskError::Text { .. })), "{text}");
+        }
+    }
+
+    #[test]
+    fn unknown_members_no_grants_twice_the_same_variable_and_zero_uses_are_refused() {
+        let grant = "[[task.deploy.grant]]\nsecret = \"prod/A\"\nvia = \"env\"\nenv = \"CLOUDFLARE_API_TOKEN\"\n";
+        for file in [
+            DEPLOY.replace("uses = 20", "users = 20"),
+            DEPLOY.replace("uses = 20", "uses = 0"),
+            DEPLOY.replace("ttl = \"15m\"", "ttl = \"15\""),
+            DEPLOY.split("[[").next().unwrap().to_owned(),
+            format!("{DEPLOY}{grant}"),
+            DEPLOY.replace("prod/CLOUDFLARE_TOKEN", "../x"),
+            DEPLOY.replace("via = \"env\"", "via = \"fifo\""),
+            "x".repeat(LARGEST_FILE + 1),
+        ] {
+            assert!(Task::parse(&file, "deploy").is_err(), "{file}");
+        }
+    }
+}

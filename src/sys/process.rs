@@ -1,0 +1,24 @@
+//! What a process of ours forbids others of the same user.
+
+use std::io;
+
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+
+/// Makes this process non-dumpable, without core files.
+///
+/// Non-dumpable stops ptrace, `/proc/PID/mem`, `environ`, `fd` and `pidfd_getfd` by other processes of the same uid
+/// (ptrace(2), "Ptrace access mode checking"); `exec` resets it, so every program of ours calls this first.
+///
+/// # Errors
+/// The kernel refused; the caller must not go on to hold secrets.
+pub fn harden() -> io::Result<()> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    setrlimit(
+        Resource::Core,
+        Rlimit {
+            current: Some(0),
+            maximum: Some(0),
+        },
+    )?;
+    Ok(())
+}

@@ -1,0 +1,165 @@
+//! What the daemon says while a request is under way, and what a screen answers.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Outcome, Value};
+
+/// A key that could serve the prompt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyHint {
+    /// Name given at enrolment.
+    pub name: String,
+    /// `usb`, `contact` or `nfc`; nothing when it is not connected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transport: Option<String>,
+}
+
+/// A prompt as a screen gets it: the exact bytes that will be signed, never a description of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PromptView {
+    /// Number of the prompt on this daemon.
+    pub prompt: u64,
+    /// The text to be signed, byte for byte.
+    pub text: String,
+    /// Milliseconds left before it closes.
+    pub left_ms: u64,
+    /// Which keys can serve.
+    pub keys: Vec<KeyHint>,
+    /// How many requests wait behind it.
+    pub waiting: u32,
+    /// Where the vault lies, for a person with two.
+    pub vault: String,
+}
+
+/// Where a touch stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum TouchState {
+    /// Waiting for any of the keys to be plugged in or tapped.
+    Waiting,
+    /// The key blinks.
+    TouchNow {
+        /// Which.
+        key: String,
+    },
+    /// A reader waits for a tap.
+    TapNow,
+    /// A PIN is needed before this key can serve.
+    PinNeeded {
+        /// Which key.
+        key: String,
+        /// Tries left before it blocks.
+        tries: Option<u8>,
+        /// The one before was wrong.
+        wrong: bool,
+    },
+    /// Another program is asking this key for a touch: do not touch.
+    AnotherProgram {
+        /// Which key.
+        key: String,
+    },
+    /// Another program holds the key.
+    Busy {
+        /// Which key.
+        key: String,
+        /// Who, where it can be told.
+        by: Option<String>,
+    },
+    /// The key was pulled out.
+    Gone {
+        /// Which key.
+        key: String,
+    },
+    /// A second key was touched as well; what it gave was wiped.
+    ExtraTouch {
+        /// Which key.
+        key: String,
+    },
+}
+
+/// From the daemon, before and after the reply.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// Other prompts come first.
+    Queued {
+        /// How many.
+        ahead: u32,
+    },
+    /// The request has its text and its turn: what the requester prints.
+    Asked {
+        /// Number of the prompt.
+        prompt: u64,
+        /// Id of the lease or change.
+        id: String,
+        /// The four words.
+        words: [String; 4],
+        /// Milliseconds left.
+        left_ms: u64,
+    },
+    /// For screens: show this, then answer [`Answer::Shown`].
+    Prompt(PromptView),
+    /// Where the touch stands.
+    Touch {
+        /// Number of the prompt.
+        prompt: u64,
+        /// The state.
+        #[serde(flatten)]
+        state: TouchState,
+    },
+    /// The prompt is over.
+    Closed {
+        /// Number of the prompt.
+        prompt: u64,
+        /// How it failed; nothing when it was approved.
+        outcome: Option<Outcome>,
+    },
+    /// One more touch of several in an enrolment.
+    Step {
+        /// Which, from 1.
+        number: u32,
+        /// Of how many.
+        of: u32,
+        /// What this touch is for.
+        what: String,
+    },
+    /// The lease that this connection holds is over.
+    Ended {
+        /// Id of the lease.
+        id: String,
+        /// Why: `expired`, `used_up`, `ended`, `revoked`, `locked`, `requester_gone`, `daemon_stopped`.
+        why: String,
+    },
+    /// One line of the audit log, without its newline.
+    Line {
+        /// The line, byte for byte.
+        line: String,
+    },
+}
+
+/// From the client, while its call is under way.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum Answer {
+    /// The prompt is on this screen.
+    Shown {
+        /// Which.
+        prompt: u64,
+    },
+    /// A person says no.
+    Deny {
+        /// Which.
+        prompt: u64,
+    },
+    /// A PIN, typed on this screen.
+    Pin {
+        /// For which prompt.
+        prompt: u64,
+        /// For which key.
+        key: String,
+        /// The PIN.
+        pin: Value,
+    },
+    /// The child of this connection's lease ended; so may the lease.
+    Done,
+}

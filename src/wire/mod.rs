@@ -1,0 +1,23 @@
+//! What goes over the socket: newline-delimited JSON, described in `docs/protocol.md`. No logic.
+//!
+//! A connection is one [`Call`]. The daemon answers with any number of [`Event`]s and one [`Reply`]; a lease that is held by its
+//! connection goes on afterwards with [`Event::Ended`]. The client may send [`Answer`]s in between.
+
+pub mod codec;
+pub mod event;
+pub mod outcome;
+pub mod reply;
+pub mod request;
+pub mod value;
+
+pub use event::{Answer, Event, KeyHint, PromptView, TouchState};
+pub use outcome::{Failure, Outcome};
+pub use reply::Reply;
+pub use request::{Call, Request};
+pub use value::Value;
+
+/// Version of the protocol; a daemon and a client of different versions refuse each other.
+pub const VERSION: u32 = 1;
+
+/// Longest line in bytes: a value of 1 MiB in base64 and what stands around it.
+pub const LONGEST_LINE: usize = 2 << 20;

@@ -1,0 +1,209 @@
+//! What comes back.
+
+use serde::{Deserialize, Serialize};
+
+use super::request::RulesAsk;
+use super::{Failure, Value};
+
+/// The one reply of a call.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "snake_case")]
+pub enum Reply {
+    /// It did not happen.
+    Failed(Failure),
+    /// It happened; nothing to say.
+    Done,
+    /// A lease.
+    Granted(Granted),
+    /// Live leases.
+    Leases {
+        /// Newest last.
+        leases: Vec<LeaseView>,
+    },
+    /// One live lease.
+    Lease {
+        /// In short.
+        lease: LeaseView,
+        /// The text that was signed.
+        text: String,
+        /// The receipt: armored SSHSIG over `text`.
+        receipt: String,
+    },
+    /// How many leases ended.
+    Ended {
+        /// Their ids.
+        ids: Vec<String>,
+    },
+    /// A PIN is kept.
+    Unlocked {
+        /// Name of the key.
+        key: String,
+        /// Seconds.
+        keep: u64,
+    },
+    /// What runs.
+    Status(Status),
+    /// A vault was made.
+    Made {
+        /// Its id.
+        vault: String,
+        /// Where.
+        path: String,
+        /// The recovery code, shown once and kept nowhere.
+        recovery_code: Value,
+        /// The profile the key was given.
+        profile: String,
+    },
+    /// A key was enrolled.
+    KeyAdded {
+        /// Its name.
+        name: String,
+        /// Its profile.
+        profile: String,
+        /// Scopes it opens.
+        scopes: Vec<String>,
+    },
+    /// A key was removed and its scopes re-keyed.
+    KeyRemoved {
+        /// Its name.
+        name: String,
+        /// Secrets it could read: to be changed at their issuers.
+        change: Vec<String>,
+    },
+    /// Keys.
+    Keys {
+        /// Of the roster, and connected ones that are not in it.
+        keys: Vec<KeyView>,
+    },
+    /// One key.
+    Key(KeyDetail),
+    /// What a management call found, as lines for a person and members for a program.
+    Managed {
+        /// Rows of name and value.
+        rows: Vec<(String, String)>,
+    },
+    /// Secrets.
+    Secrets {
+        /// Sorted by scope and name.
+        secrets: Vec<SecretView>,
+    },
+    /// A change is in the vault.
+    Changed {
+        /// What was written or removed, `scope/NAME`.
+        secrets: Vec<String>,
+    },
+}
+
+/// A lease was given.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Granted {
+    /// In short.
+    pub lease: LeaseView,
+    /// Whether a live lease was joined, without another touch.
+    pub joined: bool,
+    /// Values, when the request asked for them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<Delivered>,
+    /// What happens to a child when the lease ends: `terminate`, `kill`, `interrupt`.
+    pub at_end: String,
+}
+
+/// One value for the requester's child.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Delivered {
+    /// `scope/NAME`.
+    pub secret: String,
+    /// `env` or `file`.
+    pub via: String,
+    /// The variable.
+    pub env: String,
+    /// The value.
+    pub value: Value,
+}
+
+/// A lease without its values and without anything that gives access.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseView {
+    /// Its id.
+    pub id: String,
+    /// Its task, or nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
+    /// Secrets, `scope/NAME`.
+    pub secrets: Vec<String>,
+    /// The four words.
+    pub words: [String; 4],
+    /// Who asked, in one line, as claimed.
+    pub requester: String,
+    /// Which key approved it.
+    pub key: String,
+    /// Seconds since the epoch at which it ends at the latest.
+    pub not_after: u64,
+    /// Seconds left, on the clock that counts suspend.
+    pub left: u64,
+    /// Uses left, where they are limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uses_left: Option<u32>,
+}
+
+/// What runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The daemon's version.
+    pub version: String,
+    /// The daemon's process id.
+    pub pid: u32,
+    /// The vault's folder.
+    pub path: String,
+    /// The vault's id, when there is one.
+    pub vault: Option<String>,
+    /// Live leases of this vault.
+    pub leases: u32,
+    /// Prompts open and waiting.
+    pub prompts: u32,
+    /// Screens open.
+    pub screens: u32,
+    /// Keys whose PIN is kept, with the seconds left.
+    pub unlocked: Vec<(String, u64)>,
+}
+
+/// A key in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyView {
+    /// Its name; nothing when it is not enrolled.
+    pub name: Option<String>,
+    /// `pin` or `touch-only`; nothing when it is not enrolled.
+    pub profile: Option<String>,
+    /// Scopes it opens.
+    pub scopes: Vec<String>,
+    /// `usb`, `contact`, `nfc`; nothing when it is not connected.
+    pub transport: Option<String>,
+    /// Product or reader name.
+    pub model: Option<String>,
+    /// Where it is connected.
+    pub place: Option<String>,
+    /// Why it cannot serve.
+    pub problem: Option<String>,
+}
+
+/// A key in detail.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyDetail {
+    /// In short.
+    pub key: KeyView,
+    /// Rows of name and value, tries of the PIN among them.
+    pub rows: Vec<(String, String)>,
+    /// PIN tries left before the key blocks; nothing without a PIN.
+    pub pin_tries: Option<u8>,
+}
+
+/// A secret without its value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretView {
+    /// `scope/NAME`.
+    pub secret: String,
+    /// Its version, from 1.
+    pub version: u64,
+    /// Its rules.
+    pub rules: RulesAsk,
+}

@@ -1,0 +1,270 @@
+//! What can be asked.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::Value;
+
+/// The first line of a connection.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Call {
+    /// [`super::VERSION`].
+    pub v: u32,
+    /// Which vault; the configured one when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vault: Option<PathBuf>,
+    /// Whether the client shows prompts on its own terminal; the daemon checks that it has one, in the foreground.
+    #[serde(default)]
+    pub screen: bool,
+    /// What is asked.
+    pub request: Request,
+}
+
+/// Everything that can be asked.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// What runs, which vault, keys, leases, screens.
+    Status,
+    /// Show prompts on this connection's terminal, until it closes.
+    Watch,
+    /// A lease.
+    Lease(LeaseAsk),
+    /// Live leases.
+    LeaseList,
+    /// One live lease, with the text that was signed.
+    LeaseShow {
+        /// Its id.
+        id: String,
+    },
+    /// Give a lease back.
+    LeaseEnd {
+        /// Its id.
+        id: String,
+    },
+    /// Take leases away.
+    LeaseRevoke {
+        /// Its id; all of this vault's when absent.
+        id: Option<String>,
+    },
+    /// End all leases and forget all PINs.
+    Lock,
+    /// Keep a key's PIN for a while.
+    Unlock {
+        /// Name of the key; the only connected one when absent.
+        key: Option<String>,
+        /// Seconds to keep it.
+        keep: Option<u64>,
+    },
+    /// Make a vault.
+    Init(InitAsk),
+    /// Enrol another key.
+    KeyAdd(KeyAddAsk),
+    /// Take a key out of the roster and re-key its scopes.
+    KeyRemove {
+        /// Its name.
+        name: String,
+    },
+    /// Keys of the roster and keys connected.
+    KeyList,
+    /// One connected key in detail.
+    KeyInfo {
+        /// Its name, or its place; the only connected one when absent.
+        key: Option<String>,
+    },
+    /// Management of a connected key.
+    KeyManage {
+        /// Its name, or its place; the only connected one when absent.
+        key: Option<String>,
+        /// What.
+        what: Manage,
+    },
+    /// Add secrets, or new versions of them: one touch.
+    Put {
+        /// Which.
+        puts: Vec<PutAsk>,
+    },
+    /// Change a secret's rules, keeping its value.
+    Edit {
+        /// Which, `scope/NAME`.
+        secret: String,
+        /// The rules in full.
+        rules: RulesAsk,
+    },
+    /// Remove secrets: one touch.
+    Remove {
+        /// Which, `scope/NAME` each.
+        secrets: Vec<String>,
+    },
+    /// Names and rules, without a touch.
+    List {
+        /// Of one scope only.
+        scope: Option<String>,
+    },
+    /// The audit log, as [`super::Event::Line`]s.
+    Audit,
+}
+
+impl Request {
+    /// Whether a person may have to touch a key for it, and so needs to see it.
+    #[must_use]
+    pub fn opens_prompt(&self) -> bool {
+        match self {
+            Self::Lease(ask) => !ask.join_only,
+            Self::Init(_) | Self::KeyAdd(_) | Self::KeyRemove { .. } | Self::Put { .. } | Self::Edit { .. } | Self::Remove { .. } | Self::Unlock { .. } => true,
+            _ => false,
+        }
+    }
+}
+
+/// A lease as it is asked for.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeaseAsk {
+    /// A task of a task file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskAsk>,
+    /// Grants without a task file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub with: Vec<GrantAsk>,
+    /// Seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<u64>,
+    /// Limit of uses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uses: Option<u32>,
+    /// Why, in the requester's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The command that will get it, as claimed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+    /// Labels that agents set in their children's environment (`CLAUDECODE`, `CODEX_SESSION_ID`, ...), as claimed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Whether values are to come with the reply (one use), and the lease ends with this connection; else the lease belongs to
+    /// the process that started this client, and ends with it.
+    pub deliver: bool,
+    /// Only join a lease that is already live; never prompt.
+    #[serde(default)]
+    pub join_only: bool,
+}
+
+/// A task as the client found it. The daemon opens no file that a client names, so the text comes along.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskAsk {
+    /// Its name in the file.
+    pub name: String,
+    /// The whole file.
+    pub file: String,
+}
+
+/// One secret, ad hoc.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrantAsk {
+    /// `scope/NAME`.
+    pub secret: String,
+    /// `env` or `file`.
+    pub via: String,
+    /// The variable.
+    pub env: String,
+}
+
+/// A new vault.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InitAsk {
+    /// Name of the first key.
+    pub key: String,
+    /// Names of the scopes, one or two.
+    pub scopes: Vec<String>,
+    /// Enrol without PIN although the key has one, or has none.
+    pub touch_only: bool,
+}
+
+/// One more key.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyAddAsk {
+    /// Its name.
+    pub name: String,
+    /// As in [`InitAsk`].
+    pub touch_only: bool,
+}
+
+/// A secret to be put.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PutAsk {
+    /// `scope/NAME`.
+    pub secret: String,
+    /// The value.
+    pub value: Value,
+    /// The rules in full; a new version without keeps those it had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rules: Option<RulesAsk>,
+}
+
+/// Rules of a secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RulesAsk {
+    /// Deliveries allowed: `env`, `file`, `proxy`, `signer`.
+    pub deliveries: Vec<String>,
+    /// Hosts to which a proxy may send it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
+    /// Longest lease in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<u64>,
+    /// Most uses of one lease.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uses: Option<u32>,
+}
+
+/// Management of a key.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "manage", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Manage {
+    /// A first PIN.
+    PinSet {
+        /// The new PIN.
+        pin: Value,
+    },
+    /// Another PIN.
+    PinChange {
+        /// The present one.
+        old: Value,
+        /// The new one.
+        new: Value,
+    },
+    /// What is stored on the key.
+    Credentials {
+        /// Its PIN.
+        pin: Value,
+    },
+    /// Fingerprints enrolled.
+    FingerprintList {
+        /// Its PIN.
+        pin: Value,
+    },
+    /// One more fingerprint.
+    FingerprintAdd {
+        /// Its PIN.
+        pin: Value,
+        /// Its name.
+        name: String,
+    },
+    /// One fingerprint less.
+    FingerprintRemove {
+        /// Its PIN.
+        pin: Value,
+        /// Its id on the key, hexadecimal.
+        id: String,
+    },
+}
