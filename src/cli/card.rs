@@ -8,7 +8,7 @@ use unicode_width::UnicodeWidthStr;
 use super::ui::{Tone, paint};
 use crate::encoding::Digest;
 use crate::encoding::words::four_words;
-use crate::lease::text::{ChangeText, GrantText, Holder, LeaseText, Origin, WriteText};
+use crate::lease::text::{ChangeText, EnrolText, GrantText, Holder, LeaseText, Origin, RequesterText, Text as _, UnlockText, WriteText};
 use crate::vault::Statement;
 use crate::wire::{PromptView, TouchState};
 
@@ -40,8 +40,13 @@ impl Card {
             lease_rows(&mut rows, &lease, zone);
         } else if let Ok(change) = ChangeText::decode(&view.text) {
             change_rows(&mut rows, &change);
+        } else if let Ok(enrol) = EnrolText::decode(&view.text) {
+            enrol_rows(&mut rows, &enrol);
+        } else if let Ok(unlock) = UnlockText::decode(&view.text) {
+            requester_rows(&mut rows, &unlock.requester, "asks for a PIN");
+            push(&mut rows, "key", format!("\"{}\"; its PIN is kept for {}, a touch is needed all the same", unlock.key, duration(unlock.keep)));
         } else {
-            statement_rows(&mut rows, &Statement::decode(&view.text)?);
+            statement_rows(&mut rows, &Statement::read(view.text.as_bytes()).ok()?);
         }
         let words = four_words(&Digest::of(view.text.as_bytes())).join("  ");
         rows.push(Row { label: "words", text: words, tone: Tone::Strong });
@@ -172,6 +177,12 @@ fn write_text(write: &WriteText) -> String {
     text
 }
 
+fn enrol_rows(rows: &mut Vec<Row>, enrol: &EnrolText) {
+    requester_rows(rows, &enrol.requester, "enrols a key");
+    rows.push(Row { label: "key", text: format!("\"{}\", to open {}", enrol.key, enrol.scopes.join(", ")), tone: Tone::Strong });
+    push(rows, "", format!("touch it {} times, each time it blinks", enrol.touches));
+}
+
 fn statement_rows(rows: &mut Vec<Row>, statement: &Statement) {
     rows.push(Row { label: "roster", text: "says who may open this vault".into(), tone: Tone::Strong });
     for line in statement.for_screen() {
@@ -180,10 +191,14 @@ fn statement_rows(rows: &mut Vec<Row>, statement: &Statement) {
 }
 
 fn origin_rows(rows: &mut Vec<Row>, origin: &Origin, verb: &str) {
-    let claimed = &origin.requester.claimed;
+    requester_rows(rows, &origin.requester, verb);
+}
+
+fn requester_rows(rows: &mut Vec<Row>, requester: &RequesterText, verb: &str) {
+    let claimed = &requester.claimed;
     let who = claimed.labels.keys().next().map_or_else(|| claimed.in_short(), |label| format!("{} ({label})", claimed.in_short()));
     rows.push(Row { label: "who", text: format!("{who} {verb}"), tone: Tone::Strong });
-    push(rows, "", format!("as claimed; the kernel says pid {}, uid {}", origin.requester.pid, origin.requester.uid));
+    push(rows, "", format!("as claimed; the kernel says pid {}, uid {}", requester.pid, requester.uid));
     if !claimed.folder.is_empty() {
         push(rows, "in", claimed.folder.clone());
     }

@@ -19,10 +19,13 @@ pub struct Args {
 /// # Errors
 /// See [`Failure`].
 pub fn run(session: &Session, args: Args) -> Result<(), Failure> {
-    let Reply::Secrets { secrets } = session.ask(Request::List { scope: args.scope })? else { return Err(unexpected()) };
-    session.ui.json(&json!({ "secrets": secrets }));
+    let Reply::Secrets { secrets, unreadable } = session.ask(Request::List { scope: args.scope })? else { return Err(unexpected()) };
+    session.ui.json(&json!({ "secrets": secrets, "unreadable": unreadable }));
     for secret in &secrets {
         session.ui.line(&line(secret));
+    }
+    for file in &unreadable {
+        session.ui.note(Tone::Bad, &format!("not readable: {file}"));
     }
     if secrets.is_empty() {
         session.ui.note(Tone::Dim, "no secrets yet: touchlease put prod/NAME");

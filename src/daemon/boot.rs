@@ -15,8 +15,7 @@ use super::listener::{Listening, listen};
 use super::{peer, serve};
 use crate::clock::SystemClock;
 use crate::config::Config;
-use crate::device::Broker;
-use crate::device::worker::Spawn;
+use crate::device::broker::{Broker, Processes};
 use crate::paths::Places;
 use crate::vault::random;
 use crate::wire::{Failure, Outcome, codec};
@@ -55,7 +54,7 @@ fn prepare(places: Places) -> Result<(Outside, Listening), Failure> {
     let listening = listen(&places)?;
     let boot_id = peer::boot_id().map_err(|error| broken("boot_id", &error))?;
     let clock = Arc::new(SystemClock);
-    let broker = Broker::new(Rc::new(Spawn::default()), clock.clone());
+    let broker = Broker::new(Processes::new("/proc/self/exe".into()), clock.clone());
     let outside = Outside { places, config, clock, random: Box::new(random::system()), broker, boot_id, uid: getuid().as_raw() };
     Ok((outside, listening))
 }

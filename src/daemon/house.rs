@@ -8,14 +8,17 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use tokio::sync::Notify;
+
 use crate::audit::log::Owner;
 use crate::audit::{Event as AuditEvent, Log, event};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::device::Broker;
+use crate::device::broker::Broker;
 use crate::lease::failure::IntoFailure;
 use crate::lease::ledger::{Ledger, Over};
-use crate::lease::office::Office;
+use crate::lease::collapse::Questions;
+use crate::lease::office::{Lobby, Office};
 use crate::lease::record;
 use crate::paths::Places;
 use crate::presence::Desk;
@@ -56,6 +59,9 @@ pub struct House {
     pub(super) uid: u32,
     pub(super) desk: Desk,
     pub(super) ledger: Ledger,
+    pub(super) questions: Questions,
+    /// Told when a line was written that may wait for the disk.
+    pub(super) log_written: Notify,
     vaults: RefCell<HashMap<PathBuf, Rc<OpenVault>>>,
 }
 
@@ -87,6 +93,8 @@ impl House {
             boot_id,
             uid,
             ledger: Ledger::default(),
+            questions: Questions::default(),
+            log_written: Notify::new(),
             vaults: RefCell::default(),
         }
     }
@@ -135,16 +143,25 @@ impl House {
     #[must_use]
     pub fn office<'a>(&'a self, open: &'a OpenVault) -> Office<'a> {
         Office {
+            lobby: self.lobby(&open.shown, Some(&open.log)),
+            ledger: &self.ledger,
+            questions: &self.questions,
+            vault: &open.vault,
+            log: &open.log,
+            boot_id: &self.boot_id,
+        }
+    }
+
+    /// What questions need before there is a vault.
+    pub fn lobby<'a>(&'a self, vault_path: &'a str, log: Option<&'a RefCell<Log>>) -> Lobby<'a> {
+        Lobby {
             desk: &self.desk,
             broker: &self.broker,
-            ledger: &self.ledger,
-            vault: &open.vault,
-            vault_path: &open.shown,
-            log: &open.log,
+            log,
+            vault_path,
             clock: &*self.clock,
             random: &self.random,
             limits: &self.config.limits,
-            boot_id: &self.boot_id,
         }
     }
 

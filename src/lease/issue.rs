@@ -23,7 +23,7 @@ use super::policy::{Judgement, Terms, judge};
 use super::record::{self, AskedLine, Question};
 use super::request::{Judged, Request};
 use super::requester::Requester;
-use super::text::{GrantText, Holder, LeaseKind, LeaseText, VERSION};
+use super::text::{GrantText, Holder, LeaseKind, LeaseText, Text, VERSION};
 use super::touch::touch;
 use crate::vault::{Standing, Wanted};
 use crate::wire::Failure;
@@ -44,7 +44,7 @@ pub struct Prepared {
 /// What cannot be read, does not exist, or is refused by policy; a refusal stands in the log.
 pub fn prepare(office: &Office<'_>, ask: &LeaseAsk, asker: &Asker) -> Result<Prepared, Failure> {
     let request = Request::parse(ask, &asker.requester, &office.vault.borrow())?;
-    match judge(request, office.limits) {
+    match judge(request, office.lobby.limits) {
         Judgement::Ask(terms) => Ok(Prepared { sameness: terms.sameness(office), parties: parties(&asker.requester, &terms), terms }),
         Judgement::Refuse(refusal) => {
             record::failed(office.log, None, &refusal);
@@ -68,11 +68,11 @@ pub async fn issue(office: &Office<'_>, prepared: Prepared, asker: &Asker) -> Re
         let fixed = text.fix().map_err(IntoFailure::failure)?;
         let prompt = office.open_prompt(&fixed, &candidates, asker).await?;
         record::shown(office.log, asked)?;
-        let proof = touch(office, &prompt, &fixed, candidates).await?;
+        let proof = touch(&office.lobby, &prompt, &fixed, candidates).await?;
         let material = office.unseal(&proof, &fixed, &standing, &terms.wanted())?;
         let approved = record::approved(office.log, &proof, &fixed, vec![])?;
         prompt.approved();
-        Ok(office.ledger.begin(approved, fixed, text, sameness, parties, material, office.clock))
+        Ok(office.ledger.begin(approved, fixed, text, sameness, parties, material, office.lobby.clock))
     };
     path.await.inspect_err(|failure| record::failed(office.log, Some(asked), failure))
 }
@@ -117,11 +117,11 @@ impl Terms {
 
     fn text(&self, office: &Office<'_>, requester: &Requester, standing: &Standing, asked: AskedLine) -> Result<LeaseText, Failure> {
         let request = &self.request;
-        let now = office.clock.wall();
+        let now = office.lobby.clock.wall();
         Ok(LeaseText {
             v: VERSION,
             kind: LeaseKind::Lease,
-            id: office.random_id(),
+            id: office.lobby.random_id(),
             asked: asked.hash(),
             origin: office.origin(requester, standing),
             task: request.task.clone(),
@@ -132,10 +132,10 @@ impl Terms {
             holder: request.holder,
             not_before: now.seconds(),
             // The prompt may stand open for a while before the lease begins; the deadline that counts runs from the touch.
-            not_after: (now + office.open_for() + self.ttl + Duration::from_secs(1)).seconds(),
+            not_after: (now + office.lobby.limits.prompt + self.ttl + Duration::from_secs(1)).seconds(),
             ttl: self.ttl.as_secs(),
             uses: self.uses,
-            policy: office.limits.digest().map_err(IntoFailure::failure)?,
+            policy: office.lobby.limits.digest().map_err(IntoFailure::failure)?,
         })
     }
 }

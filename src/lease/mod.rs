@@ -16,3 +16,4 @@ pub mod requester;
 pub mod task;
 pub mod text;
 pub mod touch;
+pub mod unlock;

@@ -1,6 +1,7 @@
 //! Everything that the lease path works with, lent for one request.
 
 use std::cell::RefCell;
+use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use tokio::sync::mpsc::UnboundedSender;
@@ -19,28 +20,36 @@ use crate::presence::{Desk, Prompt, Showing};
 use crate::vault::{Material, Random, Standing, Vault, Wanted};
 use crate::wire::{Event, Failure};
 
-/// The rooms below, and what comes from outside: time, randomness, limits.
-pub struct Office<'a> {
+/// What every question to a person needs, with or without a vault.
+pub struct Lobby<'a> {
     /// Screens and the queue.
     pub desk: &'a Desk,
     /// Keys.
     pub broker: &'a Broker,
-    /// Live leases.
-    pub ledger: &'a Ledger,
-    /// Questions that stand before a person.
-    pub questions: &'a Questions,
-    /// The vault.
-    pub vault: &'a RefCell<Vault>,
-    /// Where it lies, for the screen.
+    /// The log; nothing before there is a vault.
+    pub log: Option<&'a RefCell<Log>>,
+    /// Where the vault lies, for the screen.
     pub vault_path: &'a str,
-    /// Its log.
-    pub log: &'a RefCell<Log>,
     /// Time.
     pub clock: &'a dyn Clock,
     /// Randomness.
     pub random: &'a RefCell<Box<Random>>,
     /// Limits.
     pub limits: &'a Limits,
+}
+
+/// The rooms below, for one vault.
+pub struct Office<'a> {
+    /// What needs no vault.
+    pub lobby: Lobby<'a>,
+    /// Live leases.
+    pub ledger: &'a Ledger,
+    /// Questions that stand before a person.
+    pub questions: &'a Questions,
+    /// The vault.
+    pub vault: &'a RefCell<Vault>,
+    /// Its log.
+    pub log: &'a RefCell<Log>,
     /// This boot.
     pub boot_id: &'a str,
 }
@@ -53,7 +62,7 @@ pub struct Asker {
     pub tell: UnboundedSender<Event>,
 }
 
-impl Office<'_> {
+impl Lobby<'_> {
     /// 128 fresh random bits, in hexadecimal.
     #[must_use]
     pub fn random_id(&self) -> String {
@@ -62,12 +71,33 @@ impl Office<'_> {
         HEXLOWER.encode(&bytes)
     }
 
+    /// Puts a text on a screen that the asker does not own.
+    ///
+    /// # Errors
+    /// There is none; too many prompts.
+    pub async fn open_prompt(&self, fixed: &Fixed, keys: Vec<String>, open_for: Duration, asker: &Asker) -> Result<Prompt<'_>, Failure> {
+        let showing = Showing {
+            text: fixed.text(),
+            id: fixed.id(),
+            words: fixed.words(),
+            keys,
+            vault: self.vault_path.to_owned(),
+            open_for,
+            requester: &asker.requester.standing,
+            own: asker.requester.own_screen,
+            tell: asker.tell.clone(),
+        };
+        self.desk.open(showing).await.map_err(IntoFailure::failure)
+    }
+}
+
+impl Office<'_> {
     /// Where a text for these scopes comes from: who, which boot, which state of the vault.
     #[must_use]
     pub fn origin(&self, requester: &Requester, standing: &Standing) -> Origin {
         Origin {
             boot: self.boot_id.to_owned(),
-            nonce: self.random_id(),
+            nonce: self.lobby.random_id(),
             requester: RequesterText::of(requester),
             vault: VaultState {
                 id: self.vault.borrow().id(),
@@ -105,23 +135,12 @@ impl Office<'_> {
         self.log.borrow().check_clock().map_err(IntoFailure::failure)
     }
 
-    /// Puts a text on a screen that the asker does not own.
+    /// Puts a text on a screen that the asker does not own, for as long as a prompt stands.
     ///
     /// # Errors
     /// There is none; too many prompts.
     pub async fn open_prompt(&self, fixed: &Fixed, candidates: &[Candidate], asker: &Asker) -> Result<Prompt<'_>, Failure> {
-        let showing = Showing {
-            text: fixed.text(),
-            id: fixed.id(),
-            words: fixed.words(),
-            keys: candidates.iter().map(|candidate| candidate.key.name.clone()).collect(),
-            vault: self.vault_path.to_owned(),
-            open_for: self.limits.prompt,
-            requester: &asker.requester.standing,
-            own: asker.requester.own_screen,
-            tell: asker.tell.clone(),
-        };
-        self.desk.open(showing).await.map_err(IntoFailure::failure)
+        self.lobby.open_prompt(fixed, names(candidates), self.lobby.limits.prompt, asker).await
     }
 
     /// Unseals what the lease names with the touch that signed it.
@@ -131,4 +150,10 @@ impl Office<'_> {
     pub fn unseal(&self, proof: &Proof, fixed: &Fixed, standing: &Standing, wanted: &[Wanted]) -> Result<Material, Failure> {
         self.vault.borrow().unseal(proof, fixed.digest(), standing, wanted).map_err(IntoFailure::failure)
     }
+}
+
+/// Names of keys, for the screen.
+#[must_use]
+pub fn names(candidates: &[Candidate]) -> Vec<String> {
+    candidates.iter().map(|candidate| candidate.key.name.clone()).collect()
 }

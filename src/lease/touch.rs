@@ -2,12 +2,11 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::failure::IntoFailure;
-use super::office::Office;
+use super::office::Lobby;
 use super::record;
 use super::text::Fixed;
 use crate::audit::Event as AuditEvent;
@@ -22,8 +21,8 @@ use crate::wire::{Failure, Outcome, TouchState};
 ///
 /// # Errors
 /// Denied, timed out, no key, PIN trouble, and what else [`DeviceError`] says.
-pub async fn touch(office: &Office<'_>, prompt: &Prompt<'_>, fixed: &Fixed, candidates: Vec<Candidate>) -> Result<Proof, Failure> {
-    touch_text(office, prompt, fixed.namespace(), fixed.text().as_bytes(), candidates).await
+pub async fn touch(lobby: &Lobby<'_>, prompt: &Prompt<'_>, fixed: &Fixed, candidates: Vec<Candidate>) -> Result<Proof, Failure> {
+    touch_text(lobby, prompt, fixed.namespace(), fixed.text().as_bytes(), candidates).await
 }
 
 /// The same for a text that has no id of its own.
@@ -31,7 +30,7 @@ pub async fn touch(office: &Office<'_>, prompt: &Prompt<'_>, fixed: &Fixed, cand
 /// # Errors
 /// As [`touch`].
 pub async fn touch_text(
-    office: &Office<'_>,
+    lobby: &Lobby<'_>,
     prompt: &Prompt<'_>,
     namespace: Namespace,
     text: &[u8],
@@ -40,8 +39,8 @@ pub async fn touch_text(
     let keys: Vec<_> = candidates.iter().map(|candidate| candidate.key.clone()).collect();
     let ask = Ask { namespace, text: text.to_vec(), candidates, deadline: prompt.deadline(), at: None };
     let (feed, events) = feed();
-    let asking = office.broker.touch(ask, feed, std::future::pending());
-    attend(office, prompt, &keys, events, asking).await
+    let asking = lobby.broker.touch(ask, feed, std::future::pending());
+    attend(lobby, prompt, &keys, events, asking).await
 }
 
 /// A feed for the broker, and where it arrives.
@@ -56,7 +55,7 @@ pub(super) fn feed() -> (Feed, UnboundedReceiver<Event>) {
 
 /// Waits for what a key is asked, while the person is told, may type PINs, and may say no.
 pub(super) async fn attend<T>(
-    office: &Office<'_>,
+    lobby: &Lobby<'_>,
     prompt: &Prompt<'_>,
     keys: &[EnrolledKey],
     mut events: UnboundedReceiver<Event>,
@@ -68,19 +67,19 @@ pub(super) async fn attend<T>(
         tokio::select! {
             biased;
             outcome = prompt.refused() => break Err(refused(outcome)),
-            Some(event) = events.recv() => hear(office, prompt, &mut wrong, event),
+            Some(event) = events.recv() => hear(lobby, prompt, &mut wrong, event),
             (name, pin) = prompt.pin() => {
                 let key = keys.iter().find(|key| key.name == name);
                 // A PIN for a key that was not asked for goes nowhere.
-                if let Some(key) = key && let Err(error) = office.broker.give_pin(key.id(), pin, office.limits.pin) {
+                if let Some(key) = key && let Err(error) = lobby.broker.give_pin(key.id(), pin, lobby.limits.pin) {
                     break Err(error.failure());
                 }
             }
-            done = &mut asking => break done.map_err(|error| trouble(office, error)),
+            done = &mut asking => break done.map_err(|error| trouble(lobby, error)),
         }
     };
     while let Ok(event) = events.try_recv() {
-        hear(office, prompt, &mut wrong, event);
+        hear(lobby, prompt, &mut wrong, event);
     }
     outcome.inspect_err(|failure| prompt.failed(failure.outcome))
 }
@@ -94,9 +93,9 @@ fn refused(outcome: Outcome) -> Failure {
 }
 
 /// What the broker reports: to the screens, and into the log where it matters later.
-fn hear(office: &Office<'_>, prompt: &Prompt<'_>, wrong: &mut HashSet<KeyId>, event: Event) {
+fn hear(lobby: &Lobby<'_>, prompt: &Prompt<'_>, wrong: &mut HashSet<KeyId>, event: Event) {
     if let Some(line) = line(&event) {
-        record::best_effort(office.log, line);
+        note(lobby, line);
     }
     let state = match event {
         Event::Waiting => TouchState::Waiting,
@@ -117,6 +116,12 @@ fn hear(office: &Office<'_>, prompt: &Prompt<'_>, wrong: &mut HashSet<KeyId>, ev
     prompt.tell(&state);
 }
 
+fn note(lobby: &Lobby<'_>, line: AuditEvent) {
+    if let Some(log) = lobby.log {
+        record::best_effort(log, line);
+    }
+}
+
 fn line(event: &Event) -> Option<AuditEvent> {
     Some(match event {
         Event::ExtraTouch { name } => AuditEvent::ExtraTouch(ExtraTouch { asked: None, key: crate::encoding::Digest([0; 32]), name: name.clone() }),
@@ -131,9 +136,9 @@ fn line(event: &Event) -> Option<AuditEvent> {
 }
 
 /// The error as an outcome; what looks like an attack stands in the log.
-fn trouble(office: &Office<'_>, error: DeviceError) -> Failure {
+fn trouble(lobby: &Lobby<'_>, error: DeviceError) -> Failure {
     if let Some(what) = what(&error) {
-        record::best_effort(office.log, trouble_line(None, what, error.to_string()));
+        note(lobby, trouble_line(None, what, error.to_string()));
     }
     error.failure()
 }
@@ -153,6 +158,3 @@ fn what(error: &DeviceError) -> Option<Trouble> {
         _ => return None,
     })
 }
-
-/// How long one touch of an enrolment may take.
-pub(super) const ENROL_TOUCH: Duration = Duration::from_secs(60);
