@@ -98,6 +98,18 @@ impl Memory {
         Ok(())
     }
 
+    /// Remembers a statement that this process has made itself.
+    ///
+    /// # Errors
+    /// The memory cannot be written.
+    pub fn remember_roster(&self, statement: Digest) -> Result<(), VaultError> {
+        let mut next = self.accepted().clone();
+        next.roster = statement;
+        self.write(&next)?;
+        *self.accepted() = next;
+        Ok(())
+    }
+
     fn write(&self, accepted: &Accepted) -> Result<(), VaultError> {
         let bytes = jcs::to_vec(accepted).map_err(|_| VaultError::Sealing("the remembered state"))?;
         self.store.lock()?.write(FILE, &bytes)

@@ -240,6 +240,7 @@ impl Plan {
             change.remove(path);
         }
         change.commit(&lock, &statement_path(&digest), &self.text)?;
+        vault.memory.remember_roster(digest)?;
         for (scope, head) in heads {
             vault.memory.remember(scope, head)?;
         }
