@@ -14,7 +14,6 @@
 //! Start reading at [`lease::issue`]: the path from a request to its reply is that one function.
 
 pub mod clock;
-pub mod device;
 pub mod encoding;
 pub mod secret;
 pub mod sys;
