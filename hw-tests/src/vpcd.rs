@@ -35,12 +35,7 @@ pub struct VpcdSocket {
 
 impl VpcdSocket {
     /// The slot of the reader that listens on this port. `ctap` is what the card asks: pulling the card cancels it.
-    pub fn new(
-        port: u16,
-        card: Box<dyn SmartCard>,
-        ctap: Arc<dyn Ctap>,
-        keepalive: Keepalive,
-    ) -> Self {
+    pub fn new(port: u16, card: Box<dyn SmartCard>, ctap: Arc<dyn Ctap>, keepalive: Keepalive) -> Self {
         let reader = (Ipv4Addr::LOCALHOST, port).into();
         Self {
             reader,
@@ -106,11 +101,7 @@ impl Attachment for VpcdSocket {
     }
 }
 
-fn serve(
-    mut reader: TcpStream,
-    card: &mut dyn SmartCard,
-    powered: &mpsc::Sender<()>,
-) -> io::Result<()> {
+fn serve(mut reader: TcpStream, card: &mut dyn SmartCard, powered: &mpsc::Sender<()>) -> io::Result<()> {
     loop {
         let message = receive(&mut reader)?;
         match <[u8; 1]>::try_from(&message[..]) {

@@ -57,9 +57,7 @@ impl SmartCard for Disturbed {
 
     fn transmit(&mut self, command: &[u8]) -> Vec<u8> {
         if let Some(Command {
-            instruction: SELECT,
-            data,
-            ..
+            instruction: SELECT, data, ..
         }) = Command::parse(command)
         {
             return match data == FIDO_AID {
@@ -68,10 +66,7 @@ impl SmartCard for Disturbed {
             };
         }
         match &self.disturbance {
-            Disturbance::Keepalives => apdu::answer(
-                &[crate::ctaphid::packet::status::UP_NEEDED],
-                apdu::KEEPALIVE,
-            ),
+            Disturbance::Keepalives => apdu::answer(&[crate::ctaphid::packet::status::UP_NEEDED], apdu::KEEPALIVE),
             Disturbance::Empty => vec![],
             Disturbance::HalfStatus => vec![0x90],
             Disturbance::EndlessAnswer => apdu::answer(&[0; 256], apdu::MORE),
