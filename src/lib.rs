@@ -18,6 +18,7 @@ pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod deliver;
+pub mod device;
 pub mod encoding;
 pub mod lease;
 pub mod paths;

@@ -31,7 +31,10 @@ impl Timer {
     fn after(end: Option<Duration>) -> io::Result<Self> {
         let timer = timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::CLOEXEC)?;
         if let Some(end) = end {
-            let mut when = Itimerspec { it_interval: Default::default(), it_value: Default::default() };
+            let mut when = Itimerspec {
+                it_interval: Default::default(),
+                it_value: Default::default(),
+            };
             when.it_value.tv_sec = end.as_secs() as i64;
             when.it_value.tv_nsec = end.subsec_nanos().max(1).into();
             timerfd_settime(&timer, TimerfdTimerFlags::empty(), &when)?;
@@ -41,13 +44,23 @@ impl Timer {
 }
 
 fn main() -> io::Result<()> {
-    let mut delivery =
-        Delivery { command: Vec::new(), vars: Vec::new(), masking: true, at_end: AtEnd::Terminate, runtime_dir: None };
+    let mut delivery = Delivery {
+        command: Vec::new(),
+        vars: Vec::new(),
+        masking: true,
+        at_end: AtEnd::Terminate,
+        runtime_dir: None,
+    };
     let (mut end, mut args) = (None, std::env::args_os().skip(1));
     while let Some(arg) = args.next().filter(|arg| arg != "--") {
         match arg.to_string_lossy().as_ref() {
             "--no-masking" => delivery.masking = false,
-            "--end" => end = args.next().and_then(|ms| ms.to_string_lossy().parse().ok()).map(Duration::from_millis),
+            "--end" => {
+                end = args
+                    .next()
+                    .and_then(|ms| ms.to_string_lossy().parse().ok())
+                    .map(Duration::from_millis)
+            }
             "--at-end" => {
                 delivery.at_end = match args.next().unwrap_or_default().to_string_lossy().as_ref() {
                     "kill" => AtEnd::Kill,
@@ -82,10 +95,18 @@ fn main() -> io::Result<()> {
 
 fn var(arg: OsString) -> io::Result<Var> {
     let mut bytes = arg.into_vec();
-    let at = bytes.iter().position(|byte| matches!(byte, b'=' | b'@')).ok_or(io::ErrorKind::InvalidInput)?;
+    let at = bytes
+        .iter()
+        .position(|byte| matches!(byte, b'=' | b'@'))
+        .ok_or(io::ErrorKind::InvalidInput)?;
     let how = if bytes[at] == b'=' { How::Env } else { How::File };
     let value = Secret::from_slice_wiping(&mut bytes[at + 1..])?;
     bytes.truncate(at);
     let label = format!("test/{}", String::from_utf8_lossy(&bytes));
-    Ok(Var { name: OsString::from_vec(bytes), label, value, how })
+    Ok(Var {
+        name: OsString::from_vec(bytes),
+        label,
+        value,
+        how,
+    })
 }

@@ -11,11 +11,15 @@ use rustix::stdio::{stdin, stdout};
 use touchlease::deliver::mask::{Masker, Patterns};
 
 const SECRETS: u64 = 32;
-const ROUNDS: usize = 9;
-const BYTES: &str = "2147483648";
+const ROUNDS: usize = 7;
+const BYTES: &str = "536870912";
 
 fn main() -> io::Result<()> {
-    if std::env::args().nth(1).as_deref() == Some("--bench") { bench() } else { mask() }
+    if std::env::args().nth(1).as_deref() == Some("--bench") {
+        bench()
+    } else {
+        mask()
+    }
 }
 
 fn mask() -> io::Result<()> {
@@ -36,15 +40,23 @@ fn mask() -> io::Result<()> {
 
 /// 40 characters of hex or base64, as tokens are.
 fn value(seed: u64) -> String {
-    let bytes: Vec<u8> =
-        (1..=30_u64).map(|n| ((seed + 1).wrapping_mul(n).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect();
-    if seed % 2 == 0 { data_encoding::HEXLOWER.encode(&bytes[..20]) } else { data_encoding::BASE64.encode(&bytes) }
+    let bytes: Vec<u8> = (1..=30_u64)
+        .map(|n| ((seed + 1).wrapping_mul(n).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8)
+        .collect();
+    if seed.is_multiple_of(2) {
+        data_encoding::HEXLOWER.encode(&bytes[..20])
+    } else {
+        data_encoding::BASE64.encode(&bytes)
+    }
 }
 
 fn bench() -> io::Result<()> {
     let me = std::env::current_exe()?;
     let log = std::env::temp_dir().join(format!("mask-bench-{}", std::process::id()));
-    let line = format!("2026-01-01T00:00:00Z INFO request served path=/v1/items id={} status=200\n", "c0ffee".repeat(6));
+    let line = format!(
+        "2026-01-01T00:00:00Z INFO request served path=/v1/items id={} status=200\n",
+        "c0ffee".repeat(6)
+    );
     std::fs::write(&log, line.repeat((64 << 20) / line.len()))?;
     let (mut cat, mut ours) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
@@ -56,7 +68,12 @@ fn bench() -> io::Result<()> {
     ours.sort();
     let (cat, ours) = (cat[ROUNDS / 2], ours[ROUNDS / 2]);
     let gigabytes = BYTES.parse::<f64>().unwrap_or(0.0) / 1e9;
-    println!("cat {:.2} GB/s, mask {:.2} GB/s, ratio {:.2}", gigabytes / cat.as_secs_f64(), gigabytes / ours.as_secs_f64(), cat.as_secs_f64() / ours.as_secs_f64());
+    println!(
+        "cat {:.2} GB/s, mask {:.2} GB/s, ratio {:.2}",
+        gigabytes / cat.as_secs_f64(),
+        gigabytes / ours.as_secs_f64(),
+        cat.as_secs_f64() / ours.as_secs_f64()
+    );
     Ok(())
 }
 
@@ -65,8 +82,14 @@ fn once(log: &std::path::Path, mut filter: Command) -> io::Result<Duration> {
     let start = Instant::now();
     let feed = format!("while cat {}; do :; done 2>/dev/null | head -c {BYTES}", log.display());
     let mut source = Command::new("sh").args(["-c", &feed]).stdout(Stdio::piped()).spawn()?;
-    let mut filter = filter.stdin(source.stdout.take().map_or(Stdio::null(), Stdio::from)).stdout(Stdio::piped()).spawn()?;
-    let mut sink = Command::new("cat").stdin(filter.stdout.take().map_or(Stdio::null(), Stdio::from)).stdout(Stdio::null()).spawn()?;
+    let mut filter = filter
+        .stdin(source.stdout.take().map_or(Stdio::null(), Stdio::from))
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut sink = Command::new("cat")
+        .stdin(filter.stdout.take().map_or(Stdio::null(), Stdio::from))
+        .stdout(Stdio::null())
+        .spawn()?;
     sink.wait()?;
     filter.wait()?;
     source.wait()?;

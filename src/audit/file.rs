@@ -15,8 +15,6 @@ const CHUNK: usize = 64 << 10;
 pub(super) struct LogFile {
     file: File,
     path: PathBuf,
-    #[cfg(test)]
-    pub(super) fault: Option<Fault>,
 }
 
 /// An error that a test has in store.
@@ -27,6 +25,12 @@ pub(super) enum Fault {
     Write(usize, Errno),
     /// The bytes are written, and lost on the way to the disk.
     Sync(Errno),
+}
+
+#[cfg(test)]
+thread_local! {
+    /// What happens to the files of this test, which runs on its own thread.
+    pub(super) static FAULT: std::cell::Cell<Option<Fault>> = const { std::cell::Cell::new(None) };
 }
 
 impl LogFile {
@@ -49,8 +53,6 @@ impl LogFile {
         let file = Self {
             file: File::from(open(path, flags, Mode::RUSR | Mode::WUSR)?),
             path: path.to_owned(),
-            #[cfg(test)]
-            fault: None,
         };
         flock(&file.file, FlockOperation::NonBlockingLockExclusive)?;
         check_ours(&fstat(&file.file)?)?;
@@ -75,7 +77,7 @@ impl LogFile {
 
     pub(super) fn append(&mut self, mut bytes: &[u8]) -> Result<(), AuditError> {
         #[cfg(test)]
-        if let Some(Fault::Write(len, errno)) = self.fault {
+        if let Some(Fault::Write(len, errno)) = FAULT.get() {
             write(&self.file, &bytes[..len])?;
             return Err(errno.into());
         }
@@ -92,7 +94,7 @@ impl LogFile {
     /// Data and length; the times of the file may come later.
     pub(super) fn sync(&mut self) -> Result<(), AuditError> {
         #[cfg(test)]
-        if let Some(Fault::Sync(errno)) = self.fault {
+        if let Some(Fault::Sync(errno)) = FAULT.get() {
             return Err(errno.into());
         }
         Ok(fdatasync(&self.file)?)
@@ -176,6 +178,13 @@ impl LogFile {
         let folder = self.path.parent().filter(|p| !p.as_os_str().is_empty());
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(fsync(open(folder.unwrap_or(Path::new(".")), flags, Mode::empty())?)?)
+    }
+}
+
+impl Drop for LogFile {
+    /// Closing is not enough: a child that was forked and has not yet come to its `exec` holds the lock too.
+    fn drop(&mut self) {
+        let _ = flock(&self.file, FlockOperation::Unlock);
     }
 }
 

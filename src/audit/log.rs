@@ -110,8 +110,14 @@ impl Log {
             program: log.owner.program.clone(),
             vault: log.owner.vault,
         });
-        log.append(opened, Durability::Synced)?;
-        Ok(log)
+        match log.append(opened, Durability::Synced) {
+            Ok(_) => Ok(log),
+            Err(error) => {
+                // The half line has to be told, so it goes back to where the next opening finds it.
+                let _ = log.file.as_mut().map(|file| file.append(&torn));
+                Err(error)
+            }
+        }
     }
 
     /// Writes one event. Gives the hash of its line.
@@ -119,7 +125,6 @@ impl Log {
     /// # Errors
     /// See [`AuditError`]. Nothing may be done on the strength of the event; the log is poisoned, except by
     /// [`AuditError::TooLong`].
-    #[allow(clippy::needless_pass_by_value)] // An event happens once.
     pub fn append(&mut self, event: Event, durability: Durability) -> Result<Digest, AuditError> {
         let hashes = self.append_many(std::slice::from_ref(&event), durability)?;
         Ok(hashes.last().copied().unwrap_or(self.tip.hash))
@@ -351,7 +356,7 @@ mod tests {
 
     use rustix::io::Errno;
 
-    use super::super::file::Fault;
+    use super::super::file::{FAULT, Fault};
     use super::*;
     use crate::audit::testing::{Folder, TestClock, asked, ended, one_lease, open, owner, used};
 
@@ -522,11 +527,12 @@ mod tests {
         for half in [0, 1, 100] {
             let (folder, _, mut log) = setup();
             let grouped = log.append(used("1"), Durability::Grouped).unwrap();
-            log.file.as_mut().unwrap().fault = Some(Fault::Write(half, Errno::NOSPC));
+            FAULT.set(Some(Fault::Write(half, Errno::NOSPC)));
             assert!(matches!(log.append(asked("x"), Durability::Synced), Err(AuditError::Full)));
             assert!(matches!(log.append(ended("1"), Durability::Grouped), Err(AuditError::Poisoned)));
             assert!(matches!(log.sync(), Err(AuditError::Poisoned)));
             assert!(log.is_poisoned() && log.due().is_none());
+            FAULT.set(None);
             log.reopen().unwrap();
             assert_eq!(events(&folder)[1], used("1"));
             assert!(matches!(&events(&folder)[2], Event::Recovered(r) if r.missed == 2));
@@ -544,9 +550,10 @@ mod tests {
             let durable = fs::read(folder.log()).unwrap().len();
             log.append(used("1"), Durability::Grouped).unwrap();
             let grouped = fs::read(folder.log()).unwrap();
-            log.file.as_mut().unwrap().fault = Some(Fault::Sync(Errno::IO));
+            FAULT.set(Some(Fault::Sync(Errno::IO)));
             assert!(matches!(log.append(ended("1"), Durability::Synced), Err(AuditError::Io(_))));
             assert_eq!(fs::read(folder.log()).unwrap(), grouped);
+            FAULT.set(None);
             // What the disk kept of the pages is less than what can be read now.
             fs::write(folder.log(), &grouped[..grouped.len().min(durable.saturating_add(reaches_disk))]).unwrap();
             log.reopen().unwrap();
@@ -559,8 +566,10 @@ mod tests {
     fn a_reopening_that_fails_can_be_tried_again() {
         let (folder, _, mut log) = setup();
         log.append(used("1"), Durability::Grouped).unwrap();
-        log.file.as_mut().unwrap().fault = Some(Fault::Sync(Errno::IO));
+        FAULT.set(Some(Fault::Sync(Errno::IO)));
         assert!(log.sync().is_err());
+        assert!(matches!(log.reopen(), Err(AuditError::Io(_))));
+        FAULT.set(None);
         let away = folder.0.join("away");
         fs::rename(folder.log(), &away).unwrap();
         assert!(matches!(log.reopen(), Err(AuditError::Gone)));
@@ -596,14 +605,44 @@ mod tests {
             assert!(matches!(log.reopen(), Err(AuditError::Changed)));
             assert_eq!(fs::read(folder.log()).unwrap(), other);
         }
+        let mut other = good.clone();
+        other[good.len() - 5] ^= 1;
+        fs::write(folder.log(), &other).unwrap();
+        assert!(matches!(log.reopen(), Err(AuditError::Changed)));
         fs::write(folder.log(), &good).unwrap();
         log.reopen().unwrap();
     }
 
     #[test]
+    fn lines_that_reached_the_disk_are_not_written_again() {
+        let (folder, _, mut log) = setup();
+        log.append(used("1"), Durability::Grouped).unwrap();
+        log.sync().unwrap();
+        FAULT.set(Some(Fault::Write(7, Errno::NOSPC)));
+        assert!(log.append(used("2"), Durability::Grouped).is_err());
+        FAULT.set(None);
+        log.reopen().unwrap();
+        assert!(matches!(&events(&folder)[1..], [Event::Used(_), Event::Recovered(_)]));
+    }
+
+    #[test]
+    fn a_torn_line_is_told_even_if_the_disk_was_full_at_first() {
+        let (folder, clock, log) = setup();
+        drop(log);
+        let torn = [&fs::read(folder.log()).unwrap()[..], b"{\"at\""].concat();
+        fs::write(folder.log(), &torn).unwrap();
+        FAULT.set(Some(Fault::Sync(Errno::NOSPC)));
+        assert!(matches!(try_open(&folder), Err(AuditError::Full)));
+        FAULT.set(None);
+        assert_eq!(fs::read(folder.log()).unwrap(), torn);
+        drop(open(&folder, &clock));
+        assert!(matches!(events(&folder).last(), Some(Event::Opened(o)) if o.cut == cut_of(b"{\"at\"")));
+    }
+
+    #[test]
     fn a_read_only_disk_is_told_from_a_full_one() {
         let (_folder, _, mut log) = setup();
-        log.file.as_mut().unwrap().fault = Some(Fault::Write(0, Errno::ROFS));
+        FAULT.set(Some(Fault::Write(0, Errno::ROFS)));
         assert!(matches!(log.append(asked("x"), Durability::Synced), Err(AuditError::ReadOnly)));
     }
 

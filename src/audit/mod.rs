@@ -6,7 +6,7 @@
 //! - [`event`], [`record`]: what a line says and its bytes;
 //! - [`log`]: the one writer, durable before anything is acted on;
 //! - [`clock_rule`]: the log as a witness against a clock that was set;
-//! - [`verify`], [`report`]: the one reader that believes nothing;
+//! - [`mod@verify`], [`report`]: the one reader that believes nothing;
 //! - [`receipt`]: what is given to somebody else.
 
 pub mod clock_rule;

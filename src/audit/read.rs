@@ -17,7 +17,7 @@ pub enum ReadError {
     Line(#[from] LineError),
 }
 
-/// The lines of a log. As an iterator it gives what they say and checks nothing but their form; [`verify`](super::verify) checks.
+/// The lines of a log. As an iterator it gives what they say and checks nothing but their form; [`verify`](super::verify()) checks.
 pub struct Lines<R> {
     reader: R,
     bytes: Vec<u8>,

@@ -128,7 +128,7 @@ impl Report {
         self.fault_count == 0
     }
 
-    /// What the lines are worth. Says nothing where there are faults.
+    /// What the lines are worth. Means nothing where there are faults.
     #[must_use]
     pub fn standing(&self) -> Standing {
         match (self.since, &self.newest) {

@@ -26,7 +26,8 @@ pub struct SignerKey {
     pub name: String,
 }
 
-/// Verifies a whole log. `keys` gives the key with an id, also those removed since. `since` is a receipt held elsewhere.
+/// Verifies a whole log. `keys` gives the key with an id, also those removed since. `since` is a receipt held elsewhere; its lease
+/// has to be in the log, approved by a signature that verifies, so its own signature is not looked at.
 ///
 /// # Errors
 /// The log cannot be read. Everything wrong *in* it is in the report.
@@ -576,6 +577,24 @@ mod tests {
             ),
             "{faults:?}"
         );
+    }
+
+    #[test]
+    fn a_number_that_does_not_follow_is_told_once() {
+        let (folder, mut log) = setup();
+        one_lease(&mut log, "1");
+        let bytes = fs::read(folder.log()).unwrap();
+        let [first, second, ..] = split(&bytes)[..] else { panic!() };
+        let mut line = Line::from_bytes(second).unwrap();
+        line.seq = 7;
+        let other = [first, &line.to_bytes().unwrap()].concat();
+        assert!(matches!(
+            check(&other, None).faults[..],
+            [Fault {
+                line: 2,
+                wrong: Wrong::Sequence
+            }]
+        ));
     }
 
     #[test]

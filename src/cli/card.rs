@@ -10,7 +10,7 @@ use crate::encoding::Digest;
 use crate::encoding::words::four_words;
 use crate::lease::text::{ChangeText, GrantText, Holder, LeaseText, Origin, WriteText};
 use crate::vault::Statement;
-use crate::wire::{KeyHint, PromptView, TouchState};
+use crate::wire::{PromptView, TouchState};
 
 /// Width of the left column.
 const LABEL: usize = 9;
@@ -66,12 +66,13 @@ impl Row {
 
 /// What changes while the prompt stands: what to do now, and how long that is possible.
 #[must_use]
-pub fn status_line(state: &TouchState, keys: &[KeyHint], left: Duration, waiting: u32) -> String {
+pub fn status_line(state: &TouchState, keys: &[String], left: Duration, waiting: u32) -> String {
     let todo = match state {
-        TouchState::Waiting if keys.is_empty() => paint(Tone::Bad, "no enrolled key is connected: plug one in"),
-        TouchState::Waiting => format!("waiting for {}", names(keys)),
-        TouchState::TouchNow { key } => paint(Tone::Act, &format!("touch \"{key}\" now: it blinks")),
-        TouchState::TapNow => paint(Tone::Act, "tap the key on the reader now"),
+        TouchState::Waiting => format!("plug in {}", names(keys)),
+        TouchState::TouchNow { key, link } => paint(Tone::Act, &format!("touch \"{key}\" ({link}) now: it blinks")),
+        TouchState::TapNow { reader, lift_first: true } => paint(Tone::Act, &format!("take the card off {reader}, then tap it again")),
+        TouchState::TapNow { reader, .. } => paint(Tone::Act, &format!("tap the key on {reader} now")),
+        TouchState::Problem { what } => paint(Tone::Bad, what),
         TouchState::PinNeeded { key, wrong: true, tries } => paint(Tone::Bad, &format!("wrong PIN for \"{key}\"{}", tries_left(*tries))),
         TouchState::PinNeeded { key, tries, .. } => paint(Tone::Act, &format!("PIN for \"{key}\" needed{}", tries_left(*tries))),
         TouchState::AnotherProgram { key } => paint(Tone::Bad, &format!("another program is using \"{key}\": do not touch it")),
@@ -192,16 +193,11 @@ fn push(rows: &mut Vec<Row>, label: &'static str, text: String) {
     rows.push(Row { label, text, tone: Tone::Plain });
 }
 
-fn names(keys: &[KeyHint]) -> String {
-    let named = keys.iter().map(|key| match key.transport.as_deref() {
-        Some("nfc") => format!("\"{}\" (NFC: tap)", key.name),
-        Some(transport) => format!("\"{}\" ({transport})", key.name),
-        None => format!("\"{}\" (plug it in)", key.name),
-    });
-    named.collect::<Vec<_>>().join(" or ")
+fn names(keys: &[String]) -> String {
+    keys.iter().map(|key| format!("\"{key}\"")).collect::<Vec<_>>().join(" or ")
 }
 
-fn tries_left(tries: Option<u8>) -> String {
+fn tries_left(tries: Option<u32>) -> String {
     match tries {
         Some(1) => " (ONE try left before it blocks)".into(),
         Some(tries) => format!(" ({tries} tries left)"),

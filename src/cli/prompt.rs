@@ -72,7 +72,7 @@ impl Standing {
     }
 
     /// Asks for the PIN of `key`. Nothing when the person thinks better of it.
-    pub fn ask_pin(&self, key: &str, tries: Option<u8>, wrong: bool, tty: &mut Tty) -> Option<Answer> {
+    pub fn ask_pin(&self, key: &str, tries: Option<u32>, wrong: bool, tty: &mut Tty) -> Option<Answer> {
         let head = if wrong { "Wrong PIN. " } else { "" };
         let left = tries.map(|tries| format!(" ({tries} tries left)")).unwrap_or_default();
         tty.write("\r\x1b[2K");

@@ -140,7 +140,7 @@ impl Asking<'_> {
 
     fn touch(&mut self, state: TouchState) -> Result<(), Failure> {
         let (Some(tty), Some(standing)) = (self.tty.as_mut(), self.standing.as_mut()) else {
-            if let TouchState::TouchNow { key } = &state {
+            if let TouchState::TouchNow { key, .. } = &state {
                 self.session.ui.note(Tone::Act, &format!("key \"{key}\" blinks: touch it if the words match"));
             }
             return Ok(());

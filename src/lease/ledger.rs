@@ -76,6 +76,8 @@ struct Live {
     ceiling: Wall,
     uses_left: Option<u32>,
     material: Material,
+    /// Connections whose child uses it now.
+    users: u32,
     listeners: Vec<UnboundedSender<Event>>,
 }
 
@@ -96,8 +98,10 @@ pub struct Parties {
 }
 
 /// What a lease ended with, for the log.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Over {
+    /// The vault it was of.
+    pub vault: Digest,
     /// Its id.
     pub id: String,
     /// Why.
@@ -129,6 +133,7 @@ impl Ledger {
             approved,
             sameness,
             material,
+            users: 0,
             listeners: vec![],
         };
         self.leases.borrow_mut().insert(id.clone(), live);
@@ -173,11 +178,34 @@ impl Ledger {
         self.leases.borrow().get(&lease.id).map(|live| look(&live.text, &live.material)).ok_or(NoUse::Gone)
     }
 
-    /// From now on `tx` hears of the lease's end.
+    /// A connection uses the lease from now on, and `tx` hears of its end.
     pub fn listen(&self, lease: &Lease, tx: UnboundedSender<Event>) {
         if let Some(live) = self.leases.borrow_mut().get_mut(&lease.id) {
+            live.users += 1;
             live.listeners.push(tx);
         }
+    }
+
+    /// A connection is done with the lease. It ends the lease if it held it, or if it was the last to use the last use.
+    pub fn release(&self, lease: &Lease, why: Why) -> Option<Over> {
+        let over = {
+            let mut leases = self.leases.borrow_mut();
+            let live = leases.get_mut(&lease.id)?;
+            live.users = live.users.saturating_sub(1);
+            let spent = live.uses_left == Some(0) && live.users == 0;
+            match live.text.holder {
+                Holder::Connection if live.users == 0 => Some(if spent { Why::UsedUp } else { why }),
+                Holder::Process { .. } if spent => Some(Why::UsedUp),
+                _ => None,
+            }
+        };
+        self.end(&lease.id, over?)
+    }
+
+    /// The process whose end is the lease's.
+    #[must_use]
+    pub fn holder(&self, lease: &Lease) -> Option<ProcessId> {
+        self.leases.borrow().get(&lease.id).map(|live| live.holder)
     }
 
     /// Live leases of a vault, oldest first.
@@ -197,13 +225,13 @@ impl Ledger {
         Some((live.view(clock.boot()), live.fixed.text().to_owned(), live.approved.sshsig().to_owned()))
     }
 
-    /// Whether `requester` may end lease `id`: it asked for it, or descends from who holds it, or a person at a terminal says so.
+    /// Whether lease `id` is live.
     #[must_use]
     pub fn is_live(&self, id: &str) -> bool {
         self.leases.borrow().contains_key(id)
     }
 
-    /// Ends one lease now. False when it was not live.
+    /// Ends one lease now; nothing when it was not live.
     pub fn end(&self, id: &str, why: Why) -> Option<Over> {
         let live = self.leases.borrow_mut().remove(id)?;
         for listener in &live.listeners {
@@ -211,7 +239,7 @@ impl Ledger {
             let _ = listener.send(Event::Ended { id: id.to_owned(), why: why.as_str().to_owned() });
         }
         self.changed.notify_waiters();
-        Some(Over { id: id.to_owned(), why })
+        Some(Over { vault: live.sameness.vault, id: id.to_owned(), why })
     }
 
     /// Ends all leases that `which` picks.

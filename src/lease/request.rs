@@ -116,7 +116,7 @@ fn ad_hoc(asked: &GrantAsk) -> Result<Grant, Failure> {
 
 fn look_up(vault: &Vault, grant: Grant) -> Result<Judged, Failure> {
     let found = vault.find(&grant.secret.scope, &grant.secret.name).map_err(IntoFailure::failure)?;
-    Ok(Judged { version: found.version, rules: found.rules, clear: found.clear, grant })
+    Ok(Judged { version: found.listed.version, rules: found.listed.rules, clear: found.clear, grant })
 }
 
 /// A lease that comes with its values ends with the connection; another belongs to the process that ran the client.

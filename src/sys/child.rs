@@ -35,7 +35,11 @@ fn close_others(keep: &[RawFd]) {
     let mut keep = keep.to_vec();
     keep.sort_unstable();
     let mut from: libc::c_uint = 3;
-    for fd in keep.into_iter().filter_map(|fd| libc::c_uint::try_from(fd).ok()).chain([libc::c_uint::MAX]) {
+    for fd in keep
+        .into_iter()
+        .filter_map(|fd| libc::c_uint::try_from(fd).ok())
+        .chain([libc::c_uint::MAX])
+    {
         if fd > from {
             // SAFETY: runs only in a forked copy that drops none of the owners of these descriptors.
             unsafe { libc::syscall(libc::SYS_close_range, from, fd - 1, 0) };

@@ -36,7 +36,11 @@ impl Catcher {
     pub fn new(signals: &[Signal]) -> io::Result<Self> {
         let (pipe, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         LISTENER.store(writer.as_raw_fd(), Ordering::SeqCst);
-        let mut catcher = Self { pipe, writer, before: Vec::new() };
+        let mut catcher = Self {
+            pipe,
+            writer,
+            before: Vec::new(),
+        };
         for signal in signals {
             let before = disposition(signal.as_raw(), None)?;
             if before.sa_sigaction != libc::SIG_IGN {
@@ -56,7 +60,10 @@ impl Catcher {
             .iter()
             .filter_map(|byte| {
                 let signal = Signal::from_named_raw(i32::from(byte & 0x7f))?;
-                Some(Caught { signal, by_kernel: byte & 0x80 != 0 })
+                Some(Caught {
+                    signal,
+                    by_kernel: byte & 0x80 != 0,
+                })
             })
             .collect()
     }
@@ -112,7 +119,11 @@ fn handler() -> libc::sigaction {
 }
 
 fn default() -> libc::sigaction {
-    libc::sigaction { sa_sigaction: libc::SIG_DFL, sa_flags: 0, ..handler() }
+    libc::sigaction {
+        sa_sigaction: libc::SIG_DFL,
+        sa_flags: 0,
+        ..handler()
+    }
 }
 
 fn disposition(signal: i32, new: Option<&libc::sigaction>) -> io::Result<libc::sigaction> {

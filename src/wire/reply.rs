@@ -194,7 +194,7 @@ pub struct KeyDetail {
     /// Rows of name and value, tries of the PIN among them.
     pub rows: Vec<(String, String)>,
     /// PIN tries left before the key blocks; nothing without a PIN.
-    pub pin_tries: Option<u8>,
+    pub pin_tries: Option<u32>,
 }
 
 /// A secret without its value.

@@ -27,7 +27,12 @@ pub(super) struct Channel<'a> {
 impl<'a> Channel<'a> {
     pub fn new(source: OwnedFd, patterns: &'a Patterns, sink: BorrowedFd<'a>) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&source, true)?;
-        Ok(Self { source: Some(source), masker: Masker::new(patterns), sink: Sink::new(sink), budget: None })
+        Ok(Self {
+            source: Some(source),
+            masker: Masker::new(patterns),
+            sink: Sink::new(sink),
+            budget: None,
+        })
     }
 
     /// The descriptor and event that let it go on; none when it is done.

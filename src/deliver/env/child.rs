@@ -50,7 +50,10 @@ pub(super) struct Child {
 impl Child {
     /// `pid` is a child that nobody has waited for yet, so the number is still its own.
     pub fn of(pid: Pid) -> io::Result<Self> {
-        Ok(Self { pid, pidfd: pidfd_open(pid, PidfdFlags::empty())? })
+        Ok(Self {
+            pid,
+            pidfd: pidfd_open(pid, PidfdFlags::empty())?,
+        })
     }
 
     /// Sends a signal; to a child that is gone already it goes nowhere.

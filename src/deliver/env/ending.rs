@@ -23,7 +23,10 @@ pub(super) struct Ending {
 impl Ending {
     /// Sends the first signal.
     pub fn begin(child: &Child, at_end: AtEnd, now: Boot, whole_group: bool) -> Self {
-        let mut ending = Self { kill_at: Some(Boot(now.0 + GRACE)), known: Vec::new() };
+        let mut ending = Self {
+            kill_at: Some(Boot(now.0 + GRACE)),
+            known: Vec::new(),
+        };
         match at_end {
             AtEnd::Terminate => ending.send(child, Signal::TERM, whole_group),
             AtEnd::Interrupt => ending.send(child, Signal::INT, whole_group),
@@ -77,9 +80,17 @@ fn descendants(top: Pid) -> Vec<Child> {
 /// proc_pid_task_children(5), of every thread.
 fn children(parent: Pid) -> Vec<Pid> {
     let tasks = fs::read_dir(format!("/proc/{}/task", parent.as_raw_nonzero()));
-    let lists = tasks.into_iter().flatten().flatten().map(|task| fs::read_to_string(task.path().join("children")));
+    let lists = tasks
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|task| fs::read_to_string(task.path().join("children")));
     lists
         .flatten()
-        .flat_map(|list| list.split_ascii_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect::<Vec<_>>())
+        .flat_map(|list| {
+            list.split_ascii_whitespace()
+                .filter_map(|pid| Pid::from_raw(pid.parse().ok()?))
+                .collect::<Vec<_>>()
+        })
         .collect()
 }

@@ -11,7 +11,7 @@ use rustix::fs::{Mode, OFlags, openat, statfs};
 use super::DeliverError;
 
 /// statfs(2), `f_type`: what lives in memory and is gone with it.
-const IN_MEMORY: [i64; 2] = [0x0102_1994, 0x8584_58f6_u32 as i64];
+const IN_MEMORY: [i64; 2] = [0x0102_1994, 0x8584_58f6];
 /// Where tmpfs is mounted on every Linux with POSIX shared memory (shm_overview(7)).
 const SHARED_MEMORY: &str = "/dev/shm";
 /// Names that are tried: others are left by a run that was killed, or are somebody's nuisance.
@@ -30,7 +30,7 @@ impl PrivateFiles {
         let place = runtime
             .into_iter()
             .chain([Path::new(SHARED_MEMORY)])
-            .find(|path| statfs(*path).is_ok_and(|fs| IN_MEMORY.contains(&(fs.f_type as i64))))
+            .find(|path| statfs(*path).is_ok_and(|fs| IN_MEMORY.contains(&fs.f_type)))
             .ok_or(DeliverError::NoMemoryFolder)?;
         Self::within(place).map_err(DeliverError::PrivateFile)
     }
@@ -44,7 +44,11 @@ impl PrivateFiles {
                 Ok(()) => {
                     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                     let handle = rustix::fs::open(&folder, flags, Mode::empty())?;
-                    return Ok(Self { folder, handle, files: Vec::new() });
+                    return Ok(Self {
+                        folder,
+                        handle,
+                        files: Vec::new(),
+                    });
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),

@@ -103,7 +103,11 @@ impl Streams<'static> {
     /// Descriptors 0, 1 and 2.
     #[must_use]
     pub fn of_process() -> Self {
-        Self { stdin: rustix::stdio::stdin(), stdout: rustix::stdio::stdout(), stderr: rustix::stdio::stderr() }
+        Self {
+            stdin: rustix::stdio::stdin(),
+            stdout: rustix::stdio::stdout(),
+            stderr: rustix::stdio::stderr(),
+        }
     }
 }
 

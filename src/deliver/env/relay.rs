@@ -22,7 +22,10 @@ use crate::deliver::mask::Patterns;
 use crate::sys::signals::{Catcher, Caught};
 
 /// A pause of the child's output after which a prompt is let go.
-const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 500_000 };
+const PAUSE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 500_000,
+};
 /// How often a job in the background looks whether it is in the foreground again: `fg` sends a running job no signal.
 const GLANCE: u64 = 200;
 /// Typed input that waits for the child to read it.
@@ -44,9 +47,16 @@ pub(super) struct Relay<'a> {
 /// Where the child runs.
 enum Place<'a> {
     /// In our process group. `screen` is a terminal of ours and the output-only pseudo-terminal that stands for it.
-    Group { child: Child, screen: Option<(BorrowedFd<'a>, OwnedFd)> },
+    Group {
+        child: Child,
+        screen: Option<(BorrowedFd<'a>, OwnedFd)>,
+    },
     /// In a session of its own.
-    Session { session: Session, terminal: Terminal<'a>, typed: Typed },
+    Session {
+        session: Session,
+        terminal: Terminal<'a>,
+        typed: Box<Typed>,
+    },
 }
 
 /// Input on its way to the child's terminal; wiped, as people type passwords.
@@ -68,12 +78,7 @@ enum Source {
 }
 
 impl<'a> Relay<'a> {
-    pub fn start(
-        delivery: &'a Delivery,
-        command: Command,
-        patterns: &'a Patterns,
-        streams: Streams<'a>,
-    ) -> Result<Self, DeliverError> {
+    pub fn start(delivery: &'a Delivery, command: Command, patterns: &'a Patterns, streams: Streams<'a>) -> Result<Self, DeliverError> {
         let masking = delivery.masking && !patterns.is_empty();
         let session = masking && isatty(streams.stdin) && isatty(streams.stdout);
         let mut signals = PASSED.to_vec();
@@ -90,7 +95,14 @@ impl<'a> Relay<'a> {
             in_group(command, masking, patterns, streams, &mut channels)
         };
         let place = place.map_err(|fault| fault.name(delivery))?;
-        Ok(Self { delivery, catcher, channels, place, ending: None, ended_by_lease: false })
+        Ok(Self {
+            delivery,
+            catcher,
+            channels,
+            place,
+            ending: None,
+            ended_by_lease: false,
+        })
     }
 
     /// To the child's end, and until all it wrote is out.
@@ -102,7 +114,11 @@ impl<'a> Relay<'a> {
         };
         self.drain().map_err(DeliverError::Wait)?;
         let masked = self.channels.iter().map(Channel::masked).sum();
-        Ok(Outcome { status, ended_by_lease: self.ended_by_lease, masked })
+        Ok(Outcome {
+            status,
+            ended_by_lease: self.ended_by_lease,
+            masked,
+        })
     }
 
     fn child(&self) -> &Child {
@@ -121,7 +137,10 @@ impl<'a> Relay<'a> {
         let pausing = self.channels.iter().any(Channel::is_unsettled);
         let ready = self.wait(lease, if pausing { Some(PAUSE) } else { self.timeout(clock) })?;
         if ready.is_empty() && pausing {
-            self.channels.iter_mut().filter(|channel| channel.is_unsettled()).for_each(Channel::settle);
+            self.channels
+                .iter_mut()
+                .filter(|channel| channel.is_unsettled())
+                .for_each(Channel::settle);
         }
         let mut ended = None;
         for source in ready {
@@ -154,7 +173,10 @@ impl<'a> Relay<'a> {
             _ => None,
         };
         let millis = kill.into_iter().chain(glance).min()?;
-        Some(Timespec { tv_sec: (millis / 1000) as i64, tv_nsec: (millis % 1000 * 1_000_000) as i64 })
+        Some(Timespec {
+            tv_sec: (millis / 1000) as i64,
+            tv_nsec: (millis % 1000 * 1_000_000) as i64,
+        })
     }
 
     fn wait(&self, lease: &impl LeaseEnd, timeout: Option<Timespec>) -> io::Result<Vec<Source>> {
@@ -170,7 +192,11 @@ impl<'a> Relay<'a> {
             Err(error) => return Err(error.into()),
         }
         let ready = fds.iter().map(|fd| !fd.revents().is_empty());
-        Ok(sources.into_iter().zip(ready).filter_map(|(source, ready)| ready.then_some(source)).collect())
+        Ok(sources
+            .into_iter()
+            .zip(ready)
+            .filter_map(|(source, ready)| ready.then_some(source))
+            .collect())
     }
 
     /// What there is to wait for.
@@ -252,7 +278,9 @@ impl<'a> Relay<'a> {
 
     /// Keys to the child's terminal.
     fn type_on(&mut self) {
-        let Place::Session { session, terminal, typed } = &mut self.place else { return };
+        let Place::Session { session, terminal, typed } = &mut self.place else {
+            return;
+        };
         if typed.waiting.is_empty() && terminal.is_ours() {
             match read(terminal.as_fd(), &mut typed.bytes) {
                 Ok(0) => typed.open = false,
@@ -278,7 +306,12 @@ impl<'a> Relay<'a> {
         }
         loop {
             let mut fds = vec![PollFd::new(&self.catcher, PollFlags::IN)];
-            fds.extend(self.channels.iter().filter_map(Channel::interest).map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)));
+            fds.extend(
+                self.channels
+                    .iter()
+                    .filter_map(Channel::interest)
+                    .map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)),
+            );
             if fds.len() == 1 {
                 return Ok(());
             }
@@ -316,9 +349,10 @@ impl Fault {
     fn name(self, delivery: &Delivery) -> DeliverError {
         match self {
             Self::Setup(error) => DeliverError::Setup(error),
-            Self::Start(source) => {
-                DeliverError::Start { program: delivery.command.first().cloned().unwrap_or_default(), source }
-            }
+            Self::Start(source) => DeliverError::Start {
+                program: delivery.command.first().cloned().unwrap_or_default(),
+                source,
+            },
         }
     }
 }
@@ -352,7 +386,16 @@ fn in_session<'a>(
     }
     let session = Session::start(command, pair, stderr).map_err(Fault::Start)?;
     terminal.enter_raw();
-    Ok(Place::Session { session, terminal, typed: Typed { bytes: [0; TYPED], waiting: 0..0, open: true } })
+    let typed = Typed {
+        bytes: [0; TYPED],
+        waiting: 0..0,
+        open: true,
+    };
+    Ok(Place::Session {
+        session,
+        terminal,
+        typed: Box::new(typed),
+    })
 }
 
 fn in_group<'a>(
@@ -389,7 +432,10 @@ fn in_group<'a>(
     // What it holds of the child's outputs would keep them open.
     drop(command);
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH)?;
-    Ok(Place::Group { child: Child::of(pid)?, screen })
+    Ok(Place::Group {
+        child: Child::of(pid)?,
+        screen,
+    })
 }
 
 fn stdio(fd: BorrowedFd<'_>) -> io::Result<Stdio> {

@@ -40,8 +40,11 @@ impl Session {
     pub fn start(mut command: Command, pair: Pair, stderr: Option<OwnedFd>) -> io::Result<Self> {
         let (news, monitors) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         let Pair { ours, child: tty } = pair;
-        let keep: Vec<RawFd> =
-            [Some(&monitors), Some(&tty), stderr.as_ref()].into_iter().flatten().map(AsRawFd::as_raw_fd).collect();
+        let keep: Vec<RawFd> = [Some(&monitors), Some(&tty), stderr.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(AsRawFd::as_raw_fd)
+            .collect();
         let monitor = sys::child::fork(&keep, || {
             let told = match begin(&mut command, &tty, stderr.as_ref()) {
                 Ok(pid) => watch(pid, &monitors),
@@ -53,7 +56,12 @@ impl Session {
         match hear(&news)? {
             News::Started(pid) => {
                 let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidData)?;
-                Ok(Self { terminal: ours, child: Child::of(pid)?, monitor, news })
+                Ok(Self {
+                    terminal: ours,
+                    child: Child::of(pid)?,
+                    monitor,
+                    news,
+                })
             }
             News::Failed(errno) => Err(io::Error::from_raw_os_error(errno)),
             News::Stopped | News::Ended(_) => Err(io::ErrorKind::InvalidData.into()),
@@ -98,7 +106,10 @@ fn begin(command: &mut Command, tty: &OwnedFd, stderr: Option<&OwnedFd>) -> io::
     let child = command.spawn()?;
     // Our copies of its outputs would keep them open.
     *command = Command::new("");
-    i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    i32::try_from(child.id())
+        .ok()
+        .and_then(Pid::from_raw)
+        .ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 /// Tells of every stop and of the end, and stays until that was heard. The child is not reaped: its number stays its own.

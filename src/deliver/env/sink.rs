@@ -31,7 +31,11 @@ enum Kind {
 
 impl<'a> Sink<'a> {
     pub fn new(fd: BorrowedFd<'a>) -> Self {
-        Self { fd, own: None, kind: Kind::Unknown }
+        Self {
+            fd,
+            own: None,
+            kind: Kind::Unknown,
+        }
     }
 
     /// Like `writev`; `WouldBlock` when the reader is behind.
@@ -53,7 +57,11 @@ impl<'a> Sink<'a> {
 
     fn look(&mut self) -> io::Result<()> {
         let file = FileType::from_raw_mode(fstat(self.fd)?.st_mode);
-        self.kind = if matches!(file, FileType::RegularFile | FileType::BlockDevice) { Kind::File } else { Kind::Pieces };
+        self.kind = if matches!(file, FileType::RegularFile | FileType::BlockDevice) {
+            Kind::File
+        } else {
+            Kind::Pieces
+        };
         Ok(())
     }
 

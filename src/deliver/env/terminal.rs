@@ -5,9 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::process::getpgrp;
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
-use rustix::termios::{
-    LocalModes, OptionalActions, OutputModes, Termios, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr, tcsetwinsize,
-};
+use rustix::termios::{LocalModes, OptionalActions, OutputModes, Termios, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr, tcsetwinsize};
 
 /// Our terminal: raw while the child's does the work of the line discipline, as it was at every other time.
 pub(super) struct Terminal<'a> {
@@ -18,7 +16,11 @@ pub(super) struct Terminal<'a> {
 
 impl<'a> Terminal<'a> {
     pub fn new(fd: BorrowedFd<'a>) -> io::Result<Self> {
-        Ok(Self { fd, saved: tcgetattr(fd)?, raw: false })
+        Ok(Self {
+            fd,
+            saved: tcgetattr(fd)?,
+            raw: false,
+        })
     }
 
     /// Whether our process group may read it and change its modes without being stopped.

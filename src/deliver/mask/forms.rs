@@ -3,9 +3,7 @@
 //! Every function returns whole byte strings. Most values of everyday use (letters, digits, `-`, `_`) have many equal forms;
 //! the index removes the doubles.
 
-use data_encoding::{
-    BASE32, BASE32_NOPAD, BASE64, BASE64_NOPAD, BASE64URL, BASE64URL_NOPAD, Encoding, HEXLOWER, HEXUPPER,
-};
+use data_encoding::{BASE32, BASE32_NOPAD, BASE64, BASE64_NOPAD, BASE64URL, BASE64URL_NOPAD, Encoding, HEXLOWER, HEXUPPER};
 use zeroize::Zeroizing;
 
 /// One byte string to look for.
@@ -139,7 +137,11 @@ fn percent(value: &[u8], forms: &mut Forms) {
 fn backslash(value: &[u8], forms: &mut Forms) {
     for upper in [false, true] {
         let unit = |unit: u16, out: &mut Vec<u8>| {
-            let text = if upper { format!("\\u{unit:04X}") } else { format!("\\u{unit:04x}") };
+            let text = if upper {
+                format!("\\u{unit:04X}")
+            } else {
+                format!("\\u{unit:04x}")
+            };
             out.extend_from_slice(text.as_bytes());
         };
         // PHP and some JavaScript escape the slash; Python and PHP all that is not ASCII; Go <, > and &.

@@ -72,9 +72,22 @@ impl Index {
         for (bytes, wraps, secret) in &forms {
             let (start, len) = (arena.len(), bytes.len());
             arena.extend_from_slice(bytes);
-            patterns.push(Pattern { start, len, secret: *secret, wraps: *wraps, group: 0 });
+            patterns.push(Pattern {
+                start,
+                len,
+                secret: *secret,
+                wraps: *wraps,
+                group: 0,
+            });
         }
-        let mut index = Self { arena, patterns, short: None, long: None, begin: Bits::default(), span: 0 };
+        let mut index = Self {
+            arena,
+            patterns,
+            short: None,
+            long: None,
+            begin: Bits::default(),
+            span: 0,
+        };
         index.build();
         index
     }
@@ -159,7 +172,11 @@ impl Index {
         };
         for pattern in &self.patterns[leader..self.patterns[leader].group as usize] {
             if let Fit::Whole(len) = self.fit(&hay[start..], pattern) {
-                found.push(Match { start, end: start + len, secret: pattern.secret });
+                found.push(Match {
+                    start,
+                    end: start + len,
+                    secret: pattern.secret,
+                });
             }
         }
     }
@@ -192,7 +209,11 @@ impl Index {
         if pattern.wraps {
             return fit_wrapped(hay, bytes);
         }
-        if hay.len() < bytes.len() && bytes.starts_with(hay) { Fit::Begun } else { Fit::No }
+        if hay.len() < bytes.len() && bytes.starts_with(hay) {
+            Fit::Begun
+        } else {
+            Fit::No
+        }
     }
 
     /// Whether `tail` is the beginning, and not the whole, of some string.
@@ -205,18 +226,26 @@ impl Index {
             return false;
         };
         rest.iter().any(|byte| matches!(byte, b'\n' | b'\r'))
-            && self.starting_with(head).any(|pattern| pattern.wraps && fit_wrapped(tail, self.bytes(pattern)) == Fit::Begun)
+            && self
+                .starting_with(head)
+                .any(|pattern| pattern.wraps && fit_wrapped(tail, self.bytes(pattern)) == Fit::Begun)
     }
 
     fn starting_with<'a>(&'a self, head: &'a [u8]) -> impl Iterator<Item = &'a Pattern> {
         let first = self.patterns.partition_point(|pattern| self.bytes(pattern) < head);
-        self.patterns[first..].iter().take_while(move |pattern| self.bytes(pattern).starts_with(head))
+        self.patterns[first..]
+            .iter()
+            .take_while(move |pattern| self.bytes(pattern).starts_with(head))
     }
 }
 
 impl Pattern {
     fn span(&self) -> usize {
-        if self.wraps { self.len + 2 * (self.len / LINE + 2) } else { self.len }
+        if self.wraps {
+            self.len + 2 * (self.len / LINE + 2)
+        } else {
+            self.len
+        }
     }
 }
 

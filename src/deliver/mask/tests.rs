@@ -132,12 +132,20 @@ fn t46_a_pause_anywhere_shows_at_most_three_bytes_of_a_form() {
                 feed(&mut masker, head, &mut out);
                 masker.settle();
                 take(&mut masker, &mut out);
-                assert!(at >= HELD || out == head || out.is_empty() || out.starts_with(b"<"), "a short beginning waits");
+                assert!(
+                    at >= HELD || out == head || out.is_empty() || out.starts_with(b"<"),
+                    "a short beginning waits"
+                );
                 feed(&mut masker, tail, &mut out);
                 masker.finish();
                 take(&mut masker, &mut out);
                 let mask = out.iter().position(|byte| *byte == b'<').unwrap();
-                assert!(mask < HELD, "{:?} at {at}: {:?}", String::from_utf8_lossy(&form.bytes), String::from_utf8_lossy(&out));
+                assert!(
+                    mask < HELD,
+                    "{:?} at {at}: {:?}",
+                    String::from_utf8_lossy(&form.bytes),
+                    String::from_utf8_lossy(&out)
+                );
             }
         }
     }
@@ -157,7 +165,10 @@ fn what_holds_no_secret_passes_unchanged_and_at_once() {
     let mut random = Random(7);
     let (mut masker, mut out, mut input) = (Masker::new(&patterns), Vec::new(), Vec::new());
     for _ in 0..2000 {
-        let line: Vec<u8> = (0..random.below(80)).map(|_| b'A' + (random.next() % 20) as u8).chain(*b"\x1b[0m\r\n").collect();
+        let line: Vec<u8> = (0..random.below(80))
+            .map(|_| b'A' + (random.next() % 20) as u8)
+            .chain(*b"\x1b[0m\r\n")
+            .collect();
         feed(&mut masker, &line, &mut out);
         input.extend_from_slice(&line);
         assert_eq!(out.len(), input.len(), "a line is held though nothing can match");
@@ -228,7 +239,11 @@ fn the_line_breaks_of_base64_and_xxd_hide_nothing() {
     ] {
         for width in [60, 64, 76] {
             for line in ["\n", "\r\n"] {
-                let lines: Vec<_> = encoded.as_bytes().chunks(width).map(|l| String::from_utf8(l.to_vec()).unwrap()).collect();
+                let lines: Vec<_> = encoded
+                    .as_bytes()
+                    .chunks(width)
+                    .map(|l| String::from_utf8(l.to_vec()).unwrap())
+                    .collect();
                 let input = format!("head {} tail{line}", lines.join(line));
                 let whole = masked(&patterns, input.as_bytes());
                 assert_eq!(whole, format!("head <touchlease:x> tail{line}"));

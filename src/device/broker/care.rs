@@ -1,0 +1,170 @@
+//! What is plugged in, and caring for it: `touchlease key`.
+
+use tokio::task::JoinSet;
+
+use super::super::ctap::Info;
+use super::super::enrolled::{EnrolledKey, KeyId, Link};
+use super::super::error::DeviceError;
+use super::super::place::{Place, Port};
+use super::super::worker::protocol::{Answer, Listed, Manage, Operation, Report};
+use super::event::{Event, Feed};
+use super::{Broker, Step, unexpected};
+use crate::clock::Boot;
+use crate::secret::Secret;
+
+/// A key that is plugged in, inserted, or on a reader.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Where.
+    pub port: Port,
+    /// How it is reached.
+    pub link: Link,
+    /// What the device, or the reader, calls itself.
+    pub model: String,
+    /// Which enrolled key it proved to be.
+    pub key: Option<KeyId>,
+    /// What keeps it from serving.
+    pub problem: Option<DeviceError>,
+}
+
+/// What a key says of itself.
+#[derive(Clone, Debug)]
+pub struct KeyInfo {
+    /// How it is reached.
+    pub link: Link,
+    /// What the device, or the reader, calls itself.
+    pub model: String,
+    /// getInfo.
+    pub info: Info,
+    /// PIN tries left; nothing without a PIN.
+    pub tries: Option<u32>,
+    /// No PIN is taken until the key was pulled out.
+    pub power_cycle: bool,
+}
+
+/// What caring for a key gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cared {
+    /// A change was made.
+    Done,
+    /// A list.
+    List(Vec<Listed>),
+}
+
+impl Broker {
+    /// All keys that are there now, and which of `keys` they are. No touch, no PIN; a device is asked once per plugging-in.
+    ///
+    /// # Errors
+    /// The system refuses to look; what single keys refuse stands in their `problem`.
+    pub async fn seen(&self, keys: &[EnrolledKey]) -> Result<Vec<Seen>, DeviceError> {
+        let outlook = self.inner.outlook()?;
+        let places = self.inner.places(&outlook).await?;
+        let mut looks = JoinSet::new();
+        for (n, place) in places.into_iter().filter(|place| !place.empty).enumerate() {
+            let (broker, keys) = (self.clone(), keys.to_vec());
+            looks.spawn(async move { (n, broker.look(place, &keys).await) });
+        }
+        let mut seen = looks.join_all().await;
+        seen.sort_by_key(|(n, _)| *n);
+        Ok(seen.into_iter().map(|(_, seen)| seen).collect())
+    }
+
+    async fn look(&self, place: Place, keys: &[EnrolledKey]) -> Seen {
+        let (key, problem) = match self.inner.identify(&place, keys).await {
+            Ok(Some(key)) => (Some(key), None),
+            Ok(None) => (None, self.reset(&place, keys)),
+            Err(error) => (None, Some(error)),
+        };
+        Seen {
+            port: place.port,
+            link: place.link,
+            model: place.model,
+            key,
+            problem,
+        }
+    }
+
+    /// A device that knows no credential of ours, of the model and in the socket where an enrolled key was: most likely that key,
+    /// reset. Without such a trace nothing is claimed; a reset key looks like any new one.
+    fn reset(&self, place: &Place, keys: &[EnrolledKey]) -> Option<DeviceError> {
+        let before = self.inner.state().known.before(place)?;
+        let key = keys.iter().find(|key| key.id() == before)?;
+        Some(DeviceError::ResetSinceEnrolment { name: key.name.clone() })
+    }
+
+    /// What the key at `port` says of itself.
+    ///
+    /// # Errors
+    /// See [`DeviceError`].
+    pub async fn info(&self, port: &Port) -> Result<KeyInfo, DeviceError> {
+        let outlook = self.inner.outlook()?;
+        let place = self.inner.place(&outlook, port).await?;
+        let (tries, power_cycle) = self.inner.tries(&place, None).await?;
+        Ok(KeyInfo {
+            link: place.link,
+            info: self.inner.info(&place)?,
+            model: place.model,
+            tries,
+            power_cycle,
+        })
+    }
+
+    /// Cares for the key at `port`, over USB. `secret` is the PIN, or old and new PIN one behind the other (see [`Manage`]).
+    /// An enrolled `key` has to prove itself first.
+    ///
+    /// # Errors
+    /// See [`DeviceError`].
+    pub async fn manage(
+        &self,
+        port: &Port,
+        task: Manage,
+        secret: Secret,
+        key: Option<&EnrolledKey>,
+        deadline: Boot,
+        feed: Feed,
+    ) -> Result<Cared, DeviceError> {
+        let outlook = self.inner.outlook()?;
+        let place = self.inner.place(&outlook, port).await?;
+        let changes_pin = matches!(task, Manage::SetPin | Manage::ChangePin { .. });
+        let step = Step {
+            place: &place,
+            operation: Operation::Manage {
+                task,
+                which: key.map(|key| key.which.clone()),
+            },
+            secret: Some(secret),
+            deadline,
+            key: key.map(|key| (key.name.as_str(), key.profile)),
+            late: None,
+        };
+        let hear = |report| match report {
+            Report::Sample { left } => feed(Event::Sample { left }),
+            Report::TouchNow => feed(Event::TouchNow {
+                key: key.map(EnrolledKey::id),
+                name: key.map_or_else(|| place.model.clone(), |key| key.name.clone()),
+                link: place.link,
+            }),
+            _ => {}
+        };
+        let result = self.inner.step(step, hear).await;
+        // What is kept may be the old PIN now, or a wrong one.
+        if let Some(key) = key
+            && (changes_pin || matches!(result, Err(DeviceError::PinWrong { .. })))
+        {
+            self.forget_pin(key.id());
+        }
+        match (result, key) {
+            (Ok(done), _) => match done.answer {
+                Answer::Managed => Ok(Cared::Done),
+                Answer::List(list) => Ok(Cared::List(list)),
+                _ => Err(unexpected()),
+            },
+            // The library does not say how many tries are left; the key does.
+            (Err(DeviceError::PinWrong { left: None }), _) => Err(DeviceError::PinWrong {
+                left: self.inner.tries(&place, None).await.ok().and_then(|(tries, _)| tries),
+            }),
+            // No credential listed is no sign of a reset here.
+            (Err(error), _) => Err(error),
+        }
+    }
+}

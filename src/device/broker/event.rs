@@ -1,0 +1,92 @@
+//! What happens while a touch is waited for: a one-way feed.
+
+use std::sync::Arc;
+
+use super::super::enrolled::{KeyId, Link};
+use super::super::error::DeviceError;
+use super::super::place::Port;
+
+/// Where events go. Called from the broker; must not block.
+pub type Feed = Arc<dyn Fn(Event) + Send + Sync>;
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The prompt is open; keys are looked for.
+    Waiting,
+    /// This key waits for its touch, now.
+    TouchNow {
+        /// Which; nothing while it is being enrolled.
+        key: Option<KeyId>,
+        /// The person's name for it, or the model.
+        name: String,
+        /// How it is reached.
+        link: Link,
+    },
+    /// A card may be tapped on, or put into, this reader.
+    TapNow {
+        /// The reader's name.
+        reader: String,
+        /// A card lies on it already, and has to be taken off first.
+        lift_first: bool,
+    },
+    /// This key cannot go on without its PIN: see [`super::Broker::give_pin`].
+    PinNeeded {
+        /// Which.
+        key: KeyId,
+        /// The person's name for it.
+        name: String,
+        /// Tries left.
+        tries: Option<u32>,
+    },
+    /// The PIN was wrong and is forgotten.
+    PinWrong {
+        /// Of which key.
+        key: KeyId,
+        /// Tries left.
+        left: Option<u32>,
+    },
+    /// Another program's request is on the same key: do not touch it now (T04).
+    AnotherProgram {
+        /// The person's name for the key, or the model.
+        name: String,
+    },
+    /// A key was pulled out in the middle.
+    Gone {
+        /// Its name, or the model.
+        name: String,
+    },
+    /// A key is held by another program.
+    Busy {
+        /// Where.
+        port: Port,
+        /// The program, where it could be found out.
+        by: Option<String>,
+    },
+    /// This key cannot serve; others still may.
+    Problem {
+        /// Where.
+        port: Port,
+        /// Why.
+        error: DeviceError,
+    },
+    /// A touch that nobody needed any more: its result is wiped.
+    ExtraTouch {
+        /// The key's name.
+        name: String,
+    },
+    /// The key's counter did not go forward: a hint at a copy, or a key that does not count.
+    CounterBack {
+        /// Which.
+        key: KeyId,
+        /// Last seen.
+        was: u32,
+        /// Now.
+        now: u32,
+    },
+    /// A fingerprint sample was taken.
+    Sample {
+        /// How many more are wanted.
+        left: u32,
+    },
+}

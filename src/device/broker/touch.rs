@@ -1,0 +1,514 @@
+//! Asking all connected keys for one touch over one text.
+
+use std::collections::{HashMap, HashSet};
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::task::{AbortHandle, JoinSet};
+
+use super::super::enrolled::{EnrolledKey, KeyId, Link, Profile};
+use super::super::error::DeviceError;
+use super::super::place::{Place, Port};
+use super::super::proof::{self, Expected, Proof, ProofError};
+use super::super::worker::protocol::{Answer, Id, Operation, Report};
+use super::event::{Event, Feed};
+use super::{Broker, Inner, SHORT, Step, system, unexpected, until};
+use crate::clock::Boot;
+use crate::encoding::sshsig::{Namespace, client_data_hash};
+use crate::secret::Secret;
+
+/// Pause before asking again for a key that another program holds.
+const BUSY_PAUSE: Duration = Duration::from_secs(1);
+/// Pause before sending a request again that a key gave up: one that gives up at once shall not keep us busy.
+const AGAIN_PAUSE: Duration = Duration::from_millis(500);
+/// How often a second way to the same key looks whether the first has ended.
+const CLAIM_LOOK: Duration = Duration::from_millis(250);
+
+/// A touch to ask for.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// What the touch is for.
+    pub namespace: Namespace,
+    /// The exact bytes it is for.
+    pub text: Vec<u8>,
+    /// Which keys may answer.
+    pub candidates: Vec<Candidate>,
+    /// Until when, on the clock that counts suspend.
+    pub deadline: Boot,
+    /// Only a key at this place.
+    pub at: Option<Port>,
+}
+
+/// A key that may answer, and what it is to unseal.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// The key.
+    pub key: EnrolledKey,
+    /// For hmac-secret, at most two; the outputs come back in this order.
+    pub salts: Vec<[u8; 32]>,
+}
+
+/// One ask under way, shared by the attempts at all places.
+struct Prompt {
+    inner: Arc<Inner>,
+    ask: Ask,
+    keys: Vec<EnrolledKey>,
+    feed: Feed,
+    progress: Mutex<Progress>,
+}
+
+#[derive(Default)]
+struct Progress {
+    /// Keys that are being asked, and where: one key may be seen at two places.
+    claimed: HashMap<KeyId, Port>,
+    stages: HashMap<Port, Stage>,
+    /// Keys for which it is over, and why.
+    failed: HashMap<KeyId, DeviceError>,
+}
+
+/// How far it got at one place.
+#[derive(Clone)]
+enum Stage {
+    Looking,
+    WaitsForPin { wrong: Option<DeviceError> },
+    WaitsForTouch,
+    Failed(DeviceError),
+}
+
+type Plug = (Port, u64);
+type Outcome = (Plug, Result<Proof, DeviceError>);
+
+impl Broker {
+    /// Asks all connected keys that can serve for one touch, each with its own request. Keys plugged in or tapped meanwhile join in.
+    /// The first that proves its touch wins; the others are cancelled. Ends when `cancel` does. Dropping the future cancels too.
+    ///
+    /// # Errors
+    /// See [`DeviceError`]: the most telling of what was found until the deadline. Denied on a key, or cancelled there by another
+    /// program: at once.
+    pub async fn touch(&self, ask: Ask, feed: Feed, cancel: impl Future<Output = ()>) -> Result<Proof, DeviceError> {
+        let outlook = self.inner.outlook()?;
+        let prompt = Arc::new(Prompt {
+            inner: self.inner.clone(),
+            keys: ask.candidates.iter().map(|candidate| candidate.key.clone()).collect(),
+            ask,
+            feed,
+            progress: Mutex::default(),
+        });
+        prompt.tell(Event::Waiting);
+        let mut cancel = pin!(cancel);
+        tokio::select! {
+            biased;
+            () = &mut cancel => Err(DeviceError::Withdrawn),
+            result = prompt.clone().collect(outlook.places.clone()) => result,
+            () = until(&*self.inner.clock, prompt.ask.deadline) => Err(prompt.verdict()),
+        }
+    }
+}
+
+impl Prompt {
+    fn tell(&self, event: Event) {
+        (self.feed)(event);
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stage(&self, port: &Port, stage: Stage) {
+        self.progress().stages.insert(port.clone(), stage);
+    }
+
+    /// Starts an attempt at every place, as they come and go, until one ends it.
+    async fn collect(self: Arc<Self>, mut places: super::Places) -> Result<Proof, DeviceError> {
+        let mut attempts: JoinSet<Outcome> = JoinSet::new();
+        let mut running: HashMap<Plug, AbortHandle> = HashMap::new();
+        // Cards that lie there since before the question are no tap (T01).
+        let mut lying: Option<HashSet<Plug>> = None;
+        loop {
+            let seen = places.borrow_and_update().clone();
+            if let Some(seen) = seen {
+                let lying = lying.get_or_insert_with(|| fields(&seen));
+                self.follow(&seen, lying, &mut attempts, &mut running);
+            }
+            tokio::select! {
+                changed = places.changed() => if changed.is_err() {
+                    return Err(system("keys cannot be watched"));
+                },
+                Some(ended) = attempts.join_next() => {
+                    // An attempt that was aborted has nothing to say.
+                    let Ok((plug, result)) = ended else { continue };
+                    if matches!(result, Err(DeviceError::PulledOut)) {
+                        // A card that was only reset is still there at the next look.
+                        running.remove(&plug);
+                    }
+                    if let Some(end) = self.settle(&plug, result) {
+                        self.wipe_others(&mut attempts);
+                        return end;
+                    }
+                }
+            }
+        }
+    }
+
+    fn follow(
+        self: &Arc<Self>,
+        seen: &[Place],
+        lying: &HashSet<Plug>,
+        attempts: &mut JoinSet<Outcome>,
+        running: &mut HashMap<Plug, AbortHandle>,
+    ) {
+        let wanted = |place: &&Place| self.ask.at.as_ref().is_none_or(|port| *port == place.port);
+        let now: HashSet<Plug> = seen.iter().filter(|p| !p.empty).map(plug).collect();
+        running.retain(|plug, attempt| {
+            let stays = now.contains(plug);
+            if !stays {
+                // The worker sees the removal itself, and says so; this is for one that waits for a PIN.
+                attempt.abort();
+                self.leave(&plug.0);
+            }
+            stays
+        });
+        for place in seen.iter().filter(wanted) {
+            let lies = lying.contains(&plug(place));
+            if (place.empty || lies) && self.keys.iter().any(|key| key.profile == Profile::Pin) {
+                self.tell(Event::TapNow {
+                    reader: place.model.clone(),
+                    lift_first: lies,
+                });
+            }
+            if place.empty || running.contains_key(&plug(place)) {
+                continue;
+            }
+            self.stage(&place.port, Stage::Looking);
+            let (prompt, place) = (self.clone(), place.clone());
+            let plug = plug(&place);
+            let attempt = attempts.spawn(async move { (self::plug(&place), prompt.attempt(&place, lies).await) });
+            running.insert(plug, attempt);
+        }
+    }
+
+    fn leave(&self, port: &Port) {
+        let mut progress = self.progress();
+        progress.stages.remove(port);
+        progress.claimed.retain(|_, at| at != port);
+    }
+
+    /// What an attempt's end means for the whole: some ends are everybody's.
+    fn settle(&self, plug: &Plug, result: Result<Proof, DeviceError>) -> Option<Result<Proof, DeviceError>> {
+        let error = match result {
+            Ok(proof) => {
+                self.count(&proof);
+                return Some(Ok(proof));
+            }
+            Err(error) => error,
+        };
+        match error {
+            // A person's no, and a cancel that was not ours (T05): nobody else is asked any more.
+            DeviceError::Denied | DeviceError::CancelledElsewhere => return Some(Err(error)),
+            DeviceError::PulledOut => {
+                self.tell(Event::Gone { name: plug.0.to_string() });
+                self.leave(&plug.0);
+                return None;
+            }
+            _ => {}
+        }
+        self.tell(Event::Problem {
+            port: plug.0.clone(),
+            error: error.clone(),
+        });
+        self.stage(&plug.0, Stage::Failed(error.clone()));
+        let progress = self.progress();
+        let over = !self.keys.is_empty() && self.keys.iter().all(|key| progress.failed.contains_key(&key.id()));
+        over.then_some(Err(error))
+    }
+
+    /// The counter is a hint only: it may be constant, or shared by all credentials of a key.
+    fn count(&self, proof: &Proof) {
+        let was = self.inner.state().counters.insert(proof.key(), proof.counter());
+        if let Some(was) = was
+            && was > 0
+            && proof.counter() <= was
+        {
+            self.tell(Event::CounterBack {
+                key: proof.key(),
+                was,
+                now: proof.counter(),
+            });
+        }
+    }
+
+    /// Two touches may end in the same moment: the second opens nothing, and is said.
+    fn wipe_others(&self, attempts: &mut JoinSet<Outcome>) {
+        while let Some(ended) = attempts.try_join_next() {
+            if let Ok((_, Ok(proof))) = ended {
+                self.tell(Event::ExtraTouch {
+                    name: proof.key_name().into(),
+                });
+            }
+        }
+    }
+
+    /// What to say when the time is up.
+    fn verdict(&self) -> DeviceError {
+        let progress = self.progress();
+        let mut verdict = DeviceError::NoKey;
+        let mut rank = 0;
+        for stage in progress.stages.values() {
+            let (weight, error) = match stage {
+                Stage::WaitsForTouch => (5, DeviceError::TimedOut),
+                Stage::WaitsForPin { wrong } => (4, wrong.clone().unwrap_or(DeviceError::PinNeeded)),
+                Stage::Failed(DeviceError::NotEnrolled) => (2, DeviceError::NotEnrolled),
+                Stage::Failed(DeviceError::NotFido) => (0, DeviceError::NoKey),
+                Stage::Failed(error) => (3, error.clone()),
+                Stage::Looking => (1, DeviceError::TimedOut),
+            };
+            if weight > rank {
+                (rank, verdict) = (weight, error);
+            }
+        }
+        verdict
+    }
+
+    /// Everything at one place, from recognising the key to its proof.
+    async fn attempt(&self, place: &Place, lies: bool) -> Result<Proof, DeviceError> {
+        let key = self.patiently(place, || self.inner.identify(place, &self.keys)).await?;
+        let Some(candidate) = self.ask.candidates.iter().find(|c| Some(c.key.id()) == key) else {
+            return Err(self.stranger(place));
+        };
+        while !self.claim(place, candidate.key.id()) {
+            tokio::time::sleep(CLAIM_LOOK).await;
+        }
+        let result = match place.link {
+            Link::Contactless if candidate.key.profile == Profile::TouchOnly => Err(DeviceError::TouchOnlyContactless),
+            Link::Contactless if lies => Err(DeviceError::CardNotAbsent),
+            _ => self.ask_key(place, candidate).await,
+        };
+        if let Err(error) = &result {
+            let mut progress = self.progress();
+            progress.claimed.remove(&candidate.key.id());
+            if is_final(error) {
+                progress.failed.insert(candidate.key.id(), error.clone());
+            }
+        }
+        result
+    }
+
+    /// Whether the key is asked here, and not at another place meanwhile.
+    fn claim(&self, place: &Place, key: KeyId) -> bool {
+        let mut progress = self.progress();
+        *progress.claimed.entry(key).or_insert_with(|| place.port.clone()) == place.port
+    }
+
+    fn stranger(&self, place: &Place) -> DeviceError {
+        let before = self.inner.state().known.before(place);
+        match self.keys.iter().find(|key| Some(key.id()) == before) {
+            Some(key) => DeviceError::ResetSinceEnrolment { name: key.name.clone() },
+            None => DeviceError::NotEnrolled,
+        }
+    }
+
+    /// Asks until the key gives a proof, or an error that asking again does not mend.
+    async fn ask_key(&self, place: &Place, candidate: &Candidate) -> Result<Proof, DeviceError> {
+        let key = &candidate.key;
+        let mut wrong = None;
+        loop {
+            let pin = match key.profile {
+                Profile::Pin => Some(self.pin(place, key, wrong.take()).await?),
+                Profile::TouchOnly => None,
+            };
+            if place.link == Link::Contactless && !self.inner.state().known.spend(place) {
+                return Err(DeviceError::CardNotAbsent);
+            }
+            self.stage(&place.port, Stage::WaitsForTouch);
+            match self.assert(place, candidate, pin).await {
+                // The key gave up, at about 30 s: the same request again, with a fresh token.
+                Err(DeviceError::TimedOut) if place.link != Link::Contactless && self.time_is_left() => {
+                    tokio::time::sleep(AGAIN_PAUSE).await;
+                }
+                Err(DeviceError::Busy { by }) => self.busy(place, by).await,
+                Err(error @ DeviceError::PinWrong { left }) => {
+                    self.inner.state().pins.forget(key.id());
+                    self.tell(Event::PinWrong { key: key.id(), left });
+                    wrong = Some(error);
+                }
+                Err(error) => {
+                    if forgets_pin(&error) {
+                        self.inner.state().pins.forget(key.id());
+                    }
+                    return Err(error);
+                }
+                Ok(proof) => return Ok(proof),
+            }
+        }
+    }
+
+    fn time_is_left(&self) -> bool {
+        self.inner.clock.boot() < self.ask.deadline
+    }
+
+    /// The key's PIN, once somebody has typed it.
+    async fn pin(&self, place: &Place, key: &EnrolledKey, wrong: Option<DeviceError>) -> Result<Secret, DeviceError> {
+        let mut given = self.inner.given.subscribe();
+        let mut asked = false;
+        loop {
+            given.mark_unchanged();
+            let kept = self.inner.state().pins.take_copy(key.id(), self.inner.clock.boot());
+            if let Some(pin) = kept.map_err(system)? {
+                return Ok(pin);
+            }
+            if !asked {
+                asked = true;
+                self.stage(&place.port, Stage::WaitsForPin { wrong: wrong.clone() });
+                let tries = self.tries(place, key).await?;
+                self.tell(Event::PinNeeded {
+                    key: key.id(),
+                    name: key.name.clone(),
+                    tries,
+                });
+            }
+            // Ends only with the broker, which outlives its prompts.
+            if given.changed().await.is_err() {
+                return Err(DeviceError::PinNeeded);
+            }
+        }
+    }
+
+    async fn tries(&self, place: &Place, key: &EnrolledKey) -> Result<Option<u32>, DeviceError> {
+        let (tries, power_cycle) = self.inner.tries(place, Some((&key.name, key.profile))).await?;
+        match (tries, power_cycle) {
+            (Some(0), _) => Err(DeviceError::PinBlocked),
+            (_, true) => Err(DeviceError::PinBlockedUntilReplug),
+            (None, _) => Err(DeviceError::ResetSinceEnrolment { name: key.name.clone() }),
+            (tries, _) => Ok(tries),
+        }
+    }
+
+    async fn assert(&self, place: &Place, candidate: &Candidate, pin: Option<Secret>) -> Result<Proof, DeviceError> {
+        let key = &candidate.key;
+        let (feed, name) = (self.feed.clone(), key.name.clone());
+        let step = Step {
+            place,
+            operation: Operation::Assert {
+                credential: Id(key.lease.id.clone()),
+                hash: client_data_hash(self.ask.namespace, &self.ask.text).0,
+                salts: candidate.salts.clone(),
+                which: pin.is_some().then(|| key.which.clone()),
+            },
+            secret: pin,
+            deadline: self.ask.deadline,
+            key: Some((&key.name, key.profile)),
+            late: Some(Box::new(move |_| feed(Event::ExtraTouch { name }))),
+        };
+        let done = self.inner.step(step, |report| self.hear(place, key, &report)).await?;
+        let Answer::Asserted(raw) = done.answer else {
+            return Err(unexpected());
+        };
+        let expected = Expected {
+            key,
+            link: place.link,
+            namespace: self.ask.namespace,
+            text: &self.ask.text,
+            salts: candidate.salts.len(),
+        };
+        let proof = proof::verify(&raw.into(), halves(done.outputs)?, &expected);
+        proof.map_err(|error| match error {
+            ProofError::Verified => DeviceError::AlwaysUv,
+            error => error.into(),
+        })
+    }
+
+    fn hear(&self, place: &Place, key: &EnrolledKey, report: &Report) {
+        match report {
+            Report::TouchNow => self.tell(Event::TouchNow {
+                key: Some(key.id()),
+                name: key.name.clone(),
+                link: place.link,
+            }),
+            Report::AnotherProgram => self.tell(Event::AnotherProgram { name: key.name.clone() }),
+            _ => {}
+        }
+    }
+
+    /// Repeats what fails only because another program holds the key.
+    async fn patiently<T, F: Future<Output = Result<T, DeviceError>>>(
+        &self,
+        place: &Place,
+        mut work: impl FnMut() -> F,
+    ) -> Result<T, DeviceError> {
+        loop {
+            match work().await {
+                Err(DeviceError::Busy { by }) => self.busy(place, by).await,
+                other => return other,
+            }
+        }
+    }
+
+    async fn busy(&self, place: &Place, by: Option<String>) {
+        self.stage(&place.port, Stage::Failed(DeviceError::Busy { by: by.clone() }));
+        self.tell(Event::Busy {
+            port: place.port.clone(),
+            by,
+        });
+        tokio::time::sleep(BUSY_PAUSE).await;
+    }
+}
+
+impl Inner {
+    /// PIN tries left, and whether the key has to be pulled out before the next.
+    pub(super) async fn tries(&self, place: &Place, key: Option<(&str, Profile)>) -> Result<(Option<u32>, bool), DeviceError> {
+        let step = Step {
+            place,
+            operation: Operation::Inspect,
+            secret: None,
+            deadline: self.clock.boot() + SHORT,
+            key,
+            late: None,
+        };
+        match self.step(step, |_| {}).await?.answer {
+            Answer::Inspected { tries, power_cycle } => Ok((tries, power_cycle)),
+            _ => Err(unexpected()),
+        }
+    }
+}
+
+fn plug(place: &Place) -> Plug {
+    (place.port.clone(), place.plug)
+}
+
+fn fields(places: &[Place]) -> HashSet<Plug> {
+    places
+        .iter()
+        .filter(|p| !p.empty && p.link == Link::Contactless)
+        .map(plug)
+        .collect()
+}
+
+/// Errors that last for this key as long as it stays plugged in, or longer.
+fn is_final(error: &DeviceError) -> bool {
+    !matches!(
+        error,
+        DeviceError::PulledOut
+            | DeviceError::Busy { .. }
+            | DeviceError::CardNotAbsent
+            | DeviceError::TimedOut
+            | DeviceError::TouchOnlyContactless
+    )
+}
+
+fn forgets_pin(error: &DeviceError) -> bool {
+    use DeviceError::{Impostor, PinBlocked, PinBlockedUntilReplug, PinRefused, ResetSinceEnrolment};
+    matches!(
+        error,
+        PinBlocked | PinBlockedUntilReplug | PinRefused | Impostor | ResetSinceEnrolment { .. }
+    )
+}
+
+fn halves(mut outputs: Secret) -> Result<Vec<Secret>, DeviceError> {
+    outputs
+        .expose_mut()
+        .chunks_mut(32)
+        .map(|half| Secret::from_slice_wiping(half).map_err(system))
+        .collect()
+}

@@ -1,0 +1,207 @@
+//! What can go wrong with a key, each with a sentence that says what to do.
+
+use thiserror::Error;
+
+use super::ctap::Status;
+use super::enrolled::Profile;
+use super::proof::ProofError;
+use super::worker::protocol::Failure;
+
+/// Why there is no proof, or no new key.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum DeviceError {
+    /// No key was plugged in, inserted or tapped in time.
+    #[error("no security key is connected: plug one in, or tap one on the reader")]
+    NoKey,
+    /// What is connected is a key, but none that may open this.
+    #[error("the connected key is not enrolled here, or was reset since: use an enrolled one")]
+    NotEnrolled,
+    /// Enrolling a key twice would only make it look like two.
+    #[error("this key is enrolled already")]
+    AlreadyEnrolled,
+    /// The key's PIN has to be typed.
+    #[error("the key's PIN is needed")]
+    PinNeeded,
+    /// The PIN was wrong. It is forgotten, and nothing tries it again.
+    #[error("the PIN is wrong{}", tries(*.left))]
+    PinWrong {
+        /// Tries left until only a reset helps.
+        left: Option<u32>,
+    },
+    /// Eight wrong PINs.
+    #[error("the key's PIN is blocked: only a reset makes the key usable again, and a reset destroys its credentials")]
+    PinBlocked,
+    /// Three wrong PINs since the key was plugged in.
+    #[error("the key takes no more PINs until it is pulled out and plugged in again")]
+    PinBlockedUntilReplug,
+    /// The key has no PIN, and the PIN profile needs one.
+    #[error("the key has no PIN: set one first")]
+    PinNotSet,
+    /// A PIN too short, or one that the key wants changed first.
+    #[error("the key refuses the PIN: it is too short, or has to be changed first")]
+    PinRefused,
+    /// Nobody touched a key in time.
+    #[error("nobody touched the key in time")]
+    TimedOut,
+    /// The request was withdrawn before anybody touched.
+    #[error("the request was withdrawn")]
+    Withdrawn,
+    /// The person said no on the key.
+    #[error("denied on the key")]
+    Denied,
+    /// Another program cancelled our request: nothing is asked again by itself (T05).
+    #[error("another program cancelled the request on the key")]
+    CancelledElsewhere,
+    /// The key went away in the middle.
+    #[error("the key was pulled out: plug it in and ask again")]
+    PulledOut,
+    /// Another program holds the key.
+    #[error("the key is in use by {}: end that first", .by.as_deref().unwrap_or("another program"))]
+    Busy {
+        /// The program, where it could be found out.
+        by: Option<String>,
+    },
+    /// The device node belongs to somebody else: udev rules are missing.
+    #[error("no permission to use the key: install the udev rules")]
+    Permission,
+    /// A reader is there, but pcscd is not.
+    #[error("the smart-card service does not run: start pcscd")]
+    NoService,
+    /// The key lacks something that cannot be done without.
+    #[error("this key cannot be used: it has no {lacks}")]
+    TooOld {
+        /// What it lacks.
+        lacks: String,
+    },
+    /// The key was enrolled and does not know its credential any more.
+    #[error("the key \"{name}\" was reset since it was enrolled: remove it and add it again")]
+    ResetSinceEnrolment {
+        /// The person's name for it.
+        name: String,
+    },
+    /// alwaysUv was switched on under a key enrolled without PIN: its unsealing output would be another one.
+    #[error("the key now asks for PIN or fingerprint every time, and was enrolled for touch only: switch alwaysUv off, or enrol it again")]
+    AlwaysUv,
+    /// Presence over NFC is a power-up, which a program can make.
+    #[error("a key enrolled for touch only cannot be used over NFC: plug it in, or enrol it with its PIN")]
+    TouchOnlyContactless,
+    /// The card lay on the reader since before the question.
+    #[error("the card lay on the reader already: take it off and tap it")]
+    CardNotAbsent,
+    /// The device says it is an enrolled key and cannot prove it. No PIN went to it (T13).
+    #[error("the device is not the enrolled key that it pretends to be: nothing was sent to it; unplug it")]
+    Impostor,
+    /// The key does not protect credentials by its PIN.
+    #[error("the key grants protection level {granted} of 3, too little for the PIN profile: it can be enrolled for touch only")]
+    WeakProtection {
+        /// credProtect level granted.
+        granted: u8,
+    },
+    /// A card without the FIDO2 applet.
+    #[error("the card is no FIDO2 key")]
+    NotFido,
+    /// PIN, credentials and fingerprints are cared for over USB.
+    #[error("this works over USB only: plug the key in")]
+    OverUsbOnly,
+    /// The key answered, and its answer proves nothing. See [`ProofError`].
+    #[error("the key's answer is no proof of a touch: {0}")]
+    NoProof(#[from] ProofError),
+    /// The key refused with a status that nothing above stands for.
+    #[error("the key refuses: {0}")]
+    Refused(Status),
+    /// Bytes that no key sends, or none at all.
+    #[error("the key misbehaves: {what}")]
+    Protocol {
+        /// What was found.
+        what: String,
+    },
+    /// The operating system refuses: a process, memory, randomness.
+    #[error("the system refuses: {what}")]
+    System {
+        /// What it said.
+        what: String,
+    },
+}
+
+impl DeviceError {
+    /// Judges a worker's failure. `key` is the name and profile of the enrolled key that was asked, if it was one.
+    pub(super) fn of(failure: Failure, key: Option<(&str, Profile)>) -> Self {
+        match failure {
+            Failure::Status(code) => Self::of_status(Status(code), key),
+            Failure::PinWrong(left) => Self::PinWrong { left },
+            Failure::Impostor => Self::Impostor,
+            Failure::Lacks(lacks) => Self::TooOld { lacks },
+            Failure::Malformed(what) => Self::Protocol { what },
+            Failure::PulledOut => Self::PulledOut,
+            Failure::Silent => Self::Protocol {
+                what: "it does not answer".into(),
+            },
+            Failure::Busy(by) => Self::Busy { by },
+            Failure::Cancelled => Self::Withdrawn,
+            Failure::Permission => Self::Permission,
+            Failure::NotFido => Self::NotFido,
+            Failure::NoService => Self::NoService,
+            Failure::OverUsbOnly => Self::OverUsbOnly,
+            Failure::System(what) => Self::System { what },
+        }
+    }
+
+    fn of_status(status: Status, key: Option<(&str, Profile)>) -> Self {
+        let reset = |otherwise| match key {
+            Some((name, _)) => Self::ResetSinceEnrolment { name: name.into() },
+            None => otherwise,
+        };
+        match status {
+            Status::INVALID_COMMAND => Self::TooOld { lacks: "FIDO2".into() },
+            Status::CREDENTIAL_EXCLUDED => Self::AlreadyEnrolled,
+            Status::UNSUPPORTED_ALGORITHM => Self::TooOld { lacks: "ES256".into() },
+            Status::OPERATION_DENIED => Self::Denied,
+            Status::KEEPALIVE_CANCEL => Self::CancelledElsewhere,
+            Status::NO_CREDENTIALS => reset(Self::NotEnrolled),
+            Status::USER_ACTION_TIMEOUT | Status::ACTION_TIMEOUT => Self::TimedOut,
+            Status::PIN_INVALID => Self::PinWrong { left: None },
+            Status::PIN_BLOCKED => Self::PinBlocked,
+            Status::PIN_AUTH_BLOCKED => Self::PinBlockedUntilReplug,
+            Status::PIN_NOT_SET => reset(Self::PinNotSet),
+            Status::PIN_REQUIRED if key.is_some_and(|(_, profile)| profile == Profile::TouchOnly) => Self::AlwaysUv,
+            Status::PIN_REQUIRED => Self::PinNeeded,
+            Status::PIN_POLICY_VIOLATION => Self::PinRefused,
+            status => Self::Refused(status),
+        }
+    }
+}
+
+fn tries(left: Option<u32>) -> String {
+    match left {
+        None => String::new(),
+        Some(1) => ": ONE try left, then the key is useless until a reset".into(),
+        Some(left) => format!(": {left} tries left"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn t57_the_sentence_says_how_many_tries_are_left() {
+        let say = |left| DeviceError::PinWrong { left }.to_string();
+        assert_eq!(say(Some(7)), "the PIN is wrong: 7 tries left");
+        assert!(say(Some(1)).contains("ONE try left"));
+        assert_eq!(say(None), "the PIN is wrong");
+    }
+
+    #[test]
+    fn t08_a_key_that_wants_a_pin_is_judged_by_its_profile() {
+        let judge = |key| DeviceError::of(Failure::Status(Status::PIN_REQUIRED.0), key);
+        assert_eq!(judge(Some(("blue", Profile::TouchOnly))), DeviceError::AlwaysUv);
+        assert_eq!(judge(Some(("blue", Profile::Pin))), DeviceError::PinNeeded);
+        assert_eq!(judge(None), DeviceError::PinNeeded);
+    }
+
+    #[test]
+    fn t05_a_cancel_that_is_not_ours_has_its_own_error() {
+        assert_eq!(DeviceError::of(Failure::Status(0x2D), None), DeviceError::CancelledElsewhere);
+        assert_eq!(DeviceError::of(Failure::Cancelled, None), DeviceError::Withdrawn);
+    }
+}

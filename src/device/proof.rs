@@ -1,0 +1,374 @@
+//! The proof that somebody touched an enrolled key for exactly these bytes.
+
+use p256::ecdsa;
+use sha2::{Digest as _, Sha256};
+use thiserror::Error;
+
+use super::ctap::get_assertion::RawAssertion;
+use super::enrolled::{EnrolledKey, KeyId, Link, Profile};
+use crate::encoding::Digest;
+use crate::encoding::sshsig::{Assertion, FLAG_UV, Namespace, Point, RP_ID, SshsigError};
+use crate::secret::Secret;
+
+/// A touch (and PIN, where the profile says so) on an enrolled key, for one text in one namespace.
+///
+/// [`verify`] is the only maker. Nobody can write one down, copy one, or change one:
+///
+/// ```compile_fail
+/// use touchlease::device::proof::Proof;
+/// fn forge(key: touchlease::device::KeyId) -> Proof {
+///     Proof { key, ..unimplemented!() }
+/// }
+/// ```
+///
+/// ```compile_fail
+/// fn reuse(proof: &touchlease::device::proof::Proof) -> touchlease::device::proof::Proof {
+///     proof.clone()
+/// }
+/// ```
+///
+/// ```compile_fail
+/// fn default() -> touchlease::device::proof::Proof {
+///     Default::default()
+/// }
+/// ```
+///
+/// ```compile_fail
+/// fn read(text: &str) -> touchlease::device::proof::Proof {
+///     serde_json::from_str(text).unwrap()
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Proof {
+    key: KeyId,
+    name: String,
+    profile: Profile,
+    link: Link,
+    public_key: Point,
+    namespace: Namespace,
+    text: Digest,
+    assertion: Assertion,
+    outputs: Vec<Secret>,
+}
+
+/// What an assertion must be, to be a proof.
+pub struct Expected<'a> {
+    /// By which key.
+    pub key: &'a EnrolledKey,
+    /// How it was reached.
+    pub link: Link,
+    /// For what.
+    pub namespace: Namespace,
+    /// Over which bytes.
+    pub text: &'a [u8],
+    /// How many hmac-secret outputs were asked for.
+    pub salts: usize,
+}
+
+/// Why an assertion is no proof.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum ProofError {
+    /// The authenticator data are malformed.
+    #[error("malformed authenticator data")]
+    Form,
+    /// The key names another credential than the one that was asked.
+    #[error("answered with another credential")]
+    OtherCredential,
+    /// rpIdHash is not that of `touchlease:lease`.
+    #[error("signed for another relying party")]
+    OtherParty,
+    /// Another key's signature, or over another text: an old challenge, a foreign request.
+    #[error("the signature is not this key's over this request")]
+    Signature,
+    /// UP is not set in the signed data.
+    #[error("no touch in the signed data")]
+    NotTouched,
+    /// UV is not set in the signed data, though the key was enrolled with its PIN.
+    #[error("no PIN in the signed data")]
+    NotVerified,
+    /// UV is set for a key enrolled without PIN: its hmac-secret output is another one. The key now verifies by itself (alwaysUv).
+    #[error("the key verified its person, which it was not enrolled with")]
+    Verified,
+    /// Not as many hmac-secret outputs as salts.
+    #[error("a wrong number of unsealing outputs")]
+    Outputs,
+}
+
+/// Checks a key's raw answer; `outputs` are its hmac-secret outputs in the order of the salts.
+///
+/// # Errors
+/// The first thing found wrong; the outputs are wiped.
+pub fn verify(raw: &RawAssertion, outputs: Vec<Secret>, expected: &Expected<'_>) -> Result<Proof, ProofError> {
+    let key = expected.key;
+    let assertion = check(raw, &key.lease.id, RP_ID)?;
+    let uv = key.profile == Profile::Pin;
+    assertion
+        .verify(&key.lease.public_key, expected.namespace, expected.text, uv)
+        .map_err(|error| match error {
+            SshsigError::NotTouched => ProofError::NotTouched,
+            SshsigError::NotVerified => ProofError::NotVerified,
+            SshsigError::Flags => ProofError::Form,
+            _ => ProofError::Signature,
+        })?;
+    if !uv && assertion.flags & FLAG_UV != 0 {
+        return Err(ProofError::Verified);
+    }
+    if outputs.len() != expected.salts || outputs.iter().any(|output| output.len() != 32) {
+        return Err(ProofError::Outputs);
+    }
+    Ok(Proof {
+        key: key.id(),
+        name: key.name.clone(),
+        profile: key.profile,
+        link: expected.link,
+        public_key: key.lease.public_key,
+        namespace: expected.namespace,
+        text: Digest::of(expected.text),
+        assertion,
+        outputs,
+    })
+}
+
+/// Takes an answer apart that must be by this credential for this relying party. The signature is not looked at yet.
+pub(super) fn check(raw: &RawAssertion, credential: &[u8], rp_id: &str) -> Result<Assertion, ProofError> {
+    if raw.credential.as_deref().is_some_and(|id| id != credential) {
+        return Err(ProofError::OtherCredential);
+    }
+    let (extensions, _) = raw.extensions().map_err(|_| ProofError::Form)?;
+    if raw.auth_data[..32] != Sha256::digest(rp_id)[..] {
+        return Err(ProofError::OtherParty);
+    }
+    let counter = raw.auth_data[33..37].try_into().map_err(|_| ProofError::Form)?;
+    let signature = ecdsa::Signature::from_der(&raw.signature).map_err(|_| ProofError::Signature)?;
+    Ok(Assertion {
+        flags: raw.auth_data[32],
+        counter: u32::from_be_bytes(counter),
+        extensions: extensions.to_vec(),
+        signature: signature.to_bytes().into(),
+    })
+}
+
+impl Proof {
+    /// Which key was touched.
+    #[must_use]
+    pub fn key(&self) -> KeyId {
+        self.key
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn key_name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its profile, and so whether the PIN was verified.
+    #[must_use]
+    pub fn profile(&self) -> Profile {
+        self.profile
+    }
+
+    /// How it was reached.
+    #[must_use]
+    pub fn link(&self) -> Link {
+        self.link
+    }
+
+    /// What the touch was for.
+    #[must_use]
+    pub fn namespace(&self) -> Namespace {
+        self.namespace
+    }
+
+    /// SHA-256 of the text it was for.
+    #[must_use]
+    pub fn text(&self) -> Digest {
+        self.text
+    }
+
+    /// The signature and what it covers.
+    #[must_use]
+    pub fn assertion(&self) -> &Assertion {
+        &self.assertion
+    }
+
+    /// The key's signature counter: a hint only, it may be constant or shared.
+    #[must_use]
+    pub fn counter(&self) -> u32 {
+        self.assertion.counter
+    }
+
+    /// The hmac-secret outputs, 32 bytes each, in the order of the salts.
+    #[must_use]
+    pub fn outputs(&self) -> &[Secret] {
+        &self.outputs
+    }
+
+    /// The armored SSHSIG over `text`; nothing when `text` is not what was touched for.
+    #[must_use]
+    pub fn sshsig(&self, text: &[u8]) -> Option<String> {
+        (Digest::of(text) == self.text).then(|| self.assertion.to_sshsig(&self.public_key, self.namespace, text))
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    #![allow(clippy::unwrap_used)]
+    use p256::ecdsa::SigningKey;
+    use p256::ecdsa::signature::hazmat::PrehashSigner;
+
+    use super::super::enrolled::Credential;
+    use super::*;
+    use crate::encoding::sshsig::{FLAG_UP, client_data_hash};
+
+    const TEXT: &[u8] = b"{\"task\":\"deploy\"}";
+
+    fn software_key(seed: u8) -> (SigningKey, Credential) {
+        let key = SigningKey::from_slice(&[seed; 32]).unwrap();
+        let public_key = key.verifying_key().to_sec1_point(false).as_bytes().try_into().unwrap();
+        (
+            key,
+            Credential {
+                id: vec![seed; 16],
+                public_key,
+            },
+        )
+    }
+
+    fn enrolled(profile: Profile) -> EnrolledKey {
+        EnrolledKey {
+            name: "blue".into(),
+            profile,
+            lease: software_key(1).1,
+            which: software_key(2).1,
+        }
+    }
+
+    fn raw(seed: u8, rp_id: &str, flags: u8, hash: [u8; 32]) -> RawAssertion {
+        let mut auth_data = Sha256::digest(rp_id).to_vec();
+        auth_data.extend([flags, 0, 0, 0, 9]);
+        let signed = Sha256::digest([&auth_data[..], &hash].concat());
+        let signature: ecdsa::Signature = software_key(seed).0.sign_prehash(&signed).unwrap();
+        RawAssertion {
+            credential: Some(vec![1; 16]),
+            auth_data,
+            signature: signature.to_der().as_bytes().to_vec(),
+        }
+    }
+
+    fn hash() -> [u8; 32] {
+        client_data_hash(Namespace::Lease, TEXT).0
+    }
+
+    fn judge(raw: &RawAssertion, profile: Profile) -> Result<Proof, ProofError> {
+        let key = enrolled(profile);
+        let expected = Expected {
+            key: &key,
+            link: Link::Usb,
+            namespace: Namespace::Lease,
+            text: TEXT,
+            salts: 1,
+        };
+        verify(raw, vec![Secret::zeroed(32).unwrap()], &expected)
+    }
+
+    #[test]
+    fn a_touch_on_the_enrolled_key_for_this_text_is_a_proof_and_becomes_its_receipt() {
+        let proof = judge(&raw(1, RP_ID, FLAG_UP, hash()), Profile::TouchOnly).unwrap();
+        assert_eq!(
+            (proof.key(), proof.key_name(), proof.counter()),
+            (enrolled(Profile::Pin).id(), "blue", 9)
+        );
+        let receipt = proof.sshsig(TEXT).unwrap();
+        let (point, assertion) = Assertion::from_sshsig(&receipt, Namespace::Lease, TEXT).unwrap();
+        assert_eq!((&assertion, point), (proof.assertion(), software_key(1).1.public_key));
+        assert_eq!(proof.sshsig(b"another text"), None);
+        assert!(judge(&raw(1, RP_ID, FLAG_UP | FLAG_UV, hash()), Profile::Pin).is_ok());
+    }
+
+    #[test]
+    fn t02_a_signature_without_touch_is_refused() {
+        assert_eq!(
+            judge(&raw(1, RP_ID, 0, hash()), Profile::TouchOnly).err(),
+            Some(ProofError::NotTouched)
+        );
+    }
+
+    #[test]
+    fn t02_a_signature_without_pin_is_refused_where_the_profile_says_pin() {
+        assert_eq!(
+            judge(&raw(1, RP_ID, FLAG_UP, hash()), Profile::Pin).err(),
+            Some(ProofError::NotVerified)
+        );
+    }
+
+    #[test]
+    fn t02_a_wrong_relying_party_is_refused() {
+        assert_eq!(
+            judge(&raw(1, "example.org", FLAG_UP, hash()), Profile::TouchOnly).err(),
+            Some(ProofError::OtherParty)
+        );
+    }
+
+    #[test]
+    fn t02_a_wrong_credential_is_refused() {
+        let mut answer = raw(1, RP_ID, FLAG_UP, hash());
+        answer.credential = Some(vec![2; 16]);
+        assert_eq!(judge(&answer, Profile::TouchOnly).err(), Some(ProofError::OtherCredential));
+        answer.credential = None;
+        assert!(
+            judge(&answer, Profile::TouchOnly).is_ok(),
+            "a key may leave it out when it was asked for one"
+        );
+    }
+
+    #[test]
+    fn t02_a_foreign_signature_is_refused() {
+        assert_eq!(
+            judge(&raw(2, RP_ID, FLAG_UP, hash()), Profile::TouchOnly).err(),
+            Some(ProofError::Signature)
+        );
+    }
+
+    #[test]
+    fn t02_a_stale_challenge_or_one_of_another_namespace_is_refused() {
+        for hash in [
+            client_data_hash(Namespace::Lease, b"yesterday"),
+            client_data_hash(Namespace::Vault, TEXT),
+        ] {
+            assert_eq!(
+                judge(&raw(1, RP_ID, FLAG_UP, hash.0), Profile::TouchOnly).err(),
+                Some(ProofError::Signature)
+            );
+        }
+    }
+
+    #[test]
+    fn t02_flags_changed_after_signing_are_refused() {
+        let mut answer = raw(1, RP_ID, 0, hash());
+        answer.auth_data[32] = FLAG_UP;
+        assert_eq!(judge(&answer, Profile::TouchOnly).err(), Some(ProofError::Signature));
+    }
+
+    #[test]
+    fn t08_a_key_that_now_verifies_by_itself_is_told_apart_from_a_wrong_key() {
+        let answer = raw(1, RP_ID, FLAG_UP | FLAG_UV, hash());
+        assert_eq!(judge(&answer, Profile::TouchOnly).err(), Some(ProofError::Verified));
+    }
+
+    #[test]
+    fn outputs_must_be_as_many_as_salts_and_32_bytes_long() {
+        let key = enrolled(Profile::TouchOnly);
+        let answer = raw(1, RP_ID, FLAG_UP, hash());
+        for outputs in [vec![], vec![16], vec![32, 32]] {
+            let outputs = outputs.into_iter().map(|len| Secret::zeroed(len).unwrap()).collect();
+            let expected = Expected {
+                key: &key,
+                link: Link::Usb,
+                namespace: Namespace::Lease,
+                text: TEXT,
+                salts: 1,
+            };
+            assert_eq!(verify(&answer, outputs, &expected).err(), Some(ProofError::Outputs));
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! One process for each operation on a key, as OpenSSH has `ssh-sk-helper`: C libraries block and print, a touch that waits in PC/SC
+//! cannot be cancelled by any call, and a process can be killed.
+//!
+//! The worker returns raw bytes and judges nothing but what has to be judged before a PIN leaves it.
+
+mod line;
+mod manage;
+mod places;
+pub mod protocol;
+mod run;
+
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::ctap::{Transport, TransportError};
+use super::hid::Hid;
+use super::nfc::{Nfc, PcscCard};
+use super::place::Port;
+use crate::secret::Secret;
+use crate::sys;
+use line::Line;
+pub use places::watch;
+use protocol::{Report, Request, read_frame};
+
+/// The hidden subcommand of a worker for one operation.
+pub const SUBCOMMAND: &str = "key-worker";
+/// The hidden subcommand of the worker that watches the places.
+pub const WATCH_SUBCOMMAND: &str = "key-watch";
+
+/// Opens what is at a port, with the channel of the last time.
+pub type Open<'a> = dyn Fn(&Port, Option<u32>) -> Result<Box<dyn Transport>, TransportError> + 'a;
+
+/// The worker's `main`: the socket is descriptor 0, everything else is closed or null.
+#[must_use]
+pub fn main() -> ExitCode {
+    process(|socket| serve(socket, &open))
+}
+
+/// The `main` of the worker that watches: reports the places until its socket closes.
+#[must_use]
+pub fn watch_main() -> ExitCode {
+    process(|socket| watch(socket, Path::new("/sys"), Path::new("/dev")))
+}
+
+fn process(work: impl FnOnce(UnixStream) -> io::Result<()>) -> ExitCode {
+    // First of all: from here on no other process of this user can look into this one.
+    let socket = sys::process::harden().and_then(|()| io::stdin().as_fd().try_clone_to_owned());
+    match socket.map(UnixStream::from).and_then(work) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Serves the one request that comes over `socket`, on whatever `open` opens.
+///
+/// # Errors
+/// The socket closed, or carries nonsense.
+pub fn serve(socket: UnixStream, open: &Open<'_>) -> io::Result<()> {
+    let (request, secret): (Request, Secret) = read_frame(&socket)?;
+    let mut line = Line::new(socket);
+    let (report, tail) = run::perform(request, secret, open, &mut line);
+    line.tell(&report, tail.as_ref().map_or(&[], |tail| tail.as_slice()))
+}
+
+/// What the product's workers open: hidraw nodes and PC/SC readers.
+///
+/// # Errors
+/// See [`TransportError`].
+pub fn open(port: &Port, channel: Option<u32>) -> Result<Box<dyn Transport>, TransportError> {
+    let proc_root = Path::new("/proc");
+    Ok(match port {
+        Port::Node(node) => Box::new(Hid::open(node, channel, random, proc_root)?),
+        Port::Reader(name) => {
+            let card = PcscCard::connect(name, proc_root)?;
+            let contact = card.contact();
+            Box::new(Nfc::select(card, contact)?)
+        }
+    })
+}
+
+/// The operating system's randomness.
+///
+/// # Errors
+/// There is none.
+pub fn random(bytes: &mut [u8]) -> io::Result<()> {
+    getrandom::fill(bytes).map_err(io::Error::other)
+}
+
+fn failed(failure: impl Into<protocol::Failure>) -> Report {
+    Report::Failed(failure.into())
+}

@@ -1,0 +1,411 @@
+//! What daemon and worker say to each other: length-prefixed JSON, with secrets beside it in a tail of their own, so that no
+//! serializer ever holds a copy of one.
+//!
+//! A frame is: length of the JSON (u32, big-endian), length of the tail (u32), JSON, tail.
+
+use std::io::{self, Read, Write};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroize;
+
+use super::super::ctap::get_assertion::RawAssertion;
+use super::super::ctap::{CtapError, Frames, Status, TransportError};
+use super::super::enrolled::{Credential, Text64, base64url};
+use super::super::place::{Place, Port};
+use crate::secret::Secret;
+
+/// Longest JSON in a frame; a list of some hundred credentials fits.
+pub const LONGEST_JSON: usize = 48 * 1024;
+/// Longest tail in a frame: two PINs, or two outputs.
+pub const LONGEST_TAIL: usize = 256;
+/// Bytes in front of a frame.
+pub const HEAD: usize = 8;
+
+/// What is good from the last time, until the key is pulled out: saves INIT and getInfo.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Warm {
+    /// The CTAPHID channel.
+    pub channel: Option<u32>,
+    info: Option<Text64>,
+}
+
+impl Warm {
+    pub(super) fn new(channel: Option<u32>, raw_info: &[u8]) -> Self {
+        Self {
+            channel,
+            info: Some(Text64(raw_info.to_vec())),
+        }
+    }
+
+    /// getInfo's answer as the key sent it.
+    #[must_use]
+    pub fn raw_info(&self) -> Option<&[u8]> {
+        self.info.as_ref().map(|raw| raw.0.as_slice())
+    }
+}
+
+/// The first frame to a worker.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Request {
+    /// What to open.
+    pub port: Port,
+    /// From the last time.
+    pub warm: Warm,
+    /// What to do.
+    pub operation: Operation,
+}
+
+/// What a worker does.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Operation {
+    /// getInfo, and the PIN's tries.
+    Inspect,
+    /// Silent assertion: which of these `which` credentials are this key's? Answered by [`Answer::Which`].
+    Which {
+        /// Credential ids.
+        candidates: Vec<Id>,
+        /// Signed as clientDataHash.
+        challenge: [u8; 32],
+    },
+    /// One new credential, one touch. A tail is the PIN. Answered by [`Answer::Made`].
+    MakeCredential {
+        /// Relying party id.
+        rp_id: String,
+        /// clientDataHash.
+        hash: [u8; 32],
+        /// User handle, at most 64 bytes.
+        user_id: Id,
+        /// For the key's own display.
+        user_name: String,
+        /// Credentials of which the key may have none.
+        exclude: Vec<Id>,
+        /// Whether the credential gets hmac-secret.
+        hmac_secret: bool,
+        /// credProtect level, 1 to 3.
+        protection: u8,
+    },
+    /// One assertion, one touch. A tail is the PIN. Answered by [`Answer::Asserted`].
+    Assert {
+        /// The lease credential's id.
+        credential: Id,
+        /// clientDataHash.
+        hash: [u8; 32],
+        /// For hmac-secret: one or two.
+        salts: Vec<[u8; 32]>,
+        /// The device has to prove first, silently, that it has this credential: before any PIN goes to it.
+        which: Option<Credential>,
+    },
+    /// What `touchlease key` does besides enrolling. The tail holds the PINs.
+    Manage {
+        /// What to do.
+        task: Manage,
+        /// As in `Assert`.
+        which: Option<Credential>,
+    },
+}
+
+/// A credential id, or the like, as base64url text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Id(#[serde(with = "base64url")] pub Vec<u8>);
+
+/// Care for a key. `ctap-hid-fido2` does it: over USB only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Manage {
+    /// The tail is the new PIN.
+    SetPin,
+    /// The tail is the old PIN, of this many bytes, and the new one.
+    ChangePin {
+        /// Bytes of the old PIN.
+        old_len: usize,
+    },
+    /// Discoverable credentials (ours are not). The tail is the PIN.
+    Credentials,
+    /// Deletes one. The tail is the PIN.
+    DeleteCredential {
+        /// Its id.
+        id: Id,
+    },
+    /// Lists the fingerprints. The tail is the PIN.
+    Fingerprints,
+    /// Adds a fingerprint, with several touches. The tail is the PIN.
+    AddFingerprint {
+        /// The person's name for it.
+        name: String,
+    },
+    /// Deletes one. The tail is the PIN.
+    DeleteFingerprint {
+        /// Its id.
+        id: Id,
+    },
+}
+
+/// A discoverable credential.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    /// Relying party id; empty for fingerprints.
+    pub rp_id: String,
+    /// User, or the fingerprint's name.
+    pub name: String,
+    /// Credential or template id.
+    pub id: Id,
+}
+
+/// What a worker says.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Report {
+    /// The key waits for the touch: now.
+    TouchNow,
+    /// Another program is using the key: not now.
+    AnotherProgram,
+    /// A fingerprint sample was taken.
+    Sample {
+        /// How many more are wanted.
+        left: u32,
+    },
+    /// The places, now. Only from the worker that watches.
+    Places(Vec<Place>),
+    /// The last word: done. Hmac-secret outputs are in the tail.
+    Done {
+        /// The result.
+        answer: Answer,
+        /// For the next time.
+        warm: Warm,
+        /// What went over the wire.
+        frames: Frames,
+    },
+    /// The last word: not done.
+    Failed(Failure),
+}
+
+/// A result, unchecked: the daemon judges it.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Answer {
+    /// See [`Operation::Inspect`].
+    Inspected {
+        /// PIN tries left, for a key with a PIN.
+        tries: Option<u32>,
+        /// Three were wrong since power-up.
+        power_cycle: bool,
+    },
+    /// See [`Operation::Which`]; nothing when the key has none of them.
+    Which(Option<Raw>),
+    /// Authenticator data.
+    Made(Id),
+    /// See [`Operation::Assert`].
+    Asserted(Raw),
+    /// A change was made.
+    Managed,
+    /// A list.
+    List(Vec<Listed>),
+}
+
+/// A [`RawAssertion`] on its way.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Raw {
+    credential: Option<Id>,
+    auth_data: Id,
+    signature: Id,
+}
+
+impl From<RawAssertion> for Raw {
+    fn from(raw: RawAssertion) -> Self {
+        Self {
+            credential: raw.credential.map(Id),
+            auth_data: Id(raw.auth_data),
+            signature: Id(raw.signature),
+        }
+    }
+}
+
+impl From<Raw> for RawAssertion {
+    fn from(raw: Raw) -> Self {
+        Self {
+            credential: raw.credential.map(|id| id.0),
+            auth_data: raw.auth_data.0,
+            signature: raw.signature.0,
+        }
+    }
+}
+
+/// Why a worker has no result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Failure {
+    /// The key's status code.
+    Status(u8),
+    /// The PIN was wrong; tries left, where the key still says.
+    PinWrong(Option<u32>),
+    /// The key does not prove that it is the one that was enrolled. No PIN went to it.
+    Impostor,
+    /// The key lacks something.
+    Lacks(String),
+    /// The key's answer is malformed, or breaks the transport's rules.
+    Malformed(String),
+    /// Pulled out.
+    PulledOut,
+    /// No answer.
+    Silent,
+    /// Held by another program.
+    Busy(Option<String>),
+    /// Cancelled by us.
+    Cancelled,
+    /// The node may not be opened.
+    Permission,
+    /// No FIDO2 applet.
+    NotFido,
+    /// No PC/SC service.
+    NoService,
+    /// Care for keys works over USB only.
+    OverUsbOnly,
+    /// The system refuses randomness, memory, or something else.
+    System(String),
+}
+
+impl From<CtapError> for Failure {
+    fn from(error: CtapError) -> Self {
+        match error {
+            CtapError::Status(Status(code)) => Self::Status(code),
+            CtapError::Form(what) => Self::Malformed(what.into()),
+            CtapError::TooLong { .. } => Self::Lacks(error.to_string()),
+            CtapError::Lacks(what) => Self::Lacks(what.into()),
+            CtapError::System => Self::System(error.to_string()),
+            CtapError::Transport(error) => error.into(),
+        }
+    }
+}
+
+impl From<TransportError> for Failure {
+    fn from(error: TransportError) -> Self {
+        match error {
+            TransportError::PulledOut => Self::PulledOut,
+            TransportError::Silent => Self::Silent,
+            TransportError::Busy { by } => Self::Busy(by),
+            TransportError::Cancelled => Self::Cancelled,
+            TransportError::Permission => Self::Permission,
+            TransportError::NotFido => Self::NotFido,
+            TransportError::NoService => Self::NoService,
+            TransportError::Protocol(what) => Self::Malformed(what.into()),
+            TransportError::Io(_) => Self::System(error.to_string()),
+        }
+    }
+}
+
+/// Writes a frame.
+///
+/// # Errors
+/// The other end is gone, or the frame is too long.
+pub fn write_frame(mut to: impl Write, message: &impl Serialize, tail: &[u8]) -> io::Result<()> {
+    let (head, json) = head_and_json(message, tail.len())?;
+    to.write_all(&head)?;
+    to.write_all(&json)?;
+    to.write_all(tail)
+}
+
+/// The parts of a frame but its tail.
+///
+/// # Errors
+/// The frame is too long.
+pub fn head_and_json(message: &impl Serialize, tail: usize) -> io::Result<([u8; HEAD], Vec<u8>)> {
+    let json = serde_json::to_vec(message)?;
+    if json.len() > LONGEST_JSON || tail > LONGEST_TAIL {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut head = [0; HEAD];
+    // Both fit: checked above.
+    head[..4].copy_from_slice(&(json.len() as u32).to_be_bytes());
+    head[4..].copy_from_slice(&(tail as u32).to_be_bytes());
+    Ok((head, json))
+}
+
+/// Lengths of JSON and tail.
+///
+/// # Errors
+/// Longer than allowed.
+pub fn lengths(head: [u8; HEAD]) -> io::Result<(usize, usize)> {
+    let [a, b, c, d, e, f, g, h] = head;
+    let (json, tail) = (u32::from_be_bytes([a, b, c, d]) as usize, u32::from_be_bytes([e, f, g, h]) as usize);
+    if json > LONGEST_JSON || tail > LONGEST_TAIL {
+        Err(io::ErrorKind::InvalidData.into())
+    } else {
+        Ok((json, tail))
+    }
+}
+
+/// Reads a frame; its tail goes straight into locked memory.
+///
+/// # Errors
+/// The other end is gone, the frame is malformed, or there is no locked memory.
+pub fn read_frame<T: DeserializeOwned>(mut from: impl Read) -> io::Result<(T, Secret)> {
+    let mut head = [0; HEAD];
+    from.read_exact(&mut head)?;
+    let (json_len, tail_len) = lengths(head)?;
+    let mut json = vec![0; json_len];
+    from.read_exact(&mut json)?;
+    let mut tail = Secret::zeroed(tail_len)?;
+    from.read_exact(tail.expose_mut())?;
+    Ok((serde_json::from_slice(&json)?, tail))
+}
+
+/// Cuts a frame off the front of `buffer[..filled]`, once it is whole, and wipes where it was.
+///
+/// # Errors
+/// Malformed, too long, or no locked memory.
+pub fn cut_frame<T: DeserializeOwned>(buffer: &mut [u8], filled: &mut usize) -> io::Result<Option<(T, Secret)>> {
+    let Some((head, rest)) = buffer[..*filled].split_first_chunk_mut::<HEAD>() else {
+        return Ok(None);
+    };
+    let (json_len, tail_len) = lengths(*head)?;
+    if rest.len() < json_len + tail_len {
+        return Ok(None);
+    }
+    let (json, rest) = rest.split_at_mut(json_len);
+    let tail = Secret::from_slice_wiping(&mut rest[..tail_len])?;
+    let message = serde_json::from_slice(json)?;
+    let len = HEAD + json_len + tail_len;
+    buffer.copy_within(len..*filled, 0);
+    buffer[*filled - len..*filled].zeroize();
+    *filled -= len;
+    Ok(Some((message, tail)))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_frame_carries_its_secrets_beside_the_json() {
+        let mut wire = Vec::new();
+        write_frame(&mut wire, &Report::TouchNow, b"1234").unwrap();
+        assert_eq!(wire, b"\0\0\0\x0a\0\0\0\x04\"TouchNow\"1234");
+        let (report, tail): (Report, _) = read_frame(&wire[..]).unwrap();
+        assert!(matches!(report, Report::TouchNow));
+        assert_eq!(tail.expose(), b"1234");
+    }
+
+    #[test]
+    fn frames_are_cut_off_a_buffer_in_whatever_pieces_they_come_and_leave_nothing_behind() {
+        let mut wire = Vec::new();
+        write_frame(&mut wire, &Report::TouchNow, b"1234").unwrap();
+        write_frame(&mut wire, &Report::AnotherProgram, b"").unwrap();
+        let (mut buffer, mut filled, mut seen) = ([0; 64], 0, 0);
+        for byte in wire {
+            buffer[filled] = byte;
+            filled += 1;
+            if cut_frame::<Report>(&mut buffer, &mut filled).unwrap().is_some() {
+                seen += 1;
+            }
+        }
+        assert_eq!((seen, filled, buffer), (2, 0, [0; 64]));
+    }
+
+    #[test]
+    fn t58_frames_that_claim_too_much_or_hold_nonsense_are_errors() {
+        assert!(read_frame::<Report>(&b"\xff\xff\xff\xff\0\0\0\0"[..]).is_err());
+        assert!(read_frame::<Report>(&b"\0\0\0\x02\xff\xff\xff\xff{}"[..]).is_err());
+        assert!(read_frame::<Report>(&b"\0\0\0\x02\0\0\0\0{}"[..]).is_err());
+        assert!(read_frame::<Report>(&b"\0\0\0\x0a\0\0\0\0\"Touch"[..]).is_err());
+        assert!(write_frame(Vec::new(), &Report::TouchNow, &[0; LONGEST_TAIL + 1]).is_err());
+    }
+}
