@@ -151,7 +151,7 @@ fn card(options: Options, port: u16, interface: Interface) -> Result<Key<VpcdSoc
     let (finger, ctap) = authenticator(&options, settings, mode)?;
     let keepalive = Keepalive::never();
     let card = FidoCard::new(ctap.clone(), finger.clone(), interface, keepalive.clone());
-    let socket = VpcdSocket::new(port, Box::new(card), ctap.clone(), keepalive);
+    let socket = VpcdSocket::new(port, Box::new(card)).with_authenticator(ctap.clone(), keepalive);
     socket.plug().map_err(|error| format!("reader on port {port}: {error}"))?;
     Ok(Key::new(finger, ctap, socket))
 }

@@ -6,10 +6,12 @@ use pcsc::{Context, Disposition, Protocols, Scope, ShareMode};
 
 use super::*;
 use crate::{
-    card::FIDO_AID,
+    card::{FIDO_AID, Interface},
     ctap::OPERATION_DENIED,
     host::{Host, HostError, NewAssertion, NewCredential, Protocol, Transport, hid::HidHost},
-    key::KeyHandle,
+    key::{Attachment, KeyHandle},
+    stubs::cards::{Disturbance, Disturbed},
+    vpcd::VpcdSocket,
 };
 
 const RP: &str = "touchlease:lease";
@@ -125,6 +127,20 @@ fn a_tap_makes_secrets_once_and_a_program_can_fake_the_next() {
     assert!(matches!(again, Err(HostError::Status(OPERATION_DENIED))), "{again:?}");
     host.0.power_cycle();
     assert_eq!(host.get_assertion(&secrets(&[&id])).unwrap().secrets.unwrap().len(), 64);
+}
+
+#[test]
+#[ignore = "needs hw-tests/with-readers"]
+fn a_card_that_misbehaves_takes_the_place_of_one_that_does_not() {
+    let key = found(CONTACTLESS);
+    key.pull().unwrap();
+    let card = Disturbed::new(Interface::Contactless, Disturbance::Empty);
+    let slot = VpcdSocket::new(CONTACTLESS_PORT, Box::new(card));
+    slot.plug().unwrap();
+    let host = Reader::connect(CONTACTLESS_READER);
+    assert!(host.0.transmit(&[0x80, 0x10, 0, 0, 1, 4, 0]).unwrap().is_empty());
+    slot.pull();
+    key.plug().unwrap();
 }
 
 #[test]

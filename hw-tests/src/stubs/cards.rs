@@ -12,7 +12,7 @@ const SELECT: u8 = 0xa4;
 pub enum Disturbance {
     /// Says "not finished, waiting for a touch" for ever.
     Keepalives,
-    /// Answers nothing, not even a status word: what PC/SC shows when a card was pulled during a command.
+    /// Answers nothing, not even a status word, and is gone: what PC/SC shows of a card pulled during a command.
     Empty,
     /// Answers half a status word.
     HalfStatus,
