@@ -87,7 +87,7 @@ impl Client {
     /// # Errors
     /// The daemon went away, or the call is too large.
     pub fn call(&mut self, call: &Call) -> Result<(), Failure> {
-        self.send(&*codec::encode(call).map_err(|error| Failure::new(Outcome::BadInput, "too_large", error.to_string()))?)
+        self.send(&codec::encode(call).map_err(|error| Failure::new(Outcome::BadInput, "too_large", error.to_string()))?)
     }
 
     /// Answers a prompt.
@@ -95,14 +95,14 @@ impl Client {
     /// # Errors
     /// The daemon went away.
     pub fn answer(&mut self, answer: &Answer) -> Result<(), Failure> {
-        self.send(&*codec::encode(answer).map_err(|error| Failure::new(Outcome::Internal, "codec", error.to_string()))?)
+        self.send(&codec::encode(answer).map_err(|error| Failure::new(Outcome::Internal, "codec", error.to_string()))?)
     }
 
     /// The next message; nothing when the daemon closed the connection. Waits.
     ///
     /// # Errors
     /// What came is no message of this protocol.
-    pub fn next(&mut self) -> Result<Option<Message>, Failure> {
+    pub fn message(&mut self) -> Result<Option<Message>, Failure> {
         loop {
             if let Some(line) = self.lines.pop_front() {
                 return parse(&line).map(Some);

@@ -35,6 +35,9 @@ const LABELS: [&str; 7] = [
     "AI_AGENT",
 ];
 
+/// Variables that are no secrets.
+type Plain = Vec<(OsString, OsString)>;
+
 /// What to ask for.
 #[derive(Debug, clap::Args)]
 pub struct AskArgs {
@@ -144,7 +147,7 @@ impl AsFd for Held {
 
 impl LeaseEnd for Held {
     fn is_over(&mut self) -> bool {
-        match self.client.next() {
+        match self.client.message() {
             Ok(Some(Message::Event(Event::Ended { why, .. }))) => {
                 self.why = Some(why);
                 true
@@ -155,7 +158,7 @@ impl LeaseEnd for Held {
     }
 }
 
-fn delivery(command: Vec<OsString>, plain: Vec<(OsString, OsString)>, granted: Granted, masking: bool) -> Delivery {
+fn delivery(command: Vec<OsString>, plain: Plain, granted: Granted, masking: bool) -> Delivery {
     let vars = granted.values.into_iter().map(|Delivered { secret, via, env, value }| Var {
         name: env.into(),
         label: secret,
@@ -256,7 +259,7 @@ fn grant(text: &str, via: &str) -> Result<GrantAsk, Failure> {
 }
 
 /// Plain variables, and references as grants.
-fn read_env_files(files: &[PathBuf]) -> Result<(Vec<(OsString, OsString)>, Vec<GrantAsk>), Failure> {
+fn read_env_files(files: &[PathBuf]) -> Result<(Plain, Vec<GrantAsk>), Failure> {
     let (mut plain, mut grants) = (vec![], vec![]);
     for path in files {
         let wrong = |error: &dyn std::fmt::Display| Failure::new(Outcome::BadInput, "env_file", format!("{}: {error}", path.display()));

@@ -86,7 +86,7 @@ impl Asking<'_> {
             if !self.wait()? {
                 continue;
             }
-            match self.client.next()? {
+            match self.client.message()? {
                 Some(Message::Reply(reply)) => return Ok(*reply),
                 Some(Message::Event(event)) => self.event(event)?,
                 None => {

@@ -61,7 +61,7 @@ impl Watch {
             if !self.client.is_ready() && !self.daemon_spoke()? {
                 continue;
             }
-            match self.client.next()? {
+            match self.client.message()? {
                 Some(Message::Event(event)) => self.event(event)?,
                 Some(Message::Reply(reply)) => match *reply {
                     Reply::Failed(failure) => return Err(failure),

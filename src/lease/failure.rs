@@ -64,7 +64,6 @@ pub(super) fn internal(reason: &str, message: impl std::fmt::Display) -> Failure
     Failure::new(Outcome::Internal, reason, message.to_string())
 }
 
-#[expect(clippy::match_same_arms, reason = "one line per case, in the order of the enum")]
 fn vault_outcome(error: &VaultError) -> (Outcome, &'static str) {
     match error {
         VaultError::NoVault { .. } => (Outcome::BadInput, "no_vault"),

@@ -17,7 +17,7 @@
 use std::time::Duration;
 
 use super::failure::IntoFailure;
-use super::ledger::{Lease, Parties, Sameness};
+use super::ledger::{Grounds, Lease, Parties, Sameness};
 use super::office::{Asker, Office};
 use super::policy::{Judgement, Terms, judge};
 use super::record::{self, AskedLine, Question};
@@ -76,9 +76,17 @@ pub async fn issue(office: &Office<'_>, prepared: Prepared, asker: &Asker) -> Re
         let material = office.unseal(&proof, &fixed, &standing, &terms.wanted())?;
         let approved = record::approved(office.log, &proof, &fixed, vec![])?;
         prompt.approved();
-        Ok(office
-            .ledger
-            .begin(approved, fixed, text, sameness, parties, material, office.lobby.clock))
+        Ok(office.ledger.begin(
+            approved,
+            material,
+            Grounds {
+                text,
+                fixed,
+                sameness,
+                parties,
+            },
+            office.lobby.clock,
+        ))
     };
     path.await.inspect_err(|failure| record::failed(office.log, Some(asked), failure))
 }

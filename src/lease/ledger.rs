@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
@@ -97,6 +98,18 @@ pub struct Parties {
     pub holder: ProcessId,
 }
 
+/// What was granted, and to whom.
+pub struct Grounds {
+    /// The lease.
+    pub text: LeaseText,
+    /// Its bytes, as they were signed.
+    pub fixed: Fixed,
+    /// What another request has to share with it.
+    pub sameness: Sameness,
+    /// Whose it is.
+    pub parties: Parties,
+}
+
 /// What a lease ended with, for the log.
 #[derive(Clone, Debug)]
 pub struct Over {
@@ -119,17 +132,14 @@ pub enum NoUse {
 
 impl Ledger {
     /// Makes the lease. Takes all that has to be before it: the record of the approval and the unsealed material.
-    pub fn begin(
-        &self,
-        approved: Approved,
-        fixed: Fixed,
-        text: LeaseText,
-        sameness: Sameness,
-        parties: Parties,
-        material: Material,
-        clock: &dyn Clock,
-    ) -> Lease {
-        let ttl = std::time::Duration::from_secs(text.ttl);
+    pub fn begin(&self, approved: Approved, material: Material, granted: Grounds, clock: &dyn Clock) -> Lease {
+        let Grounds {
+            text,
+            fixed,
+            sameness,
+            parties,
+        } = granted;
+        let ttl = Duration::from_secs(text.ttl);
         let id = text.id.clone();
         let live = Live {
             deadline: clock.boot() + ttl,

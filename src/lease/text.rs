@@ -427,7 +427,7 @@ pub(crate) mod tests {
         assert_eq!(LeaseText::decode(fixed.text()).unwrap(), sample());
         let spaced = fixed.text().replacen(':', ": ", 1);
         assert!(LeaseText::decode(&spaced).is_err());
-        let extended = fixed.text().replacen("{\"at_end\"", "{\"a\":1,\"at_end\"", 1);
+        let extended = fixed.text().replacen("{\"asked\"", "{\"a\":1,\"asked\"", 1);
         assert_ne!(extended, fixed.text());
         assert!(LeaseText::decode(&extended).is_err());
     }
