@@ -16,6 +16,7 @@ pub mod control;
 pub mod ctap;
 pub mod ctaphid;
 pub mod finger;
+pub mod harness;
 pub mod hid_socket;
 pub mod host;
 pub mod key;

@@ -1,0 +1,9 @@
+//! A machine for one test: a home of its own, a daemon, terminals, keys.
+
+mod home;
+mod reach;
+mod terminal;
+
+pub use home::{Daemon, Home};
+pub use reach::{EmulatedReach, UsbKey};
+pub use terminal::Terminal;

@@ -1,0 +1,3 @@
+//! The everyday suite: the product against emulated keys, in this process and out of it.
+
+mod spine;
