@@ -23,6 +23,8 @@ use crate::secret::Secret;
 const BUSY_PAUSE: Duration = Duration::from_secs(1);
 /// Pause before sending a request again that a key gave up: one that gives up at once shall not keep us busy.
 const AGAIN_PAUSE: Duration = Duration::from_millis(500);
+/// Pause before looking again at a place whose key went away and may be back.
+const LOST_PAUSE: Duration = Duration::from_secs(1);
 /// How often a second way to the same key looks whether the first has ended.
 const CLAIM_LOOK: Duration = Duration::from_millis(250);
 
@@ -126,28 +128,33 @@ impl Prompt {
         let mut running: HashMap<Plug, AbortHandle> = HashMap::new();
         // Cards that lie there since before the question are no tap (T01).
         let mut lying: Option<HashSet<Plug>> = None;
+        // Attempts that lost their key though its place may still be there: a card that was only reset.
+        let mut lost: Vec<Plug> = Vec::new();
         loop {
             let seen = places.borrow_and_update().clone();
             if let Some(seen) = seen {
                 let lying = lying.get_or_insert_with(|| fields(&seen));
                 self.follow(&seen, lying, &mut attempts, &mut running);
             }
-            tokio::select! {
-                changed = places.changed() => if changed.is_err() {
-                    return Err(system("keys cannot be watched"));
+            let ended = tokio::select! {
+                changed = places.changed() => match changed {
+                    Ok(()) => continue,
+                    Err(_) => return Err(system("keys cannot be watched")),
                 },
-                Some(ended) = attempts.join_next() => {
-                    // An attempt that was aborted has nothing to say.
-                    let Ok((plug, result)) = ended else { continue };
-                    if matches!(result, Err(DeviceError::PulledOut)) {
-                        // A card that was only reset is still there at the next look.
-                        running.remove(&plug);
-                    }
-                    if let Some(end) = self.settle(&plug, result) {
-                        self.wipe_others(&mut attempts);
-                        return end;
-                    }
+                () = tokio::time::sleep(LOST_PAUSE), if !lost.is_empty() => {
+                    lost.drain(..).for_each(|plug| drop(running.remove(&plug)));
+                    continue;
                 }
+                Some(ended) = attempts.join_next() => ended,
+            };
+            // An attempt that was aborted has nothing to say.
+            let Ok((plug, result)) = ended else { continue };
+            if matches!(result, Err(DeviceError::PulledOut)) {
+                lost.push(plug.clone());
+            }
+            if let Some(end) = self.settle(&plug, result) {
+                self.wipe_others(&mut attempts);
+                return end;
             }
         }
     }
