@@ -66,6 +66,8 @@ struct Progress {
     /// Keys that are being asked, and where: one key may be seen at two places.
     claimed: HashMap<KeyId, Port>,
     stages: HashMap<Port, Stage>,
+    /// Readers that a card was invited to, and whether it has to be lifted first.
+    invited: HashMap<Port, bool>,
     /// Keys for which it is over, and why.
     failed: HashMap<KeyId, DeviceError>,
 }
@@ -178,21 +180,28 @@ impl Prompt {
             stays
         });
         for place in seen.iter().filter(wanted) {
-            let lies = lying.contains(&plug(place));
-            if (place.empty || lies) && self.keys.iter().any(|key| key.profile == Profile::Pin) {
-                self.tell(Event::TapNow {
-                    reader: place.model.clone(),
-                    lift_first: lies,
-                });
+            if place.empty {
+                self.invite(place, false);
             }
             if place.empty || running.contains_key(&plug(place)) {
                 continue;
             }
             self.stage(&place.port, Stage::Looking);
-            let (prompt, place) = (self.clone(), place.clone());
+            let (prompt, place, lies) = (self.clone(), place.clone(), lying.contains(&plug(place)));
             let plug = plug(&place);
             let attempt = attempts.spawn(async move { (self::plug(&place), prompt.attempt(&place, lies).await) });
             running.insert(plug, attempt);
+        }
+    }
+
+    /// Says once that a card may be tapped there; only keys with a PIN count in a field.
+    fn invite(&self, place: &Place, lift_first: bool) {
+        let told = self.progress().invited.insert(place.port.clone(), lift_first);
+        if told != Some(lift_first) && self.keys.iter().any(|key| key.profile == Profile::Pin) {
+            self.tell(Event::TapNow {
+                reader: place.model.clone(),
+                lift_first,
+            });
         }
     }
 
@@ -221,10 +230,13 @@ impl Prompt {
             }
             _ => {}
         }
-        self.tell(Event::Problem {
-            port: plug.0.clone(),
-            error: error.clone(),
-        });
+        // The invitation to lift the card has said it.
+        if error != DeviceError::CardNotAbsent {
+            self.tell(Event::Problem {
+                port: plug.0.clone(),
+                error: error.clone(),
+            });
+        }
         self.stage(&plug.0, Stage::Failed(error.clone()));
         let progress = self.progress();
         let over = !self.keys.is_empty() && self.keys.iter().all(|key| progress.failed.contains_key(&key.id()));
@@ -292,6 +304,9 @@ impl Prompt {
             Link::Contactless if lies => Err(DeviceError::CardNotAbsent),
             _ => self.ask_key(place, candidate).await,
         };
+        if matches!(result, Err(DeviceError::CardNotAbsent)) {
+            self.invite(place, true);
+        }
         if let Err(error) = &result {
             let mut progress = self.progress();
             progress.claimed.remove(&candidate.key.id());
