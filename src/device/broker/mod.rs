@@ -297,3 +297,6 @@ fn system(error: impl ToString) -> DeviceError {
 fn unexpected() -> DeviceError {
     DeviceError::of(Failure::Malformed("another answer than asked for".into()), None)
 }
+
+#[cfg(test)]
+mod tests;
