@@ -13,9 +13,13 @@
 //!
 //! Start reading at [`lease::issue`]: the path from a request to its reply is that one function.
 
+pub mod audit;
+pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod daemon;
+pub mod deliver;
 pub mod device;
 pub mod encoding;
 pub mod lease;
@@ -23,4 +27,5 @@ pub mod paths;
 pub mod presence;
 pub mod secret;
 pub mod sys;
+pub mod vault;
 pub mod wire;

@@ -1,3 +1,11 @@
 //! The daemon: one per user, on one thread.
 
+pub mod boot;
+mod connection;
+pub mod house;
+mod keys;
+mod leases;
+mod listener;
 pub mod peer;
+pub mod serve;
+mod vaults;

@@ -1,6 +1,19 @@
-//! From a request to a lease. Start at `issue`.
+//! From a request to a lease. Start at [`issue::issue`]: it is the page.
 
+pub mod change;
+pub mod collapse;
+pub mod enrol;
+pub mod failure;
 pub mod grant;
+pub mod issue;
+mod key_failure;
+pub mod ledger;
+pub mod office;
+pub mod policy;
+pub mod record;
+pub mod request;
 pub mod requester;
 pub mod task;
 pub mod text;
+pub mod touch;
+pub mod unlock;

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::grant::{AtEnd, Via};
@@ -32,8 +33,6 @@ pub struct VaultState {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Origin {
-    /// Hash of this text's own `asked` line in the audit log.
-    pub asked: Digest,
     /// Boot id: deadlines run on this boot's clock.
     pub boot: String,
     /// 128 random bits, hexadecimal.
@@ -66,6 +65,8 @@ pub struct LeaseText {
     pub kind: LeaseKind,
     /// 128 random bits, hexadecimal, drawn by the daemon.
     pub id: String,
+    /// Hash of this lease's own `asked` line in the audit log: the touch signs the history up to it.
+    pub asked: Digest,
     /// Where it comes from.
     pub origin: Origin,
     /// The task of a task file.
@@ -146,6 +147,8 @@ pub struct ChangeText {
     pub kind: ChangeKind,
     /// 128 random bits, hexadecimal.
     pub id: String,
+    /// As in a lease.
+    pub asked: Digest,
     /// Where it comes from.
     pub origin: Origin,
     /// Secrets written, each with its new version and rules.
@@ -168,6 +171,61 @@ pub struct WriteText {
     pub value: bool,
     /// Its rules.
     pub rules: RulesAsk,
+}
+
+/// What a person sees while a key is enrolled. Nothing is signed by it: the key is not in any roster yet; the statement that names
+/// it is shown and signed afterwards.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnrolText {
+    /// [`VERSION`].
+    pub v: u32,
+    /// `enrol`.
+    pub kind: EnrolKind,
+    /// 128 random bits, hexadecimal.
+    pub id: String,
+    /// Who asks.
+    pub requester: RequesterText,
+    /// The key's name.
+    pub key: String,
+    /// Scopes that it will open.
+    pub scopes: Vec<String>,
+    /// Touches of this key.
+    pub touches: u32,
+}
+
+/// What a person sees while a PIN is asked for ahead. Nothing is signed by it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnlockText {
+    /// [`VERSION`].
+    pub v: u32,
+    /// `unlock`.
+    pub kind: UnlockKind,
+    /// 128 random bits, hexadecimal.
+    pub id: String,
+    /// Who asks.
+    pub requester: RequesterText,
+    /// The key's name.
+    pub key: String,
+    /// Seconds for which the PIN is kept.
+    pub keep: u64,
+}
+
+/// The member `kind` of an unlocking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UnlockKind {
+    /// `unlock`.
+    Unlock,
+}
+
+/// The member `kind` of an enrolment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EnrolKind {
+    /// `enrol`.
+    Enrol,
 }
 
 /// The member `kind` of a lease.
@@ -206,52 +264,65 @@ impl RequesterText {
     }
 }
 
-impl LeaseText {
+/// A text in canonical JSON.
+pub trait Text: Serialize + DeserializeOwned {
+    /// What its signature is for.
+    const NAMESPACE: Namespace;
+
+    /// Its id.
+    fn id(&self) -> &str;
+
     /// Fixes the bytes.
     ///
     /// # Errors
     /// See [`jcs::JcsError`].
-    pub fn fix(&self) -> Result<Fixed, jcs::JcsError> {
-        Fixed::new(self, &self.id, Namespace::Lease)
+    fn fix(&self) -> Result<Fixed, jcs::JcsError> {
+        let bytes = jcs::to_vec(self)?;
+        Ok(Fixed { text: String::from_utf8_lossy(&bytes).into_owned(), id: self.id().to_owned(), namespace: Self::NAMESPACE })
     }
 
-    /// Reads a lease; anything but its canonical bytes is refused.
+    /// Reads a text; anything but its canonical bytes is refused.
     ///
     /// # Errors
     /// See [`jcs::JcsError`].
-    pub fn decode(text: &str) -> Result<Self, jcs::JcsError> {
+    fn decode(text: &str) -> Result<Self, jcs::JcsError> {
         jcs::from_slice(text.as_bytes())
     }
 }
 
-impl ChangeText {
-    /// Fixes the bytes.
-    ///
-    /// # Errors
-    /// See [`jcs::JcsError`].
-    pub fn fix(&self) -> Result<Fixed, jcs::JcsError> {
-        Fixed::new(self, &self.id, Namespace::Change)
-    }
+impl Text for LeaseText {
+    const NAMESPACE: Namespace = Namespace::Lease;
 
-    /// Reads a change; anything but its canonical bytes is refused.
-    ///
-    /// # Errors
-    /// See [`jcs::JcsError`].
-    pub fn decode(text: &str) -> Result<Self, jcs::JcsError> {
-        jcs::from_slice(text.as_bytes())
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl Text for ChangeText {
+    const NAMESPACE: Namespace = Namespace::Change;
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl Text for EnrolText {
+    const NAMESPACE: Namespace = Namespace::Enrol;
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl Text for UnlockText {
+    const NAMESPACE: Namespace = Namespace::Enrol;
+
+    fn id(&self) -> &str {
+        &self.id
     }
 }
 
 impl Fixed {
-    fn new<T: Serialize>(value: &T, id: &str, namespace: Namespace) -> Result<Self, jcs::JcsError> {
-        let bytes = jcs::to_vec(value)?;
-        Ok(Self {
-            text: String::from_utf8_lossy(&bytes).into_owned(),
-            id: id.into(),
-            namespace,
-        })
-    }
-
     /// A roster statement, which the vault has fixed.
     #[must_use]
     pub fn roster(text: String, id: &str) -> Self {
@@ -304,8 +375,8 @@ pub(crate) mod tests {
             v: VERSION,
             kind: LeaseKind::Lease,
             id: "0f".repeat(16),
+            asked: Digest([1; 32]),
             origin: Origin {
-                asked: Digest([1; 32]),
                 boot: "6f1c".into(),
                 nonce: "ab".repeat(16),
                 requester: RequesterText {

@@ -1,7 +1,7 @@
 //! One prompt at a time, on a screen that the requester does not own.
 
-use std::cell::RefCell;
-use std::rc::Rc;
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -12,7 +12,7 @@ use super::brake::Brake;
 use super::screen::{Attached, Screen, ScreenKind, Standing};
 use crate::clock::{Boot, Clock};
 use crate::secret::Secret;
-use crate::wire::{Answer, Event, KeyHint, Outcome, PromptView, TouchState};
+use crate::wire::{Answer, Event, Outcome, PromptView, TouchState};
 
 /// How long a screen has to say that it shows a prompt.
 const SHOW_WITHIN: Duration = Duration::from_secs(2);
@@ -48,8 +48,8 @@ pub struct Showing<'a> {
     pub id: &'a str,
     /// The four words.
     pub words: [&'static str; 4],
-    /// Which keys can serve.
-    pub keys: Vec<KeyHint>,
+    /// Names of the keys that can serve.
+    pub keys: Vec<String>,
     /// Where the vault lies.
     pub vault: String,
     /// How long the prompt stays open.
@@ -64,7 +64,7 @@ pub struct Showing<'a> {
 
 /// All screens and the queue. One thread; shared by reference.
 pub struct Desk {
-    clock: Rc<dyn Clock>,
+    clock: Arc<dyn Clock>,
     state: RefCell<State>,
     changed: Notify,
 }
@@ -96,7 +96,7 @@ struct Open {
 impl Desk {
     /// A desk without screens.
     #[must_use]
-    pub fn new(clock: Rc<dyn Clock>) -> Self {
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             clock,
             state: RefCell::default(),
@@ -297,7 +297,8 @@ pub struct Prompt<'a> {
     tell: UnboundedSender<Event>,
     own: Option<u64>,
     deadline: Boot,
-    outcome: RefCell<Option<Outcome>>,
+    /// What the screens are told at the end: a failure until somebody says otherwise.
+    outcome: Cell<Option<Outcome>>,
 }
 
 impl Prompt<'_> {
@@ -336,9 +337,9 @@ impl Prompt<'_> {
         self.until(|open| open.pins.pop()).await
     }
 
-    /// Says how it ended; what is not said is an approval.
+    /// Says how it failed.
     pub fn failed(&self, outcome: Outcome) {
-        self.outcome.replace(Some(outcome));
+        self.outcome.set(Some(outcome));
         if outcome == Outcome::Denied && self.own.is_none() {
             self.desk().state.borrow_mut().brake.denied(self.desk().clock.boot());
         }
@@ -346,6 +347,7 @@ impl Prompt<'_> {
 
     /// Says that it was approved.
     pub fn approved(&self) {
+        self.outcome.set(None);
         self.desk().state.borrow_mut().brake.approved();
     }
 
@@ -385,7 +387,7 @@ impl Prompt<'_> {
 
 impl Drop for Prompt<'_> {
     fn drop(&mut self) {
-        let outcome = *self.outcome.borrow();
+        let outcome = self.outcome.get();
         self.broadcast(|| Event::Closed {
             prompt: self.number(),
             outcome,
@@ -406,7 +408,7 @@ mod tests {
     use crate::clock::SystemClock;
 
     fn desk() -> Desk {
-        Desk::new(Rc::new(SystemClock))
+        Desk::new(Arc::new(SystemClock))
     }
 
     fn person() -> Standing {

@@ -4,16 +4,6 @@ use serde::{Deserialize, Serialize};
 
 use super::{Outcome, Value};
 
-/// A key that could serve the prompt.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeyHint {
-    /// Name given at enrolment.
-    pub name: String,
-    /// `usb`, `contact` or `nfc`; nothing when it is not connected.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub transport: Option<String>,
-}
-
 /// A prompt as a screen gets it: the exact bytes that will be signed, never a description of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PromptView {
@@ -23,8 +13,8 @@ pub struct PromptView {
     pub text: String,
     /// Milliseconds left before it closes.
     pub left_ms: u64,
-    /// Which keys can serve.
-    pub keys: Vec<KeyHint>,
+    /// Names of the keys that can serve.
+    pub keys: Vec<String>,
     /// How many requests wait behind it.
     pub waiting: u32,
     /// Where the vault lies, for a person with two.
@@ -41,15 +31,22 @@ pub enum TouchState {
     TouchNow {
         /// Which.
         key: String,
+        /// How it is connected, in words.
+        link: String,
     },
     /// A reader waits for a tap.
-    TapNow,
+    TapNow {
+        /// Which reader.
+        reader: String,
+        /// A card lies on it already: take it off first.
+        lift_first: bool,
+    },
     /// A PIN is needed before this key can serve.
     PinNeeded {
         /// Which key.
         key: String,
         /// Tries left before it blocks.
-        tries: Option<u8>,
+        tries: Option<u32>,
         /// The one before was wrong.
         wrong: bool,
     },
@@ -64,6 +61,11 @@ pub enum TouchState {
         key: String,
         /// Who, where it can be told.
         by: Option<String>,
+    },
+    /// A key cannot serve; others still may.
+    Problem {
+        /// One sentence.
+        what: String,
     },
     /// The key was pulled out.
     Gone {

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::request::RulesAsk;
 use super::{Failure, Value};
+use crate::encoding::Digest;
 
 /// The one reply of a call.
 #[derive(Debug, Serialize, Deserialize)]
@@ -86,6 +87,14 @@ pub enum Reply {
     Secrets {
         /// Sorted by scope and name.
         secrets: Vec<SecretView>,
+        /// Files of the vault that are no readable record: path and why.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        unreadable: Vec<String>,
+    },
+    /// The audit log was sent, as [`super::Event::Line`]s.
+    Log {
+        /// Keys that are or were in the roster.
+        signers: Vec<Signer>,
     },
     /// A change is in the vault.
     Changed {
@@ -194,7 +203,7 @@ pub struct KeyDetail {
     /// Rows of name and value, tries of the PIN among them.
     pub rows: Vec<(String, String)>,
     /// PIN tries left before the key blocks; nothing without a PIN.
-    pub pin_tries: Option<u8>,
+    pub pin_tries: Option<u32>,
 }
 
 /// A secret without its value.
@@ -206,4 +215,17 @@ pub struct SecretView {
     pub version: u64,
     /// Its rules.
     pub rules: RulesAsk,
+}
+
+/// A key whose signatures may stand in the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signer {
+    /// Its id.
+    pub id: Digest,
+    /// Its public key: uncompressed point, 65 bytes, base64url without padding.
+    pub point: String,
+    /// `pin` or `touch-only`.
+    pub profile: String,
+    /// Its name.
+    pub name: String,
 }

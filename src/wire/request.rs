@@ -16,6 +16,9 @@ pub struct Call {
     /// Which vault; the configured one when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vault: Option<PathBuf>,
+    /// Whether the client shows prompts on its own terminal; the daemon checks that it has one, in the foreground.
+    #[serde(default)]
+    pub screen: bool,
     /// What is asked.
     pub request: Request,
 }
@@ -103,6 +106,18 @@ pub enum Request {
     },
     /// The audit log, as [`super::Event::Line`]s.
     Audit,
+}
+
+impl Request {
+    /// Whether a person may have to touch a key for it, and so needs to see it.
+    #[must_use]
+    pub fn opens_prompt(&self) -> bool {
+        match self {
+            Self::Lease(ask) => !ask.join_only,
+            Self::Init(_) | Self::KeyAdd(_) | Self::KeyRemove { .. } | Self::Put { .. } | Self::Edit { .. } | Self::Remove { .. } | Self::Unlock { .. } => true,
+            _ => false,
+        }
+    }
 }
 
 /// A lease as it is asked for.

@@ -1,0 +1,194 @@
+//! Emulated security keys as a program, driven over control sockets.
+
+use std::{
+    env, fmt,
+    path::{Path, PathBuf},
+    process::{self, ExitCode},
+    sync::{Arc, mpsc},
+};
+
+use hw_tests::{
+    authenticator::{Authenticator, Settings, Storage},
+    card::{FidoCard, Interface},
+    control,
+    ctap::Ctap,
+    ctaphid::Keepalive,
+    finger::{Finger, Mode},
+    hid_socket::HidSocket,
+    host::{Host, Protocol},
+    key::{Attachment, Key},
+    uhid::Identity,
+    vpcd::VpcdSocket,
+};
+
+const USAGE: &str = "\
+usage: emukey KEY...
+  KEY: --uhid --control SOCKET [--pin PIN] [--state FOLDER]
+       --vpcd PORT [--contactless] --control SOCKET [--pin PIN] [--state FOLDER]
+
+Prints `ready` when every key is plugged in. Each control socket takes one command per line and answers one line:
+grant, delay MS, deny, never, tap, press, refuse, expire, asked MS, counts, pull, plug, keepalive MS, reset, quit.";
+
+fn main() -> ExitCode {
+    match start(env::args().skip(1)) {
+        Ok(quit) => {
+            println!("ready");
+            let _ = quit.recv(); // an error means that nobody can say quit any more
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("emukey: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(
+    arguments: impl Iterator<Item = String>,
+) -> Result<mpsc::Receiver<()>, Box<dyn std::error::Error>> {
+    let options = parse(arguments)?;
+    let (quit, asked_to_quit) = mpsc::channel();
+    let control_error = |path: &Path, error| format!("{}: {error}", path.display());
+    for option in options {
+        let path = option.control.clone();
+        let quit = quit.clone();
+        let end = move || {
+            if quit.send(()).is_err() {
+                process::exit(0); // the main thread is on its way out already
+            }
+        };
+        match option.port {
+            Port::Uhid => control::serve(&path, Arc::new(uhid(option)?), end),
+            Port::Vpcd(port, interface) => {
+                control::serve(&path, Arc::new(card(option, port, interface)?), end)
+            }
+        }
+        .map_err(|error| control_error(&path, error))?;
+    }
+    Ok(asked_to_quit)
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Port {
+    Uhid,
+    Vpcd(u16, Interface),
+}
+
+struct Options {
+    port: Port,
+    control: PathBuf,
+    pin: Option<String>,
+    storage: Storage,
+}
+
+#[derive(Debug)]
+struct Usage;
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(USAGE)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+/// Each `--uhid` or `--vpcd` begins a key.
+fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Vec<Options>, Usage> {
+    let mut keys: Vec<Options> = vec![];
+    while let Some(argument) = arguments.next() {
+        let port = match &*argument {
+            "--uhid" => Some(Port::Uhid),
+            "--vpcd" => {
+                let port = arguments
+                    .next()
+                    .and_then(|port| port.parse().ok())
+                    .ok_or(Usage)?;
+                Some(Port::Vpcd(port, Interface::Contact))
+            }
+            _ => None,
+        };
+        if let Some(port) = port {
+            keys.push(Options {
+                port,
+                control: PathBuf::new(),
+                pin: None,
+                storage: Storage::Ram,
+            });
+            continue;
+        }
+        let key = keys.last_mut().ok_or(Usage)?;
+        match (&*argument, &mut key.port) {
+            ("--contactless", Port::Vpcd(_, interface)) => *interface = Interface::Contactless,
+            ("--control", _) => key.control = arguments.next().ok_or(Usage)?.into(),
+            ("--pin", _) => key.pin = Some(arguments.next().ok_or(Usage)?),
+            ("--state", _) => key.storage = Storage::Folder(arguments.next().ok_or(Usage)?.into()),
+            _ => return Err(Usage),
+        }
+    }
+    let complete = !keys.is_empty() && keys.iter().all(|key| !key.control.as_os_str().is_empty());
+    complete.then_some(keys).ok_or(Usage)
+}
+
+type Failure = Box<dyn std::error::Error>;
+
+fn uhid(options: Options) -> Result<Key<HidSocket>, Failure> {
+    let (finger, ctap) = authenticator(&options, Settings::default(), Mode::Grant)?;
+    let socket = HidSocket::new(ctap.clone()).with_uhid(Identity::default());
+    socket
+        .plug()
+        .map_err(|error| format!("/dev/uhid: {error}"))?;
+    Ok(Key::new(finger, ctap, socket))
+}
+
+fn card(options: Options, port: u16, interface: Interface) -> Result<Key<VpcdSocket>, Failure> {
+    let (settings, mode) = match interface {
+        Interface::Contact => (
+            Settings {
+                smart_card: true,
+                ..Settings::default()
+            },
+            Mode::Grant,
+        ),
+        Interface::Contactless => (
+            Settings {
+                nfc: true,
+                ..Settings::default()
+            },
+            Mode::Tap,
+        ),
+    };
+    let (finger, ctap) = authenticator(&options, settings, mode)?;
+    let keepalive = Keepalive::never();
+    let card = FidoCard::new(ctap.clone(), finger.clone(), interface, keepalive.clone());
+    let socket = VpcdSocket::new(port, Box::new(card), ctap.clone(), keepalive);
+    socket
+        .plug()
+        .map_err(|error| format!("reader on port {port}: {error}"))?;
+    Ok(Key::new(finger, ctap, socket))
+}
+
+fn authenticator(
+    options: &Options,
+    settings: Settings,
+    mode: Mode,
+) -> Result<(Arc<Finger>, Arc<dyn Ctap>), Failure> {
+    let finger = Arc::new(Finger::new(mode));
+    let settings = Settings {
+        storage: options.storage.clone(),
+        ..settings
+    };
+    let ctap: Arc<dyn Ctap> = Arc::new(Authenticator::start(settings, finger.clone())?);
+    if let Some(pin) = &options.pin {
+        set_pin(&ctap, pin)?;
+    }
+    Ok((finger, ctap))
+}
+
+/// A key that was started from a folder has its PIN already.
+fn set_pin(ctap: &Arc<dyn Ctap>, pin: &str) -> Result<(), Failure> {
+    let mut host = Host(ctap.clone());
+    if !host.has_pin()? {
+        host.set_pin(Protocol::Two, pin)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,30 @@
+//! The keys that a launcher starts around a command, as that command finds them.
+//!
+//! Inside `with-readers`, `pcscd` belongs to the command alone and has two readers with a card each. Inside `kernel/uml`
+//! and `kernel/qemu`, `/dev/hidraw0` is a key. Outside, none of the variables is set.
+
+use std::ffi::OsString;
+
+use crate::control::Control;
+
+/// The variable with the control socket of the card in the contact reader.
+pub const CONTACT: &str = "EMUKEY_CONTACT";
+/// The variable with the control socket of the card on the contactless reader.
+pub const CONTACTLESS: &str = "EMUKEY_CONTACTLESS";
+
+/// The variable with the control socket of the key behind `/dev/hidraw0`.
+pub const HIDRAW: &str = "EMUKEY_HIDRAW";
+
+/// How the contact reader's name begins; pcscd appends numbers.
+pub const CONTACT_READER: &str = "Emulated Contact Reader";
+/// How the contactless reader's name begins.
+pub const CONTACTLESS_READER: &str = "Emulated Contactless Reader";
+
+/// The key behind the control socket that this variable names, if it is set. `variable` looks it up, as
+/// [`std::env::var_os`] does.
+pub fn key(name: &str, variable: impl Fn(&str) -> Option<OsString>) -> Option<Control> {
+    variable(name).map(Control::at)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,313 @@
+//! What happens, as the log tells it. Secret values have no place in any of it.
+//!
+//! Fields are declared in the order of their names: serde writes them as declared, and canonical JSON sorts them (RFC 8785, 3.2.3).
+
+use serde::{Deserialize, Serialize};
+
+use crate::encoding::Digest;
+
+/// One thing that happened. In JSON an object with one member, named after the variant in snake case.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// A daemon opened the log. Every log starts with it; leases and questions of the daemon before are over.
+    Opened(Opened),
+    /// The log could not be written for a while and now can again, in the same daemon.
+    Recovered(Recovered),
+    /// Somebody asks for a lease. The hash of this line goes into the lease.
+    Asked(Asked),
+    /// The prompt stands on a screen.
+    Shown(OfAsked),
+    /// A touch approved exactly this lease. `text` is the lease; namespace `touchlease-lease`.
+    Approved(Signed),
+    /// A person said no.
+    Denied(OfAsked),
+    /// Nobody answered in time.
+    TimedOut(OfAsked),
+    /// Refused by a rule, before or after the prompt.
+    Refused(Refused),
+    /// A lease was used once.
+    Used(Used),
+    /// A lease ended.
+    Ended(Ended),
+    /// A touch changed the vault's contents. Namespace `touchlease-change`.
+    Change(Change),
+    /// A person accepted the clock as it now stands, by a touch; namespace `touchlease-change`.
+    ClockAccepted(Signed),
+    /// A statement of the roster was accepted as the newest.
+    Roster(Roster),
+    /// A second key was touched for a lease that another had approved already; its answer was wiped.
+    ExtraTouch(ExtraTouch),
+    /// A key's signature counter went back: a hint at a copy of the key, no proof.
+    CounterBack(CounterBack),
+    /// Something went wrong between us and a key.
+    Key(KeyTrouble),
+}
+
+/// See [`Event::Opened`].
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Opened {
+    /// The half-written line that was cut off first. Nothing was ever handed out on the strength of it.
+    pub cut: Option<Cut>,
+    /// Name and version of the program.
+    pub program: String,
+    /// The vault whose log this is.
+    pub vault: Digest,
+}
+
+/// Bytes that were cut off the end of the log.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cut {
+    /// How many.
+    pub bytes: u64,
+    /// SHA-256 of them.
+    pub digest: Digest,
+}
+
+/// See [`Event::Recovered`].
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recovered {
+    /// What was cut off: lines that were refused, and grouped lines that follow again right after.
+    pub cut: Option<Cut>,
+    /// Events that could not be recorded meanwhile. None of them handed anything out.
+    pub missed: u64,
+}
+
+/// See [`Event::Asked`].
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Asked {
+    /// Why, in the requester's words.
+    pub reason: Option<String>,
+    /// Who asks.
+    pub requester: Requester,
+    /// Names of the secrets, `scope/NAME`.
+    pub secrets: Vec<String>,
+    /// Name of the task.
+    pub task: Option<String>,
+    /// How long, in seconds.
+    pub ttl: u32,
+    /// How many uses; none for no limit.
+    pub uses: Option<u32>,
+}
+
+/// Who asks: `pid` and `uid` from the kernel, the rest as claimed.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Requester {
+    /// Executable, as claimed.
+    pub exe: String,
+    /// Working directory, as claimed.
+    pub folder: String,
+    /// Process id.
+    pub pid: u32,
+    /// User id.
+    pub uid: u32,
+}
+
+/// Something about one question.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct OfAsked {
+    /// Hash of the `asked` line.
+    pub asked: Digest,
+}
+
+/// A text and the touch that signed it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Signed {
+    /// Id of the key that was touched, as the roster has it.
+    pub key: Digest,
+    /// What happened at the key.
+    pub kind: Kind,
+    /// Name of the key, as the roster had it then.
+    pub name: String,
+    /// The key's profile, as the roster has it.
+    pub profile: Profile,
+    /// Armored SSHSIG over `text`.
+    pub sshsig: String,
+    /// Exactly the bytes that were signed: canonical JSON.
+    pub text: String,
+    /// How the key was reached.
+    pub transport: Transport,
+}
+
+/// What stands behind a signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A touch, testified by the key in the signed data.
+    Touch,
+}
+
+/// What a key asks for besides the touch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Profile {
+    /// Its PIN (or what the key takes for it).
+    Pin,
+    /// Nothing: whoever holds the key can use it.
+    TouchOnly,
+}
+
+/// How a key was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Transport {
+    /// USB HID.
+    Usb,
+    /// A contactless reader; presence is a tap.
+    Nfc,
+    /// A contact reader.
+    Contact,
+}
+
+/// See [`Event::Refused`].
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Refused {
+    /// Hash of the `asked` line, if it came that far.
+    pub asked: Option<Digest>,
+    /// For a person: one sentence.
+    pub detail: String,
+    /// For a program: the outcome's name.
+    pub reason: String,
+}
+
+/// See [`Event::Used`].
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Used {
+    /// The form in which the lease was used: `env`, `file`, `proxy`, ...
+    pub delivery: String,
+    /// Id of the lease.
+    pub lease: String,
+    /// Uses left; none when they are not limited.
+    pub left: Option<u32>,
+    /// What for: the command's name, or method, host and path.
+    pub what: String,
+}
+
+/// See [`Event::Ended`].
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ended {
+    /// Id of the lease.
+    pub lease: String,
+    /// Why.
+    pub why: Why,
+}
+
+/// Why a lease ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Why {
+    /// Its time was over.
+    Time,
+    /// Its uses were spent.
+    Uses,
+    /// The requester gave it back.
+    Returned,
+    /// The requester went away.
+    RequesterGone,
+    /// A person revoked it.
+    Revoked,
+    /// Everything was locked.
+    Locked,
+    /// The machine went to sleep.
+    Suspend,
+    /// The screen was locked.
+    ScreenLock,
+    /// The key was pulled out.
+    KeyRemoved,
+    /// It could not be delivered.
+    NotDelivered,
+    /// The daemon ended.
+    DaemonEnd,
+}
+
+/// See [`Event::Change`].
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Change {
+    /// Every name that it writes.
+    pub names: Vec<String>,
+    /// The text and the touch.
+    pub signed: Signed,
+}
+
+/// See [`Event::Roster`].
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Roster {
+    /// Digest of the statement.
+    pub statement: Digest,
+}
+
+/// See [`Event::ExtraTouch`].
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExtraTouch {
+    /// Hash of the `asked` line.
+    pub asked: Option<Digest>,
+    /// Id of the key.
+    pub key: Digest,
+    /// Its name.
+    pub name: String,
+}
+
+/// See [`Event::CounterBack`].
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct CounterBack {
+    /// Highest counter seen before.
+    pub before: u32,
+    /// Id of the key.
+    pub key: Digest,
+    /// Its name.
+    pub name: String,
+    /// The counter now.
+    pub now: u32,
+}
+
+/// See [`Event::Key`].
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyTrouble {
+    /// Hash of the `asked` line that was being answered.
+    pub asked: Option<Digest>,
+    /// For a person: one sentence.
+    pub detail: String,
+    /// Id of the key, when it is known which.
+    pub key: Option<Digest>,
+    /// Its name, or what the system calls the device.
+    pub name: Option<String>,
+    /// What happened.
+    pub what: Trouble,
+}
+
+/// What can happen between us and a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trouble {
+    /// Another program cancelled our operation.
+    CancelledElsewhere,
+    /// Another program is using the key.
+    Busy,
+    /// A device asked for the PIN of a key that it could not show to be.
+    Impostor,
+    /// The key's answer did not verify: no touch, no PIN, another relying party, a foreign signature.
+    BadAnswer,
+    /// Pulled out in the middle.
+    Removed,
+    /// The PIN was wrong.
+    PinWrong,
+    /// The PIN is blocked.
+    PinBlocked,
+    /// The key was reset since it was enrolled.
+    Reset,
+}

@@ -1,0 +1,327 @@
+//! A receipt: the exact bytes of a lease and the signature of the touch that approved it, as given to somebody else.
+//!
+//! Three files: `lease.json`, `lease.sig` (armored SSHSIG) and `allowed_signers` (the key, under its name). A receipt is identified by
+//! the digest of the lease's bytes, never by the signature: an ECDSA signature (r, s) has a twin, (r, n - s).
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, BufRead, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::Value;
+use thiserror::Error;
+
+use super::event::{Event, Signed};
+use super::read::{Lines, ReadError};
+use super::record::LONGEST_LINE;
+use super::verify::{SignerKey, check_signature};
+use crate::encoding::sshsig::{Assertion, FLAG_UP, FLAG_UV, Namespace, Point, SshsigError, public_key_line};
+use crate::encoding::{Digest, jcs, jcs::JcsError, plain, plain::PlainError};
+
+const LEASE: &str = "lease.json";
+const SIGNATURE: &str = "lease.sig";
+const SIGNERS: &str = "allowed_signers";
+
+/// Why a receipt is none, or cannot be read or written.
+#[derive(Debug, Error)]
+pub enum ReceiptError {
+    /// The lease's text is not canonical JSON with `asked` and `id`: changed, or made by something else.
+    #[error("the lease of the receipt: {0}")]
+    Lease(#[from] JcsError),
+    /// The signature is not good, or was given without a touch.
+    #[error("the signature of the receipt: {0}")]
+    Signature(#[from] SshsigError),
+    /// The key's name may not stand in an `allowed_signers` file.
+    #[error(transparent)]
+    Name(#[from] PlainError),
+    /// `allowed_signers` does not name the key that signed, and only it: put there by somebody else.
+    #[error("allowed_signers does not name the key that signed")]
+    Signers,
+    /// A file of it is missing, not a file, too long or not text.
+    #[error("{file}: {error}")]
+    Io {
+        /// Name of the file.
+        file: &'static str,
+        /// What the system says.
+        error: io::Error,
+    },
+}
+
+/// A receipt whose parts fit together. [`Receipt::check`] says whether its signature is good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    text: String,
+    sshsig: String,
+    name: String,
+    names: LeaseNames,
+    point: Point,
+    assertion: Assertion,
+}
+
+/// What the log has to know of a lease.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct LeaseNames {
+    pub(super) asked: Digest,
+    pub(super) id: String,
+}
+
+impl LeaseNames {
+    pub(super) fn read(text: &str) -> Result<Self, JcsError> {
+        jcs::from_slice::<Value>(text.as_bytes())?;
+        Ok(serde_json::from_str(text)?)
+    }
+}
+
+impl Receipt {
+    /// Puts a receipt together: the lease's exact text, the armored SSHSIG, the name of the key.
+    ///
+    /// # Errors
+    /// The parts are not a lease, a signature in our form over it, and a name.
+    pub fn new(text: String, sshsig: String, name: String) -> Result<Self, ReceiptError> {
+        plain::check_name("the key's name", &name)?;
+        let names = LeaseNames::read(&text)?;
+        let (point, assertion) = Assertion::from_sshsig(&sshsig, Namespace::Lease, text.as_bytes())?;
+        Ok(Self {
+            text,
+            sshsig,
+            name,
+            names,
+            point,
+            assertion,
+        })
+    }
+
+    /// The receipt of an `approved` line.
+    ///
+    /// # Errors
+    /// As for [`Receipt::new`].
+    pub fn of(signed: &Signed) -> Result<Self, ReceiptError> {
+        Self::new(signed.text.clone(), signed.sshsig.clone(), signed.name.clone())
+    }
+
+    /// The `approved` line of the lease with this id, if the log has one. Checks no chain: [`verify`](super::verify()) does.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn find(log: impl BufRead, id: &str) -> Result<Option<Signed>, ReadError> {
+        for line in Lines::new(log) {
+            if let Event::Approved(signed) = line?.event.into_owned()
+                && LeaseNames::read(&signed.text).is_ok_and(|names| names.id == id)
+            {
+                return Ok(Some(signed));
+            }
+        }
+        Ok(None)
+    }
+
+    /// By what it is identified: SHA-256 of the lease's bytes.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest::of(self.text.as_bytes())
+    }
+
+    /// The lease's exact text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The armored SSHSIG.
+    #[must_use]
+    pub fn sshsig(&self) -> &str {
+        &self.sshsig
+    }
+
+    /// Id of the lease.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.names.id
+    }
+
+    /// Hash of the line of the log up to which it vouches.
+    #[must_use]
+    pub fn asked(&self) -> Digest {
+        self.names.asked
+    }
+
+    /// Name of the key, as whoever exported the receipt calls it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The public key that it claims.
+    #[must_use]
+    pub fn point(&self) -> &Point {
+        &self.point
+    }
+
+    /// Was the key touched? True means something only after [`Receipt::check`].
+    #[must_use]
+    pub fn touched(&self) -> bool {
+        self.assertion.flags & FLAG_UP != 0
+    }
+
+    /// Did the key check its PIN? True means something only after [`Receipt::check`].
+    #[must_use]
+    pub fn pin(&self) -> bool {
+        self.assertion.flags & FLAG_UV != 0
+    }
+
+    /// The key's signature counter.
+    #[must_use]
+    pub fn counter(&self) -> u32 {
+        self.assertion.counter
+    }
+
+    /// Checks the signature by `key`, which the verifier has from elsewhere, the touch, and the PIN if the key's profile has one.
+    ///
+    /// # Errors
+    /// The first thing found wrong.
+    pub fn check(&self, key: &SignerKey) -> Result<(), ReceiptError> {
+        Ok(check_signature(key, Namespace::Lease, self.text.as_bytes(), &self.sshsig)?)
+    }
+
+    /// The line for `allowed_signers`, newline included.
+    #[must_use]
+    pub fn allowed_signers(&self) -> String {
+        let namespace = Namespace::Lease.as_str();
+        format!("{} namespaces=\"{namespace}\" {}\n", self.name, public_key_line(&self.point))
+    }
+
+    /// Writes the three files into `folder`, which is made if need be. Overwrites nothing.
+    ///
+    /// # Errors
+    /// [`ReceiptError::Io`]; what was written before stays.
+    pub fn export(&self, folder: &Path) -> Result<(), ReceiptError> {
+        let failed = |file: &'static str| move |error| ReceiptError::Io { file, error };
+        match DirBuilder::new().create(folder) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed("the folder")(error)),
+            _ => {}
+        }
+        for (file, text) in [(LEASE, &self.text), (SIGNATURE, &self.sshsig), (SIGNERS, &self.allowed_signers())] {
+            write_new(&folder.join(file), text.as_bytes()).map_err(failed(file))?;
+        }
+        File::open(folder).and_then(|f| f.sync_all()).map_err(failed("the folder"))
+    }
+
+    /// Reads the three files from `folder`.
+    ///
+    /// # Errors
+    /// See [`ReceiptError`].
+    pub fn read(folder: &Path) -> Result<Self, ReceiptError> {
+        let read = |file| read_text(&folder.join(file)).map_err(|error| ReceiptError::Io { file, error });
+        let signers = read(SIGNERS)?;
+        let name = signers.split(' ').next().unwrap_or_default();
+        let receipt = Self::new(read(LEASE)?, read(SIGNATURE)?, name.to_owned())?;
+        if receipt.allowed_signers() == signers {
+            Ok(receipt)
+        } else {
+            Err(ReceiptError::Signers)
+        }
+    }
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+fn read_text(path: &Path) -> io::Result<String> {
+    // A pipe would never end, nor a device.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("not a file"));
+    }
+    let mut text = String::new();
+    File::open(path)?.take(LONGEST_LINE as u64 + 1).read_to_string(&mut text)?;
+    if text.len() > LONGEST_LINE {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::audit::testing::{Folder, TestClock, approved, key_id, keys, lease, one_lease, open};
+
+    fn receipt() -> Receipt {
+        let Event::Approved(signed) = approved(&lease(&Digest([5; 32]), "id-1")) else {
+            panic!()
+        };
+        Receipt::of(&signed).unwrap()
+    }
+
+    #[test]
+    fn what_is_exported_is_read_back_and_checks() {
+        let (folder, receipt) = (Folder::new(), receipt());
+        let to = folder.0.join("receipt");
+        receipt.export(&to).unwrap();
+        let read = Receipt::read(&to).unwrap();
+        assert_eq!(read, receipt);
+        assert_eq!((read.id(), read.asked(), read.name()), ("id-1", Digest([5; 32]), "blue"));
+        assert_eq!((read.touched(), read.pin(), read.counter()), (true, true, 7));
+        assert_eq!(fs::read(to.join("lease.json")).unwrap(), receipt.text().as_bytes());
+        assert_eq!(read.digest(), Digest::of(receipt.text().as_bytes()));
+        read.check(&keys(&key_id()).unwrap()).unwrap();
+    }
+
+    #[test]
+    fn nothing_is_overwritten() {
+        let (folder, receipt) = (Folder::new(), receipt());
+        receipt.export(&folder.0).unwrap();
+        assert!(matches!(
+            receipt.export(&folder.0),
+            Err(ReceiptError::Io { file: "lease.json", .. })
+        ));
+    }
+
+    #[test]
+    fn a_receipt_by_another_key_is_refused() {
+        let mut key = keys(&key_id()).unwrap();
+        let other = p256::ecdsa::SigningKey::from_slice(&[8; 32]).unwrap();
+        key.point = other.verifying_key().to_sec1_point(false).as_bytes().try_into().unwrap();
+        assert!(matches!(receipt().check(&key), Err(ReceiptError::Signature(SshsigError::Key))));
+    }
+
+    #[test]
+    fn changed_and_missing_files_are_refused() {
+        for (file, from, to) in [
+            ("lease.json", "deploy", "destroy"),
+            ("lease.json", "}", "}\n"),
+            ("lease.json", "asked", "askew"),
+            ("lease.sig", "U1NIU0lH", "U1NIU0lI"),
+            ("allowed_signers", "blue ", "blue cert-authority "),
+            ("allowed_signers", "blue ", "* "),
+            ("allowed_signers", "blue ", "blue,mallory "),
+            ("allowed_signers", "\n", "\nmallory sk-ecdsa-sha2-nistp256@openssh.com AAAA\n"),
+        ] {
+            let folder = Folder::new();
+            receipt().export(&folder.0).unwrap();
+            let path = folder.0.join(file);
+            let text = fs::read_to_string(&path).unwrap();
+            assert_ne!(text, text.replace(from, to));
+            fs::write(&path, text.replace(from, to)).unwrap();
+            assert!(Receipt::read(&folder.0).is_err(), "{file} {to}");
+            fs::remove_file(&path).unwrap();
+            assert!(matches!(Receipt::read(&folder.0), Err(ReceiptError::Io { .. })));
+            fs::create_dir(&path).unwrap();
+            assert!(matches!(Receipt::read(&folder.0), Err(ReceiptError::Io { .. })));
+        }
+    }
+
+    #[test]
+    fn the_receipt_of_a_lease_is_found_in_the_log() {
+        let folder = Folder::new();
+        let mut log = open(&folder, &TestClock::new());
+        one_lease(&mut log, "1");
+        let text = one_lease(&mut log, "2");
+        let bytes = fs::read(folder.log()).unwrap();
+        let signed = Receipt::find(&bytes[..], "2").unwrap().unwrap();
+        assert_eq!(signed.text, text);
+        assert_eq!(Receipt::find(&bytes[..], "3").unwrap(), None);
+    }
+}

@@ -1,0 +1,618 @@
+//! The reader that believes nothing: chain, order, signatures, touches.
+//!
+//! One line is in memory at a time; besides, 32 bytes for each question and lease that is open, and 32 for each signature, to find
+//! replays.
+
+use std::collections::{HashMap, HashSet};
+use std::io::{self, BufRead};
+
+use super::clock_rule::{self, Moment};
+use super::event::{Event, Profile, Signed};
+use super::read::Lines;
+use super::receipt::{LeaseNames, Receipt};
+use super::record::{Line, NO_LINE};
+use super::report::{Newest, Report, Wrong};
+use crate::encoding::Digest;
+use crate::encoding::sshsig::{Assertion, Namespace, Point, SshsigError};
+
+/// A key as the roster knows it, or knew it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignerKey {
+    /// Public key of its credential.
+    pub point: Point,
+    /// What it asks for besides the touch; with [`Profile::Pin`] user verification must be set in what it signed.
+    pub profile: Profile,
+    /// Its name.
+    pub name: String,
+}
+
+/// Verifies a whole log. `keys` gives the key with an id, also those removed since. `since` is a receipt held elsewhere; its lease
+/// has to be in the log, approved by a signature that verifies, so its own signature is not looked at.
+///
+/// # Errors
+/// The log cannot be read. Everything wrong *in* it is in the report.
+pub fn verify(reader: impl BufRead, keys: &dyn Fn(&Digest) -> Option<SignerKey>, since: Option<&Receipt>) -> io::Result<Report> {
+    let mut lines = Lines::new(reader);
+    let mut verifier = Verifier::new(keys, since);
+    while let Some(bytes) = lines.next_bytes()? {
+        verifier.line(bytes);
+    }
+    Ok(verifier.finish())
+}
+
+struct Verifier<'a> {
+    keys: &'a dyn Fn(&Digest) -> Option<SignerKey>,
+    since: Option<&'a Receipt>,
+    since_approved: bool,
+    prev: Digest,
+    seq: u64,
+    moment: Option<Moment>,
+    /// Questions without an answer, and the numbers of their lines.
+    asked: HashMap<Digest, u64>,
+    /// Leases that have not ended, by the digests of their ids.
+    leases: HashSet<Digest>,
+    /// Half-digests of signed texts and of ids of leases.
+    spent: HashSet<[u8; 16]>,
+    report: Report,
+}
+
+impl<'a> Verifier<'a> {
+    fn new(keys: &'a dyn Fn(&Digest) -> Option<SignerKey>, since: Option<&'a Receipt>) -> Self {
+        Self {
+            keys,
+            since,
+            since_approved: false,
+            prev: NO_LINE,
+            seq: 0,
+            moment: None,
+            asked: HashMap::new(),
+            leases: HashSet::new(),
+            spent: HashSet::new(),
+            report: Report::default(),
+        }
+    }
+
+    fn line(&mut self, bytes: &[u8]) {
+        self.report.lines += 1;
+        let hash = Digest::of(bytes);
+        match Line::from_bytes(bytes) {
+            Ok(line) => {
+                self.link(&line);
+                if let Err(wrong) = self.event(&line.event, hash) {
+                    self.fault(wrong);
+                }
+            }
+            Err(error) => {
+                self.seq += 1;
+                self.moment = None;
+                self.fault(error.into());
+            }
+        }
+        if self.since.is_some_and(|receipt| receipt.asked() == hash) {
+            self.report.since = Some(self.report.lines);
+        }
+        self.prev = hash;
+        self.report.tip = Some(hash);
+    }
+
+    /// Does the line follow from the one before? After a fault the next line is held against this one, so each is told once.
+    fn link(&mut self, line: &Line) {
+        if line.prev != self.prev {
+            self.fault(Wrong::Chain);
+        }
+        if line.seq != self.seq + 1 {
+            self.fault(Wrong::Sequence);
+        }
+        self.seq = line.seq;
+        let now = Moment {
+            wall: line.wall(),
+            boot: line.boottime(),
+            boot_id: line.boot_id.clone().into_owned(),
+        };
+        // After a line that cannot be read nothing is known of its clock.
+        let known = self.moment.is_some() || self.report.lines == 1;
+        if known && line.skew != clock_rule::skew(self.moment.as_ref(), &now, &line.event) {
+            self.fault(Wrong::Skew);
+        }
+        self.report.skewed += u64::from(line.skew != 0);
+        self.moment = Some(Moment::of(line));
+        let opened = matches!(*line.event, Event::Opened(_));
+        if self.report.lines == 1 && !opened {
+            self.fault(Wrong::Vault);
+        }
+    }
+
+    fn event(&mut self, event: &Event, hash: Digest) -> Result<(), Wrong> {
+        match event {
+            Event::Opened(opened) => {
+                self.asked.clear();
+                self.leases.clear();
+                same(*self.report.vault.get_or_insert(opened.vault) == opened.vault, Wrong::Vault)
+            }
+            Event::Asked(_) => {
+                self.asked.insert(hash, self.report.lines);
+                Ok(())
+            }
+            Event::Shown(of) => same(self.asked.contains_key(&of.asked), Wrong::NotAsked),
+            Event::Denied(of) | Event::TimedOut(of) => same(self.asked.remove(&of.asked).is_some(), Wrong::NotAsked),
+            Event::Refused(refused) => {
+                let open = refused.asked.is_none_or(|asked| self.asked.remove(&asked).is_some());
+                same(open, Wrong::NotAsked)
+            }
+            Event::Approved(signed) => self.approved(signed),
+            Event::Used(used) => same(self.leases.contains(&id_digest(&used.lease)), Wrong::UnknownLease),
+            Event::Ended(ended) => same(self.leases.remove(&id_digest(&ended.lease)), Wrong::UnknownLease),
+            Event::Change(change) => self.changed(&change.signed),
+            Event::ClockAccepted(signed) => self.changed(signed),
+            Event::Recovered(_) | Event::Roster(_) | Event::ExtraTouch(_) | Event::CounterBack(_) | Event::Key(_) => Ok(()),
+        }
+    }
+
+    fn approved(&mut self, signed: &Signed) -> Result<(), Wrong> {
+        let names = LeaseNames::read(&signed.text)?;
+        let asked = self.asked.remove(&names.asked).ok_or(Wrong::NotAsked)?;
+        let id = id_digest(&names.id);
+        self.spend(&id)?;
+        self.signature(signed, Namespace::Lease)?;
+        self.leases.insert(id);
+        self.report.receipts += 1;
+        self.report.newest = Some(Newest {
+            lease: names.id,
+            asked,
+            approved: self.report.lines,
+        });
+        self.since_approved |= self.since.is_some_and(|receipt| receipt.text() == signed.text);
+        Ok(())
+    }
+
+    fn changed(&mut self, signed: &Signed) -> Result<(), Wrong> {
+        self.signature(signed, Namespace::Change)?;
+        self.report.changes += 1;
+        Ok(())
+    }
+
+    fn signature(&mut self, signed: &Signed, namespace: Namespace) -> Result<(), Wrong> {
+        let text = signed.text.as_bytes();
+        self.spend(&Digest::of(text))?;
+        let key = (self.keys)(&signed.key).ok_or(Wrong::UnknownKey(signed.key))?;
+        same(key.profile == signed.profile, Wrong::Profile)?;
+        check_signature(&key, namespace, text, &signed.sshsig)?;
+        Ok(())
+    }
+
+    /// Half a digest is enough to tell a billion of them apart.
+    fn spend(&mut self, digest: &Digest) -> Result<(), Wrong> {
+        let mut half = [0; 16];
+        half.copy_from_slice(&digest.0[..16]);
+        same(self.spent.insert(half), Wrong::Replay)
+    }
+
+    fn fault(&mut self, wrong: Wrong) {
+        self.report.fault(self.report.lines, wrong);
+    }
+
+    fn finish(mut self) -> Report {
+        let end = self.report.lines + 1;
+        if self.since.is_some() && self.report.since.is_none() {
+            self.report.fault(end, Wrong::SinceAsked);
+        } else if self.since.is_some() && !self.since_approved {
+            self.report.fault(end, Wrong::SinceApproved);
+        }
+        self.report
+    }
+}
+
+/// Everything that stock `ssh-keygen -Y verify` checks, and what it does not: touch, PIN, origin, hash, exact clientDataJSON.
+pub(super) fn check_signature(key: &SignerKey, namespace: Namespace, text: &[u8], armored: &str) -> Result<(), SshsigError> {
+    let (point, assertion) = Assertion::from_sshsig(armored, namespace, text)?;
+    if point != key.point {
+        return Err(SshsigError::Key);
+    }
+    assertion.verify(&key.point, namespace, text, key.profile == Profile::Pin)
+}
+
+fn id_digest(id: &str) -> Digest {
+    Digest::of(id.as_bytes())
+}
+
+fn same(holds: bool, wrong: Wrong) -> Result<(), Wrong> {
+    if holds { Ok(()) } else { Err(wrong) }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::fs;
+
+    use super::*;
+    use crate::audit::event::{Change, OfAsked};
+    use crate::audit::log::{Durability, Log};
+    use crate::audit::record::LineError;
+    use crate::audit::report::{Fault, Standing};
+    use crate::audit::testing::*;
+    use crate::encoding::sshsig::{FLAG_UP, FLAG_UV};
+
+    fn setup() -> (Folder, Log) {
+        let folder = Folder::new();
+        let log = open(&folder, &TestClock::new());
+        (folder, log)
+    }
+
+    fn check(bytes: &[u8], since: Option<&Receipt>) -> Report {
+        verify(bytes, &keys, since).unwrap()
+    }
+
+    /// The faults of a log to which `write` adds what it likes.
+    fn faults_of(write: impl FnOnce(&mut Log)) -> Vec<Fault> {
+        let (folder, mut log) = setup();
+        write(&mut log);
+        check(&fs::read(folder.log()).unwrap(), None).faults
+    }
+
+    fn add(log: &mut Log, event: Event) -> Digest {
+        log.append(event, Durability::Grouped).unwrap()
+    }
+
+    fn approve_with(flags: u8) -> Vec<Fault> {
+        faults_of(|log| {
+            let text = lease(&add(log, asked("x")), "1");
+            let signed = signed_with(&assertion(Namespace::Lease, &text, flags), Namespace::Lease, &text);
+            add(log, Event::Approved(signed));
+        })
+    }
+
+    fn receipt(text: &str) -> Receipt {
+        let Event::Approved(signed) = approved(text) else { panic!() };
+        Receipt::of(&signed).unwrap()
+    }
+
+    fn split(bytes: &[u8]) -> Vec<&[u8]> {
+        bytes.split_inclusive(|b| *b == b'\n').collect()
+    }
+
+    /// Makes the chain hold again, as somebody would who can write the file.
+    fn chain_again(lines: &[Line]) -> Vec<u8> {
+        let (mut prev, mut all) = (NO_LINE, Vec::new());
+        for (n, line) in lines.iter().enumerate() {
+            let line = Line {
+                prev,
+                seq: n as u64 + 1,
+                ..line.clone()
+            };
+            let bytes = line.to_bytes().unwrap();
+            prev = Digest::of(&bytes);
+            all.extend(bytes);
+        }
+        all
+    }
+
+    #[test]
+    fn a_log_of_two_leases_is_good_and_says_what_its_end_is_worth() {
+        let (folder, mut log) = setup();
+        let first = one_lease(&mut log, "1");
+        one_lease(&mut log, "2");
+        add(
+            &mut log,
+            Event::Change(Change {
+                names: Vec::new(),
+                signed: signed("{}"),
+            }),
+        );
+        let bytes = fs::read(folder.log()).unwrap();
+        let report = check(&bytes, None);
+        assert!(report.is_good(), "{:?}", report.faults);
+        assert_eq!((report.lines, report.receipts, report.changes), (12, 2, 1));
+        assert_eq!((report.vault, report.tip), (Some(VAULT), Some(log.tip().1)));
+        let newest = Newest {
+            lease: "2".into(),
+            asked: 7,
+            approved: 9,
+        };
+        assert_eq!(report.standing(), Standing::FileOnly { newest });
+        assert!(report.standing().to_string().contains("cannot tell"));
+        assert_eq!(check(&bytes, Some(&receipt(&first))).standing(), Standing::Held { line: 2 });
+        assert_eq!(check(split(&bytes)[0], None).standing(), Standing::Nothing);
+    }
+
+    #[test]
+    fn t02_receipts_without_touch_or_pin_are_refused() {
+        assert!(approve_with(FLAG_UP | FLAG_UV).is_empty());
+        for (flags, error) in [
+            (0, SshsigError::NotTouched),
+            (FLAG_UV, SshsigError::NotTouched),
+            (FLAG_UP, SshsigError::NotVerified),
+        ] {
+            let faults = approve_with(flags);
+            assert!(
+                matches!(&faults[..], [Fault { line: 3, wrong: Wrong::Signature(e) }] if *e == error),
+                "{faults:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn t02_foreign_keys_signatures_and_namespaces_are_refused() {
+        let signed_by = |change: fn(&mut Signed)| {
+            let faults = faults_of(|log| {
+                let text = lease(&add(log, asked("x")), "1");
+                let Event::Approved(mut signed) = approved(&text) else { panic!() };
+                change(&mut signed);
+                add(log, Event::Approved(signed));
+            });
+            assert_eq!(faults.len(), 1);
+            faults.into_iter().next().unwrap().wrong
+        };
+        assert!(matches!(signed_by(|s| s.key = Digest([1; 32])), Wrong::UnknownKey(_)));
+        assert!(matches!(signed_by(|s| s.profile = Profile::TouchOnly), Wrong::Profile));
+        let other_text = |s: &mut Signed| s.text = s.text.replace("deploy", "destroy");
+        assert!(matches!(signed_by(other_text), Wrong::Signature(SshsigError::Text)));
+        let other_space = |s: &mut Signed| *s = signed(&s.text);
+        assert!(matches!(signed_by(other_space), Wrong::Signature(SshsigError::Namespace)));
+        assert!(matches!(signed_by(|s| s.text.push(' ')), Wrong::Lease(_)));
+        assert!(matches!(signed_by(|s| s.text = "{}".into()), Wrong::Lease(_)));
+    }
+
+    #[test]
+    fn t11_a_receipt_counts_once_and_neither_does_its_twin() {
+        let again = |signed: fn(&str) -> Signed| {
+            faults_of(|log| {
+                let text = one_lease(log, "1");
+                add(log, Event::Approved(signed(&text)));
+            })
+        };
+        let same = |text: &str| signed_with(&assertion(Namespace::Lease, text, GOOD), Namespace::Lease, text);
+        let other = |text: &str| signed_with(&twin(assertion(Namespace::Lease, text, GOOD)), Namespace::Lease, text);
+        for faults in [again(same), again(other)] {
+            assert!(
+                matches!(
+                    &faults[..],
+                    [Fault {
+                        line: 7,
+                        wrong: Wrong::NotAsked
+                    }]
+                ),
+                "{faults:?}"
+            );
+        }
+        // The twin by itself verifies: that is why no receipt is known by its signature.
+        let text = "{}";
+        let assertion = twin(assertion(Namespace::Lease, text, GOOD));
+        assert_eq!(assertion.verify(&point(), Namespace::Lease, text.as_bytes(), true), Ok(()));
+    }
+
+    #[test]
+    fn t11_an_id_and_a_changes_text_count_once() {
+        let faults = faults_of(|log| {
+            one_lease(log, "1");
+            one_lease(log, "1");
+        });
+        assert!(
+            matches!(
+                faults[0],
+                Fault {
+                    line: 9,
+                    wrong: Wrong::Replay
+                }
+            ),
+            "{faults:?}"
+        );
+        let change = || {
+            Event::Change(Change {
+                names: Vec::new(),
+                signed: signed("{}"),
+            })
+        };
+        let faults = faults_of(|log| {
+            add(log, change());
+            add(log, change());
+        });
+        assert!(
+            matches!(
+                faults[..],
+                [Fault {
+                    line: 3,
+                    wrong: Wrong::Replay
+                }]
+            ),
+            "{faults:?}"
+        );
+    }
+
+    #[test]
+    fn an_answer_needs_an_open_question() {
+        let of = |asked| OfAsked { asked };
+        for answer in [Event::Denied, Event::TimedOut, Event::Shown] {
+            let faults = faults_of(|log| {
+                let hash = add(log, asked("x"));
+                add(log, Event::Denied(of(hash)));
+                add(log, answer(of(hash)));
+            });
+            assert!(
+                matches!(
+                    faults[..],
+                    [Fault {
+                        line: 4,
+                        wrong: Wrong::NotAsked
+                    }]
+                ),
+                "{faults:?}"
+            );
+        }
+        let faults = faults_of(|log| {
+            let (_, not_asked) = log.tip();
+            add(log, approved(&lease(&not_asked, "1")));
+        });
+        assert!(
+            matches!(
+                faults[..],
+                [Fault {
+                    line: 2,
+                    wrong: Wrong::NotAsked
+                }]
+            ),
+            "{faults:?}"
+        );
+    }
+
+    #[test]
+    fn t17_questions_and_leases_end_with_their_daemon() {
+        let (folder, mut log) = setup();
+        let hash = add(&mut log, asked("x"));
+        let text = lease(&add(&mut log, asked("y")), "1");
+        add(&mut log, approved(&text));
+        add(&mut log, used("1"));
+        drop(log);
+        let mut log = open(&folder, &TestClock::new());
+        add(&mut log, used("1"));
+        add(&mut log, approved(&lease(&hash, "2")));
+        let faults = check(&fs::read(folder.log()).unwrap(), None).faults;
+        let wrong: Vec<_> = faults.iter().map(|f| (f.line, &f.wrong)).collect();
+        assert!(matches!(wrong[..], [(7, Wrong::UnknownLease), (8, Wrong::NotAsked)]), "{faults:?}");
+    }
+
+    #[test]
+    fn a_lease_that_ended_is_not_used() {
+        let faults = faults_of(|log| {
+            one_lease(log, "1");
+            add(log, used("1"));
+            add(log, ended("1"));
+        });
+        let unknown = |f: &Fault| matches!(f.wrong, Wrong::UnknownLease);
+        assert_eq!((faults.len(), faults.iter().all(unknown)), (2, true));
+    }
+
+    #[test]
+    fn t54_history_written_anew_no_longer_fits_its_receipts() {
+        let (folder, mut log) = setup();
+        let held = receipt(&one_lease(&mut log, "1"));
+        one_lease(&mut log, "2");
+        let bytes = fs::read(folder.log()).unwrap();
+        let mut lines: Vec<_> = split(&bytes).into_iter().map(|l| Line::from_bytes(l).unwrap()).collect();
+        assert_eq!(chain_again(&lines), bytes);
+        lines[1].event = std::borrow::Cow::Owned(asked("something else"));
+        let report = check(&chain_again(&lines), None);
+        assert!(
+            report.faults.iter().any(|f| matches!(f.wrong, Wrong::NotAsked)),
+            "{:?}",
+            report.faults
+        );
+        // Without any receipt in it a log can be written at will; a receipt from elsewhere shows it.
+        lines.truncate(2);
+        let forged = chain_again(&lines);
+        assert!(check(&forged, None).is_good());
+        assert!(matches!(
+            check(&forged, Some(&held)).faults[..],
+            [Fault {
+                line: 3,
+                wrong: Wrong::SinceAsked
+            }]
+        ));
+        let cut: Vec<u8> = split(&bytes)[..2].concat();
+        assert!(matches!(
+            check(&cut, Some(&held)).faults[..],
+            [Fault {
+                line: 3,
+                wrong: Wrong::SinceApproved
+            }]
+        ));
+    }
+
+    #[test]
+    fn t54_every_kind_of_change_before_the_newest_receipt_is_found() {
+        let (folder, mut log) = setup();
+        for n in 0..3 {
+            let text = lease(&add(&mut log, asked("x")), &n.to_string());
+            add(&mut log, approved(&text));
+            log.append_many(&vec![used(&n.to_string()); 331], Durability::Grouped).unwrap();
+        }
+        let held = receipt(&one_lease(&mut log, "last"));
+        let bytes = fs::read(folder.log()).unwrap();
+        let lines = split(&bytes);
+        assert_eq!(lines.len(), 1 + 3 * 333 + 5);
+        assert!(check(&bytes, Some(&held)).is_good());
+        // Up to the `approved` line of the newest receipt; behind it nothing is promised.
+        let (covered, approved) = (lines[..lines.len() - 4].concat().len(), lines[..lines.len() - 2].concat().len());
+        let found = |other: &[u8], what: &str| assert!(!check(other, Some(&held)).is_good(), "{what}");
+        for at in (0..covered).step_by(covered / 60).chain([0, covered - 1]) {
+            let mut other = bytes.clone();
+            other[at] ^= 1 << (at % 8);
+            found(&other, &format!("byte {at}"));
+        }
+        for len in (0..approved).step_by(approved / 40).chain([0, covered - 1, covered, approved - 1]) {
+            found(&bytes[..len], &format!("length {len}"));
+        }
+        for n in (0..lines.len() - 4).step_by(lines.len() / 20) {
+            let (before, rest) = (lines[..n].concat(), &lines[n..]);
+            found(&[&before[..], &rest[1..].concat()].concat(), &format!("without line {n}"));
+            found(&[&before[..], rest[0], &rest.concat()].concat(), &format!("line {n} twice"));
+            let swapped = [&before[..], rest[1], rest[0], &rest[2..].concat()].concat();
+            found(&swapped, &format!("line {n} behind the next"));
+        }
+    }
+
+    #[test]
+    fn one_changed_line_is_told_as_such() {
+        let (folder, mut log) = setup();
+        one_lease(&mut log, "1");
+        let text = fs::read_to_string(folder.log()).unwrap();
+        let faults = check(text.replacen("\"what\":\"make\"", "\"what\":\"fake\"", 1).as_bytes(), None).faults;
+        assert!(
+            matches!(
+                faults[..],
+                [Fault {
+                    line: 6,
+                    wrong: Wrong::Chain
+                }]
+            ),
+            "{faults:?}"
+        );
+        let faults = check(&text.as_bytes()[..text.len() - 1], None).faults;
+        assert!(
+            matches!(
+                faults[..],
+                [Fault {
+                    line: 6,
+                    wrong: Wrong::Line(LineError::Torn)
+                }]
+            ),
+            "{faults:?}"
+        );
+    }
+
+    #[test]
+    fn a_number_that_does_not_follow_is_told_once() {
+        let (folder, mut log) = setup();
+        one_lease(&mut log, "1");
+        let bytes = fs::read(folder.log()).unwrap();
+        let [first, second, ..] = split(&bytes)[..] else { panic!() };
+        let mut line = Line::from_bytes(second).unwrap();
+        line.seq = 7;
+        let other = [first, &line.to_bytes().unwrap()].concat();
+        assert!(matches!(
+            check(&other, None).faults[..],
+            [Fault {
+                line: 2,
+                wrong: Wrong::Sequence
+            }]
+        ));
+    }
+
+    #[test]
+    fn t14_a_line_that_hides_a_wrong_clock_is_found() {
+        let (folder, clock) = (Folder::new(), TestClock::new());
+        let mut log = open(&folder, &clock);
+        clock.wall.fetch_add(86_400_000, std::sync::atomic::Ordering::Relaxed);
+        add(&mut log, asked("x"));
+        let bytes = fs::read(folder.log()).unwrap();
+        let report = check(&bytes, None);
+        assert_eq!((report.is_good(), report.skewed), (true, 1));
+        let hidden = String::from_utf8(bytes).unwrap().replace("\"skew\":86400000", "\"skew\":0");
+        assert!(matches!(
+            check(hidden.as_bytes(), None).faults[..],
+            [Fault {
+                line: 2,
+                wrong: Wrong::Skew
+            }]
+        ));
+    }
+}

@@ -1,0 +1,284 @@
+//! A prompt as a person reads it, made from the bytes that will be signed and from nothing else.
+
+use std::time::Duration;
+
+use jiff::{Timestamp, tz::TimeZone};
+use unicode_width::UnicodeWidthStr;
+
+use super::ui::{Tone, paint};
+use crate::encoding::Digest;
+use crate::encoding::words::four_words;
+use crate::lease::text::{ChangeText, EnrolText, GrantText, Holder, LeaseText, Origin, RequesterText, Text as _, UnlockText, WriteText};
+use crate::vault::Statement;
+use crate::wire::{PromptView, TouchState};
+
+/// Width of the left column.
+const LABEL: usize = 9;
+/// Fewest columns that a card is laid out for.
+const NARROWEST: usize = 40;
+
+/// A row: its label and its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    label: &'static str,
+    text: String,
+    tone: Tone,
+}
+
+/// A card: what is fixed about a prompt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Card {
+    rows: Vec<Row>,
+}
+
+impl Card {
+    /// Decodes the text of `view`. A text that does not decode cannot be shown, so it must not be approved.
+    #[must_use]
+    pub fn of(view: &PromptView, zone: &TimeZone) -> Option<Self> {
+        let mut rows = vec![];
+        if let Ok(lease) = LeaseText::decode(&view.text) {
+            lease_rows(&mut rows, &lease, zone);
+        } else if let Ok(change) = ChangeText::decode(&view.text) {
+            change_rows(&mut rows, &change);
+        } else if let Ok(enrol) = EnrolText::decode(&view.text) {
+            enrol_rows(&mut rows, &enrol);
+        } else if let Ok(unlock) = UnlockText::decode(&view.text) {
+            requester_rows(&mut rows, &unlock.requester, "asks for a PIN");
+            push(&mut rows, "key", format!("\"{}\"; its PIN is kept for {}, a touch is needed all the same", unlock.key, duration(unlock.keep)));
+        } else {
+            statement_rows(&mut rows, &Statement::read(view.text.as_bytes()).ok()?);
+        }
+        let words = four_words(&Digest::of(view.text.as_bytes())).join("  ");
+        rows.push(Row { label: "words", text: words, tone: Tone::Strong });
+        rows.push(Row { label: "vault", text: view.vault.clone(), tone: Tone::Dim });
+        Some(Self { rows })
+    }
+
+    /// The card as lines of at most `width` columns.
+    #[must_use]
+    pub fn lines(&self, width: usize) -> Vec<String> {
+        self.rows.iter().flat_map(|row| row.lines(width.max(NARROWEST))).collect()
+    }
+}
+
+impl Row {
+    fn lines(&self, width: usize) -> Vec<String> {
+        let wrapped = wrap(&self.text, width - LABEL - 1);
+        let label = |i: usize| if i == 0 { self.label } else { "" };
+        wrapped.iter().enumerate().map(|(i, part)| format!(" {:LABEL$}{}", label(i), paint(self.tone, part))).collect()
+    }
+}
+
+/// What changes while the prompt stands: what to do now, and how long that is possible.
+#[must_use]
+pub fn status_line(state: &TouchState, keys: &[String], left: Duration, waiting: u32) -> String {
+    let todo = match state {
+        TouchState::Waiting => format!("plug in {}", names(keys)),
+        TouchState::TouchNow { key, link } => paint(Tone::Act, &format!("touch \"{key}\" ({link}) now: it blinks")),
+        TouchState::TapNow { reader, lift_first: true } => paint(Tone::Act, &format!("take the card off {reader}, then tap it again")),
+        TouchState::TapNow { reader, .. } => paint(Tone::Act, &format!("tap the key on {reader} now")),
+        TouchState::Problem { what } => paint(Tone::Bad, what),
+        TouchState::PinNeeded { key, wrong: true, tries } => paint(Tone::Bad, &format!("wrong PIN for \"{key}\"{}", tries_left(*tries))),
+        TouchState::PinNeeded { key, tries, .. } => paint(Tone::Act, &format!("PIN for \"{key}\" needed{}", tries_left(*tries))),
+        TouchState::AnotherProgram { key } => paint(Tone::Bad, &format!("another program is using \"{key}\": do not touch it")),
+        TouchState::Busy { key, by: Some(by) } => paint(Tone::Bad, &format!("\"{key}\" is in use by {by}")),
+        TouchState::Busy { key, by: None } => paint(Tone::Bad, &format!("\"{key}\" is in use by another program")),
+        TouchState::Gone { key } => paint(Tone::Bad, &format!("\"{key}\" was pulled out")),
+        TouchState::ExtraTouch { key } => format!("\"{key}\" was touched as well; what it gave was wiped"),
+    };
+    let more = if waiting > 0 { format!("   {waiting} more waiting") } else { String::new() };
+    format!(" {:LABEL$}{todo}   {} s left   d deny{more}", "touch", left.as_secs())
+}
+
+/// `90 s`, `15 min`, `1 h 30 min`.
+#[must_use]
+pub fn duration(seconds: u64) -> String {
+    let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    let parts = [(hours, "h"), (minutes, "min"), (rest, "s")];
+    let said: Vec<_> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, unit)| format!("{n} {unit}")).collect();
+    if said.is_empty() { "0 s".into() } else { said.join(" ") }
+}
+
+/// A time of day in `zone`.
+#[must_use]
+pub fn clock_time(seconds: u64, zone: &TimeZone) -> String {
+    let at = i64::try_from(seconds).ok().and_then(|s| Timestamp::from_second(s).ok());
+    at.map_or_else(|| format!("{seconds}"), |at| at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string())
+}
+
+fn lease_rows(rows: &mut Vec<Row>, lease: &LeaseText, zone: &TimeZone) {
+    origin_rows(rows, &lease.origin, "asks for a lease");
+    if let Some(task) = &lease.task {
+        push(rows, "task", format!("{}: {}", task.name, task.about));
+    }
+    if let Some(reason) = &lease.reason {
+        push(rows, "reason", format!("\"{reason}\" (their words)"));
+    }
+    if !lease.command.is_empty() {
+        push(rows, "runs", format!("{} (claimed)", lease.command.join(" ")));
+    }
+    for (i, grant) in lease.grants.iter().enumerate() {
+        rows.push(Row { label: if i == 0 { "gets" } else { "" }, text: grant_text(grant), tone: Tone::Strong });
+    }
+    push(rows, "for", term(lease, zone));
+    push(rows, "held by", holder(lease));
+}
+
+fn grant_text(grant: &GrantText) -> String {
+    let form = match grant.via {
+        super::Via::Env => "in its environment",
+        super::Via::File => "in a private file",
+    };
+    format!("{}  version {}, {form} as {}", grant.secret, grant.version, grant.env)
+}
+
+fn term(lease: &LeaseText, zone: &TimeZone) -> String {
+    let until = format!("{}, until {}", duration(lease.ttl), clock_time(lease.not_after, zone));
+    match lease.uses {
+        Some(1) => format!("{until}, or one use"),
+        Some(uses) => format!("{until}, or {uses} uses, whichever ends first"),
+        None => until,
+    }
+}
+
+fn holder(lease: &LeaseText) -> String {
+    match lease.holder {
+        Holder::Connection => "this command; ends with it".into(),
+        Holder::Process { pid } => format!("process {pid} and what it starts; ends with it"),
+    }
+}
+
+fn change_rows(rows: &mut Vec<Row>, change: &ChangeText) {
+    origin_rows(rows, &change.origin, "changes the vault");
+    for (i, write) in change.writes.iter().enumerate() {
+        rows.push(Row { label: if i == 0 { "writes" } else { "" }, text: write_text(write), tone: Tone::Strong });
+    }
+    for (i, secret) in change.removes.iter().enumerate() {
+        rows.push(Row { label: if i == 0 { "removes" } else { "" }, text: secret.to_string(), tone: Tone::Strong });
+    }
+}
+
+fn write_text(write: &WriteText) -> String {
+    let what = match (write.value, write.version) {
+        (false, _) => "rules only",
+        (true, 1) => "new",
+        (true, _) => "new value",
+    };
+    let mut text = format!("{}  {what}, version {}; {}", write.secret, write.version, write.rules.deliveries.join(" "));
+    if !write.rules.hosts.is_empty() {
+        text += &format!("; only to {}", write.rules.hosts.join(" "));
+    }
+    if let Some(ttl) = write.rules.ttl {
+        text += &format!("; at most {}", duration(ttl));
+    }
+    if let Some(uses) = write.rules.uses {
+        text += &format!("; at most {uses} uses");
+    }
+    text
+}
+
+fn enrol_rows(rows: &mut Vec<Row>, enrol: &EnrolText) {
+    requester_rows(rows, &enrol.requester, "enrols a key");
+    rows.push(Row { label: "key", text: format!("\"{}\", to open {}", enrol.key, enrol.scopes.join(", ")), tone: Tone::Strong });
+    push(rows, "", format!("touch it {} times, each time it blinks", enrol.touches));
+}
+
+fn statement_rows(rows: &mut Vec<Row>, statement: &Statement) {
+    rows.push(Row { label: "roster", text: "says who may open this vault".into(), tone: Tone::Strong });
+    for line in statement.for_screen() {
+        push(rows, "", line);
+    }
+}
+
+fn origin_rows(rows: &mut Vec<Row>, origin: &Origin, verb: &str) {
+    requester_rows(rows, &origin.requester, verb);
+}
+
+fn requester_rows(rows: &mut Vec<Row>, requester: &RequesterText, verb: &str) {
+    let claimed = &requester.claimed;
+    let who = claimed.labels.keys().next().map_or_else(|| claimed.in_short(), |label| format!("{} ({label})", claimed.in_short()));
+    rows.push(Row { label: "who", text: format!("{who} {verb}"), tone: Tone::Strong });
+    push(rows, "", format!("as claimed; the kernel says pid {}, uid {}", requester.pid, requester.uid));
+    if !claimed.folder.is_empty() {
+        push(rows, "in", claimed.folder.clone());
+    }
+}
+
+fn push(rows: &mut Vec<Row>, label: &'static str, text: String) {
+    rows.push(Row { label, text, tone: Tone::Plain });
+}
+
+fn names(keys: &[String]) -> String {
+    keys.iter().map(|key| format!("\"{key}\"")).collect::<Vec<_>>().join(" or ")
+}
+
+fn tries_left(tries: Option<u32>) -> String {
+    match tries {
+        Some(1) => " (ONE try left before it blocks)".into(),
+        Some(tries) => format!(" ({tries} tries left)"),
+        None => String::new(),
+    }
+}
+
+/// Breaks at spaces, and within words that are wider than a line: nothing may run off the screen unseen.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let fits = lines.last().is_some_and(|line| line.is_empty() || line.width() + 1 + word.width() <= width);
+        if !fits {
+            lines.push(String::new());
+        }
+        for c in std::iter::once(' ').filter(|_| lines.last().is_some_and(|line| !line.is_empty())).chain(word.chars()) {
+            if lines.last().is_some_and(|line| line.width() + unicode_width::UnicodeWidthChar::width(c).unwrap_or(0) > width) {
+                lines.push(String::new());
+            }
+            if let Some(line) = lines.last_mut() {
+                line.push(c);
+            }
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::lease::text::tests::sample;
+
+    fn view(text: &str) -> PromptView {
+        PromptView { prompt: 1, text: text.into(), left_ms: 60_000, keys: vec![], waiting: 0, vault: "/v".into() }
+    }
+
+    #[test]
+    fn a_card_names_who_what_how_long_and_the_words() {
+        let fixed = sample().fix().unwrap();
+        let card = Card::of(&view(fixed.text()), &TimeZone::UTC).unwrap();
+        let shown = card.lines(100).join("\n");
+        for part in ["codex", "pid 4711, uid 1000", "deploy: Deploy the docs", "prod/TOKEN", "version 3", "15 min", "20 uses", "2027-01-15 08:15:00 UTC"] {
+            assert!(shown.contains(part), "{part} in\n{shown}");
+        }
+        assert!(shown.contains(&fixed.words().join("  ")));
+    }
+
+    #[test]
+    fn a_text_that_is_not_canonical_has_no_card() {
+        let text = sample().fix().unwrap().text().replacen(':', ": ", 1);
+        assert_eq!(Card::of(&view(&text), &TimeZone::UTC), None);
+    }
+
+    #[test]
+    fn t10_nothing_runs_off_the_screen() {
+        let lease = LeaseText { reason: Some("x".repeat(500)), ..sample() };
+        let card = Card::of(&view(lease.fix().unwrap().text()), &TimeZone::UTC).unwrap();
+        for line in card.lines(60) {
+            let bare: String = line.split('\u{1b}').map(|part| part.split_once('m').filter(|_| line.contains('\u{1b}')).map_or(part, |(_, rest)| rest)).collect();
+            assert!(bare.width() <= 60, "{bare}");
+        }
+    }
+
+    #[test]
+    fn durations_are_said_in_words() {
+        assert_eq!([duration(0), duration(90), duration(900), duration(5400)], ["0 s", "1 min 30 s", "15 min", "1 h 30 min"]);
+    }
+}

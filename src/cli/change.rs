@@ -1,0 +1,206 @@
+//! `touchlease put`, `edit`, `rm`: each one touch for the whole batch.
+
+use std::fs;
+use std::io::{self, IsTerminal, Read};
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::init::unexpected;
+use super::session::Session;
+use super::tty::Tty;
+use super::ui::Tone;
+use crate::config::parse_duration;
+use crate::encoding::SecretRef;
+use crate::secret::Secret;
+use crate::vault::LARGEST_VALUE;
+use crate::wire::request::{PutAsk, RulesAsk};
+use crate::wire::{Failure, Outcome, Reply, Request, Value};
+
+/// Add secrets, or new values for them. Values come from a prompt, from standard input or from files, never from the command line.
+#[derive(Debug, clap::Args)]
+pub struct PutArgs {
+    /// Which, as scope/NAME.
+    #[arg(required = true, value_name = "SECRET")]
+    secrets: Vec<SecretRef>,
+    /// Take the value from this file, byte for byte (one secret only).
+    #[arg(long, value_name = "FILE")]
+    from_file: Option<PathBuf>,
+    #[command(flatten)]
+    rules: RulesArgs,
+}
+
+/// Change the rules of a secret, keeping its value.
+#[derive(Debug, clap::Args)]
+pub struct EditArgs {
+    /// Which, as scope/NAME.
+    #[arg(value_name = "SECRET")]
+    secret: SecretRef,
+    #[command(flatten)]
+    rules: RulesArgs,
+}
+
+/// Remove secrets.
+#[derive(Debug, clap::Args)]
+pub struct RmArgs {
+    /// Which, as scope/NAME.
+    #[arg(required = true, value_name = "SECRET")]
+    secrets: Vec<SecretRef>,
+}
+
+#[derive(Debug, clap::Args)]
+struct RulesArgs {
+    /// How it may reach a program: env, file (both when nothing is said).
+    #[arg(long = "allow", value_name = "DELIVERY", value_delimiter = ',', value_parser = ["env", "file", "proxy", "signer"])]
+    allow: Vec<String>,
+    /// Only a proxy may use it, towards this host; repeat for more.
+    #[arg(long = "host", value_name = "HOST")]
+    hosts: Vec<String>,
+    /// Longest lease with it.
+    #[arg(long, value_name = "DURATION", value_parser = seconds)]
+    max_ttl: Option<u64>,
+    /// Most uses in one lease.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_uses: Option<u32>,
+}
+
+impl RulesArgs {
+    fn is_default(&self) -> bool {
+        self.allow.is_empty() && self.hosts.is_empty() && self.max_ttl.is_none() && self.max_uses.is_none()
+    }
+
+    /// A secret with hosts goes through a proxy only, unless something else is allowed in so many words.
+    fn rules(&self) -> RulesAsk {
+        let deliveries = match (self.allow.is_empty(), self.hosts.is_empty()) {
+            (false, _) => self.allow.clone(),
+            (true, true) => vec!["env".into(), "file".into()],
+            (true, false) => vec!["proxy".into()],
+        };
+        RulesAsk { deliveries, hosts: self.hosts.clone(), ttl: self.max_ttl, uses: self.max_uses }
+    }
+}
+
+/// # Errors
+/// See [`Failure`].
+pub fn put(session: &Session, args: PutArgs) -> Result<(), Failure> {
+    if args.from_file.is_some() && args.secrets.len() > 1 {
+        return Err(Failure::new(Outcome::Usage, "one_file", "--from-file goes with one secret"));
+    }
+    // Without a word about rules, a new version keeps those it had.
+    let rules = (!args.rules.is_default()).then(|| args.rules.rules());
+    let mut puts = Vec::new();
+    for secret in &args.secrets {
+        let value = read_value(secret, args.from_file.as_deref(), args.secrets.len() > 1)?;
+        warn(session, secret, &value);
+        puts.push(PutAsk { secret: secret.to_string(), value: Value(value), rules: rules.clone() });
+    }
+    changed(session, Request::Put { puts }, "sealed")
+}
+
+/// # Errors
+/// See [`Failure`].
+pub fn edit(session: &Session, args: EditArgs) -> Result<(), Failure> {
+    if args.rules.is_default() {
+        return Err(Failure::new(Outcome::Usage, "nothing_to_change", "edit changes rules: say which")
+            .hint(format!("touchlease edit {} --max-ttl 10m; a new value is put: touchlease put {}", args.secret, args.secret)));
+    }
+    changed(session, Request::Edit { secret: args.secret.to_string(), rules: args.rules.rules() }, "changed")
+}
+
+/// # Errors
+/// See [`Failure`].
+pub fn rm(session: &Session, args: RmArgs) -> Result<(), Failure> {
+    let secrets = args.secrets.iter().map(SecretRef::to_string).collect();
+    changed(session, Request::Remove { secrets }, "removed")?;
+    session.ui.note(Tone::Dim, "old copies of the vault still hold it: change it at its issuer if it must not work any more");
+    Ok(())
+}
+
+fn changed(session: &Session, request: Request, verb: &str) -> Result<(), Failure> {
+    let Reply::Changed { secrets } = session.ask(request)? else { return Err(unexpected()) };
+    session.ui.json(&json!({ "changed": secrets }));
+    for secret in secrets {
+        session.ui.line(&format!("{secret} {verb}"));
+    }
+    Ok(())
+}
+
+fn read_value(secret: &SecretRef, file: Option<&Path>, several: bool) -> Result<Secret, Failure> {
+    match file {
+        Some(path) => read_file(path),
+        None if io::stdin().is_terminal() => ask_twice(secret),
+        None if several => Err(Failure::new(Outcome::Usage, "one_stdin", "standard input holds one value: put one secret at a time")),
+        None => read_all(&mut io::stdin().lock(), "standard input"),
+    }
+}
+
+fn read_file(path: &Path) -> Result<Secret, Failure> {
+    let shown = path.display().to_string();
+    let mut file = fs::File::open(path).map_err(|error| {
+        Failure::new(Outcome::BadInput, "file", format!("{shown} cannot be read: {error}")).hint("check the path and its permissions")
+    })?;
+    read_all(&mut file, &shown)
+}
+
+fn read_all(source: &mut dyn Read, name: &str) -> Result<Secret, Failure> {
+    // One byte more than allowed, so that too much is noticed and nothing is cut off silently; never grown, so nothing is left behind.
+    let mut bytes = Zeroizing::new(vec![0; LARGEST_VALUE + 1]);
+    let mut len = 0;
+    while len < bytes.len() {
+        match source.read(&mut bytes[len..]) {
+            Ok(0) => break,
+            Ok(n) => len += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(Failure::new(Outcome::BadInput, "read", format!("{name} cannot be read: {error}"))),
+        }
+    }
+    // `echo value | touchlease put`: the newline is echo's. From a file every byte counts.
+    if name == "standard input" && len > 1 && bytes[len - 1] == b'\n' && !bytes[..len - 1].contains(&b'\n') {
+        len -= 1;
+    }
+    match len {
+        0 => Err(Failure::new(Outcome::BadInput, "empty_value", format!("{name} is empty")).hint("a value has 1 byte to 1 MiB")),
+        _ if len > LARGEST_VALUE => Err(Failure::new(Outcome::BadInput, "huge_value", format!("{name} holds more than 1 MiB"))
+            .hint("seal a key that decrypts the data, not the data itself")),
+        _ => secret(&mut bytes[..len]),
+    }
+}
+
+fn ask_twice(secret_ref: &SecretRef) -> Result<Secret, Failure> {
+    let mut tty = Tty::open().ok_or_else(|| Failure::new(Outcome::BadInput, "no_terminal", "there is no terminal to type a value on"))?;
+    let typed = |error: io::Error| match error.kind() {
+        io::ErrorKind::Interrupted => Failure::new(Outcome::Denied, "interrupted", "nothing was put"),
+        _ => Failure::new(Outcome::BadInput, "terminal", format!("the terminal cannot be read: {error}")),
+    };
+    let value = tty.ask_secret(&format!("value of {secret_ref} (not shown): ")).map_err(typed)?;
+    if value.is_empty() {
+        return Err(Failure::new(Outcome::BadInput, "empty_value", "the value is empty").hint("nothing was put"));
+    }
+    Ok(value)
+}
+
+fn secret(bytes: &mut [u8]) -> Result<Secret, Failure> {
+    Secret::from_slice_wiping(bytes).map_err(|error| memory(&error))
+}
+
+/// The kernel locks no more memory.
+pub fn memory(error: &io::Error) -> Failure {
+    Failure::new(Outcome::Internal, "locked_memory", format!("the kernel locks no more memory for secrets: {error}"))
+        .hint("raise the limit: ulimit -l 65536, or LimitMEMLOCK= in the service file")
+}
+
+/// What a person should know about a value, without saying anything of it.
+fn warn(session: &Session, secret: &SecretRef, value: &Secret) {
+    let bytes = value.expose();
+    if bytes.len() < 6 {
+        session.ui.note(Tone::Bad, &format!("{secret} has fewer than 6 bytes: it cannot be masked in output"));
+    }
+    if bytes.contains(&0) {
+        session.ui.note(Tone::Dim, &format!("{secret} has a NUL byte: it can be delivered as a file, not in an environment"));
+    }
+}
+
+fn seconds(text: &str) -> Result<u64, String> {
+    parse_duration(text).map(|duration| duration.as_secs())
+}

@@ -1,0 +1,46 @@
+//! `touchlease init`: a vault, its first key, its recovery code.
+
+use serde_json::json;
+
+use super::session::Session;
+use super::ui::Tone;
+use crate::wire::request::InitAsk;
+use crate::wire::{Failure, Outcome, Reply, Request};
+
+/// Make a vault that opens with a touch on a security key.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Name of the first key, as you will see it in prompts.
+    #[arg(long, value_name = "NAME", default_value = "first")]
+    key: String,
+    /// Scopes of the vault: what one touch opens. One or two.
+    #[arg(long = "scope", value_name = "NAME", default_values_t = ["prod".to_owned(), "dev".to_owned()])]
+    scopes: Vec<String>,
+    /// Enrol the key without its PIN: whoever holds it can use it. Weaker; needs a key without PIN, or with one that is not always asked.
+    #[arg(long)]
+    touch_only: bool,
+}
+
+/// # Errors
+/// See [`Failure`].
+pub fn run(session: &Session, args: Args) -> Result<(), Failure> {
+    let reply = session.ask(Request::Init(InitAsk { key: args.key.clone(), scopes: args.scopes, touch_only: args.touch_only }))?;
+    let Reply::Made { vault, path, recovery_code, profile } = reply else { return Err(unexpected()) };
+    let ui = session.ui;
+    let code = String::from_utf8_lossy(recovery_code.0.expose());
+    ui.json(&json!({ "vault": vault, "path": path, "key": args.key, "profile": profile, "recovery_code": code }));
+    ui.line(&format!("vault {path} is made; key \"{}\" opens it", args.key));
+    if profile != "pin" {
+        ui.note(Tone::Bad, "this key is touch-only: whoever holds it and a copy of the vault can open it. Set a PIN and enrol it again for more.");
+    }
+    ui.note(Tone::Strong, "\nRecovery code. Write it on paper now; it is shown once and kept nowhere. It opens everything without a touch:\n");
+    ui.line(&format!("    {code}\n"));
+    ui.note(Tone::Act, "Next: enrol a second key, so that losing one locks nobody out: touchlease key add spare");
+    Ok(())
+}
+
+/// The daemon answered with something else: versions differ.
+pub fn unexpected() -> Failure {
+    Failure::new(Outcome::Internal, "protocol", "the daemon answered something else than was asked")
+        .hint("client and daemon may be of different versions: stop the daemon, the next command starts a new one")
+}

@@ -1,0 +1,213 @@
+//! `touchlease key`: the keys of the vault, and what is plugged in.
+
+use serde_json::json;
+
+use super::init::unexpected;
+use super::session::Session;
+use super::tty::Tty;
+use super::ui::Tone;
+use crate::secret::Secret;
+use crate::wire::reply::KeyView;
+use crate::wire::request::{KeyAddAsk, Manage};
+use crate::wire::{Failure, Outcome, Reply, Request, Value};
+
+/// Look at keys, enrol and remove them, manage their PIN.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// List the keys of the vault, and those that are connected.
+    List,
+    /// Enrol one more key: its own touches, then one of a key that is enrolled.
+    Add {
+        /// Its name, as you will see it in prompts.
+        name: String,
+        /// Enrol it without PIN: whoever holds it can use it.
+        #[arg(long)]
+        touch_only: bool,
+    },
+    /// Take a key out and re-key what it could open.
+    Remove {
+        /// Its name.
+        name: String,
+    },
+    /// Show a connected key in detail, with the PIN tries it has left.
+    Info {
+        /// Its name or place; the only connected one when nothing is said.
+        key: Option<String>,
+    },
+    /// Set or change a key's PIN.
+    #[command(subcommand)]
+    Pin(PinCommand),
+    /// List what is stored on a key.
+    Credentials {
+        /// Its name or place; the only connected one when nothing is said.
+        key: Option<String>,
+    },
+    /// Look at fingerprints on a key, add one, remove one.
+    #[command(subcommand)]
+    Fingerprint(FingerprintCommand),
+}
+
+/// The PIN of a key.
+#[derive(Debug, clap::Subcommand)]
+pub enum PinCommand {
+    /// Set a first PIN.
+    Set {
+        /// Its name or place; the only connected one when nothing is said.
+        key: Option<String>,
+    },
+    /// Change the PIN.
+    Change {
+        /// Its name or place; the only connected one when nothing is said.
+        key: Option<String>,
+    },
+}
+
+/// Fingerprints on a key.
+#[derive(Debug, clap::Subcommand)]
+pub enum FingerprintCommand {
+    /// List them.
+    List {
+        /// Its name or place; the only connected one when nothing is said.
+        key: Option<String>,
+    },
+    /// Enrol one more.
+    Add {
+        /// Its name.
+        name: String,
+        /// The key's name or place; the only connected one when nothing is said.
+        #[arg(long)]
+        key: Option<String>,
+    },
+    /// Remove one.
+    Remove {
+        /// Its id, as listed.
+        id: String,
+        /// The key's name or place; the only connected one when nothing is said.
+        #[arg(long)]
+        key: Option<String>,
+    },
+}
+
+/// # Errors
+/// See [`Failure`].
+pub fn run(session: &Session, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::List => list(session),
+        Command::Add { name, touch_only } => add(session, name, touch_only),
+        Command::Remove { name } => remove(session, name),
+        Command::Info { key } => info(session, key),
+        Command::Pin(PinCommand::Set { key }) => manage(session, key, Manage::PinSet { pin: new_pin()? }),
+        Command::Pin(PinCommand::Change { key }) => manage(session, key, Manage::PinChange { old: pin("present PIN: ")?, new: new_pin()? }),
+        Command::Credentials { key } => manage(session, key, Manage::Credentials { pin: pin("PIN: ")? }),
+        Command::Fingerprint(FingerprintCommand::List { key }) => manage(session, key, Manage::FingerprintList { pin: pin("PIN: ")? }),
+        Command::Fingerprint(FingerprintCommand::Add { name, key }) => {
+            session.ui.note(Tone::Act, "touch the key's sensor several times when it blinks");
+            manage(session, key, Manage::FingerprintAdd { pin: pin("PIN: ")?, name })
+        }
+        Command::Fingerprint(FingerprintCommand::Remove { id, key }) => manage(session, key, Manage::FingerprintRemove { pin: pin("PIN: ")?, id }),
+    }
+}
+
+fn list(session: &Session) -> Result<(), Failure> {
+    let Reply::Keys { keys } = session.ask(Request::KeyList)? else { return Err(unexpected()) };
+    session.ui.json(&json!({ "keys": keys }));
+    for key in &keys {
+        session.ui.line(&line(key));
+    }
+    if keys.is_empty() {
+        session.ui.note(Tone::Dim, "no key is enrolled and none is connected");
+    }
+    Ok(())
+}
+
+fn line(key: &KeyView) -> String {
+    let name = key.name.as_ref().map_or_else(|| "(not enrolled)".to_owned(), |name| format!("\"{name}\""));
+    let mut parts = vec![name];
+    if let Some(profile) = &key.profile {
+        parts.push(if profile == "pin" { "PIN and touch".into() } else { "touch only (weaker)".into() });
+    }
+    if !key.scopes.is_empty() {
+        parts.push(format!("opens {}", key.scopes.join(", ")));
+    }
+    parts.push(match (&key.transport, &key.model, &key.place) {
+        (Some(transport), Some(model), Some(place)) => format!("{model}, {transport}, {place}"),
+        (Some(transport), ..) => transport.clone(),
+        _ => "not connected".into(),
+    });
+    parts.extend(key.problem.iter().map(|problem| format!("cannot serve: {problem}")));
+    parts.join("  ")
+}
+
+fn add(session: &Session, name: String, touch_only: bool) -> Result<(), Failure> {
+    let reply = session.ask(Request::KeyAdd(KeyAddAsk { name, touch_only }))?;
+    let Reply::KeyAdded { name, profile, scopes } = reply else { return Err(unexpected()) };
+    session.ui.json(&json!({ "name": name, "profile": profile, "scopes": scopes }));
+    session.ui.line(&format!("key \"{name}\" is enrolled; it opens {}", scopes.join(", ")));
+    if profile != "pin" {
+        session.ui.note(Tone::Bad, "this key is touch-only: whoever holds it and a copy of the vault can open it");
+    }
+    Ok(())
+}
+
+fn remove(session: &Session, name: String) -> Result<(), Failure> {
+    let Reply::KeyRemoved { name, change } = session.ask(Request::KeyRemove { name })? else { return Err(unexpected()) };
+    session.ui.json(&json!({ "name": name, "change_at_issuer": change }));
+    session.ui.line(&format!("key \"{name}\" is out; the scopes it opened have new keys"));
+    if !change.is_empty() {
+        session.ui.note(Tone::Bad, "In old copies of the vault it can still read these. Change them at their issuers:");
+        for secret in change {
+            session.ui.line(&secret);
+        }
+    }
+    Ok(())
+}
+
+fn info(session: &Session, key: Option<String>) -> Result<(), Failure> {
+    let Reply::Key(detail) = session.ask(Request::KeyInfo { key })? else { return Err(unexpected()) };
+    session.ui.json(&json!({ "key": detail.key, "details": rows(&detail.rows), "pin_tries": detail.pin_tries }));
+    session.ui.line(&line(&detail.key));
+    match detail.pin_tries {
+        Some(1) => session.ui.note(Tone::Bad, "PIN tries left: 1. After one more wrong PIN the key has to be reset, and loses its credentials."),
+        Some(tries) => session.ui.line(&format!("PIN tries left  {tries}")),
+        None => session.ui.line("PIN             none set"),
+    }
+    print_rows(session, &detail.rows);
+    Ok(())
+}
+
+fn manage(session: &Session, key: Option<String>, what: Manage) -> Result<(), Failure> {
+    let Reply::Managed { rows: found } = session.ask(Request::KeyManage { key, what })? else { return Err(unexpected()) };
+    session.ui.json(&json!({ "rows": rows(&found) }));
+    print_rows(session, &found);
+    Ok(())
+}
+
+fn rows(rows: &[(String, String)]) -> Vec<serde_json::Value> {
+    rows.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect()
+}
+
+fn print_rows(session: &Session, rows: &[(String, String)]) {
+    for (name, value) in rows {
+        session.ui.line(&format!("{name:<15} {value}"));
+    }
+}
+
+fn new_pin() -> Result<Value, Failure> {
+    let first = pin("new PIN: ")?;
+    let again = pin("the same again: ")?;
+    if first.0.expose() == again.0.expose() {
+        Ok(first)
+    } else {
+        Err(Failure::new(Outcome::BadInput, "pins_differ", "the two PINs differ; the key's PIN is as it was"))
+    }
+}
+
+fn pin(question: &str) -> Result<Value, Failure> {
+    let no_terminal = || Failure::new(Outcome::Locked, "no_terminal", "a PIN is typed on a terminal, and there is none");
+    let mut tty = Tty::open().ok_or_else(no_terminal)?;
+    let typed: Secret = tty.ask_secret(question).map_err(|_| Failure::new(Outcome::Denied, "interrupted", "nothing was changed"))?;
+    if typed.is_empty() {
+        return Err(Failure::new(Outcome::BadInput, "empty_pin", "the PIN is empty; nothing was changed"));
+    }
+    Ok(Value(typed))
+}

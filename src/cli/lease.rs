@@ -1,0 +1,98 @@
+//! `touchlease lease request | list | show | end | revoke`.
+
+use jiff::tz::TimeZone;
+use serde_json::json;
+
+use super::card::{clock_time, duration};
+use super::init::unexpected;
+use super::lock::leases;
+use super::run::AskArgs;
+use super::session::Session;
+use super::ui::Tone;
+use crate::wire::reply::LeaseView;
+use crate::wire::{Failure, Reply, Request};
+
+/// Ask for leases, look at them, end them.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Ask for a lease that belongs to the process that runs this command, and to what it starts.
+    Request(AskArgs),
+    /// List live leases.
+    List,
+    /// Show one live lease with the text that was signed and its receipt.
+    Show {
+        /// Its id.
+        id: String,
+    },
+    /// Give a lease back.
+    End {
+        /// Its id.
+        id: String,
+    },
+    /// Take leases away, at once.
+    Revoke {
+        /// Its id.
+        #[arg(required_unless_present = "all")]
+        id: Option<String>,
+        /// Every live lease of the vault.
+        #[arg(long, conflicts_with = "id")]
+        all: bool,
+    },
+}
+
+/// # Errors
+/// See [`Failure`].
+pub fn run(session: &Session, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Request(args) => request(session, &args),
+        Command::List => list(session),
+        Command::Show { id } => show(session, id),
+        Command::End { id } => ended(session, Request::LeaseEnd { id }),
+        Command::Revoke { id, .. } => ended(session, Request::LeaseRevoke { id }),
+    }
+}
+
+fn request(session: &Session, args: &AskArgs) -> Result<(), Failure> {
+    let ask = args.ask(vec![])?;
+    let Reply::Granted(granted) = session.ask(Request::Lease(ask))? else { return Err(unexpected()) };
+    session.ui.json(&json!({ "lease": granted.lease, "joined": granted.joined }));
+    session.ui.line(&line(&granted.lease));
+    session.ui.note(Tone::Dim, "`touchlease run` with the same task, from this process or what it starts, uses it without another touch");
+    Ok(())
+}
+
+fn list(session: &Session) -> Result<(), Failure> {
+    let Reply::Leases { leases } = session.ask(Request::LeaseList)? else { return Err(unexpected()) };
+    session.ui.json(&json!({ "leases": leases }));
+    for lease in &leases {
+        session.ui.line(&line(lease));
+    }
+    if leases.is_empty() {
+        session.ui.note(Tone::Dim, "no live leases");
+    }
+    Ok(())
+}
+
+fn show(session: &Session, id: String) -> Result<(), Failure> {
+    let Reply::Lease { lease, text, receipt } = session.ask(Request::LeaseShow { id })? else { return Err(unexpected()) };
+    session.ui.json(&json!({ "lease": lease, "text": text, "receipt": receipt }));
+    session.ui.line(&line(&lease));
+    session.ui.line(&format!("ends     {} at the latest", clock_time(lease.not_after, &TimeZone::system())));
+    session.ui.line(&format!("words    {}", lease.words.join("  ")));
+    session.ui.line(&text);
+    session.ui.line(&receipt);
+    Ok(())
+}
+
+fn ended(session: &Session, request: Request) -> Result<(), Failure> {
+    let Reply::Ended { ids } = session.ask(request)? else { return Err(unexpected()) };
+    session.ui.json(&json!({ "ended": ids }));
+    session.ui.line(&format!("{} ended", leases(ids.len())));
+    Ok(())
+}
+
+fn line(lease: &LeaseView) -> String {
+    let uses = lease.uses_left.map(|uses| format!(", {uses} uses")).unwrap_or_default();
+    let task = lease.task.as_deref().unwrap_or("-");
+    format!("{}  {task}  {}  {} left{uses}  key \"{}\"  for {}", lease.id, lease.secrets.join(","), duration(lease.left), lease.key, lease.requester)
+}

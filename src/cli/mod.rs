@@ -1,0 +1,134 @@
+//! The command line: one file per command.
+
+mod audit;
+mod card;
+mod change;
+mod completions;
+mod daemon;
+mod init;
+mod key;
+mod lease;
+mod list;
+mod lock;
+mod prompt;
+mod run;
+mod session;
+mod status;
+mod tty;
+pub mod ui;
+mod watch;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use self::session::Session;
+use self::ui::Ui;
+use crate::lease::grant::Via;
+use crate::paths::Places;
+use crate::wire::{Failure, Outcome};
+
+/// Borrow a credential by touching a security key.
+#[derive(Debug, Parser)]
+#[command(name = "touchlease", version, max_term_width = 100, propagate_version = true)]
+pub struct Cli {
+    /// Use the vault in this folder.
+    #[arg(long, global = true, value_name = "FOLDER")]
+    vault: Option<PathBuf>,
+    /// Print one JSON object, for programs.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Init(init::Args),
+    Put(change::PutArgs),
+    Edit(change::EditArgs),
+    Rm(change::RmArgs),
+    List(list::Args),
+    #[command(subcommand)]
+    Key(key::Command),
+    Run(run::Args),
+    #[command(subcommand)]
+    Lease(lease::Command),
+    Watch(WatchArgs),
+    Lock(lock::LockArgs),
+    Unlock(lock::UnlockArgs),
+    Status(status::Args),
+    #[command(subcommand)]
+    Audit(audit::Command),
+    Daemon(daemon::Args),
+    Completions(completions::Args),
+    #[command(name = crate::device::worker::SUBCOMMAND, hide = true)]
+    Worker,
+}
+
+/// Show requests on this terminal and let a person deny them.
+#[derive(Debug, clap::Args)]
+struct WatchArgs {}
+
+/// Runs the command line and returns the process's exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    // Before anything else: from here on nobody of the same uid reads our memory, environment or descriptors.
+    if let Err(error) = crate::sys::process::harden() {
+        let failure = Failure::new(Outcome::Internal, "harden", format!("this process cannot be protected: {error}"));
+        return finish(Ui::new(false, true), Err(failure));
+    }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let ui = Ui::new(cli.json, std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()));
+    if matches!(cli.command, Command::Worker) {
+        return crate::device::worker::main();
+    }
+    finish(ui, dispatch(cli, ui))
+}
+
+fn dispatch(cli: Cli, ui: Ui) -> Result<ExitCode, Failure> {
+    let places = Places::from_env(&|name| std::env::var_os(name));
+    let places = places.map_err(|error| Failure::new(Outcome::BadInput, "places", error.to_string()))?;
+    let vault = match cli.vault {
+        Some(path) => Some(std::path::absolute(&path).map_err(|error| Failure::new(Outcome::BadInput, "vault_path", error.to_string()))?),
+        None => std::env::var_os("TOUCHLEASE_VAULT").map(PathBuf::from),
+    };
+    let session = Session { ui, places, vault };
+    let done = match cli.command {
+        Command::Init(args) => init::run(&session, args),
+        Command::Put(args) => change::put(&session, args),
+        Command::Edit(args) => change::edit(&session, args),
+        Command::Rm(args) => change::rm(&session, args),
+        Command::List(args) => list::run(&session, args),
+        Command::Key(command) => key::run(&session, command),
+        Command::Run(args) => return run::run(&session, args),
+        Command::Lease(command) => lease::run(&session, command),
+        Command::Watch(_) => watch::run(&session),
+        Command::Lock(_) => lock::lock(&session),
+        Command::Unlock(args) => lock::unlock(&session, args),
+        Command::Status(_) => status::run(&session),
+        Command::Audit(command) => audit::run(&session, command),
+        Command::Daemon(args) => daemon::run(&session, &args),
+        Command::Completions(args) => completions::run(&session, &args),
+        Command::Worker => Ok(()),
+    };
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+fn finish(ui: Ui, done: Result<ExitCode, Failure>) -> ExitCode {
+    done.unwrap_or_else(|failure| {
+        ui.fail(&failure);
+        ExitCode::from(failure.outcome.exit_code())
+    })
+}
+
+/// clap prints help and version on standard output with 0; a wrong command line is our 64 (sysexits EX_USAGE), not its 2.
+fn usage(error: &clap::Error) -> ExitCode {
+    // Nobody reads if this fails.
+    let _ = error.print();
+    if error.use_stderr() { ExitCode::from(Outcome::Usage.exit_code()) } else { ExitCode::SUCCESS }
+}

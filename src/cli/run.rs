@@ -1,0 +1,238 @@
+//! `touchlease run`: a command with a lease, its output masked, ended when the lease ends.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use super::change::memory;
+use super::init::unexpected;
+use super::session::Session;
+use super::ui::Tone;
+use crate::client::{Client, Message};
+use crate::clock::SystemClock;
+use crate::config::parse_duration;
+use crate::deliver::env::{self, AtEnd, DeliverError, Delivery, How, LeaseEnd, Status, Streams, Var};
+use crate::encoding::SecretRef;
+use crate::encoding::reference::SCHEME;
+use crate::lease::task::Task;
+use crate::paths::Places;
+use crate::secret::Secret;
+use crate::wire::reply::{Delivered, Granted};
+use crate::wire::request::{GrantAsk, LeaseAsk, TaskAsk};
+use crate::wire::{Answer, Event, Failure, Outcome, Reply, Request};
+
+/// Labels that agents set in their children's environment. Shown as claimed.
+const LABELS: [&str; 7] = ["CLAUDECODE", "CLAUDE_CODE_SESSION_ID", "CLAUDE_PID", "CODEX_SESSION_ID", "CODEX_THREAD_ID", "CODEX_TOOL_CALL_ID", "AI_AGENT"];
+
+/// What to ask for.
+#[derive(Debug, clap::Args)]
+pub struct AskArgs {
+    /// The task of this name in touchlease.toml, here or in a folder above.
+    #[arg(long, short, value_name = "NAME", conflicts_with = "with")]
+    task: Option<String>,
+    /// A secret for the environment: scope/NAME, or VARIABLE=scope/NAME; repeat for more.
+    #[arg(long, short, value_name = "SECRET")]
+    with: Vec<String>,
+    /// A secret as a private file, whose path the variable holds: VARIABLE=scope/NAME; repeat for more.
+    #[arg(long, value_name = "SECRET")]
+    with_file: Vec<String>,
+    /// How long, as 90s, 15m, 1h30m.
+    #[arg(long, value_name = "DURATION", value_parser = |text: &str| parse_duration(text).map(|d| d.as_secs()))]
+    ttl: Option<u64>,
+    /// How many times at most.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    uses: Option<u32>,
+    /// Why, in one line; the person who touches reads it.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+/// Run a command with a lease. Its output is masked; it ends when the lease ends.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    ask: AskArgs,
+    /// Add variables from this file; values like touchlease://prod/TOKEN become part of the lease.
+    #[arg(long, value_name = "FILE")]
+    env_file: Vec<PathBuf>,
+    /// Leave the command's output as it is.
+    #[arg(long, env = "TOUCHLEASE_NO_MASKING", value_parser = clap::builder::FalseyValueParser::new())]
+    no_masking: bool,
+    /// The command and its arguments; with --task the task's own when nothing is said.
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+impl AskArgs {
+    /// The request, with the task file of this folder or one above it.
+    ///
+    /// # Errors
+    /// No task file, or a secret that is named wrong.
+    pub fn ask(&self, more: Vec<GrantAsk>) -> Result<LeaseAsk, Failure> {
+        let mut with = more;
+        for (texts, via) in [(&self.with, "env"), (&self.with_file, "file")] {
+            for text in texts {
+                with.push(grant(text, via)?);
+            }
+        }
+        Ok(LeaseAsk {
+            task: self.task.as_deref().map(read_task).transpose()?,
+            with,
+            ttl: self.ttl,
+            uses: self.uses,
+            reason: self.reason.clone(),
+            labels: labels(),
+            ..LeaseAsk::default()
+        })
+    }
+}
+
+/// # Errors
+/// See [`Failure`].
+pub fn run(session: &Session, args: &Args) -> Result<ExitCode, Failure> {
+    let (plain, grants) = read_env_files(&args.env_file)?;
+    let mut ask = args.ask.ask(grants)?;
+    let command = command_of(args, &ask)?;
+    ask.command = command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    ask.deliver = true;
+    let (reply, client) = session.ask_held(Request::Lease(ask))?;
+    let Reply::Granted(granted) = reply else { return Err(unexpected()) };
+    let delivery = delivery(command, plain, granted, !args.no_masking)?;
+    let patterns = delivery.patterns();
+    for name in patterns.too_short().iter().filter(|_| delivery.masking) {
+        session.ui.note(Tone::Bad, &format!("{name} has fewer than 6 bytes and is not masked"));
+    }
+    let mut held = Held { client, why: None };
+    let outcome = env::run(&delivery, &patterns, Streams::of_process(), &mut held, &SystemClock).map_err(|error| undelivered(&error))?;
+    if outcome.ended_by_lease {
+        let why = held.why.as_deref().unwrap_or("the daemon stopped");
+        session.ui.note(Tone::Bad, &format!("touchlease: the lease is over ({why}), so the command was ended"));
+    } else {
+        // If the daemon is gone, so is the lease.
+        let _ = held.client.answer(&Answer::Done);
+    }
+    Ok(leave(outcome.status))
+}
+
+/// The lease's own connection: whatever ends it ends the child.
+struct Held {
+    client: Client,
+    why: Option<String>,
+}
+
+impl AsFd for Held {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.client.as_fd()
+    }
+}
+
+impl LeaseEnd for Held {
+    fn is_over(&mut self) -> bool {
+        match self.client.next() {
+            Ok(Some(Message::Event(Event::Ended { why, .. }))) => {
+                self.why = Some(why);
+                true
+            }
+            Ok(Some(_)) => false,
+            Ok(None) | Err(_) => true,
+        }
+    }
+}
+
+fn delivery(command: Vec<OsString>, plain: Vec<(String, Secret)>, granted: Granted, masking: bool) -> Result<Delivery, Failure> {
+    let plain = plain.into_iter().map(|(name, value)| Var { label: name.clone(), name: name.into(), value, how: How::Plain });
+    let leased = granted.values.into_iter().map(|Delivered { secret, via, env, value }| Var {
+        name: env.into(),
+        label: secret,
+        value: value.0,
+        how: if via == "file" { How::File } else { How::Env },
+    });
+    let at_end = match granted.at_end.as_str() {
+        "kill" => AtEnd::Kill,
+        "interrupt" => AtEnd::Interrupt,
+        _ => AtEnd::Terminate,
+    };
+    let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    Ok(Delivery { command, vars: plain.chain(leased).collect(), masking, at_end, runtime_dir })
+}
+
+fn undelivered(error: &DeliverError) -> Failure {
+    let said = match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    };
+    match error {
+        DeliverError::NoCommand | DeliverError::BadName { .. } => Failure::new(Outcome::Usage, "command", said),
+        DeliverError::NulInValue { .. } => Failure::new(Outcome::BadInput, "nul", said).hint("deliver it as a file: --with-file VARIABLE=scope/NAME"),
+        DeliverError::Start { .. } => Failure::new(Outcome::BadInput, "start", said).hint("check the command's name and PATH"),
+        DeliverError::NoMemoryFolder => Failure::new(Outcome::BadInput, "no_memory_folder", said).hint("mount a tmpfs on /dev/shm"),
+        _ => Failure::new(Outcome::Internal, "delivery", said),
+    }
+}
+
+/// Ends as the child did: by its exit code, or by its signal, so that whoever started us sees the same.
+fn leave(status: Status) -> ExitCode {
+    match status {
+        Status::Exited(code) => ExitCode::from(code),
+        Status::Signalled(signal) => {
+            crate::sys::child::die_by(signal);
+            ExitCode::from(128_u8.wrapping_add(u8::try_from(signal).unwrap_or(0)))
+        }
+    }
+}
+
+fn command_of(args: &Args, ask: &LeaseAsk) -> Result<Vec<OsString>, Failure> {
+    if !args.command.is_empty() {
+        return Ok(args.command.clone());
+    }
+    let none = || Failure::new(Outcome::Usage, "no_command", "there is no command to run").hint("touchlease run --with prod/TOKEN -- COMMAND");
+    let task = ask.task.as_ref().ok_or_else(none)?;
+    let task = Task::parse(&task.file, &task.name).map_err(|error| Failure::new(Outcome::BadInput, "task", error.to_string()))?;
+    if task.command.is_empty() { Err(none()) } else { Ok(task.command.into_iter().map(OsString::from).collect()) }
+}
+
+fn read_task(name: &str) -> Result<TaskAsk, Failure> {
+    let folder = std::env::current_dir().map_err(|error| Failure::new(Outcome::BadInput, "folder", error.to_string()))?;
+    let path = Places::task_file(&folder).ok_or_else(|| {
+        Failure::new(Outcome::BadInput, "no_task_file", "there is no touchlease.toml here or in a folder above")
+            .hint("name secrets instead: --with prod/TOKEN")
+    })?;
+    let file = fs::read_to_string(&path)
+        .map_err(|error| Failure::new(Outcome::BadInput, "task_file", format!("{} cannot be read: {error}", path.display())))?;
+    Ok(TaskAsk { name: name.into(), file })
+}
+
+/// `prod/TOKEN`, or `VARIABLE=prod/TOKEN`.
+fn grant(text: &str, via: &str) -> Result<GrantAsk, Failure> {
+    let (env, reference) = text.split_once('=').map_or((None, text), |(env, reference)| (Some(env), reference));
+    let wrong = |error: &dyn std::fmt::Display| Failure::new(Outcome::BadInput, "reference", format!("{reference:?}: {error}"));
+    let secret: SecretRef = reference.parse().map_err(|error| wrong(&error))?;
+    let env = env.unwrap_or(&secret.name).to_owned();
+    crate::encoding::plain::check_variable(&env).map_err(|error| wrong(&error).hint(format!("name a variable: --with VARIABLE={secret}")))?;
+    Ok(GrantAsk { secret: secret.to_string(), via: via.into(), env })
+}
+
+/// Plain variables, and references as grants.
+fn read_env_files(files: &[PathBuf]) -> Result<(Vec<(String, Secret)>, Vec<GrantAsk>), Failure> {
+    let (mut plain, mut grants) = (vec![], vec![]);
+    for path in files {
+        let wrong = |error: &dyn std::fmt::Display| Failure::new(Outcome::BadInput, "env_file", format!("{}: {error}", path.display()));
+        let entries = dotenvy::from_path_iter(path).map_err(|error| wrong(&error))?;
+        for entry in entries {
+            let (name, value) = entry.map_err(|error| wrong(&error))?;
+            if value.starts_with(SCHEME) {
+                grants.push(grant(&format!("{name}={value}"), "env")?);
+            } else {
+                plain.push((name, Secret::from_slice_wiping(&mut value.into_bytes()).map_err(|error| memory(&error))?));
+            }
+        }
+    }
+    Ok((plain, grants))
+}
+
+fn labels() -> BTreeMap<String, String> {
+    LABELS.iter().filter_map(|name| std::env::var(name).ok().map(|value| ((*name).to_owned(), value))).collect()
+}

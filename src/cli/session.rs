@@ -1,0 +1,160 @@
+//! One call to the daemon, from the question to the reply: the prompt on the person's own terminal, progress on standard error.
+
+use std::path::PathBuf;
+
+use jiff::tz::TimeZone;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::prompt::Standing;
+use super::tty::Tty;
+use super::ui::{Tone, Ui};
+use crate::client::{Client, Message};
+use crate::paths::Places;
+use crate::wire::{Answer, Call, Event, Failure, Outcome, Reply, Request, TouchState, VERSION};
+
+/// What a command needs to ask.
+pub struct Session {
+    /// How to print.
+    pub ui: Ui,
+    /// Where things lie.
+    pub places: Places,
+    /// The vault that the command line names.
+    pub vault: Option<PathBuf>,
+}
+
+/// A call under way.
+struct Asking<'a> {
+    session: &'a Session,
+    client: Client,
+    tty: Option<Tty>,
+    standing: Option<Standing>,
+    /// A PIN that was typed is wrong once it is asked for again.
+    lines: &'a mut dyn FnMut(String),
+}
+
+impl Session {
+    /// Asks and waits for the reply. A failure comes back as an error.
+    ///
+    /// # Errors
+    /// Whatever the daemon says, and [`Outcome::NoDaemon`].
+    pub fn ask(&self, request: Request) -> Result<Reply, Failure> {
+        self.ask_held(request).map(|(reply, _)| reply)
+    }
+
+    /// The same, with the connection, for a lease that is held by it.
+    ///
+    /// # Errors
+    /// As [`Session::ask`].
+    pub fn ask_held(&self, request: Request) -> Result<(Reply, Client), Failure> {
+        self.ask_lines(request, &mut |_| {})
+    }
+
+    /// The same, with every line of the audit log given to `lines`.
+    ///
+    /// # Errors
+    /// As [`Session::ask`].
+    pub fn ask_lines(&self, request: Request, lines: &mut dyn FnMut(String)) -> Result<(Reply, Client), Failure> {
+        // Only what opens prompts needs the terminal.
+        let tty = if request.opens_prompt() { Tty::open() } else { None };
+        let mut client = Client::connect_or_start(&self.places)?;
+        client.call(&Call { v: VERSION, vault: self.vault.clone(), screen: tty.is_some(), request })?;
+        let mut asking = Asking { session: self, client, tty, standing: None, lines };
+        let reply = asking.run();
+        let Asking { client, tty, .. } = asking;
+        drop(tty);
+        match reply? {
+            Reply::Failed(failure) => Err(failure),
+            reply => Ok((reply, client)),
+        }
+    }
+}
+
+impl Asking<'_> {
+    fn run(&mut self) -> Result<Reply, Failure> {
+        loop {
+            if !self.wait()? {
+                continue;
+            }
+            match self.client.next()? {
+                Some(Message::Reply(reply)) => return Ok(*reply),
+                Some(Message::Event(event)) => self.event(event)?,
+                None => return Err(Failure::new(Outcome::NoDaemon, "daemon_gone", "the daemon stopped before it answered")),
+            }
+        }
+    }
+
+    /// Waits for the daemon, looking at keys and redrawing the countdown meanwhile. True when the daemon said something.
+    fn wait(&mut self) -> Result<bool, Failure> {
+        if self.client.is_ready() {
+            return Ok(true);
+        }
+        let (Some(tty), Some(standing)) = (self.tty.as_mut(), self.standing.as_ref()) else { return Ok(true) };
+        let mut fds = [PollFd::new(&self.client, PollFlags::IN), PollFd::new(tty, PollFlags::IN)];
+        let second = Timespec { tv_sec: 1, tv_nsec: 0 };
+        match poll(&mut fds, Some(&second)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(Failure::new(Outcome::Internal, "poll", error.to_string())),
+        }
+        let (daemon, key) = (!fds[0].revents().is_empty(), !fds[1].revents().is_empty());
+        if key && is_no(&tty.keys().unwrap_or_else(|_| vec![3])) {
+            self.client.answer(&Answer::Deny { prompt: standing.number() })?;
+        }
+        standing.redraw(tty);
+        Ok(daemon)
+    }
+
+    fn event(&mut self, event: Event) -> Result<(), Failure> {
+        let ui = self.session.ui;
+        match event {
+            Event::Queued { ahead } => ui.note(Tone::Dim, &format!("{ahead} requests are in front of this one")),
+            Event::Asked { words, left_ms, .. } if self.tty.is_none() => {
+                ui.note(Tone::Strong, &format!("waiting for a touch: {}", words.join("  ")));
+                ui.note(Tone::Dim, &format!("compare the words with `touchlease watch`; {} s left", left_ms / 1000));
+            }
+            Event::Step { number, of, what } => ui.note(Tone::Strong, &format!("touch {number} of {of}: {what}")),
+            Event::Prompt(view) => self.show(view)?,
+            Event::Touch { state, .. } => self.touch(state)?,
+            Event::Closed { outcome, .. } => {
+                if let (Some(standing), Some(tty)) = (self.standing.take(), self.tty.as_mut()) {
+                    standing.close(outcome, tty);
+                    tty.cooked();
+                }
+            }
+            Event::Line { line } => (self.lines)(line),
+            Event::Asked { .. } | Event::Ended { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn show(&mut self, view: crate::wire::PromptView) -> Result<(), Failure> {
+        let Some(tty) = self.tty.as_mut() else { return Ok(()) };
+        let prompt = view.prompt;
+        self.standing = Standing::draw(view, &TimeZone::system(), tty);
+        if self.standing.is_some() {
+            let raw = tty.raw();
+            raw.map_err(|error| Failure::new(Outcome::NoScreen, "terminal_gone", format!("the terminal went away: {error}")))?;
+            self.client.answer(&Answer::Shown { prompt })?;
+        }
+        Ok(())
+    }
+
+    fn touch(&mut self, state: TouchState) -> Result<(), Failure> {
+        let (Some(tty), Some(standing)) = (self.tty.as_mut(), self.standing.as_mut()) else {
+            if let TouchState::TouchNow { key, .. } = &state {
+                self.session.ui.note(Tone::Act, &format!("key \"{key}\" blinks: touch it if the words match"));
+            }
+            return Ok(());
+        };
+        standing.update(state.clone(), tty);
+        let TouchState::PinNeeded { key, tries, wrong } = state else { return Ok(()) };
+        let answer = standing.ask_pin(&key, tries, wrong, tty).unwrap_or(Answer::Deny { prompt: standing.number() });
+        let raw = tty.raw();
+        raw.map_err(|error| Failure::new(Outcome::NoScreen, "terminal_gone", format!("the terminal went away: {error}")))?;
+        self.client.answer(&answer)
+    }
+}
+
+/// `d`, and the ways in which people say stop: Ctrl-C, Ctrl-D, Escape alone.
+pub fn is_no(keys: &[u8]) -> bool {
+    matches!(keys, [b'd' | b'D' | 3 | 4 | 27])
+}

@@ -1,0 +1,31 @@
+//! `touchlease status`.
+
+use super::card::duration;
+use super::init::unexpected;
+use super::lock::leases;
+use super::session::Session;
+use crate::wire::{Failure, Reply, Request};
+
+/// Show what runs: daemon, vault, leases, prompts, screens, PINs kept.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// # Errors
+/// See [`Failure`].
+pub fn run(session: &Session) -> Result<(), Failure> {
+    let Reply::Status(status) = session.ask(Request::Status)? else { return Err(unexpected()) };
+    let ui = session.ui;
+    ui.json(&status);
+    ui.line(&format!("daemon   pid {}, version {}", status.pid, status.version));
+    match &status.vault {
+        Some(id) => ui.line(&format!("vault    {}  (id {})", status.path, &id[..16])),
+        None => ui.line(&format!("vault    none at {}: touchlease init", status.path)),
+    }
+    ui.line(&format!("leases   {} live", leases(status.leases as usize)));
+    ui.line(&format!("prompts  {} open or waiting", status.prompts));
+    ui.line(&format!("screens  {}", if status.screens == 0 { "none: touchlease watch".into() } else { status.screens.to_string() }));
+    for (key, left) in &status.unlocked {
+        ui.line(&format!("PIN      of \"{key}\" kept for {} more", duration(*left)));
+    }
+    Ok(())
+}

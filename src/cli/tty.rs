@@ -1,0 +1,148 @@
+//! The person's own terminal: keys without Enter, PINs without echo, and the terminal as it was on every way out.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::secret::Secret;
+
+/// Longest PIN or secret that can be typed, in bytes.
+const LONGEST: usize = 4096;
+
+/// `/dev/tty`, opened.
+pub struct Tty {
+    file: File,
+    before: Termios,
+}
+
+impl Tty {
+    /// The controlling terminal; nothing when there is none.
+    #[must_use]
+    pub fn open() -> Option<Self> {
+        let file = OpenOptions::new().read(true).write(true).open("/dev/tty").ok()?;
+        let before = tcgetattr(&file).ok()?;
+        Some(Self { file, before })
+    }
+
+    /// Columns.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.size().0
+    }
+
+    /// Columns and rows.
+    #[must_use]
+    pub fn size(&self) -> (usize, usize) {
+        match tcgetwinsize(&self.file) {
+            Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (usize::from(size.ws_col), usize::from(size.ws_row)),
+            // A terminal of 0x0 says nothing about itself.
+            _ => (80, 24),
+        }
+    }
+
+    /// Keys arrive one by one and unseen from here on, Ctrl-C among them, until [`Tty::cooked`] or the end.
+    ///
+    /// # Errors
+    /// The terminal went away.
+    pub fn raw(&self) -> io::Result<()> {
+        let mut modes = self.before.clone();
+        modes.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG);
+        modes.special_codes[SpecialCodeIndex::VMIN] = 1;
+        modes.special_codes[SpecialCodeIndex::VTIME] = 0;
+        Ok(tcsetattr(&self.file, OptionalActions::Now, &modes)?)
+    }
+
+    /// As it was.
+    pub fn cooked(&self) {
+        // The terminal may be gone, and then there is nothing to put back.
+        let _ = tcsetattr(&self.file, OptionalActions::Now, &self.before);
+    }
+
+    /// Writes text as it is.
+    pub fn write(&mut self, text: &str) {
+        let _ = self.file.write_all(text.as_bytes()).and_then(|()| self.file.flush());
+    }
+
+    /// The bytes of the next key, in raw mode. Waits.
+    ///
+    /// # Errors
+    /// The terminal went away.
+    pub fn keys(&mut self) -> io::Result<Vec<u8>> {
+        let mut bytes = [0; 64];
+        let n = self.file.read(&mut bytes)?;
+        Ok(bytes[..n].to_vec())
+    }
+
+    /// A line that is typed and seen.
+    ///
+    /// # Errors
+    /// The terminal went away.
+    pub fn ask(&mut self, question: &str) -> io::Result<String> {
+        self.write(question);
+        let line = self.read_line()?;
+        Ok(String::from_utf8_lossy(&line).into_owned())
+    }
+
+    /// A line that is typed and not seen.
+    ///
+    /// # Errors
+    /// The terminal went away; Ctrl-C and Ctrl-D are [`io::ErrorKind::Interrupted`].
+    pub fn ask_secret(&mut self, question: &str) -> io::Result<Secret> {
+        self.write(question);
+        self.raw()?;
+        let typed = self.read_hidden();
+        self.cooked();
+        self.write("\n");
+        Secret::from_slice_wiping(&mut typed?)
+    }
+
+    fn read_hidden(&mut self) -> io::Result<Zeroizing<Vec<u8>>> {
+        let mut typed = Zeroizing::new(Vec::with_capacity(LONGEST));
+        let mut chunk = Zeroizing::new([0_u8; 256]);
+        loop {
+            let n = self.file.read(&mut chunk[..])?;
+            for byte in &chunk[..n] {
+                match byte {
+                    b'\r' | b'\n' => return Ok(typed),
+                    // Ctrl-C, Ctrl-D.
+                    3 | 4 => return Err(io::ErrorKind::Interrupted.into()),
+                    // Backspace takes a whole UTF-8 character, Ctrl-U everything.
+                    8 | 127 => while typed.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {},
+                    21 => typed.zeroize(),
+                    _ if typed.len() < LONGEST => typed.push(*byte),
+                    _ => {}
+                }
+            }
+            if n == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+
+    fn read_line(&mut self) -> io::Result<Vec<u8>> {
+        let mut line = Vec::new();
+        let mut byte = [0];
+        loop {
+            match self.file.read(&mut byte)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                _ if byte[0] == b'\n' => return Ok(line),
+                _ => line.push(byte[0]),
+            }
+        }
+    }
+}
+
+impl AsFd for Tty {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+impl Drop for Tty {
+    fn drop(&mut self) {
+        self.cooked();
+    }
+}

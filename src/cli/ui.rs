@@ -1,0 +1,122 @@
+//! The only printer.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use std::io::{self, IsTerminal, Write};
+
+use anstyle::{AnsiColor, Style};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::encoding::plain;
+use crate::wire::Failure;
+
+/// Version of what `--json` prints: fields are only ever added.
+const JSON_VERSION: u32 = 1;
+
+/// How to print.
+#[derive(Clone, Copy, Debug)]
+pub struct Ui {
+    json: bool,
+    colour: bool,
+}
+
+/// What a text is, for its colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tone {
+    /// As it is.
+    Plain,
+    /// Less important.
+    Dim,
+    /// A heading, a name.
+    Strong,
+    /// What a person has to do now.
+    Act,
+    /// Something is wrong.
+    Bad,
+}
+
+impl Ui {
+    /// Colours where standard error is a terminal and `NO_COLOR` is not set (no-color.org).
+    #[must_use]
+    pub fn new(json: bool, no_colour: bool) -> Self {
+        Self { json, colour: !json && !no_colour && io::stderr().is_terminal() }
+    }
+
+    /// Whether a program reads.
+    #[must_use]
+    pub fn is_json(self) -> bool {
+        self.json
+    }
+
+    /// The result, for a person: one line on standard output.
+    pub fn line(self, text: &str) {
+        if !self.json {
+            self.write_out(&format!("{}\n", plain_lines(text)));
+        }
+    }
+
+    /// The result, byte for byte.
+    pub fn raw(self, text: &str) {
+        self.write_out(text);
+    }
+
+    /// The result, for a program.
+    pub fn json<T: Serialize>(self, value: &T) {
+        if self.json {
+            let mut tree = serde_json::to_value(value).unwrap_or(Value::Null);
+            if let Value::Object(members) = &mut tree {
+                members.insert("v".into(), json!(JSON_VERSION));
+            }
+            self.write_out(&format!("{tree}\n"));
+        }
+    }
+
+    /// Something to know on the way: standard error, in words only.
+    pub fn note(self, tone: Tone, text: &str) {
+        if !self.json {
+            eprintln!("{}", self.paint(tone, &plain_lines(text)));
+        }
+    }
+
+    /// How it failed: a sentence, then what to do.
+    pub fn fail(self, failure: &Failure) {
+        if self.json {
+            self.json(&json!({ "error": failure }));
+            return;
+        }
+        eprintln!("{} {}", self.paint(Tone::Bad, "touchlease:"), plain_lines(&failure.message));
+        if let Some(hint) = &failure.hint {
+            eprintln!("{} {}", self.paint(Tone::Strong, "hint:"), plain_lines(hint));
+        }
+    }
+
+    /// `text` in the colour of `tone`.
+    #[must_use]
+    pub fn paint(self, tone: Tone, text: &str) -> String {
+        if self.colour { paint(tone, text) } else { text.to_owned() }
+    }
+
+    fn write_out(self, text: &str) {
+        // A reader that went away is no error of ours (`touchlease list | head`).
+        let mut out = io::stdout().lock();
+        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    }
+}
+
+/// `text` in the colour of `tone`, for a screen that is known to be one.
+#[must_use]
+pub fn paint(tone: Tone, text: &str) -> String {
+    let style = match tone {
+        Tone::Plain => return text.to_owned(),
+        Tone::Dim => Style::new().dimmed(),
+        Tone::Strong => Style::new().bold(),
+        Tone::Act => Style::new().bold().fg_color(Some(AnsiColor::Green.into())),
+        Tone::Bad => Style::new().bold().fg_color(Some(AnsiColor::Red.into())),
+    };
+    format!("{style}{text}{style:#}")
+}
+
+/// Texts from files, devices and other programs may not steer the terminal (T43).
+fn plain_lines(text: &str) -> String {
+    text.split('\n').map(plain::visible).collect::<Vec<_>>().join("\n")
+}

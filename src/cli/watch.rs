@@ -1,0 +1,118 @@
+//! `touchlease watch`: the person's screen for everybody's requests.
+
+use jiff::tz::TimeZone;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::prompt::Standing;
+use super::session::{Session, is_no};
+use super::tty::Tty;
+use super::ui::{Tone, paint};
+use crate::client::{Client, Message};
+use crate::wire::{Answer, Call, Event, Failure, Outcome, Reply, Request, TouchState, VERSION};
+
+struct Watch {
+    client: Client,
+    tty: Tty,
+    standing: Option<Standing>,
+    zone: TimeZone,
+}
+
+/// Runs until Ctrl-C, `q`, or the daemon's end.
+///
+/// # Errors
+/// No terminal; no daemon.
+pub fn run(session: &Session) -> Result<(), Failure> {
+    let no_terminal = || {
+        Failure::new(Outcome::NoScreen, "no_terminal", "watch needs a terminal in which a person can see the request")
+            .hint("open a terminal window and run `touchlease watch` there")
+    };
+    let mut tty = Tty::open().ok_or_else(no_terminal)?;
+    let mut client = Client::connect_or_start(&session.places)?;
+    client.call(&Call { v: VERSION, vault: session.vault.clone(), screen: true, request: Request::Watch })?;
+    tty.raw().map_err(|_| no_terminal())?;
+    tty.write(&format!("{}\r\n", paint(Tone::Strong, "touchlease: requests appear here; d denies, q quits")));
+    Watch { client, tty, standing: None, zone: TimeZone::system() }.run()
+}
+
+impl Watch {
+    fn run(&mut self) -> Result<(), Failure> {
+        loop {
+            if !self.client.is_ready() && !self.wait()? {
+                return Ok(());
+            }
+            if !self.client.is_ready() && !self.daemon_spoke()? {
+                continue;
+            }
+            match self.client.next()? {
+                Some(Message::Event(event)) => self.event(event)?,
+                Some(Message::Reply(reply)) => match *reply {
+                    Reply::Failed(failure) => return Err(failure),
+                    _ => return Ok(()),
+                },
+                None => return Err(Failure::new(Outcome::NoDaemon, "daemon_gone", "the daemon stopped; start watch again")),
+            }
+        }
+    }
+
+    /// Waits for the daemon or a key, at most a second. False when the person quits.
+    fn wait(&mut self) -> Result<bool, Failure> {
+        // Without a prompt nothing changes on the screen, so nothing wakes it.
+        let second = Timespec { tv_sec: 1, tv_nsec: 0 };
+        let limit = self.standing.as_ref().map(|_| &second);
+        let mut fds = [PollFd::new(&self.client, PollFlags::IN), PollFd::new(&self.tty, PollFlags::IN)];
+        let polled = poll(&mut fds, limit);
+        let key = polled.is_ok() && !fds[1].revents().is_empty();
+        if let (Some(standing), false) = (&self.standing, key) {
+            standing.redraw(&mut self.tty);
+        }
+        if !key {
+            return Ok(true);
+        }
+        let keys = self.tty.keys().unwrap_or_default();
+        match (&self.standing, keys.as_slice()) {
+            (_, [] | [b'q' | 3 | 4]) => return Ok(false),
+            (Some(standing), keys) if is_no(keys) => self.client.answer(&Answer::Deny { prompt: standing.number() })?,
+            _ => {}
+        }
+        Ok(true)
+    }
+
+    fn daemon_spoke(&self) -> Result<bool, Failure> {
+        let mut fds = [PollFd::new(&self.client, PollFlags::IN)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut fds, Some(&now)).map(|ready| ready > 0).map_err(|error| Failure::new(Outcome::Internal, "poll", error.to_string()))
+    }
+
+    fn event(&mut self, event: Event) -> Result<(), Failure> {
+        match event {
+            Event::Prompt(view) => {
+                let prompt = view.prompt;
+                self.tty.write("\r\n\x07");
+                self.standing = Standing::draw(view, &self.zone, &mut self.tty);
+                match self.standing {
+                    Some(_) => self.client.answer(&Answer::Shown { prompt }),
+                    None => Ok(()),
+                }
+            }
+            Event::Touch { prompt, state } => self.touch(prompt, state),
+            Event::Closed { prompt, outcome } => {
+                if let Some(standing) = self.standing.take_if(|standing| standing.number() == prompt) {
+                    standing.close(outcome, &mut self.tty);
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn touch(&mut self, prompt: u64, state: TouchState) -> Result<(), Failure> {
+        let Some(standing) = self.standing.as_mut().filter(|standing| standing.number() == prompt) else { return Ok(()) };
+        standing.update(state.clone(), &mut self.tty);
+        if let TouchState::PinNeeded { key, tries, wrong } = state {
+            let answer = standing.ask_pin(&key, tries, wrong, &mut self.tty).unwrap_or(Answer::Deny { prompt });
+            self.tty.raw().map_err(|error| Failure::new(Outcome::NoScreen, "terminal_gone", error.to_string()))?;
+            self.client.answer(&answer)?;
+        }
+        Ok(())
+    }
+}

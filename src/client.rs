@@ -1,0 +1,199 @@
+//! The daemon as the command line sees it. Blocking; starts a daemon if none runs.
+
+use std::collections::VecDeque;
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use rustix::process::getuid;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use zeroize::Zeroizing;
+
+use crate::paths::Places;
+use crate::wire::codec::{self, LineBuffer};
+use crate::wire::{Answer, Call, Event, Failure, Outcome, Reply};
+
+/// Environment that a daemon started from here gets: where things lie, and nothing else of the caller's.
+const PASSED: [&str; 7] = ["HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR", "TOUCHLEASE_VAULT", "TOUCHLEASE_LOG"];
+
+/// What the daemon says.
+#[derive(Debug)]
+pub enum Message {
+    /// On the way.
+    Event(Event),
+    /// In the end.
+    Reply(Box<Reply>),
+}
+
+/// A connection.
+pub struct Client {
+    stream: UnixStream,
+    buffer: LineBuffer,
+    lines: VecDeque<Zeroizing<Vec<u8>>>,
+}
+
+impl Client {
+    /// Connects to the daemon that runs, or starts one.
+    ///
+    /// # Errors
+    /// [`Outcome::NoDaemon`], and [`Outcome::Refused`] when the socket is somebody else's.
+    pub fn connect_or_start(places: &Places) -> Result<Self, Failure> {
+        match Self::connect(places)? {
+            Some(client) => Ok(client),
+            None => {
+                start_daemon(places)?;
+                Self::connect(places)?.ok_or_else(|| no_daemon("the daemon was started and does not answer"))
+            }
+        }
+    }
+
+    /// Connects to the daemon, if one runs.
+    ///
+    /// # Errors
+    /// As [`Client::connect_or_start`].
+    pub fn connect(places: &Places) -> Result<Option<Self>, Failure> {
+        check_owner(&places.runtime)?;
+        let stream = match UnixStream::connect(places.socket()) {
+            Ok(stream) => stream,
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => return Ok(None),
+            Err(error) => return Err(no_daemon(format!("the daemon's socket cannot be reached: {error}"))),
+        };
+        let peer = rustix::net::sockopt::socket_peercred(&stream).map_err(|error| no_daemon(error.to_string()))?;
+        if peer.uid != getuid() {
+            return Err(squatted(&places.socket(), peer.uid.as_raw()));
+        }
+        Ok(Some(Self { stream, buffer: LineBuffer::default(), lines: VecDeque::new() }))
+    }
+
+    /// Asks.
+    ///
+    /// # Errors
+    /// The daemon went away, or the call is too large.
+    pub fn call(&mut self, call: &Call) -> Result<(), Failure> {
+        self.send(&*codec::encode(call).map_err(|error| Failure::new(Outcome::BadInput, "too_large", error.to_string()))?)
+    }
+
+    /// Answers a prompt.
+    ///
+    /// # Errors
+    /// The daemon went away.
+    pub fn answer(&mut self, answer: &Answer) -> Result<(), Failure> {
+        self.send(&*codec::encode(answer).map_err(|error| Failure::new(Outcome::Internal, "codec", error.to_string()))?)
+    }
+
+    /// The next message; nothing when the daemon closed the connection. Waits.
+    ///
+    /// # Errors
+    /// What came is no message of this protocol.
+    pub fn next(&mut self) -> Result<Option<Message>, Failure> {
+        loop {
+            if let Some(line) = self.lines.pop_front() {
+                return parse(&line).map(Some);
+            }
+            if !self.fill()? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Whether a message can be had without waiting.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        !self.lines.is_empty()
+    }
+
+    fn fill(&mut self) -> Result<bool, Failure> {
+        let mut chunk = Zeroizing::new([0; 16 << 10]);
+        let n = match self.stream.read(&mut chunk[..]) {
+            Ok(n) => n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => 0,
+            Err(error) => return Err(no_daemon(format!("the daemon cannot be read: {error}"))),
+        };
+        let lines = &mut self.lines;
+        let pushed = self.buffer.push(&chunk[..n], |line| lines.push_back(line));
+        pushed.map_err(|error| Failure::new(Outcome::Internal, "protocol", error.to_string()))?;
+        Ok(n > 0)
+    }
+
+    fn send(&mut self, line: &[u8]) -> Result<(), Failure> {
+        self.stream.write_all(line).map_err(|error| no_daemon(format!("the daemon went away: {error}")))
+    }
+}
+
+impl AsFd for Client {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+#[derive(Deserialize)]
+struct Kind {
+    reply: Option<IgnoredAny>,
+}
+
+fn parse(line: &[u8]) -> Result<Message, Failure> {
+    let parsed = codec::decode::<Kind>(line).and_then(|kind| match kind.reply {
+        Some(_) => codec::decode(line).map(|reply| Message::Reply(Box::new(reply))),
+        None => codec::decode(line).map(Message::Event),
+    });
+    parsed.map_err(|error| {
+        Failure::new(Outcome::Internal, "protocol", format!("the daemon said something unexpected: {error}"))
+            .hint("client and daemon may be of different versions: stop the daemon, the next command starts a new one")
+    })
+}
+
+/// The folder may only be ours: whoever owns it could put a socket of his own there (T25).
+fn check_owner(runtime: &Path) -> Result<(), Failure> {
+    match fs::symlink_metadata(runtime) {
+        Ok(meta) if meta.uid() != getuid().as_raw() => Err(squatted(runtime, meta.uid())),
+        Ok(meta) if !meta.is_dir() => Err(squatted(runtime, meta.uid())),
+        Ok(meta) if meta.mode() & 0o077 != 0 => {
+            Err(Failure::new(Outcome::Refused, "socket_folder_open", format!("{} can be entered by others", runtime.display()))
+                .hint(format!("chmod 700 {}", runtime.display())))
+        }
+        // No folder, no daemon.
+        _ => Ok(()),
+    }
+}
+
+fn squatted(path: &Path, uid: u32) -> Failure {
+    Failure::new(Outcome::Refused, "socket_not_ours", format!("{} belongs to uid {uid}, not to you", path.display()))
+        .hint("somebody may be waiting there for your secrets; look who made it, and remove it")
+}
+
+fn no_daemon(message: impl Into<String>) -> Failure {
+    Failure::new(Outcome::NoDaemon, "no_daemon", message).hint("run `touchlease daemon` in a terminal to see what it says")
+}
+
+/// Starts `touchlease daemon` in the background and waits until it listens: its first line on the pipe says so, or what is wrong.
+fn start_daemon(places: &Places) -> Result<(), Failure> {
+    let log = open_log(&places.state).map_err(|error| {
+        Failure::new(Outcome::NoDaemon, "state_folder", format!("{} cannot be written: {error}", places.state.display()))
+            .hint("the audit log lives there; make the folder writable, or set XDG_STATE_HOME")
+    })?;
+    let mut command = Command::new("/proc/self/exe");
+    command.args(["daemon", "--background"]).env_clear().current_dir("/");
+    command.envs(PASSED.iter().filter_map(|name| std::env::var_os(name).map(|value| (name, value))));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+    let mut child = command.spawn().map_err(|error| no_daemon(format!("the daemon could not be started: {error}")))?;
+    let mut said = String::new();
+    if let Some(mut pipe) = child.stdout.take() {
+        pipe.read_to_string(&mut said).map_err(|error| no_daemon(error.to_string()))?;
+    }
+    match said.trim_end() {
+        "ready" => Ok(()),
+        other => Err(codec::decode::<Failure>(other.as_bytes())
+            .unwrap_or_else(|_| no_daemon(format!("the daemon did not start; see {}", places.state.join("daemon.log").display())))),
+    }
+}
+
+fn open_log(state: &Path) -> io::Result<fs::File> {
+    DirBuilder::new().recursive(true).mode(0o700).create(state)?;
+    OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW).open(state.join("daemon.log"))
+}

@@ -1,0 +1,111 @@
+//! From a process to a daemon: protected, with its places, its socket and its signals.
+
+use std::fs;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use rustix::process::{getuid, setsid};
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::LocalSet;
+
+use super::house::{House, Outside};
+use super::listener::{Listening, listen};
+use super::{peer, serve};
+use crate::clock::SystemClock;
+use crate::config::Config;
+use crate::device::broker::{Broker, Processes};
+use crate::paths::Places;
+use crate::vault::random;
+use crate::wire::{Failure, Outcome, codec};
+
+/// Whether somebody waits for this process to say that it listens.
+pub enum Background<'a> {
+    /// A client started it: say how it went in one line, and leave the client's session.
+    Yes(&'a dyn Fn(&str)),
+    /// A person or systemd did.
+    No,
+}
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// What keeps it from starting; said on the pipe as well when a client waits.
+pub fn run(places: Places, background: Background<'_>) -> Result<(), Failure> {
+    start_log();
+    let ready = prepare(places);
+    match (&ready, &background) {
+        (Ok(_), Background::Yes(say)) => {
+            say("ready\n");
+            leave_session();
+        }
+        (Err(failure), Background::Yes(say)) => say(&codec::encode(failure).map(|line| String::from_utf8_lossy(&line).into_owned()).unwrap_or_default()),
+        _ => {}
+    }
+    let (outside, listening) = ready?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| broken("runtime", &error))?;
+    LocalSet::new().block_on(&runtime, live(outside, listening)).map_err(|error| broken("socket", &error))
+}
+
+fn prepare(places: Places) -> Result<(Outside, Listening), Failure> {
+    let config = read_config(&places)?;
+    let listening = listen(&places)?;
+    let boot_id = peer::boot_id().map_err(|error| broken("boot_id", &error))?;
+    let clock = Arc::new(SystemClock);
+    let broker = Broker::new(Processes::new("/proc/self/exe".into()), clock.clone());
+    let outside = Outside { places, config, clock, random: Box::new(random::system()), broker, boot_id, uid: getuid().as_raw() };
+    Ok((outside, listening))
+}
+
+async fn live(outside: Outside, listening: Listening) -> io::Result<()> {
+    listening.socket.set_nonblocking(true)?;
+    let Listening { socket, _lock } = listening;
+    let listener = UnixListener::from_std(socket)?;
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let house = Rc::new(House::new(outside));
+    tracing::info!("listening");
+    let path = house.places.socket();
+    tokio::select! {
+        () = serve::accept(house.clone(), listener) => {}
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    serve::stop(&house).await;
+    // The socket of systemd stays; ours would only mislead.
+    if _lock.is_some() {
+        let _ = fs::remove_file(path);
+    }
+    Ok(())
+}
+
+/// Only places that were ours at the start are read: nothing that a client names (T21).
+fn read_config(places: &Places) -> Result<Config, Failure> {
+    let wrong = |error: &dyn std::fmt::Display| {
+        Failure::new(Outcome::BadInput, "config", format!("{}: {error}", places.config.display())).hint("mend the file, or move it aside")
+    };
+    match fs::read_to_string(&places.config) {
+        Ok(text) => Config::parse(&text).map_err(|error| wrong(&error)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Config::default()),
+        Err(error) => Err(wrong(&error)),
+    }
+}
+
+/// Standard output is the client's pipe: it ends when nobody holds it any more.
+fn leave_session() {
+    if let Ok(null) = fs::OpenOptions::new().write(true).open("/dev/null") {
+        let _ = rustix::stdio::dup2_stdout(&null);
+    }
+    let _ = setsid();
+}
+
+/// Log lines go to standard error. `pcsc`, `ctap` and the like run in workers, whose output is closed.
+fn start_log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("TOUCHLEASE_LOG").unwrap_or_else(|_| "info".into());
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false).try_init();
+}
+
+fn broken(what: &str, error: &dyn std::fmt::Display) -> Failure {
+    Failure::new(Outcome::NoDaemon, what, format!("the daemon cannot start: {error}"))
+}

@@ -1,0 +1,210 @@
+//! One connection: its peer, its call, its answers, its reply, and the lease that it may hold.
+
+use std::collections::VecDeque;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixStream;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use zeroize::Zeroizing;
+
+use super::house::House;
+use super::peer::Peer;
+use super::{keys, leases, vaults};
+use crate::lease::ledger::{Lease, Why};
+use crate::lease::office::Asker;
+use crate::lease::requester::Requester;
+use crate::presence::{Attached, ScreenKind};
+use crate::wire::codec::{self, LineBuffer};
+use crate::wire::{Answer, Call, Event, Failure, Outcome, Reply, Request, VERSION};
+
+/// How long a client has to say what it wants.
+const CALL_WITHIN: Duration = Duration::from_secs(10);
+/// How long a client may leave what it is sent unread.
+const READ_WITHIN: Duration = Duration::from_secs(10);
+
+/// The lines of one socket.
+struct Lines {
+    stream: UnixStream,
+    buffer: LineBuffer,
+    ready: VecDeque<Zeroizing<Vec<u8>>>,
+}
+
+/// What a call comes to: a reply, and a lease that the connection holds from then on.
+pub(super) struct Handled {
+    pub(super) reply: Reply,
+    pub(super) held: Option<Lease>,
+}
+
+/// Serves one client to its end.
+pub async fn serve(house: Rc<House>, stream: UnixStream) {
+    let peer = match look(&house, &stream) {
+        Ok(peer) => peer,
+        Err(failure) => {
+            // To a stranger nothing is said but that he is one (T44).
+            let _ = Lines::new(stream).send(&Reply::Failed(failure)).await;
+            return;
+        }
+    };
+    let mut lines = Lines::new(stream);
+    if let Err(error) = talk(&house, &mut lines, peer).await {
+        tracing::debug!(%error, "a connection ended");
+    }
+}
+
+fn look(house: &House, stream: &UnixStream) -> Result<Peer, Failure> {
+    let stranger = |message: String| Failure::new(Outcome::Refused, "peer", message);
+    let cred = stream.peer_cred().map_err(|error| stranger(error.to_string()))?;
+    let pid = cred.pid().ok_or_else(|| stranger("the kernel does not say who connects".into()))?;
+    Peer::look(pid, cred.uid(), house.uid).map_err(|error| stranger(error.to_string()))
+}
+
+async fn talk(house: &Rc<House>, lines: &mut Lines, peer: Peer) -> io::Result<()> {
+    let call = match tokio::time::timeout(CALL_WITHIN, lines.next()).await {
+        Err(_) | Ok(Ok(None)) => return Ok(()),
+        Ok(line) => line?.map_or_else(|| Err(unreadable("an empty line")), |line| codec::decode::<Call>(&line).map_err(|error| unreadable(&error.to_string()))),
+    };
+    let call = match call.and_then(check_version) {
+        Ok(call) => call,
+        Err(failure) => return lines.send(&Reply::Failed(failure)).await,
+    };
+    let (tell, mut events) = unbounded_channel();
+    let screen = screen(house, &call, &peer, &tell);
+    let own = screen.as_ref().filter(|_| !matches!(call.request, Request::Watch)).map(Attached::id);
+    let Peer { uid, process, lineage, standing, claimed, pidfd: _pidfd } = peer;
+    let asker = Asker { requester: Requester { uid, process, lineage, standing, own_screen: own, claimed }, tell };
+    let screen_id = screen.as_ref().map(Attached::id);
+    let handled = {
+        let mut handling = std::pin::pin!(handle(house, call, &asker));
+        loop {
+            tokio::select! {
+                // What was said before the reply goes out before it.
+                biased;
+                Some(event) = events.recv() => lines.send(&event).await?,
+                handled = &mut handling => break handled,
+                line = lines.next() => match line? {
+                    // The client went away: dropping the call takes its prompt off the screen and cancels the key.
+                    None => return Ok(()),
+                    Some(line) => answer(house, screen_id, &line)?,
+                },
+            }
+        }
+    };
+    while let Ok(event) = events.try_recv() {
+        lines.send(&event).await?;
+    }
+    let Handled { reply, held } = handled.unwrap_or_else(|failure| Handled { reply: Reply::Failed(failure), held: None });
+    match held {
+        None => lines.send(&reply).await,
+        Some(lease) => hold(house, lines, &mut events, &asker, lease, reply).await,
+    }
+}
+
+/// The connection holds a lease: it passes the lease's end on, and its own end is the lease's.
+async fn hold(house: &Rc<House>, lines: &mut Lines, events: &mut UnboundedReceiver<Event>, asker: &Asker, lease: Lease, reply: Reply) -> io::Result<()> {
+    let held = leases::Held::new(house, lease, asker);
+    lines.send(&reply).await?;
+    loop {
+        tokio::select! {
+            biased;
+            Some(event) = events.recv() => {
+                let over = matches!(&event, Event::Ended { id, .. } if id == held.id());
+                lines.send(&event).await?;
+                if over {
+                    return Ok(());
+                }
+            }
+            line = lines.next() => match line? {
+                None => return Ok(()),
+                Some(line) => if matches!(codec::decode(&line), Ok(Answer::Done)) {
+                    held.done(Why::Ended);
+                    return Ok(());
+                },
+            },
+        }
+    }
+}
+
+async fn handle(house: &Rc<House>, call: Call, asker: &Asker) -> Result<Handled, Failure> {
+    let path = house.vault_path(call.vault.as_deref());
+    let reply = match call.request {
+        Request::Watch => std::future::pending::<Reply>().await,
+        Request::Status => vaults::status(house, &path),
+        Request::Init(ask) => vaults::init(house, &path, ask, asker).await?,
+        Request::KeyList => keys::list(house, &path).await?,
+        Request::KeyInfo { key } => keys::info(house, &path, key.as_deref()).await?,
+        Request::KeyManage { key, what } => keys::manage(house, &path, key.as_deref(), what).await?,
+        Request::KeyAdd(ask) => keys::add(house, &path, ask, asker).await?,
+        Request::KeyRemove { name } => keys::remove(house, &path, &name, asker).await?,
+        Request::Unlock { key, keep } => keys::unlock(house, &path, key, keep, asker).await?,
+        Request::Put { puts } => vaults::put(house, &path, puts, asker).await?,
+        Request::Edit { secret, rules } => vaults::edit(house, &path, &secret, &rules, asker).await?,
+        Request::Remove { secrets } => vaults::remove(house, &path, &secrets, asker).await?,
+        Request::List { scope } => vaults::list(house, &path, scope.as_deref())?,
+        Request::Audit => vaults::audit(house, &path, asker)?,
+        Request::Lease(ask) => return leases::request(house, &path, &ask, asker).await,
+        Request::LeaseList => leases::list(house, &path)?,
+        Request::LeaseShow { id } => leases::show(house, &path, &id)?,
+        Request::LeaseEnd { id } => leases::end(house, &id)?,
+        Request::LeaseRevoke { id } => leases::revoke(house, &path, id.as_deref())?,
+        Request::Lock => leases::lock(house),
+    };
+    Ok(Handled { reply, held: None })
+}
+
+fn screen<'a>(house: &'a House, call: &Call, peer: &Peer, tell: &tokio::sync::mpsc::UnboundedSender<Event>) -> Option<Attached<'a>> {
+    let kind = if matches!(call.request, Request::Watch) { ScreenKind::Watch } else { ScreenKind::Own };
+    let seated = peer.standing.terminal.is_some() && peer.standing.foreground;
+    (call.screen && seated).then(|| house.desk.attach(kind, peer.standing.clone(), tell.clone()))
+}
+
+fn answer(house: &House, screen: Option<u64>, line: &[u8]) -> io::Result<()> {
+    let answer: Answer = codec::decode(line).map_err(io::Error::other)?;
+    if let Some(screen) = screen {
+        house.desk.answer(screen, answer);
+    }
+    Ok(())
+}
+
+fn check_version(call: Call) -> Result<Call, Failure> {
+    if call.v == VERSION {
+        return Ok(call);
+    }
+    Err(Failure::new(Outcome::BadInput, "protocol_version", format!("this daemon speaks version {VERSION} of the protocol, the client version {}", call.v))
+        .hint("stop the daemon; the next command starts one of its own version"))
+}
+
+fn unreadable(what: &str) -> Failure {
+    Failure::new(Outcome::BadInput, "protocol", format!("the call cannot be read: {what}")).hint("docs/protocol.md describes it")
+}
+
+impl Lines {
+    fn new(stream: UnixStream) -> Self {
+        Self { stream, buffer: LineBuffer::default(), ready: VecDeque::new() }
+    }
+
+    /// The next line; nothing at the end. May be dropped at any time without losing a byte.
+    async fn next(&mut self) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+        loop {
+            if let Some(line) = self.ready.pop_front() {
+                return Ok(Some(line));
+            }
+            self.stream.readable().await?;
+            let mut chunk = Zeroizing::new([0; 16 << 10]);
+            match self.stream.try_read(&mut chunk[..]) {
+                Ok(0) => return Ok(None),
+                Ok(n) => self.buffer.push(&chunk[..n], |line| self.ready.push_back(line)).map_err(io::Error::other)?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn send<T: serde::Serialize>(&mut self, message: &T) -> io::Result<()> {
+        let line = codec::encode(message).map_err(io::Error::other)?;
+        // A client that does not read must not keep a prompt open.
+        tokio::time::timeout(READ_WITHIN, self.stream.write_all(&line)).await.map_err(|_| io::ErrorKind::TimedOut)?
+    }
+}

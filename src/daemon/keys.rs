@@ -1,0 +1,182 @@
+//! Calls about keys.
+
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::house::{House, OpenVault};
+use super::vaults::profile_said;
+use crate::config::LONGEST_PIN;
+use crate::device::broker::{Cared, Seen};
+use crate::device::worker::protocol::{Id, Manage as Task};
+use crate::device::{DeviceError, EnrolledKey};
+use crate::lease::enrol::{self, Candidacy};
+use crate::lease::failure::IntoFailure;
+use crate::lease::office::Asker;
+use crate::lease::unlock::unlock as ask_pin;
+use crate::secret::Secret;
+use crate::wire::reply::{KeyDetail, KeyView};
+use crate::wire::request::{KeyAddAsk, Manage};
+use crate::wire::{Failure, Outcome, Reply};
+
+/// Longest care for a key: adding a fingerprint takes several touches.
+const CARE: Duration = Duration::from_secs(120);
+
+/// # Errors
+/// The system refuses to look.
+pub(super) async fn list(house: &Rc<House>, path: &Path) -> Result<Reply, Failure> {
+    let open = optional(house, path)?;
+    let enrolled = open.as_ref().map(|open| open.vault.borrow().keys()).unwrap_or_default();
+    let seen = house.broker.seen(&enrolled).await.map_err(IntoFailure::failure)?;
+    let here = |key: &EnrolledKey| seen.iter().find(|seen| seen.key == Some(key.id()));
+    let of_roster = enrolled.iter().map(|key| view(open.as_deref(), Some(key), here(key)));
+    let others = seen.iter().filter(|seen| seen.key.is_none()).map(|seen| view(None, None, Some(seen)));
+    Ok(Reply::Keys { keys: of_roster.chain(others).collect() })
+}
+
+/// # Errors
+/// No such key; what it says.
+pub(super) async fn info(house: &Rc<House>, path: &Path, key: Option<&str>) -> Result<Reply, Failure> {
+    let open = optional(house, path)?;
+    let (seen, enrolled) = find(house, open.as_deref(), key).await?;
+    let info = house.broker.info(&seen.port).await.map_err(IntoFailure::failure)?;
+    let row = |name: &str, value: String| (name.to_owned(), value);
+    let mut rows = vec![
+        row("versions", info.info.versions.join(", ")),
+        row("AAGUID", data_encoding::HEXLOWER.encode(&info.info.aaguid)),
+        row("extensions", info.info.extensions.join(", ")),
+    ];
+    if let Some(firmware) = info.info.firmware_version {
+        rows.push(row("firmware", firmware.to_string()));
+    }
+    let options = info.info.options().map(|(name, on)| format!("{name}={}", if on { "yes" } else { "no" }));
+    rows.push(row("options", options.collect::<Vec<_>>().join(" ")));
+    if info.power_cycle {
+        rows.push(row("PIN", "no more tries until the key is pulled out and plugged in again".into()));
+    }
+    Ok(Reply::Key(KeyDetail { key: view(open.as_deref(), enrolled.as_ref(), Some(&seen)), rows, pin_tries: info.tries }))
+}
+
+/// # Errors
+/// What the key says.
+pub(super) async fn manage(house: &Rc<House>, path: &Path, key: Option<&str>, what: Manage) -> Result<Reply, Failure> {
+    let open = optional(house, path)?;
+    let (seen, enrolled) = find(house, open.as_deref(), key).await?;
+    let (task, pin) = task(what)?;
+    let deadline = house.clock.boot() + CARE;
+    let (feed, _events) = crate::lease::touch::feed();
+    let cared = house.broker.manage(&seen.port, task, pin, enrolled.as_ref(), deadline, feed).await;
+    Ok(match cared.map_err(IntoFailure::failure)? {
+        Cared::Done => Reply::Managed { rows: vec![("done".into(), seen.model)] },
+        Cared::List(listed) => Reply::Managed {
+            rows: listed.into_iter().map(|one| (format!("{} {}", one.rp_id, one.name), data_encoding::HEXLOWER.encode(&one.id.0))).collect(),
+        },
+    })
+}
+
+/// # Errors
+/// See [`Failure`].
+pub(super) async fn add(house: &Rc<House>, path: &Path, ask: KeyAddAsk, asker: &Asker) -> Result<Reply, Failure> {
+    let open = house.open(path)?;
+    let scopes: Vec<String> = open.vault.borrow().scopes().into_iter().map(str::to_owned).collect();
+    let candidacy = Candidacy { name: &ask.name, touch_only: ask.touch_only, scopes: &scopes };
+    let profile = enrol::add(&house.office(&open), &candidacy, asker).await?;
+    house.open(path)?;
+    Ok(Reply::KeyAdded { name: ask.name, profile: profile_said(profile).into(), scopes })
+}
+
+/// # Errors
+/// See [`Failure`].
+pub(super) async fn remove(house: &Rc<House>, path: &Path, name: &str, asker: &Asker) -> Result<Reply, Failure> {
+    let open = house.open(path)?;
+    let change = enrol::remove(&house.office(&open), name, asker).await?;
+    house.open(path)?;
+    Ok(Reply::KeyRemoved { name: name.to_owned(), change })
+}
+
+/// # Errors
+/// No such key; nobody typed a PIN.
+pub(super) async fn unlock(house: &Rc<House>, path: &Path, key: Option<String>, keep: Option<u64>, asker: &Asker) -> Result<Reply, Failure> {
+    let open = house.open(path)?;
+    let keep = keep.map_or(house.config.limits.pin, Duration::from_secs);
+    if keep > LONGEST_PIN || keep.is_zero() {
+        return Err(Failure::new(Outcome::BadInput, "keep", format!("a PIN is kept for {} h at most", LONGEST_PIN.as_secs() / 3600)));
+    }
+    let office = house.office(&open);
+    let key = ask_pin(&office, key.as_deref(), keep, asker).await?;
+    Ok(Reply::Unlocked { key, keep: keep.as_secs() })
+}
+
+/// A vault, if there is one: keys can be looked at without.
+fn optional(house: &Rc<House>, path: &Path) -> Result<Option<Rc<OpenVault>>, Failure> {
+    match house.open(path) {
+        Ok(open) => Ok(Some(open)),
+        Err(failure) if failure.reason == "no_vault" => Ok(None),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// The connected key of this name or at this place; the only one when nothing is said.
+async fn find(house: &Rc<House>, open: Option<&OpenVault>, named: Option<&str>) -> Result<(Seen, Option<EnrolledKey>), Failure> {
+    let enrolled = open.map(|open| open.vault.borrow().keys()).unwrap_or_default();
+    let seen = house.broker.seen(&enrolled).await.map_err(IntoFailure::failure)?;
+    let of = |seen: &Seen| enrolled.iter().find(|key| seen.key == Some(key.id())).cloned();
+    let mut matching = seen.iter().filter(|seen| named.is_none_or(|named| seen.port.to_string() == named || of(seen).is_some_and(|key| key.name == named)));
+    match (matching.next(), matching.next()) {
+        (Some(one), None) => Ok((one.clone(), of(one))),
+        (None, _) if named.is_some() && !seen.is_empty() => {
+            Err(Failure::new(Outcome::NoKey, "no_such_key", "no connected key has this name or place").hint("touchlease key list"))
+        }
+        (None, _) => Err(DeviceError::NoKey.failure()),
+        (Some(_), Some(_)) => {
+            Err(Failure::new(Outcome::BadInput, "which_key", "several keys are connected: say which").hint("touchlease key list shows names and places"))
+        }
+    }
+}
+
+fn view(open: Option<&OpenVault>, key: Option<&EnrolledKey>, seen: Option<&Seen>) -> KeyView {
+    let opens = |key: &EnrolledKey| open.map(|open| scopes_of(open, key)).unwrap_or_default();
+    KeyView {
+        name: key.map(|key| key.name.clone()),
+        profile: key.map(|key| profile_said(key.profile).into()),
+        scopes: key.map(opens).unwrap_or_default(),
+        transport: seen.map(|seen| seen.link.to_string()),
+        model: seen.map(|seen| seen.model.clone()),
+        place: seen.map(|seen| seen.port.to_string()),
+        problem: seen.and_then(|seen| seen.problem.as_ref()).map(ToString::to_string),
+    }
+}
+
+fn scopes_of(open: &OpenVault, key: &EnrolledKey) -> Vec<String> {
+    let vault = open.vault.borrow();
+    let opens = |scope: &&str| vault.keys_not_in(scope).is_ok_and(|out| !out.contains(&key.name));
+    vault.scopes().into_iter().filter(opens).map(str::to_owned).collect()
+}
+
+/// The worker's task, and the PIN or PINs for it.
+fn task(what: Manage) -> Result<(Task, Secret), Failure> {
+    Ok(match what {
+        Manage::PinSet { pin } => (Task::SetPin, pin.0),
+        Manage::PinChange { old, new } => (Task::ChangePin { old_len: old.0.len() }, joined(&old.0, &new.0)?),
+        Manage::Credentials { pin } => (Task::Credentials, pin.0),
+        Manage::FingerprintList { pin } => (Task::Fingerprints, pin.0),
+        Manage::FingerprintAdd { pin, name } => {
+            crate::encoding::plain::check_name("the fingerprint's name", &name).map_err(|error| Failure::new(Outcome::BadInput, "name", error.to_string()))?;
+            (Task::AddFingerprint { name }, pin.0)
+        }
+        Manage::FingerprintRemove { pin, id } => {
+            let id = data_encoding::HEXLOWER_PERMISSIVE.decode(id.as_bytes());
+            let id = id.map_err(|_| Failure::new(Outcome::BadInput, "id", "a fingerprint's id is hexadecimal").hint("touchlease key fingerprint list"))?;
+            (Task::DeleteFingerprint { id: Id(id) }, pin.0)
+        }
+    })
+}
+
+fn joined(old: &Secret, new: &Secret) -> Result<Secret, Failure> {
+    let both = Secret::zeroed(old.len() + new.len()).map(|mut both| {
+        both.expose_mut()[..old.len()].copy_from_slice(old.expose());
+        both.expose_mut()[old.len()..].copy_from_slice(new.expose());
+        both
+    });
+    both.map_err(|error| Failure::new(Outcome::Internal, "locked_memory", error.to_string()))
+}

@@ -1,0 +1,180 @@
+//! Calls about leases.
+
+use std::path::Path;
+use std::rc::Rc;
+
+use tokio::io::unix::AsyncFd;
+
+use super::connection::Handled;
+use super::house::{House, OpenVault};
+use super::peer;
+use crate::lease::failure::IntoFailure;
+use crate::lease::ledger::{Lease, Why};
+use crate::lease::office::Asker;
+use crate::lease::text::Holder;
+use crate::lease::{collapse, record};
+use crate::wire::reply::{Delivered, Granted};
+use crate::wire::request::LeaseAsk;
+use crate::wire::{Failure, Outcome, Reply, Value};
+
+/// A lease that a connection holds or uses; given up when dropped.
+pub(super) struct Held {
+    house: Rc<House>,
+    lease: Lease,
+}
+
+impl Held {
+    /// From now on the connection hears of the lease's end.
+    pub(super) fn new(house: &Rc<House>, lease: Lease, asker: &Asker) -> Self {
+        house.ledger.listen(&lease, asker.tell.clone());
+        Self { house: house.clone(), lease }
+    }
+
+    pub(super) fn id(&self) -> &str {
+        self.lease.id()
+    }
+
+    /// The child has ended.
+    pub(super) fn done(&self, why: Why) {
+        let ended = self.house.ledger.release(&self.lease, why);
+        self.house.record_over(&Vec::from_iter(ended));
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.done(Why::RequesterGone);
+    }
+}
+
+/// A lease, new or joined.
+///
+/// # Errors
+/// See [`Failure`].
+pub(super) async fn request(house: &Rc<House>, path: &Path, ask: &LeaseAsk, asker: &Asker) -> Result<Handled, Failure> {
+    let open = house.open(path)?;
+    let office = house.office(&open);
+    let (lease, joined) = collapse::request(&office, ask, asker).await?;
+    if !joined {
+        watch_holder(house, &lease);
+    }
+    let reply = granted(house, &open, &lease, joined, ask)?;
+    Ok(Handled { reply, held: ask.deliver.then_some(lease) })
+}
+
+/// The reply, with values when they were asked for: that is one use, counted and recorded before they go out.
+fn granted(house: &House, open: &OpenVault, lease: &Lease, joined: bool, ask: &LeaseAsk) -> Result<Reply, Failure> {
+    let gone = || Failure::new(Outcome::Refused, "lease_over", "the lease ended before it could be used").hint("ask again");
+    let mut values = vec![];
+    if ask.deliver {
+        let left = house.ledger.take_use(lease).map_err(|_| gone())?;
+        let what = ask.command.first().map(String::as_str).unwrap_or_default();
+        let delivery = house.ledger.with_material(lease, |text, _| text.deliveries()).map_err(|_| gone())?;
+        record::used(&open.log, lease.id(), &delivery, &crate::encoding::plain::visible(what), left)?;
+        house.log_written.notify_one();
+        values = delivered(house, lease).map_err(|_| gone())??;
+    }
+    let (view, _, _) = house.ledger.show(lease.id(), &*house.clock).ok_or_else(gone)?;
+    let at_end = house.ledger.with_material(lease, |text, _| text.at_end).map_err(|_| gone())?;
+    Ok(Reply::Granted(Granted { lease: view, joined, values, at_end: at_end.to_string() }))
+}
+
+fn delivered(house: &House, lease: &Lease) -> Result<Result<Vec<Delivered>, Failure>, crate::lease::ledger::NoUse> {
+    house.ledger.with_material(lease, |text, material| {
+        let one = |grant: &crate::lease::text::GrantText| {
+            let missing = || Failure::new(Outcome::Internal, "material", "the lease holds no value for one of its grants");
+            let value = material.value(&grant.secret.scope, &grant.secret.name).ok_or_else(missing)?;
+            let value = value.duplicate().map_err(|error| Failure::new(Outcome::Internal, "locked_memory", error.to_string()))?;
+            Ok(Delivered { secret: grant.secret.to_string(), via: grant.via.to_string(), env: grant.env.clone(), value: Value(value) })
+        };
+        text.grants.iter().map(one).collect()
+    })
+}
+
+/// A lease that a process holds ends with that process.
+fn watch_holder(house: &Rc<House>, lease: &Lease) {
+    let Ok(holder) = house.ledger.with_material(lease, |text, _| matches!(text.holder, Holder::Process { .. })) else { return };
+    let Some(process) = house.ledger.holder(lease).filter(|_| holder) else { return };
+    let (house, id) = (house.clone(), lease.id().to_owned());
+    tokio::task::spawn_local(async move {
+        // A holder that is gone already, or whose end cannot be waited for, holds nothing.
+        if let Some(pidfd) = peer::open(process)
+            && let Ok(ended) = AsyncFd::new(pidfd)
+        {
+            let changed = async { while house.ledger.is_live(&id) { house.ledger.changed().await } };
+            tokio::select! {
+                _ = ended.readable() => {}
+                () = changed => return,
+            }
+        }
+        let over = house.ledger.end(&id, Why::RequesterGone);
+        house.record_over(&Vec::from_iter(over));
+    });
+}
+
+/// # Errors
+/// What the vault says.
+pub(super) fn list(house: &House, path: &Path) -> Result<Reply, Failure> {
+    let open = house.open(path)?;
+    let id = open.vault.borrow().id();
+    Ok(Reply::Leases { leases: house.ledger.views(&id, &*house.clock) })
+}
+
+/// # Errors
+/// No such lease.
+pub(super) fn show(house: &House, path: &Path, id: &str) -> Result<Reply, Failure> {
+    house.open(path)?;
+    let (lease, text, receipt) = house.ledger.show(id, &*house.clock).ok_or_else(|| no_lease(id))?;
+    Ok(Reply::Lease { lease, text, receipt })
+}
+
+/// # Errors
+/// No such lease.
+pub(super) fn end(house: &House, id: &str) -> Result<Reply, Failure> {
+    let over = house.ledger.end(id, Why::Ended).ok_or_else(|| no_lease(id))?;
+    Ok(ended(house, vec![over]))
+}
+
+/// Works whether or not the log can be written (T55).
+///
+/// # Errors
+/// No such lease.
+pub(super) fn revoke(house: &House, path: &Path, id: Option<&str>) -> Result<Reply, Failure> {
+    let over = match id {
+        Some(id) => vec![house.ledger.end(id, Why::Revoked).ok_or_else(|| no_lease(id))?],
+        None => {
+            let vault = house.open(path).map_err(|failure| failure.hint("`touchlease lock` ends every lease of every vault"))?;
+            let vault = vault.vault.borrow().id();
+            house.ledger.end_all(Why::Revoked, |text| text.origin.vault.id == vault)
+        }
+    };
+    Ok(ended(house, over))
+}
+
+pub(super) fn lock(house: &House) -> Reply {
+    house.broker.forget_all();
+    let over = house.ledger.end_all(Why::Locked, |_| true);
+    ended(house, over)
+}
+
+fn ended(house: &House, over: Vec<crate::lease::ledger::Over>) -> Reply {
+    house.record_over(&over);
+    Reply::Ended { ids: over.into_iter().map(|over| over.id).collect() }
+}
+
+fn no_lease(id: &str) -> Failure {
+    Failure::new(Outcome::BadInput, "no_lease", format!("no live lease has the id {:?}", crate::encoding::plain::visible(id))).hint("touchlease lease list")
+}
+
+impl crate::lease::text::LeaseText {
+    /// `env`, `file`, or both.
+    fn deliveries(&self) -> String {
+        let mut forms: Vec<_> = self.grants.iter().map(|grant| grant.via.to_string()).collect();
+        forms.sort_unstable();
+        forms.dedup();
+        forms.join("+")
+    }
+}
+
+#[expect(unused_imports, reason = "conversions of the rooms below, used through the trait")]
+use IntoFailure as _;

@@ -1,0 +1,165 @@
+//! Calls about a vault and its secrets.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::rc::Rc;
+
+use super::house::{House, LOG_FILE};
+use crate::audit::event::Profile as AuditProfile;
+use crate::device::Profile;
+use crate::lease::change::{Batch, change, one_scope, rules_meant, rules_said};
+use crate::lease::enrol::{self, Candidacy};
+use crate::lease::failure::IntoFailure;
+use crate::lease::office::Asker;
+use crate::secret::Secret;
+use crate::vault::{Changes, Delivery, Put, Rules, VaultError};
+use crate::wire::reply::{SecretView, Signer, Status};
+use crate::wire::request::{InitAsk, PutAsk, RulesAsk};
+use crate::wire::{Event, Failure, Outcome, Reply, Value};
+
+pub(super) fn status(house: &House, path: &Path) -> Reply {
+    // A vault that does not open is told by the commands that need it; the daemon's status needs none.
+    let open = house.open(path).ok();
+    let vault = open.map(|open| open.vault.borrow().id());
+    let (screens, prompts) = house.desk.counts();
+    let now = house.clock.boot();
+    let keys = house.opened().into_iter().flat_map(|open| open.vault.borrow().keys()).collect::<Vec<_>>();
+    let name = |id| keys.iter().find(|key| key.id() == id).map(|key| key.name.clone());
+    Reply::Status(Status {
+        version: env!("CARGO_PKG_VERSION").into(),
+        pid: std::process::id(),
+        path: path.display().to_string(),
+        leases: vault.map_or(0, |id| u32::try_from(house.ledger.views(&id, &*house.clock).len()).unwrap_or(u32::MAX)),
+        vault: vault.map(|id| id.to_string()),
+        prompts,
+        screens,
+        unlocked: house.broker.pins().into_iter().filter_map(|(id, until)| Some((name(id)?, until.since(now).as_secs()))).collect(),
+    })
+}
+
+/// # Errors
+/// There is one already; whatever can go wrong with a key.
+pub(super) async fn init(house: &Rc<House>, path: &Path, ask: InitAsk, asker: &Asker) -> Result<Reply, Failure> {
+    match house.open(path) {
+        Err(failure) if failure.reason == "no_vault" => {}
+        Err(failure) => return Err(failure),
+        Ok(_) => {
+            return Err(Failure::new(Outcome::BadInput, "not_empty", format!("{} is a vault already", path.display()))
+                .hint("name another folder with --vault, or add a key: touchlease key add"));
+        }
+    }
+    let shown = path.display().to_string();
+    let lobby = house.lobby(&shown, None);
+    let candidacy = Candidacy { name: &ask.key, touch_only: ask.touch_only, scopes: &ask.scopes };
+    let (vault, code, profile) = enrol::init(&lobby, path, &house.places.state, &candidacy, asker).await?;
+    let id = vault.id().to_string();
+    house.keep(path, vault)?;
+    let code = Secret::from_slice_wiping(&mut code.to_text().to_string().into_bytes());
+    let code = code.map_err(|error| Failure::new(Outcome::Internal, "locked_memory", error.to_string()))?;
+    Ok(Reply::Made { vault: id, path: shown, recovery_code: Value(code), profile: profile_said(profile).into() })
+}
+
+/// # Errors
+/// See [`Failure`].
+pub(super) async fn put(house: &House, path: &Path, puts: Vec<PutAsk>, asker: &Asker) -> Result<Reply, Failure> {
+    let open = house.open(path)?;
+    let secrets: Vec<_> = puts.iter().map(|put| put.secret.clone()).collect();
+    let (scope, names) = one_scope(&secrets)?;
+    let mut changes = Changes::default();
+    for (put, name) in puts.into_iter().zip(names) {
+        let rules = match &put.rules {
+            Some(rules) => rules_meant(rules)?,
+            None => rules_before(&open.vault.borrow(), &scope, &name)?,
+        };
+        changes.puts.push(Put { name, rules, value: put.value.0 });
+    }
+    let secrets = change(&house.office(&open), Batch { scope, changes }, asker).await?;
+    Ok(Reply::Changed { secrets })
+}
+
+/// A new version without a word about rules keeps those it had; a new secret goes into environments and files.
+fn rules_before(vault: &crate::vault::Vault, scope: &str, name: &str) -> Result<Rules, Failure> {
+    match vault.find(scope, name) {
+        Ok(found) => Ok(found.listed.rules),
+        Err(VaultError::NoSecret { .. }) => Ok(Rules::value(&[Delivery::Env, Delivery::File])),
+        Err(error) => Err(error.failure()),
+    }
+}
+
+/// # Errors
+/// See [`Failure`].
+pub(super) async fn edit(house: &House, path: &Path, secret: &str, rules: &RulesAsk, asker: &Asker) -> Result<Reply, Failure> {
+    let open = house.open(path)?;
+    let (scope, names) = one_scope(&[secret.to_owned()])?;
+    let rules = rules_meant(rules)?;
+    let changes = Changes { rules: names.into_iter().map(|name| (name, rules.clone())).collect(), ..Changes::default() };
+    let secrets = change(&house.office(&open), Batch { scope, changes }, asker).await?;
+    Ok(Reply::Changed { secrets })
+}
+
+/// # Errors
+/// See [`Failure`].
+pub(super) async fn remove(house: &House, path: &Path, secrets: &[String], asker: &Asker) -> Result<Reply, Failure> {
+    let open = house.open(path)?;
+    let (scope, removes) = one_scope(secrets)?;
+    for name in &removes {
+        open.vault.borrow().find(&scope, name).map_err(IntoFailure::failure)?;
+    }
+    let secrets = change(&house.office(&open), Batch { scope, changes: Changes { removes, ..Changes::default() } }, asker).await?;
+    Ok(Reply::Changed { secrets })
+}
+
+/// # Errors
+/// No such scope; the folder cannot be read.
+pub(super) fn list(house: &House, path: &Path, scope: Option<&str>) -> Result<Reply, Failure> {
+    let open = house.open(path)?;
+    let (listed, unreadable) = open.vault.borrow().list(scope).map_err(IntoFailure::failure)?;
+    let secrets = listed.into_iter().map(|one| SecretView {
+        secret: format!("{}/{}", one.scope, one.name),
+        version: one.version,
+        rules: rules_said(&one.rules),
+    });
+    let unreadable = unreadable.into_iter().map(|file| format!("{}: {}", file.path, file.why)).collect();
+    Ok(Reply::Secrets { secrets: secrets.collect(), unreadable })
+}
+
+/// The log, line by line, and the keys that may have signed in it.
+///
+/// # Errors
+/// The log cannot be read.
+pub(super) fn audit(house: &House, path: &Path, asker: &Asker) -> Result<Reply, Failure> {
+    let open = house.open(path)?;
+    let unreadable = |error: std::io::Error| Failure::new(Outcome::LogRefused, "log", format!("the audit log cannot be read: {error}"));
+    // What waits for the disk is part of what is shown.
+    let synced = open.log.borrow_mut().sync();
+    synced.map_err(IntoFailure::failure)?;
+    let id = open.vault.borrow().id().to_string();
+    let file = std::fs::File::open(house.places.state_of(&id).join(LOG_FILE)).map_err(unreadable)?;
+    for line in BufReader::new(file).lines() {
+        // The client may stop reading.
+        if asker.tell.send(Event::Line { line: line.map_err(unreadable)? }).is_err() {
+            break;
+        }
+    }
+    let signers = open.vault.borrow().keys_ever().into_iter().map(|key| Signer {
+        id: key.id().0,
+        point: data_encoding::BASE64URL_NOPAD.encode(&key.lease.public_key),
+        profile: profile_said(key.profile).into(),
+        name: key.name,
+    });
+    Ok(Reply::Log { signers: signers.collect() })
+}
+
+/// `pin` or `touch-only`.
+pub(super) fn profile_said(profile: Profile) -> &'static str {
+    match profile {
+        Profile::Pin => "pin",
+        Profile::TouchOnly => "touch-only",
+    }
+}
+
+/// The same, for the verifier of the log.
+#[must_use]
+pub fn profile_meant(said: &str) -> AuditProfile {
+    if said == "pin" { AuditProfile::Pin } else { AuditProfile::TouchOnly }
+}

@@ -1,0 +1,443 @@
+//! The one loop between the child, our streams, signals and the lease.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::process::{Command, Stdio};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{Errno, read, write};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, Signal};
+use rustix::termios::isatty;
+use zeroize::Zeroize;
+
+use super::channel::Channel;
+use super::child::{Child, Status};
+use super::ending::Ending;
+use super::session::{News, Session};
+use super::terminal::{Pair, Terminal, copy_size};
+use super::{DeliverError, Delivery, LeaseEnd, Outcome, Streams};
+use crate::clock::Clock;
+use crate::deliver::mask::Patterns;
+use crate::sys::signals::{Catcher, Caught};
+
+/// A pause of the child's output after which a prompt is let go.
+const PAUSE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 500_000,
+};
+/// How often a job in the background looks whether it is in the foreground again: `fg` sends a running job no signal.
+const GLANCE: u64 = 200;
+/// Typed input that waits for the child to read it.
+const TYPED: usize = 4096;
+
+/// Signals that a wrapper passes on.
+const PASSED: [Signal; 6] = [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2];
+
+/// A running child and everything tied to it.
+pub(super) struct Relay<'a> {
+    delivery: &'a Delivery,
+    catcher: Catcher,
+    channels: Vec<Channel<'a>>,
+    place: Place<'a>,
+    ending: Option<Ending>,
+    ended_by_lease: bool,
+}
+
+/// Where the child runs.
+enum Place<'a> {
+    /// In our process group. `screen` is a terminal of ours and the output-only pseudo-terminal that stands for it.
+    Group {
+        child: Child,
+        screen: Option<(BorrowedFd<'a>, OwnedFd)>,
+    },
+    /// In a session of its own.
+    Session {
+        session: Session,
+        terminal: Terminal<'a>,
+        typed: Box<Typed>,
+    },
+}
+
+/// Input on its way to the child's terminal; wiped, as people type passwords.
+struct Typed {
+    bytes: [u8; TYPED],
+    waiting: std::ops::Range<usize>,
+    open: bool,
+}
+
+/// What an event of `poll` belongs to.
+#[derive(Clone, Copy)]
+enum Source {
+    Signals,
+    Lease,
+    Child,
+    Keyboard,
+    ChildInput,
+    Channel(usize),
+}
+
+impl<'a> Relay<'a> {
+    pub fn start(delivery: &'a Delivery, command: Command, patterns: &'a Patterns, streams: Streams<'a>) -> Result<Self, DeliverError> {
+        let masking = delivery.masking && !patterns.is_empty();
+        let session = masking && isatty(streams.stdin) && isatty(streams.stdout);
+        let mut signals = PASSED.to_vec();
+        if session {
+            signals.extend([Signal::WINCH, Signal::CONT, Signal::TSTP]);
+        } else if masking {
+            signals.push(Signal::WINCH);
+        }
+        let catcher = Catcher::new(&signals).map_err(DeliverError::Setup)?;
+        let mut channels = Vec::with_capacity(2);
+        let place = if session {
+            in_session(command, patterns, streams, &mut channels)
+        } else {
+            in_group(command, masking, patterns, streams, &mut channels)
+        };
+        let place = place.map_err(|fault| fault.name(delivery))?;
+        Ok(Self {
+            delivery,
+            catcher,
+            channels,
+            place,
+            ending: None,
+            ended_by_lease: false,
+        })
+    }
+
+    /// To the child's end, and until all it wrote is out.
+    pub fn run(mut self, lease: &mut impl LeaseEnd, clock: &dyn Clock) -> Result<Outcome, DeliverError> {
+        let status = loop {
+            if let Some(status) = self.turn(lease, clock).map_err(DeliverError::Wait)? {
+                break status;
+            }
+        };
+        self.drain().map_err(DeliverError::Wait)?;
+        let masked = self.channels.iter().map(Channel::masked).sum();
+        Ok(Outcome {
+            status,
+            ended_by_lease: self.ended_by_lease,
+            masked,
+        })
+    }
+
+    fn child(&self) -> &Child {
+        match &self.place {
+            Place::Group { child, .. } => child,
+            Place::Session { session, .. } => &session.child,
+        }
+    }
+
+    fn has_own_group(&self) -> bool {
+        matches!(self.place, Place::Session { .. })
+    }
+
+    /// Waits for something to happen and does what it asks for.
+    fn turn(&mut self, lease: &mut impl LeaseEnd, clock: &dyn Clock) -> io::Result<Option<Status>> {
+        let pausing = self.channels.iter().any(Channel::is_unsettled);
+        let ready = self.wait(lease, if pausing { Some(PAUSE) } else { self.timeout(clock) })?;
+        if ready.is_empty() && pausing {
+            self.channels
+                .iter_mut()
+                .filter(|channel| channel.is_unsettled())
+                .for_each(Channel::settle);
+        }
+        let mut ended = None;
+        for source in ready {
+            match source {
+                Source::Signals => self.catcher.take().into_iter().for_each(|caught| self.pass_on(caught)),
+                Source::Lease if lease.is_over() => {
+                    self.ended_by_lease = true;
+                    let ending = Ending::begin(self.child(), self.delivery.at_end, clock.boot(), self.has_own_group());
+                    self.ending = Some(ending);
+                }
+                Source::Lease => {}
+                Source::Child => ended = self.child_changed()?,
+                Source::Keyboard | Source::ChildInput => self.type_on(),
+                Source::Channel(at) => self.channels[at].pump(),
+            }
+        }
+        self.kill_if_due(clock);
+        if let Place::Session { terminal, .. } = &mut self.place
+            && !terminal.is_raw()
+        {
+            terminal.enter_raw();
+        }
+        Ok(ended)
+    }
+
+    fn timeout(&self, clock: &dyn Clock) -> Option<Timespec> {
+        let kill = self.ending.as_ref().and_then(|ending| ending.left(clock.boot()));
+        let glance = match &self.place {
+            Place::Session { terminal, .. } if !terminal.is_raw() => Some(GLANCE),
+            _ => None,
+        };
+        let millis = kill.into_iter().chain(glance).min()?;
+        Some(Timespec {
+            tv_sec: (millis / 1000) as i64,
+            tv_nsec: (millis % 1000 * 1_000_000) as i64,
+        })
+    }
+
+    fn wait(&self, lease: &impl LeaseEnd, timeout: Option<Timespec>) -> io::Result<Vec<Source>> {
+        let (mut sources, mut fds) = (Vec::with_capacity(8), Vec::with_capacity(8));
+        self.interests(lease, |source, fd, flags| {
+            sources.push(source);
+            fds.push(PollFd::from_borrowed_fd(fd, flags));
+        });
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) => {}
+            // A handler ran, so its pipe is readable; what else is ready is seen in the next turn.
+            Err(Errno::INTR) => return Ok(vec![Source::Signals]),
+            Err(error) => return Err(error.into()),
+        }
+        let ready = fds.iter().map(|fd| !fd.revents().is_empty());
+        Ok(sources
+            .into_iter()
+            .zip(ready)
+            .filter_map(|(source, ready)| ready.then_some(source))
+            .collect())
+    }
+
+    /// What there is to wait for.
+    fn interests<'s>(&'s self, lease: &'s impl LeaseEnd, mut add: impl FnMut(Source, BorrowedFd<'s>, PollFlags)) {
+        add(Source::Signals, self.catcher.as_fd(), PollFlags::IN);
+        if self.ending.is_none() {
+            add(Source::Lease, lease.as_fd(), PollFlags::IN);
+        }
+        match &self.place {
+            Place::Group { child, .. } => add(Source::Child, child.as_fd(), PollFlags::IN),
+            Place::Session { session, terminal, typed } => {
+                add(Source::Child, session.as_fd(), PollFlags::IN);
+                if !typed.waiting.is_empty() {
+                    add(Source::ChildInput, session.terminal.as_fd(), PollFlags::OUT);
+                } else if typed.open && terminal.is_raw() {
+                    add(Source::Keyboard, terminal.as_fd(), PollFlags::IN);
+                }
+            }
+        }
+        for (at, channel) in self.channels.iter().enumerate() {
+            if let Some((fd, flags)) = channel.interest() {
+                add(Source::Channel(at), fd, flags);
+            }
+        }
+    }
+
+    fn pass_on(&mut self, caught: Caught) {
+        match (&mut self.place, caught.signal) {
+            (Place::Group { child, screen }, Signal::WINCH) => {
+                if let Some((ours, pair)) = screen {
+                    copy_size(*ours, pair.as_fd());
+                    // It had the kernel's own signal before the new size.
+                    child.signal(Signal::WINCH);
+                }
+            }
+            (Place::Group { child, .. }, signal) if !caught.by_kernel => child.signal(signal),
+            (Place::Group { .. }, _) => {}
+            (Place::Session { session, terminal, .. }, Signal::WINCH) => terminal.copy_size(session.terminal.as_fd()),
+            (Place::Session { session, terminal, .. }, Signal::CONT) => resume(session, terminal),
+            (Place::Session { session, .. }, Signal::TSTP) => session.signal_foreground(Signal::TSTP),
+            (Place::Session { session, .. }, signal) if caught.by_kernel => session.signal_foreground(signal),
+            (Place::Session { session, .. }, signal) => session.child.signal(signal),
+        }
+    }
+
+    fn child_changed(&mut self) -> io::Result<Option<Status>> {
+        let (session, terminal) = match &mut self.place {
+            Place::Group { child, .. } => return child.wait().map(Some),
+            Place::Session { session, terminal, .. } => (session, terminal),
+        };
+        match session.hear() {
+            News::Ended(status) => return Ok(Some(status)),
+            News::Stopped if self.ending.is_none() => {
+                // What it wrote before it stopped comes before the shell's prompt.
+                self.channels.iter_mut().for_each(Channel::pump);
+                terminal.restore();
+                self.catcher.stop_group()?;
+                resume(session, terminal);
+                session.signal_foreground(Signal::CONT);
+                session.child.signal_group(Signal::CONT);
+            }
+            News::Stopped | News::Started(_) | News::Failed(_) => {}
+        }
+        Ok(None)
+    }
+
+    fn kill_if_due(&mut self, clock: &dyn Clock) {
+        let own_group = self.has_own_group();
+        let child = match &self.place {
+            Place::Group { child, .. } => child,
+            Place::Session { session, .. } => &session.child,
+        };
+        if let Some(ending) = &mut self.ending
+            && ending.left(clock.boot()) == Some(0)
+        {
+            ending.kill(child, own_group);
+        }
+    }
+
+    /// Keys to the child's terminal.
+    fn type_on(&mut self) {
+        let Place::Session { session, terminal, typed } = &mut self.place else {
+            return;
+        };
+        if typed.waiting.is_empty() && terminal.is_ours() {
+            match read(terminal.as_fd(), &mut typed.bytes) {
+                Ok(0) => typed.open = false,
+                Ok(count) => typed.waiting = 0..count,
+                Err(Errno::INTR | Errno::AGAIN) => {}
+                Err(_) => typed.open = false,
+            }
+        }
+        // Its side is non-blocking; what it does not take stays.
+        match write(&session.terminal, &typed.bytes[typed.waiting.clone()]) {
+            Ok(count) => typed.waiting.start += count,
+            Err(Errno::INTR | Errno::AGAIN) => {}
+            // Nobody is left to read it.
+            Err(_) => (typed.waiting, typed.open) = (0..0, false),
+        }
+    }
+
+    /// The child has ended: lets out what it wrote, at our reader's pace, unless a signal says that nobody waits for it.
+    fn drain(&mut self) -> io::Result<()> {
+        for channel in &mut self.channels {
+            channel.child_ended();
+            channel.pump();
+        }
+        loop {
+            let mut fds = vec![PollFd::new(&self.catcher, PollFlags::IN)];
+            fds.extend(
+                self.channels
+                    .iter()
+                    .filter_map(Channel::interest)
+                    .map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)),
+            );
+            if fds.len() == 1 {
+                return Ok(());
+            }
+            match poll(&mut fds, None) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            drop(fds);
+            if self.catcher.take().iter().any(|caught| PASSED.contains(&caught.signal)) {
+                return Ok(());
+            }
+            self.channels.iter_mut().for_each(Channel::pump);
+        }
+    }
+}
+
+impl Drop for Typed {
+    fn drop(&mut self) {
+        self.bytes.zeroize();
+    }
+}
+
+fn resume(session: &Session, terminal: &mut Terminal<'_>) {
+    terminal.enter_raw();
+    terminal.copy_size(session.terminal.as_fd());
+}
+
+/// Which step of starting failed.
+enum Fault {
+    Setup(io::Error),
+    Start(io::Error),
+}
+
+impl Fault {
+    fn name(self, delivery: &Delivery) -> DeliverError {
+        match self {
+            Self::Setup(error) => DeliverError::Setup(error),
+            Self::Start(source) => DeliverError::Start {
+                program: delivery.command.first().cloned().unwrap_or_default(),
+                source,
+            },
+        }
+    }
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        Self::Setup(error)
+    }
+}
+
+impl From<Errno> for Fault {
+    fn from(error: Errno) -> Self {
+        Self::Setup(error.into())
+    }
+}
+
+fn in_session<'a>(
+    command: Command,
+    patterns: &'a Patterns,
+    streams: Streams<'a>,
+    channels: &mut Vec<Channel<'a>>,
+) -> Result<Place<'a>, Fault> {
+    let mut terminal = Terminal::new(streams.stdin)?;
+    let pair = Pair::like(streams.stdin)?;
+    channels.push(Channel::new(pair.ours.try_clone()?, patterns, streams.stdout)?);
+    let mut stderr = None;
+    if !isatty(streams.stderr) {
+        let (source, child) = pipe_with(PipeFlags::CLOEXEC)?;
+        channels.push(Channel::new(source, patterns, streams.stderr)?);
+        stderr = Some(child);
+    }
+    let session = Session::start(command, pair, stderr).map_err(Fault::Start)?;
+    terminal.enter_raw();
+    let typed = Typed {
+        bytes: [0; TYPED],
+        waiting: 0..0,
+        open: true,
+    };
+    Ok(Place::Session {
+        session,
+        terminal,
+        typed: Box::new(typed),
+    })
+}
+
+fn in_group<'a>(
+    mut command: Command,
+    masking: bool,
+    patterns: &'a Patterns,
+    streams: Streams<'a>,
+    channels: &mut Vec<Channel<'a>>,
+) -> Result<Place<'a>, Fault> {
+    command.stdin(stdio(streams.stdin)?);
+    let mut screen: Option<(BorrowedFd<'a>, OwnedFd)> = None;
+    let mut output = |ours: BorrowedFd<'a>| -> Result<Stdio, Fault> {
+        if !masking {
+            return Ok(stdio(ours)?);
+        }
+        if !isatty(ours) {
+            let (source, child) = pipe_with(PipeFlags::CLOEXEC)?;
+            channels.push(Channel::new(source, patterns, ours)?);
+            return Ok(child.into());
+        }
+        // One terminal for both outputs keeps their order.
+        if let Some((_, child)) = &screen {
+            return Ok(child.try_clone()?.into());
+        }
+        let pair = Pair::for_output(ours)?;
+        let child = pair.child.try_clone()?;
+        channels.push(Channel::new(pair.ours, patterns, ours)?);
+        screen = Some((ours, pair.child));
+        Ok(child.into())
+    };
+    let (stdout, stderr) = (output(streams.stdout)?, output(streams.stderr)?);
+    command.stdout(stdout).stderr(stderr);
+    let child = command.spawn().map_err(Fault::Start)?;
+    // What it holds of the child's outputs would keep them open.
+    drop(command);
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH)?;
+    Ok(Place::Group {
+        child: Child::of(pid)?,
+        screen,
+    })
+}
+
+fn stdio(fd: BorrowedFd<'_>) -> io::Result<Stdio> {
+    Ok(fd.try_clone_to_owned()?.into())
+}

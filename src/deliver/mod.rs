@@ -1,0 +1,4 @@
+//! Delivery: the form in which a lease reaches a program.
+
+pub mod env;
+pub mod mask;

@@ -1,0 +1,140 @@
+//! The path of a change to the vault: like a lease's, one touch for the whole batch, and the record before the deed.
+
+use super::failure::{IntoFailure, internal};
+use super::office::{Asker, Office};
+use super::record::{self, Question};
+use super::text::{ChangeKind, ChangeText, Text, VERSION, WriteText};
+use super::touch::touch;
+use crate::encoding::{Digest, SecretRef};
+use crate::vault::{Changes, Delivery, Rules, Standing};
+use crate::wire::request::RulesAsk;
+use crate::wire::{Failure, Outcome};
+
+/// A batch for one scope.
+pub struct Batch {
+    /// The scope.
+    pub scope: String,
+    /// What changes.
+    pub changes: Changes,
+}
+
+/// Asks for the touch and makes the change. Gives the names that were written or removed.
+///
+/// # Errors
+/// Every way in which a request can end without it; the vault is as it was then.
+pub async fn change(office: &Office<'_>, batch: Batch, asker: &Asker) -> Result<Vec<String>, Failure> {
+    batch.changes.check().map_err(IntoFailure::failure)?;
+    let standing = office.standing(&[&batch.scope])?;
+    let candidates = office.candidates(&standing)?;
+    let names = batch.names();
+    let asked = record::asked(office.log, &question(asker, &names))?;
+    let path = async {
+        office.check_clock()?;
+        let text = batch.text(office, asker, &standing, asked.hash())?;
+        let fixed = text.fix().map_err(IntoFailure::failure)?;
+        let prompt = office.open_prompt(&fixed, &candidates, asker).await?;
+        record::shown(office.log, asked)?;
+        let proof = touch(&office.lobby, &prompt, &fixed, candidates).await?;
+        record::approved(office.log, &proof, &fixed, names.clone())?;
+        let mut random = office.lobby.random.borrow_mut();
+        let applied = office.vault.borrow().apply(&proof, fixed.digest(), &standing, &batch.changes, text.at, &mut **random);
+        applied.map_err(IntoFailure::failure)?;
+        prompt.approved();
+        Ok(names)
+    };
+    path.await.inspect_err(|failure| record::failed(office.log, Some(asked), failure))
+}
+
+fn question<'a>(asker: &'a Asker, names: &[String]) -> Question<'a> {
+    Question { requester: &asker.requester, secrets: names.to_vec(), task: None, reason: None, ttl: 0, uses: None }
+}
+
+impl Batch {
+    fn secret(&self, name: &str) -> SecretRef {
+        SecretRef { scope: self.scope.clone(), name: name.to_owned() }
+    }
+
+    fn names(&self) -> Vec<String> {
+        let puts = self.changes.puts.iter().map(|put| &put.name);
+        let rules = self.changes.rules.iter().map(|(name, _)| name);
+        puts.chain(rules).chain(&self.changes.removes).map(|name| self.secret(name).to_string()).collect()
+    }
+
+    fn text(&self, office: &Office<'_>, asker: &Asker, standing: &Standing, asked: Digest) -> Result<ChangeText, Failure> {
+        let put = |put: &crate::vault::Put| self.write(office, &put.name, true, &put.rules);
+        let puts = self.changes.puts.iter().map(put);
+        let rules = self.changes.rules.iter().map(|(name, rules)| self.write(office, name, false, rules));
+        Ok(ChangeText {
+            v: VERSION,
+            kind: ChangeKind::Change,
+            id: office.lobby.random_id(),
+            asked,
+            origin: office.origin(&asker.requester, standing),
+            writes: puts.chain(rules).collect::<Result<_, _>>()?,
+            removes: self.changes.removes.iter().map(|name| self.secret(name)).collect(),
+            at: office.lobby.clock.wall().seconds(),
+        })
+    }
+
+    fn write(&self, office: &Office<'_>, name: &str, value: bool, rules: &Rules) -> Result<WriteText, Failure> {
+        let version = match office.vault.borrow().find(&self.scope, name) {
+            Ok(found) => found.listed.version + 1,
+            Err(crate::vault::VaultError::NoSecret { .. }) if value => 1,
+            Err(error) => return Err(error.failure()),
+        };
+        Ok(WriteText { secret: self.secret(name), version, value, rules: rules_said(rules) })
+    }
+}
+
+/// Rules as they are sealed, from what was asked.
+///
+/// # Errors
+/// A delivery that there is not.
+pub fn rules_meant(asked: &RulesAsk) -> Result<Rules, Failure> {
+    let mut rules = Rules::value(&[]);
+    for delivery in &asked.deliveries {
+        rules.deliveries.insert(match delivery.as_str() {
+            "env" => Delivery::Env,
+            "file" => Delivery::File,
+            "proxy" => Delivery::Proxy,
+            "signer" => Delivery::Signer,
+            other => return Err(Failure::new(Outcome::BadInput, "delivery", format!("{other:?} is no delivery")).hint("env, file, proxy and signer are")),
+        });
+    }
+    rules.hosts = asked.hosts.iter().cloned().collect();
+    rules.ttl = asked.ttl;
+    rules.uses = asked.uses.map(u64::from);
+    rules.check().map_err(IntoFailure::failure)?;
+    Ok(rules)
+}
+
+/// Rules as they are shown.
+#[must_use]
+pub fn rules_said(rules: &Rules) -> RulesAsk {
+    let name = |delivery: &Delivery| match delivery {
+        Delivery::Env => "env",
+        Delivery::File => "file",
+        Delivery::Proxy => "proxy",
+        Delivery::Signer => "signer",
+    };
+    RulesAsk {
+        deliveries: rules.deliveries.iter().map(|delivery| name(delivery).to_owned()).collect(),
+        hosts: rules.hosts.iter().cloned().collect(),
+        ttl: rules.ttl,
+        uses: rules.uses.and_then(|uses| u32::try_from(uses).ok()),
+    }
+}
+
+/// Splits `scope/NAME`s into the one scope that they share and their names.
+///
+/// # Errors
+/// A name that is none, two scopes, or nothing.
+pub fn one_scope(secrets: &[String]) -> Result<(String, Vec<String>), Failure> {
+    let parsed = secrets.iter().map(|secret| secret.parse::<SecretRef>()).collect::<Result<Vec<_>, _>>();
+    let parsed = parsed.map_err(|error| Failure::new(Outcome::BadInput, "reference", error.to_string()))?;
+    let scope = parsed.first().map(|secret| secret.scope.clone()).ok_or_else(|| internal("nothing", "no secret is named"))?;
+    if parsed.iter().any(|secret| secret.scope != scope) {
+        return Err(Failure::new(Outcome::BadInput, "several_scopes", "one change is for one scope").hint("make one change for each scope"));
+    }
+    Ok((scope, parsed.into_iter().map(|secret| secret.name).collect()))
+}

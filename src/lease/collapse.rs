@@ -1,0 +1,83 @@
+//! Requests of one holder that differ in id and nonce only are one lease: a retry must not be a second prompt.
+
+use std::rc::Rc;
+
+use tokio::sync::watch;
+
+use super::issue::{Prepared, issue, prepare};
+use super::ledger::{Lease, Parties, Sameness};
+use super::office::{Asker, Office};
+use crate::wire::request::LeaseAsk;
+use crate::wire::{Failure, Outcome};
+
+/// A question that stands before a person.
+pub(super) struct Standing {
+    sameness: Sameness,
+    parties: Parties,
+    ended: watch::Receiver<Option<Result<(), Failure>>>,
+}
+
+/// The questions under way.
+#[derive(Default)]
+pub struct Questions {
+    standing: std::cell::RefCell<Vec<Rc<Standing>>>,
+}
+
+/// A live lease that fits, without a touch; the outcome of the same question that already stands; or a new lease. Says whether
+/// it was joined.
+///
+/// # Errors
+/// As [`issue`].
+pub async fn request(office: &Office<'_>, ask: &LeaseAsk, asker: &Asker) -> Result<(Lease, bool), Failure> {
+    let prepared = prepare(office, ask, asker)?;
+    let join = |prepared: &Prepared| office.ledger.join(&prepared.sameness, &asker.requester);
+    if let Some(lease) = join(&prepared) {
+        return Ok((lease, true));
+    }
+    if ask.join_only {
+        return Err(Failure::new(Outcome::Refused, "no_live_lease", "no live lease fits, and none may be asked for").hint("touchlease lease request"));
+    }
+    if let Some(same) = office.questions.find(&prepared) {
+        let mut ended = same.ended.clone();
+        // The other one's connection may go away without an outcome; then this one asks.
+        if let Ok(outcome) = ended.wait_for(Option::is_some).await {
+            outcome.clone().unwrap_or(Ok(()))?;
+        }
+        if let Some(lease) = join(&prepared) {
+            return Ok((lease, true));
+        }
+    }
+    let (tx, ended) = watch::channel(None);
+    let _standing = office.questions.stand(Standing { sameness: prepared.sameness.clone(), parties: prepared.parties, ended });
+    let outcome = issue(office, prepared, asker).await;
+    // Nobody may be waiting for it.
+    let _ = tx.send(Some(outcome.as_ref().map(drop).map_err(Clone::clone)));
+    outcome.map(|lease| (lease, false))
+}
+
+struct Guard<'a> {
+    questions: &'a Questions,
+    standing: Rc<Standing>,
+}
+
+impl Questions {
+    fn find(&self, prepared: &Prepared) -> Option<Rc<Standing>> {
+        let same = |standing: &&Rc<Standing>| {
+            let parties = standing.parties;
+            standing.sameness == prepared.sameness && parties.holder == prepared.parties.holder
+        };
+        self.standing.borrow().iter().find(same).cloned()
+    }
+
+    fn stand(&self, standing: Standing) -> Guard<'_> {
+        let standing = Rc::new(standing);
+        self.standing.borrow_mut().push(standing.clone());
+        Guard { questions: self, standing }
+    }
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        self.questions.standing.borrow_mut().retain(|standing| !Rc::ptr_eq(standing, &self.standing));
+    }
+}

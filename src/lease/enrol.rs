@@ -1,0 +1,263 @@
+//! Keys into and out of a vault: several touches, each said before it is asked for.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::failure::{IntoFailure, internal};
+use super::office::{Asker, Lobby, Office, names};
+use super::text::{EnrolKind, EnrolText, Fixed, RequesterText, Text, VERSION};
+use super::touch::{attend, feed, touch_text};
+use crate::config::LONGEST_PROMPT;
+use crate::device::broker::{Candidate, Enrol, NewKey};
+use crate::device::{DeviceError, EnrolledKey, Profile, Proof};
+use crate::device::place::Port;
+use crate::encoding::Digest;
+use crate::encoding::sshsig::Namespace;
+use crate::presence::Prompt;
+use crate::secret::Secret;
+use crate::vault::{Addition, Enrolment, Genesis, Plan, RecoveryCode, Removal, SCOPES_PER_TOUCH, Vault};
+use crate::wire::{Event, Failure, Outcome, TouchState};
+
+/// Touches for the two credentials of a key.
+const CREDENTIALS: usize = 2;
+/// How often the keys are looked at while the one to enrol is not plugged in yet.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// A key to be enrolled.
+pub struct Candidacy<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Without PIN.
+    pub touch_only: bool,
+    /// What it will open.
+    pub scopes: &'a [String],
+}
+
+/// Touches of a ceremony, counted for the person.
+struct Steps<'a> {
+    asker: &'a Asker,
+    number: u32,
+    of: u32,
+}
+
+impl Steps<'_> {
+    fn next(&mut self, what: &str) {
+        self.number += 1;
+        // Whoever asked may have gone; the ceremony ends with his connection.
+        let _ = self.asker.tell.send(Event::Step { number: self.number, of: self.of, what: what.to_owned() });
+    }
+}
+
+/// Makes a vault: the first key's touches, then its touch for the first statement of the roster. Gives the recovery code, once.
+///
+/// # Errors
+/// Every way in which it can end before; no vault is left then.
+pub async fn init(lobby: &Lobby<'_>, folder: &Path, states: &Path, key: &Candidacy<'_>, asker: &Asker) -> Result<(Vault, RecoveryCode, Profile), Failure> {
+    own_screen(asker)?;
+    let slots = key.scopes.len().div_ceil(SCOPES_PER_TOUCH);
+    let mut steps = Steps { asker, number: 0, of: count(CREDENTIALS + slots + 1) };
+    let scopes: Vec<&str> = key.scopes.iter().map(String::as_str).collect();
+    let (founding, first) = {
+        let prompt = enrol_prompt(lobby, key, CREDENTIALS + slots, asker).await?;
+        let new = credentials(lobby, &prompt, key, &[], &mut steps).await?;
+        let genesis = Genesis::begin(folder, &vault_name(folder), &scopes, new.key.clone(), &mut **lobby.random.borrow_mut());
+        let genesis = genesis.map_err(IntoFailure::failure)?;
+        let proofs = slots_of(lobby, &prompt, &new.key, genesis.enrolments(), &mut steps).await?;
+        let founding = genesis.seal(&refs(&proofs), &mut **lobby.random.borrow_mut()).map_err(IntoFailure::failure)?;
+        prompt.approved();
+        (founding, new.key)
+    };
+    steps.next("sign who may open the vault");
+    let profile = first.profile;
+    let signer = Candidate { key: first, salts: vec![] };
+    let proof = sign(lobby, founding.text(), vec![signer], asker).await?;
+    let (vault, code) = founding.finish(&proof, states, &mut **lobby.random.borrow_mut()).map_err(IntoFailure::failure)?;
+    Ok((vault, code, profile))
+}
+
+/// Enrols one more key: its own touches, then those of an enrolled key, which sign the statement and open the scopes.
+///
+/// # Errors
+/// Every way in which it can end before; the roster is as it was then.
+pub async fn add(office: &Office<'_>, key: &Candidacy<'_>, asker: &Asker) -> Result<Profile, Failure> {
+    own_screen(asker)?;
+    let lobby = &office.lobby;
+    let enrolled = office.vault.borrow().keys();
+    if enrolled.iter().any(|old| old.name == key.name) {
+        return Err(Failure::new(Outcome::BadInput, "name_taken", format!("a key is called \"{}\" already", key.name)).hint("touchlease key list"));
+    }
+    let slots = key.scopes.len().div_ceil(SCOPES_PER_TOUCH);
+    let mut steps = Steps { asker, number: 0, of: count(CREDENTIALS + slots + slots) };
+    let scopes: Vec<&str> = key.scopes.iter().map(String::as_str).collect();
+    let (plan, profile) = {
+        let prompt = enrol_prompt(lobby, key, CREDENTIALS + slots, asker).await?;
+        let new = credentials(lobby, &prompt, key, &enrolled, &mut steps).await?;
+        let addition = Addition::begin(&office.vault.borrow(), new.key.clone(), &scopes, &mut **lobby.random.borrow_mut());
+        let addition = addition.map_err(IntoFailure::failure)?;
+        let proofs = slots_of(lobby, &prompt, &new.key, addition.enrolments(), &mut steps).await?;
+        let plan = addition.seal(&refs(&proofs), &mut **lobby.random.borrow_mut()).map_err(IntoFailure::failure)?;
+        prompt.approved();
+        (plan, new.key.profile)
+    };
+    commit(office, plan, &mut steps, asker).await?;
+    Ok(profile)
+}
+
+/// Takes a key out and re-keys what it could open. Gives the secrets that it could read.
+///
+/// # Errors
+/// Every way in which it can end before; the roster is as it was then.
+pub async fn remove(office: &Office<'_>, name: &str, asker: &Asker) -> Result<Vec<String>, Failure> {
+    own_screen(asker)?;
+    let removal = Removal::begin(&office.vault.borrow(), name, &mut **office.lobby.random.borrow_mut()).map_err(IntoFailure::failure)?;
+    let exposed = removal.exposed().iter().map(|listed| format!("{}/{}", listed.scope, listed.name)).collect();
+    let plan = removal.into_plan();
+    let mut steps = Steps { asker, number: 0, of: count(plan.touches()) };
+    commit(office, plan, &mut steps, asker).await?;
+    Ok(exposed)
+}
+
+/// The touches of enrolled keys that a plan needs, and the plan's effect.
+async fn commit(office: &Office<'_>, plan: Plan, steps: &mut Steps<'_>, asker: &Asker) -> Result<Digest, Failure> {
+    let mut proofs = vec![];
+    for touch in 0..plan.touches() {
+        steps.next("an enrolled key signs who may open the vault");
+        let candidates = plan.candidates(&office.vault.borrow(), touch).map_err(IntoFailure::failure)?;
+        proofs.push(sign(&office.lobby, plan.text(), candidates, asker).await?);
+    }
+    let committed = plan.commit(&office.vault.borrow(), &refs(&proofs), &mut **office.lobby.random.borrow_mut());
+    committed.map_err(IntoFailure::failure)
+}
+
+/// One touch over a statement of the roster, which stands on the screen.
+async fn sign(lobby: &Lobby<'_>, statement: &[u8], candidates: Vec<Candidate>, asker: &Asker) -> Result<Proof, Failure> {
+    let text = String::from_utf8_lossy(statement).into_owned();
+    let fixed = Fixed::roster(text, &lobby.random_id());
+    let prompt = lobby.open_prompt(&fixed, names(&candidates), lobby.limits.prompt, asker).await?;
+    let proof = touch_text(lobby, &prompt, Namespace::Vault, statement, candidates).await?;
+    prompt.approved();
+    Ok(proof)
+}
+
+async fn enrol_prompt<'a>(lobby: &'a Lobby<'_>, key: &Candidacy<'_>, touches: usize, asker: &Asker) -> Result<Prompt<'a>, Failure> {
+    let text = EnrolText {
+        v: VERSION,
+        kind: EnrolKind::Enrol,
+        id: lobby.random_id(),
+        requester: RequesterText::of(&asker.requester),
+        key: key.name.to_owned(),
+        scopes: key.scopes.to_vec(),
+        touches: count(touches),
+    };
+    let fixed = text.fix().map_err(IntoFailure::failure)?;
+    lobby.open_prompt(&fixed, vec![key.name.to_owned()], LONGEST_PROMPT, asker).await
+}
+
+/// The two credentials of the key that is plugged in and not enrolled.
+async fn credentials(lobby: &Lobby<'_>, prompt: &Prompt<'_>, key: &Candidacy<'_>, enrolled: &[EnrolledKey], steps: &mut Steps<'_>) -> Result<NewKey, Failure> {
+    let work = async {
+        let port = find(lobby, prompt, enrolled).await?;
+        let info = lobby.broker.info(&port).await.map_err(IntoFailure::failure)?;
+        let has_pin = info.info.pin_is_set();
+        let profile = if has_pin && !key.touch_only { Profile::Pin } else { Profile::TouchOnly };
+        // Some keys make no credential without their PIN once they have one (CTAP 2.1, 6.1.2, makeCredUvNotRqd).
+        let pin = if has_pin { Some(ask_pin(prompt, key.name, info.tries).await) } else { None };
+        let kept = pin.as_ref().map(Secret::duplicate).transpose().map_err(|error| internal("locked_memory", error))?;
+        steps.next("make its credential");
+        steps.next("make the credential by which it is recognised");
+        let enrol = Enrol {
+            port,
+            name: key.name.to_owned(),
+            user_name: format!("touchlease {}", key.name),
+            profile,
+            pin,
+            enrolled: enrolled.to_vec(),
+            deadline: prompt.deadline(),
+        };
+        let (feed, events) = feed();
+        let new = attend(lobby, prompt, &[], events, lobby.broker.enrol(enrol, feed)).await?;
+        if let (Some(pin), Profile::Pin) = (kept, new.key.profile) {
+            lobby.broker.give_pin(new.key.id(), pin, lobby.limits.pin).map_err(IntoFailure::failure)?;
+        }
+        Ok(new)
+    };
+    unless_refused(prompt, work).await
+}
+
+/// The one key that is connected and not enrolled; waits for it.
+async fn find(lobby: &Lobby<'_>, prompt: &Prompt<'_>, enrolled: &[EnrolledKey]) -> Result<Port, Failure> {
+    loop {
+        let seen = lobby.broker.seen(enrolled).await.map_err(IntoFailure::failure)?;
+        let mut free = seen.into_iter().filter(|seen| seen.key.is_none() && is_usable(seen.problem.as_ref()));
+        let what = match (free.next(), free.next()) {
+            (Some(one), None) => return Ok(one.port),
+            (None, _) => "plug in the key to enrol, or put it on the reader",
+            (Some(_), Some(_)) => "several keys are connected that are not enrolled: leave the one to enrol",
+        };
+        prompt.tell(&TouchState::Problem { what: what.into() });
+        if lobby.clock.boot() >= prompt.deadline() {
+            return Err(DeviceError::NoKey.failure());
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// A key that was reset may be enrolled anew; a card that is none may not.
+fn is_usable(problem: Option<&DeviceError>) -> bool {
+    matches!(problem, None | Some(DeviceError::ResetSinceEnrolment { .. }))
+}
+
+async fn ask_pin(prompt: &Prompt<'_>, key: &str, tries: Option<u32>) -> Secret {
+    prompt.tell(&TouchState::PinNeeded { key: key.to_owned(), tries, wrong: false });
+    prompt.pin().await.1
+}
+
+/// The new key's touches for its slots: each signs what the slots are, and gives what seals them.
+async fn slots_of(
+    lobby: &Lobby<'_>,
+    prompt: &Prompt<'_>,
+    key: &EnrolledKey,
+    enrolments: Result<Vec<Enrolment>, crate::vault::VaultError>,
+    steps: &mut Steps<'_>,
+) -> Result<Vec<Proof>, Failure> {
+    let mut proofs = vec![];
+    for enrolment in enrolments.map_err(IntoFailure::failure)? {
+        steps.next("seal its way into the vault");
+        let candidate = Candidate { key: key.clone(), salts: enrolment.salts().to_vec() };
+        proofs.push(touch_text(lobby, prompt, Namespace::Enrol, enrolment.text(), vec![candidate]).await?);
+    }
+    Ok(proofs)
+}
+
+async fn unless_refused<T>(prompt: &Prompt<'_>, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::select! {
+        biased;
+        outcome = prompt.refused() => {
+            prompt.failed(outcome);
+            Err(Failure::new(outcome, "denied", "a person stopped it; nothing was enrolled"))
+        }
+        done = work => done,
+    }
+}
+
+/// Who may open a vault is decided at a person's own terminal.
+fn own_screen(asker: &Asker) -> Result<(), Failure> {
+    match asker.requester.own_screen {
+        Some(_) => Ok(()),
+        None => Err(Failure::new(Outcome::NoScreen, "no_terminal", "keys are enrolled and removed by a person at a terminal, and there is none")
+            .hint("run this command in a terminal, in the foreground")),
+    }
+}
+
+fn vault_name(folder: &Path) -> String {
+    let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    if crate::encoding::plain::check_name("the vault's name", &name).is_ok() { name } else { "vault".into() }
+}
+
+fn refs(proofs: &[Proof]) -> Vec<&Proof> {
+    proofs.iter().collect()
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}

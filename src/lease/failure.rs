@@ -1,0 +1,101 @@
+//! What the rooms below say, as an outcome that a person or a program can act on.
+
+use crate::audit::{AuditError, ClockError};
+use crate::device::DeviceError;
+use crate::encoding::jcs::JcsError;
+use crate::presence::PromptError;
+use crate::vault::VaultError;
+use crate::wire::{Failure, Outcome};
+
+/// A room's error as an outcome.
+pub trait IntoFailure {
+    /// The outcome, the sentence, the hint.
+    fn failure(self) -> Failure;
+}
+
+impl IntoFailure for PromptError {
+    fn failure(self) -> Failure {
+        let message = self.to_string();
+        match self {
+            Self::NoScreen => Failure::new(Outcome::NoScreen, "no_screen", message)
+                .hint("a person has to see what is touched for: run `touchlease watch` in another terminal"),
+            Self::ScreenGone => Failure::new(Outcome::NoScreen, "screen_gone", message).hint("run `touchlease watch` in another terminal, and ask again"),
+            Self::TooMany { .. } => Failure::new(Outcome::Refused, "too_many_prompts", message).hint("ask for one lease with all that the task needs"),
+            Self::QueueLimit => Failure::new(Outcome::TimedOut, "queue", message).hint("ask again later"),
+        }
+    }
+}
+
+impl IntoFailure for AuditError {
+    fn failure(self) -> Failure {
+        let hint = match &self {
+            Self::Full => "free some space on the file system of the log, then ask again",
+            Self::ReadOnly | Self::Gone => "make the log's folder writable again, then ask again; no lease is given without a line in the log",
+            Self::Locked => "another daemon serves this vault: stop one of them",
+            Self::Damaged(_) | Self::OtherVault(_) | Self::Unsafe(_) | Self::Changed => {
+                "look at it with `touchlease audit verify`; move it aside to begin a new one"
+            }
+            _ => "look at `touchlease audit verify`, then ask again",
+        };
+        Failure::new(Outcome::LogRefused, "log", self.to_string()).hint(hint)
+    }
+}
+
+impl IntoFailure for ClockError {
+    fn failure(self) -> Failure {
+        Failure::new(Outcome::Refused, "clock", self.to_string()).hint("set the clock right, then ask again")
+    }
+}
+
+impl IntoFailure for JcsError {
+    fn failure(self) -> Failure {
+        Failure::new(Outcome::Internal, "canonical_json", self.to_string())
+    }
+}
+
+/// A failure for an outcome of the machine.
+pub(super) fn internal(reason: &str, message: impl std::fmt::Display) -> Failure {
+    Failure::new(Outcome::Internal, reason, message.to_string())
+}
+
+#[expect(clippy::match_same_arms, reason = "one line per case, in the order of the enum")]
+fn vault_outcome(error: &VaultError) -> (Outcome, &'static str) {
+    match error {
+        VaultError::NoVault { .. } => (Outcome::BadInput, "no_vault"),
+        VaultError::NotEmpty { .. } => (Outcome::BadInput, "not_empty"),
+        VaultError::Newer { .. } => (Outcome::VaultRefused, "newer_format"),
+        VaultError::NoScope(_) => (Outcome::BadInput, "no_scope"),
+        VaultError::NoSecret { .. } => (Outcome::BadInput, "no_secret"),
+        VaultError::Name(_) => (Outcome::BadInput, "name"),
+        VaultError::Rules(_) => (Outcome::BadInput, "rules"),
+        VaultError::ValueSize(_) => (Outcome::BadInput, "value_size"),
+        VaultError::Twice(_) => (Outcome::BadInput, "twice"),
+        VaultError::Nothing => (Outcome::BadInput, "nothing"),
+        VaultError::NoKey(_) => (Outcome::BadInput, "no_such_key"),
+        VaultError::LastKey(_) => (Outcome::Refused, "last_key"),
+        VaultError::TooManyScopes { .. } => (Outcome::Refused, "too_many_scopes"),
+        VaultError::Memory(_) => (Outcome::Internal, "locked_memory"),
+        VaultError::ReadOnly { .. } | VaultError::Full { .. } | VaultError::Busy | VaultError::Io { .. } => (Outcome::Internal, "vault_folder"),
+        VaultError::RulesChanged { .. } => (Outcome::VaultRefused, "rules_changed"),
+        VaultError::Older { .. } => (Outcome::VaultRefused, "older"),
+        VaultError::Changed => (Outcome::VaultRefused, "vault_changed"),
+        _ => (Outcome::VaultRefused, "vault"),
+    }
+}
+
+impl IntoFailure for VaultError {
+    fn failure(self) -> Failure {
+        let (outcome, reason) = vault_outcome(&self);
+        let failure = Failure::new(outcome, reason, self.to_string());
+        match self.hint() {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
+}
+
+impl IntoFailure for DeviceError {
+    fn failure(self) -> Failure {
+        super::key_failure::of(&self)
+    }
+}

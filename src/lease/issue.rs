@@ -1,0 +1,151 @@
+//! **The page.** From a request to a lease: one function, read from top to bottom, in which every step consumes what the step
+//! before it made.
+//!
+//! ```text
+//! wire::LeaseAsk + Requester      what is asked, and who asks by the kernel's account
+//!  -> Request                     every name exists, every text can be shown        \\ `prepare`: so far nobody
+//!  -> Terms | a refusal           policy: pure, and it cannot approve               / is asked anything
+//!  -> AskedLine                   in the log, on the disk
+//!  -> Fixed                       the bytes: shown, signed and logged from here on
+//!  -> Prompt                      on a screen that the requester does not own
+//!  -> Proof                       a touch on an enrolled key over exactly these bytes
+//!  -> Material                    unsealed by that touch, and what was judged, byte for byte
+//!  -> Approved                    the receipt in the log, on the disk, before anything is handed out
+//!  -> Lease                       live until time, uses or somebody ends it
+//! ```
+
+use std::time::Duration;
+
+use super::failure::IntoFailure;
+use super::ledger::{Lease, Parties, Sameness};
+use super::office::{Asker, Office};
+use super::policy::{Judgement, Terms, judge};
+use super::record::{self, AskedLine, Question};
+use super::request::{Judged, Request};
+use super::requester::Requester;
+use super::text::{GrantText, Holder, LeaseKind, LeaseText, Text, VERSION};
+use super::touch::touch;
+use crate::vault::{Standing, Wanted};
+use crate::wire::Failure;
+use crate::wire::request::LeaseAsk;
+
+/// A request that a person may be asked about.
+pub struct Prepared {
+    terms: Terms,
+    /// What another request has to share with this one to be the same.
+    pub(super) sameness: Sameness,
+    /// Whose lease it would be.
+    pub(super) parties: Parties,
+}
+
+/// Parses and judges. Nobody is asked yet.
+///
+/// # Errors
+/// What cannot be read, does not exist, or is refused by policy; a refusal stands in the log.
+pub fn prepare(office: &Office<'_>, ask: &LeaseAsk, asker: &Asker) -> Result<Prepared, Failure> {
+    let request = Request::parse(ask, &asker.requester, &office.vault.borrow())?;
+    match judge(request, office.lobby.limits) {
+        Judgement::Ask(terms) => Ok(Prepared { sameness: terms.sameness(office), parties: parties(&asker.requester, &terms), terms }),
+        Judgement::Refuse(refusal) => {
+            record::failed(office.log, None, &refusal);
+            Err(refusal)
+        }
+    }
+}
+
+/// Issues the lease, or says why not.
+///
+/// # Errors
+/// Every way in which a request can end without one.
+pub async fn issue(office: &Office<'_>, prepared: Prepared, asker: &Asker) -> Result<Lease, Failure> {
+    let Prepared { terms, sameness, parties } = prepared;
+    let standing = office.standing(&terms.request.scopes())?;
+    let candidates = office.candidates(&standing)?;
+    let asked = record::asked(office.log, &terms.question(&asker.requester))?;
+    let path = async {
+        office.check_clock()?;
+        let text = terms.text(office, &asker.requester, &standing, asked)?;
+        let fixed = text.fix().map_err(IntoFailure::failure)?;
+        let prompt = office.open_prompt(&fixed, &candidates, asker).await?;
+        record::shown(office.log, asked)?;
+        let proof = touch(&office.lobby, &prompt, &fixed, candidates).await?;
+        let material = office.unseal(&proof, &fixed, &standing, &terms.wanted())?;
+        let approved = record::approved(office.log, &proof, &fixed, vec![])?;
+        prompt.approved();
+        Ok(office.ledger.begin(approved, fixed, text, sameness, parties, material, office.lobby.clock))
+    };
+    path.await.inspect_err(|failure| record::failed(office.log, Some(asked), failure))
+}
+
+/// Whose lease it is: `Process` names the parent of the client, which the kernel knows.
+fn parties(requester: &Requester, terms: &Terms) -> Parties {
+    let holder = match terms.request.holder {
+        Holder::Connection => requester.process,
+        Holder::Process { .. } => requester.lineage.get(1).copied().unwrap_or(requester.process),
+    };
+    Parties { asker: requester.process, holder }
+}
+
+impl Terms {
+    fn question<'a>(&'a self, requester: &'a Requester) -> Question<'a> {
+        Question {
+            requester,
+            secrets: self.request.grants.iter().map(|judged| judged.grant.secret.to_string()).collect(),
+            task: self.request.task.as_ref().map(|task| task.name.as_str()),
+            reason: self.request.reason.as_deref(),
+            ttl: self.ttl.as_secs(),
+            uses: self.uses,
+        }
+    }
+
+    /// What another request has to share with this one to be the same.
+    fn sameness(&self, office: &Office<'_>) -> Sameness {
+        Sameness {
+            vault: office.vault.borrow().id(),
+            task: self.request.task.as_ref().map(|task| (task.name.clone(), task.digest)),
+            grants: self.request.grants.iter().map(|judged| (judged.grant.clone(), judged.digest())).collect(),
+        }
+    }
+
+    fn wanted(&self) -> Vec<Wanted> {
+        let wanted = |judged: &Judged| {
+            let secret = &judged.grant.secret;
+            Wanted { scope: secret.scope.clone(), name: secret.name.clone(), judged: judged.clear.clone() }
+        };
+        self.request.grants.iter().map(wanted).collect()
+    }
+
+    fn text(&self, office: &Office<'_>, requester: &Requester, standing: &Standing, asked: AskedLine) -> Result<LeaseText, Failure> {
+        let request = &self.request;
+        let now = office.lobby.clock.wall();
+        Ok(LeaseText {
+            v: VERSION,
+            kind: LeaseKind::Lease,
+            id: office.lobby.random_id(),
+            asked: asked.hash(),
+            origin: office.origin(requester, standing),
+            task: request.task.clone(),
+            reason: request.reason.clone(),
+            command: request.command.clone(),
+            grants: request.grants.iter().map(grant_text).collect(),
+            at_end: request.at_end,
+            holder: request.holder,
+            not_before: now.seconds(),
+            // The prompt may stand open for a while before the lease begins; the deadline that counts runs from the touch.
+            not_after: (now + office.lobby.limits.prompt + self.ttl + Duration::from_secs(1)).seconds(),
+            ttl: self.ttl.as_secs(),
+            uses: self.uses,
+            policy: office.lobby.limits.digest().map_err(IntoFailure::failure)?,
+        })
+    }
+}
+
+fn grant_text(judged: &Judged) -> GrantText {
+    GrantText {
+        secret: judged.grant.secret.clone(),
+        version: judged.version,
+        via: judged.grant.via,
+        env: judged.grant.env.clone(),
+        judged: judged.digest(),
+    }
+}

@@ -1,0 +1,50 @@
+//! What a key says, as an outcome.
+
+use crate::device::DeviceError;
+use crate::wire::{Failure, Outcome};
+
+/// The outcome, the sentence, the hint.
+pub(super) fn of(error: &DeviceError) -> Failure {
+    let (outcome, reason, hint) = case(error);
+    let failure = Failure::new(outcome, reason, error.to_string());
+    match hint {
+        "" => failure,
+        hint => failure.hint(hint),
+    }
+}
+
+fn case(error: &DeviceError) -> (Outcome, &'static str, &'static str) {
+    use DeviceError as E;
+    match error {
+        E::NoKey => (Outcome::NoKey, "no_key", "touchlease key list shows what is connected"),
+        E::NotEnrolled => (Outcome::NoKey, "not_enrolled", "touchlease key list shows which keys are; touchlease key add enrols one more"),
+        E::PinNeeded => (Outcome::Locked, "pin_needed", "touchlease unlock, or type the PIN in `touchlease watch`"),
+        E::PinWrong { .. } => (Outcome::Locked, "pin_wrong", "touchlease key info shows the tries left"),
+        E::PinBlocked => (Outcome::Locked, "pin_blocked", "use another enrolled key; this one has to be reset and enrolled again"),
+        E::PinBlockedUntilReplug => (Outcome::Locked, "pin_blocked_until_replug", "pull the key out and plug it in again"),
+        E::PinNotSet => (Outcome::Locked, "pin_not_set", "touchlease key pin set, or enrol the key with --touch-only"),
+        E::PinRefused => (Outcome::Locked, "pin_refused", "touchlease key pin change"),
+        E::TimedOut => (Outcome::TimedOut, "timed_out", "ask again when somebody is at the key"),
+        E::Withdrawn => (Outcome::Denied, "withdrawn", ""),
+        E::Denied => (Outcome::Denied, "denied_on_key", "ask the person before asking again"),
+        E::CancelledElsewhere => (Outcome::Denied, "cancelled_elsewhere", "look which other program uses the key, then ask again"),
+        E::PulledOut => (Outcome::NoKey, "pulled_out", "plug it in and ask again"),
+        E::Busy { .. } => (Outcome::KeyBusy, "key_busy", "end the other program's use of the key, then ask again"),
+        E::Permission => (Outcome::NoKey, "permission", "install the udev rules: udev/README.md"),
+        E::NoService => (Outcome::NoKey, "no_pcscd", "systemctl start pcscd.socket"),
+        E::TooOld { .. } => (Outcome::Refused, "too_old", "use a key with FIDO2 and hmac-secret"),
+        E::ResetSinceEnrolment { .. } => (Outcome::NoKey, "reset_since_enrolment", "touchlease key remove, then touchlease key add, with another key at hand"),
+        E::AlwaysUv => (Outcome::Refused, "always_uv", "switch alwaysUv off on the key, or enrol it again with its PIN"),
+        E::TouchOnlyContactless => (Outcome::Refused, "touch_only_nfc", "plug the key in, or enrol it with its PIN"),
+        E::CardNotAbsent => (Outcome::Refused, "card_not_absent", "take the card off the reader, then tap it when asked"),
+        E::Impostor => (Outcome::Refused, "impostor", "unplug the device; no PIN went to it"),
+        E::AlreadyEnrolled => (Outcome::Refused, "already_enrolled", "touchlease key list"),
+        E::WeakProtection { .. } => (Outcome::Refused, "weak_protection", "enrol it with --touch-only, or use another key"),
+        E::NotFido => (Outcome::NoKey, "not_fido", "use a FIDO2 key"),
+        E::OverUsbOnly => (Outcome::Refused, "over_usb_only", "plug the key into USB"),
+        E::NoProof(_) => (Outcome::Refused, "no_proof", "the key or something between it and us lies: try another port or key"),
+        E::Refused(_) => (Outcome::Refused, "key_refused", "try again, or another key"),
+        E::Protocol { .. } => (Outcome::Internal, "key_misbehaves", "pull the key out, plug it in, and try again"),
+        E::System { .. } => (Outcome::Internal, "system", "look at the daemon's log"),
+    }
+}

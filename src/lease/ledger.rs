@@ -1,0 +1,304 @@
+//! Live leases, in memory only: what they give, whose they are, and when they end.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::grant::Grant;
+use super::record::Approved;
+use super::requester::{ProcessId, Requester};
+use super::text::{Fixed, Holder, LeaseText};
+use crate::clock::{Boot, Clock, Wall};
+use crate::encoding::Digest;
+use crate::vault::Material;
+use crate::wire::Event;
+use crate::wire::reply::LeaseView;
+
+/// Why a lease ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// Its time was over.
+    Expired,
+    /// Its last use was used, and its holder is done with it.
+    UsedUp,
+    /// It was given back.
+    Ended,
+    /// It was taken away.
+    Revoked,
+    /// Everything was locked.
+    Locked,
+    /// Its holder ended.
+    RequesterGone,
+    /// The daemon stopped.
+    DaemonStopped,
+}
+
+/// What two requests have to share to be one: everything a person would have seen, but for id, nonce and time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sameness {
+    /// Vault id.
+    pub vault: Digest,
+    /// Name of the task and digest of its file.
+    pub task: Option<(String, Digest)>,
+    /// Grants, each with the digest of what was judged.
+    pub grants: Vec<(Grant, Digest)>,
+}
+
+/// A lease: that somebody touched a key for exactly this, and that it is on record. Made by [`Ledger::begin`] alone.
+///
+/// ```compile_fail
+/// let lease = touchlease::lease::ledger::Lease { id: String::new() };
+/// ```
+#[derive(Debug)]
+pub struct Lease {
+    id: String,
+}
+
+impl Lease {
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+struct Live {
+    text: LeaseText,
+    fixed: Fixed,
+    approved: Approved,
+    sameness: Sameness,
+    /// The process that asked, and the one whose end is the lease's.
+    asker: ProcessId,
+    holder: ProcessId,
+    deadline: Boot,
+    ceiling: Wall,
+    uses_left: Option<u32>,
+    material: Material,
+    /// Connections whose child uses it now.
+    users: u32,
+    listeners: Vec<UnboundedSender<Event>>,
+}
+
+/// All live leases of the daemon.
+#[derive(Default)]
+pub struct Ledger {
+    leases: RefCell<BTreeMap<String, Live>>,
+    changed: Notify,
+}
+
+/// Whose end is a lease's end, by kernel's account.
+#[derive(Clone, Copy, Debug)]
+pub struct Parties {
+    /// The process that asked.
+    pub asker: ProcessId,
+    /// The process that holds it.
+    pub holder: ProcessId,
+}
+
+/// What a lease ended with, for the log.
+#[derive(Clone, Debug)]
+pub struct Over {
+    /// The vault it was of.
+    pub vault: Digest,
+    /// Its id.
+    pub id: String,
+    /// Why.
+    pub why: Why,
+}
+
+/// Why a lease gives nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoUse {
+    /// No such lease is live.
+    Gone,
+    /// Its uses are used up.
+    UsedUp,
+}
+
+impl Ledger {
+    /// Makes the lease. Takes all that has to be before it: the record of the approval and the unsealed material.
+    pub fn begin(&self, approved: Approved, fixed: Fixed, text: LeaseText, sameness: Sameness, parties: Parties, material: Material, clock: &dyn Clock) -> Lease {
+        let ttl = std::time::Duration::from_secs(text.ttl);
+        let id = text.id.clone();
+        let live = Live {
+            deadline: clock.boot() + ttl,
+            ceiling: Wall(text.not_after * 1000),
+            uses_left: text.uses,
+            asker: parties.asker,
+            holder: parties.holder,
+            text,
+            fixed,
+            approved,
+            sameness,
+            material,
+            users: 0,
+            listeners: vec![],
+        };
+        self.leases.borrow_mut().insert(id.clone(), live);
+        self.changed.notify_waiters();
+        Lease { id }
+    }
+
+    /// A live lease that `requester` may use as well, because it belongs to one of its ancestors or to itself (T20).
+    #[must_use]
+    pub fn join(&self, sameness: &Sameness, requester: &Requester) -> Option<Lease> {
+        let leases = self.leases.borrow();
+        let mine = |live: &&Live| {
+            let by_holder = matches!(live.text.holder, Holder::Process { .. }) && requester.lineage.contains(&live.holder);
+            live.sameness == *sameness && (by_holder || live.asker == requester.process)
+        };
+        let fresh = |live: &&Live| live.uses_left != Some(0);
+        leases.values().filter(mine).filter(fresh).max_by_key(|live| live.deadline).map(|live| Lease { id: live.text.id.clone() })
+    }
+
+    /// Counts one use. Returns what is left of a limit.
+    ///
+    /// # Errors
+    /// See [`NoUse`].
+    pub fn take_use(&self, lease: &Lease) -> Result<Option<u32>, NoUse> {
+        let mut leases = self.leases.borrow_mut();
+        let live = leases.get_mut(&lease.id).ok_or(NoUse::Gone)?;
+        match &mut live.uses_left {
+            Some(0) => Err(NoUse::UsedUp),
+            Some(left) => {
+                *left -= 1;
+                Ok(Some(*left))
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Looks at what a live lease gives.
+    ///
+    /// # Errors
+    /// [`NoUse::Gone`].
+    pub fn with_material<T>(&self, lease: &Lease, look: impl FnOnce(&LeaseText, &Material) -> T) -> Result<T, NoUse> {
+        self.leases.borrow().get(&lease.id).map(|live| look(&live.text, &live.material)).ok_or(NoUse::Gone)
+    }
+
+    /// A connection uses the lease from now on, and `tx` hears of its end.
+    pub fn listen(&self, lease: &Lease, tx: UnboundedSender<Event>) {
+        if let Some(live) = self.leases.borrow_mut().get_mut(&lease.id) {
+            live.users += 1;
+            live.listeners.push(tx);
+        }
+    }
+
+    /// A connection is done with the lease. It ends the lease if it held it, or if it was the last to use the last use.
+    pub fn release(&self, lease: &Lease, why: Why) -> Option<Over> {
+        let over = {
+            let mut leases = self.leases.borrow_mut();
+            let live = leases.get_mut(&lease.id)?;
+            live.users = live.users.saturating_sub(1);
+            let spent = live.uses_left == Some(0) && live.users == 0;
+            match live.text.holder {
+                Holder::Connection if live.users == 0 => Some(if spent { Why::UsedUp } else { why }),
+                Holder::Process { .. } if spent => Some(Why::UsedUp),
+                _ => None,
+            }
+        };
+        self.end(&lease.id, over?)
+    }
+
+    /// The process whose end is the lease's.
+    #[must_use]
+    pub fn holder(&self, lease: &Lease) -> Option<ProcessId> {
+        self.leases.borrow().get(&lease.id).map(|live| live.holder)
+    }
+
+    /// Live leases of a vault, oldest first.
+    #[must_use]
+    pub fn views(&self, vault: &Digest, clock: &dyn Clock) -> Vec<LeaseView> {
+        let leases = self.leases.borrow();
+        let mut live: Vec<_> = leases.values().filter(|live| live.sameness.vault == *vault).collect();
+        live.sort_by_key(|live| live.text.not_before);
+        live.into_iter().map(|live| live.view(clock.boot())).collect()
+    }
+
+    /// One live lease: in short, its text, its receipt.
+    #[must_use]
+    pub fn show(&self, id: &str, clock: &dyn Clock) -> Option<(LeaseView, String, String)> {
+        let leases = self.leases.borrow();
+        let live = leases.get(id)?;
+        Some((live.view(clock.boot()), live.fixed.text().to_owned(), live.approved.sshsig().to_owned()))
+    }
+
+    /// Whether lease `id` is live.
+    #[must_use]
+    pub fn is_live(&self, id: &str) -> bool {
+        self.leases.borrow().contains_key(id)
+    }
+
+    /// Ends one lease now; nothing when it was not live.
+    pub fn end(&self, id: &str, why: Why) -> Option<Over> {
+        let live = self.leases.borrow_mut().remove(id)?;
+        for listener in &live.listeners {
+            // Whoever does not listen any more has ended already.
+            let _ = listener.send(Event::Ended { id: id.to_owned(), why: why.as_str().to_owned() });
+        }
+        self.changed.notify_waiters();
+        Some(Over { vault: live.sameness.vault, id: id.to_owned(), why })
+    }
+
+    /// Ends all leases that `which` picks.
+    pub fn end_all(&self, why: Why, which: impl Fn(&LeaseText) -> bool) -> Vec<Over> {
+        let ids: Vec<_> = self.leases.borrow().values().filter(|live| which(&live.text)).map(|live| live.text.id.clone()).collect();
+        ids.iter().filter_map(|id| self.end(id, why)).collect()
+    }
+
+    /// Ends what is past its deadline, or past its wall-clock ceiling.
+    pub fn end_expired(&self, clock: &dyn Clock) -> Vec<Over> {
+        let (boot, wall) = (clock.boot(), clock.wall());
+        let past = |live: &&Live| live.deadline <= boot || live.ceiling <= wall;
+        let ids: Vec<_> = self.leases.borrow().values().filter(past).map(|live| live.text.id.clone()).collect();
+        ids.iter().filter_map(|id| self.end(id, Why::Expired)).collect()
+    }
+
+    /// The nearest deadline and the nearest ceiling; nothing when no lease is live.
+    #[must_use]
+    pub fn next_end(&self) -> Option<(Boot, Wall)> {
+        let leases = self.leases.borrow();
+        let boot = leases.values().map(|live| live.deadline).min()?;
+        let wall = leases.values().map(|live| live.ceiling).min()?;
+        Some((boot, wall))
+    }
+
+    /// Ends when a lease began or ended.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+}
+
+impl Live {
+    fn view(&self, now: Boot) -> LeaseView {
+        LeaseView {
+            id: self.text.id.clone(),
+            task: self.text.task.as_ref().map(|task| task.name.clone()),
+            secrets: self.text.grants.iter().map(|grant| grant.secret.to_string()).collect(),
+            words: self.fixed.words().map(str::to_owned),
+            requester: self.text.origin.requester.claimed.in_short(),
+            key: self.approved.key().to_owned(),
+            not_after: self.text.not_after,
+            left: self.deadline.since(now).as_secs(),
+            uses_left: self.uses_left,
+        }
+    }
+}
+
+impl Why {
+    /// In the log and on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::UsedUp => "used_up",
+            Self::Ended => "ended",
+            Self::Revoked => "revoked",
+            Self::Locked => "locked",
+            Self::RequesterGone => "requester_gone",
+            Self::DaemonStopped => "daemon_stopped",
+        }
+    }
+}

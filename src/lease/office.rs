@@ -1,0 +1,159 @@
+//! Everything that the lease path works with, lent for one request.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use data_encoding::HEXLOWER;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::collapse::Questions;
+use super::failure::{IntoFailure, internal};
+use super::ledger::Ledger;
+use super::requester::Requester;
+use super::text::{Fixed, Origin, RequesterText, VaultState};
+use crate::audit::Log;
+use crate::clock::Clock;
+use crate::config::Limits;
+use crate::device::Proof;
+use crate::device::broker::{Broker, Candidate};
+use crate::presence::{Desk, Prompt, Showing};
+use crate::vault::{Material, Random, Standing, Vault, Wanted};
+use crate::wire::{Event, Failure};
+
+/// What every question to a person needs, with or without a vault.
+pub struct Lobby<'a> {
+    /// Screens and the queue.
+    pub desk: &'a Desk,
+    /// Keys.
+    pub broker: &'a Broker,
+    /// The log; nothing before there is a vault.
+    pub log: Option<&'a RefCell<Log>>,
+    /// Where the vault lies, for the screen.
+    pub vault_path: &'a str,
+    /// Time.
+    pub clock: &'a dyn Clock,
+    /// Randomness.
+    pub random: &'a RefCell<Box<Random>>,
+    /// Limits.
+    pub limits: &'a Limits,
+}
+
+/// The rooms below, for one vault.
+pub struct Office<'a> {
+    /// What needs no vault.
+    pub lobby: Lobby<'a>,
+    /// Live leases.
+    pub ledger: &'a Ledger,
+    /// Questions that stand before a person.
+    pub questions: &'a Questions,
+    /// The vault.
+    pub vault: &'a RefCell<Vault>,
+    /// Its log.
+    pub log: &'a RefCell<Log>,
+    /// This boot.
+    pub boot_id: &'a str,
+}
+
+/// Who asks, and where to tell him how it goes.
+pub struct Asker {
+    /// Who.
+    pub requester: Requester,
+    /// His feed.
+    pub tell: UnboundedSender<Event>,
+}
+
+impl Lobby<'_> {
+    /// 128 fresh random bits, in hexadecimal.
+    #[must_use]
+    pub fn random_id(&self) -> String {
+        let mut bytes = [0; 16];
+        self.random.borrow_mut().fill_bytes(&mut bytes);
+        HEXLOWER.encode(&bytes)
+    }
+
+    /// Puts a text on a screen that the asker does not own.
+    ///
+    /// # Errors
+    /// There is none; too many prompts.
+    pub async fn open_prompt(&self, fixed: &Fixed, keys: Vec<String>, open_for: Duration, asker: &Asker) -> Result<Prompt<'_>, Failure> {
+        let showing = Showing {
+            text: fixed.text(),
+            id: fixed.id(),
+            words: fixed.words(),
+            keys,
+            vault: self.vault_path.to_owned(),
+            open_for,
+            requester: &asker.requester.standing,
+            own: asker.requester.own_screen,
+            tell: asker.tell.clone(),
+        };
+        self.desk.open(showing).await.map_err(IntoFailure::failure)
+    }
+}
+
+impl Office<'_> {
+    /// Where a text for these scopes comes from: who, which boot, which state of the vault.
+    #[must_use]
+    pub fn origin(&self, requester: &Requester, standing: &Standing) -> Origin {
+        Origin {
+            boot: self.boot_id.to_owned(),
+            nonce: self.lobby.random_id(),
+            requester: RequesterText::of(requester),
+            vault: VaultState {
+                id: self.vault.borrow().id(),
+                roster: standing.roster(),
+                heads: standing.heads().iter().cloned().collect(),
+            },
+        }
+    }
+
+    /// What the vault stands at, for these scopes.
+    ///
+    /// # Errors
+    /// What the vault says.
+    pub fn standing(&self, scopes: &[&str]) -> Result<Standing, Failure> {
+        self.vault.borrow().standing(scopes).map_err(IntoFailure::failure)
+    }
+
+    /// The keys that can serve.
+    ///
+    /// # Errors
+    /// What the vault says; no key opens all of it.
+    pub fn candidates(&self, standing: &Standing) -> Result<Vec<Candidate>, Failure> {
+        let candidates = self.vault.borrow().candidates(standing).map_err(IntoFailure::failure)?;
+        if candidates.is_empty() {
+            return Err(internal("no_slots", "no enrolled key opens all of these scopes with one touch").hint("touchlease key list"));
+        }
+        Ok(candidates)
+    }
+
+    /// Whether the wall clock may be believed.
+    ///
+    /// # Errors
+    /// It was set: earlier than the last line of the log, or far ahead of it within one boot.
+    pub fn check_clock(&self) -> Result<(), Failure> {
+        self.log.borrow().check_clock().map_err(IntoFailure::failure)
+    }
+
+    /// Puts a text on a screen that the asker does not own, for as long as a prompt stands.
+    ///
+    /// # Errors
+    /// There is none; too many prompts.
+    pub async fn open_prompt(&self, fixed: &Fixed, candidates: &[Candidate], asker: &Asker) -> Result<Prompt<'_>, Failure> {
+        self.lobby.open_prompt(fixed, names(candidates), self.lobby.limits.prompt, asker).await
+    }
+
+    /// Unseals what the lease names with the touch that signed it.
+    ///
+    /// # Errors
+    /// What the vault says.
+    pub fn unseal(&self, proof: &Proof, fixed: &Fixed, standing: &Standing, wanted: &[Wanted]) -> Result<Material, Failure> {
+        self.vault.borrow().unseal(proof, fixed.digest(), standing, wanted).map_err(IntoFailure::failure)
+    }
+}
+
+/// Names of keys, for the screen.
+#[must_use]
+pub fn names(candidates: &[Candidate]) -> Vec<String> {
+    candidates.iter().map(|candidate| candidate.key.name.clone()).collect()
+}

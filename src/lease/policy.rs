@@ -1,0 +1,153 @@
+//! What may be asked of a person at all. Policy can refuse, cap, or ask. It cannot approve.
+
+use std::time::Duration;
+
+use super::grant::Via;
+use super::request::{Judged, Request};
+use crate::config::Limits;
+use crate::vault::{Delivery, SCOPES_PER_TOUCH};
+use crate::wire::{Failure, Outcome};
+
+/// What policy says. There is no third answer.
+#[derive(Debug)]
+pub enum Judgement {
+    /// A person has to be asked for exactly these terms.
+    Ask(Terms),
+    /// Nobody is asked.
+    Refuse(Failure),
+}
+
+/// What a person is asked for.
+#[derive(Debug)]
+pub struct Terms {
+    /// The request.
+    pub request: Request,
+    /// Life of the lease.
+    pub ttl: Duration,
+    /// Limit of uses.
+    pub uses: Option<u32>,
+}
+
+/// Judges a request by the rules sealed with its secrets and by the person's limits. Pure.
+#[must_use]
+pub fn judge(request: Request, limits: &Limits) -> Judgement {
+    match terms(&request, limits) {
+        Ok((ttl, uses)) => Judgement::Ask(Terms { request, ttl, uses }),
+        Err(refusal) => Judgement::Refuse(refusal),
+    }
+}
+
+fn terms(request: &Request, limits: &Limits) -> Result<(Duration, Option<u32>), Failure> {
+    let scopes = request.scopes();
+    if scopes.len() > SCOPES_PER_TOUCH {
+        return Err(refuse("too_many_scopes", format!("one touch opens {SCOPES_PER_TOUCH} scopes; this needs {}", scopes.join(", ")))
+            .hint("ask twice, each time for two scopes at most"));
+    }
+    request.grants.iter().try_for_each(check_delivery)?;
+    Ok((life(request, limits)?, uses(request)?))
+}
+
+fn check_delivery(judged: &Judged) -> Result<(), Failure> {
+    let delivery = match judged.grant.via {
+        Via::Env => Delivery::Env,
+        Via::File => Delivery::File,
+    };
+    if judged.rules.allow(delivery) {
+        return Ok(());
+    }
+    let (secret, via) = (&judged.grant.secret, judged.grant.via);
+    let allowed: Vec<_> = judged.rules.deliveries.iter().map(|delivery| format!("{delivery:?}").to_lowercase()).collect();
+    Err(refuse("delivery_forbidden", format!("the rules of {secret} do not allow delivery by {via}; they allow {}", allowed.join(", ")))
+        .hint(format!("a person can change that: touchlease edit {secret} --allow {via}")))
+}
+
+fn life(request: &Request, limits: &Limits) -> Result<Duration, Failure> {
+    let caps = request.grants.iter().filter_map(|judged| Some((Duration::from_secs(judged.rules.ttl?), Some(judged))));
+    // The person's own limit is always there, so there is a least.
+    let least = caps.chain([(limits.longest_ttl, None)]).min_by_key(|(cap, _)| *cap);
+    let (cap, whose) = least.unwrap_or((limits.longest_ttl, None));
+    match request.ttl {
+        Some(asked) if asked.is_zero() => Err(refuse("ttl", "a lease of no time gives nothing".into())),
+        Some(asked) if asked > cap => {
+            let whose = whose.map_or_else(|| "limits.longest_ttl of the configuration allows".to_owned(), |judged| format!("the rules of {} allow", judged.grant.secret));
+            Err(refuse("ttl_over_cap", format!("{} s were asked for; {whose} {} s", asked.as_secs(), cap.as_secs()))
+                .hint(format!("ask for less: --ttl {}s", cap.as_secs())))
+        }
+        Some(asked) => Ok(asked),
+        None => Ok(limits.ttl.min(cap)),
+    }
+}
+
+fn uses(request: &Request) -> Result<Option<u32>, Failure> {
+    let caps = request.grants.iter().filter_map(|judged| Some((u32::try_from(judged.rules.uses?).unwrap_or(u32::MAX), &judged.grant.secret)));
+    match (request.uses, caps.min_by_key(|(cap, _)| *cap)) {
+        (Some(asked), Some((cap, secret))) if asked > cap => {
+            Err(refuse("uses_over_cap", format!("{asked} uses were asked for; the rules of {secret} allow {cap}")).hint(format!("ask for less: --uses {cap}")))
+        }
+        (Some(asked), _) => Ok(Some(asked)),
+        (None, cap) => Ok(cap.map(|(cap, _)| cap)),
+    }
+}
+
+fn refuse(reason: &str, message: String) -> Failure {
+    Failure::new(Outcome::Refused, reason, message)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::lease::grant::{AtEnd, Grant};
+    use crate::lease::text::Holder;
+    use crate::vault::Rules;
+
+    fn judged(secret: &str, rules: Rules) -> Judged {
+        Judged { grant: Grant { secret: secret.parse().unwrap(), via: Via::Env, env: "A".into() }, version: 1, rules, clear: vec![] }
+    }
+
+    fn request(grants: Vec<Judged>, ttl: Option<u64>, uses: Option<u32>) -> Request {
+        let ttl = ttl.map(Duration::from_secs);
+        Request { task: None, grants, ttl, uses, reason: None, command: vec![], at_end: AtEnd::Kill, holder: Holder::Connection }
+    }
+
+    fn env() -> Rules {
+        Rules::value(&[Delivery::Env])
+    }
+
+    fn reason(judgement: Judgement) -> String {
+        match judgement {
+            Judgement::Refuse(failure) => failure.reason,
+            Judgement::Ask(terms) => format!("asked: {:?} {:?}", terms.ttl.as_secs(), terms.uses),
+        }
+    }
+
+    #[test]
+    fn without_a_word_the_default_life_applies_or_the_shortest_cap() {
+        let limits = Limits::default();
+        assert_eq!(reason(judge(request(vec![judged("prod/A", env())], None, None), &limits)), "asked: 900 None");
+        let short = Rules { ttl: Some(60), uses: Some(2), ..env() };
+        let grants = vec![judged("prod/A", env()), judged("prod/B", short)];
+        assert_eq!(reason(judge(request(grants, None, None), &limits)), "asked: 60 Some(2)");
+    }
+
+    #[test]
+    fn more_than_a_cap_allows_is_refused_and_names_it() {
+        let limits = Limits::default();
+        let short = || vec![judged("prod/B", Rules { ttl: Some(60), uses: Some(2), ..env() })];
+        assert_eq!(reason(judge(request(short(), Some(61), None), &limits)), "ttl_over_cap");
+        assert_eq!(reason(judge(request(short(), None, Some(3)), &limits)), "uses_over_cap");
+        assert_eq!(reason(judge(request(vec![judged("prod/A", env())], Some(28_801), None), &limits)), "ttl_over_cap");
+    }
+
+    #[test]
+    fn a_secret_with_hosts_is_not_put_into_an_environment() {
+        let grants = vec![judged("prod/A", Rules::for_hosts(&["api.example.com"]))];
+        assert_eq!(reason(judge(request(grants, None, None), &Limits::default())), "delivery_forbidden");
+    }
+
+    #[test]
+    fn three_scopes_are_refused_before_anybody_is_asked() {
+        let grants = ["a/A", "b/B", "c/C"].map(|secret| judged(secret, env())).to_vec();
+        assert_eq!(reason(judge(request(grants, None, None), &Limits::default())), "too_many_scopes");
+    }
+}

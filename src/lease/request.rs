@@ -1,0 +1,139 @@
+//! A request that can be judged: every secret in it exists, every text in it can be shown.
+
+use std::time::Duration;
+
+use super::failure::IntoFailure;
+use super::grant::{AtEnd, Grant, Via};
+use super::requester::Requester;
+use super::task::{Task, check_grants};
+use super::text::{Holder, TaskText};
+use crate::encoding::plain::{check_line, check_variable};
+use crate::encoding::{Digest, SecretRef};
+use crate::vault::{Rules, Vault};
+use crate::wire::request::{GrantAsk, LeaseAsk};
+use crate::wire::{Failure, Outcome};
+
+/// Longest reason, in bytes.
+const LONGEST_REASON: usize = 200;
+/// Most words of a claimed command that are shown, and most bytes of one.
+const MOST_WORDS: usize = 64;
+
+/// A grant with what the vault says of its secret, before any touch: a claim, checked again after unsealing.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    /// What is asked.
+    pub grant: Grant,
+    /// Version of the secret.
+    pub version: u64,
+    /// The rules for its use.
+    pub rules: Rules,
+    /// The record's clear part, byte for byte.
+    pub clear: Vec<u8>,
+}
+
+/// A request, parsed.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The task.
+    pub task: Option<TaskText>,
+    /// What is asked for.
+    pub grants: Vec<Judged>,
+    /// Life, where one was asked for.
+    pub ttl: Option<Duration>,
+    /// Limit of uses, where one was asked for.
+    pub uses: Option<u32>,
+    /// Why.
+    pub reason: Option<String>,
+    /// What will get it, as claimed.
+    pub command: Vec<String>,
+    /// What happens to children at the end.
+    pub at_end: AtEnd,
+    /// Whose end is its end.
+    pub holder: Holder,
+}
+
+impl Request {
+    /// Reads what was asked. Names have to exist in the vault, texts have to be fit for a screen.
+    ///
+    /// # Errors
+    /// `bad_input` for what cannot be read, and what the vault says of a name.
+    pub fn parse(ask: &LeaseAsk, requester: &Requester, vault: &Vault) -> Result<Self, Failure> {
+        let task = ask.task.as_ref().map(|task| Task::parse(&task.file, &task.name)).transpose();
+        let task = task.map_err(|error| Failure::new(Outcome::BadInput, "task", error.to_string()))?;
+        let mut grants = task.as_ref().map(|task| task.grants.clone()).unwrap_or_default();
+        for asked in &ask.with {
+            grants.push(ad_hoc(asked)?);
+        }
+        check_grants(&grants).map_err(|problem| Failure::new(Outcome::BadInput, "grants", format!("the request is refused: {problem}")))?;
+        let grants = grants.into_iter().map(|grant| look_up(vault, grant)).collect::<Result<_, _>>()?;
+        if let Some(reason) = &ask.reason {
+            check_line("the reason", reason, LONGEST_REASON).map_err(|error| plain(&error))?;
+        }
+        if ask.uses == Some(0) {
+            return Err(Failure::new(Outcome::BadInput, "uses", "a lease of no uses gives nothing"));
+        }
+        Ok(Self {
+            ttl: ask.ttl.map(Duration::from_secs).or(task.as_ref().and_then(|task| task.ttl)),
+            uses: ask.uses.or(task.as_ref().and_then(|task| task.uses)),
+            reason: ask.reason.clone(),
+            command: shown_command(&ask.command),
+            at_end: task.as_ref().map(|task| task.at_end).unwrap_or_default(),
+            holder: holder(ask.deliver, requester)?,
+            task: task.map(|task| TaskText { name: task.name, about: task.about, digest: task.digest }),
+            grants,
+        })
+    }
+
+    /// Scopes that it needs, each once, sorted.
+    #[must_use]
+    pub fn scopes(&self) -> Vec<&str> {
+        let mut scopes: Vec<_> = self.grants.iter().map(|judged| judged.grant.secret.scope.as_str()).collect();
+        scopes.sort_unstable();
+        scopes.dedup();
+        scopes
+    }
+}
+
+impl Judged {
+    /// SHA-256 of the clear part.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.clear)
+    }
+}
+
+fn ad_hoc(asked: &GrantAsk) -> Result<Grant, Failure> {
+    let secret: SecretRef =
+        asked.secret.parse().map_err(|error| Failure::new(Outcome::BadInput, "reference", format!("{:?}: {error}", asked.secret)))?;
+    let via = match asked.via.as_str() {
+        "env" => Via::Env,
+        "file" => Via::File,
+        other => return Err(Failure::new(Outcome::BadInput, "via", format!("{other:?} is no delivery")).hint("env and file are")),
+    };
+    check_variable(&asked.env).map_err(|error| plain(&error))?;
+    Ok(Grant { secret, via, env: asked.env.clone() })
+}
+
+fn look_up(vault: &Vault, grant: Grant) -> Result<Judged, Failure> {
+    let found = vault.find(&grant.secret.scope, &grant.secret.name).map_err(IntoFailure::failure)?;
+    Ok(Judged { version: found.listed.version, rules: found.listed.rules, clear: found.clear, grant })
+}
+
+/// A lease that comes with its values ends with the connection; another belongs to the process that ran the client.
+fn holder(deliver: bool, requester: &Requester) -> Result<Holder, Failure> {
+    match (deliver, requester.lineage.get(1)) {
+        (true, _) => Ok(Holder::Connection),
+        (false, Some(parent)) => Ok(Holder::Process { pid: parent.pid }),
+        (false, None) => Err(Failure::new(Outcome::Refused, "no_holder", "the process that asked has no parent that could hold the lease")
+            .hint("use `touchlease run -- COMMAND`")),
+    }
+}
+
+fn shown_command(words: &[String]) -> Vec<String> {
+    let claimed = super::requester::Claimed { command: words.iter().take(MOST_WORDS).cloned().collect(), ..Default::default() };
+    claimed.for_screen().command
+}
+
+fn plain(error: &crate::encoding::plain::PlainError) -> Failure {
+    Failure::new(Outcome::BadInput, "text", format!("{error}"))
+}

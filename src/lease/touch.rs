@@ -1,0 +1,160 @@
+//! Between prompt and proof: keys are asked, PINs are typed, a person may say no.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use super::failure::IntoFailure;
+use super::office::Lobby;
+use super::record;
+use super::text::Fixed;
+use crate::audit::Event as AuditEvent;
+use crate::audit::event::{CounterBack, ExtraTouch, KeyTrouble, Trouble};
+use crate::device::broker::{Ask, Candidate, Event, Feed};
+use crate::device::{DeviceError, EnrolledKey, KeyId, Proof};
+use crate::encoding::sshsig::Namespace;
+use crate::presence::Prompt;
+use crate::wire::{Failure, Outcome, TouchState};
+
+/// One touch over the text that stands on the screen, by any of the candidates.
+///
+/// # Errors
+/// Denied, timed out, no key, PIN trouble, and what else [`DeviceError`] says.
+pub async fn touch(lobby: &Lobby<'_>, prompt: &Prompt<'_>, fixed: &Fixed, candidates: Vec<Candidate>) -> Result<Proof, Failure> {
+    touch_text(lobby, prompt, fixed.namespace(), fixed.text().as_bytes(), candidates).await
+}
+
+/// The same for a text that has no id of its own.
+///
+/// # Errors
+/// As [`touch`].
+pub async fn touch_text(
+    lobby: &Lobby<'_>,
+    prompt: &Prompt<'_>,
+    namespace: Namespace,
+    text: &[u8],
+    candidates: Vec<Candidate>,
+) -> Result<Proof, Failure> {
+    let keys: Vec<_> = candidates.iter().map(|candidate| candidate.key.clone()).collect();
+    let ask = Ask { namespace, text: text.to_vec(), candidates, deadline: prompt.deadline(), at: None };
+    let (feed, events) = feed();
+    let asking = lobby.broker.touch(ask, feed, std::future::pending());
+    attend(lobby, prompt, &keys, events, asking).await
+}
+
+/// A feed for the broker, and where it arrives.
+pub(super) fn feed() -> (Feed, UnboundedReceiver<Event>) {
+    let (tx, rx) = unbounded_channel();
+    let feed: Feed = Arc::new(move |event| {
+        // Nobody listens any more: then nobody has to know.
+        let _ = tx.send(event);
+    });
+    (feed, rx)
+}
+
+/// Waits for what a key is asked, while the person is told, may type PINs, and may say no.
+pub(super) async fn attend<T>(
+    lobby: &Lobby<'_>,
+    prompt: &Prompt<'_>,
+    keys: &[EnrolledKey],
+    mut events: UnboundedReceiver<Event>,
+    asking: impl Future<Output = Result<T, DeviceError>>,
+) -> Result<T, Failure> {
+    let mut wrong = HashSet::new();
+    let mut asking = std::pin::pin!(asking);
+    let outcome = loop {
+        tokio::select! {
+            biased;
+            outcome = prompt.refused() => break Err(refused(outcome)),
+            Some(event) = events.recv() => hear(lobby, prompt, &mut wrong, event),
+            (name, pin) = prompt.pin() => {
+                let key = keys.iter().find(|key| key.name == name);
+                // A PIN for a key that was not asked for goes nowhere.
+                if let Some(key) = key && let Err(error) = lobby.broker.give_pin(key.id(), pin, lobby.limits.pin) {
+                    break Err(error.failure());
+                }
+            }
+            done = &mut asking => break done.map_err(|error| trouble(lobby, error)),
+        }
+    };
+    while let Ok(event) = events.try_recv() {
+        hear(lobby, prompt, &mut wrong, event);
+    }
+    outcome.inspect_err(|failure| prompt.failed(failure.outcome))
+}
+
+fn refused(outcome: Outcome) -> Failure {
+    match outcome {
+        Outcome::Denied => Failure::new(outcome, "denied", "a person denied this request").hint("ask the person before asking again"),
+        _ => Failure::new(Outcome::NoScreen, "screen_gone", "the screen was closed before the request was answered")
+            .hint("run `touchlease watch` in another terminal, and ask again"),
+    }
+}
+
+/// What the broker reports: to the screens, and into the log where it matters later.
+fn hear(lobby: &Lobby<'_>, prompt: &Prompt<'_>, wrong: &mut HashSet<KeyId>, event: Event) {
+    if let Some(line) = line(&event) {
+        note(lobby, line);
+    }
+    let state = match event {
+        Event::Waiting => TouchState::Waiting,
+        Event::TouchNow { name, link, .. } => TouchState::TouchNow { key: name, link: link.to_string() },
+        Event::TapNow { reader, lift_first } => TouchState::TapNow { reader, lift_first },
+        Event::PinNeeded { key, name, tries } => TouchState::PinNeeded { key: name, tries, wrong: wrong.remove(&key) },
+        Event::PinWrong { key, .. } => {
+            wrong.insert(key);
+            return;
+        }
+        Event::AnotherProgram { name } => TouchState::AnotherProgram { key: name },
+        Event::Gone { name } => TouchState::Gone { key: name },
+        Event::Busy { port, by } => TouchState::Busy { key: port.to_string(), by },
+        Event::Problem { error, .. } => TouchState::Problem { what: error.to_string() },
+        Event::ExtraTouch { name } => TouchState::ExtraTouch { key: name },
+        Event::CounterBack { .. } | Event::Sample { .. } => return,
+    };
+    prompt.tell(&state);
+}
+
+fn note(lobby: &Lobby<'_>, line: AuditEvent) {
+    if let Some(log) = lobby.log {
+        record::best_effort(log, line);
+    }
+}
+
+fn line(event: &Event) -> Option<AuditEvent> {
+    Some(match event {
+        Event::ExtraTouch { name } => AuditEvent::ExtraTouch(ExtraTouch { asked: None, key: crate::encoding::Digest([0; 32]), name: name.clone() }),
+        Event::CounterBack { key, was, now } => AuditEvent::CounterBack(CounterBack { before: *was, key: key.0, name: key.to_string(), now: *now }),
+        Event::PinWrong { key, left } => {
+            let left = left.map_or_else(String::new, |left| format!(", {left} tries left"));
+            trouble_line(Some(*key), Trouble::PinWrong, format!("the PIN was wrong{left}"))
+        }
+        Event::Problem { error, .. } => trouble_line(None, what(error)?, error.to_string()),
+        _ => return None,
+    })
+}
+
+/// The error as an outcome; what looks like an attack stands in the log.
+fn trouble(lobby: &Lobby<'_>, error: DeviceError) -> Failure {
+    if let Some(what) = what(&error) {
+        note(lobby, trouble_line(None, what, error.to_string()));
+    }
+    error.failure()
+}
+
+fn trouble_line(key: Option<KeyId>, what: Trouble, detail: String) -> AuditEvent {
+    AuditEvent::Key(KeyTrouble { asked: None, detail, key: key.map(|key| key.0), name: None, what })
+}
+
+fn what(error: &DeviceError) -> Option<Trouble> {
+    Some(match error {
+        DeviceError::CancelledElsewhere => Trouble::CancelledElsewhere,
+        DeviceError::Impostor => Trouble::Impostor,
+        DeviceError::NoProof(_) => Trouble::BadAnswer,
+        DeviceError::PulledOut => Trouble::Removed,
+        DeviceError::PinBlocked | DeviceError::PinBlockedUntilReplug => Trouble::PinBlocked,
+        DeviceError::ResetSinceEnrolment { .. } => Trouble::Reset,
+        _ => return None,
+    })
+}

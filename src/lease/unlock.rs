@@ -1,0 +1,57 @@
+//! `unlock`: a PIN typed ahead. The only thing it gives is that the next prompt needs the touch alone.
+
+use std::time::Duration;
+
+use super::failure::IntoFailure;
+use super::office::{Asker, Office};
+use super::text::{RequesterText, Text, UnlockKind, UnlockText, VERSION};
+use crate::device::{EnrolledKey, Profile};
+use crate::wire::{Failure, Outcome, TouchState};
+
+/// Asks a person for the PIN of a key, and keeps it. Gives the key's name.
+///
+/// # Errors
+/// No such key, a key without PIN, several to choose from; nobody typed one.
+pub async fn unlock(office: &Office<'_>, named: Option<&str>, keep: Duration, asker: &Asker) -> Result<String, Failure> {
+    let lobby = &office.lobby;
+    let key = choose(office, named).await?;
+    let text = UnlockText { v: VERSION, kind: UnlockKind::Unlock, id: lobby.random_id(), requester: RequesterText::of(&asker.requester), key: key.name.clone(), keep: keep.as_secs() };
+    let fixed = text.fix().map_err(IntoFailure::failure)?;
+    let prompt = lobby.open_prompt(&fixed, vec![key.name.clone()], lobby.limits.prompt, asker).await?;
+    prompt.tell(&TouchState::PinNeeded { key: key.name.clone(), tries: None, wrong: false });
+    let typed = tokio::select! {
+        biased;
+        outcome = prompt.refused() => Err(Failure::new(outcome, "denied", "no PIN was typed")),
+        (_, pin) = prompt.pin() => Ok(pin),
+        _ = lobby.clock.sleep(prompt.deadline(), crate::clock::Wall(u64::MAX / 2)) => Err(Failure::new(Outcome::TimedOut, "timed_out", "nobody typed a PIN in time")),
+    };
+    let pin = typed.inspect_err(|failure| prompt.failed(failure.outcome))?;
+    lobby.broker.give_pin(key.id(), pin, keep).map_err(IntoFailure::failure)?;
+    prompt.approved();
+    Ok(key.name)
+}
+
+/// The key of that name; without a name the only one that has a PIN and is connected.
+async fn choose(office: &Office<'_>, named: Option<&str>) -> Result<EnrolledKey, Failure> {
+    let keys = office.vault.borrow().keys();
+    let with_pin = |key: &EnrolledKey| key.profile == Profile::Pin;
+    if let Some(named) = named {
+        let key = keys.into_iter().find(|key| key.name == named);
+        let key = key.ok_or_else(|| Failure::new(Outcome::BadInput, "no_such_key", format!("no enrolled key is called {named:?}")).hint("touchlease key list"))?;
+        return if with_pin(&key) {
+            Ok(key)
+        } else {
+            Err(Failure::new(Outcome::BadInput, "touch_only", format!("\"{named}\" was enrolled for touch only: it needs no PIN")))
+        };
+    }
+    let seen = office.lobby.broker.seen(&keys).await.map_err(IntoFailure::failure)?;
+    let mut here: Vec<_> = keys.into_iter().filter(with_pin).filter(|key| seen.iter().any(|seen| seen.key == Some(key.id()))).collect();
+    match here.len() {
+        1 => Ok(here.remove(0)),
+        0 => Err(Failure::new(Outcome::NoKey, "no_key", "no enrolled key that has a PIN is connected").hint("plug it in, or name it: touchlease unlock NAME")),
+        _ => {
+            let names: Vec<_> = here.iter().map(|key| key.name.as_str()).collect();
+            Err(Failure::new(Outcome::BadInput, "which_key", format!("several keys are connected: {}", names.join(", "))).hint("touchlease unlock NAME"))
+        }
+    }
+}

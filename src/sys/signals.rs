@@ -1,0 +1,155 @@
+//! Signals as bytes in a pipe, so that one `poll` waits for them too.
+
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Signal, kill_current_process_group};
+
+/// Where the handler writes; negative when nobody listens.
+static LISTENER: AtomicI32 = AtomicI32::new(-1);
+
+/// A signal that arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caught {
+    /// Which one.
+    pub signal: Signal,
+    /// The kernel sent it (a key of the terminal, its hang-up), and so to the whole foreground process group.
+    pub by_kernel: bool,
+}
+
+/// Catches signals while it lives; one at a time in a process. Handlers, unlike a blocked mask, do not pass through `exec`.
+pub struct Catcher {
+    pipe: OwnedFd,
+    writer: OwnedFd,
+    before: Vec<(i32, libc::sigaction)>,
+}
+
+impl Catcher {
+    /// Catches `signals`, but leaves alone those that are ignored: `nohup` and shells ignore on purpose.
+    ///
+    /// # Errors
+    /// No descriptors left, or a signal that cannot be caught.
+    pub fn new(signals: &[Signal]) -> io::Result<Self> {
+        let (pipe, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        LISTENER.store(writer.as_raw_fd(), Ordering::SeqCst);
+        let mut catcher = Self {
+            pipe,
+            writer,
+            before: Vec::new(),
+        };
+        for signal in signals {
+            let before = disposition(signal.as_raw(), None)?;
+            if before.sa_sigaction != libc::SIG_IGN {
+                disposition(signal.as_raw(), Some(&handler()))?;
+                catcher.before.push((signal.as_raw(), before));
+            }
+        }
+        Ok(catcher)
+    }
+
+    /// The signals that arrived since the last call.
+    #[must_use]
+    pub fn take(&self) -> Vec<Caught> {
+        let mut bytes = [0; 64];
+        let count = rustix::io::read(&self.pipe, &mut bytes).unwrap_or(0);
+        bytes[..count]
+            .iter()
+            .filter_map(|byte| {
+                let signal = Signal::from_named_raw(i32::from(byte & 0x7f))?;
+                Some(Caught {
+                    signal,
+                    by_kernel: byte & 0x80 != 0,
+                })
+            })
+            .collect()
+    }
+
+    /// Stops our process group as Ctrl-Z at the terminal does, and returns when we are continued. In an orphaned group, which
+    /// nobody could continue, the kernel does not stop us (POSIX, 2.4.3) and this returns at once.
+    ///
+    /// # Errors
+    /// The disposition of SIGTSTP cannot be changed.
+    pub fn stop_group(&self) -> io::Result<()> {
+        let before = disposition(libc::SIGTSTP, Some(&default()))?;
+        let stopped = kill_current_process_group(Signal::TSTP);
+        disposition(libc::SIGTSTP, Some(&before))?;
+        Ok(stopped?)
+    }
+}
+
+impl AsFd for Catcher {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
+    }
+}
+
+impl Drop for Catcher {
+    fn drop(&mut self) {
+        for (signal, before) in &self.before {
+            // Restoring what was there cannot fail for a signal that was accepted before.
+            let _ = disposition(*signal, Some(before));
+        }
+        let _ = LISTENER.compare_exchange(self.writer.as_raw_fd(), -1, Ordering::SeqCst, Ordering::SeqCst);
+    }
+}
+
+/// In a forked copy of a process with a [`Catcher`]: caught signals are dropped, and do not reach the parent's pipe. A hang-up
+/// ends the copy again, unless it was ignored from the start.
+///
+/// # Errors
+/// The disposition of SIGHUP cannot be changed.
+pub fn drop_in_fork() -> io::Result<()> {
+    LISTENER.store(-1, Ordering::SeqCst);
+    if disposition(libc::SIGHUP, None)?.sa_sigaction == handler().sa_sigaction {
+        disposition(libc::SIGHUP, Some(&default()))?;
+    }
+    Ok(())
+}
+
+fn handler() -> libc::sigaction {
+    // SAFETY: a sigaction of zero bytes is a valid value: no handler, empty mask, no flags.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = on_signal as *const () as usize;
+    action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
+    action
+}
+
+fn default() -> libc::sigaction {
+    libc::sigaction {
+        sa_sigaction: libc::SIG_DFL,
+        sa_flags: 0,
+        ..handler()
+    }
+}
+
+fn disposition(signal: i32, new: Option<&libc::sigaction>) -> io::Result<libc::sigaction> {
+    // SAFETY: as in `handler`.
+    let mut old: libc::sigaction = unsafe { std::mem::zeroed() };
+    let new = new.map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: `new` is null or points to a whole sigaction, whose handler (if ours) is async-signal-safe; `old` is writable.
+    match unsafe { libc::sigaction(signal, new, &raw mut old) } {
+        0 => Ok(old),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// One byte into the pipe: the number, and whether the kernel sent it. When the pipe is full the signal is one of thousands.
+extern "C" fn on_signal(signal: libc::c_int, info: *mut libc::siginfo_t, _context: *mut libc::c_void) {
+    let listener = LISTENER.load(Ordering::SeqCst);
+    if listener < 0 {
+        return;
+    }
+    // SAFETY: with SA_SIGINFO the kernel passes a valid siginfo; `write` is async-signal-safe, reads one byte of our stack,
+    // and errno, the only state it changes, is put back.
+    unsafe {
+        let errno = *libc::__errno_location();
+        let kernel = if (*info).si_code == libc::SI_KERNEL { 0x80 } else { 0 };
+        let byte = (signal & 0x7f) as u8 | kernel;
+        libc::write(listener, (&raw const byte).cast(), 1);
+        *libc::__errno_location() = errno;
+    }
+}

@@ -1,0 +1,134 @@
+//! What this machine has accepted of a vault: the memory by which an old copy that was put back is noticed.
+//!
+//! It lies outside the vault's folder. On a machine that has never seen the vault there is none, and an old copy is not noticed.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use crate::encoding::{Digest, jcs};
+
+use super::bytes::Id;
+use super::error::VaultError;
+use super::roster::Roster;
+use super::statement::FORMAT;
+use super::store::Store;
+use super::tree::Index;
+
+const FILE: &str = "accepted.json";
+const LONGEST: usize = 1 << 20;
+
+/// The memory of one vault.
+pub struct Memory {
+    store: Store,
+    accepted: Mutex<Accepted>,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+struct Accepted {
+    /// Newest index head of each scope, by the scope's id.
+    heads: BTreeMap<String, Digest>,
+    /// Newest roster statement.
+    roster: Digest,
+    /// Format.
+    v: u64,
+    /// The vault.
+    vault: Digest,
+}
+
+impl Memory {
+    /// Reads the memory in `folder` (made where it is missing), and checks that `roster` is the remembered one or follows it.
+    ///
+    /// # Errors
+    /// [`VaultError::Older`], [`VaultError::State`]; a folder that cannot be written.
+    pub fn open(folder: &Path, roster: &Roster) -> Result<Self, VaultError> {
+        let store = Store::create(folder)?;
+        let vault = roster.in_force().vault;
+        let known = match store.read_if_there(FILE, LONGEST)? {
+            None => None,
+            Some(bytes) => Some(read(folder, &bytes, vault)?),
+        };
+        if known.as_ref().is_some_and(|known| !roster.contains(&known.roster)) {
+            return Err(VaultError::Older { what: "the roster".into() });
+        }
+        let accepted = Accepted {
+            heads: known.as_ref().map(|known| known.heads.clone()).unwrap_or_default(),
+            roster: roster.end(),
+            v: FORMAT,
+            vault,
+        };
+        let changed = known.as_ref() != Some(&accepted);
+        let memory = Self {
+            store,
+            accepted: Mutex::new(accepted),
+        };
+        if changed {
+            memory.write(&memory.accepted())?;
+        }
+        Ok(memory)
+    }
+
+    /// Checks that `index` is the remembered state of the scope or follows it, and remembers it.
+    ///
+    /// # Errors
+    /// [`VaultError::Older`]; the memory cannot be written.
+    pub fn accept(&self, scope: Id, name: &str, head: Digest, index: &Index<'_>) -> Result<(), VaultError> {
+        let known = self.accepted().heads.get(&scope.to_string()).copied();
+        match known {
+            Some(known) if known == head => Ok(()),
+            Some(known) if !index.descends_from(&known)? => Err(VaultError::Older {
+                what: format!("scope {name}"),
+            }),
+            _ => self.remember(scope, head),
+        }
+    }
+
+    /// Remembers a state that this process has made itself.
+    ///
+    /// # Errors
+    /// The memory cannot be written.
+    pub fn remember(&self, scope: Id, head: Digest) -> Result<(), VaultError> {
+        let mut next = self.accepted().clone();
+        next.heads.insert(scope.to_string(), head);
+        self.write(&next)?;
+        *self.accepted() = next;
+        Ok(())
+    }
+
+    /// Remembers a statement that this process has made itself.
+    ///
+    /// # Errors
+    /// The memory cannot be written.
+    pub fn remember_roster(&self, statement: Digest) -> Result<(), VaultError> {
+        let mut next = self.accepted().clone();
+        next.roster = statement;
+        self.write(&next)?;
+        *self.accepted() = next;
+        Ok(())
+    }
+
+    fn write(&self, accepted: &Accepted) -> Result<(), VaultError> {
+        let bytes = jcs::to_vec(accepted).map_err(|_| VaultError::Sealing("the remembered state"))?;
+        self.store.lock()?.write(FILE, &bytes)
+    }
+
+    fn accepted(&self) -> MutexGuard<'_, Accepted> {
+        // The guarded value is replaced whole, so a panic elsewhere cannot leave it half changed.
+        self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn read(folder: &Path, bytes: &[u8], vault: Digest) -> Result<Accepted, VaultError> {
+    let refused = |why| VaultError::State {
+        path: folder.join(FILE).display().to_string(),
+        why,
+    };
+    let accepted: Accepted = jcs::from_slice(bytes).map_err(|_| refused("not in the known form"))?;
+    if accepted.v != FORMAT || accepted.vault != vault {
+        return Err(refused("it is of another vault or format"));
+    }
+    Ok(accepted)
+}

@@ -1,0 +1,317 @@
+//! Why the vault refuses.
+
+use std::io;
+
+use rustix::io::Errno;
+use thiserror::Error;
+
+use crate::encoding::Digest;
+use crate::encoding::plain::PlainError;
+
+/// Why the vault refuses. Nothing was handed out and nothing was changed, except where a variant says so.
+#[derive(Debug, Error)]
+pub enum VaultError {
+    // The folder.
+    /// There is no vault at this place: a wrong `--vault`, or `init` was never run.
+    #[error("there is no vault in {folder}")]
+    NoVault {
+        /// The folder.
+        folder: String,
+    },
+    /// A vault, or something else, is there already.
+    #[error("{folder} is not empty; a vault is made in a new or an empty folder")]
+    NotEmpty {
+        /// The folder.
+        folder: String,
+    },
+    /// Written by a later version of touchlease.
+    #[error("the vault has format {found}, and this touchlease reads up to {known}; install a newer touchlease")]
+    Newer {
+        /// Format of the vault.
+        found: u64,
+        /// The newest format that this version reads.
+        known: u64,
+    },
+    /// The folder or a file in it belongs to somebody else.
+    #[error("{path} belongs to uid {owner}, not to uid {us}, under which touchlease runs")]
+    NotOurs {
+        /// What belongs to somebody else.
+        path: String,
+        /// Its owner.
+        owner: u32,
+        /// The uid of this process.
+        us: u32,
+    },
+    /// A symbolic link, device or folder where a plain file belongs.
+    #[error("{path} is a symbolic link or no plain file; the vault has neither")]
+    NotPlain {
+        /// Where.
+        path: String,
+    },
+    /// The file system is read-only or the folder is not writable.
+    #[error("{path} cannot be written: the folder is read-only")]
+    ReadOnly {
+        /// Where.
+        path: String,
+    },
+    /// The disk or the quota is full. The state before is in force.
+    #[error("{path} cannot be written: the disk or your quota is full; the vault is as it was before")]
+    Full {
+        /// Where.
+        path: String,
+    },
+    /// Another process is writing: a second daemon, a `git` hook that holds the folder.
+    #[error("another process is writing to this vault; try again")]
+    Busy,
+    /// Any other failure of a system call.
+    #[error("{path}: {source}")]
+    Io {
+        /// Where.
+        path: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The kernel refuses to lock more memory.
+    #[error("no locked memory for a secret ({0}); raise the limit on locked memory (ulimit -l)")]
+    Memory(io::Error),
+    /// A change was interrupted, and the folder is read-only now.
+    #[error("a change to this vault was interrupted, and finishing it needs write access to the folder")]
+    Unfinished,
+
+    // What is in the files.
+    /// A file is missing: deleted, or not copied.
+    #[error("{path} is missing; restore it from a backup or from git")]
+    Missing {
+        /// Which.
+        path: String,
+    },
+    /// A file is not in the form that its place asks for: damaged, or written by another program.
+    #[error("{path} is damaged: {why}; restore it from a backup or from git")]
+    Damaged {
+        /// Which.
+        path: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+
+    // The roster.
+    /// A statement of the roster does not verify. Nothing is read from or written into this vault.
+    #[error("the roster does not verify at statement {statement}: {why}; nothing is read from this vault")]
+    Roster {
+        /// Digest of the statement.
+        statement: Digest,
+        /// What is wrong.
+        why: RosterFault,
+    },
+    /// Two statements follow the same one: two machines changed the roster apart from each other, or somebody added an old one.
+    #[error("the roster has ends that nobody joined: {}", list(.ends))]
+    Fork {
+        /// Digests of the ends.
+        ends: Vec<Digest>,
+    },
+    /// Two machines changed the same scope apart from each other.
+    #[error("scope {scope} has index heads that nobody joined: {}", list(.heads))]
+    ForkedIndex {
+        /// Name of the scope.
+        scope: String,
+        /// Digests of the heads.
+        heads: Vec<Digest>,
+    },
+    /// The folder was changed between the question and the touch (a `git pull`, another daemon).
+    #[error("the vault changed while the touch was waited for; ask again")]
+    Changed,
+    /// Older than what this machine has accepted before: an old copy was put back.
+    #[error("{what} is older than what this machine has seen, or of another line; an old copy was put back")]
+    Older {
+        /// Roster, or which scope's index.
+        what: String,
+    },
+    /// The remembered digests cannot be read: damaged state file.
+    #[error("the remembered state {path} is damaged: {why}")]
+    State {
+        /// Which file.
+        path: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+
+    // What a proof opens.
+    /// The proof was made for something else: another namespace, another text, other salts, another vault.
+    #[error("the touch was for something else: {0}")]
+    WrongProof(&'static str),
+    /// The key has no slot in a scope.
+    #[error("{key} has no slot in scope {scope}")]
+    NoSlot {
+        /// Name of the key.
+        key: String,
+        /// Name of the scope.
+        scope: String,
+    },
+    /// The key's output does not open its slot: the key was reset, the PIN was added or removed since, or the file is damaged.
+    #[error(
+        "{key} does not open its slot in scope {scope}: the key gives another answer than when it was enrolled, or the file is damaged"
+    )]
+    SlotClosed {
+        /// Name of the key.
+        key: String,
+        /// Name of the scope.
+        scope: String,
+    },
+    /// What was sealed to the slot is not the scope's key: somebody who can write to the folder put his own in place.
+    #[error("what was sealed to scope {scope} is not its key; somebody wrote to the folder")]
+    WrongScopeKey {
+        /// Name of the scope.
+        scope: String,
+    },
+    /// More scopes than one touch can open (CTAP has two salts).
+    #[error("one touch opens at most two scopes; {asked} were asked for")]
+    TooManyScopes {
+        /// How many were asked for.
+        asked: usize,
+    },
+    /// No such scope.
+    #[error("there is no scope {0}")]
+    NoScope(String),
+    /// No such secret.
+    #[error("there is no secret {scope}/{name}")]
+    NoSecret {
+        /// Name of the scope.
+        scope: String,
+        /// Name of the secret.
+        name: String,
+    },
+    /// The record in the folder was removed by a later change; somebody put the file back.
+    #[error("{scope}/{name} was removed; its old file was put back")]
+    Removed {
+        /// Name of the scope.
+        scope: String,
+        /// Name of the secret.
+        name: String,
+    },
+    /// The record is not the one that the index names: an older version, another record's file, or a forged one.
+    #[error("the file of {scope}/{name} is not the one that the index names: an older version or another record was put in its place")]
+    Swapped {
+        /// Name of the scope.
+        scope: String,
+        /// Name of the secret.
+        name: String,
+    },
+    /// The index names a record whose file is gone.
+    #[error("the file of {scope}/{name} is gone: it was deleted outside touchlease")]
+    Deleted {
+        /// Name of the scope.
+        scope: String,
+        /// Name of the secret.
+        name: String,
+    },
+    /// The rules differ from those that were judged and shown.
+    #[error("the rules of {scope}/{name} are not those that were judged before the touch")]
+    RulesChanged {
+        /// Name of the scope.
+        scope: String,
+        /// Name of the secret.
+        name: String,
+    },
+
+    // What the caller asks.
+    /// A name that is refused.
+    #[error(transparent)]
+    Name(#[from] PlainError),
+    /// Rules that contradict themselves.
+    #[error("{0}")]
+    Rules(&'static str),
+    /// An empty value, or one over 1 MiB.
+    #[error("a value has 1 byte to 1 MiB; this one has {0} bytes")]
+    ValueSize(usize),
+    /// A name twice in one change, a key or a scope that exists already.
+    #[error("{0} is there already")]
+    Twice(String),
+    /// A change without content.
+    #[error("nothing to change")]
+    Nothing,
+    /// The last key cannot be removed: only the recovery code would open the vault.
+    #[error("{0} is the last key; add another one before it is removed")]
+    LastKey(String),
+    /// No such key.
+    #[error("no key {0} is enrolled")]
+    NoKey(String),
+    /// Sealing failed inside the cipher (only for texts of impossible size).
+    #[error("sealing failed in {0}")]
+    Sealing(&'static str),
+}
+
+/// What is wrong with a statement of the roster.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum RosterFault {
+    /// Not canonical JSON of the known form, or it has unknown names.
+    #[error("not in the known form")]
+    Form,
+    /// Its bytes are not those that its name is the digest of.
+    #[error("its digest is another one")]
+    Digest,
+    /// It names a statement before it that is not there.
+    #[error("the statement before it is missing")]
+    Gap,
+    /// It is of another vault.
+    #[error("it is of another vault")]
+    Vault,
+    /// No signature, or not in the form of one.
+    #[error("it has no signature")]
+    Unsigned,
+    /// The signature is by a key that the statement before does not name.
+    #[error("it is signed by a key that the statement before does not name")]
+    Signer,
+    /// The signature does not verify, or was made without the touch or PIN that the key's profile asks for.
+    #[error("its signature does not verify, or was made without touch or PIN")]
+    Signature,
+    /// It contradicts itself or the statement before it.
+    #[error("it contradicts itself or the statement before it")]
+    Content,
+    /// It is not connected with the first statement.
+    #[error("nothing leads to it from the first statement")]
+    Unconnected,
+}
+
+/// A record whose name or file cannot be made sense of; it costs that record only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Where, below the vault's folder.
+    pub path: String,
+    /// What is wrong with it.
+    pub why: &'static str,
+}
+
+impl VaultError {
+    /// A failure to read `path`.
+    #[must_use]
+    pub fn read(path: &str, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match errno(&source) {
+            Some(Errno::LOOP | Errno::NOTDIR | Errno::ISDIR | Errno::NXIO) => Self::NotPlain { path },
+            Some(Errno::NOENT) => Self::Missing { path },
+            _ => Self::Io { path, source },
+        }
+    }
+
+    /// A failure to write `path`, with the causes that a person can do something about told apart.
+    #[must_use]
+    pub fn write(path: &str, source: io::Error) -> Self {
+        match errno(&source) {
+            Some(Errno::NOSPC | Errno::DQUOT) => Self::Full { path: path.to_owned() },
+            Some(Errno::ROFS | Errno::ACCESS | Errno::PERM) => Self::ReadOnly { path: path.to_owned() },
+            _ => Self::read(path, source),
+        }
+    }
+
+    pub(super) fn damaged(path: impl Into<String>, why: &'static str) -> Self {
+        Self::Damaged { path: path.into(), why }
+    }
+}
+
+fn errno(error: &io::Error) -> Option<Errno> {
+    error.raw_os_error().map(Errno::from_raw_os_error)
+}
+
+fn list(digests: &[Digest]) -> String {
+    digests.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}

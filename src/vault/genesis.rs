@@ -1,0 +1,215 @@
+//! Making a vault: the first key's answers, the first statement, its signature.
+
+use std::path::{Path, PathBuf};
+
+use crate::device::enrolled::EnrolledKey;
+use crate::device::proof::Proof;
+use crate::encoding::Digest;
+use crate::encoding::plain::check_name;
+use crate::encoding::sshsig::Point;
+
+use super::bytes::{Hex, Id};
+use super::enrolment::{Enrolment, MadeSlot, NewSlots};
+use super::error::VaultError;
+use super::index::head_path;
+use super::journal::{self, Change};
+use super::random::{self, Random};
+use super::recovery::RecoveryCode;
+use super::roster::{self, signature_path, statement_path};
+use super::scope::{Ring, half_path, sealed_path};
+use super::statement::{FORMAT, ScopeEntry, SlotEntry, Statement};
+use super::store::{Lock, Store};
+use super::{GIT_FILES, MARKER, MARKER_TEXT, Vault, tree};
+
+/// A vault that is about to be made. Nothing is written before [`Founding::finish`].
+pub struct Genesis {
+    folder: PathBuf,
+    name: String,
+    random: Hex<32>,
+    vault: Digest,
+    scopes: Vec<(String, Ring)>,
+    slots: NewSlots,
+    code: RecoveryCode,
+}
+
+/// A vault whose first statement waits for its signature.
+pub struct Founding {
+    folder: PathBuf,
+    text: Vec<u8>,
+    first: EnrolledKey,
+    recovery: Point,
+    scopes: Vec<(ScopeEntry, Ring)>,
+    halves: Vec<(Id, Vec<u8>)>,
+    code: RecoveryCode,
+}
+
+impl Genesis {
+    /// Plans a vault in `folder`, new or empty, with these scopes, opened by `key` and by a fresh recovery code.
+    ///
+    /// # Errors
+    /// [`VaultError::NotEmpty`], a refused name, [`VaultError::Twice`], [`VaultError::Nothing`] without a scope.
+    pub fn begin(folder: &Path, name: &str, scopes: &[&str], key: EnrolledKey, random: &mut Random) -> Result<Self, VaultError> {
+        check_name("the vault's name", name)?;
+        check_name("the key's name", &key.name)?;
+        check_free(folder)?;
+        let nonce = random::id(random);
+        let vault = Statement::vault_id(&nonce, &key.lease.public_key);
+        let mut rings: Vec<(String, Ring)> = Vec::new();
+        for scope in scopes {
+            check_name("the scope's name", scope)?;
+            if rings.iter().any(|(name, _)| name == scope) {
+                return Err(VaultError::Twice((*scope).to_owned()));
+            }
+            let id = random::id(random);
+            rings.push(((*scope).to_owned(), Ring::generate(vault, id, 1, random)));
+        }
+        if rings.is_empty() {
+            return Err(VaultError::Nothing);
+        }
+        let ids: Vec<Id> = rings.iter().map(|(_, ring)| ring.scope).collect();
+        Ok(Self {
+            folder: folder.to_owned(),
+            name: name.to_owned(),
+            random: nonce,
+            vault,
+            scopes: rings,
+            slots: NewSlots::new(vault, key, &ids, random),
+            code: RecoveryCode::generate(random),
+        })
+    }
+
+    /// The touches that the key is asked for first, two scopes in each. One more follows: it signs the statement.
+    ///
+    /// # Errors
+    /// [`VaultError::Sealing`].
+    pub fn enrolments(&self) -> Result<Vec<Enrolment>, VaultError> {
+        self.slots.enrolments()
+    }
+
+    /// Makes the slots with the key's answers, in the order of [`Genesis::enrolments`], and writes the statement.
+    ///
+    /// # Errors
+    /// [`VaultError::WrongProof`].
+    pub fn seal(self, proofs: &[&Proof], random: &mut Random) -> Result<Founding, VaultError> {
+        let made = self.slots.seal(proofs, random)?;
+        let recovery = self.code.key_pair(&self.vault).1;
+        let scopes: Vec<(ScopeEntry, Ring)> = self
+            .scopes
+            .into_iter()
+            .map(|(name, ring)| (scope_entry(name, &ring, &made, random), ring))
+            .collect();
+        let statement = Statement {
+            name: self.name,
+            keys: vec![self.slots.key().into()],
+            previous: Vec::new(),
+            random: Some(self.random),
+            recovery: Hex(recovery),
+            scopes: scopes.iter().map(|(entry, _)| entry.clone()).collect(),
+            v: FORMAT,
+            vault: self.vault,
+        };
+        let text = statement.to_bytes().map_err(|_| VaultError::Sealing("the first statement"))?;
+        Ok(Founding {
+            folder: self.folder,
+            text,
+            first: self.slots.key().clone(),
+            recovery,
+            scopes,
+            halves: made.into_iter().map(|slot| (slot.entry.id(), slot.half)).collect(),
+            code: self.code,
+        })
+    }
+}
+
+impl Founding {
+    /// The first statement, to be signed in the namespace `touchlease-vault` by a touch of the first key.
+    #[must_use]
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// Writes the vault and opens it; the recovery code is handed out here and nowhere else.
+    ///
+    /// # Errors
+    /// [`VaultError::WrongProof`], [`VaultError::NotEmpty`]; a full disk, a read-only folder.
+    pub fn finish(self, proof: &Proof, states: &Path, random: &mut Random) -> Result<(Vault, RecoveryCode), VaultError> {
+        if proof.key_id() != self.first.id() {
+            return Err(VaultError::WrongProof("another key than the first one signed"));
+        }
+        let digest = Digest::of(&self.text);
+        let mut change = Change::default();
+        change.add(signature_path(&digest), roster::signature(proof, &self.first, &self.text)?);
+        for (slot, half) in self.halves {
+            change.add(half_path(slot), half);
+        }
+        for (entry, ring) in &self.scopes {
+            for slot in &entry.slots {
+                let public = match slot {
+                    SlotEntry::Fido2 { public, .. } => &public.0,
+                    SlotEntry::Recovery { .. } => &self.recovery,
+                };
+                change.add(sealed_path(slot.id(), &entry.commitment), ring.seal_to(slot.id(), public, random)?);
+            }
+            let (head, bytes) = tree::first_head(ring, random)?;
+            change.add(head_path(entry.id, &head), bytes);
+        }
+        check_free(&self.folder)?;
+        let store = Store::create(&self.folder)?;
+        {
+            let lock = store.lock()?;
+            // Between the check and the lock somebody else may have made one.
+            if !store.list(roster::FOLDER)?.is_empty() {
+                return Err(not_empty(&self.folder));
+            }
+            write_markers(&lock)?;
+            change.commit(&lock, &statement_path(&digest), &self.text)?;
+        }
+        Ok((Vault::with_store(store, states)?, self.code))
+    }
+}
+
+fn scope_entry(name: String, ring: &Ring, made: &[MadeSlot], random: &mut Random) -> ScopeEntry {
+    let of_keys = made.iter().filter(|slot| slot.scope == ring.scope).map(|slot| slot.entry.clone());
+    let recovery = SlotEntry::Recovery { id: random::id(random) };
+    ScopeEntry {
+        commitment: ring.current(),
+        epoch: 1,
+        id: ring.scope,
+        name,
+        slots: of_keys.chain([recovery]).collect(),
+    }
+}
+
+/// A new or empty folder, or one in which making a vault was interrupted. A git repository may be there already.
+fn check_free(folder: &Path) -> Result<(), VaultError> {
+    let store = match Store::open(folder) {
+        Ok(store) => store,
+        Err(VaultError::NoVault { .. }) => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    let names = store.list("")?;
+    if names.iter().any(|name| name == MARKER) {
+        journal::settle(&store)?;
+        if store.list(roster::FOLDER)?.is_empty() {
+            return Ok(());
+        }
+        return Err(not_empty(folder));
+    }
+    if names.is_empty() { Ok(()) } else { Err(not_empty(folder)) }
+}
+
+fn not_empty(folder: &Path) -> VaultError {
+    VaultError::NotEmpty {
+        folder: folder.display().to_string(),
+    }
+}
+
+fn write_markers(lock: &Lock<'_>) -> Result<(), VaultError> {
+    for (path, text) in GIT_FILES {
+        // Somebody's own git files stay as they are.
+        if !lock.store().exists(path)? {
+            lock.write(path, text.as_bytes())?;
+        }
+    }
+    lock.write(MARKER, format!("{MARKER_TEXT}{FORMAT}\n").as_bytes())
+}

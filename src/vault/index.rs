@@ -1,0 +1,367 @@
+//! The index: which secrets a scope has, in which version. Every file of it is encrypted and named by its digest.
+//!
+//! A *head* holds the root of a tree; what a node names is found by its digest, so whoever has the head has exactly one state of
+//! the scope. Byte forms: `docs/format.md`.
+
+use std::collections::BTreeMap;
+
+use crate::encoding::Digest;
+
+use super::bytes::{Bytes, Hex, Id, put_field};
+use super::crypto::{self, Key};
+use super::random::Random;
+use super::scope::Ring;
+
+const HEAD: &[u8; 8] = b"TL1head\n";
+/// A head's content is padded to a multiple of this, so that two heads of a small scope never look alike to git.
+const BLOCK: usize = 256;
+/// Entries of a leaf before it is split.
+pub const LEAF: usize = 32;
+/// Bits of the name's digest that choose a child.
+const BITS: usize = 6;
+/// Levels below which leaves are not split any more: 60 bits of the digest are used up.
+pub const DEEPEST: usize = 10;
+
+/// What the index knows of a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name.
+    pub name: String,
+    /// Its version; goes on counting when it is removed and put again.
+    pub version: u64,
+    /// Its record's id and the digest of the record's file; none once it was removed (a tombstone).
+    pub record: Option<(Id, Digest)>,
+}
+
+/// A node of the tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Node {
+    /// Entries by name.
+    Leaf(BTreeMap<String, Entry>),
+    /// Children by six bits of the name's digest.
+    Branch(BTreeMap<u8, Digest>),
+}
+
+/// One state of a scope.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Heads that this one follows: none in the first, one in most.
+    pub parents: Vec<Digest>,
+    /// Root of the tree.
+    pub root: Node,
+    /// Heads before the parents, newest last, since the last page of `earlier`.
+    pub recent: Vec<Digest>,
+    /// Pages with the heads before those.
+    pub earlier: Vec<Digest>,
+}
+
+/// The part of a head that is read without a touch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeadClear {
+    /// Commitment of the scope key that it is sealed under.
+    pub key: Digest,
+    /// Heads that it follows.
+    pub parents: Vec<Digest>,
+}
+
+/// The two kinds of files below a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A node of the tree.
+    Node,
+    /// A page of earlier heads.
+    Page,
+}
+
+impl Kind {
+    fn header(self) -> &'static [u8; 8] {
+        match self {
+            Self::Node => b"TL1node\n",
+            Self::Page => b"TL1page\n",
+        }
+    }
+}
+
+/// The child of `name` at `depth` (0 at the root).
+#[must_use]
+pub fn child(name: &str, depth: usize) -> u8 {
+    let digest = Digest::of(name.as_bytes()).0;
+    let bits = digest.iter().take(8).fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte));
+    ((bits >> (64 - BITS * (depth + 1))) & 0x3f) as u8
+}
+
+impl Node {
+    /// An empty tree.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self::Leaf(BTreeMap::new())
+    }
+
+    /// Byte form.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        match self {
+            Self::Leaf(entries) => {
+                out.push(0);
+                out.extend(u32::try_from(entries.len()).unwrap_or(u32::MAX).to_be_bytes());
+                for entry in entries.values() {
+                    entry.put(&mut out);
+                }
+            }
+            Self::Branch(children) => {
+                out.push(1);
+                out.extend(u32::try_from(children.len()).unwrap_or(u32::MAX).to_be_bytes());
+                for (slot, digest) in children {
+                    out.push(*slot);
+                    out.extend(digest.0);
+                }
+            }
+        }
+        out
+    }
+
+    /// Reads the byte form; one tree has one form.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let mut bytes = Bytes::new(bytes);
+        let kind = bytes.u8()?;
+        let count = bytes.u32()?;
+        let node = match kind {
+            0 => Self::Leaf(read_ascending(count, || Entry::take(&mut bytes).map(|e| (e.name.clone(), e)))?),
+            1 => Self::Branch(read_ascending(count, || {
+                Some((bytes.u8().filter(|s| *s < 64)?, Digest(bytes.array()?)))
+            })?),
+            _ => return None,
+        };
+        bytes.end()?;
+        Some(node)
+    }
+}
+
+/// `count` pairs in strictly ascending order.
+fn read_ascending<K: Ord, V>(count: u32, mut next: impl FnMut() -> Option<(K, V)>) -> Option<BTreeMap<K, V>> {
+    let mut map = BTreeMap::new();
+    for _ in 0..count {
+        let (key, value) = next()?;
+        if map.last_key_value().is_some_and(|(last, _)| *last >= key) {
+            return None;
+        }
+        map.insert(key, value);
+    }
+    Some(map)
+}
+
+impl Entry {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_field(out, self.name.as_bytes());
+        out.extend(self.version.to_be_bytes());
+        match &self.record {
+            None => out.push(0),
+            Some((id, digest)) => {
+                out.push(1);
+                out.extend(id.0);
+                out.extend(digest.0);
+            }
+        }
+    }
+
+    fn take(bytes: &mut Bytes<'_>) -> Option<Self> {
+        Some(Self {
+            name: str::from_utf8(bytes.field()?).ok()?.to_owned(),
+            version: bytes.u64()?,
+            record: match bytes.u8()? {
+                0 => None,
+                1 => Some((Hex(bytes.array()?), Digest(bytes.array()?))),
+                _ => return None,
+            },
+        })
+    }
+}
+
+impl Head {
+    /// Seals the head under the scope key in force.
+    pub fn seal(&self, ring: &Ring, random: &mut Random) -> Option<Vec<u8>> {
+        let mut plain = Vec::new();
+        put_field(&mut plain, &self.root.to_bytes());
+        for list in [&self.recent, &self.earlier] {
+            plain.extend(u32::try_from(list.len()).ok()?.to_be_bytes());
+            plain.extend(list.iter().flat_map(|d| d.0));
+        }
+        plain.resize(plain.len().next_multiple_of(BLOCK), 0);
+        let mut file = HEAD.to_vec();
+        file.extend(ring.current().0);
+        file.push(u8::try_from(self.parents.len()).ok()?);
+        file.extend(self.parents.iter().flat_map(|d| d.0));
+        let aad = file.clone();
+        crypto::seal(&mut file, &key(ring, &ring.current())?, &aad, &plain, random)?;
+        Some(file)
+    }
+
+    /// Opens a head; only one that is sealed under the scope key *in force* is one, for the holder of an earlier key (a removed
+    /// security key) could make any other.
+    #[must_use]
+    pub fn open(ring: &Ring, file: &[u8]) -> Option<Self> {
+        let clear = HeadClear::read(file)?;
+        (clear.key == ring.current()).then_some(())?;
+        let (aad, sealed) = file.split_at_checked(HEAD.len() + 33 + 32 * clear.parents.len())?;
+        let plain = crypto::open(&key(ring, &clear.key)?, aad, sealed)?;
+        let mut bytes = Bytes::new(&plain);
+        let head = Self {
+            parents: clear.parents,
+            root: Node::from_bytes(bytes.field()?)?,
+            recent: take_digests(&mut bytes)?,
+            earlier: take_digests(&mut bytes)?,
+        };
+        let padding = bytes.rest();
+        (padding.len() < BLOCK && padding.iter().all(|b| *b == 0)).then_some(head)
+    }
+}
+
+impl HeadClear {
+    /// Reads it from the front of a head's file.
+    #[must_use]
+    pub fn read(file: &[u8]) -> Option<Self> {
+        let mut bytes = Bytes::new(file.strip_prefix(HEAD)?);
+        let key = Digest(bytes.array()?);
+        let count = bytes.u8()?;
+        let parents = (0..count).map(|_| bytes.array().map(Digest)).collect::<Option<Vec<_>>>()?;
+        Some(Self { key, parents })
+    }
+}
+
+/// A page of earlier heads, and the pages before it.
+#[must_use]
+pub fn page_bytes(heads: &[Digest], earlier: &[Digest]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for list in [heads, earlier] {
+        out.extend(u32::try_from(list.len()).unwrap_or(u32::MAX).to_be_bytes());
+        out.extend(list.iter().flat_map(|d| d.0));
+    }
+    out
+}
+
+/// Reads what [`page_bytes`] wrote.
+#[must_use]
+pub fn read_page(bytes: &[u8]) -> Option<(Vec<Digest>, Vec<Digest>)> {
+    let mut bytes = Bytes::new(bytes);
+    let page = (take_digests(&mut bytes)?, take_digests(&mut bytes)?);
+    bytes.end()?;
+    Some(page)
+}
+
+/// Seals a node or page under the scope key in force.
+pub fn seal_below(ring: &Ring, kind: Kind, plain: &[u8], random: &mut Random) -> Option<Vec<u8>> {
+    let mut file = kind.header().to_vec();
+    file.extend(ring.current().0);
+    let aad = file.clone();
+    crypto::seal(&mut file, &key(ring, &ring.current())?, &aad, plain, random)?;
+    Some(file)
+}
+
+/// Opens a node or page. It may be of an earlier epoch: the digest by which the head names it vouches for it.
+#[must_use]
+pub fn open_below(ring: &Ring, kind: Kind, file: &[u8]) -> Option<zeroize::Zeroizing<Vec<u8>>> {
+    let body = file.strip_prefix(kind.header())?;
+    let commitment = Digest(*body.first_chunk()?);
+    let (aad, sealed) = file.split_at_checked(8 + 32)?;
+    crypto::open(&key(ring, &commitment)?, aad, sealed)
+}
+
+/// Path of a head.
+#[must_use]
+pub fn head_path(scope: Id, digest: &Digest) -> String {
+    format!("heads/{scope}/{digest}")
+}
+
+/// Path of a node or page.
+#[must_use]
+pub fn below_path(scope: Id, digest: &Digest) -> String {
+    let text = digest.to_string();
+    format!("index/{scope}/{}/{text}", &text[..2])
+}
+
+fn key(ring: &Ring, commitment: &Digest) -> Option<Key> {
+    ring.derive(commitment, "index", &[])
+}
+
+fn take_digests(bytes: &mut Bytes<'_>) -> Option<Vec<Digest>> {
+    let count = bytes.u32()?;
+    (0..count).map(|_| bytes.array().map(Digest)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::random;
+    use super::*;
+
+    fn entry(name: &str) -> Entry {
+        Entry {
+            name: name.into(),
+            version: 3,
+            record: Some((Hex([1; 16]), Digest::of(name.as_bytes()))),
+        }
+    }
+
+    #[test]
+    fn a_node_has_one_byte_form() {
+        let removed = Entry {
+            record: None,
+            ..entry("b")
+        };
+        let leaf = Node::Leaf([entry("a"), removed].map(|e| (e.name.clone(), e)).into());
+        let branch = Node::Branch([(0, Digest::of(b"x")), (63, Digest::of(b"y"))].into());
+        for node in [leaf, branch, Node::empty()] {
+            let bytes = node.to_bytes();
+            assert_eq!(Node::from_bytes(&bytes), Some(node));
+            for len in 0..bytes.len() {
+                assert_eq!(Node::from_bytes(&bytes[..len]), None);
+            }
+            assert_eq!(Node::from_bytes(&[&bytes[..], &[0]].concat()), None);
+        }
+        let twice = [
+            &[0, 0, 0, 0, 2][..],
+            &Node::Leaf([("a".into(), entry("a"))].into()).to_bytes()[5..].repeat(2),
+        ]
+        .concat();
+        assert_eq!(Node::from_bytes(&twice), None);
+    }
+
+    #[test]
+    fn t53_a_head_opens_whole_or_not_at_all() {
+        let random = &mut random::system();
+        let ring = Ring::generate(Digest::of(b"v"), Hex([1; 16]), 1, random);
+        let head = Head {
+            parents: vec![Digest::of(b"p")],
+            root: Node::Leaf([("a".into(), entry("a"))].into()),
+            recent: vec![Digest::of(b"q")],
+            earlier: vec![],
+        };
+        let file = head.seal(&ring, random).unwrap();
+        assert_eq!(Head::open(&ring, &file), Some(head));
+        for i in 0..file.len() {
+            let mut bad = file.clone();
+            bad[i] ^= 1;
+            assert_eq!(Head::open(&ring, &bad), None, "{i}");
+            assert_eq!(Head::open(&ring, &file[..i]), None, "{i}");
+        }
+    }
+
+    #[test]
+    fn a_head_under_an_earlier_key_is_none_but_a_node_is() {
+        let random = &mut random::system();
+        let old = Ring::generate(Digest::of(b"v"), Hex([1; 16]), 1, random);
+        let new = old.followed_by(Ring::generate(old.vault, old.scope, 2, random));
+        let head = Head {
+            parents: vec![],
+            root: Node::empty(),
+            recent: vec![],
+            earlier: vec![],
+        };
+        assert!(Head::open(&new, &head.seal(&old, random).unwrap()).is_none());
+        let node = seal_below(&old, Kind::Node, b"x", random).unwrap();
+        assert_eq!(&**open_below(&new, Kind::Node, &node).unwrap(), b"x");
+        assert!(open_below(&new, Kind::Page, &node).is_none());
+    }
+}

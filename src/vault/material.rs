@@ -1,0 +1,159 @@
+//! Unsealing: from the proof of a touch to the values that its lease names, and to no others.
+
+use crate::device::proof::Proof;
+use crate::encoding::Digest;
+use crate::encoding::sshsig::Namespace;
+use crate::secret::Secret;
+
+use super::error::VaultError;
+use super::index::Entry;
+use super::record::{self, LARGEST_RECORD, Record};
+use super::scope::Ring;
+use super::tree::Index;
+use super::{RecoveryCode, ScopeEntry, Standing, Vault, scope, tree};
+
+/// A secret that a lease names, with the clear part that was judged and shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Name of its scope.
+    pub scope: String,
+    /// Its name.
+    pub name: String,
+    /// The exact bytes of the clear part, as [`Vault::find`] gave them.
+    pub judged: Vec<u8>,
+}
+
+/// The values of a lease. Made only by [`Vault::unseal`], from a proof.
+///
+/// ```compile_fail
+/// let material = touchlease::vault::Material { values: Vec::new() };
+/// ```
+#[derive(Debug)]
+pub struct Material {
+    values: Vec<(String, String, Secret)>,
+}
+
+impl Material {
+    /// The value of a secret.
+    #[must_use]
+    pub fn value(&self, scope: &str, name: &str) -> Option<&Secret> {
+        let found = self.values.iter().find(|(s, n, _)| s == scope && n == name);
+        found.map(|(_, _, value)| value)
+    }
+
+    /// Every value: scope, name, bytes.
+    #[must_use]
+    pub fn into_values(self) -> Vec<(String, String, Secret)> {
+        self.values
+    }
+}
+
+impl Vault {
+    /// Unseals the records that a lease names with the touch that signed it.
+    ///
+    /// `text` is the digest of the lease's bytes, `standing` what these bytes are bound to; the scopes of `standing` are those of
+    /// `wanted`. Nothing is handed out unless everything is in order.
+    ///
+    /// # Errors
+    /// [`VaultError::WrongProof`], [`VaultError::Changed`], [`VaultError::SlotClosed`], [`VaultError::Older`]; for each record its
+    /// own: [`VaultError::Deleted`], [`VaultError::Removed`], [`VaultError::Swapped`], [`VaultError::RulesChanged`].
+    pub fn unseal(&self, proof: &Proof, text: Digest, standing: &Standing, wanted: &[Wanted]) -> Result<Material, VaultError> {
+        if proof.namespace() != Namespace::Lease || proof.text_digest() != text {
+            return Err(VaultError::WrongProof("it signed another lease"));
+        }
+        self.check_standing(standing)?;
+        let scopes = standing
+            .scopes
+            .iter()
+            .map(|(name, _)| self.scope(name))
+            .collect::<Result<Vec<_>, _>>()?;
+        if let Some(other) = wanted.iter().find(|w| !scopes.iter().any(|scope| scope.name == w.scope)) {
+            return Err(VaultError::NoScope(other.scope.clone()));
+        }
+        let rings = self.unlock(proof, &scopes)?;
+        let mut values = Vec::new();
+        for ((scope, ring), (_, head)) in scopes.iter().zip(&rings).zip(&standing.scopes) {
+            let index = self.index(scope, ring, *head)?;
+            for wanted in wanted.iter().filter(|w| w.scope == scope.name) {
+                let value = self.unseal_one(&index, ring, wanted)?;
+                values.push((wanted.scope.clone(), wanted.name.clone(), value));
+            }
+        }
+        Ok(Material { values })
+    }
+
+    /// One value of a scope, opened with the recovery code: the one exception to the touch.
+    ///
+    /// # Errors
+    /// [`VaultError::WrongProof`] for a code of another vault; as [`Vault::unseal`].
+    pub fn unseal_with_recovery(&self, code: &RecoveryCode, scope: &str, name: &str) -> Result<Secret, VaultError> {
+        let wanted = Wanted {
+            scope: scope.to_owned(),
+            name: name.to_owned(),
+            judged: self.find(scope, name)?.clear,
+        };
+        let scope = self.scope(scope)?;
+        let head = tree::head(&self.store, scope)?;
+        let ring = scope::open_with_recovery(&self.store, &self.roster, scope, code)?;
+        let index = self.index(scope, &ring, head)?;
+        self.unseal_one(&index, &ring, &wanted)
+    }
+
+    fn unseal_one(&self, index: &Index<'_>, ring: &Ring, wanted: &Wanted) -> Result<Secret, VaultError> {
+        let (scope, name) = (wanted.scope.clone(), wanted.name.clone());
+        let entry = index.find(&name)?;
+        let (path, file) = match self.read_record(ring, entry.as_ref(), &name)? {
+            Held::Here(path, file) => (path, file),
+            Held::Unknown => return Err(VaultError::NoSecret { scope, name }),
+            Held::Removed => return Err(VaultError::Removed { scope, name }),
+            Held::Other => return Err(VaultError::Swapped { scope, name }),
+            // What was judged lay in another file: that one was put in the place of the one that is gone.
+            Held::Gone(id) if judged_id(&wanted.judged) != Some(id) => return Err(VaultError::Swapped { scope, name }),
+            Held::Gone(_) => return Err(VaultError::Deleted { scope, name }),
+        };
+        let record = Record::parse(&file).map_err(|why| VaultError::damaged(&path, why))?;
+        if record.clear_bytes != wanted.judged {
+            return Err(VaultError::RulesChanged { scope, name });
+        }
+        record.open(ring, &path)
+    }
+
+    /// The file of the record that the index names, if it is that file.
+    pub(super) fn read_record(&self, ring: &Ring, entry: Option<&Entry>, name: &str) -> Result<Held, VaultError> {
+        let Some(entry) = entry else {
+            return Ok(Held::Unknown);
+        };
+        let Some((id, digest)) = entry.record else {
+            return Ok(Held::Removed);
+        };
+        let path = record::path(ring.scope, name, id);
+        match self.store.read_if_there(&path, LARGEST_RECORD)? {
+            None => Ok(Held::Gone(id)),
+            Some(file) if Digest::of(&file) != digest => Ok(Held::Other),
+            Some(file) => Ok(Held::Here(path, file)),
+        }
+    }
+
+    pub(super) fn scope_entry(&self, name: &str) -> Result<&ScopeEntry, VaultError> {
+        self.scope(name)
+    }
+}
+
+/// What lies where the index says that a record is.
+pub(super) enum Held {
+    /// The record: its path and bytes.
+    Here(String, Vec<u8>),
+    /// The index has no such name.
+    Unknown,
+    /// The index has a tombstone.
+    Removed,
+    /// The file of this id is gone.
+    Gone(super::bytes::Id),
+    /// Another file, an older one or a forged one.
+    Other,
+}
+
+fn judged_id(clear: &[u8]) -> Option<super::bytes::Id> {
+    let clear: record::Clear = crate::encoding::jcs::from_slice(clear).ok()?;
+    Some(clear.id)
+}

@@ -1,0 +1,283 @@
+//! The vault: everything sealed, in a folder that is safe to copy, to back up and to keep in git.
+//!
+//! - [`statement`], [`roster`]: who may open what, signed by touches;
+//! - [`slot`], [`scope`], [`recovery`]: the ways into a scope;
+//! - [`rules`], [`record`], [`index`], [`tree`]: secrets, and which of them there are;
+//! - [`store`], [`journal`], [`accepted`]: files, changes that happen whole or not at all, the memory against old copies;
+//! - [`genesis`], [`keys`], [`change`], [`material`]: what a touch does to it.
+//!
+//! `docs/format.md` describes every byte.
+
+pub mod accepted;
+pub mod bytes;
+pub mod change;
+pub mod crypto;
+pub mod enrolment;
+pub mod error;
+#[cfg(test)]
+mod faults;
+pub mod genesis;
+pub mod index;
+pub mod journal;
+pub mod keys;
+pub mod listing;
+pub mod material;
+pub mod random;
+pub mod record;
+pub mod recovery;
+pub mod recovery_sig;
+pub mod roster;
+pub mod rules;
+pub mod scope;
+pub mod slot;
+pub mod statement;
+pub mod store;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+pub mod tree;
+
+use std::path::Path;
+
+use crate::device::broker::Candidate;
+use crate::device::enrolled::{EnrolledKey, KeyId};
+use crate::device::proof::Proof;
+use crate::encoding::Digest;
+
+use accepted::Memory;
+use roster::Roster;
+use scope::Ring;
+use statement::{FORMAT, KeyEntry, ScopeEntry, SlotEntry};
+use store::Store;
+use tree::Index;
+
+pub use change::{Changes, Put};
+pub use enrolment::Enrolment;
+pub use error::VaultError;
+pub use genesis::Genesis;
+pub use keys::{Addition, Plan, Removal};
+pub use listing::{Found, Listed};
+pub use material::{Material, Wanted};
+pub use random::Random;
+pub use recovery::RecoveryCode;
+pub use rules::{Delivery, Rules};
+
+/// Scopes that one touch opens: CTAP's hmac-secret takes two salts (CTAP 2.1, 12.5).
+pub const SCOPES_PER_TOUCH: usize = 2;
+
+const MARKER: &str = "format";
+const MARKER_TEXT: &str = "touchlease vault ";
+/// For git: no line-end conversion (digests would change), no half-written files.
+const GIT_FILES: [(&str, &str); 2] = [(".gitattributes", "* -text -diff\n"), (".gitignore", ".tmp-*\n")];
+
+/// A vault whose roster was verified. It is a snapshot of the roster: open it again when [`Vault::is_current`] says no.
+pub struct Vault {
+    store: Store,
+    roster: Roster,
+    memory: Memory,
+}
+
+/// What a lease or change is bound to: the roster and the index heads in force when its text was fixed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    roster: Digest,
+    /// Scopes in the order of their names, which is the order of the salts.
+    scopes: Vec<(String, Digest)>,
+}
+
+impl Standing {
+    /// Digest of the roster statement in force.
+    #[must_use]
+    pub fn roster(&self) -> Digest {
+        self.roster
+    }
+
+    /// Scopes by name, each with the digest of its index head in force.
+    #[must_use]
+    pub fn heads(&self) -> &[(String, Digest)] {
+        &self.scopes
+    }
+}
+
+impl Vault {
+    /// Opens a vault: finishes what an interrupted change left, verifies the roster, compares it with what this machine has
+    /// accepted before. Reads no secret. `states` is the folder in which each vault's memory has a folder named by the vault's id.
+    ///
+    /// # Errors
+    /// Everything that [`VaultError`] says of folder, files and roster.
+    pub fn open(folder: &Path, states: &Path) -> Result<Self, VaultError> {
+        let store = Store::open(folder)?;
+        check_marker(&store)?;
+        journal::settle(&store)?;
+        Self::with_store(store, states)
+    }
+
+    fn with_store(store: Store, states: &Path) -> Result<Self, VaultError> {
+        let roster = Roster::read(&store)?;
+        let memory = Memory::open(&states.join(roster.in_force().vault.to_string()), &roster)?;
+        Ok(Self { store, roster, memory })
+    }
+
+    /// The vault's id.
+    #[must_use]
+    pub fn id(&self) -> Digest {
+        self.roster.in_force().vault
+    }
+
+    /// What the vault is called on screens.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.roster.in_force().name
+    }
+
+    /// Digest of the roster statement in force.
+    #[must_use]
+    pub fn roster_digest(&self) -> Digest {
+        self.roster.end()
+    }
+
+    /// The enrolled keys, in the order of their enrolment.
+    #[must_use]
+    pub fn keys(&self) -> Vec<EnrolledKey> {
+        self.roster.in_force().keys.iter().map(KeyEntry::enrolled).collect()
+    }
+
+    /// Names of the scopes.
+    #[must_use]
+    pub fn scopes(&self) -> Vec<&str> {
+        self.roster.in_force().scopes.iter().map(|scope| scope.name.as_str()).collect()
+    }
+
+    /// Names of the keys that have no slot in `scope`: "not yet in".
+    ///
+    /// # Errors
+    /// [`VaultError::NoScope`].
+    pub fn keys_not_in(&self, scope: &str) -> Result<Vec<String>, VaultError> {
+        let scope = self.scope(scope)?;
+        let keys = self.keys().into_iter().filter(|key| scope.slot_of(key.id()).is_none());
+        Ok(keys.map(|key| key.name).collect())
+    }
+
+    /// Files of slots that no touch signed. Nothing is ever sealed to them; somebody put them there.
+    ///
+    /// # Errors
+    /// The folder cannot be listed.
+    pub fn unsigned_slots(&self) -> Result<Vec<String>, VaultError> {
+        let signed = self.roster.slots();
+        let is_signed = |name: &str| {
+            let id = name.split_once('.').and_then(|(id, _)| bytes::Hex::from_text(id));
+            id.is_some_and(|id| signed.contains(&id))
+        };
+        let names = self.store.list("slots")?.into_iter();
+        Ok(names.filter(|name| !is_signed(name)).map(|name| format!("slots/{name}")).collect())
+    }
+
+    /// Whether the folder's roster is still the one that was verified.
+    ///
+    /// # Errors
+    /// The folder cannot be listed.
+    pub fn is_current(&self) -> Result<bool, VaultError> {
+        self.roster.is_current(&self.store)
+    }
+
+    /// What a text that is to be signed for these scopes is bound to. Duplicates are dropped.
+    ///
+    /// # Errors
+    /// [`VaultError::TooManyScopes`], [`VaultError::NoScope`], [`VaultError::Changed`]; a missing or forked index head.
+    pub fn standing(&self, scopes: &[&str]) -> Result<Standing, VaultError> {
+        let mut names = scopes.to_vec();
+        names.sort_unstable();
+        names.dedup();
+        if names.len() > SCOPES_PER_TOUCH {
+            return Err(VaultError::TooManyScopes { asked: names.len() });
+        }
+        if !self.is_current()? {
+            return Err(VaultError::Changed);
+        }
+        let mut heads = Vec::new();
+        for name in names {
+            heads.push((name.to_owned(), tree::head(&self.store, self.scope(name)?)?));
+        }
+        Ok(Standing {
+            roster: self.roster.end(),
+            scopes: heads,
+        })
+    }
+
+    /// The keys that open all scopes of `standing` with one touch, each with the salts to ask it for.
+    ///
+    /// # Errors
+    /// [`VaultError::NoScope`].
+    pub fn candidates(&self, standing: &Standing) -> Result<Vec<Candidate>, VaultError> {
+        let names: Vec<&str> = standing.scopes.iter().map(|(name, _)| name.as_str()).collect();
+        let scopes = names.iter().map(|name| self.scope(name)).collect::<Result<Vec<_>, _>>()?;
+        Ok(self.candidates_for(&scopes))
+    }
+
+    fn candidates_for(&self, scopes: &[&ScopeEntry]) -> Vec<Candidate> {
+        let salt = |scope: &ScopeEntry, key: KeyId| match scope.slot_of(key) {
+            Some(SlotEntry::Fido2 { salt, .. }) => Some(salt.0),
+            _ => None,
+        };
+        let candidate = |key: EnrolledKey| {
+            let salts = scopes.iter().map(|scope| salt(scope, key.id())).collect::<Option<Vec<_>>>()?;
+            Some(Candidate { key, salts })
+        };
+        self.keys().into_iter().filter_map(candidate).collect()
+    }
+
+    fn scope(&self, name: &str) -> Result<&ScopeEntry, VaultError> {
+        self.roster
+            .in_force()
+            .scope(name)
+            .ok_or_else(|| VaultError::NoScope(name.to_owned()))
+    }
+
+    /// Opens the scopes in the order of the salts with what the touch gave.
+    fn unlock(&self, proof: &Proof, scopes: &[&ScopeEntry]) -> Result<Vec<Ring>, VaultError> {
+        let statement = self.roster.in_force();
+        let key = statement
+            .key(proof.key_id())
+            .ok_or(VaultError::WrongProof("the key that was touched is not enrolled here"))?;
+        if proof.outputs().len() != scopes.len() {
+            return Err(VaultError::WrongProof("it answers for another number of scopes"));
+        }
+        let pairs = scopes.iter().zip(proof.outputs());
+        pairs
+            .map(|(scope, output)| scope::open_with_key(&self.store, &self.roster, scope, &key, output))
+            .collect()
+    }
+
+    /// Opens a scope's index, checks that it is no older than what was accepted, and remembers it.
+    fn index<'a>(&'a self, scope: &ScopeEntry, ring: &'a Ring, head: Digest) -> Result<Index<'a>, VaultError> {
+        let index = Index::open(&self.store, ring, head)?;
+        self.memory.accept(scope.id, &scope.name, head, &index)?;
+        Ok(index)
+    }
+
+    /// What `standing` is bound to must be what is in force now.
+    fn check_standing(&self, standing: &Standing) -> Result<(), VaultError> {
+        let names: Vec<&str> = standing.scopes.iter().map(|(name, _)| name.as_str()).collect();
+        if self.standing(&names)? == *standing {
+            Ok(())
+        } else {
+            Err(VaultError::Changed)
+        }
+    }
+}
+
+fn check_marker(store: &Store) -> Result<(), VaultError> {
+    let no_vault = || VaultError::NoVault {
+        folder: store.folder().display().to_string(),
+    };
+    let text = store.read_if_there(MARKER, 64)?.ok_or_else(no_vault)?;
+    let found: Option<u64> = str::from_utf8(&text)
+        .ok()
+        .and_then(|text| text.strip_prefix(MARKER_TEXT)?.strip_suffix('\n')?.parse().ok());
+    match found {
+        Some(FORMAT) => Ok(()),
+        Some(found) if found > FORMAT => Err(VaultError::Newer { found, known: FORMAT }),
+        _ => Err(VaultError::damaged(MARKER, "not the marker of a vault")),
+    }
+}

@@ -1,0 +1,245 @@
+//! The roster: the chain of signed statements, read and verified as a whole.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::device::enrolled::{EnrolledKey, Profile};
+use crate::device::proof::Proof;
+use crate::encoding::Digest;
+use crate::encoding::sshsig::{Assertion, Namespace, Point};
+
+use super::bytes::Id;
+use super::error::{RosterFault, VaultError};
+use super::recovery_sig;
+use super::statement::{FORMAT, KeyEntry, Statement};
+use super::store::Store;
+
+/// Folder of the statements and their signatures.
+pub const FOLDER: &str = "roster";
+const LONGEST_STATEMENT: usize = 4 << 20;
+const LONGEST_SIGNATURE: usize = 1 << 20;
+
+/// A roster that verified, from its first statement to its end.
+#[derive(Debug)]
+pub struct Roster {
+    statements: BTreeMap<Digest, Statement>,
+    end: Digest,
+    in_force: Statement,
+}
+
+impl Roster {
+    /// Reads and verifies every statement.
+    ///
+    /// # Errors
+    /// [`VaultError::Roster`] at the first statement that does not verify, [`VaultError::Fork`], [`VaultError::Newer`].
+    pub fn read(store: &Store) -> Result<Self, VaultError> {
+        let mut waiting = BTreeMap::new();
+        for digest in listed(store)? {
+            waiting.insert(digest, read_statement(store, digest)?);
+        }
+        let mut verified = BTreeMap::new();
+        while let Some(digest) = next(&waiting, &verified) {
+            if let Some((statement, bytes)) = waiting.remove(&digest) {
+                let signature = read_signature(store, digest)?;
+                verify(&statement, &bytes, &signature, &verified).map_err(|why| fault(digest, why))?;
+                verified.insert(digest, statement);
+            }
+        }
+        if let Some((digest, (statement, _))) = waiting.first_key_value() {
+            let gap = |d: &Digest| !waiting.contains_key(d) && !verified.contains_key(d);
+            let why = if statement.previous.iter().any(gap) {
+                RosterFault::Gap
+            } else {
+                RosterFault::Unconnected
+            };
+            return Err(fault(*digest, why));
+        }
+        Self::with_one_end(store, verified)
+    }
+
+    fn with_one_end(store: &Store, statements: BTreeMap<Digest, Statement>) -> Result<Self, VaultError> {
+        let followed: BTreeSet<Digest> = statements.values().flat_map(|s| s.previous.iter().copied()).collect();
+        let ends: Vec<Digest> = statements.keys().copied().filter(|d| !followed.contains(d)).collect();
+        match (ends.as_slice(), ends.first().and_then(|end| statements.get(end))) {
+            ([end], Some(in_force)) => Ok(Self {
+                end: *end,
+                in_force: in_force.clone(),
+                statements,
+            }),
+            ([], _) => Err(VaultError::NoVault {
+                folder: store.folder().display().to_string(),
+            }),
+            _ => Err(VaultError::Fork { ends }),
+        }
+    }
+
+    /// Digest of the statement in force.
+    #[must_use]
+    pub fn end(&self) -> Digest {
+        self.end
+    }
+
+    /// The statement in force.
+    #[must_use]
+    pub fn in_force(&self) -> &Statement {
+        &self.in_force
+    }
+
+    /// Whether the statement `digest` is in force or leads to the one that is.
+    #[must_use]
+    pub fn contains(&self, digest: &Digest) -> bool {
+        self.statements.contains_key(digest)
+    }
+
+    /// Epochs and commitments that scope `id` has and had.
+    #[must_use]
+    pub fn commitments(&self, id: Id) -> BTreeSet<(u64, Digest)> {
+        let scopes = self.statements.values().flat_map(|s| &s.scopes);
+        scopes
+            .filter(|scope| scope.id == id)
+            .map(|scope| (scope.epoch, scope.commitment))
+            .collect()
+    }
+
+    /// Ids of all slots that a touch signed, those of earlier statements included.
+    #[must_use]
+    pub fn slots(&self) -> BTreeSet<Id> {
+        let scopes = self.statements.values().flat_map(|s| &s.scopes);
+        scopes
+            .flat_map(|scope| scope.slots.iter().map(super::statement::SlotEntry::id))
+            .collect()
+    }
+
+    /// Whether the folder still holds exactly these statements.
+    ///
+    /// # Errors
+    /// The folder cannot be listed.
+    pub fn is_current(&self, store: &Store) -> Result<bool, VaultError> {
+        Ok(listed(store)?.into_iter().eq(self.statements.keys().copied()))
+    }
+}
+
+/// Path of a statement.
+#[must_use]
+pub fn statement_path(digest: &Digest) -> String {
+    format!("{FOLDER}/{digest}.json")
+}
+
+/// Path of a statement's signature.
+#[must_use]
+pub fn signature_path(digest: &Digest) -> String {
+    format!("{FOLDER}/{digest}.sig")
+}
+
+/// The signature file of a statement that `proof` signed.
+///
+/// # Errors
+/// [`VaultError::WrongProof`]: it signed another text, or for another purpose.
+pub fn signature(proof: &Proof, signer: &EnrolledKey, bytes: &[u8]) -> Result<Vec<u8>, VaultError> {
+    if proof.namespace() != Namespace::Vault || proof.text_digest() != Digest::of(bytes) {
+        return Err(VaultError::WrongProof("it signed another statement"));
+    }
+    Ok(proof
+        .assertion()
+        .to_sshsig(&signer.lease.public_key, Namespace::Vault, bytes)
+        .into_bytes())
+}
+
+fn listed(store: &Store) -> Result<BTreeSet<Digest>, VaultError> {
+    let mut digests = BTreeSet::new();
+    for name in store.list(FOLDER)? {
+        let (stem, kind) = name.rsplit_once('.').unwrap_or((&name, ""));
+        match (Digest::from_hex(stem), kind) {
+            (Some(digest), "json") => {
+                digests.insert(digest);
+            }
+            // A signature that came without its statement (half of a copy) proves nothing and opens nothing.
+            (Some(_), "sig") => {}
+            _ => return Err(VaultError::damaged(format!("{FOLDER}/{name}"), "not the name of a statement")),
+        }
+    }
+    Ok(digests)
+}
+
+fn read_statement(store: &Store, digest: Digest) -> Result<(Statement, Vec<u8>), VaultError> {
+    let bytes = store.read(&statement_path(&digest), LONGEST_STATEMENT)?;
+    if Digest::of(&bytes) != digest {
+        return Err(fault(digest, RosterFault::Digest));
+    }
+    if let Some(found) = Statement::format_of(&bytes).filter(|v| *v > FORMAT) {
+        return Err(VaultError::Newer { found, known: FORMAT });
+    }
+    let statement = Statement::from_bytes(&bytes).map_err(|why| fault(digest, why))?;
+    Ok((statement, bytes))
+}
+
+fn read_signature(store: &Store, digest: Digest) -> Result<String, VaultError> {
+    let bytes = store
+        .read_if_there(&signature_path(&digest), LONGEST_SIGNATURE)?
+        .ok_or_else(|| fault(digest, RosterFault::Unsigned))?;
+    String::from_utf8(bytes).map_err(|_| fault(digest, RosterFault::Unsigned))
+}
+
+/// A statement all of whose predecessors are verified.
+fn next(waiting: &BTreeMap<Digest, (Statement, Vec<u8>)>, verified: &BTreeMap<Digest, Statement>) -> Option<Digest> {
+    let ready = |statement: &Statement| statement.previous.iter().all(|d| verified.contains_key(d));
+    waiting.iter().find(|(_, (s, _))| ready(s)).map(|(digest, _)| *digest)
+}
+
+fn verify(statement: &Statement, bytes: &[u8], signature: &str, verified: &BTreeMap<Digest, Statement>) -> Result<(), RosterFault> {
+    let before: Vec<&Statement> = statement.previous.iter().filter_map(|d| verified.get(d)).collect();
+    if let Some(random) = &statement.random {
+        let first = statement.keys.first().map(KeyEntry::enrolled).ok_or(RosterFault::Content)?;
+        if Statement::vault_id(random, &first.lease.public_key) != statement.vault {
+            return Err(RosterFault::Vault);
+        }
+        return verify_signature(
+            bytes,
+            signature,
+            |point| (first.lease.public_key == *point).then_some(first.profile),
+            &[],
+        );
+    }
+    if before.iter().any(|old| old.vault != statement.vault) {
+        return Err(RosterFault::Vault);
+    }
+    if !before.iter().all(|old| statement.may_follow(old)) {
+        return Err(RosterFault::Content);
+    }
+    // Where a fork is joined, every side must know the signer: a key that one side removed joins nothing.
+    let signer = |point: &Point| {
+        let profiles: Option<Vec<Profile>> = before.iter().map(|old| profile(old, point)).collect();
+        profiles.and_then(|profiles| profiles.into_iter().max_by_key(|p| *p == Profile::Pin))
+    };
+    let recovery: Vec<Point> = before.iter().map(|old| old.recovery.0).collect();
+    verify_signature(bytes, signature, signer, &recovery)
+}
+
+fn verify_signature(
+    bytes: &[u8],
+    signature: &str,
+    signer: impl Fn(&Point) -> Option<Profile>,
+    recovery: &[Point],
+) -> Result<(), RosterFault> {
+    if let Some(point) = recovery_sig::signer(signature) {
+        let known = !recovery.is_empty() && recovery.iter().all(|of| *of == point);
+        return match (known, recovery_sig::verify(signature, &point, Namespace::Vault, bytes)) {
+            (false, _) => Err(RosterFault::Signer),
+            (true, true) => Ok(()),
+            (true, false) => Err(RosterFault::Signature),
+        };
+    }
+    let (point, assertion) = Assertion::from_sshsig(signature, Namespace::Vault, bytes).map_err(|_| RosterFault::Unsigned)?;
+    let profile = signer(&point).ok_or(RosterFault::Signer)?;
+    assertion
+        .verify(&point, Namespace::Vault, bytes, profile == Profile::Pin)
+        .map_err(|_| RosterFault::Signature)
+}
+
+fn profile(statement: &Statement, point: &Point) -> Option<Profile> {
+    let keys = statement.keys.iter().map(KeyEntry::enrolled);
+    keys.into_iter().find(|key| key.lease.public_key == *point).map(|key| key.profile)
+}
+
+fn fault(statement: Digest, why: RosterFault) -> VaultError {
+    VaultError::Roster { statement, why }
+}

@@ -1,0 +1,403 @@
+//! Files of the vault: read with limits and without following links, written so that a power cut leaves the old file or the new one.
+
+use std::fs::{DirBuilder, File};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use rustix::fs::{self, AtFlags, Dir, FileType, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::error::VaultError;
+
+/// How long, and in which steps, a writer waits for another one.
+const LOCK_TRIES: u32 = 50;
+const LOCK_STEP: Duration = Duration::from_millis(100);
+
+const DIRECTORY: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+/// `NONBLOCK`: opening a FIFO that somebody put there must not wait for its other end.
+const FILE: OFlags = OFlags::NOFOLLOW
+    .union(OFlags::CLOEXEC)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOCTTY);
+
+/// A folder, reached by descriptor: what is opened lies in it, whatever links are put into it meanwhile.
+pub struct Store {
+    root: OwnedFd,
+    folder: PathBuf,
+    #[cfg(test)]
+    pub(super) faults: super::faults::Faults,
+}
+
+/// The only writer, until dropped.
+pub struct Lock<'a> {
+    store: &'a Store,
+    _flock: OwnedFd,
+}
+
+impl Store {
+    /// Opens the folder of an existing vault.
+    ///
+    /// # Errors
+    /// [`VaultError::NoVault`], [`VaultError::NotOurs`], a link in the last component.
+    pub fn open(folder: &Path) -> Result<Self, VaultError> {
+        let shown = folder.display().to_string();
+        let root = match fs::open(folder, DIRECTORY, Mode::empty()) {
+            Ok(root) => root,
+            Err(Errno::NOENT) => return Err(VaultError::NoVault { folder: shown }),
+            Err(e) => return Err(VaultError::read(&shown, e.into())),
+        };
+        check_owner(&root, &shown)?;
+        Ok(Self {
+            root,
+            folder: folder.to_owned(),
+            #[cfg(test)]
+            faults: super::faults::Faults::default(),
+        })
+    }
+
+    /// Makes the folder (mode 0700, with its parents) where there is none, and opens it.
+    ///
+    /// # Errors
+    /// As [`Store::open`]; a parent that cannot be written.
+    pub fn create(folder: &Path) -> Result<Self, VaultError> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(|e| VaultError::write(&folder.display().to_string(), e))?;
+        Self::open(folder)
+    }
+
+    /// The folder's path, for messages.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// All of a file of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// [`VaultError::Missing`]; a link, device or folder; a larger file; a file of another user.
+    pub fn read(&self, path: &str, limit: usize) -> Result<Vec<u8>, VaultError> {
+        let (dir, name) = self.parent(path)?;
+        let fd = fs::openat(&dir, name, OFlags::RDONLY | FILE, Mode::empty()).map_err(|e| VaultError::read(path, e.into()))?;
+        let stat = fs::fstat(&fd).map_err(|e| VaultError::read(path, e.into()))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(VaultError::NotPlain { path: path.to_owned() });
+        }
+        check_owner(&fd, path)?;
+        let size = usize::try_from(stat.st_size).unwrap_or(usize::MAX);
+        if size > limit {
+            return Err(VaultError::damaged(path, "larger than any file of its kind"));
+        }
+        let mut bytes = Vec::with_capacity(size);
+        // The file may grow meanwhile: the limit holds for what is read, not for what fstat said.
+        File::from(fd)
+            .take(limit as u64 + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|e| VaultError::read(path, e))?;
+        if bytes.len() > limit {
+            return Err(VaultError::damaged(path, "larger than any file of its kind"));
+        }
+        Ok(bytes)
+    }
+
+    /// As [`Store::read`], `None` for a file that is not there.
+    ///
+    /// # Errors
+    /// As [`Store::read`], but for [`VaultError::Missing`].
+    pub fn read_if_there(&self, path: &str, limit: usize) -> Result<Option<Vec<u8>>, VaultError> {
+        match self.read(path, limit) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(VaultError::Missing { .. }) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Whether something lies at `path`.
+    ///
+    /// # Errors
+    /// A system call that failed for another reason than that nothing is there.
+    pub fn exists(&self, path: &str) -> Result<bool, VaultError> {
+        let (dir, name) = match self.parent(path) {
+            Ok(found) => found,
+            Err(VaultError::Missing { .. }) => return Ok(false),
+            Err(e) => return Err(e),
+        };
+        match fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(e) => Err(VaultError::read(path, e.into())),
+        }
+    }
+
+    /// Names in the folder `path` (empty for the vault's own), sorted, without those that begin with a dot. None when there is no such folder.
+    ///
+    /// # Errors
+    /// A system call that failed; a name outside UTF-8.
+    pub fn list(&self, path: &str) -> Result<Vec<String>, VaultError> {
+        let dir = match self.directory(path) {
+            Ok(dir) => dir,
+            Err(VaultError::Missing { .. }) => return Ok(Vec::new()),
+            Err(e) => return Err(e),
+        };
+        let mut names = Vec::new();
+        for entry in Dir::new(dir).map_err(|e| VaultError::read(path, e.into()))? {
+            let entry = entry.map_err(|e| VaultError::read(path, e.into()))?;
+            let name = entry.file_name().to_bytes();
+            if !name.starts_with(b".") {
+                let name = str::from_utf8(name).map_err(|_| VaultError::damaged(path, "a file's name is not UTF-8"))?;
+                names.push(name.to_owned());
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Waits up to five seconds to be the only writer.
+    ///
+    /// The folder itself is locked (`flock(2)`), so that no lock file can be left behind or land in git.
+    ///
+    /// # Errors
+    /// [`VaultError::Busy`].
+    pub fn lock(&self) -> Result<Lock<'_>, VaultError> {
+        // A descriptor of its own: a second lock through the same one would always succeed.
+        let flock = fs::openat(&self.root, ".", DIRECTORY, Mode::empty()).map_err(|e| VaultError::read(".", e.into()))?;
+        for wait in 0..LOCK_TRIES {
+            match fs::flock(&flock, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {
+                    return Ok(Lock {
+                        store: self,
+                        _flock: flock,
+                    });
+                }
+                Err(Errno::WOULDBLOCK | Errno::INTR) if wait + 1 < LOCK_TRIES => thread::sleep(LOCK_STEP),
+                Err(Errno::WOULDBLOCK | Errno::INTR) => break,
+                Err(e) => return Err(VaultError::read(".", e.into())),
+            }
+        }
+        Err(VaultError::Busy)
+    }
+
+    fn parent<'p>(&self, path: &'p str) -> Result<(OwnedFd, &'p str), VaultError> {
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        if matches!(name, "" | "." | "..") {
+            return Err(leads_out(path));
+        }
+        Ok((self.directory(folder)?, name))
+    }
+
+    /// Walks component by component: a link anywhere on the way is refused, not only in the last place.
+    fn directory(&self, path: &str) -> Result<OwnedFd, VaultError> {
+        let mut dir = self.root.as_fd().try_clone_to_owned().map_err(|e| VaultError::read(path, e))?;
+        for part in parts(path)? {
+            dir = fs::openat(&dir, part, DIRECTORY, Mode::empty()).map_err(|e| VaultError::read(path, e.into()))?;
+        }
+        Ok(dir)
+    }
+
+    #[cfg(test)]
+    fn step(&self, path: &str) -> Result<(), VaultError> {
+        self.faults.step().map_err(|e| VaultError::write(path, e))
+    }
+
+    /// Before each call that changes something: where tests cut.
+    #[cfg(not(test))]
+    #[allow(clippy::unnecessary_wraps, clippy::unused_self)]
+    fn step(&self, _path: &str) -> Result<(), VaultError> {
+        Ok(())
+    }
+}
+
+impl Lock<'_> {
+    /// The folder that is locked.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        self.store
+    }
+
+    /// Writes a file (mode 0600) so that after a power cut it is there whole, or not at all, or as it was: temporary file in the
+    /// same folder, fsync, rename, fsync of the folder.
+    ///
+    /// # Errors
+    /// A full disk, a read-only folder, any other failure; the file is then as it was.
+    pub fn write(&self, path: &str, bytes: &[u8]) -> Result<(), VaultError> {
+        let dir = self.make_directories(path)?;
+        let name = path.rsplit('/').next().unwrap_or(path);
+        let temporary = format!(".tmp-{name}");
+        let written = self.write_at(&dir, &temporary, name, path, bytes);
+        if written.is_err() {
+            // Best effort: the next writer removes it in any case.
+            let _ = fs::unlinkat(&dir, temporary.as_str(), AtFlags::empty());
+        }
+        written
+    }
+
+    fn write_at(&self, dir: &OwnedFd, temporary: &str, name: &str, path: &str, bytes: &[u8]) -> Result<(), VaultError> {
+        let failed = |e: Errno| VaultError::write(path, e.into());
+        self.store.step(path)?;
+        // One that an interrupted writer left; the lock says nobody is at work on it.
+        match fs::unlinkat(dir, temporary, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(e) => return Err(failed(e)),
+        }
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | FILE;
+        let mut file = File::from(fs::openat(dir, temporary, flags, Mode::RUSR | Mode::WUSR).map_err(failed)?);
+        self.store.step(path)?;
+        file.write_all(bytes).map_err(|e| VaultError::write(path, e))?;
+        self.store.step(path)?;
+        file.sync_all().map_err(|e| VaultError::write(path, e))?;
+        self.store.step(path)?;
+        fs::renameat(dir, temporary, dir, name).map_err(failed)?;
+        self.store.step(path)?;
+        fs::fsync(dir).map_err(failed)
+    }
+
+    /// Removes a file and what an interrupted write of it left; nothing there is fine.
+    ///
+    /// # Errors
+    /// A read-only folder, any other failure.
+    pub fn remove(&self, path: &str) -> Result<(), VaultError> {
+        let (dir, name) = match self.store.parent(path) {
+            Ok(found) => found,
+            Err(VaultError::Missing { .. }) => return Ok(()),
+            Err(e) => return Err(e),
+        };
+        for name in [name, &format!(".tmp-{name}")] {
+            self.store.step(path)?;
+            match fs::unlinkat(&dir, name, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(e) => return Err(VaultError::write(path, e.into())),
+            }
+        }
+        self.store.step(path)?;
+        fs::fsync(&dir).map_err(|e| VaultError::write(path, e.into()))
+    }
+
+    fn make_directories(&self, path: &str) -> Result<OwnedFd, VaultError> {
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let failed = |e: Errno| VaultError::write(path, e.into());
+        let mut dir = self
+            .store
+            .root
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(|e| VaultError::write(path, e))?;
+        for part in parts(folder)? {
+            match fs::mkdirat(&dir, part, Mode::RWXU) {
+                Ok(()) => {
+                    self.store.step(path)?;
+                    fs::fsync(&dir).map_err(failed)?;
+                }
+                Err(Errno::EXIST) => {}
+                Err(e) => return Err(failed(e)),
+            }
+            dir = fs::openat(&dir, part, DIRECTORY, Mode::empty()).map_err(failed)?;
+        }
+        Ok(dir)
+    }
+}
+
+/// Components of a path below the vault's folder; nothing that leads out of it, nothing hidden.
+fn parts(path: &str) -> Result<Vec<&str>, VaultError> {
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    if path.starts_with('/') || parts.iter().any(|part| part.starts_with('.')) {
+        return Err(leads_out(path));
+    }
+    Ok(parts)
+}
+
+fn leads_out(path: &str) -> VaultError {
+    VaultError::damaged(path, "a path that leads out of the vault")
+}
+
+fn check_owner(fd: &OwnedFd, path: &str) -> Result<(), VaultError> {
+    let stat = fs::fstat(fd).map_err(|e| VaultError::read(path, io::Error::from(e)))?;
+    let us = rustix::process::geteuid().as_raw();
+    if stat.st_uid == us {
+        Ok(())
+    } else {
+        Err(VaultError::NotOurs {
+            path: path.to_owned(),
+            owner: stat.st_uid,
+            us,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::super::testing::Folder;
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_back_with_private_modes() {
+        let folder = Folder::new();
+        let store = Store::create(&folder.join("v")).unwrap();
+        store.lock().unwrap().write("a/b/c", b"text").unwrap();
+        assert_eq!(store.read("a/b/c", 4).unwrap(), b"text");
+        let mode = |path: &str| std::fs::metadata(folder.join(path)).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode("v"), mode("v/a/b"), mode("v/a/b/c")), (0o700, 0o700, 0o600));
+        assert_eq!(store.list("a/b").unwrap(), ["c"]);
+        assert!(store.list("nothing").unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_file_over_the_limit_is_refused() {
+        let folder = Folder::new();
+        let store = Store::open(&folder).unwrap();
+        std::fs::write(folder.join("big"), [0; 11]).unwrap();
+        assert!(matches!(store.read("big", 10), Err(VaultError::Damaged { .. })));
+    }
+
+    #[test]
+    fn t25_links_devices_and_paths_that_lead_out_are_refused() {
+        let folder = Folder::new();
+        std::fs::create_dir(folder.join("v")).unwrap();
+        std::fs::write(folder.join("outside"), b"x").unwrap();
+        std::fs::create_dir(folder.join("dir")).unwrap();
+        std::fs::write(folder.join("dir/file"), b"x").unwrap();
+        symlink("../outside", folder.join("v/link")).unwrap();
+        symlink("../dir", folder.join("v/dir")).unwrap();
+        let store = Store::open(&folder.join("v")).unwrap();
+        assert!(matches!(store.read("link", 9), Err(VaultError::NotPlain { .. })));
+        assert!(matches!(store.read("dir/file", 9), Err(VaultError::NotPlain { .. })));
+        assert!(matches!(
+            store.lock().unwrap().write("dir/new", b""),
+            Err(VaultError::NotPlain { .. })
+        ));
+        assert!(matches!(store.read("../outside", 9), Err(VaultError::Damaged { .. })));
+        let fifo = std::ffi::CString::new(folder.join("v/fifo").to_str().unwrap()).unwrap();
+        fs::mknodat(fs::CWD, fifo.as_c_str(), FileType::Fifo, Mode::RUSR, 0).unwrap();
+        assert!(matches!(store.read("fifo", 9), Err(VaultError::NotPlain { .. })));
+        symlink(folder.join("v"), folder.join("w")).unwrap();
+        assert!(matches!(Store::open(&folder.join("w")), Err(VaultError::NotPlain { .. })));
+    }
+
+    #[test]
+    fn t52_two_writers_exclude_each_other() {
+        let folder = Folder::new();
+        let (one, two) = (Store::open(&folder).unwrap(), Store::open(&folder).unwrap());
+        let held = one.lock().unwrap();
+        let tried = fs::openat(&two.root, ".", DIRECTORY, Mode::empty()).unwrap();
+        assert_eq!(fs::flock(&tried, FlockOperation::NonBlockingLockExclusive), Err(Errno::WOULDBLOCK));
+        drop(held);
+        two.lock().unwrap();
+    }
+
+    #[test]
+    fn a_place_without_a_vault_is_named() {
+        let folder = Folder::new();
+        assert!(matches!(Store::open(&folder.join("none")), Err(VaultError::NoVault { .. })));
+    }
+}

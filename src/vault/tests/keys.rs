@@ -1,0 +1,209 @@
+//! Keys that come and go.
+
+use crate::device::enrolled::Profile;
+use crate::device::proof::Proof;
+use crate::device::soft::SoftKey;
+use crate::encoding::Digest;
+use crate::encoding::sshsig::Namespace;
+use crate::vault::{Addition, Plan, Removal, Vault, VaultError, random};
+
+use super::rig::{Rig, apply, get, put};
+
+fn commit(plan: Plan, vault: &Vault, signer: &SoftKey) -> Result<Digest, VaultError> {
+    let proofs: Vec<Proof> = (0..plan.touches())
+        .map(|touch| {
+            let candidates = plan.candidates(vault, touch).unwrap();
+            let candidate = candidates.into_iter().find(|c| c.key == signer.enrolled()).expect("a candidate");
+            signer.touch(Namespace::Vault, plan.text(), &candidate.salts)
+        })
+        .collect();
+    plan.commit(vault, &proofs.iter().collect::<Vec<_>>(), &mut random::system())
+}
+
+fn plan_addition(vault: &Vault, key: &SoftKey, scopes: &[&str]) -> Result<Plan, VaultError> {
+    let random = &mut random::system();
+    let addition = Addition::begin(vault, key.enrolled(), scopes, random)?;
+    let touches = addition.enrolments()?;
+    let proofs: Vec<Proof> = touches.iter().map(|e| key.touch(Namespace::Enrol, e.text(), e.salts())).collect();
+    addition.seal(&proofs.iter().collect::<Vec<_>>(), random)
+}
+
+pub fn add(rig: &Rig, key: &SoftKey, scopes: &[&str]) -> Result<Digest, VaultError> {
+    let vault = rig.vault();
+    commit(plan_addition(&vault, key, scopes)?, &vault, &rig.blue)
+}
+
+pub fn remove_from(vault: &Vault, name: &str, signer: &SoftKey) -> Result<Digest, VaultError> {
+    commit(Removal::begin(vault, name, &mut random::system())?.into_plan(), vault, signer)
+}
+
+fn remove(rig: &Rig, name: &str, signer: &SoftKey) -> Result<Digest, VaultError> {
+    remove_from(&rig.vault(), name, signer)
+}
+
+fn spare() -> SoftKey {
+    SoftKey::new("spare", Profile::TouchOnly, 2)
+}
+
+#[test]
+fn a_key_that_was_added_by_one_touch_of_another_opens_what_was_there() {
+    let rig = Rig::new();
+    rig.put("prod", "A", b"1").unwrap();
+    rig.put("dev", "B", b"2").unwrap();
+    add(&rig, &spare(), &["prod"]).unwrap();
+    let vault = rig.vault();
+    assert_eq!(get(&vault, &spare(), "prod", "A").unwrap(), b"1");
+    assert_eq!(get(&vault, &rig.blue, "dev", "B").unwrap(), b"2");
+    assert_eq!(vault.keys_not_in("dev").unwrap(), ["spare"]);
+    assert!(vault.keys_not_in("prod").unwrap().is_empty());
+    apply(&vault, &spare(), "prod", &put("A", b"3")).unwrap();
+    assert_eq!(rig.get("prod", "A").unwrap(), b"3");
+    assert!(vault.unsigned_slots().unwrap().is_empty());
+}
+
+#[test]
+fn five_scopes_need_three_touches_of_each_key() {
+    let scopes = ["a", "b", "c", "d", "e"];
+    let rig = Rig::with(Profile::Pin, &scopes);
+    let vault = rig.vault();
+    let addition = Addition::begin(&vault, spare().enrolled(), &scopes, &mut random::system()).unwrap();
+    assert_eq!(addition.enrolments().unwrap().len(), 3);
+    let plan = plan_addition(&vault, &spare(), &scopes).unwrap();
+    assert_eq!(plan.touches(), 3);
+    commit(plan, &vault, &rig.blue).unwrap();
+    let vault = rig.vault();
+    for scope in scopes {
+        apply(&vault, &spare(), scope, &put("X", scope.as_bytes())).unwrap();
+        assert_eq!(rig.get(scope, "X").unwrap(), scope.as_bytes());
+    }
+}
+
+#[test]
+fn a_removed_key_opens_nothing_new_and_absent_keys_survive() {
+    let rig = Rig::new();
+    let absent = SoftKey::new("absent", Profile::Pin, 3);
+    add(&rig, &spare(), &["prod"]).unwrap();
+    add(&rig, &absent, &["prod", "dev"]).unwrap();
+    rig.put("prod", "A", b"old").unwrap();
+    let with_spare = rig.files();
+    let removal = Removal::begin(&rig.vault(), "spare", &mut random::system()).unwrap();
+    assert_eq!(removal.exposed().iter().map(|l| l.name.as_str()).collect::<Vec<_>>(), ["A"]);
+    remove(&rig, "spare", &rig.blue).unwrap();
+    let vault = rig.vault();
+    assert_eq!(vault.keys().len(), 2);
+    assert!(
+        vault
+            .candidates(&vault.standing(&["prod"]).unwrap())
+            .unwrap()
+            .iter()
+            .all(|c| c.key != spare().enrolled())
+    );
+    // What was sealed under the key before stays readable, by the key that was not there as well, and by the recovery code.
+    assert_eq!(get(&vault, &absent, "prod", "A").unwrap(), b"old");
+    assert_eq!(vault.unseal_with_recovery(&rig.code, "prod", "A").unwrap().expose(), b"old");
+    apply(&vault, &absent, "prod", &put("B", b"new")).unwrap();
+    assert_eq!(rig.get("prod", "B").unwrap(), b"new");
+    // A second re-key carries the keys of both epochs before it.
+    remove(&rig, "absent", &rig.blue).unwrap();
+    assert_eq!(rig.get("prod", "A").unwrap(), b"old");
+    assert_eq!(rig.get("prod", "B").unwrap(), b"new");
+    assert_eq!(rig.vault().roster.in_force().scope("prod").unwrap().epoch, 3);
+    // The removed key's files are gone from the folder.
+    let gone = with_spare
+        .keys()
+        .filter(|path| path.starts_with("slots") && !rig.files().contains_key(*path));
+    assert!(gone.count() >= 4);
+}
+
+#[test]
+fn a_head_made_with_the_key_of_an_earlier_epoch_is_not_taken() {
+    let rig = Rig::new();
+    add(&rig, &spare(), &["prod"]).unwrap();
+    rig.put("prod", "A", b"1").unwrap();
+    let stolen = rig.files();
+    remove(&rig, "spare", &rig.blue).unwrap();
+    // Who holds the old key makes a head in an old copy and puts it, with its record, into the folder.
+    let copy = Rig {
+        home: crate::vault::testing::Folder::new(),
+        blue: SoftKey::new("blue", Profile::Pin, 1),
+        code: random_code(),
+    };
+    std::fs::create_dir_all(copy.folder()).unwrap();
+    copy.restore(&stolen);
+    apply(&copy.vault(), &spare(), "prod", &put("A", b"forged")).unwrap();
+    for (path, bytes) in copy.files() {
+        if !rig.folder().join(&path).exists() {
+            std::fs::create_dir_all(rig.folder().join(&path).parent().unwrap()).unwrap();
+            std::fs::write(rig.folder().join(&path), bytes).unwrap();
+        }
+    }
+    let opened = rig.get("prod", "A");
+    assert!(!matches!(&opened, Ok(value) if value == b"forged"), "{opened:?}");
+}
+
+fn random_code() -> crate::vault::RecoveryCode {
+    crate::vault::RecoveryCode::generate(&mut random::system())
+}
+
+#[test]
+fn the_last_key_and_unknown_keys_cannot_be_removed_and_a_key_is_added_once() {
+    let rig = Rig::new();
+    let random = &mut random::system();
+    let vault = rig.vault();
+    assert!(matches!(Removal::begin(&vault, "blue", random), Err(VaultError::LastKey(_))));
+    assert!(matches!(Removal::begin(&vault, "green", random), Err(VaultError::NoKey(_))));
+    let again = Addition::begin(&vault, rig.blue.enrolled(), &["prod"], random);
+    assert!(matches!(again, Err(VaultError::Twice(_))));
+    let nowhere = Addition::begin(&vault, spare().enrolled(), &[], random);
+    assert!(matches!(nowhere, Err(VaultError::Nothing)));
+}
+
+#[test]
+fn a_statement_is_not_signed_by_the_key_that_it_removes_or_by_a_proof_over_another() {
+    let rig = Rig::new();
+    add(&rig, &spare(), &["prod", "dev"]).unwrap();
+    let vault = rig.vault();
+    let plan = Removal::begin(&vault, "spare", &mut random::system()).unwrap().into_plan();
+    assert!(plan.candidates(&vault, 0).unwrap().iter().all(|c| c.key.name == "blue"));
+    let salts = vault.candidates(&vault.standing(&["prod", "dev"]).unwrap()).unwrap();
+    let salts = &salts.iter().find(|c| c.key.name == "spare").unwrap().salts;
+    let proof = spare().touch(Namespace::Vault, plan.text(), salts);
+    let refused = plan.commit(&vault, &[&proof], &mut random::system());
+    assert!(matches!(refused, Err(VaultError::WrongProof(_))));
+    let plan = Removal::begin(&vault, "spare", &mut random::system()).unwrap().into_plan();
+    let salts = &plan.candidates(&vault, 0).unwrap()[0].salts;
+    let proof = rig.blue.touch(Namespace::Vault, b"another", salts);
+    let refused = plan.commit(&vault, &[&proof], &mut random::system());
+    assert!(matches!(refused, Err(VaultError::WrongProof(_))));
+}
+
+#[test]
+fn two_statements_after_the_same_one_are_a_fork_that_names_both_ends() {
+    let rig = Rig::new();
+    let before = rig.files();
+    let one = add(&rig, &spare(), &["prod"]).unwrap();
+    let after = rig.files();
+    rig.restore(&before);
+    let other_machine = Vault::open(&rig.folder(), &rig.home.join("other")).unwrap();
+    let plan = plan_addition(&other_machine, &SoftKey::new("third", Profile::Pin, 3), &["prod"]).unwrap();
+    let two = commit(plan, &other_machine, &rig.blue).unwrap();
+    for (path, bytes) in &after {
+        std::fs::write(rig.folder().join(path), bytes).unwrap();
+    }
+    match rig.try_open() {
+        Err(VaultError::Fork { ends }) => {
+            assert_eq!(ends.len(), 2);
+            assert!(ends.contains(&one) && ends.contains(&two));
+        }
+        other => panic!("{:?}", other.err()),
+    }
+}
+
+#[test]
+fn a_statement_whose_predecessor_is_missing_is_refused() {
+    let rig = Rig::new();
+    let first = rig.vault().roster_digest();
+    add(&rig, &spare(), &["prod"]).unwrap();
+    std::fs::remove_file(rig.folder().join(format!("roster/{first}.json"))).unwrap();
+    assert!(matches!(rig.try_open(), Err(VaultError::Roster { .. })));
+}

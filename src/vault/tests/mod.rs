@@ -1,0 +1,8 @@
+//! The vault as its callers see it.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod faults;
+mod keys;
+mod life;
+mod rig;
+mod tampering;
