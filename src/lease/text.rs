@@ -278,7 +278,11 @@ pub trait Text: Serialize + DeserializeOwned {
     /// See [`jcs::JcsError`].
     fn fix(&self) -> Result<Fixed, jcs::JcsError> {
         let bytes = jcs::to_vec(self)?;
-        Ok(Fixed { text: String::from_utf8_lossy(&bytes).into_owned(), id: self.id().to_owned(), namespace: Self::NAMESPACE })
+        Ok(Fixed {
+            text: String::from_utf8_lossy(&bytes).into_owned(),
+            id: self.id().to_owned(),
+            namespace: Self::NAMESPACE,
+        })
     }
 
     /// Reads a text; anything but its canonical bytes is refused.

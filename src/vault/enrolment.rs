@@ -129,7 +129,7 @@ impl NewSlots {
                 return Err(VaultError::WrongProof("it is not of this enrolment"));
             }
             for (slot, output) in slots.iter().zip(proof.outputs()) {
-                made.push(self.make(slot, output, random)?);
+                made.push(self.make(slot, super::output(output)?, random)?);
             }
         }
         Ok(made)

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::device::enrolled::{EnrolledKey, Profile};
+use crate::device::enrolled::{EnrolledKey, KeyId, Profile};
 use crate::device::proof::Proof;
 use crate::encoding::Digest;
 use crate::encoding::sshsig::{Assertion, Namespace, Point};
@@ -82,6 +82,14 @@ impl Roster {
     #[must_use]
     pub fn in_force(&self) -> &Statement {
         &self.in_force
+    }
+
+    /// Keys of all statements, each once.
+    #[must_use]
+    pub fn keys_ever(&self) -> Vec<EnrolledKey> {
+        let entries = self.statements.values().flat_map(|statement| &statement.keys);
+        let keys: BTreeMap<KeyId, EnrolledKey> = entries.map(KeyEntry::enrolled).map(|key| (key.id(), key)).collect();
+        keys.into_values().collect()
     }
 
     /// Whether the statement `digest` is in force or leads to the one that is.

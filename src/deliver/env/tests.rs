@@ -36,6 +36,7 @@ fn shell(script: &str) -> Delivery {
     Delivery {
         command: ["sh", "-c", script].map(OsString::from).to_vec(),
         vars: vec![var("TOKEN", b"s3cr3t-token-value", How::Env)],
+        plain: vec![],
         masking: true,
         at_end: AtEnd::Terminate,
         runtime_dir: None,
