@@ -201,7 +201,7 @@ fn a_touch_on_an_enrolled_key_makes_a_proof_and_the_device_is_asked_once_who_it_
                 .touch(ask(std::slice::from_ref(&key), LIMIT), feed().0, pending())
                 .await
                 .unwrap();
-            assert_eq!((proof.key(), proof.outputs()[0].expose()), (key.id(), &[1; 32][..]));
+            assert_eq!((proof.key_id(), proof.outputs()[0].expose()), (key.id(), &[1; 32][..]));
         }
         let looks = script.heard.lock().unwrap().iter().filter(|(_, name, _)| name == "Which").count();
         assert_eq!((looks, asserts(&script).len()), (1, 2));
@@ -274,7 +274,7 @@ fn t57_a_wrong_pin_is_tried_once_on_its_own_key_only_and_forgotten() {
         // What the person types next goes on where it stood.
         broker.give_pin(keys[1].id(), pin("right"), LIMIT).unwrap();
         let proof = broker.touch(ask(&keys, LIMIT), feed, pending()).await.unwrap();
-        assert_eq!((proof.key(), proof.profile()), (keys[1].id(), Profile::Pin));
+        assert_eq!((proof.key_id(), proof.profile()), (keys[1].id(), Profile::Pin));
         assert_eq!(asserts(&script)[1], (port(2), b"right".to_vec()));
     });
 }
@@ -344,7 +344,7 @@ fn the_first_touch_wins_and_one_that_comes_all_the_same_is_wiped_and_said() {
         let keys = [enrolled(1, Profile::TouchOnly), enrolled(2, Profile::TouchOnly)];
         let (feed, log) = feed();
         let proof = broker.touch(ask(&keys, LIMIT), feed, pending()).await.unwrap();
-        assert_eq!(proof.key(), keys[0].id());
+        assert_eq!(proof.key_id(), keys[0].id());
         tokio::time::sleep(Duration::from_millis(300)).await;
         let extra = Event::ExtraTouch { name: "key 2".into() };
         assert_eq!(log.lock().unwrap().iter().filter(|event| **event == extra).count(), 1);
