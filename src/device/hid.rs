@@ -3,7 +3,7 @@
 //! A hidraw node shows every opener all input reports, so frames on other channels are the normal case, not an attack:
 //! they are never taken for ours, and tell that another program is using the key.
 
-mod frame;
+pub mod frame;
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};

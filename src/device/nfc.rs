@@ -272,7 +272,10 @@ pub(super) fn error(error: Error, proc_root: &Path) -> TransportError {
         Error::SharingViolation => TransportError::Busy {
             by: find::running(proc_root, CARD_PROGRAMS),
         },
-        Error::NoSmartcard
+        // NotTransacted: what a reader says of a card that went away in the middle of an APDU.
+        Error::NotTransacted
+        | Error::CommDataLost
+        | Error::NoSmartcard
         | Error::RemovedCard
         | Error::ResetCard
         | Error::UnpoweredCard

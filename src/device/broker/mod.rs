@@ -105,7 +105,8 @@ impl Broker {
             let Some(clock) = inner.upgrade().map(|inner| inner.clock.clone()) else {
                 return;
             };
-            until(&*clock, now + lifetime).await;
+            // Only the wiping waits for this: a PIN past its time is not used, however late the look.
+            look_until(&*clock, now + lifetime, Duration::from_secs(60)).await;
             if let Some(inner) = inner.upgrade() {
                 inner.state().pins.expire(clock.boot());
             }
@@ -279,14 +280,19 @@ async fn keep(inner: Weak<Inner>, mut places: Places) {
     }
 }
 
-/// Sleeps until `deadline` on the clock that counts suspend, which tokio's does not: so it looks again every second.
+/// Waits until `deadline`, at most a second late.
 async fn until(clock: &dyn Clock, deadline: Boot) {
+    look_until(clock, deadline, Duration::from_secs(1)).await;
+}
+
+/// Waits on the clock that counts suspend, which tokio's timers do not: so it looks again after every `step`.
+async fn look_until(clock: &dyn Clock, deadline: Boot, step: Duration) {
     loop {
         let left = deadline.since(clock.boot());
         if left.is_zero() {
             return;
         }
-        tokio::time::sleep(left.min(Duration::from_secs(1))).await;
+        tokio::time::sleep(left.min(step)).await;
     }
 }
 
@@ -297,3 +303,6 @@ fn system(error: impl ToString) -> DeviceError {
 fn unexpected() -> DeviceError {
     DeviceError::of(Failure::Malformed("another answer than asked for".into()), None)
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,6 +23,8 @@ use crate::secret::Secret;
 const BUSY_PAUSE: Duration = Duration::from_secs(1);
 /// Pause before sending a request again that a key gave up: one that gives up at once shall not keep us busy.
 const AGAIN_PAUSE: Duration = Duration::from_millis(500);
+/// Pause before looking again at a place whose key went away and may be back.
+const LOST_PAUSE: Duration = Duration::from_secs(1);
 /// How often a second way to the same key looks whether the first has ended.
 const CLAIM_LOOK: Duration = Duration::from_millis(250);
 
@@ -64,6 +66,8 @@ struct Progress {
     /// Keys that are being asked, and where: one key may be seen at two places.
     claimed: HashMap<KeyId, Port>,
     stages: HashMap<Port, Stage>,
+    /// Readers that a card was invited to, and whether it has to be lifted first.
+    invited: HashMap<Port, bool>,
     /// Keys for which it is over, and why.
     failed: HashMap<KeyId, DeviceError>,
 }
@@ -126,28 +130,33 @@ impl Prompt {
         let mut running: HashMap<Plug, AbortHandle> = HashMap::new();
         // Cards that lie there since before the question are no tap (T01).
         let mut lying: Option<HashSet<Plug>> = None;
+        // Attempts that lost their key though its place may still be there: a card that was only reset.
+        let mut lost: Vec<Plug> = Vec::new();
         loop {
             let seen = places.borrow_and_update().clone();
             if let Some(seen) = seen {
                 let lying = lying.get_or_insert_with(|| fields(&seen));
                 self.follow(&seen, lying, &mut attempts, &mut running);
             }
-            tokio::select! {
-                changed = places.changed() => if changed.is_err() {
-                    return Err(system("keys cannot be watched"));
+            let ended = tokio::select! {
+                changed = places.changed() => match changed {
+                    Ok(()) => continue,
+                    Err(_) => return Err(system("keys cannot be watched")),
                 },
-                Some(ended) = attempts.join_next() => {
-                    // An attempt that was aborted has nothing to say.
-                    let Ok((plug, result)) = ended else { continue };
-                    if matches!(result, Err(DeviceError::PulledOut)) {
-                        // A card that was only reset is still there at the next look.
-                        running.remove(&plug);
-                    }
-                    if let Some(end) = self.settle(&plug, result) {
-                        self.wipe_others(&mut attempts);
-                        return end;
-                    }
+                () = tokio::time::sleep(LOST_PAUSE), if !lost.is_empty() => {
+                    lost.drain(..).for_each(|plug| drop(running.remove(&plug)));
+                    continue;
                 }
+                Some(ended) = attempts.join_next() => ended,
+            };
+            // An attempt that was aborted has nothing to say.
+            let Ok((plug, result)) = ended else { continue };
+            if matches!(result, Err(DeviceError::PulledOut)) {
+                lost.push(plug.clone());
+            }
+            if let Some(end) = self.settle(&plug, result) {
+                self.wipe_others(&mut attempts);
+                return end;
             }
         }
     }
@@ -171,21 +180,28 @@ impl Prompt {
             stays
         });
         for place in seen.iter().filter(wanted) {
-            let lies = lying.contains(&plug(place));
-            if (place.empty || lies) && self.keys.iter().any(|key| key.profile == Profile::Pin) {
-                self.tell(Event::TapNow {
-                    reader: place.model.clone(),
-                    lift_first: lies,
-                });
+            if place.empty {
+                self.invite(place, false);
             }
             if place.empty || running.contains_key(&plug(place)) {
                 continue;
             }
             self.stage(&place.port, Stage::Looking);
-            let (prompt, place) = (self.clone(), place.clone());
+            let (prompt, place, lies) = (self.clone(), place.clone(), lying.contains(&plug(place)));
             let plug = plug(&place);
             let attempt = attempts.spawn(async move { (self::plug(&place), prompt.attempt(&place, lies).await) });
             running.insert(plug, attempt);
+        }
+    }
+
+    /// Says once that a card may be tapped there; only keys with a PIN count in a field.
+    fn invite(&self, place: &Place, lift_first: bool) {
+        let told = self.progress().invited.insert(place.port.clone(), lift_first);
+        if told != Some(lift_first) && self.keys.iter().any(|key| key.profile == Profile::Pin) {
+            self.tell(Event::TapNow {
+                reader: place.model.clone(),
+                lift_first,
+            });
         }
     }
 
@@ -214,10 +230,13 @@ impl Prompt {
             }
             _ => {}
         }
-        self.tell(Event::Problem {
-            port: plug.0.clone(),
-            error: error.clone(),
-        });
+        // The invitation to lift the card has said it.
+        if error != DeviceError::CardNotAbsent {
+            self.tell(Event::Problem {
+                port: plug.0.clone(),
+                error: error.clone(),
+            });
+        }
         self.stage(&plug.0, Stage::Failed(error.clone()));
         let progress = self.progress();
         let over = !self.keys.is_empty() && self.keys.iter().all(|key| progress.failed.contains_key(&key.id()));
@@ -285,6 +304,9 @@ impl Prompt {
             Link::Contactless if lies => Err(DeviceError::CardNotAbsent),
             _ => self.ask_key(place, candidate).await,
         };
+        if matches!(result, Err(DeviceError::CardNotAbsent)) {
+            self.invite(place, true);
+        }
         if let Err(error) = &result {
             let mut progress = self.progress();
             progress.claimed.remove(&candidate.key.id());

@@ -17,7 +17,7 @@ const SAMPLE_TIMEOUT: u16 = 15_000;
 
 /// Does `task` on the key at `node`; `secret` is the PIN, or two.
 pub(super) fn run(node: &Path, task: &Manage, secret: &Secret, line: &mut Line) -> Result<Answer, Failure> {
-    let key = open(node)?;
+    let key = open(node, task)?;
     let pin = text(secret.expose())?;
     match task {
         Manage::SetPin => key.set_new_pin(pin).map_err(failure)?,
@@ -42,7 +42,7 @@ pub(super) fn run(node: &Path, task: &Manage, secret: &Secret, line: &mut Line) 
     Ok(Answer::Managed)
 }
 
-fn open(node: &Path) -> Result<FidoKeyHid, Failure> {
+fn open(node: &Path, task: &Manage) -> Result<FidoKeyHid, Failure> {
     let path = node.to_str().ok_or(Failure::PulledOut)?.to_owned();
     let mut settings = LibCfg::init();
     settings.enable_keep_alive_msg = false;
@@ -52,6 +52,16 @@ fn open(node: &Path) -> Result<FidoKeyHid, Failure> {
     let mut key = FidoKeyHidFactory::create_by_params(&[HidParam::Path(path)], &settings).map_err(|_| Failure::PulledOut)?;
     let options = key.get_info().map_err(failure)?.options;
     let has = |name: &str| options.iter().any(|(n, _)| n == name);
+    let lacks = match task {
+        Manage::SetPin | Manage::ChangePin { .. } => (!has("clientPin")).then_some("PIN"),
+        Manage::Credentials | Manage::DeleteCredential { .. } => {
+            (!has("credMgmt") && !has("credentialMgmtPreview")).then_some("list of credentials")
+        }
+        _ => (!has("bioEnroll") && !has("userVerificationMgmtPreview")).then_some("fingerprint sensor"),
+    };
+    if let Some(lacks) = lacks {
+        return Err(Failure::Lacks(lacks.into()));
+    }
     key.use_pre_bio_enrollment = !has("bioEnroll") && has("userVerificationMgmtPreview");
     key.use_pre_credential_management = !has("credMgmt") && has("credentialMgmtPreview");
     Ok(key)

@@ -92,3 +92,6 @@ pub fn random(bytes: &mut [u8]) -> io::Result<()> {
 fn failed(failure: impl Into<protocol::Failure>) -> Report {
     Report::Failed(failure.into())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,450 @@
+//! The broker over workers that say what a test tells them to; what real firmware says is tested in `hw-tests`.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::VecDeque;
+use std::future::pending;
+use std::io::{self, Read};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::thread;
+
+use p256::ecdsa::signature::hazmat::PrehashSigner;
+use p256::ecdsa::{Signature, SigningKey};
+use sha2::{Digest as _, Sha256};
+
+use super::super::enrolled::{Credential, Link};
+use super::super::worker::protocol::{Warm, read_frame, write_frame};
+use super::*;
+use crate::clock::SystemClock;
+use crate::encoding::sshsig::{FLAG_UP, FLAG_UV, Namespace, RP_ID};
+
+/// What a worker does with a request; what it reads from the socket is the cancel.
+type Reply = Box<dyn Fn(&Request, &[u8], &mut UnixStream) -> (Report, Vec<u8>) + Send + Sync>;
+
+/// Where, which operation, with which PIN.
+type Heard = (Port, String, Vec<u8>);
+
+struct Script {
+    places: watch::Sender<Option<Vec<Place>>>,
+    reply: Arc<Reply>,
+    heard: Arc<Mutex<Vec<Heard>>>,
+}
+
+impl Reach for Arc<Script> {
+    fn places(&self) -> io::Result<Places> {
+        Ok(self.places.subscribe())
+    }
+
+    fn start(&self) -> io::Result<Worker> {
+        let (ours, mut theirs) = UnixStream::pair()?;
+        let (reply, heard) = (self.reply.clone(), self.heard.clone());
+        thread::spawn(move || {
+            let (request, secret): (Request, Secret) = read_frame(&theirs).unwrap();
+            let name = format!("{:?}", request.operation);
+            let name = name.split([' ', '{']).next().unwrap_or_default().to_owned();
+            heard.lock().unwrap().push((request.port.clone(), name, secret.expose().to_vec()));
+            let (report, tail) = reply(&request, secret.expose(), &mut theirs);
+            let _ = write_frame(&theirs, &report, &tail);
+        });
+        Worker::from_socket(ours)
+    }
+}
+
+fn port(n: u8) -> Port {
+    Port::Node(PathBuf::from(n.to_string()))
+}
+
+fn place(n: u8, link: Link) -> Place {
+    Place {
+        port: port(n),
+        plug: 1,
+        link,
+        model: format!("model {n}"),
+        socket: format!("socket {n}"),
+        empty: false,
+    }
+}
+
+fn software_key(seed: u8) -> (SigningKey, Credential) {
+    let key = SigningKey::from_slice(&[seed; 32]).unwrap();
+    let public_key = key.verifying_key().to_sec1_point(false).as_bytes().try_into().unwrap();
+    (
+        key,
+        Credential {
+            id: vec![seed],
+            public_key,
+        },
+    )
+}
+
+/// Key `n` has the credentials `10 n + 1` and `10 n + 2`.
+fn enrolled(n: u8, profile: Profile) -> EnrolledKey {
+    EnrolledKey {
+        name: format!("key {n}"),
+        profile,
+        lease: software_key(10 * n + 1).1,
+        which: software_key(10 * n + 2).1,
+    }
+}
+
+fn sign(seed: u8, rp_id: &str, flags: u8, hash: &[u8; 32]) -> RawAssertion {
+    let mut auth_data = Sha256::digest(rp_id).to_vec();
+    auth_data.extend([flags, 0, 0, 0, 9]);
+    let signature: Signature = software_key(seed)
+        .0
+        .sign_prehash(&Sha256::digest([&auth_data[..], hash].concat()))
+        .unwrap();
+    RawAssertion {
+        credential: Some(vec![seed]),
+        auth_data,
+        signature: signature.to_der().as_bytes().to_vec(),
+    }
+}
+
+fn done(answer: Answer) -> Report {
+    Report::Done {
+        answer,
+        warm: Warm::default(),
+        frames: Frames::default(),
+    }
+}
+
+fn number(port: &Port) -> u8 {
+    port.to_string().parse().unwrap()
+}
+
+/// An honest key at each place, which proves what it is and is touched at once.
+fn honest(request: &Request, pin: &[u8]) -> (Report, Vec<u8>) {
+    let n = number(&request.port);
+    let answer = match &request.operation {
+        Operation::Which { candidates, challenge } => {
+            let mine = candidates.iter().any(|id| id.0 == [10 * n + 2]);
+            Answer::Which(mine.then(|| sign(10 * n + 2, which::RP_ID, 0, challenge).into()))
+        }
+        Operation::Inspect => Answer::Inspected {
+            tries: Some(8),
+            power_cycle: false,
+        },
+        Operation::Assert { hash, .. } => {
+            let flags = if pin.is_empty() { FLAG_UP } else { FLAG_UP | FLAG_UV };
+            return (done(Answer::Asserted(sign(10 * n + 1, RP_ID, flags, hash).into())), vec![n; 32]);
+        }
+        _ => return (Report::Failed(Failure::OverUsbOnly), vec![]),
+    };
+    (done(answer), vec![])
+}
+
+fn script(
+    places: Vec<Place>,
+    reply: impl Fn(&Request, &[u8], &mut UnixStream) -> (Report, Vec<u8>) + Send + Sync + 'static,
+) -> Arc<Script> {
+    Arc::new(Script {
+        places: watch::Sender::new(Some(places)),
+        reply: Arc::new(Box::new(reply)),
+        heard: Arc::default(),
+    })
+}
+
+fn ask(keys: &[EnrolledKey], limit: Duration) -> Ask {
+    let candidate = |key: &EnrolledKey| Candidate {
+        key: key.clone(),
+        salts: vec![[7; 32]],
+    };
+    Ask {
+        namespace: Namespace::Lease,
+        text: b"{}".to_vec(),
+        candidates: keys.iter().map(candidate).collect(),
+        deadline: SystemClock.boot() + limit,
+        at: None,
+    }
+}
+
+type Log = Arc<Mutex<Vec<Event>>>;
+
+fn feed() -> (Feed, Log) {
+    let log = Log::default();
+    let kept = log.clone();
+    (Arc::new(move |event| kept.lock().unwrap().push(event)), log)
+}
+
+fn pin(text: &str) -> Secret {
+    Secret::from_slice_wiping(&mut text.as_bytes().to_vec()).unwrap()
+}
+
+fn run<T>(test: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(test)
+}
+
+const LIMIT: Duration = Duration::from_secs(5);
+
+fn asserts(script: &Script) -> Vec<(Port, Vec<u8>)> {
+    let heard = script.heard.lock().unwrap();
+    heard
+        .iter()
+        .filter(|(_, name, _)| name == "Assert")
+        .map(|(port, _, pin)| (port.clone(), pin.clone()))
+        .collect()
+}
+
+#[test]
+fn a_touch_on_an_enrolled_key_makes_a_proof_and_the_device_is_asked_once_who_it_is() {
+    run(async {
+        let script = script(vec![place(1, Link::Usb)], |request, pin, _| honest(request, pin));
+        let broker = Broker::new(script.clone(), Arc::new(SystemClock));
+        let key = enrolled(1, Profile::TouchOnly);
+        for _ in 0..2 {
+            let proof = broker
+                .touch(ask(std::slice::from_ref(&key), LIMIT), feed().0, pending())
+                .await
+                .unwrap();
+            assert_eq!((proof.key_id(), proof.outputs()[0].expose()), (key.id(), &[1; 32][..]));
+        }
+        let looks = script.heard.lock().unwrap().iter().filter(|(_, name, _)| name == "Which").count();
+        assert_eq!((looks, asserts(&script).len()), (1, 2));
+        assert_eq!(broker.seen(std::slice::from_ref(&key)).await.unwrap()[0].key, Some(key.id()));
+    });
+}
+
+#[test]
+fn t01_without_a_touch_there_is_no_proof_and_the_deadline_holds() {
+    run(async {
+        let script = script(vec![place(1, Link::Usb)], |request, pin, socket| match request.operation {
+            Operation::Assert { .. } => {
+                let _ = socket.read(&mut [0]);
+                (Report::Failed(Failure::Cancelled), vec![])
+            }
+            _ => honest(request, pin),
+        });
+        let broker = Broker::new(script, Arc::new(SystemClock));
+        let asked = ask(&[enrolled(1, Profile::TouchOnly)], Duration::from_millis(300));
+        assert_eq!(broker.touch(asked, feed().0, pending()).await.err(), Some(DeviceError::TimedOut));
+        let nobody = ask(&[enrolled(2, Profile::TouchOnly)], Duration::from_millis(300));
+        assert_eq!(
+            broker.touch(nobody, feed().0, pending()).await.err(),
+            Some(DeviceError::NotEnrolled)
+        );
+    });
+}
+
+#[test]
+fn t05_a_cancel_by_another_program_is_refused_and_not_asked_again() {
+    run(async {
+        let script = script(vec![place(1, Link::Usb)], |request, pin, _| match request.operation {
+            Operation::Assert { .. } => (Report::Failed(Failure::Status(0x2D)), vec![]),
+            _ => honest(request, pin),
+        });
+        let broker = Broker::new(script.clone(), Arc::new(SystemClock));
+        let asked = ask(&[enrolled(1, Profile::TouchOnly)], LIMIT);
+        assert_eq!(
+            broker.touch(asked, feed().0, pending()).await.err(),
+            Some(DeviceError::CancelledElsewhere)
+        );
+        assert_eq!(asserts(&script).len(), 1);
+    });
+}
+
+#[test]
+fn t57_a_wrong_pin_is_tried_once_on_its_own_key_only_and_forgotten() {
+    run(async {
+        let script = script(vec![place(1, Link::Usb), place(2, Link::Usb)], |request, pin, _| {
+            match request.operation {
+                Operation::Assert { .. } if pin != b"right" => (Report::Failed(Failure::PinWrong(Some(7))), vec![]),
+                _ => honest(request, pin),
+            }
+        });
+        let broker = Broker::new(script.clone(), Arc::new(SystemClock));
+        let keys = [enrolled(1, Profile::Pin), enrolled(2, Profile::Pin)];
+        broker.give_pin(keys[0].id(), pin("wrong"), LIMIT).unwrap();
+        let (feed, log) = feed();
+        let ended = broker.touch(ask(&keys, Duration::from_millis(400)), feed.clone(), pending()).await;
+        assert!(matches!(
+            ended.err(),
+            Some(DeviceError::PinWrong { left: Some(7) } | DeviceError::PinNeeded)
+        ));
+        assert_eq!(asserts(&script), [(port(1), b"wrong".to_vec())]);
+        assert!(broker.pins().is_empty());
+        assert!(log.lock().unwrap().contains(&Event::PinWrong {
+            key: keys[0].id(),
+            left: Some(7)
+        }));
+        // What the person types next goes on where it stood.
+        broker.give_pin(keys[1].id(), pin("right"), LIMIT).unwrap();
+        let proof = broker.touch(ask(&keys, LIMIT), feed, pending()).await.unwrap();
+        assert_eq!((proof.key_id(), proof.profile()), (keys[1].id(), Profile::Pin));
+        assert_eq!(asserts(&script)[1], (port(2), b"right".to_vec()));
+    });
+}
+
+#[test]
+fn t57_a_blocked_pin_ends_the_prompt_at_once() {
+    run(async {
+        for (code, error) in [(0x32, DeviceError::PinBlocked), (0x34, DeviceError::PinBlockedUntilReplug)] {
+            let script = script(vec![place(1, Link::Usb)], move |request, pin, _| match request.operation {
+                Operation::Assert { .. } => (Report::Failed(Failure::Status(code)), vec![]),
+                _ => honest(request, pin),
+            });
+            let broker = Broker::new(script, Arc::new(SystemClock));
+            let key = enrolled(1, Profile::Pin);
+            broker.give_pin(key.id(), pin("1234"), LIMIT).unwrap();
+            assert_eq!(broker.touch(ask(&[key], LIMIT), feed().0, pending()).await.err(), Some(error));
+            assert!(broker.pins().is_empty());
+        }
+    });
+}
+
+#[test]
+fn t13_a_device_that_cannot_prove_what_it_claims_is_an_impostor_and_gets_no_pin() {
+    run(async {
+        let script = script(vec![place(1, Link::Usb)], |request, pin, _| match &request.operation {
+            // Claims key 1, signs with another key.
+            Operation::Which { challenge, .. } => {
+                let forged = RawAssertion {
+                    credential: Some(vec![12]),
+                    ..sign(99, which::RP_ID, 0, challenge)
+                };
+                (done(Answer::Which(Some(forged.into()))), vec![])
+            }
+            _ => honest(request, pin),
+        });
+        let broker = Broker::new(script.clone(), Arc::new(SystemClock));
+        let key = enrolled(1, Profile::Pin);
+        broker.give_pin(key.id(), pin("1234"), LIMIT).unwrap();
+        let (feed, log) = feed();
+        let ended = broker.touch(ask(&[key], Duration::from_millis(300)), feed, pending()).await;
+        assert_eq!(ended.err(), Some(DeviceError::Impostor));
+        assert_eq!(asserts(&script), []);
+        assert!(matches!(
+            log.lock().unwrap()[1],
+            Event::Problem {
+                error: DeviceError::Impostor,
+                ..
+            }
+        ));
+    });
+}
+
+#[test]
+fn the_first_touch_wins_and_one_that_comes_all_the_same_is_wiped_and_said() {
+    run(async {
+        let script = script(vec![place(1, Link::Usb), place(2, Link::Usb)], |request, pin, socket| {
+            if matches!(request.operation, Operation::Assert { .. }) {
+                match number(&request.port) {
+                    1 => thread::sleep(Duration::from_millis(200)),
+                    // Touched in the moment of the cancel.
+                    _ => drop(socket.read(&mut [0])),
+                }
+            }
+            honest(request, pin)
+        });
+        let broker = Broker::new(script, Arc::new(SystemClock));
+        let keys = [enrolled(1, Profile::TouchOnly), enrolled(2, Profile::TouchOnly)];
+        let (feed, log) = feed();
+        let proof = broker.touch(ask(&keys, LIMIT), feed, pending()).await.unwrap();
+        assert_eq!(proof.key_id(), keys[0].id());
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let extra = Event::ExtraTouch { name: "key 2".into() };
+        assert_eq!(log.lock().unwrap().iter().filter(|event| **event == extra).count(), 1);
+    });
+}
+
+#[test]
+fn a_key_that_gives_up_is_asked_again_and_one_plugged_in_meanwhile_joins() {
+    run(async {
+        let given_up = Arc::new(Mutex::new(VecDeque::from([Failure::Status(0x2F), Failure::Status(0x3A)])));
+        let script = script(vec![], move |request, pin, _| match request.operation {
+            Operation::Assert { .. } => match given_up.lock().unwrap().pop_front() {
+                Some(failure) => (Report::Failed(failure), vec![]),
+                None => honest(request, pin),
+            },
+            _ => honest(request, pin),
+        });
+        let broker = Broker::new(script.clone(), Arc::new(SystemClock));
+        let plug = async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            script.places.send_replace(Some(vec![place(1, Link::Usb)]));
+            pending::<()>().await;
+        };
+        let asked = ask(&[enrolled(1, Profile::TouchOnly)], LIMIT);
+        let proof = broker.touch(asked, feed().0, plug).await.unwrap();
+        assert_eq!((proof.key_name(), asserts(&script).len()), ("key 1", 3));
+    });
+}
+
+#[test]
+fn t56_a_key_pulled_out_is_said_and_its_pin_forgotten() {
+    run(async {
+        let script = script(vec![place(1, Link::Usb)], |request, pin, _| match request.operation {
+            Operation::Assert { .. } => (Report::Failed(Failure::PulledOut), vec![]),
+            _ => honest(request, pin),
+        });
+        let broker = Broker::new(script.clone(), Arc::new(SystemClock));
+        let key = enrolled(1, Profile::Pin);
+        broker.give_pin(key.id(), pin("1234"), LIMIT).unwrap();
+        let (feed, log) = feed();
+        let pull = async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            script.places.send_replace(Some(vec![]));
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        };
+        let ended = broker.touch(ask(&[key], LIMIT), feed, pull).await;
+        assert_eq!(ended.err(), Some(DeviceError::Withdrawn));
+        assert!(log.lock().unwrap().iter().any(|event| matches!(event, Event::Gone { .. })));
+        assert!(broker.pins().is_empty());
+    });
+}
+
+#[test]
+fn in_a_field_touch_only_is_refused_and_a_card_that_lay_there_is_not_asked() {
+    run(async {
+        let script = script(vec![place(1, Link::Contactless)], |request, pin, _| honest(request, pin));
+        let broker = Broker::new(script.clone(), Arc::new(SystemClock));
+        let asked = ask(&[enrolled(1, Profile::TouchOnly)], Duration::from_millis(300));
+        assert_eq!(
+            broker.touch(asked, feed().0, pending()).await.err(),
+            Some(DeviceError::TouchOnlyContactless)
+        );
+        let key = enrolled(1, Profile::Pin);
+        broker.give_pin(key.id(), pin("1234"), LIMIT).unwrap();
+        let asked = ask(std::slice::from_ref(&key), Duration::from_millis(300));
+        assert_eq!(
+            broker.touch(asked, feed().0, pending()).await.err(),
+            Some(DeviceError::CardNotAbsent)
+        );
+        assert_eq!(asserts(&script), []);
+        // Lifted, and tapped once: one assertion, and no second one from the same tap.
+        let tap = async {
+            script.places.send_replace(Some(vec![]));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            broker.give_pin(key.id(), pin("1234"), LIMIT).unwrap();
+            script.places.send_replace(Some(vec![Place {
+                plug: 3,
+                ..place(1, Link::Contactless)
+            }]));
+            pending::<()>().await;
+        };
+        assert!(broker.touch(ask(std::slice::from_ref(&key), LIMIT), feed().0, tap).await.is_ok());
+        let again = ask(std::slice::from_ref(&key), Duration::from_millis(300));
+        assert_eq!(
+            broker.touch(again, feed().0, pending()).await.err(),
+            Some(DeviceError::CardNotAbsent)
+        );
+        assert_eq!(asserts(&script).len(), 1);
+    });
+}
+
+#[test]
+fn t08_a_key_that_wants_a_pin_under_a_touch_only_enrolment_says_so() {
+    run(async {
+        let script = script(vec![place(1, Link::Usb)], |request, pin, _| match request.operation {
+            Operation::Assert { .. } => (Report::Failed(Failure::Status(0x36)), vec![]),
+            _ => honest(request, pin),
+        });
+        let broker = Broker::new(script, Arc::new(SystemClock));
+        let asked = ask(&[enrolled(1, Profile::TouchOnly)], LIMIT);
+        assert_eq!(broker.touch(asked, feed().0, pending()).await.err(), Some(DeviceError::AlwaysUv));
+    });
+}
