@@ -14,6 +14,8 @@ pub mod hid;
 pub mod nfc;
 pub mod place;
 pub mod proof;
+#[cfg(test)]
+pub mod soft;
 pub mod which;
 pub mod worker;
 

@@ -122,20 +122,20 @@ impl NewSlots {
         let mut made = Vec::new();
         for ((enrolment, proof), slots) in enrolments.iter().zip(proofs).zip(self.slots.chunks(SCOPES_PER_TOUCH)) {
             let fits = proof.namespace() == Namespace::Enrol
-                && proof.text_digest() == Digest::of(&enrolment.text)
-                && proof.key_id() == self.key.id()
+                && proof.text() == Digest::of(&enrolment.text)
+                && proof.key() == self.key.id()
                 && proof.outputs().len() == slots.len();
             if !fits {
                 return Err(VaultError::WrongProof("it is not of this enrolment"));
             }
             for (slot, output) in slots.iter().zip(proof.outputs()) {
-                made.push(self.make(slot, output, random)?);
+                made.push(self.make(slot, output.expose(), random)?);
             }
         }
         Ok(made)
     }
 
-    fn make(&self, slot: &NewSlot, output: &[u8; 32], random: &mut Random) -> Result<MadeSlot, VaultError> {
+    fn make(&self, slot: &NewSlot, output: &[u8], random: &mut Random) -> Result<MadeSlot, VaultError> {
         let place = Place {
             vault: self.vault,
             scope: slot.scope,
@@ -149,7 +149,7 @@ impl NewSlots {
                 half: Some(Digest::of(&half)),
                 id: slot.id,
                 key: self.key.id().0,
-                public: Hex(public),
+                public,
                 salt: slot.salt,
             },
             half,

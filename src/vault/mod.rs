@@ -60,8 +60,10 @@ pub use keys::{Addition, Plan, Removal};
 pub use listing::{Found, Listed};
 pub use material::{Material, Wanted};
 pub use random::Random;
-pub use recovery::RecoveryCode;
-pub use rules::{Delivery, Rules};
+pub use record::LARGEST_VALUE;
+pub use recovery::{CodeError, RecoveryCode};
+pub use rules::{Delivery, Header, Rules};
+pub use statement::Statement;
 
 /// Scopes that one touch opens: CTAP's hmac-secret takes two salts (CTAP 2.1, 12.5).
 pub const SCOPES_PER_TOUCH: usize = 2;
@@ -140,7 +142,7 @@ impl Vault {
     /// The enrolled keys, in the order of their enrolment.
     #[must_use]
     pub fn keys(&self) -> Vec<EnrolledKey> {
-        self.roster.in_force().keys.iter().map(KeyEntry::enrolled).collect()
+        self.roster.in_force().keys.iter().map(KeyEntry::enrolled).cloned().collect()
     }
 
     /// Names of the scopes.
@@ -238,14 +240,14 @@ impl Vault {
     fn unlock(&self, proof: &Proof, scopes: &[&ScopeEntry]) -> Result<Vec<Ring>, VaultError> {
         let statement = self.roster.in_force();
         let key = statement
-            .key(proof.key_id())
+            .key(proof.key())
             .ok_or(VaultError::WrongProof("the key that was touched is not enrolled here"))?;
         if proof.outputs().len() != scopes.len() {
             return Err(VaultError::WrongProof("it answers for another number of scopes"));
         }
         let pairs = scopes.iter().zip(proof.outputs());
         pairs
-            .map(|(scope, output)| scope::open_with_key(&self.store, &self.roster, scope, &key, output))
+            .map(|(scope, output)| scope::open_with_key(&self.store, &self.roster, scope, key, output.expose()))
             .collect()
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::device::enrolled::{EnrolledKey, Profile};
+use crate::device::enrolled::Profile;
 use crate::device::proof::Proof;
 use crate::encoding::Digest;
 use crate::encoding::sshsig::{Assertion, Namespace, Point};
@@ -134,14 +134,12 @@ pub fn signature_path(digest: &Digest) -> String {
 ///
 /// # Errors
 /// [`VaultError::WrongProof`]: it signed another text, or for another purpose.
-pub fn signature(proof: &Proof, signer: &EnrolledKey, bytes: &[u8]) -> Result<Vec<u8>, VaultError> {
-    if proof.namespace() != Namespace::Vault || proof.text_digest() != Digest::of(bytes) {
-        return Err(VaultError::WrongProof("it signed another statement"));
-    }
-    Ok(proof
-        .assertion()
-        .to_sshsig(&signer.lease.public_key, Namespace::Vault, bytes)
-        .into_bytes())
+pub fn signature(proof: &Proof, bytes: &[u8]) -> Result<Vec<u8>, VaultError> {
+    let fits = proof.namespace() == Namespace::Vault;
+    let signed = proof.sshsig(bytes).filter(|_| fits);
+    signed
+        .map(String::into_bytes)
+        .ok_or(VaultError::WrongProof("it signed another statement"))
 }
 
 fn listed(store: &Store) -> Result<BTreeSet<Digest>, VaultError> {
@@ -168,7 +166,7 @@ fn read_statement(store: &Store, digest: Digest) -> Result<(Statement, Vec<u8>),
     if let Some(found) = Statement::format_of(&bytes).filter(|v| *v > FORMAT) {
         return Err(VaultError::Newer { found, known: FORMAT });
     }
-    let statement = Statement::from_bytes(&bytes).map_err(|why| fault(digest, why))?;
+    let statement = Statement::read(&bytes).map_err(|why| fault(digest, why))?;
     Ok((statement, bytes))
 }
 
@@ -210,7 +208,7 @@ fn verify(statement: &Statement, bytes: &[u8], signature: &str, verified: &BTree
         let profiles: Option<Vec<Profile>> = before.iter().map(|old| profile(old, point)).collect();
         profiles.and_then(|profiles| profiles.into_iter().max_by_key(|p| *p == Profile::Pin))
     };
-    let recovery: Vec<Point> = before.iter().map(|old| old.recovery.0).collect();
+    let recovery: Vec<Point> = before.iter().map(|old| old.recovery).collect();
     verify_signature(bytes, signature, signer, &recovery)
 }
 

@@ -170,7 +170,7 @@ fn t53_a_statement_that_no_enrolled_key_signed_closes_the_vault() {
     };
     for (n, slot) in statement.scopes.iter_mut().flat_map(|scope| &mut scope.slots).enumerate() {
         if let SlotEntry::Fido2 { public, id, .. } = slot {
-            *public = Hex(mine);
+            *public = mine;
             *id = Hex([n as u8; 16]);
         }
     }
@@ -207,7 +207,7 @@ fn t53_a_slot_that_is_altered_under_its_id_is_refused_even_when_signed() {
     let before = vault.roster.in_force();
     assert!(statement.may_follow(before));
     if let Some(SlotEntry::Fido2 { public, .. }) = statement.scopes[0].slots.first_mut() {
-        *public = Hex(Private::generate(&mut random::system()).1);
+        *public = Private::generate(&mut random::system()).1;
     }
     assert!(!statement.may_follow(before));
     let mut rekeyed = before.clone();
@@ -258,7 +258,7 @@ fn t53_a_scope_key_of_the_attackers_own_sealed_to_everybody_is_not_used() {
     let evil = Ring::generate(vault.id(), scope.id, scope.epoch, &mut random::system());
     for slot in &scope.slots {
         if let SlotEntry::Fido2 { id, public, .. } = slot {
-            let sealed = evil.seal_to(*id, &public.0, &mut random::system()).unwrap();
+            let sealed = evil.seal_to(*id, public, &mut random::system()).unwrap();
             std::fs::write(rig.folder().join(sealed_path(*id, &scope.commitment)), sealed).unwrap();
         }
     }
