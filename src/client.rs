@@ -19,7 +19,15 @@ use crate::wire::codec::{self, LineBuffer};
 use crate::wire::{Answer, Call, Event, Failure, Outcome, Reply};
 
 /// Environment that a daemon started from here gets: where things lie, and nothing else of the caller's.
-const PASSED: [&str; 7] = ["HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR", "TOUCHLEASE_VAULT", "TOUCHLEASE_LOG"];
+const PASSED: [&str; 7] = [
+    "HOME",
+    "XDG_CONFIG_HOME",
+    "XDG_DATA_HOME",
+    "XDG_STATE_HOME",
+    "XDG_RUNTIME_DIR",
+    "TOUCHLEASE_VAULT",
+    "TOUCHLEASE_LOG",
+];
 
 /// What the daemon says.
 #[derive(Debug)]
@@ -67,7 +75,11 @@ impl Client {
         if peer.uid != getuid() {
             return Err(squatted(&places.socket(), peer.uid.as_raw()));
         }
-        Ok(Some(Self { stream, buffer: LineBuffer::default(), lines: VecDeque::new() }))
+        Ok(Some(Self {
+            stream,
+            buffer: LineBuffer::default(),
+            lines: VecDeque::new(),
+        }))
     }
 
     /// Asks.
@@ -75,7 +87,7 @@ impl Client {
     /// # Errors
     /// The daemon went away, or the call is too large.
     pub fn call(&mut self, call: &Call) -> Result<(), Failure> {
-        self.send(&*codec::encode(call).map_err(|error| Failure::new(Outcome::BadInput, "too_large", error.to_string()))?)
+        self.send(&codec::encode(call).map_err(|error| Failure::new(Outcome::BadInput, "too_large", error.to_string()))?)
     }
 
     /// Answers a prompt.
@@ -83,14 +95,14 @@ impl Client {
     /// # Errors
     /// The daemon went away.
     pub fn answer(&mut self, answer: &Answer) -> Result<(), Failure> {
-        self.send(&*codec::encode(answer).map_err(|error| Failure::new(Outcome::Internal, "codec", error.to_string()))?)
+        self.send(&codec::encode(answer).map_err(|error| Failure::new(Outcome::Internal, "codec", error.to_string()))?)
     }
 
     /// The next message; nothing when the daemon closed the connection. Waits.
     ///
     /// # Errors
     /// What came is no message of this protocol.
-    pub fn next(&mut self) -> Result<Option<Message>, Failure> {
+    pub fn message(&mut self) -> Result<Option<Message>, Failure> {
         loop {
             if let Some(line) = self.lines.pop_front() {
                 return parse(&line).map(Some);
@@ -122,7 +134,9 @@ impl Client {
     }
 
     fn send(&mut self, line: &[u8]) -> Result<(), Failure> {
-        self.stream.write_all(line).map_err(|error| no_daemon(format!("the daemon went away: {error}")))
+        self.stream
+            .write_all(line)
+            .map_err(|error| no_daemon(format!("the daemon went away: {error}")))
     }
 }
 
@@ -143,8 +157,12 @@ fn parse(line: &[u8]) -> Result<Message, Failure> {
         None => codec::decode(line).map(Message::Event),
     });
     parsed.map_err(|error| {
-        Failure::new(Outcome::Internal, "protocol", format!("the daemon said something unexpected: {error}"))
-            .hint("client and daemon may be of different versions: stop the daemon, the next command starts a new one")
+        Failure::new(
+            Outcome::Internal,
+            "protocol",
+            format!("the daemon said something unexpected: {error}"),
+        )
+        .hint("client and daemon may be of different versions: stop the daemon, the next command starts a new one")
     })
 }
 
@@ -153,18 +171,24 @@ fn check_owner(runtime: &Path) -> Result<(), Failure> {
     match fs::symlink_metadata(runtime) {
         Ok(meta) if meta.uid() != getuid().as_raw() => Err(squatted(runtime, meta.uid())),
         Ok(meta) if !meta.is_dir() => Err(squatted(runtime, meta.uid())),
-        Ok(meta) if meta.mode() & 0o077 != 0 => {
-            Err(Failure::new(Outcome::Refused, "socket_folder_open", format!("{} can be entered by others", runtime.display()))
-                .hint(format!("chmod 700 {}", runtime.display())))
-        }
+        Ok(meta) if meta.mode() & 0o077 != 0 => Err(Failure::new(
+            Outcome::Refused,
+            "socket_folder_open",
+            format!("{} can be entered by others", runtime.display()),
+        )
+        .hint(format!("chmod 700 {}", runtime.display()))),
         // No folder, no daemon.
         _ => Ok(()),
     }
 }
 
 fn squatted(path: &Path, uid: u32) -> Failure {
-    Failure::new(Outcome::Refused, "socket_not_ours", format!("{} belongs to uid {uid}, not to you", path.display()))
-        .hint("somebody may be waiting there for your secrets; look who made it, and remove it")
+    Failure::new(
+        Outcome::Refused,
+        "socket_not_ours",
+        format!("{} belongs to uid {uid}, not to you", path.display()),
+    )
+    .hint("somebody may be waiting there for your secrets; look who made it, and remove it")
 }
 
 fn no_daemon(message: impl Into<String>) -> Failure {
@@ -174,26 +198,41 @@ fn no_daemon(message: impl Into<String>) -> Failure {
 /// Starts `touchlease daemon` in the background and waits until it listens: its first line on the pipe says so, or what is wrong.
 fn start_daemon(places: &Places) -> Result<(), Failure> {
     let log = open_log(&places.state).map_err(|error| {
-        Failure::new(Outcome::NoDaemon, "state_folder", format!("{} cannot be written: {error}", places.state.display()))
-            .hint("the audit log lives there; make the folder writable, or set XDG_STATE_HOME")
+        Failure::new(
+            Outcome::NoDaemon,
+            "state_folder",
+            format!("{} cannot be written: {error}", places.state.display()),
+        )
+        .hint("the audit log lives there; make the folder writable, or set XDG_STATE_HOME")
     })?;
     let mut command = Command::new("/proc/self/exe");
     command.args(["daemon", "--background"]).env_clear().current_dir("/");
     command.envs(PASSED.iter().filter_map(|name| std::env::var_os(name).map(|value| (name, value))));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
-    let mut child = command.spawn().map_err(|error| no_daemon(format!("the daemon could not be started: {error}")))?;
+    let mut child = command
+        .spawn()
+        .map_err(|error| no_daemon(format!("the daemon could not be started: {error}")))?;
     let mut said = String::new();
     if let Some(mut pipe) = child.stdout.take() {
         pipe.read_to_string(&mut said).map_err(|error| no_daemon(error.to_string()))?;
     }
     match said.trim_end() {
         "ready" => Ok(()),
-        other => Err(codec::decode::<Failure>(other.as_bytes())
-            .unwrap_or_else(|_| no_daemon(format!("the daemon did not start; see {}", places.state.join("daemon.log").display())))),
+        other => Err(codec::decode::<Failure>(other.as_bytes()).unwrap_or_else(|_| {
+            no_daemon(format!(
+                "the daemon did not start; see {}",
+                places.state.join("daemon.log").display()
+            ))
+        })),
     }
 }
 
 fn open_log(state: &Path) -> io::Result<fs::File> {
     DirBuilder::new().recursive(true).mode(0o700).create(state)?;
-    OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW).open(state.join("daemon.log"))
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(state.join("daemon.log"))
 }

@@ -12,6 +12,8 @@ use rustix::time::{
 };
 use tokio::io::unix::AsyncFd;
 
+use crate::sys;
+
 /// Wall clock: milliseconds since 1970-01-01T00:00:00Z. Somebody may set it; it decides nothing alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Wall(pub u64);
@@ -84,7 +86,11 @@ impl Clock for SystemClock {
             // tokio's own timers stand still in suspend; these two do not, and the second also ends with ECANCELED when the clock is
             // set (timerfd_create(2), TFD_TIMER_CANCEL_ON_SET).
             let by_boot = timer(TimerfdClockId::Boottime, TimerfdTimerFlags::ABSTIME, boot.0)?;
-            let by_wall = timer(TimerfdClockId::Realtime, TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET, wall.0)?;
+            let by_wall = timer(
+                TimerfdClockId::Realtime,
+                TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET,
+                wall.0,
+            )?;
             tokio::select! {
                 ready = by_boot.readable() => ready.map(drop),
                 ready = by_wall.readable() => ready.map(drop),
@@ -97,9 +103,19 @@ fn timer(clock: TimerfdClockId, flags: TimerfdTimerFlags, at: u64) -> io::Result
     let fd = timerfd_create(clock, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
     // A zero would disarm it.
     let at = at.max(1);
-    let at = Timespec { tv_sec: i64::try_from(at / 1000).unwrap_or(i64::MAX), tv_nsec: (at % 1000 * 1_000_000).cast_signed() };
-    timerfd_settime(&fd, flags, &Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: at })?;
-    AsyncFd::new(fd)
+    let at = Timespec {
+        tv_sec: i64::try_from(at / 1000).unwrap_or(i64::MAX),
+        tv_nsec: (at % 1000 * 1_000_000).cast_signed(),
+    };
+    timerfd_settime(
+        &fd,
+        flags,
+        &Itimerspec {
+            it_interval: Timespec { tv_sec: 0, tv_nsec: 0 },
+            it_value: at,
+        },
+    )?;
+    sys::wait::readable(fd)
 }
 
 fn millis(clock: ClockId) -> u64 {

@@ -2,6 +2,7 @@
 //!
 //! `deliver [--no-masking] [--end MILLIS] [--at-end terminate|interrupt|kill] [NAME=VALUE | NAME@VALUE].. -- COMMAND ..`
 //! `@` delivers by private file.
+#![allow(clippy::disallowed_methods)] // it measures
 
 use std::ffi::OsString;
 use std::io;
@@ -46,6 +47,7 @@ impl Timer {
 fn main() -> io::Result<()> {
     let mut delivery = Delivery {
         command: Vec::new(),
+        plain: vec![],
         vars: Vec::new(),
         masking: true,
         at_end: AtEnd::Terminate,

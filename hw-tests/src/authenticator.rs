@@ -9,9 +9,7 @@ use std::{
 };
 
 use ctaphid_app::{App, Command};
-use fido_authenticator::{
-    Authenticator as Firmware, Config, Error, TrussedRequirements, UserPresence,
-};
+use fido_authenticator::{Authenticator as Firmware, Config, Error, TrussedRequirements, UserPresence};
 use heapless_bytes::Bytes;
 use trussed::{
     pipe::TrussedChannel,
@@ -67,15 +65,8 @@ pub struct Authenticator {
 }
 
 enum Job {
-    Message {
-        operation: u64,
-        request: Vec<u8>,
-        done: Done,
-    },
-    PowerCycle {
-        wipe: bool,
-        done: mpsc::Sender<()>,
-    },
+    Message { operation: u64, request: Vec<u8>, done: Done },
+    PowerCycle { wipe: bool, done: mpsc::Sender<()> },
 }
 
 impl Authenticator {
@@ -86,14 +77,11 @@ impl Authenticator {
     pub fn start(settings: Settings, finger: Arc<Finger>) -> io::Result<Self> {
         settings.storage.prepare()?;
         let (jobs, inbox) = mpsc::channel();
-        let thread = thread::Builder::new()
-            .name("authenticator".into())
-            .stack_size(STACK)
-            .spawn({
-                let finger = finger.clone();
-                // Opened by the thread that uses it: the drivers are not `Send`.
-                move || run(settings.storage.open(), &settings, &finger, &inbox)
-            })?;
+        let thread = thread::Builder::new().name("authenticator".into()).stack_size(STACK).spawn({
+            let finger = finger.clone();
+            // Opened by the thread that uses it: the drivers are not `Send`.
+            move || run(settings.storage.open(), &settings, &finger, &inbox)
+        })?;
         Ok(Self {
             finger,
             jobs: Mutex::new(Some(jobs)),
@@ -125,11 +113,7 @@ impl Authenticator {
 impl Ctap for Authenticator {
     fn submit(&self, request: Vec<u8>, done: Done) {
         let operation = self.finger.submit();
-        if let Err(Job::Message { done, .. }) = self.send(Job::Message {
-            operation,
-            request,
-            done,
-        }) {
+        if let Err(Job::Message { done, .. }) = self.send(Job::Message { operation, request, done }) {
             done(vec![OTHER]);
         }
     }
@@ -161,12 +145,7 @@ impl Drop for Authenticator {
     }
 }
 
-fn run(
-    mut stores: StoreConfig<'_>,
-    settings: &Settings,
-    finger: &Finger,
-    inbox: &mpsc::Receiver<Job>,
-) {
+fn run(mut stores: StoreConfig<'_>, settings: &Settings, finger: &Finger, inbox: &mpsc::Receiver<Job>) {
     loop {
         let next = stores.with_store(|store| powered(store, settings, finger, inbox));
         let ControlFlow::Continue((wipe, done)) = next else {
@@ -193,11 +172,7 @@ fn powered(
     let mut firmware = Firmware::new(client, Touch(finger), config(settings));
     while let Ok(job) = inbox.recv() {
         match job {
-            Job::Message {
-                operation,
-                request,
-                done,
-            } => {
+            Job::Message { operation, request, done } => {
                 finger.begin(operation);
                 done(answer(&mut firmware, &request));
             }
@@ -230,11 +205,7 @@ fn config(settings: &Settings) -> Config {
 struct Touch<'a>(&'a Finger);
 
 impl UserPresence for Touch<'_> {
-    fn user_present<T: TrussedRequirements>(
-        self,
-        _: &mut T,
-        timeout_ms: u32,
-    ) -> fido_authenticator::Result<()> {
+    fn user_present<T: TrussedRequirements>(self, _: &mut T, timeout_ms: u32) -> fido_authenticator::Result<()> {
         match self.0.ask(Duration::from_millis(timeout_ms.into())) {
             Outcome::Touched => Ok(()),
             Outcome::Denied => Err(Error::OperationDenied),

@@ -53,10 +53,7 @@ impl Port {
         let Some(deadline) = deadline else {
             return Some(self.inbox.recv().unwrap_or(Event::Unplugged));
         };
-        match self
-            .inbox
-            .recv_timeout(deadline.saturating_duration_since(Instant::now()))
-        {
+        match self.inbox.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(event) => Some(event),
             Err(mpsc::RecvTimeoutError::Timeout) => None,
             Err(mpsc::RecvTimeoutError::Disconnected) => Some(Event::Unplugged),
@@ -67,9 +64,7 @@ impl Port {
     pub fn send(&mut self, report: &[u8]) {
         match &mut self.rewrite {
             None => self.hosts.send(report),
-            Some(rewrite) => rewrite(report)
-                .iter()
-                .for_each(|report| self.hosts.send(report)),
+            Some(rewrite) => rewrite(report).iter().for_each(|report| self.hosts.send(report)),
         }
     }
 
@@ -113,12 +108,7 @@ impl Bus {
     /// # Errors
     /// No socket pair is to be had.
     pub fn open(&self) -> io::Result<OwnedFd> {
-        let (host, device) = net::socketpair(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC,
-            None,
-        )?;
+        let (host, device) = net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         let reader = device.try_clone()?;
         lock(&self.hosts.0).push(Host::Socket(device));
         let events = self.events.clone();
@@ -135,9 +125,7 @@ impl Bus {
         let reader = node.try_clone()?;
         lock(&self.hosts.0).push(Host::Uhid(node));
         let events = self.events.clone();
-        thread::spawn(move || {
-            uhid::read(reader, |report| events.send(Event::Report(report)).is_ok())
-        });
+        thread::spawn(move || uhid::read(reader, |report| events.send(Event::Report(report)).is_ok()));
         Ok(())
     }
 }
@@ -168,12 +156,10 @@ impl Hosts {
     fn send(&self, report: &[u8]) {
         lock(&self.0).retain_mut(|host| match host {
             // A host that does not read loses reports, as with hidraw's ring of 64; it does not stop the device.
-            Host::Socket(socket) => {
-                match net::send(socket, report, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-                    Ok(_) | Err(rustix::io::Errno::AGAIN) => true,
-                    Err(_) => false,
-                }
-            }
+            Host::Socket(socket) => match net::send(socket, report, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                Ok(_) | Err(rustix::io::Errno::AGAIN) => true,
+                Err(_) => false,
+            },
             Host::Uhid(node) => node.write_all(&uhid::input(report)).is_ok(),
         });
     }

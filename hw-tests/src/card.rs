@@ -44,12 +44,11 @@ impl Interface {
     pub fn atr(self) -> &'static [u8] {
         match self {
             Self::Contact => &[
-                0x3b, 0xfd, 0x13, 0x00, 0x00, 0x81, 0x31, 0xfe, 0x15, 0x80, 0x73, 0xc0, 0x21, 0xc0,
-                0x57, 0x59, 0x75, 0x62, 0x69, 0x4b, 0x65, 0x79, 0x40,
+                0x3b, 0xfd, 0x13, 0x00, 0x00, 0x81, 0x31, 0xfe, 0x15, 0x80, 0x73, 0xc0, 0x21, 0xc0, 0x57, 0x59, 0x75, 0x62, 0x69, 0x4b,
+                0x65, 0x79, 0x40,
             ],
             Self::Contactless => &[
-                0x3b, 0x8d, 0x80, 0x01, 0x80, 0x73, 0xc0, 0x21, 0xc0, 0x57, 0x59, 0x75, 0x62, 0x69,
-                0x4b, 0x65, 0x79, 0xf9,
+                0x3b, 0x8d, 0x80, 0x01, 0x80, 0x73, 0xc0, 0x21, 0xc0, 0x57, 0x59, 0x75, 0x62, 0x69, 0x4b, 0x65, 0x79, 0xf9,
             ],
         }
     }
@@ -92,12 +91,7 @@ struct Session {
 impl FidoCard {
     /// A card. It keeps a host that takes keepalives waiting for this interval, then sends one; every other host is
     /// blocked until the answer is there.
-    pub fn new(
-        ctap: Arc<dyn Ctap>,
-        finger: Arc<Finger>,
-        interface: Interface,
-        keepalive: Keepalive,
-    ) -> Self {
+    pub fn new(ctap: Arc<dyn Ctap>, finger: Arc<Finger>, interface: Interface, keepalive: Keepalive) -> Self {
         Self {
             ctap,
             finger,
@@ -183,10 +177,7 @@ impl FidoCard {
             0 => 256, // a command without Le still gets its answer, as from real keys
             limit => limit,
         };
-        let rest = self
-            .session
-            .answer
-            .split_off(limit.min(self.session.answer.len()));
+        let rest = self.session.answer.split_off(limit.min(self.session.answer.len()));
         let part = std::mem::replace(&mut self.session.answer, rest);
         match self.session.answer.len() {
             0 => apdu::answer(&part, self.session.status),
@@ -255,10 +246,7 @@ mod tests {
     #[test]
     fn a_selected_card_answers_get_info_in_one_extended_or_several_short_parts() {
         let (mut card, _) = card(Interface::Contact, Mode::Grant, Keepalive::never());
-        assert_eq!(
-            card.transmit(&[0x80, NFCCTAP_MSG, 0, 0, 1, GET_INFO, 0]),
-            [0x69, 0x85]
-        );
+        assert_eq!(card.transmit(&[0x80, NFCCTAP_MSG, 0, 0, 1, GET_INFO, 0]), [0x69, 0x85]);
         assert_eq!(select(&mut card), apdu::answer(VERSION, apdu::OK));
         let whole = card.transmit(&[0x80, NFCCTAP_MSG, 0, 0, 0, 0, 1, GET_INFO, 0, 0]);
         let mut part = card.transmit(&[0x80, NFCCTAP_MSG, 0, 0, 1, GET_INFO, 0]);
@@ -276,14 +264,8 @@ mod tests {
     fn a_chained_command_is_put_together() {
         let (mut card, _) = card(Interface::Contact, Mode::Grant, Keepalive::never());
         select(&mut card);
-        assert_eq!(
-            card.transmit(&[0x90, NFCCTAP_MSG, 0, 0, 1, SELECTION]),
-            [0x90, 0x00]
-        );
-        assert_eq!(
-            card.transmit(&[0x80, NFCCTAP_MSG, 0, 0]),
-            [0x00, 0x90, 0x00]
-        );
+        assert_eq!(card.transmit(&[0x90, NFCCTAP_MSG, 0, 0, 1, SELECTION]), [0x90, 0x00]);
+        assert_eq!(card.transmit(&[0x80, NFCCTAP_MSG, 0, 0]), [0x00, 0x90, 0x00]);
     }
 
     #[test]
@@ -301,11 +283,7 @@ mod tests {
 
     #[test]
     fn a_host_that_takes_keepalives_polls_and_may_cancel() {
-        let (mut card, finger) = card(
-            Interface::Contact,
-            Mode::Never,
-            Keepalive::every(Duration::from_millis(1)),
-        );
+        let (mut card, finger) = card(Interface::Contact, Mode::Never, Keepalive::every(Duration::from_millis(1)));
         select(&mut card);
         let mut answer = card.transmit(&[0x80, NFCCTAP_MSG, TAKES_KEEPALIVES, 0, 1, SELECTION, 0]);
         while answer != [status::UP_NEEDED, 0x91, 0x00] {

@@ -15,11 +15,7 @@ use crate::key::{Command, ControlError, KeyHandle, Reply};
 ///
 /// # Errors
 /// The socket cannot be made.
-pub fn serve(
-    path: &Path,
-    key: Arc<dyn KeyHandle>,
-    quit: impl Fn() + Clone + Send + 'static,
-) -> io::Result<()> {
+pub fn serve(path: &Path, key: Arc<dyn KeyHandle>, quit: impl Fn() + Clone + Send + 'static) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {} // a socket left by an earlier run

@@ -10,10 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use packet::{
-    BROADCAST, Channel, MAX_PAYLOAD, Message, Packet, Parsed, Partial, Progress, command, error,
-    status,
-};
+use packet::{BROADCAST, Channel, MAX_PAYLOAD, Message, Packet, Parsed, Partial, Progress, command, error, status};
 
 use crate::{
     bus::{Device, Event, Port},
@@ -105,23 +102,15 @@ impl CtapHid {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let sign = self
-            .running
-            .as_ref()
-            .and_then(|running| running.next_sign(&self.keepalive));
-        let message = self
-            .partial
-            .as_ref()
-            .map(|(_, since)| *since + MESSAGE_TIMEOUT);
+        let sign = self.running.as_ref().and_then(|running| running.next_sign(&self.keepalive));
+        let message = self.partial.as_ref().map(|(_, since)| *since + MESSAGE_TIMEOUT);
         [sign, message].into_iter().flatten().min()
     }
 
     fn on_time(&mut self, port: &mut Port) {
         let now = Instant::now();
         if let Some(running) = &mut self.running
-            && running
-                .next_sign(&self.keepalive)
-                .is_some_and(|due| now >= due)
+            && running.next_sign(&self.keepalive).is_some_and(|due| now >= due)
         {
             running.last_sign = now;
             let status = if self.ctap.waiting() {
@@ -131,10 +120,7 @@ impl CtapHid {
             };
             send(port, running.channel, command::KEEPALIVE, &[status]);
         }
-        if let Some((partial, _)) = self
-            .partial
-            .take_if(|(_, since)| now >= *since + MESSAGE_TIMEOUT)
-        {
+        if let Some((partial, _)) = self.partial.take_if(|(_, since)| now >= *since + MESSAGE_TIMEOUT) {
             fail(port, partial.channel(), error::MSG_TIMEOUT);
         }
     }
@@ -146,11 +132,7 @@ impl CtapHid {
                 command: command::CANCEL,
                 ..
             } => {
-                if self
-                    .running
-                    .as_ref()
-                    .is_some_and(|running| running.channel == channel)
-                {
+                if self.running.as_ref().is_some_and(|running| running.channel == channel) {
                     self.ctap.cancel();
                 }
             }
@@ -163,22 +145,11 @@ impl CtapHid {
                 if let Err(code) = self.admit(channel, command, length) {
                     return fail(port, channel, code);
                 }
-                self.progress(
-                    port,
-                    channel,
-                    Partial::begin(channel, command, length, data),
-                );
+                self.progress(port, channel, Partial::begin(channel, command, length, data));
             }
-            Parsed::Continuation {
-                channel,
-                sequence,
-                data,
-            } => {
+            Parsed::Continuation { channel, sequence, data } => {
                 // Without a message of this channel under way it is spurious, and ignored (11.2.4).
-                let Some((partial, _)) = self
-                    .partial
-                    .take_if(|(partial, _)| partial.channel() == channel)
-                else {
+                let Some((partial, _)) = self.partial.take_if(|(partial, _)| partial.channel() == channel) else {
                     return;
                 };
                 self.progress(port, channel, partial.proceed(sequence, data));
@@ -205,13 +176,8 @@ impl CtapHid {
 
     /// INIT on a channel throws away what it was doing (11.2.9.1.3).
     fn abort(&mut self, channel: Channel) {
-        self.partial
-            .take_if(|(partial, _)| partial.channel() == channel);
-        if self
-            .running
-            .take_if(|running| running.channel == channel)
-            .is_some()
-        {
+        self.partial.take_if(|(partial, _)| partial.channel() == channel);
+        if self.running.take_if(|running| running.channel == channel).is_some() {
             self.ctap.cancel();
         }
     }
@@ -225,11 +191,7 @@ impl CtapHid {
     }
 
     fn dispatch(&mut self, port: &mut Port, message: Message) {
-        let Message {
-            channel,
-            command,
-            payload,
-        } = message;
+        let Message { channel, command, payload } = message;
         match command {
             command::INIT => self.init(port, channel, &payload),
             command::PING => send(port, channel, command::PING, &payload),
@@ -271,10 +233,7 @@ impl CtapHid {
 
     fn on_finished(&mut self, port: &mut Port, operation: u64, answer: &[u8]) {
         // The answer to a message that INIT threw away is nobody's.
-        if let Some(running) = self
-            .running
-            .take_if(|running| running.operation == operation)
-        {
+        if let Some(running) = self.running.take_if(|running| running.operation == operation) {
             send(port, running.channel, command::CBOR, answer);
         }
     }
@@ -285,9 +244,7 @@ impl Device for CtapHid {
         loop {
             match port.next(self.deadline()) {
                 Some(Event::Report(report)) => self.on_report(&mut port, &report),
-                Some(Event::Finished(operation, answer)) => {
-                    self.on_finished(&mut port, operation, &answer)
-                }
+                Some(Event::Finished(operation, answer)) => self.on_finished(&mut port, operation, &answer),
                 Some(Event::Unplugged) => break,
                 None => {}
             }
@@ -300,9 +257,7 @@ impl Device for CtapHid {
 }
 
 fn send(port: &mut Port, channel: Channel, command: u8, payload: &[u8]) {
-    packet::split(channel, command, payload)
-        .iter()
-        .for_each(|packet| port.send(packet));
+    packet::split(channel, command, payload).iter().for_each(|packet| port.send(packet));
 }
 
 fn fail(port: &mut Port, channel: Channel, code: u8) {

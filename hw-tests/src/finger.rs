@@ -118,10 +118,7 @@ impl Finger {
     /// Waits until the key waits for a touch; false if it does not within `limit`.
     pub fn await_asked(&self, limit: Duration) -> bool {
         let state = lock(&self.state);
-        match self
-            .changed
-            .wait_timeout_while(state, limit, |state| !state.counts.waiting)
-        {
+        match self.changed.wait_timeout_while(state, limit, |state| !state.counts.waiting) {
             Ok((state, _)) => state.counts.waiting,
             Err(poisoned) => poisoned.into_inner().0.counts.waiting,
         }
@@ -170,10 +167,7 @@ impl Finger {
                 break outcome;
             }
             let until = state.next_change(patience);
-            state = match self
-                .changed
-                .wait_timeout(state, until.saturating_sub(waited))
-            {
+            state = match self.changed.wait_timeout(state, until.saturating_sub(waited)) {
                 Ok((state, _)) => state,
                 Err(poisoned) => poisoned.into_inner().0,
             };
@@ -230,10 +224,7 @@ impl fmt::Display for Counts {
             refused,
             waiting,
         } = self;
-        write!(
-            f,
-            "asked={asked} given={given} refused={refused} waiting={waiting}"
-        )
+        write!(f, "asked={asked} given={given} refused={refused} waiting={waiting}")
     }
 }
 
@@ -246,10 +237,7 @@ impl FromStr for Counts {
     type Err = NotCounts;
 
     fn from_str(line: &str) -> Result<Self, NotCounts> {
-        let field = |name: &str| {
-            line.split(' ')
-                .find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
-        };
+        let field = |name: &str| line.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
         let number = |name| field(name)?.parse().ok();
         let counts = || {
             Some(Self {
@@ -307,18 +295,9 @@ mod tests {
 
     #[test]
     fn a_waiting_key_is_pressed_refused_or_expired_on_command() {
-        assert_eq!(
-            asked(Mode::Never, |finger| assert!(finger.press())).0,
-            Outcome::Touched
-        );
-        assert_eq!(
-            asked(Mode::Never, |finger| assert!(finger.refuse())).0,
-            Outcome::Denied
-        );
-        assert_eq!(
-            asked(Mode::Never, |finger| assert!(finger.expire())).0,
-            Outcome::TimedOut
-        );
+        assert_eq!(asked(Mode::Never, |finger| assert!(finger.press())).0, Outcome::Touched);
+        assert_eq!(asked(Mode::Never, |finger| assert!(finger.refuse())).0, Outcome::Denied);
+        assert_eq!(asked(Mode::Never, |finger| assert!(finger.expire())).0, Outcome::TimedOut);
         assert_eq!(asked(Mode::Never, Finger::cancel).0, Outcome::Cancelled);
     }
 

@@ -63,10 +63,7 @@ impl HidSocket {
     /// # Errors
     /// `NotFound` while it is pulled.
     pub fn open(&self) -> io::Result<OwnedFd> {
-        lock(&self.bus)
-            .as_ref()
-            .ok_or(io::ErrorKind::NotFound)?
-            .open()
+        lock(&self.bus).as_ref().ok_or(io::ErrorKind::NotFound)?.open()
     }
 }
 

@@ -137,18 +137,14 @@ impl Assertion {
 
     /// The signature counter.
     pub fn counter(&self) -> u32 {
-        let bytes = self
-            .auth_data
-            .get(33..37)
-            .and_then(|bytes| bytes.try_into().ok());
+        let bytes = self.auth_data.get(33..37).and_then(|bytes| bytes.try_into().ok());
         bytes.map_or(0, u32::from_be_bytes)
     }
 
     /// Whether this key signed this over that client data.
     pub fn verifies(&self, key: &VerifyingKey, client_data_hash: &[u8; 32]) -> bool {
         let signed = [&self.auth_data[..], client_data_hash].concat();
-        DerSignature::try_from(&self.signature[..])
-            .is_ok_and(|signature| key.verify(&signed, &signature).is_ok())
+        DerSignature::try_from(&self.signature[..]).is_ok_and(|signature| key.verify(&signed, &signature).is_ok())
     }
 }
 
@@ -167,8 +163,7 @@ impl<T: Transport> Host<T> {
     /// See [`HostError`].
     pub fn has_pin(&mut self) -> Result<bool> {
         let info = self.info()?;
-        let option =
-            member(&info, 4).and_then(|options| text_member(options, "clientPin")?.as_bool());
+        let option = member(&info, 4).and_then(|options| text_member(options, "clientPin")?.as_bool());
         Ok(option == Some(true))
     }
 
@@ -204,13 +199,7 @@ impl<T: Transport> Host<T> {
     ///
     /// # Errors
     /// See [`HostError`]; 0x31 is a wrong PIN, 0x34 needs a replug, 0x32 needs a reset.
-    pub fn token(
-        &mut self,
-        protocol: Protocol,
-        pin: &str,
-        permissions: u8,
-        rp_id: &str,
-    ) -> Result<Token> {
+    pub fn token(&mut self, protocol: Protocol, pin: &str, permissions: u8, rp_id: &str) -> Result<Token> {
         let session = self.session(protocol)?;
         let hash = &Sha256::digest(pin)[..16];
         let answer = self.client_pin(vec![
@@ -221,9 +210,7 @@ impl<T: Transport> Host<T> {
             (9, permissions.into()),
             (10, Value::Text(rp_id.into())),
         ])?;
-        let secret = session
-            .decrypt(bytes(&answer, 2)?)
-            .ok_or(HostError::Malformed("PIN token"))?;
+        let secret = session.decrypt(bytes(&answer, 2)?).ok_or(HostError::Malformed("PIN token"))?;
         Ok(Token { protocol, secret })
     }
 
@@ -245,20 +232,13 @@ impl<T: Transport> Host<T> {
     /// See [`HostError`]; 0x19 if an excluded credential is on this key.
     pub fn make_credential(&mut self, new: &NewCredential<'_>) -> Result<Credential> {
         let name = || Value::Text(new.rp_id.into());
-        let algorithm = text_map([
-            ("alg", (-7).into()),
-            ("type", Value::Text("public-key".into())),
-        ]);
+        let algorithm = text_map([("alg", (-7).into()), ("type", Value::Text("public-key".into()))]);
         let mut request = vec![
             (1, Value::Bytes(new.client_data_hash.to_vec())),
             (2, text_map([("id", name()), ("name", name())])),
             (
                 3,
-                text_map([
-                    ("id", Value::Bytes(vec![1])),
-                    ("name", name()),
-                    ("displayName", name()),
-                ]),
+                text_map([("id", Value::Bytes(vec![1])), ("name", name()), ("displayName", name())]),
             ),
             (4, Value::Array(vec![algorithm])),
         ];
@@ -331,15 +311,12 @@ impl<T: Transport> Host<T> {
     fn command(&mut self, command: u8, request: Option<Value>) -> Result<Value> {
         let mut message = vec![command];
         if let Some(request) = request {
-            ciborium::into_writer(&request, &mut message)
-                .map_err(|_| HostError::Malformed("request"))?;
+            ciborium::into_writer(&request, &mut message).map_err(|_| HostError::Malformed("request"))?;
         }
         let answer = self.0.exchange(&message)?;
         match answer.split_first() {
             Some((&OK, [])) => Ok(Value::Null),
-            Some((&OK, body)) => {
-                ciborium::from_reader(body).map_err(|_| HostError::Malformed("CBOR"))
-            }
+            Some((&OK, body)) => ciborium::from_reader(body).map_err(|_| HostError::Malformed("CBOR")),
             Some((&status, _)) => Err(HostError::Status(status)),
             None => Err(HostError::Malformed("empty answer")),
         }
@@ -356,26 +333,17 @@ impl Token {
 /// AAGUID, 2 of length, the id, the public key in COSE, extensions.
 fn parse_credential(auth_data: &[u8]) -> Result<Credential> {
     const MALFORMED: HostError = HostError::Malformed("authenticator data");
-    let (length, rest) = auth_data
-        .get(53..)
-        .and_then(|rest| rest.split_first_chunk())
-        .ok_or(MALFORMED)?;
-    let (id, mut rest) = rest
-        .split_at_checked(u16::from_be_bytes(*length).into())
-        .ok_or(MALFORMED)?;
+    let (length, rest) = auth_data.get(53..).and_then(|rest| rest.split_first_chunk()).ok_or(MALFORMED)?;
+    let (id, mut rest) = rest.split_at_checked(u16::from_be_bytes(*length).into()).ok_or(MALFORMED)?;
     let key: Value = ciborium::from_reader(&mut rest).map_err(|_| MALFORMED)?;
-    let public_key =
-        pin::cose_point(&key).and_then(|point| VerifyingKey::from_sec1_bytes(&point).ok());
+    let public_key = pin::cose_point(&key).and_then(|point| VerifyingKey::from_sec1_bytes(&point).ok());
     let extensions: Option<Value> = match rest {
         [] => None,
         rest => Some(ciborium::from_reader(rest).map_err(|_| MALFORMED)?),
     };
-    let level = extensions.as_ref().and_then(|map| {
-        text_member(map, "credProtect")?
-            .as_integer()?
-            .try_into()
-            .ok()
-    });
+    let level = extensions
+        .as_ref()
+        .and_then(|map| text_member(map, "credProtect")?.as_integer()?.try_into().ok());
     Ok(Credential {
         id: id.to_vec(),
         public_key: public_key.ok_or(MALFORMED)?,
@@ -386,12 +354,10 @@ fn parse_credential(auth_data: &[u8]) -> Result<Credential> {
 
 fn parse_assertion(answer: &Value, session: Option<&Session>) -> Result<Assertion> {
     let auth_data = bytes(answer, 2)?.to_vec();
-    let credential =
-        member(answer, 1).and_then(|descriptor| text_member(descriptor, "id")?.as_bytes());
+    let credential = member(answer, 1).and_then(|descriptor| text_member(descriptor, "id")?.as_bytes());
     let secrets = match (session, auth_data.get(37..)) {
         (Some(session), Some(rest @ [_, ..])) => {
-            let map: Value =
-                ciborium::from_reader(rest).map_err(|_| HostError::Malformed("extensions"))?;
+            let map: Value = ciborium::from_reader(rest).map_err(|_| HostError::Malformed("extensions"))?;
             let sealed = text_member(&map, "hmac-secret").and_then(Value::as_bytes);
             sealed.and_then(|sealed| session.decrypt(sealed))
         }
@@ -406,39 +372,22 @@ fn parse_assertion(answer: &Value, session: Option<&Session>) -> Result<Assertio
 }
 
 fn descriptors(ids: &[&[u8]]) -> Value {
-    let descriptor = |id: &&[u8]| {
-        text_map([
-            ("id", Value::Bytes(id.to_vec())),
-            ("type", Value::Text("public-key".into())),
-        ])
-    };
+    let descriptor = |id: &&[u8]| text_map([("id", Value::Bytes(id.to_vec())), ("type", Value::Text("public-key".into()))]);
     Value::Array(ids.iter().map(descriptor).collect())
 }
 
 pub(crate) fn number_map(mut members: Vec<(u8, Value)>) -> Value {
     members.sort_by_key(|(key, _)| *key); // CTAP's canonical order (CTAP 2.1, 8)
-    Value::Map(
-        members
-            .into_iter()
-            .map(|(key, value)| (key.into(), value))
-            .collect(),
-    )
+    Value::Map(members.into_iter().map(|(key, value)| (key.into(), value)).collect())
 }
 
 fn text_map<'a>(members: impl IntoIterator<Item = (&'a str, Value)>) -> Value {
-    Value::Map(
-        members
-            .into_iter()
-            .map(|(key, value)| (Value::Text(key.into()), value))
-            .collect(),
-    )
+    Value::Map(members.into_iter().map(|(key, value)| (Value::Text(key.into()), value)).collect())
 }
 
 pub(crate) fn member(map: &Value, key: i64) -> Option<&Value> {
     let key = Value::from(key);
-    map.as_map()?
-        .iter()
-        .find_map(|(name, value)| (*name == key).then_some(value))
+    map.as_map()?.iter().find_map(|(name, value)| (*name == key).then_some(value))
 }
 
 pub(crate) fn text_member<'a>(map: &'a Value, key: &str) -> Option<&'a Value> {

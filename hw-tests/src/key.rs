@@ -124,8 +124,7 @@ pub trait KeyHandle: Send + Sync {
 
     /// Waits until the key waits for a touch; false if it does not within `limit`.
     fn await_asked(&self, limit: Duration) -> Result<bool> {
-        self.tell(Command::Asked(limit))
-            .map(|reply| reply == Reply::Ok)
+        self.tell(Command::Asked(limit)).map(|reply| reply == Reply::Ok)
     }
 
     /// What happened so far.
@@ -182,11 +181,7 @@ pub struct Key<A> {
 impl<A: Attachment> Key<A> {
     /// Puts a key together. `ctap` is the authenticator under that finger, or somebody in front of it.
     pub fn new(finger: Arc<Finger>, ctap: Arc<dyn Ctap>, attachment: A) -> Self {
-        Self {
-            finger,
-            ctap,
-            attachment,
-        }
+        Self { finger, ctap, attachment }
     }
 
     /// The finger over it.
@@ -376,8 +371,6 @@ mod tests {
 
     #[test]
     fn a_failure_comes_back_as_an_error() {
-        assert!(
-            matches!("error: no reader".parse::<Reply>(), Err(ControlError::Failed(why)) if why == "no reader")
-        );
+        assert!(matches!("error: no reader".parse::<Reply>(), Err(ControlError::Failed(why)) if why == "no reader"));
     }
 }

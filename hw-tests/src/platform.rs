@@ -26,10 +26,7 @@ use trussed_staging::{
     virt::{BackendIds, Dispatcher},
 };
 
-static BACKENDS: &[BackendId<BackendIds>] = &[
-    BackendId::Custom(BackendIds::StagingBackend),
-    BackendId::Core,
-];
+static BACKENDS: &[BackendId<BackendIds>] = &[BackendId::Custom(BackendIds::StagingBackend), BackendId::Core];
 
 /// Where a key keeps what survives unplugging.
 #[derive(Debug, Clone, Default)]

@@ -20,6 +20,11 @@ pub const CONTACT_READER: &str = "Emulated Contact Reader";
 /// How the contactless reader's name begins.
 pub const CONTACTLESS_READER: &str = "Emulated Contactless Reader";
 
+/// The port of the contact reader, for another card: pull the one that is there first.
+pub const CONTACT_PORT: u16 = 35963;
+/// The port of the contactless reader.
+pub const CONTACTLESS_PORT: u16 = 35973;
+
 /// The key behind the control socket that this variable names, if it is set. `variable` looks it up, as
 /// [`std::env::var_os`] does.
 pub fn key(name: &str, variable: impl Fn(&str) -> Option<OsString>) -> Option<Control> {

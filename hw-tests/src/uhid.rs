@@ -30,9 +30,8 @@ const OUTPUT_SIZE: usize = 4 + 4096;
 
 /// Usage page 0xF1D0, usage 1: 64 bytes in, 64 bytes out, no report ids (CTAP 2.1, 11.2.8.2).
 pub const REPORT_DESCRIPTOR: [u8; 34] = [
-    0x06, 0xd0, 0xf1, 0x09, 0x01, 0xa1, 0x01, 0x09, 0x20, 0x15, 0x00, 0x26, 0xff, 0x00, 0x75, 0x08,
-    0x95, 0x40, 0x81, 0x02, 0x09, 0x21, 0x15, 0x00, 0x26, 0xff, 0x00, 0x75, 0x08, 0x95, 0x40, 0x91,
-    0x02, 0xc0,
+    0x06, 0xd0, 0xf1, 0x09, 0x01, 0xa1, 0x01, 0x09, 0x20, 0x15, 0x00, 0x26, 0xff, 0x00, 0x75, 0x08, 0x95, 0x40, 0x81, 0x02, 0x09, 0x21,
+    0x15, 0x00, 0x26, 0xff, 0x00, 0x75, 0x08, 0x95, 0x40, 0x91, 0x02, 0xc0,
 ];
 
 /// How the device names itself.
@@ -58,10 +57,7 @@ impl Default for Identity {
 
 /// Makes the device.
 pub(crate) fn create(identity: &Identity) -> io::Result<File> {
-    let mut node = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/uhid")?;
+    let mut node = OpenOptions::new().read(true).write(true).open("/dev/uhid")?;
     let mut event = vec![0; EVENT];
     let mut put = |at: usize, bytes: &[u8]| event[at..at + bytes.len()].copy_from_slice(bytes);
     put(0, &CREATE2.to_ne_bytes());
@@ -95,11 +91,7 @@ pub(crate) fn read(mut node: File, mut sink: impl FnMut(Packet) -> bool) {
     while let Ok(4..) = node.read(&mut event) {
         match number(&event, 0) {
             OUTPUT => {
-                let size = usize::from(u16::from_ne_bytes([
-                    event[OUTPUT_SIZE],
-                    event[OUTPUT_SIZE + 1],
-                ]))
-                .min(SIZE + 1);
+                let size = usize::from(u16::from_ne_bytes([event[OUTPUT_SIZE], event[OUTPUT_SIZE + 1]])).min(SIZE + 1);
                 let Some(report) = report(&event[OUTPUT_DATA..][..size]) else {
                     continue;
                 };

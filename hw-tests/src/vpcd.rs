@@ -22,36 +22,44 @@ const ATR: [u8; 1] = [4];
 
 /// pcscd may be starting still.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// pcscd looks every 400 ms whether there is a card. One that was swapped in between is not powered up: to pcscd it is the
+/// card that was there before.
+const REMOVAL: Duration = Duration::from_millis(600);
+const INSERTION: Duration = Duration::from_millis(1500);
 const RETRY: Duration = Duration::from_millis(5);
 
 /// A reader's slot for one card.
 pub struct VpcdSocket {
     reader: SocketAddr,
     card: Arc<Mutex<Box<dyn SmartCard>>>,
-    ctap: Arc<dyn Ctap>,
+    ctap: Option<Arc<dyn Ctap>>,
     keepalive: Keepalive,
     slot: Mutex<Option<TcpStream>>,
 }
 
 impl VpcdSocket {
-    /// The slot of the reader that listens on this port. `ctap` is what the card asks: pulling the card cancels it.
-    pub fn new(
-        port: u16,
-        card: Box<dyn SmartCard>,
-        ctap: Arc<dyn Ctap>,
-        keepalive: Keepalive,
-    ) -> Self {
+    /// The slot of the reader that listens on this port, for this card.
+    pub fn new(port: u16, card: Box<dyn SmartCard>) -> Self {
         let reader = (Ipv4Addr::LOCALHOST, port).into();
         Self {
             reader,
             card: Arc::new(Mutex::new(card)),
-            ctap,
-            keepalive,
+            ctap: None,
+            keepalive: Keepalive::never(),
             slot: Mutex::new(None),
         }
     }
 
-    /// Puts the card in once; `None` if the driver dropped it again, as it does while pcscd is starting.
+    /// Names what the card asks, so that pulling the card ends its wait for a touch, and the interval of its keepalives.
+    #[must_use]
+    pub fn with_authenticator(mut self, ctap: Arc<dyn Ctap>, keepalive: Keepalive) -> Self {
+        self.ctap = Some(ctap);
+        self.keepalive = keepalive;
+        self
+    }
+
+    /// Puts the card in once; `None` if the driver dropped it again, as it does while pcscd is starting, or if pcscd takes
+    /// it for the card before.
     fn insert(&self) -> io::Result<Option<TcpStream>> {
         let connection = match TcpStream::connect(self.reader) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(None),
@@ -66,16 +74,20 @@ impl VpcdSocket {
             let _ = serve(connection, &mut **card, &powered); // the end of the connection is the removal
             card.power_down();
         });
-        match seen.recv_timeout(PATIENCE) {
+        match seen.recv_timeout(INSERTION) {
             Ok(()) => Ok(Some(inserted)),
             Err(mpsc::RecvTimeoutError::Disconnected) => Ok(None),
-            Err(mpsc::RecvTimeoutError::Timeout) => Err(io::ErrorKind::TimedOut.into()),
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                let _ = inserted.shutdown(Shutdown::Both); // to be put in again
+                thread::sleep(REMOVAL);
+                Ok(None)
+            }
         }
     }
 }
 
 impl Attachment for VpcdSocket {
-    /// Returns when pcscd has powered the card up: it looks for cards every 400 ms or so.
+    /// Returns when pcscd has powered the card up: about 0.4 s, and 2 s more right after another card was pulled.
     fn plug(&self) -> io::Result<()> {
         let mut slot = lock(&self.slot);
         if slot.is_some() {
@@ -97,7 +109,7 @@ impl Attachment for VpcdSocket {
     fn pull(&self) {
         if let Some(connection) = lock(&self.slot).take() {
             let _ = connection.shutdown(Shutdown::Both); // pcscd may be gone
-            self.ctap.cancel();
+            self.ctap.iter().for_each(|ctap| ctap.cancel());
         }
     }
 
@@ -106,11 +118,7 @@ impl Attachment for VpcdSocket {
     }
 }
 
-fn serve(
-    mut reader: TcpStream,
-    card: &mut dyn SmartCard,
-    powered: &mpsc::Sender<()>,
-) -> io::Result<()> {
+fn serve(mut reader: TcpStream, card: &mut dyn SmartCard, powered: &mpsc::Sender<()>) -> io::Result<()> {
     loop {
         let message = receive(&mut reader)?;
         match <[u8; 1]>::try_from(&message[..]) {
@@ -122,6 +130,10 @@ fn serve(
             Ok(ATR) => send(&mut reader, &card.atr())?,
             _ => {
                 let answer = card.transmit(&message);
+                if answer.is_empty() {
+                    // The driver would wait for ever. A card that goes away is what makes PC/SC show an empty answer.
+                    return reader.shutdown(Shutdown::Both);
+                }
                 send(&mut reader, &answer)?;
             }
         }
@@ -143,4 +155,10 @@ fn receive(reader: &mut TcpStream) -> io::Result<Vec<u8>> {
 fn send(reader: &mut TcpStream, answer: &[u8]) -> io::Result<()> {
     let length = u16::try_from(answer.len()).map_err(|_| io::ErrorKind::InvalidData)?;
     reader.write_all(&[&length.to_be_bytes(), answer].concat())
+}
+
+impl Drop for VpcdSocket {
+    fn drop(&mut self) {
+        self.pull();
+    }
 }

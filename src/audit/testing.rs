@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use super::event::*;
 use super::log::{Durability, Log, Owner};
 use super::verify::SignerKey;
-use crate::clock::{Boot, Clock, Wall};
+use crate::clock::{Boot, Clock, Sleep, Wall};
 use crate::encoding::Digest;
 use crate::encoding::sshsig::{Assertion, FLAG_ED, FLAG_UP, FLAG_UV, Namespace, Point, client_data_hash};
 
@@ -71,6 +71,10 @@ impl Clock for TestClock {
 
     fn boot(&self) -> Boot {
         Boot(self.boot.load(Ordering::Relaxed))
+    }
+
+    fn sleep(&self, _: Boot, _: Wall) -> Sleep {
+        Box::pin(std::future::pending())
     }
 }
 

@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use jiff::{Timestamp, tz::TimeZone};
-use unicode_width::UnicodeWidthStr;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::ui::{Tone, paint};
+use crate::device::{EnrolledKey, Profile};
 use crate::encoding::Digest;
 use crate::encoding::words::four_words;
 use crate::lease::text::{ChangeText, EnrolText, GrantText, Holder, LeaseText, Origin, RequesterText, Text as _, UnlockText, WriteText};
 use crate::vault::Statement;
+use crate::vault::statement::KeyEntry;
 use crate::wire::{PromptView, TouchState};
 
 /// Width of the left column.
@@ -44,13 +46,29 @@ impl Card {
             enrol_rows(&mut rows, &enrol);
         } else if let Ok(unlock) = UnlockText::decode(&view.text) {
             requester_rows(&mut rows, &unlock.requester, "asks for a PIN");
-            push(&mut rows, "key", format!("\"{}\"; its PIN is kept for {}, a touch is needed all the same", unlock.key, duration(unlock.keep)));
+            push(
+                &mut rows,
+                "key",
+                format!(
+                    "\"{}\"; its PIN is kept for {}, a touch is needed all the same",
+                    unlock.key,
+                    duration(unlock.keep)
+                ),
+            );
         } else {
-            statement_rows(&mut rows, &Statement::read(view.text.as_bytes()).ok()?);
+            statement_rows(&mut rows, &Statement::from_bytes(view.text.as_bytes()).ok()?);
         }
         let words = four_words(&Digest::of(view.text.as_bytes())).join("  ");
-        rows.push(Row { label: "words", text: words, tone: Tone::Strong });
-        rows.push(Row { label: "vault", text: view.vault.clone(), tone: Tone::Dim });
+        rows.push(Row {
+            label: "words",
+            text: words,
+            tone: Tone::Strong,
+        });
+        rows.push(Row {
+            label: "vault",
+            text: view.vault.clone(),
+            tone: Tone::Dim,
+        });
         Some(Self { rows })
     }
 
@@ -65,7 +83,11 @@ impl Row {
     fn lines(&self, width: usize) -> Vec<String> {
         let wrapped = wrap(&self.text, width - LABEL - 1);
         let label = |i: usize| if i == 0 { self.label } else { "" };
-        wrapped.iter().enumerate().map(|(i, part)| format!(" {:LABEL$}{}", label(i), paint(self.tone, part))).collect()
+        wrapped
+            .iter()
+            .enumerate()
+            .map(|(i, part)| format!(" {:LABEL$}{}", label(i), paint(self.tone, part)))
+            .collect()
     }
 }
 
@@ -86,7 +108,11 @@ pub fn status_line(state: &TouchState, keys: &[String], left: Duration, waiting:
         TouchState::Gone { key } => paint(Tone::Bad, &format!("\"{key}\" was pulled out")),
         TouchState::ExtraTouch { key } => format!("\"{key}\" was touched as well; what it gave was wiped"),
     };
-    let more = if waiting > 0 { format!("   {waiting} more waiting") } else { String::new() };
+    let more = if waiting > 0 {
+        format!("   {waiting} more waiting")
+    } else {
+        String::new()
+    };
     format!(" {:LABEL$}{todo}   {} s left   d deny{more}", "touch", left.as_secs())
 }
 
@@ -95,7 +121,11 @@ pub fn status_line(state: &TouchState, keys: &[String], left: Duration, waiting:
 pub fn duration(seconds: u64) -> String {
     let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     let parts = [(hours, "h"), (minutes, "min"), (rest, "s")];
-    let said: Vec<_> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, unit)| format!("{n} {unit}")).collect();
+    let said: Vec<_> = parts
+        .iter()
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, unit)| format!("{n} {unit}"))
+        .collect();
     if said.is_empty() { "0 s".into() } else { said.join(" ") }
 }
 
@@ -103,7 +133,10 @@ pub fn duration(seconds: u64) -> String {
 #[must_use]
 pub fn clock_time(seconds: u64, zone: &TimeZone) -> String {
     let at = i64::try_from(seconds).ok().and_then(|s| Timestamp::from_second(s).ok());
-    at.map_or_else(|| format!("{seconds}"), |at| at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string())
+    at.map_or_else(
+        || format!("{seconds}"),
+        |at| at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string(),
+    )
 }
 
 fn lease_rows(rows: &mut Vec<Row>, lease: &LeaseText, zone: &TimeZone) {
@@ -118,7 +151,11 @@ fn lease_rows(rows: &mut Vec<Row>, lease: &LeaseText, zone: &TimeZone) {
         push(rows, "runs", format!("{} (claimed)", lease.command.join(" ")));
     }
     for (i, grant) in lease.grants.iter().enumerate() {
-        rows.push(Row { label: if i == 0 { "gets" } else { "" }, text: grant_text(grant), tone: Tone::Strong });
+        rows.push(Row {
+            label: if i == 0 { "gets" } else { "" },
+            text: grant_text(grant),
+            tone: Tone::Strong,
+        });
     }
     push(rows, "for", term(lease, zone));
     push(rows, "held by", holder(lease));
@@ -151,10 +188,18 @@ fn holder(lease: &LeaseText) -> String {
 fn change_rows(rows: &mut Vec<Row>, change: &ChangeText) {
     origin_rows(rows, &change.origin, "changes the vault");
     for (i, write) in change.writes.iter().enumerate() {
-        rows.push(Row { label: if i == 0 { "writes" } else { "" }, text: write_text(write), tone: Tone::Strong });
+        rows.push(Row {
+            label: if i == 0 { "writes" } else { "" },
+            text: write_text(write),
+            tone: Tone::Strong,
+        });
     }
     for (i, secret) in change.removes.iter().enumerate() {
-        rows.push(Row { label: if i == 0 { "removes" } else { "" }, text: secret.to_string(), tone: Tone::Strong });
+        rows.push(Row {
+            label: if i == 0 { "removes" } else { "" },
+            text: secret.to_string(),
+            tone: Tone::Strong,
+        });
     }
 }
 
@@ -164,7 +209,12 @@ fn write_text(write: &WriteText) -> String {
         (true, 1) => "new",
         (true, _) => "new value",
     };
-    let mut text = format!("{}  {what}, version {}; {}", write.secret, write.version, write.rules.deliveries.join(" "));
+    let mut text = format!(
+        "{}  {what}, version {}; {}",
+        write.secret,
+        write.version,
+        write.rules.deliveries.join(" ")
+    );
     if !write.rules.hosts.is_empty() {
         text += &format!("; only to {}", write.rules.hosts.join(" "));
     }
@@ -179,15 +229,42 @@ fn write_text(write: &WriteText) -> String {
 
 fn enrol_rows(rows: &mut Vec<Row>, enrol: &EnrolText) {
     requester_rows(rows, &enrol.requester, "enrols a key");
-    rows.push(Row { label: "key", text: format!("\"{}\", to open {}", enrol.key, enrol.scopes.join(", ")), tone: Tone::Strong });
+    rows.push(Row {
+        label: "key",
+        text: format!("\"{}\", to open {}", enrol.key, enrol.scopes.join(", ")),
+        tone: Tone::Strong,
+    });
     push(rows, "", format!("touch it {} times, each time it blinks", enrol.touches));
 }
 
 fn statement_rows(rows: &mut Vec<Row>, statement: &Statement) {
-    rows.push(Row { label: "roster", text: "says who may open this vault".into(), tone: Tone::Strong });
-    for line in statement.for_screen() {
+    rows.push(Row {
+        label: "roster",
+        text: "says who may open this vault".into(),
+        tone: Tone::Strong,
+    });
+    for line in said(statement) {
         push(rows, "", line);
     }
+}
+
+/// What a statement says, in lines: every key with what it opens, so that one too many is seen.
+fn said(statement: &Statement) -> Vec<String> {
+    let opens = |key: &EnrolledKey| -> Vec<&str> {
+        let scopes = statement.scopes.iter().filter(|scope| scope.slot_of(key.id()).is_some());
+        scopes.map(|scope| scope.name.as_str()).collect()
+    };
+    let keys = statement.keys.iter().map(KeyEntry::enrolled).map(|key| {
+        let weak = if key.profile == Profile::TouchOnly { " (touch only)" } else { "" };
+        format!("\"{}\"{weak} opens {}", key.name, opens(key).join(", "))
+    });
+    let scopes = statement
+        .scopes
+        .iter()
+        .map(|scope| format!("scope {}, key number {}", scope.name, scope.epoch));
+    keys.chain(["the recovery code opens everything".to_owned()])
+        .chain(scopes)
+        .collect()
 }
 
 fn origin_rows(rows: &mut Vec<Row>, origin: &Origin, verb: &str) {
@@ -196,16 +273,32 @@ fn origin_rows(rows: &mut Vec<Row>, origin: &Origin, verb: &str) {
 
 fn requester_rows(rows: &mut Vec<Row>, requester: &RequesterText, verb: &str) {
     let claimed = &requester.claimed;
-    let who = claimed.labels.keys().next().map_or_else(|| claimed.in_short(), |label| format!("{} ({label})", claimed.in_short()));
-    rows.push(Row { label: "who", text: format!("{who} {verb}"), tone: Tone::Strong });
-    push(rows, "", format!("as claimed; the kernel says pid {}, uid {}", requester.pid, requester.uid));
+    let who = claimed
+        .labels
+        .keys()
+        .next()
+        .map_or_else(|| claimed.in_short(), |label| format!("{} ({label})", claimed.in_short()));
+    rows.push(Row {
+        label: "who",
+        text: format!("{who} {verb}"),
+        tone: Tone::Strong,
+    });
+    push(
+        rows,
+        "",
+        format!("as claimed; the kernel says pid {}, uid {}", requester.pid, requester.uid),
+    );
     if !claimed.folder.is_empty() {
         push(rows, "in", claimed.folder.clone());
     }
 }
 
 fn push(rows: &mut Vec<Row>, label: &'static str, text: String) {
-    rows.push(Row { label, text, tone: Tone::Plain });
+    rows.push(Row {
+        label,
+        text,
+        tone: Tone::Plain,
+    });
 }
 
 fn names(keys: &[String]) -> String {
@@ -222,21 +315,24 @@ fn tries_left(tries: Option<u32>) -> String {
 
 /// Breaks at spaces, and within words that are wider than a line: nothing may run off the screen unseen.
 fn wrap(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
+    let (mut lines, mut line, mut used) = (vec![], String::new(), 0);
     for word in text.split(' ') {
-        let fits = lines.last().is_some_and(|line| line.is_empty() || line.width() + 1 + word.width() <= width);
-        if !fits {
-            lines.push(String::new());
+        if used > 0 && used + 1 + word.width() > width {
+            lines.push(std::mem::take(&mut line));
+            used = 0;
         }
-        for c in std::iter::once(' ').filter(|_| lines.last().is_some_and(|line| !line.is_empty())).chain(word.chars()) {
-            if lines.last().is_some_and(|line| line.width() + unicode_width::UnicodeWidthChar::width(c).unwrap_or(0) > width) {
-                lines.push(String::new());
+        let space = if used > 0 { " " } else { "" };
+        for c in space.chars().chain(word.chars()) {
+            let columns = c.width().unwrap_or(0);
+            if used + columns > width {
+                lines.push(std::mem::take(&mut line));
+                used = 0;
             }
-            if let Some(line) = lines.last_mut() {
-                line.push(c);
-            }
+            line.push(c);
+            used += columns;
         }
     }
+    lines.push(line);
     lines
 }
 
@@ -247,7 +343,14 @@ mod tests {
     use crate::lease::text::tests::sample;
 
     fn view(text: &str) -> PromptView {
-        PromptView { prompt: 1, text: text.into(), left_ms: 60_000, keys: vec![], waiting: 0, vault: "/v".into() }
+        PromptView {
+            prompt: 1,
+            text: text.into(),
+            left_ms: 60_000,
+            keys: vec![],
+            waiting: 0,
+            vault: "/v".into(),
+        }
     }
 
     #[test]
@@ -255,7 +358,16 @@ mod tests {
         let fixed = sample().fix().unwrap();
         let card = Card::of(&view(fixed.text()), &TimeZone::UTC).unwrap();
         let shown = card.lines(100).join("\n");
-        for part in ["codex", "pid 4711, uid 1000", "deploy: Deploy the docs", "prod/TOKEN", "version 3", "15 min", "20 uses", "2027-01-15 08:15:00 UTC"] {
+        for part in [
+            "codex",
+            "pid 4711, uid 1000",
+            "deploy: Deploy the docs",
+            "prod/TOKEN",
+            "version 3",
+            "15 min",
+            "20 uses",
+            "2027-01-15 08:15:00 UTC",
+        ] {
             assert!(shown.contains(part), "{part} in\n{shown}");
         }
         assert!(shown.contains(&fixed.words().join("  ")));
@@ -269,16 +381,29 @@ mod tests {
 
     #[test]
     fn t10_nothing_runs_off_the_screen() {
-        let lease = LeaseText { reason: Some("x".repeat(500)), ..sample() };
+        let lease = LeaseText {
+            reason: Some("x".repeat(500)),
+            ..sample()
+        };
         let card = Card::of(&view(lease.fix().unwrap().text()), &TimeZone::UTC).unwrap();
         for line in card.lines(60) {
-            let bare: String = line.split('\u{1b}').map(|part| part.split_once('m').filter(|_| line.contains('\u{1b}')).map_or(part, |(_, rest)| rest)).collect();
+            let bare: String = line
+                .split('\u{1b}')
+                .map(|part| {
+                    part.split_once('m')
+                        .filter(|_| line.contains('\u{1b}'))
+                        .map_or(part, |(_, rest)| rest)
+                })
+                .collect();
             assert!(bare.width() <= 60, "{bare}");
         }
     }
 
     #[test]
     fn durations_are_said_in_words() {
-        assert_eq!([duration(0), duration(90), duration(900), duration(5400)], ["0 s", "1 min 30 s", "15 min", "1 h 30 min"]);
+        assert_eq!(
+            [duration(0), duration(90), duration(900), duration(5400)],
+            ["0 s", "1 min 30 s", "15 min", "1 h 30 min"]
+        );
     }
 }

@@ -77,7 +77,12 @@ impl RulesArgs {
             (true, true) => vec!["env".into(), "file".into()],
             (true, false) => vec!["proxy".into()],
         };
-        RulesAsk { deliveries, hosts: self.hosts.clone(), ttl: self.max_ttl, uses: self.max_uses }
+        RulesAsk {
+            deliveries,
+            hosts: self.hosts.clone(),
+            ttl: self.max_ttl,
+            uses: self.max_uses,
+        }
     }
 }
 
@@ -93,7 +98,11 @@ pub fn put(session: &Session, args: PutArgs) -> Result<(), Failure> {
     for secret in &args.secrets {
         let value = read_value(secret, args.from_file.as_deref(), args.secrets.len() > 1)?;
         warn(session, secret, &value);
-        puts.push(PutAsk { secret: secret.to_string(), value: Value(value), rules: rules.clone() });
+        puts.push(PutAsk {
+            secret: secret.to_string(),
+            value: Value(value),
+            rules: rules.clone(),
+        });
     }
     changed(session, Request::Put { puts }, "sealed")
 }
@@ -102,10 +111,21 @@ pub fn put(session: &Session, args: PutArgs) -> Result<(), Failure> {
 /// See [`Failure`].
 pub fn edit(session: &Session, args: EditArgs) -> Result<(), Failure> {
     if args.rules.is_default() {
-        return Err(Failure::new(Outcome::Usage, "nothing_to_change", "edit changes rules: say which")
-            .hint(format!("touchlease edit {} --max-ttl 10m; a new value is put: touchlease put {}", args.secret, args.secret)));
+        return Err(
+            Failure::new(Outcome::Usage, "nothing_to_change", "edit changes rules: say which").hint(format!(
+                "touchlease edit {} --max-ttl 10m; a new value is put: touchlease put {}",
+                args.secret, args.secret
+            )),
+        );
     }
-    changed(session, Request::Edit { secret: args.secret.to_string(), rules: args.rules.rules() }, "changed")
+    changed(
+        session,
+        Request::Edit {
+            secret: args.secret.to_string(),
+            rules: args.rules.rules(),
+        },
+        "changed",
+    )
 }
 
 /// # Errors
@@ -113,12 +133,17 @@ pub fn edit(session: &Session, args: EditArgs) -> Result<(), Failure> {
 pub fn rm(session: &Session, args: RmArgs) -> Result<(), Failure> {
     let secrets = args.secrets.iter().map(SecretRef::to_string).collect();
     changed(session, Request::Remove { secrets }, "removed")?;
-    session.ui.note(Tone::Dim, "old copies of the vault still hold it: change it at its issuer if it must not work any more");
+    session.ui.note(
+        Tone::Dim,
+        "old copies of the vault still hold it: change it at its issuer if it must not work any more",
+    );
     Ok(())
 }
 
 fn changed(session: &Session, request: Request, verb: &str) -> Result<(), Failure> {
-    let Reply::Changed { secrets } = session.ask(request)? else { return Err(unexpected()) };
+    let Reply::Changed { secrets } = session.ask(request)? else {
+        return Err(unexpected());
+    };
     session.ui.json(&json!({ "changed": secrets }));
     for secret in secrets {
         session.ui.line(&format!("{secret} {verb}"));
@@ -130,7 +155,11 @@ fn read_value(secret: &SecretRef, file: Option<&Path>, several: bool) -> Result<
     match file {
         Some(path) => read_file(path),
         None if io::stdin().is_terminal() => ask_twice(secret),
-        None if several => Err(Failure::new(Outcome::Usage, "one_stdin", "standard input holds one value: put one secret at a time")),
+        None if several => Err(Failure::new(
+            Outcome::Usage,
+            "one_stdin",
+            "standard input holds one value: put one secret at a time",
+        )),
         None => read_all(&mut io::stdin().lock(), "standard input"),
     }
 }
@@ -161,8 +190,10 @@ fn read_all(source: &mut dyn Read, name: &str) -> Result<Secret, Failure> {
     }
     match len {
         0 => Err(Failure::new(Outcome::BadInput, "empty_value", format!("{name} is empty")).hint("a value has 1 byte to 1 MiB")),
-        _ if len > LARGEST_VALUE => Err(Failure::new(Outcome::BadInput, "huge_value", format!("{name} holds more than 1 MiB"))
-            .hint("seal a key that decrypts the data, not the data itself")),
+        _ if len > LARGEST_VALUE => Err(
+            Failure::new(Outcome::BadInput, "huge_value", format!("{name} holds more than 1 MiB"))
+                .hint("seal a key that decrypts the data, not the data itself"),
+        ),
         _ => secret(&mut bytes[..len]),
     }
 }
@@ -186,18 +217,28 @@ fn secret(bytes: &mut [u8]) -> Result<Secret, Failure> {
 
 /// The kernel locks no more memory.
 pub fn memory(error: &io::Error) -> Failure {
-    Failure::new(Outcome::Internal, "locked_memory", format!("the kernel locks no more memory for secrets: {error}"))
-        .hint("raise the limit: ulimit -l 65536, or LimitMEMLOCK= in the service file")
+    Failure::new(
+        Outcome::Internal,
+        "locked_memory",
+        format!("the kernel locks no more memory for secrets: {error}"),
+    )
+    .hint("raise the limit: ulimit -l 65536, or LimitMEMLOCK= in the service file")
 }
 
 /// What a person should know about a value, without saying anything of it.
 fn warn(session: &Session, secret: &SecretRef, value: &Secret) {
     let bytes = value.expose();
     if bytes.len() < 6 {
-        session.ui.note(Tone::Bad, &format!("{secret} has fewer than 6 bytes: it cannot be masked in output"));
+        session.ui.note(
+            Tone::Bad,
+            &format!("{secret} has fewer than 6 bytes: it cannot be masked in output"),
+        );
     }
     if bytes.contains(&0) {
-        session.ui.note(Tone::Dim, &format!("{secret} has a NUL byte: it can be delivered as a file, not in an environment"));
+        session.ui.note(
+            Tone::Dim,
+            &format!("{secret} has a NUL byte: it can be delivered as a file, not in an environment"),
+        );
     }
 }
 

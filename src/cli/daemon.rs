@@ -16,5 +16,12 @@ pub struct Args {
 /// See [`Failure`].
 pub fn run(session: &Session, args: &Args) -> Result<(), Failure> {
     let announce = |line: &str| session.ui.raw(line);
-    boot::run(session.places.clone(), if args.background { Background::Yes(&announce) } else { Background::No })
+    boot::run(
+        session.places.clone(),
+        if args.background {
+            Background::Yes(&announce)
+        } else {
+            Background::No
+        },
+    )
 }

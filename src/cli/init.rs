@@ -24,18 +24,39 @@ pub struct Args {
 /// # Errors
 /// See [`Failure`].
 pub fn run(session: &Session, args: Args) -> Result<(), Failure> {
-    let reply = session.ask(Request::Init(InitAsk { key: args.key.clone(), scopes: args.scopes, touch_only: args.touch_only }))?;
-    let Reply::Made { vault, path, recovery_code, profile } = reply else { return Err(unexpected()) };
+    let reply = session.ask(Request::Init(InitAsk {
+        key: args.key.clone(),
+        scopes: args.scopes,
+        touch_only: args.touch_only,
+    }))?;
+    let Reply::Made {
+        vault,
+        path,
+        recovery_code,
+        profile,
+    } = reply
+    else {
+        return Err(unexpected());
+    };
     let ui = session.ui;
     let code = String::from_utf8_lossy(recovery_code.0.expose());
     ui.json(&json!({ "vault": vault, "path": path, "key": args.key, "profile": profile, "recovery_code": code }));
     ui.line(&format!("vault {path} is made; key \"{}\" opens it", args.key));
     if profile != "pin" {
-        ui.note(Tone::Bad, "this key is touch-only: whoever holds it and a copy of the vault can open it. Set a PIN and enrol it again for more.");
+        ui.note(
+            Tone::Bad,
+            "this key is touch-only: whoever holds it and a copy of the vault can open it. Set a PIN and enrol it again for more.",
+        );
     }
-    ui.note(Tone::Strong, "\nRecovery code. Write it on paper now; it is shown once and kept nowhere. It opens everything without a touch:\n");
+    ui.note(
+        Tone::Strong,
+        "\nRecovery code. Write it on paper now; it is shown once and kept nowhere. It opens everything without a touch:\n",
+    );
     ui.line(&format!("    {code}\n"));
-    ui.note(Tone::Act, "Next: enrol a second key, so that losing one locks nobody out: touchlease key add spare");
+    ui.note(
+        Tone::Act,
+        "Next: enrol a second key, so that losing one locks nobody out: touchlease key add spare",
+    );
     Ok(())
 }
 

@@ -97,19 +97,30 @@ pub fn run(session: &Session, command: Command) -> Result<(), Failure> {
         Command::Remove { name } => remove(session, name),
         Command::Info { key } => info(session, key),
         Command::Pin(PinCommand::Set { key }) => manage(session, key, Manage::PinSet { pin: new_pin()? }),
-        Command::Pin(PinCommand::Change { key }) => manage(session, key, Manage::PinChange { old: pin("present PIN: ")?, new: new_pin()? }),
+        Command::Pin(PinCommand::Change { key }) => manage(
+            session,
+            key,
+            Manage::PinChange {
+                old: pin("present PIN: ")?,
+                new: new_pin()?,
+            },
+        ),
         Command::Credentials { key } => manage(session, key, Manage::Credentials { pin: pin("PIN: ")? }),
         Command::Fingerprint(FingerprintCommand::List { key }) => manage(session, key, Manage::FingerprintList { pin: pin("PIN: ")? }),
         Command::Fingerprint(FingerprintCommand::Add { name, key }) => {
             session.ui.note(Tone::Act, "touch the key's sensor several times when it blinks");
             manage(session, key, Manage::FingerprintAdd { pin: pin("PIN: ")?, name })
         }
-        Command::Fingerprint(FingerprintCommand::Remove { id, key }) => manage(session, key, Manage::FingerprintRemove { pin: pin("PIN: ")?, id }),
+        Command::Fingerprint(FingerprintCommand::Remove { id, key }) => {
+            manage(session, key, Manage::FingerprintRemove { pin: pin("PIN: ")?, id })
+        }
     }
 }
 
 fn list(session: &Session) -> Result<(), Failure> {
-    let Reply::Keys { keys } = session.ask(Request::KeyList)? else { return Err(unexpected()) };
+    let Reply::Keys { keys } = session.ask(Request::KeyList)? else {
+        return Err(unexpected());
+    };
     session.ui.json(&json!({ "keys": keys }));
     for key in &keys {
         session.ui.line(&line(key));
@@ -121,10 +132,17 @@ fn list(session: &Session) -> Result<(), Failure> {
 }
 
 fn line(key: &KeyView) -> String {
-    let name = key.name.as_ref().map_or_else(|| "(not enrolled)".to_owned(), |name| format!("\"{name}\""));
+    let name = key
+        .name
+        .as_ref()
+        .map_or_else(|| "(not enrolled)".to_owned(), |name| format!("\"{name}\""));
     let mut parts = vec![name];
     if let Some(profile) = &key.profile {
-        parts.push(if profile == "pin" { "PIN and touch".into() } else { "touch only (weaker)".into() });
+        parts.push(if profile == "pin" {
+            "PIN and touch".into()
+        } else {
+            "touch only (weaker)".into()
+        });
     }
     if !key.scopes.is_empty() {
         parts.push(format!("opens {}", key.scopes.join(", ")));
@@ -140,21 +158,35 @@ fn line(key: &KeyView) -> String {
 
 fn add(session: &Session, name: String, touch_only: bool) -> Result<(), Failure> {
     let reply = session.ask(Request::KeyAdd(KeyAddAsk { name, touch_only }))?;
-    let Reply::KeyAdded { name, profile, scopes } = reply else { return Err(unexpected()) };
+    let Reply::KeyAdded { name, profile, scopes } = reply else {
+        return Err(unexpected());
+    };
     session.ui.json(&json!({ "name": name, "profile": profile, "scopes": scopes }));
-    session.ui.line(&format!("key \"{name}\" is enrolled; it opens {}", scopes.join(", ")));
+    session
+        .ui
+        .line(&format!("key \"{name}\" is enrolled; it opens {}", scopes.join(", ")));
     if profile != "pin" {
-        session.ui.note(Tone::Bad, "this key is touch-only: whoever holds it and a copy of the vault can open it");
+        session.ui.note(
+            Tone::Bad,
+            "this key is touch-only: whoever holds it and a copy of the vault can open it",
+        );
     }
     Ok(())
 }
 
 fn remove(session: &Session, name: String) -> Result<(), Failure> {
-    let Reply::KeyRemoved { name, change } = session.ask(Request::KeyRemove { name })? else { return Err(unexpected()) };
+    let Reply::KeyRemoved { name, change } = session.ask(Request::KeyRemove { name })? else {
+        return Err(unexpected());
+    };
     session.ui.json(&json!({ "name": name, "change_at_issuer": change }));
-    session.ui.line(&format!("key \"{name}\" is out; the scopes it opened have new keys"));
+    session
+        .ui
+        .line(&format!("key \"{name}\" is out; the scopes it opened have new keys"));
     if !change.is_empty() {
-        session.ui.note(Tone::Bad, "In old copies of the vault it can still read these. Change them at their issuers:");
+        session.ui.note(
+            Tone::Bad,
+            "In old copies of the vault it can still read these. Change them at their issuers:",
+        );
         for secret in change {
             session.ui.line(&secret);
         }
@@ -163,11 +195,18 @@ fn remove(session: &Session, name: String) -> Result<(), Failure> {
 }
 
 fn info(session: &Session, key: Option<String>) -> Result<(), Failure> {
-    let Reply::Key(detail) = session.ask(Request::KeyInfo { key })? else { return Err(unexpected()) };
-    session.ui.json(&json!({ "key": detail.key, "details": rows(&detail.rows), "pin_tries": detail.pin_tries }));
+    let Reply::Key(detail) = session.ask(Request::KeyInfo { key })? else {
+        return Err(unexpected());
+    };
+    session
+        .ui
+        .json(&json!({ "key": detail.key, "details": rows(&detail.rows), "pin_tries": detail.pin_tries }));
     session.ui.line(&line(&detail.key));
     match detail.pin_tries {
-        Some(1) => session.ui.note(Tone::Bad, "PIN tries left: 1. After one more wrong PIN the key has to be reset, and loses its credentials."),
+        Some(1) => session.ui.note(
+            Tone::Bad,
+            "PIN tries left: 1. After one more wrong PIN the key has to be reset, and loses its credentials.",
+        ),
         Some(tries) => session.ui.line(&format!("PIN tries left  {tries}")),
         None => session.ui.line("PIN             none set"),
     }
@@ -176,7 +215,9 @@ fn info(session: &Session, key: Option<String>) -> Result<(), Failure> {
 }
 
 fn manage(session: &Session, key: Option<String>, what: Manage) -> Result<(), Failure> {
-    let Reply::Managed { rows: found } = session.ask(Request::KeyManage { key, what })? else { return Err(unexpected()) };
+    let Reply::Managed { rows: found } = session.ask(Request::KeyManage { key, what })? else {
+        return Err(unexpected());
+    };
     session.ui.json(&json!({ "rows": rows(&found) }));
     print_rows(session, &found);
     Ok(())
@@ -198,16 +239,26 @@ fn new_pin() -> Result<Value, Failure> {
     if first.0.expose() == again.0.expose() {
         Ok(first)
     } else {
-        Err(Failure::new(Outcome::BadInput, "pins_differ", "the two PINs differ; the key's PIN is as it was"))
+        Err(Failure::new(
+            Outcome::BadInput,
+            "pins_differ",
+            "the two PINs differ; the key's PIN is as it was",
+        ))
     }
 }
 
 fn pin(question: &str) -> Result<Value, Failure> {
     let no_terminal = || Failure::new(Outcome::Locked, "no_terminal", "a PIN is typed on a terminal, and there is none");
     let mut tty = Tty::open().ok_or_else(no_terminal)?;
-    let typed: Secret = tty.ask_secret(question).map_err(|_| Failure::new(Outcome::Denied, "interrupted", "nothing was changed"))?;
+    let typed: Secret = tty
+        .ask_secret(question)
+        .map_err(|_| Failure::new(Outcome::Denied, "interrupted", "nothing was changed"))?;
     if typed.is_empty() {
-        return Err(Failure::new(Outcome::BadInput, "empty_pin", "the PIN is empty; nothing was changed"));
+        return Err(Failure::new(
+            Outcome::BadInput,
+            "empty_pin",
+            "the PIN is empty; nothing was changed",
+        ));
     }
     Ok(Value(typed))
 }

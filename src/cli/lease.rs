@@ -54,15 +54,22 @@ pub fn run(session: &Session, command: Command) -> Result<(), Failure> {
 
 fn request(session: &Session, args: &AskArgs) -> Result<(), Failure> {
     let ask = args.ask(vec![])?;
-    let Reply::Granted(granted) = session.ask(Request::Lease(ask))? else { return Err(unexpected()) };
+    let Reply::Granted(granted) = session.ask(Request::Lease(ask))? else {
+        return Err(unexpected());
+    };
     session.ui.json(&json!({ "lease": granted.lease, "joined": granted.joined }));
     session.ui.line(&line(&granted.lease));
-    session.ui.note(Tone::Dim, "`touchlease run` with the same task, from this process or what it starts, uses it without another touch");
+    session.ui.note(
+        Tone::Dim,
+        "`touchlease run` with the same task, from this process or what it starts, uses it without another touch",
+    );
     Ok(())
 }
 
 fn list(session: &Session) -> Result<(), Failure> {
-    let Reply::Leases { leases } = session.ask(Request::LeaseList)? else { return Err(unexpected()) };
+    let Reply::Leases { leases } = session.ask(Request::LeaseList)? else {
+        return Err(unexpected());
+    };
     session.ui.json(&json!({ "leases": leases }));
     for lease in &leases {
         session.ui.line(&line(lease));
@@ -74,10 +81,15 @@ fn list(session: &Session) -> Result<(), Failure> {
 }
 
 fn show(session: &Session, id: String) -> Result<(), Failure> {
-    let Reply::Lease { lease, text, receipt } = session.ask(Request::LeaseShow { id })? else { return Err(unexpected()) };
+    let Reply::Lease { lease, text, receipt } = session.ask(Request::LeaseShow { id })? else {
+        return Err(unexpected());
+    };
     session.ui.json(&json!({ "lease": lease, "text": text, "receipt": receipt }));
     session.ui.line(&line(&lease));
-    session.ui.line(&format!("ends     {} at the latest", clock_time(lease.not_after, &TimeZone::system())));
+    session.ui.line(&format!(
+        "ends     {} at the latest",
+        clock_time(lease.not_after, &TimeZone::system())
+    ));
     session.ui.line(&format!("words    {}", lease.words.join("  ")));
     session.ui.line(&text);
     session.ui.line(&receipt);
@@ -85,7 +97,9 @@ fn show(session: &Session, id: String) -> Result<(), Failure> {
 }
 
 fn ended(session: &Session, request: Request) -> Result<(), Failure> {
-    let Reply::Ended { ids } = session.ask(request)? else { return Err(unexpected()) };
+    let Reply::Ended { ids } = session.ask(request)? else {
+        return Err(unexpected());
+    };
     session.ui.json(&json!({ "ended": ids }));
     session.ui.line(&format!("{} ended", leases(ids.len())));
     Ok(())
@@ -94,5 +108,12 @@ fn ended(session: &Session, request: Request) -> Result<(), Failure> {
 fn line(lease: &LeaseView) -> String {
     let uses = lease.uses_left.map(|uses| format!(", {uses} uses")).unwrap_or_default();
     let task = lease.task.as_deref().unwrap_or("-");
-    format!("{}  {task}  {}  {} left{uses}  key \"{}\"  for {}", lease.id, lease.secrets.join(","), duration(lease.left), lease.key, lease.requester)
+    format!(
+        "{}  {task}  {}  {} left{uses}  key \"{}\"  for {}",
+        lease.id,
+        lease.secrets.join(","),
+        duration(lease.left),
+        lease.key,
+        lease.requester
+    )
 }

@@ -19,7 +19,9 @@ pub struct Args {
 /// # Errors
 /// See [`Failure`].
 pub fn run(session: &Session, args: Args) -> Result<(), Failure> {
-    let Reply::Secrets { secrets, unreadable } = session.ask(Request::List { scope: args.scope })? else { return Err(unexpected()) };
+    let Reply::Secrets { secrets, unreadable } = session.ask(Request::List { scope: args.scope })? else {
+        return Err(unexpected());
+    };
     session.ui.json(&json!({ "secrets": secrets, "unreadable": unreadable }));
     for secret in &secrets {
         session.ui.line(&line(secret));

@@ -25,7 +25,9 @@ pub struct UnlockArgs {
 /// # Errors
 /// See [`Failure`].
 pub fn lock(session: &Session) -> Result<(), Failure> {
-    let Reply::Ended { ids } = session.ask(Request::Lock)? else { return Err(unexpected()) };
+    let Reply::Ended { ids } = session.ask(Request::Lock)? else {
+        return Err(unexpected());
+    };
     session.ui.json(&json!({ "ended": ids }));
     session.ui.line(&format!("locked: {} ended, PINs forgotten", leases(ids.len())));
     Ok(())
@@ -34,8 +36,13 @@ pub fn lock(session: &Session) -> Result<(), Failure> {
 /// # Errors
 /// See [`Failure`].
 pub fn unlock(session: &Session, args: UnlockArgs) -> Result<(), Failure> {
-    let reply = session.ask(Request::Unlock { key: args.key, keep: args.keep })?;
-    let Reply::Unlocked { key, keep } = reply else { return Err(unexpected()) };
+    let reply = session.ask(Request::Unlock {
+        key: args.key,
+        keep: args.keep,
+    })?;
+    let Reply::Unlocked { key, keep } = reply else {
+        return Err(unexpected());
+    };
     session.ui.json(&json!({ "key": key, "keep": keep }));
     session.ui.line(&format!("PIN of \"{key}\" kept for {}", duration(keep)));
     Ok(())

@@ -65,6 +65,8 @@ enum Command {
     Completions(completions::Args),
     #[command(name = crate::device::worker::SUBCOMMAND, hide = true)]
     Worker,
+    #[command(name = crate::device::worker::WATCH_SUBCOMMAND, hide = true)]
+    WatchKeys,
 }
 
 /// Show requests on this terminal and let a person deny them.
@@ -84,8 +86,10 @@ pub fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     let ui = Ui::new(cli.json, std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()));
-    if matches!(cli.command, Command::Worker) {
-        return crate::device::worker::main();
+    match cli.command {
+        Command::Worker => return crate::device::worker::main(),
+        Command::WatchKeys => return crate::device::worker::watch_main(),
+        _ => {}
     }
     finish(ui, dispatch(cli, ui))
 }
@@ -105,7 +109,7 @@ fn dispatch(cli: Cli, ui: Ui) -> Result<ExitCode, Failure> {
         Command::Rm(args) => change::rm(&session, args),
         Command::List(args) => list::run(&session, args),
         Command::Key(command) => key::run(&session, command),
-        Command::Run(args) => return run::run(&session, args),
+        Command::Run(args) => return run::run(&session, &args),
         Command::Lease(command) => lease::run(&session, command),
         Command::Watch(_) => watch::run(&session),
         Command::Lock(_) => lock::lock(&session),
@@ -114,7 +118,8 @@ fn dispatch(cli: Cli, ui: Ui) -> Result<ExitCode, Failure> {
         Command::Audit(command) => audit::run(&session, command),
         Command::Daemon(args) => daemon::run(&session, &args),
         Command::Completions(args) => completions::run(&session, &args),
-        Command::Worker => Ok(()),
+        // Gone before there was a session.
+        Command::Worker | Command::WatchKeys => Ok(()),
     };
     done.map(|()| ExitCode::SUCCESS)
 }
@@ -130,5 +135,9 @@ fn finish(ui: Ui, done: Result<ExitCode, Failure>) -> ExitCode {
 fn usage(error: &clap::Error) -> ExitCode {
     // Nobody reads if this fails.
     let _ = error.print();
-    if error.use_stderr() { ExitCode::from(Outcome::Usage.exit_code()) } else { ExitCode::SUCCESS }
+    if error.use_stderr() {
+        ExitCode::from(Outcome::Usage.exit_code())
+    } else {
+        ExitCode::SUCCESS
+    }
 }

@@ -29,11 +29,18 @@ impl Standing {
                     tty.write(&format!("{line}\r\n"));
                 }
             }
-            None => tty.write(&format!("{}\r\n", paint(Tone::Bad, "a request came that this version cannot show; it is not armed"))),
+            None => tty.write(&format!(
+                "{}\r\n",
+                paint(Tone::Bad, "a request came that this version cannot show; it is not armed")
+            )),
         }
         card?;
         let closes = Deadline::after(Duration::from_millis(view.left_ms));
-        let standing = Self { view, state: TouchState::Waiting, closes };
+        let standing = Self {
+            view,
+            state: TouchState::Waiting,
+            closes,
+        };
         standing.redraw(tty);
         Some(standing)
     }
@@ -57,7 +64,10 @@ impl Standing {
 
     /// Draws the last line anew.
     pub fn redraw(&self, tty: &mut Tty) {
-        tty.write(&format!("\r\x1b[2K{}", status_line(&self.state, &self.view.keys, self.closes.left(), self.view.waiting)));
+        tty.write(&format!(
+            "\r\x1b[2K{}",
+            status_line(&self.state, &self.view.keys, self.closes.left(), self.view.waiting)
+        ));
     }
 
     /// Says how it ended, in the last line's place.
@@ -76,8 +86,15 @@ impl Standing {
         let head = if wrong { "Wrong PIN. " } else { "" };
         let left = tries.map(|tries| format!(" ({tries} tries left)")).unwrap_or_default();
         tty.write("\r\x1b[2K");
-        let pin = tty.ask_secret(&format!("{head}PIN for \"{key}\"{left}: ")).ok().filter(|pin| !pin.is_empty());
-        let answer = pin.map(|pin| Answer::Pin { prompt: self.number(), key: key.to_owned(), pin: Value(pin) });
+        let pin = tty
+            .ask_secret(&format!("{head}PIN for \"{key}\"{left}: "))
+            .ok()
+            .filter(|pin| !pin.is_empty());
+        let answer = pin.map(|pin| Answer::Pin {
+            prompt: self.number(),
+            key: key.to_owned(),
+            pin: Value(pin),
+        });
         self.redraw(tty);
         answer
     }

@@ -7,7 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::change::memory;
+use rustix::process::Signal;
+
 use super::init::unexpected;
 use super::session::Session;
 use super::ui::Tone;
@@ -19,13 +20,23 @@ use crate::encoding::SecretRef;
 use crate::encoding::reference::SCHEME;
 use crate::lease::task::Task;
 use crate::paths::Places;
-use crate::secret::Secret;
 use crate::wire::reply::{Delivered, Granted};
 use crate::wire::request::{GrantAsk, LeaseAsk, TaskAsk};
 use crate::wire::{Answer, Event, Failure, Outcome, Reply, Request};
 
 /// Labels that agents set in their children's environment. Shown as claimed.
-const LABELS: [&str; 7] = ["CLAUDECODE", "CLAUDE_CODE_SESSION_ID", "CLAUDE_PID", "CODEX_SESSION_ID", "CODEX_THREAD_ID", "CODEX_TOOL_CALL_ID", "AI_AGENT"];
+const LABELS: [&str; 7] = [
+    "CLAUDECODE",
+    "CLAUDE_CODE_SESSION_ID",
+    "CLAUDE_PID",
+    "CODEX_SESSION_ID",
+    "CODEX_THREAD_ID",
+    "CODEX_TOOL_CALL_ID",
+    "AI_AGENT",
+];
+
+/// Variables that are no secrets.
+type Plain = Vec<(OsString, OsString)>;
 
 /// What to ask for.
 #[derive(Debug, clap::Args)]
@@ -100,16 +111,21 @@ pub fn run(session: &Session, args: &Args) -> Result<ExitCode, Failure> {
     ask.deliver = true;
     let (reply, client) = session.ask_held(Request::Lease(ask))?;
     let Reply::Granted(granted) = reply else { return Err(unexpected()) };
-    let delivery = delivery(command, plain, granted, !args.no_masking)?;
+    let delivery = delivery(command, plain, granted, !args.no_masking);
     let patterns = delivery.patterns();
     for name in patterns.too_short().iter().filter(|_| delivery.masking) {
-        session.ui.note(Tone::Bad, &format!("{name} has fewer than 6 bytes and is not masked"));
+        session
+            .ui
+            .note(Tone::Bad, &format!("{name} has fewer than 6 bytes and is not masked"));
     }
     let mut held = Held { client, why: None };
     let outcome = env::run(&delivery, &patterns, Streams::of_process(), &mut held, &SystemClock).map_err(|error| undelivered(&error))?;
     if outcome.ended_by_lease {
         let why = held.why.as_deref().unwrap_or("the daemon stopped");
-        session.ui.note(Tone::Bad, &format!("touchlease: the lease is over ({why}), so the command was ended"));
+        session.ui.note(
+            Tone::Bad,
+            &format!("touchlease: the lease is over ({why}), so the command was ended"),
+        );
     } else {
         // If the daemon is gone, so is the lease.
         let _ = held.client.answer(&Answer::Done);
@@ -131,7 +147,7 @@ impl AsFd for Held {
 
 impl LeaseEnd for Held {
     fn is_over(&mut self) -> bool {
-        match self.client.next() {
+        match self.client.message() {
             Ok(Some(Message::Event(Event::Ended { why, .. }))) => {
                 self.why = Some(why);
                 true
@@ -142,9 +158,8 @@ impl LeaseEnd for Held {
     }
 }
 
-fn delivery(command: Vec<OsString>, plain: Vec<(String, Secret)>, granted: Granted, masking: bool) -> Result<Delivery, Failure> {
-    let plain = plain.into_iter().map(|(name, value)| Var { label: name.clone(), name: name.into(), value, how: How::Plain });
-    let leased = granted.values.into_iter().map(|Delivered { secret, via, env, value }| Var {
+fn delivery(command: Vec<OsString>, plain: Plain, granted: Granted, masking: bool) -> Delivery {
+    let vars = granted.values.into_iter().map(|Delivered { secret, via, env, value }| Var {
         name: env.into(),
         label: secret,
         value: value.0,
@@ -156,7 +171,14 @@ fn delivery(command: Vec<OsString>, plain: Vec<(String, Secret)>, granted: Grant
         _ => AtEnd::Terminate,
     };
     let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    Ok(Delivery { command, vars: plain.chain(leased).collect(), masking, at_end, runtime_dir })
+    Delivery {
+        command,
+        vars: vars.collect(),
+        plain,
+        masking,
+        at_end,
+        runtime_dir,
+    }
 }
 
 fn undelivered(error: &DeliverError) -> Failure {
@@ -166,7 +188,9 @@ fn undelivered(error: &DeliverError) -> Failure {
     };
     match error {
         DeliverError::NoCommand | DeliverError::BadName { .. } => Failure::new(Outcome::Usage, "command", said),
-        DeliverError::NulInValue { .. } => Failure::new(Outcome::BadInput, "nul", said).hint("deliver it as a file: --with-file VARIABLE=scope/NAME"),
+        DeliverError::NulInValue { .. } => {
+            Failure::new(Outcome::BadInput, "nul", said).hint("deliver it as a file: --with-file VARIABLE=scope/NAME")
+        }
         DeliverError::Start { .. } => Failure::new(Outcome::BadInput, "start", said).hint("check the command's name and PATH"),
         DeliverError::NoMemoryFolder => Failure::new(Outcome::BadInput, "no_memory_folder", said).hint("mount a tmpfs on /dev/shm"),
         _ => Failure::new(Outcome::Internal, "delivery", said),
@@ -177,10 +201,10 @@ fn undelivered(error: &DeliverError) -> Failure {
 fn leave(status: Status) -> ExitCode {
     match status {
         Status::Exited(code) => ExitCode::from(code),
-        Status::Signalled(signal) => {
-            crate::sys::child::die_by(signal);
-            ExitCode::from(128_u8.wrapping_add(u8::try_from(signal).unwrap_or(0)))
-        }
+        Status::Killed(signal) => match Signal::from_named_raw(signal) {
+            Some(signal) => crate::sys::child::die_by(signal),
+            None => ExitCode::from(status.code()),
+        },
     }
 }
 
@@ -188,20 +212,34 @@ fn command_of(args: &Args, ask: &LeaseAsk) -> Result<Vec<OsString>, Failure> {
     if !args.command.is_empty() {
         return Ok(args.command.clone());
     }
-    let none = || Failure::new(Outcome::Usage, "no_command", "there is no command to run").hint("touchlease run --with prod/TOKEN -- COMMAND");
+    let none =
+        || Failure::new(Outcome::Usage, "no_command", "there is no command to run").hint("touchlease run --with prod/TOKEN -- COMMAND");
     let task = ask.task.as_ref().ok_or_else(none)?;
     let task = Task::parse(&task.file, &task.name).map_err(|error| Failure::new(Outcome::BadInput, "task", error.to_string()))?;
-    if task.command.is_empty() { Err(none()) } else { Ok(task.command.into_iter().map(OsString::from).collect()) }
+    if task.command.is_empty() {
+        Err(none())
+    } else {
+        Ok(task.command.into_iter().map(OsString::from).collect())
+    }
 }
 
 fn read_task(name: &str) -> Result<TaskAsk, Failure> {
     let folder = std::env::current_dir().map_err(|error| Failure::new(Outcome::BadInput, "folder", error.to_string()))?;
     let path = Places::task_file(&folder).ok_or_else(|| {
-        Failure::new(Outcome::BadInput, "no_task_file", "there is no touchlease.toml here or in a folder above")
-            .hint("name secrets instead: --with prod/TOKEN")
+        Failure::new(
+            Outcome::BadInput,
+            "no_task_file",
+            "there is no touchlease.toml here or in a folder above",
+        )
+        .hint("name secrets instead: --with prod/TOKEN")
     })?;
-    let file = fs::read_to_string(&path)
-        .map_err(|error| Failure::new(Outcome::BadInput, "task_file", format!("{} cannot be read: {error}", path.display())))?;
+    let file = fs::read_to_string(&path).map_err(|error| {
+        Failure::new(
+            Outcome::BadInput,
+            "task_file",
+            format!("{} cannot be read: {error}", path.display()),
+        )
+    })?;
     Ok(TaskAsk { name: name.into(), file })
 }
 
@@ -211,12 +249,17 @@ fn grant(text: &str, via: &str) -> Result<GrantAsk, Failure> {
     let wrong = |error: &dyn std::fmt::Display| Failure::new(Outcome::BadInput, "reference", format!("{reference:?}: {error}"));
     let secret: SecretRef = reference.parse().map_err(|error| wrong(&error))?;
     let env = env.unwrap_or(&secret.name).to_owned();
-    crate::encoding::plain::check_variable(&env).map_err(|error| wrong(&error).hint(format!("name a variable: --with VARIABLE={secret}")))?;
-    Ok(GrantAsk { secret: secret.to_string(), via: via.into(), env })
+    crate::encoding::plain::check_variable(&env)
+        .map_err(|error| wrong(&error).hint(format!("name a variable: --with VARIABLE={secret}")))?;
+    Ok(GrantAsk {
+        secret: secret.to_string(),
+        via: via.into(),
+        env,
+    })
 }
 
 /// Plain variables, and references as grants.
-fn read_env_files(files: &[PathBuf]) -> Result<(Vec<(String, Secret)>, Vec<GrantAsk>), Failure> {
+fn read_env_files(files: &[PathBuf]) -> Result<(Plain, Vec<GrantAsk>), Failure> {
     let (mut plain, mut grants) = (vec![], vec![]);
     for path in files {
         let wrong = |error: &dyn std::fmt::Display| Failure::new(Outcome::BadInput, "env_file", format!("{}: {error}", path.display()));
@@ -226,7 +269,7 @@ fn read_env_files(files: &[PathBuf]) -> Result<(Vec<(String, Secret)>, Vec<Grant
             if value.starts_with(SCHEME) {
                 grants.push(grant(&format!("{name}={value}"), "env")?);
             } else {
-                plain.push((name, Secret::from_slice_wiping(&mut value.into_bytes()).map_err(|error| memory(&error))?));
+                plain.push((name.into(), value.into()));
             }
         }
     }
@@ -234,5 +277,8 @@ fn read_env_files(files: &[PathBuf]) -> Result<(Vec<(String, Secret)>, Vec<Grant
 }
 
 fn labels() -> BTreeMap<String, String> {
-    LABELS.iter().filter_map(|name| std::env::var(name).ok().map(|value| ((*name).to_owned(), value))).collect()
+    LABELS
+        .iter()
+        .filter_map(|name| std::env::var(name).ok().map(|value| ((*name).to_owned(), value)))
+        .collect()
 }

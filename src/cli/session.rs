@@ -57,8 +57,19 @@ impl Session {
         // Only what opens prompts needs the terminal.
         let tty = if request.opens_prompt() { Tty::open() } else { None };
         let mut client = Client::connect_or_start(&self.places)?;
-        client.call(&Call { v: VERSION, vault: self.vault.clone(), screen: tty.is_some(), request })?;
-        let mut asking = Asking { session: self, client, tty, standing: None, lines };
+        client.call(&Call {
+            v: VERSION,
+            vault: self.vault.clone(),
+            screen: tty.is_some(),
+            request,
+        })?;
+        let mut asking = Asking {
+            session: self,
+            client,
+            tty,
+            standing: None,
+            lines,
+        };
         let reply = asking.run();
         let Asking { client, tty, .. } = asking;
         drop(tty);
@@ -75,10 +86,16 @@ impl Asking<'_> {
             if !self.wait()? {
                 continue;
             }
-            match self.client.next()? {
+            match self.client.message()? {
                 Some(Message::Reply(reply)) => return Ok(*reply),
                 Some(Message::Event(event)) => self.event(event)?,
-                None => return Err(Failure::new(Outcome::NoDaemon, "daemon_gone", "the daemon stopped before it answered")),
+                None => {
+                    return Err(Failure::new(
+                        Outcome::NoDaemon,
+                        "daemon_gone",
+                        "the daemon stopped before it answered",
+                    ));
+                }
             }
         }
     }
@@ -88,7 +105,9 @@ impl Asking<'_> {
         if self.client.is_ready() {
             return Ok(true);
         }
-        let (Some(tty), Some(standing)) = (self.tty.as_mut(), self.standing.as_ref()) else { return Ok(true) };
+        let (Some(tty), Some(standing)) = (self.tty.as_mut(), self.standing.as_ref()) else {
+            return Ok(true);
+        };
         let mut fds = [PollFd::new(&self.client, PollFlags::IN), PollFd::new(tty, PollFlags::IN)];
         let second = Timespec { tv_sec: 1, tv_nsec: 0 };
         match poll(&mut fds, Some(&second)) {
@@ -109,7 +128,10 @@ impl Asking<'_> {
             Event::Queued { ahead } => ui.note(Tone::Dim, &format!("{ahead} requests are in front of this one")),
             Event::Asked { words, left_ms, .. } if self.tty.is_none() => {
                 ui.note(Tone::Strong, &format!("waiting for a touch: {}", words.join("  ")));
-                ui.note(Tone::Dim, &format!("compare the words with `touchlease watch`; {} s left", left_ms / 1000));
+                ui.note(
+                    Tone::Dim,
+                    &format!("compare the words with `touchlease watch`; {} s left", left_ms / 1000),
+                );
             }
             Event::Step { number, of, what } => ui.note(Tone::Strong, &format!("touch {number} of {of}: {what}")),
             Event::Prompt(view) => self.show(view)?,
@@ -141,13 +163,19 @@ impl Asking<'_> {
     fn touch(&mut self, state: TouchState) -> Result<(), Failure> {
         let (Some(tty), Some(standing)) = (self.tty.as_mut(), self.standing.as_mut()) else {
             if let TouchState::TouchNow { key, .. } = &state {
-                self.session.ui.note(Tone::Act, &format!("key \"{key}\" blinks: touch it if the words match"));
+                self.session
+                    .ui
+                    .note(Tone::Act, &format!("key \"{key}\" blinks: touch it if the words match"));
             }
             return Ok(());
         };
         standing.update(state.clone(), tty);
-        let TouchState::PinNeeded { key, tries, wrong } = state else { return Ok(()) };
-        let answer = standing.ask_pin(&key, tries, wrong, tty).unwrap_or(Answer::Deny { prompt: standing.number() });
+        let TouchState::PinNeeded { key, tries, wrong } = state else {
+            return Ok(());
+        };
+        let answer = standing
+            .ask_pin(&key, tries, wrong, tty)
+            .unwrap_or(Answer::Deny { prompt: standing.number() });
         let raw = tty.raw();
         raw.map_err(|error| Failure::new(Outcome::NoScreen, "terminal_gone", format!("the terminal went away: {error}")))?;
         self.client.answer(&answer)

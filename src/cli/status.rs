@@ -13,7 +13,9 @@ pub struct Args {}
 /// # Errors
 /// See [`Failure`].
 pub fn run(session: &Session) -> Result<(), Failure> {
-    let Reply::Status(status) = session.ask(Request::Status)? else { return Err(unexpected()) };
+    let Reply::Status(status) = session.ask(Request::Status)? else {
+        return Err(unexpected());
+    };
     let ui = session.ui;
     ui.json(&status);
     ui.line(&format!("daemon   pid {}, version {}", status.pid, status.version));
@@ -23,7 +25,14 @@ pub fn run(session: &Session) -> Result<(), Failure> {
     }
     ui.line(&format!("leases   {} live", leases(status.leases as usize)));
     ui.line(&format!("prompts  {} open or waiting", status.prompts));
-    ui.line(&format!("screens  {}", if status.screens == 0 { "none: touchlease watch".into() } else { status.screens.to_string() }));
+    ui.line(&format!(
+        "screens  {}",
+        if status.screens == 0 {
+            "none: touchlease watch".into()
+        } else {
+            status.screens.to_string()
+        }
+    ));
     for (key, left) in &status.unlocked {
         ui.line(&format!("PIN      of \"{key}\" kept for {} more", duration(*left)));
     }

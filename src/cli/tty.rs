@@ -76,16 +76,6 @@ impl Tty {
         Ok(bytes[..n].to_vec())
     }
 
-    /// A line that is typed and seen.
-    ///
-    /// # Errors
-    /// The terminal went away.
-    pub fn ask(&mut self, question: &str) -> io::Result<String> {
-        self.write(question);
-        let line = self.read_line()?;
-        Ok(String::from_utf8_lossy(&line).into_owned())
-    }
-
     /// A line that is typed and not seen.
     ///
     /// # Errors
@@ -118,18 +108,6 @@ impl Tty {
             }
             if n == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-        }
-    }
-
-    fn read_line(&mut self) -> io::Result<Vec<u8>> {
-        let mut line = Vec::new();
-        let mut byte = [0];
-        loop {
-            match self.file.read(&mut byte)? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                _ if byte[0] == b'\n' => return Ok(line),
-                _ => line.push(byte[0]),
             }
         }
     }

@@ -39,7 +39,10 @@ impl Ui {
     /// Colours where standard error is a terminal and `NO_COLOR` is not set (no-color.org).
     #[must_use]
     pub fn new(json: bool, no_colour: bool) -> Self {
-        Self { json, colour: !json && !no_colour && io::stderr().is_terminal() }
+        Self {
+            json,
+            colour: !json && !no_colour && io::stderr().is_terminal(),
+        }
     }
 
     /// Whether a program reads.

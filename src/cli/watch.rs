@@ -23,15 +23,33 @@ struct Watch {
 /// No terminal; no daemon.
 pub fn run(session: &Session) -> Result<(), Failure> {
     let no_terminal = || {
-        Failure::new(Outcome::NoScreen, "no_terminal", "watch needs a terminal in which a person can see the request")
-            .hint("open a terminal window and run `touchlease watch` there")
+        Failure::new(
+            Outcome::NoScreen,
+            "no_terminal",
+            "watch needs a terminal in which a person can see the request",
+        )
+        .hint("open a terminal window and run `touchlease watch` there")
     };
     let mut tty = Tty::open().ok_or_else(no_terminal)?;
     let mut client = Client::connect_or_start(&session.places)?;
-    client.call(&Call { v: VERSION, vault: session.vault.clone(), screen: true, request: Request::Watch })?;
+    client.call(&Call {
+        v: VERSION,
+        vault: session.vault.clone(),
+        screen: true,
+        request: Request::Watch,
+    })?;
     tty.raw().map_err(|_| no_terminal())?;
-    tty.write(&format!("{}\r\n", paint(Tone::Strong, "touchlease: requests appear here; d denies, q quits")));
-    Watch { client, tty, standing: None, zone: TimeZone::system() }.run()
+    tty.write(&format!(
+        "{}\r\n",
+        paint(Tone::Strong, "touchlease: requests appear here; d denies, q quits")
+    ));
+    Watch {
+        client,
+        tty,
+        standing: None,
+        zone: TimeZone::system(),
+    }
+    .run()
 }
 
 impl Watch {
@@ -43,13 +61,19 @@ impl Watch {
             if !self.client.is_ready() && !self.daemon_spoke()? {
                 continue;
             }
-            match self.client.next()? {
+            match self.client.message()? {
                 Some(Message::Event(event)) => self.event(event)?,
                 Some(Message::Reply(reply)) => match *reply {
                     Reply::Failed(failure) => return Err(failure),
                     _ => return Ok(()),
                 },
-                None => return Err(Failure::new(Outcome::NoDaemon, "daemon_gone", "the daemon stopped; start watch again")),
+                None => {
+                    return Err(Failure::new(
+                        Outcome::NoDaemon,
+                        "daemon_gone",
+                        "the daemon stopped; start watch again",
+                    ));
+                }
             }
         }
     }
@@ -80,7 +104,9 @@ impl Watch {
     fn daemon_spoke(&self) -> Result<bool, Failure> {
         let mut fds = [PollFd::new(&self.client, PollFlags::IN)];
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        poll(&mut fds, Some(&now)).map(|ready| ready > 0).map_err(|error| Failure::new(Outcome::Internal, "poll", error.to_string()))
+        poll(&mut fds, Some(&now))
+            .map(|ready| ready > 0)
+            .map_err(|error| Failure::new(Outcome::Internal, "poll", error.to_string()))
     }
 
     fn event(&mut self, event: Event) -> Result<(), Failure> {
@@ -106,11 +132,17 @@ impl Watch {
     }
 
     fn touch(&mut self, prompt: u64, state: TouchState) -> Result<(), Failure> {
-        let Some(standing) = self.standing.as_mut().filter(|standing| standing.number() == prompt) else { return Ok(()) };
+        let Some(standing) = self.standing.as_mut().filter(|standing| standing.number() == prompt) else {
+            return Ok(());
+        };
         standing.update(state.clone(), &mut self.tty);
         if let TouchState::PinNeeded { key, tries, wrong } = state {
-            let answer = standing.ask_pin(&key, tries, wrong, &mut self.tty).unwrap_or(Answer::Deny { prompt });
-            self.tty.raw().map_err(|error| Failure::new(Outcome::NoScreen, "terminal_gone", error.to_string()))?;
+            let answer = standing
+                .ask_pin(&key, tries, wrong, &mut self.tty)
+                .unwrap_or(Answer::Deny { prompt });
+            self.tty
+                .raw()
+                .map_err(|error| Failure::new(Outcome::NoScreen, "terminal_gone", error.to_string()))?;
             self.client.answer(&answer)?;
         }
         Ok(())

@@ -40,13 +40,17 @@ pub fn run(places: Places, background: Background<'_>) -> Result<(), Failure> {
             say("ready\n");
             leave_session();
         }
-        (Err(failure), Background::Yes(say)) => say(&codec::encode(failure).map(|line| String::from_utf8_lossy(&line).into_owned()).unwrap_or_default()),
+        (Err(failure), Background::Yes(say)) => say(&codec::encode(failure)
+            .map(|line| String::from_utf8_lossy(&line).into_owned())
+            .unwrap_or_default()),
         _ => {}
     }
     let (outside, listening) = ready?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| broken("runtime", &error))?;
-    LocalSet::new().block_on(&runtime, live(outside, listening)).map_err(|error| broken("socket", &error))
+    LocalSet::new()
+        .block_on(&runtime, live(outside, listening))
+        .map_err(|error| broken("socket", &error))
 }
 
 fn prepare(places: Places) -> Result<(Outside, Listening), Failure> {
@@ -55,13 +59,21 @@ fn prepare(places: Places) -> Result<(Outside, Listening), Failure> {
     let boot_id = peer::boot_id().map_err(|error| broken("boot_id", &error))?;
     let clock = Arc::new(SystemClock);
     let broker = Broker::new(Processes::new("/proc/self/exe".into()), clock.clone());
-    let outside = Outside { places, config, clock, random: Box::new(random::system()), broker, boot_id, uid: getuid().as_raw() };
+    let outside = Outside {
+        places,
+        config,
+        clock,
+        random: Box::new(random::system()),
+        broker,
+        boot_id,
+        uid: getuid().as_raw(),
+    };
     Ok((outside, listening))
 }
 
 async fn live(outside: Outside, listening: Listening) -> io::Result<()> {
     listening.socket.set_nonblocking(true)?;
-    let Listening { socket, _lock } = listening;
+    let Listening { socket, lock } = listening;
     let listener = UnixListener::from_std(socket)?;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let house = Rc::new(House::new(outside));
@@ -74,7 +86,7 @@ async fn live(outside: Outside, listening: Listening) -> io::Result<()> {
     }
     serve::stop(&house).await;
     // The socket of systemd stays; ours would only mislead.
-    if _lock.is_some() {
+    if lock.is_some() {
         let _ = fs::remove_file(path);
     }
     Ok(())
@@ -103,7 +115,11 @@ fn leave_session() {
 /// Log lines go to standard error. `pcsc`, `ctap` and the like run in workers, whose output is closed.
 fn start_log() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("TOUCHLEASE_LOG").unwrap_or_else(|_| "info".into());
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .try_init();
 }
 
 fn broken(what: &str, error: &dyn std::fmt::Display) -> Failure {

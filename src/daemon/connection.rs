@@ -64,7 +64,10 @@ fn look(house: &House, stream: &UnixStream) -> Result<Peer, Failure> {
 async fn talk(house: &Rc<House>, lines: &mut Lines, peer: Peer) -> io::Result<()> {
     let call = match tokio::time::timeout(CALL_WITHIN, lines.next()).await {
         Err(_) | Ok(Ok(None)) => return Ok(()),
-        Ok(line) => line?.map_or_else(|| Err(unreadable("an empty line")), |line| codec::decode::<Call>(&line).map_err(|error| unreadable(&error.to_string()))),
+        Ok(line) => line?.map_or_else(
+            || Err(unreadable("an empty line")),
+            |line| codec::decode::<Call>(&line).map_err(|error| unreadable(&error.to_string())),
+        ),
     };
     let call = match call.and_then(check_version) {
         Ok(call) => call,
@@ -72,9 +75,29 @@ async fn talk(house: &Rc<House>, lines: &mut Lines, peer: Peer) -> io::Result<()
     };
     let (tell, mut events) = unbounded_channel();
     let screen = screen(house, &call, &peer, &tell);
-    let own = screen.as_ref().filter(|_| !matches!(call.request, Request::Watch)).map(Attached::id);
-    let Peer { uid, process, lineage, standing, claimed, pidfd: _pidfd } = peer;
-    let asker = Asker { requester: Requester { uid, process, lineage, standing, own_screen: own, claimed }, tell };
+    let own = screen
+        .as_ref()
+        .filter(|_| !matches!(call.request, Request::Watch))
+        .map(Attached::id);
+    let Peer {
+        uid,
+        process,
+        lineage,
+        standing,
+        claimed,
+        pidfd: _pidfd,
+    } = peer;
+    let asker = Asker {
+        requester: Requester {
+            uid,
+            process,
+            lineage,
+            standing,
+            own_screen: own,
+            claimed,
+        },
+        tell,
+    };
     let screen_id = screen.as_ref().map(Attached::id);
     let handled = {
         let mut handling = std::pin::pin!(handle(house, call, &asker));
@@ -95,7 +118,10 @@ async fn talk(house: &Rc<House>, lines: &mut Lines, peer: Peer) -> io::Result<()
     while let Ok(event) = events.try_recv() {
         lines.send(&event).await?;
     }
-    let Handled { reply, held } = handled.unwrap_or_else(|failure| Handled { reply: Reply::Failed(failure), held: None });
+    let Handled { reply, held } = handled.unwrap_or_else(|failure| Handled {
+        reply: Reply::Failed(failure),
+        held: None,
+    });
     match held {
         None => lines.send(&reply).await,
         Some(lease) => hold(house, lines, &mut events, &asker, lease, reply).await,
@@ -103,7 +129,14 @@ async fn talk(house: &Rc<House>, lines: &mut Lines, peer: Peer) -> io::Result<()
 }
 
 /// The connection holds a lease: it passes the lease's end on, and its own end is the lease's.
-async fn hold(house: &Rc<House>, lines: &mut Lines, events: &mut UnboundedReceiver<Event>, asker: &Asker, lease: Lease, reply: Reply) -> io::Result<()> {
+async fn hold(
+    house: &Rc<House>,
+    lines: &mut Lines,
+    events: &mut UnboundedReceiver<Event>,
+    asker: &Asker,
+    lease: Lease,
+    reply: Reply,
+) -> io::Result<()> {
     let held = leases::Held::new(house, lease, asker);
     lines.send(&reply).await?;
     loop {
@@ -155,7 +188,11 @@ async fn handle(house: &Rc<House>, call: Call, asker: &Asker) -> Result<Handled,
 }
 
 fn screen<'a>(house: &'a House, call: &Call, peer: &Peer, tell: &tokio::sync::mpsc::UnboundedSender<Event>) -> Option<Attached<'a>> {
-    let kind = if matches!(call.request, Request::Watch) { ScreenKind::Watch } else { ScreenKind::Own };
+    let kind = if matches!(call.request, Request::Watch) {
+        ScreenKind::Watch
+    } else {
+        ScreenKind::Own
+    };
     let seated = peer.standing.terminal.is_some() && peer.standing.foreground;
     (call.screen && seated).then(|| house.desk.attach(kind, peer.standing.clone(), tell.clone()))
 }
@@ -172,8 +209,15 @@ fn check_version(call: Call) -> Result<Call, Failure> {
     if call.v == VERSION {
         return Ok(call);
     }
-    Err(Failure::new(Outcome::BadInput, "protocol_version", format!("this daemon speaks version {VERSION} of the protocol, the client version {}", call.v))
-        .hint("stop the daemon; the next command starts one of its own version"))
+    Err(Failure::new(
+        Outcome::BadInput,
+        "protocol_version",
+        format!(
+            "this daemon speaks version {VERSION} of the protocol, the client version {}",
+            call.v
+        ),
+    )
+    .hint("stop the daemon; the next command starts one of its own version"))
 }
 
 fn unreadable(what: &str) -> Failure {
@@ -182,7 +226,11 @@ fn unreadable(what: &str) -> Failure {
 
 impl Lines {
     fn new(stream: UnixStream) -> Self {
-        Self { stream, buffer: LineBuffer::default(), ready: VecDeque::new() }
+        Self {
+            stream,
+            buffer: LineBuffer::default(),
+            ready: VecDeque::new(),
+        }
     }
 
     /// The next line; nothing at the end. May be dropped at any time without losing a byte.
@@ -195,7 +243,10 @@ impl Lines {
             let mut chunk = Zeroizing::new([0; 16 << 10]);
             match self.stream.try_read(&mut chunk[..]) {
                 Ok(0) => return Ok(None),
-                Ok(n) => self.buffer.push(&chunk[..n], |line| self.ready.push_back(line)).map_err(io::Error::other)?,
+                Ok(n) => self
+                    .buffer
+                    .push(&chunk[..n], |line| self.ready.push_back(line))
+                    .map_err(io::Error::other)?,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
             }
@@ -205,6 +256,8 @@ impl Lines {
     async fn send<T: serde::Serialize>(&mut self, message: &T) -> io::Result<()> {
         let line = codec::encode(message).map_err(io::Error::other)?;
         // A client that does not read must not keep a prompt open.
-        tokio::time::timeout(READ_WITHIN, self.stream.write_all(&line)).await.map_err(|_| io::ErrorKind::TimedOut)?
+        tokio::time::timeout(READ_WITHIN, self.stream.write_all(&line))
+            .await
+            .map_err(|_| io::ErrorKind::TimedOut)?
     }
 }

@@ -15,9 +15,9 @@ use crate::audit::{Event as AuditEvent, Log, event};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::device::broker::Broker;
+use crate::lease::collapse::Questions;
 use crate::lease::failure::IntoFailure;
 use crate::lease::ledger::{Ledger, Over};
-use crate::lease::collapse::Questions;
 use crate::lease::office::{Lobby, Office};
 use crate::lease::record;
 use crate::paths::Places;
@@ -81,7 +81,15 @@ impl House {
     /// A house that serves `outside.uid`.
     #[must_use]
     pub fn new(outside: Outside) -> Self {
-        let Outside { places, config, clock, random, broker, boot_id, uid } = outside;
+        let Outside {
+            places,
+            config,
+            clock,
+            random,
+            broker,
+            boot_id,
+            uid,
+        } = outside;
         let desk = Desk::new(clock.clone());
         Self {
             places,
@@ -132,7 +140,12 @@ impl House {
     pub fn keep(&self, path: &Path, vault: Vault) -> Result<Rc<OpenVault>, Failure> {
         let log = self.open_log(&vault)?;
         let shown = path.display().to_string();
-        let open = Rc::new(OpenVault { path: path.to_owned(), shown, vault: RefCell::new(vault), log: RefCell::new(log) });
+        let open = Rc::new(OpenVault {
+            path: path.to_owned(),
+            shown,
+            vault: RefCell::new(vault),
+            log: RefCell::new(log),
+        });
         let statement = open.vault.borrow().roster_digest();
         record::best_effort(&open.log, AuditEvent::Roster(event::Roster { statement }));
         self.vaults.borrow_mut().insert(path.to_owned(), open.clone());
@@ -199,10 +212,18 @@ impl House {
         let folder = self.places.state_of(&vault.id().to_string());
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&folder);
         made.map_err(|error| {
-            Failure::new(Outcome::LogRefused, "state_folder", format!("{} cannot be made: {error}", folder.display()))
-                .hint("the audit log lives there; make the folder above it writable")
+            Failure::new(
+                Outcome::LogRefused,
+                "state_folder",
+                format!("{} cannot be made: {error}", folder.display()),
+            )
+            .hint("the audit log lives there; make the folder above it writable")
         })?;
-        let owner = Owner { vault: vault.id(), boot_id: self.boot_id.clone(), program: PROGRAM.into() };
+        let owner = Owner {
+            vault: vault.id(),
+            boot_id: self.boot_id.clone(),
+            program: PROGRAM.into(),
+        };
         Log::open(&folder.join(LOG_FILE), owner, self.clock.clone()).map_err(IntoFailure::failure)
     }
 }

@@ -30,8 +30,13 @@ pub(super) async fn list(house: &Rc<House>, path: &Path) -> Result<Reply, Failur
     let seen = house.broker.seen(&enrolled).await.map_err(IntoFailure::failure)?;
     let here = |key: &EnrolledKey| seen.iter().find(|seen| seen.key == Some(key.id()));
     let of_roster = enrolled.iter().map(|key| view(open.as_deref(), Some(key), here(key)));
-    let others = seen.iter().filter(|seen| seen.key.is_none()).map(|seen| view(None, None, Some(seen)));
-    Ok(Reply::Keys { keys: of_roster.chain(others).collect() })
+    let others = seen
+        .iter()
+        .filter(|seen| seen.key.is_none())
+        .map(|seen| view(None, None, Some(seen)));
+    Ok(Reply::Keys {
+        keys: of_roster.chain(others).collect(),
+    })
 }
 
 /// # Errors
@@ -49,12 +54,19 @@ pub(super) async fn info(house: &Rc<House>, path: &Path, key: Option<&str>) -> R
     if let Some(firmware) = info.info.firmware_version {
         rows.push(row("firmware", firmware.to_string()));
     }
-    let options = info.info.options().map(|(name, on)| format!("{name}={}", if on { "yes" } else { "no" }));
+    let options = info
+        .info
+        .options()
+        .map(|(name, on)| format!("{name}={}", if on { "yes" } else { "no" }));
     rows.push(row("options", options.collect::<Vec<_>>().join(" ")));
     if info.power_cycle {
         rows.push(row("PIN", "no more tries until the key is pulled out and plugged in again".into()));
     }
-    Ok(Reply::Key(KeyDetail { key: view(open.as_deref(), enrolled.as_ref(), Some(&seen)), rows, pin_tries: info.tries }))
+    Ok(Reply::Key(KeyDetail {
+        key: view(open.as_deref(), enrolled.as_ref(), Some(&seen)),
+        rows,
+        pin_tries: info.tries,
+    }))
 }
 
 /// # Errors
@@ -67,9 +79,14 @@ pub(super) async fn manage(house: &Rc<House>, path: &Path, key: Option<&str>, wh
     let (feed, _events) = crate::lease::touch::feed();
     let cared = house.broker.manage(&seen.port, task, pin, enrolled.as_ref(), deadline, feed).await;
     Ok(match cared.map_err(IntoFailure::failure)? {
-        Cared::Done => Reply::Managed { rows: vec![("done".into(), seen.model)] },
+        Cared::Done => Reply::Managed {
+            rows: vec![("done".into(), seen.model)],
+        },
         Cared::List(listed) => Reply::Managed {
-            rows: listed.into_iter().map(|one| (format!("{} {}", one.rp_id, one.name), data_encoding::HEXLOWER.encode(&one.id.0))).collect(),
+            rows: listed
+                .into_iter()
+                .map(|one| (format!("{} {}", one.rp_id, one.name), data_encoding::HEXLOWER.encode(&one.id.0)))
+                .collect(),
         },
     })
 }
@@ -79,10 +96,18 @@ pub(super) async fn manage(house: &Rc<House>, path: &Path, key: Option<&str>, wh
 pub(super) async fn add(house: &Rc<House>, path: &Path, ask: KeyAddAsk, asker: &Asker) -> Result<Reply, Failure> {
     let open = house.open(path)?;
     let scopes: Vec<String> = open.vault.borrow().scopes().into_iter().map(str::to_owned).collect();
-    let candidacy = Candidacy { name: &ask.name, touch_only: ask.touch_only, scopes: &scopes };
+    let candidacy = Candidacy {
+        name: &ask.name,
+        touch_only: ask.touch_only,
+        scopes: &scopes,
+    };
     let profile = enrol::add(&house.office(&open), &candidacy, asker).await?;
     house.open(path)?;
-    Ok(Reply::KeyAdded { name: ask.name, profile: profile_said(profile).into(), scopes })
+    Ok(Reply::KeyAdded {
+        name: ask.name,
+        profile: profile_said(profile).into(),
+        scopes,
+    })
 }
 
 /// # Errors
@@ -91,16 +116,29 @@ pub(super) async fn remove(house: &Rc<House>, path: &Path, name: &str, asker: &A
     let open = house.open(path)?;
     let change = enrol::remove(&house.office(&open), name, asker).await?;
     house.open(path)?;
-    Ok(Reply::KeyRemoved { name: name.to_owned(), change })
+    Ok(Reply::KeyRemoved {
+        name: name.to_owned(),
+        change,
+    })
 }
 
 /// # Errors
 /// No such key; nobody typed a PIN.
-pub(super) async fn unlock(house: &Rc<House>, path: &Path, key: Option<String>, keep: Option<u64>, asker: &Asker) -> Result<Reply, Failure> {
+pub(super) async fn unlock(
+    house: &Rc<House>,
+    path: &Path,
+    key: Option<String>,
+    keep: Option<u64>,
+    asker: &Asker,
+) -> Result<Reply, Failure> {
     let open = house.open(path)?;
     let keep = keep.map_or(house.config.limits.pin, Duration::from_secs);
     if keep > LONGEST_PIN || keep.is_zero() {
-        return Err(Failure::new(Outcome::BadInput, "keep", format!("a PIN is kept for {} h at most", LONGEST_PIN.as_secs() / 3600)));
+        return Err(Failure::new(
+            Outcome::BadInput,
+            "keep",
+            format!("a PIN is kept for {} h at most", LONGEST_PIN.as_secs() / 3600),
+        ));
     }
     let office = house.office(&open);
     let key = ask_pin(&office, key.as_deref(), keep, asker).await?;
@@ -121,16 +159,19 @@ async fn find(house: &Rc<House>, open: Option<&OpenVault>, named: Option<&str>) 
     let enrolled = open.map(|open| open.vault.borrow().keys()).unwrap_or_default();
     let seen = house.broker.seen(&enrolled).await.map_err(IntoFailure::failure)?;
     let of = |seen: &Seen| enrolled.iter().find(|key| seen.key == Some(key.id())).cloned();
-    let mut matching = seen.iter().filter(|seen| named.is_none_or(|named| seen.port.to_string() == named || of(seen).is_some_and(|key| key.name == named)));
+    let mut matching = seen
+        .iter()
+        .filter(|seen| named.is_none_or(|named| seen.port.to_string() == named || of(seen).is_some_and(|key| key.name == named)));
     match (matching.next(), matching.next()) {
         (Some(one), None) => Ok((one.clone(), of(one))),
         (None, _) if named.is_some() && !seen.is_empty() => {
             Err(Failure::new(Outcome::NoKey, "no_such_key", "no connected key has this name or place").hint("touchlease key list"))
         }
         (None, _) => Err(DeviceError::NoKey.failure()),
-        (Some(_), Some(_)) => {
-            Err(Failure::new(Outcome::BadInput, "which_key", "several keys are connected: say which").hint("touchlease key list shows names and places"))
-        }
+        (Some(_), Some(_)) => Err(
+            Failure::new(Outcome::BadInput, "which_key", "several keys are connected: say which")
+                .hint("touchlease key list shows names and places"),
+        ),
     }
 }
 
@@ -161,12 +202,15 @@ fn task(what: Manage) -> Result<(Task, Secret), Failure> {
         Manage::Credentials { pin } => (Task::Credentials, pin.0),
         Manage::FingerprintList { pin } => (Task::Fingerprints, pin.0),
         Manage::FingerprintAdd { pin, name } => {
-            crate::encoding::plain::check_name("the fingerprint's name", &name).map_err(|error| Failure::new(Outcome::BadInput, "name", error.to_string()))?;
+            crate::encoding::plain::check_name("the fingerprint's name", &name)
+                .map_err(|error| Failure::new(Outcome::BadInput, "name", error.to_string()))?;
             (Task::AddFingerprint { name }, pin.0)
         }
         Manage::FingerprintRemove { pin, id } => {
             let id = data_encoding::HEXLOWER_PERMISSIVE.decode(id.as_bytes());
-            let id = id.map_err(|_| Failure::new(Outcome::BadInput, "id", "a fingerprint's id is hexadecimal").hint("touchlease key fingerprint list"))?;
+            let id = id.map_err(|_| {
+                Failure::new(Outcome::BadInput, "id", "a fingerprint's id is hexadecimal").hint("touchlease key fingerprint list")
+            })?;
             (Task::DeleteFingerprint { id: Id(id) }, pin.0)
         }
     })

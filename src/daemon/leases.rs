@@ -3,8 +3,6 @@
 use std::path::Path;
 use std::rc::Rc;
 
-use tokio::io::unix::AsyncFd;
-
 use super::connection::Handled;
 use super::house::{House, OpenVault};
 use super::peer;
@@ -13,6 +11,7 @@ use crate::lease::ledger::{Lease, Why};
 use crate::lease::office::Asker;
 use crate::lease::text::Holder;
 use crate::lease::{collapse, record};
+use crate::sys;
 use crate::wire::reply::{Delivered, Granted};
 use crate::wire::request::LeaseAsk;
 use crate::wire::{Failure, Outcome, Reply, Value};
@@ -27,7 +26,10 @@ impl Held {
     /// From now on the connection hears of the lease's end.
     pub(super) fn new(house: &Rc<House>, lease: Lease, asker: &Asker) -> Self {
         house.ledger.listen(&lease, asker.tell.clone());
-        Self { house: house.clone(), lease }
+        Self {
+            house: house.clone(),
+            lease,
+        }
     }
 
     pub(super) fn id(&self) -> &str {
@@ -59,7 +61,10 @@ pub(super) async fn request(house: &Rc<House>, path: &Path, ask: &LeaseAsk, aske
         watch_holder(house, &lease);
     }
     let reply = granted(house, &open, &lease, joined, ask)?;
-    Ok(Handled { reply, held: ask.deliver.then_some(lease) })
+    Ok(Handled {
+        reply,
+        held: ask.deliver.then_some(lease),
+    })
 }
 
 /// The reply, with values when they were asked for: that is one use, counted and recorded before they go out.
@@ -76,7 +81,12 @@ fn granted(house: &House, open: &OpenVault, lease: &Lease, joined: bool, ask: &L
     }
     let (view, _, _) = house.ledger.show(lease.id(), &*house.clock).ok_or_else(gone)?;
     let at_end = house.ledger.with_material(lease, |text, _| text.at_end).map_err(|_| gone())?;
-    Ok(Reply::Granted(Granted { lease: view, joined, values, at_end: at_end.to_string() }))
+    Ok(Reply::Granted(Granted {
+        lease: view,
+        joined,
+        values,
+        at_end: at_end.to_string(),
+    }))
 }
 
 fn delivered(house: &House, lease: &Lease) -> Result<Result<Vec<Delivered>, Failure>, crate::lease::ledger::NoUse> {
@@ -84,8 +94,15 @@ fn delivered(house: &House, lease: &Lease) -> Result<Result<Vec<Delivered>, Fail
         let one = |grant: &crate::lease::text::GrantText| {
             let missing = || Failure::new(Outcome::Internal, "material", "the lease holds no value for one of its grants");
             let value = material.value(&grant.secret.scope, &grant.secret.name).ok_or_else(missing)?;
-            let value = value.duplicate().map_err(|error| Failure::new(Outcome::Internal, "locked_memory", error.to_string()))?;
-            Ok(Delivered { secret: grant.secret.to_string(), via: grant.via.to_string(), env: grant.env.clone(), value: Value(value) })
+            let value = value
+                .duplicate()
+                .map_err(|error| Failure::new(Outcome::Internal, "locked_memory", error.to_string()))?;
+            Ok(Delivered {
+                secret: grant.secret.to_string(),
+                via: grant.via.to_string(),
+                env: grant.env.clone(),
+                value: Value(value),
+            })
         };
         text.grants.iter().map(one).collect()
     })
@@ -93,15 +110,26 @@ fn delivered(house: &House, lease: &Lease) -> Result<Result<Vec<Delivered>, Fail
 
 /// A lease that a process holds ends with that process.
 fn watch_holder(house: &Rc<House>, lease: &Lease) {
-    let Ok(holder) = house.ledger.with_material(lease, |text, _| matches!(text.holder, Holder::Process { .. })) else { return };
-    let Some(process) = house.ledger.holder(lease).filter(|_| holder) else { return };
+    let Ok(holder) = house
+        .ledger
+        .with_material(lease, |text, _| matches!(text.holder, Holder::Process { .. }))
+    else {
+        return;
+    };
+    let Some(process) = house.ledger.holder(lease).filter(|_| holder) else {
+        return;
+    };
     let (house, id) = (house.clone(), lease.id().to_owned());
     tokio::task::spawn_local(async move {
         // A holder that is gone already, or whose end cannot be waited for, holds nothing.
         if let Some(pidfd) = peer::open(process)
-            && let Ok(ended) = AsyncFd::new(pidfd)
+            && let Ok(ended) = sys::wait::readable(pidfd)
         {
-            let changed = async { while house.ledger.is_live(&id) { house.ledger.changed().await } };
+            let changed = async {
+                while house.ledger.is_live(&id) {
+                    house.ledger.changed().await
+                }
+            };
             tokio::select! {
                 _ = ended.readable() => {}
                 () = changed => return,
@@ -117,7 +145,9 @@ fn watch_holder(house: &Rc<House>, lease: &Lease) {
 pub(super) fn list(house: &House, path: &Path) -> Result<Reply, Failure> {
     let open = house.open(path)?;
     let id = open.vault.borrow().id();
-    Ok(Reply::Leases { leases: house.ledger.views(&id, &*house.clock) })
+    Ok(Reply::Leases {
+        leases: house.ledger.views(&id, &*house.clock),
+    })
 }
 
 /// # Errors
@@ -143,7 +173,9 @@ pub(super) fn revoke(house: &House, path: &Path, id: Option<&str>) -> Result<Rep
     let over = match id {
         Some(id) => vec![house.ledger.end(id, Why::Revoked).ok_or_else(|| no_lease(id))?],
         None => {
-            let vault = house.open(path).map_err(|failure| failure.hint("`touchlease lock` ends every lease of every vault"))?;
+            let vault = house
+                .open(path)
+                .map_err(|failure| failure.hint("`touchlease lock` ends every lease of every vault"))?;
             let vault = vault.vault.borrow().id();
             house.ledger.end_all(Why::Revoked, |text| text.origin.vault.id == vault)
         }
@@ -159,11 +191,18 @@ pub(super) fn lock(house: &House) -> Reply {
 
 fn ended(house: &House, over: Vec<crate::lease::ledger::Over>) -> Reply {
     house.record_over(&over);
-    Reply::Ended { ids: over.into_iter().map(|over| over.id).collect() }
+    Reply::Ended {
+        ids: over.into_iter().map(|over| over.id).collect(),
+    }
 }
 
 fn no_lease(id: &str) -> Failure {
-    Failure::new(Outcome::BadInput, "no_lease", format!("no live lease has the id {:?}", crate::encoding::plain::visible(id))).hint("touchlease lease list")
+    Failure::new(
+        Outcome::BadInput,
+        "no_lease",
+        format!("no live lease has the id {:?}", crate::encoding::plain::visible(id)),
+    )
+    .hint("touchlease lease list")
 }
 
 impl crate::lease::text::LeaseText {

@@ -18,7 +18,7 @@ pub struct Listening {
     /// Listens.
     pub socket: UnixListener,
     /// Held for the daemon's life; nothing when systemd holds the socket.
-    _lock: Option<File>,
+    pub(super) lock: Option<File>,
 }
 
 /// Takes the socket that systemd passes, or makes one.
@@ -27,14 +27,20 @@ pub struct Listening {
 /// Another daemon runs; the folder is not ours or cannot be written.
 pub fn listen(places: &Places) -> Result<Listening, Failure> {
     match activated()? {
-        Some(socket) => Ok(Listening { socket, _lock: None }),
+        Some(socket) => Ok(Listening { socket, lock: None }),
         None => bind(places),
     }
 }
 
 /// sd_listen_fds(3): the first passed descriptor, if it is a listening Unix socket.
 fn activated() -> Result<Option<UnixListener>, Failure> {
-    let broken = |error: &dyn std::fmt::Display| Failure::new(Outcome::NoDaemon, "activation", format!("the socket that systemd passed cannot be used: {error}"));
+    let broken = |error: &dyn std::fmt::Display| {
+        Failure::new(
+            Outcome::NoDaemon,
+            "activation",
+            format!("the socket that systemd passed cannot be used: {error}"),
+        )
+    };
     let mut passed = sd_notify::listen_fds().map_err(|error| broken(&error))?;
     match (passed.next(), passed.next()) {
         (None, _) => Ok(None),
@@ -47,7 +53,9 @@ fn activated() -> Result<Option<UnixListener>, Failure> {
 fn adopt(fd: RawFd) -> io::Result<UnixListener> {
     // SAFETY: systemd passes this descriptor to this process alone (LISTEN_PID was checked), and nothing else has taken it yet.
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    rustix::net::sockopt::socket_acceptconn(&fd)?.then_some(()).ok_or(io::ErrorKind::InvalidInput)?;
+    rustix::net::sockopt::socket_acceptconn(&fd)?
+        .then_some(())
+        .ok_or(io::ErrorKind::InvalidInput)?;
     rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC)?;
     Ok(UnixListener::from(fd))
 }
@@ -55,13 +63,23 @@ fn adopt(fd: RawFd) -> io::Result<UnixListener> {
 fn bind(places: &Places) -> Result<Listening, Failure> {
     let folder = &places.runtime;
     own_folder(folder).map_err(|error| {
-        Failure::new(Outcome::NoDaemon, "socket_folder", format!("{} cannot be used: {error}", folder.display()))
-            .hint("it has to be yours alone; remove it, or set XDG_RUNTIME_DIR")
+        Failure::new(
+            Outcome::NoDaemon,
+            "socket_folder",
+            format!("{} cannot be used: {error}", folder.display()),
+        )
+        .hint("it has to be yours alone; remove it, or set XDG_RUNTIME_DIR")
     })?;
-    let cannot = |error: io::Error| Failure::new(Outcome::NoDaemon, "socket", format!("{} cannot listen: {error}", places.socket().display()));
-    let lock = lock(folder).map_err(cannot)?.ok_or_else(|| {
-        Failure::new(Outcome::NoDaemon, "running", "a daemon runs already").hint("touchlease status")
-    })?;
+    let cannot = |error: io::Error| {
+        Failure::new(
+            Outcome::NoDaemon,
+            "socket",
+            format!("{} cannot listen: {error}", places.socket().display()),
+        )
+    };
+    let lock = lock(folder)
+        .map_err(cannot)?
+        .ok_or_else(|| Failure::new(Outcome::NoDaemon, "running", "a daemon runs already").hint("touchlease status"))?;
     // Whoever holds the lock knows that a socket left here belongs to nobody any more.
     let path = places.socket();
     match fs::remove_file(&path) {
@@ -70,7 +88,7 @@ fn bind(places: &Places) -> Result<Listening, Failure> {
     }
     let socket = UnixListener::bind(&path).map_err(cannot)?;
     fs::set_permissions(&path, Permissions::from_mode(0o600)).map_err(cannot)?;
-    Ok(Listening { socket, _lock: Some(lock) })
+    Ok(Listening { socket, lock: Some(lock) })
 }
 
 /// Makes the folder with mode 0700, or accepts one that is ours and nobody else's (T25).
@@ -88,7 +106,13 @@ fn own_folder(folder: &Path) -> io::Result<()> {
 }
 
 fn lock(folder: &Path) -> io::Result<Option<File>> {
-    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW).open(folder.join("lock"))?;
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(folder.join("lock"))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Some(file)),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
@@ -104,7 +128,12 @@ mod tests {
     use super::*;
 
     fn places(dir: &Path) -> Places {
-        Places { config: dir.join("c"), vault: dir.join("v"), state: dir.join("s"), runtime: dir.join("run/touchlease") }
+        Places {
+            config: dir.join("c"),
+            vault: dir.join("v"),
+            state: dir.join("s"),
+            runtime: dir.join("run/touchlease"),
+        }
     }
 
     #[test]

@@ -159,18 +159,21 @@ fn is_ended(pidfd: &OwnedFd) -> bool {
     poll(&mut fds, Some(&now)).map_or(true, |ready| ready > 0)
 }
 
+/// A handle on a process, if it still is the one that was meant (T19).
+#[must_use]
+pub fn open(process: ProcessId) -> Option<OwnedFd> {
+    let pid = Pid::from_raw(i32::try_from(process.pid).ok()?)?;
+    let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+    // Looked at after the handle was opened: if it started when it should, the handle is on it.
+    (Stat::read(process.pid)?.id == process).then_some(pidfd)
+}
+
 /// The process's boot: deadlines mean nothing on another.
 ///
 /// # Errors
 /// `/proc` is not mounted.
 pub fn boot_id() -> io::Result<String> {
     Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
-}
-
-/// When process `pid` started, or nothing when there is none.
-#[must_use]
-pub fn started(pid: u32) -> Option<ProcessId> {
-    Stat::read(pid).map(|stat| stat.id)
 }
 
 #[cfg(test)]

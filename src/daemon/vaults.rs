@@ -23,17 +23,28 @@ pub(super) fn status(house: &House, path: &Path) -> Reply {
     let vault = open.map(|open| open.vault.borrow().id());
     let (screens, prompts) = house.desk.counts();
     let now = house.clock.boot();
-    let keys = house.opened().into_iter().flat_map(|open| open.vault.borrow().keys()).collect::<Vec<_>>();
+    let keys = house
+        .opened()
+        .into_iter()
+        .flat_map(|open| open.vault.borrow().keys())
+        .collect::<Vec<_>>();
     let name = |id| keys.iter().find(|key| key.id() == id).map(|key| key.name.clone());
     Reply::Status(Status {
         version: env!("CARGO_PKG_VERSION").into(),
         pid: std::process::id(),
         path: path.display().to_string(),
-        leases: vault.map_or(0, |id| u32::try_from(house.ledger.views(&id, &*house.clock).len()).unwrap_or(u32::MAX)),
+        leases: vault.map_or(0, |id| {
+            u32::try_from(house.ledger.views(&id, &*house.clock).len()).unwrap_or(u32::MAX)
+        }),
         vault: vault.map(|id| id.to_string()),
         prompts,
         screens,
-        unlocked: house.broker.pins().into_iter().filter_map(|(id, until)| Some((name(id)?, until.since(now).as_secs()))).collect(),
+        unlocked: house
+            .broker
+            .pins()
+            .into_iter()
+            .filter_map(|(id, until)| Some((name(id)?, until.since(now).as_secs())))
+            .collect(),
     })
 }
 
@@ -44,19 +55,30 @@ pub(super) async fn init(house: &Rc<House>, path: &Path, ask: InitAsk, asker: &A
         Err(failure) if failure.reason == "no_vault" => {}
         Err(failure) => return Err(failure),
         Ok(_) => {
-            return Err(Failure::new(Outcome::BadInput, "not_empty", format!("{} is a vault already", path.display()))
-                .hint("name another folder with --vault, or add a key: touchlease key add"));
+            return Err(
+                Failure::new(Outcome::BadInput, "not_empty", format!("{} is a vault already", path.display()))
+                    .hint("name another folder with --vault, or add a key: touchlease key add"),
+            );
         }
     }
     let shown = path.display().to_string();
     let lobby = house.lobby(&shown, None);
-    let candidacy = Candidacy { name: &ask.key, touch_only: ask.touch_only, scopes: &ask.scopes };
+    let candidacy = Candidacy {
+        name: &ask.key,
+        touch_only: ask.touch_only,
+        scopes: &ask.scopes,
+    };
     let (vault, code, profile) = enrol::init(&lobby, path, &house.places.state, &candidacy, asker).await?;
     let id = vault.id().to_string();
     house.keep(path, vault)?;
     let code = Secret::from_slice_wiping(&mut code.to_text().to_string().into_bytes());
     let code = code.map_err(|error| Failure::new(Outcome::Internal, "locked_memory", error.to_string()))?;
-    Ok(Reply::Made { vault: id, path: shown, recovery_code: Value(code), profile: profile_said(profile).into() })
+    Ok(Reply::Made {
+        vault: id,
+        path: shown,
+        recovery_code: Value(code),
+        profile: profile_said(profile).into(),
+    })
 }
 
 /// # Errors
@@ -71,7 +93,11 @@ pub(super) async fn put(house: &House, path: &Path, puts: Vec<PutAsk>, asker: &A
             Some(rules) => rules_meant(rules)?,
             None => rules_before(&open.vault.borrow(), &scope, &name)?,
         };
-        changes.puts.push(Put { name, rules, value: put.value.0 });
+        changes.puts.push(Put {
+            name,
+            rules,
+            value: put.value.0,
+        });
     }
     let secrets = change(&house.office(&open), Batch { scope, changes }, asker).await?;
     Ok(Reply::Changed { secrets })
@@ -92,7 +118,10 @@ pub(super) async fn edit(house: &House, path: &Path, secret: &str, rules: &Rules
     let open = house.open(path)?;
     let (scope, names) = one_scope(&[secret.to_owned()])?;
     let rules = rules_meant(rules)?;
-    let changes = Changes { rules: names.into_iter().map(|name| (name, rules.clone())).collect(), ..Changes::default() };
+    let changes = Changes {
+        rules: names.into_iter().map(|name| (name, rules.clone())).collect(),
+        ..Changes::default()
+    };
     let secrets = change(&house.office(&open), Batch { scope, changes }, asker).await?;
     Ok(Reply::Changed { secrets })
 }
@@ -105,7 +134,18 @@ pub(super) async fn remove(house: &House, path: &Path, secrets: &[String], asker
     for name in &removes {
         open.vault.borrow().find(&scope, name).map_err(IntoFailure::failure)?;
     }
-    let secrets = change(&house.office(&open), Batch { scope, changes: Changes { removes, ..Changes::default() } }, asker).await?;
+    let secrets = change(
+        &house.office(&open),
+        Batch {
+            scope,
+            changes: Changes {
+                removes,
+                ..Changes::default()
+            },
+        },
+        asker,
+    )
+    .await?;
     Ok(Reply::Changed { secrets })
 }
 
@@ -120,7 +160,10 @@ pub(super) fn list(house: &House, path: &Path, scope: Option<&str>) -> Result<Re
         rules: rules_said(&one.rules),
     });
     let unreadable = unreadable.into_iter().map(|file| format!("{}: {}", file.path, file.why)).collect();
-    Ok(Reply::Secrets { secrets: secrets.collect(), unreadable })
+    Ok(Reply::Secrets {
+        secrets: secrets.collect(),
+        unreadable,
+    })
 }
 
 /// The log, line by line, and the keys that may have signed in it.
@@ -137,7 +180,13 @@ pub(super) fn audit(house: &House, path: &Path, asker: &Asker) -> Result<Reply, 
     let file = std::fs::File::open(house.places.state_of(&id).join(LOG_FILE)).map_err(unreadable)?;
     for line in BufReader::new(file).lines() {
         // The client may stop reading.
-        if asker.tell.send(Event::Line { line: line.map_err(unreadable)? }).is_err() {
+        if asker
+            .tell
+            .send(Event::Line {
+                line: line.map_err(unreadable)?,
+            })
+            .is_err()
+        {
             break;
         }
     }
@@ -147,7 +196,9 @@ pub(super) fn audit(house: &House, path: &Path, asker: &Asker) -> Result<Reply, 
         profile: profile_said(key.profile).into(),
         name: key.name,
     });
-    Ok(Reply::Log { signers: signers.collect() })
+    Ok(Reply::Log {
+        signers: signers.collect(),
+    })
 }
 
 /// `pin` or `touch-only`.
@@ -161,5 +212,9 @@ pub(super) fn profile_said(profile: Profile) -> &'static str {
 /// The same, for the verifier of the log.
 #[must_use]
 pub fn profile_meant(said: &str) -> AuditProfile {
-    if said == "pin" { AuditProfile::Pin } else { AuditProfile::TouchOnly }
+    if said == "pin" {
+        AuditProfile::Pin
+    } else {
+        AuditProfile::TouchOnly
+    }
 }

@@ -15,7 +15,7 @@ pub mod nfc;
 pub mod place;
 pub mod proof;
 #[cfg(test)]
-pub mod soft;
+pub(crate) mod soft;
 pub mod which;
 pub mod worker;
 

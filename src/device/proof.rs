@@ -151,7 +151,7 @@ pub(super) fn check(raw: &RawAssertion, credential: &[u8], rp_id: &str) -> Resul
 impl Proof {
     /// Which key was touched.
     #[must_use]
-    pub fn key(&self) -> KeyId {
+    pub fn key_id(&self) -> KeyId {
         self.key
     }
 
@@ -181,7 +181,7 @@ impl Proof {
 
     /// SHA-256 of the text it was for.
     #[must_use]
-    pub fn text(&self) -> Digest {
+    pub fn text_digest(&self) -> Digest {
         self.text
     }
 
@@ -275,7 +275,7 @@ pub(super) mod tests {
     fn a_touch_on_the_enrolled_key_for_this_text_is_a_proof_and_becomes_its_receipt() {
         let proof = judge(&raw(1, RP_ID, FLAG_UP, hash()), Profile::TouchOnly).unwrap();
         assert_eq!(
-            (proof.key(), proof.key_name(), proof.counter()),
+            (proof.key_id(), proof.key_name(), proof.counter()),
             (enrolled(Profile::Pin).id(), "blue", 9)
         );
         let receipt = proof.sshsig(TEXT).unwrap();

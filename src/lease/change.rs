@@ -37,7 +37,10 @@ pub async fn change(office: &Office<'_>, batch: Batch, asker: &Asker) -> Result<
         let proof = touch(&office.lobby, &prompt, &fixed, candidates).await?;
         record::approved(office.log, &proof, &fixed, names.clone())?;
         let mut random = office.lobby.random.borrow_mut();
-        let applied = office.vault.borrow().apply(&proof, fixed.digest(), &standing, &batch.changes, text.at, &mut **random);
+        let applied = office
+            .vault
+            .borrow()
+            .apply(&proof, fixed.digest(), &standing, &batch.changes, text.at, &mut **random);
         applied.map_err(IntoFailure::failure)?;
         prompt.approved();
         Ok(names)
@@ -46,24 +49,41 @@ pub async fn change(office: &Office<'_>, batch: Batch, asker: &Asker) -> Result<
 }
 
 fn question<'a>(asker: &'a Asker, names: &[String]) -> Question<'a> {
-    Question { requester: &asker.requester, secrets: names.to_vec(), task: None, reason: None, ttl: 0, uses: None }
+    Question {
+        requester: &asker.requester,
+        secrets: names.to_vec(),
+        task: None,
+        reason: None,
+        ttl: 0,
+        uses: None,
+    }
 }
 
 impl Batch {
     fn secret(&self, name: &str) -> SecretRef {
-        SecretRef { scope: self.scope.clone(), name: name.to_owned() }
+        SecretRef {
+            scope: self.scope.clone(),
+            name: name.to_owned(),
+        }
     }
 
     fn names(&self) -> Vec<String> {
         let puts = self.changes.puts.iter().map(|put| &put.name);
         let rules = self.changes.rules.iter().map(|(name, _)| name);
-        puts.chain(rules).chain(&self.changes.removes).map(|name| self.secret(name).to_string()).collect()
+        puts.chain(rules)
+            .chain(&self.changes.removes)
+            .map(|name| self.secret(name).to_string())
+            .collect()
     }
 
     fn text(&self, office: &Office<'_>, asker: &Asker, standing: &Standing, asked: Digest) -> Result<ChangeText, Failure> {
         let put = |put: &crate::vault::Put| self.write(office, &put.name, true, &put.rules);
         let puts = self.changes.puts.iter().map(put);
-        let rules = self.changes.rules.iter().map(|(name, rules)| self.write(office, name, false, rules));
+        let rules = self
+            .changes
+            .rules
+            .iter()
+            .map(|(name, rules)| self.write(office, name, false, rules));
         Ok(ChangeText {
             v: VERSION,
             kind: ChangeKind::Change,
@@ -82,7 +102,12 @@ impl Batch {
             Err(crate::vault::VaultError::NoSecret { .. }) if value => 1,
             Err(error) => return Err(error.failure()),
         };
-        Ok(WriteText { secret: self.secret(name), version, value, rules: rules_said(rules) })
+        Ok(WriteText {
+            secret: self.secret(name),
+            version,
+            value,
+            rules: rules_said(rules),
+        })
     }
 }
 
@@ -98,7 +123,10 @@ pub fn rules_meant(asked: &RulesAsk) -> Result<Rules, Failure> {
             "file" => Delivery::File,
             "proxy" => Delivery::Proxy,
             "signer" => Delivery::Signer,
-            other => return Err(Failure::new(Outcome::BadInput, "delivery", format!("{other:?} is no delivery")).hint("env, file, proxy and signer are")),
+            other => {
+                return Err(Failure::new(Outcome::BadInput, "delivery", format!("{other:?} is no delivery"))
+                    .hint("env, file, proxy and signer are"));
+            }
         });
     }
     rules.hosts = asked.hosts.iter().cloned().collect();
@@ -130,9 +158,15 @@ pub fn rules_said(rules: &Rules) -> RulesAsk {
 /// # Errors
 /// A name that is none, two scopes, or nothing.
 pub fn one_scope(secrets: &[String]) -> Result<(String, Vec<String>), Failure> {
-    let parsed = secrets.iter().map(|secret| secret.parse::<SecretRef>()).collect::<Result<Vec<_>, _>>();
+    let parsed = secrets
+        .iter()
+        .map(|secret| secret.parse::<SecretRef>())
+        .collect::<Result<Vec<_>, _>>();
     let parsed = parsed.map_err(|error| Failure::new(Outcome::BadInput, "reference", error.to_string()))?;
-    let scope = parsed.first().map(|secret| secret.scope.clone()).ok_or_else(|| internal("nothing", "no secret is named"))?;
+    let scope = parsed
+        .first()
+        .map(|secret| secret.scope.clone())
+        .ok_or_else(|| internal("nothing", "no secret is named"))?;
     if parsed.iter().any(|secret| secret.scope != scope) {
         return Err(Failure::new(Outcome::BadInput, "several_scopes", "one change is for one scope").hint("make one change for each scope"));
     }

@@ -35,7 +35,10 @@ pub async fn request(office: &Office<'_>, ask: &LeaseAsk, asker: &Asker) -> Resu
         return Ok((lease, true));
     }
     if ask.join_only {
-        return Err(Failure::new(Outcome::Refused, "no_live_lease", "no live lease fits, and none may be asked for").hint("touchlease lease request"));
+        return Err(
+            Failure::new(Outcome::Refused, "no_live_lease", "no live lease fits, and none may be asked for")
+                .hint("touchlease lease request"),
+        );
     }
     if let Some(same) = office.questions.find(&prepared) {
         let mut ended = same.ended.clone();
@@ -48,7 +51,11 @@ pub async fn request(office: &Office<'_>, ask: &LeaseAsk, asker: &Asker) -> Resu
         }
     }
     let (tx, ended) = watch::channel(None);
-    let _standing = office.questions.stand(Standing { sameness: prepared.sameness.clone(), parties: prepared.parties, ended });
+    let _standing = office.questions.stand(Standing {
+        sameness: prepared.sameness.clone(),
+        parties: prepared.parties,
+        ended,
+    });
     let outcome = issue(office, prepared, asker).await;
     // Nobody may be waiting for it.
     let _ = tx.send(Some(outcome.as_ref().map(drop).map_err(Clone::clone)));
@@ -78,6 +85,9 @@ impl Questions {
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
-        self.questions.standing.borrow_mut().retain(|standing| !Rc::ptr_eq(standing, &self.standing));
+        self.questions
+            .standing
+            .borrow_mut()
+            .retain(|standing| !Rc::ptr_eq(standing, &self.standing));
     }
 }

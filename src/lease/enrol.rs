@@ -9,8 +9,8 @@ use super::text::{EnrolKind, EnrolText, Fixed, RequesterText, Text, VERSION};
 use super::touch::{attend, feed, touch_text};
 use crate::config::LONGEST_PROMPT;
 use crate::device::broker::{Candidate, Enrol, NewKey};
-use crate::device::{DeviceError, EnrolledKey, Profile, Proof};
 use crate::device::place::Port;
+use crate::device::{DeviceError, EnrolledKey, Profile, Proof};
 use crate::encoding::Digest;
 use crate::encoding::sshsig::Namespace;
 use crate::presence::Prompt;
@@ -44,7 +44,11 @@ impl Steps<'_> {
     fn next(&mut self, what: &str) {
         self.number += 1;
         // Whoever asked may have gone; the ceremony ends with his connection.
-        let _ = self.asker.tell.send(Event::Step { number: self.number, of: self.of, what: what.to_owned() });
+        let _ = self.asker.tell.send(Event::Step {
+            number: self.number,
+            of: self.of,
+            what: what.to_owned(),
+        });
     }
 }
 
@@ -52,18 +56,36 @@ impl Steps<'_> {
 ///
 /// # Errors
 /// Every way in which it can end before; no vault is left then.
-pub async fn init(lobby: &Lobby<'_>, folder: &Path, states: &Path, key: &Candidacy<'_>, asker: &Asker) -> Result<(Vault, RecoveryCode, Profile), Failure> {
+pub async fn init(
+    lobby: &Lobby<'_>,
+    folder: &Path,
+    states: &Path,
+    key: &Candidacy<'_>,
+    asker: &Asker,
+) -> Result<(Vault, RecoveryCode, Profile), Failure> {
     own_screen(asker)?;
     let slots = key.scopes.len().div_ceil(SCOPES_PER_TOUCH);
-    let mut steps = Steps { asker, number: 0, of: count(CREDENTIALS + slots + 1) };
+    let mut steps = Steps {
+        asker,
+        number: 0,
+        of: count(CREDENTIALS + slots + 1),
+    };
     let scopes: Vec<&str> = key.scopes.iter().map(String::as_str).collect();
     let (founding, first) = {
         let prompt = enrol_prompt(lobby, key, CREDENTIALS + slots, asker).await?;
         let new = credentials(lobby, &prompt, key, &[], &mut steps).await?;
-        let genesis = Genesis::begin(folder, &vault_name(folder), &scopes, new.key.clone(), &mut **lobby.random.borrow_mut());
+        let genesis = Genesis::begin(
+            folder,
+            &vault_name(folder),
+            &scopes,
+            new.key.clone(),
+            &mut **lobby.random.borrow_mut(),
+        );
         let genesis = genesis.map_err(IntoFailure::failure)?;
         let proofs = slots_of(lobby, &prompt, &new.key, genesis.enrolments(), &mut steps).await?;
-        let founding = genesis.seal(&refs(&proofs), &mut **lobby.random.borrow_mut()).map_err(IntoFailure::failure)?;
+        let founding = genesis
+            .seal(&refs(&proofs), &mut **lobby.random.borrow_mut())
+            .map_err(IntoFailure::failure)?;
         prompt.approved();
         (founding, new.key)
     };
@@ -71,7 +93,9 @@ pub async fn init(lobby: &Lobby<'_>, folder: &Path, states: &Path, key: &Candida
     let profile = first.profile;
     let signer = Candidate { key: first, salts: vec![] };
     let proof = sign(lobby, founding.text(), vec![signer], asker).await?;
-    let (vault, code) = founding.finish(&proof, states, &mut **lobby.random.borrow_mut()).map_err(IntoFailure::failure)?;
+    let (vault, code) = founding
+        .finish(&proof, states, &mut **lobby.random.borrow_mut())
+        .map_err(IntoFailure::failure)?;
     Ok((vault, code, profile))
 }
 
@@ -84,10 +108,16 @@ pub async fn add(office: &Office<'_>, key: &Candidacy<'_>, asker: &Asker) -> Res
     let lobby = &office.lobby;
     let enrolled = office.vault.borrow().keys();
     if enrolled.iter().any(|old| old.name == key.name) {
-        return Err(Failure::new(Outcome::BadInput, "name_taken", format!("a key is called \"{}\" already", key.name)).hint("touchlease key list"));
+        return Err(
+            Failure::new(Outcome::BadInput, "name_taken", format!("a key is called \"{}\" already", key.name)).hint("touchlease key list"),
+        );
     }
     let slots = key.scopes.len().div_ceil(SCOPES_PER_TOUCH);
-    let mut steps = Steps { asker, number: 0, of: count(CREDENTIALS + slots + slots) };
+    let mut steps = Steps {
+        asker,
+        number: 0,
+        of: count(CREDENTIALS + slots + slots),
+    };
     let scopes: Vec<&str> = key.scopes.iter().map(String::as_str).collect();
     let (plan, profile) = {
         let prompt = enrol_prompt(lobby, key, CREDENTIALS + slots, asker).await?;
@@ -95,7 +125,9 @@ pub async fn add(office: &Office<'_>, key: &Candidacy<'_>, asker: &Asker) -> Res
         let addition = Addition::begin(&office.vault.borrow(), new.key.clone(), &scopes, &mut **lobby.random.borrow_mut());
         let addition = addition.map_err(IntoFailure::failure)?;
         let proofs = slots_of(lobby, &prompt, &new.key, addition.enrolments(), &mut steps).await?;
-        let plan = addition.seal(&refs(&proofs), &mut **lobby.random.borrow_mut()).map_err(IntoFailure::failure)?;
+        let plan = addition
+            .seal(&refs(&proofs), &mut **lobby.random.borrow_mut())
+            .map_err(IntoFailure::failure)?;
         prompt.approved();
         (plan, new.key.profile)
     };
@@ -110,9 +142,17 @@ pub async fn add(office: &Office<'_>, key: &Candidacy<'_>, asker: &Asker) -> Res
 pub async fn remove(office: &Office<'_>, name: &str, asker: &Asker) -> Result<Vec<String>, Failure> {
     own_screen(asker)?;
     let removal = Removal::begin(&office.vault.borrow(), name, &mut **office.lobby.random.borrow_mut()).map_err(IntoFailure::failure)?;
-    let exposed = removal.exposed().iter().map(|listed| format!("{}/{}", listed.scope, listed.name)).collect();
+    let exposed = removal
+        .exposed()
+        .iter()
+        .map(|listed| format!("{}/{}", listed.scope, listed.name))
+        .collect();
     let plan = removal.into_plan();
-    let mut steps = Steps { asker, number: 0, of: count(plan.touches()) };
+    let mut steps = Steps {
+        asker,
+        number: 0,
+        of: count(plan.touches()),
+    };
     commit(office, plan, &mut steps, asker).await?;
     Ok(exposed)
 }
@@ -154,15 +194,33 @@ async fn enrol_prompt<'a>(lobby: &'a Lobby<'_>, key: &Candidacy<'_>, touches: us
 }
 
 /// The two credentials of the key that is plugged in and not enrolled.
-async fn credentials(lobby: &Lobby<'_>, prompt: &Prompt<'_>, key: &Candidacy<'_>, enrolled: &[EnrolledKey], steps: &mut Steps<'_>) -> Result<NewKey, Failure> {
+async fn credentials(
+    lobby: &Lobby<'_>,
+    prompt: &Prompt<'_>,
+    key: &Candidacy<'_>,
+    enrolled: &[EnrolledKey],
+    steps: &mut Steps<'_>,
+) -> Result<NewKey, Failure> {
     let work = async {
         let port = find(lobby, prompt, enrolled).await?;
         let info = lobby.broker.info(&port).await.map_err(IntoFailure::failure)?;
         let has_pin = info.info.pin_is_set();
-        let profile = if has_pin && !key.touch_only { Profile::Pin } else { Profile::TouchOnly };
+        let profile = if has_pin && !key.touch_only {
+            Profile::Pin
+        } else {
+            Profile::TouchOnly
+        };
         // Some keys make no credential without their PIN once they have one (CTAP 2.1, 6.1.2, makeCredUvNotRqd).
-        let pin = if has_pin { Some(ask_pin(prompt, key.name, info.tries).await) } else { None };
-        let kept = pin.as_ref().map(Secret::duplicate).transpose().map_err(|error| internal("locked_memory", error))?;
+        let pin = if has_pin {
+            Some(ask_pin(prompt, key.name, info.tries).await)
+        } else {
+            None
+        };
+        let kept = pin
+            .as_ref()
+            .map(Secret::duplicate)
+            .transpose()
+            .map_err(|error| internal("locked_memory", error))?;
         steps.next("make its credential");
         steps.next("make the credential by which it is recognised");
         let enrol = Enrol {
@@ -177,7 +235,10 @@ async fn credentials(lobby: &Lobby<'_>, prompt: &Prompt<'_>, key: &Candidacy<'_>
         let (feed, events) = feed();
         let new = attend(lobby, prompt, &[], events, lobby.broker.enrol(enrol, feed)).await?;
         if let (Some(pin), Profile::Pin) = (kept, new.key.profile) {
-            lobby.broker.give_pin(new.key.id(), pin, lobby.limits.pin).map_err(IntoFailure::failure)?;
+            lobby
+                .broker
+                .give_pin(new.key.id(), pin, lobby.limits.pin)
+                .map_err(IntoFailure::failure)?;
         }
         Ok(new)
     };
@@ -188,7 +249,9 @@ async fn credentials(lobby: &Lobby<'_>, prompt: &Prompt<'_>, key: &Candidacy<'_>
 async fn find(lobby: &Lobby<'_>, prompt: &Prompt<'_>, enrolled: &[EnrolledKey]) -> Result<Port, Failure> {
     loop {
         let seen = lobby.broker.seen(enrolled).await.map_err(IntoFailure::failure)?;
-        let mut free = seen.into_iter().filter(|seen| seen.key.is_none() && is_usable(seen.problem.as_ref()));
+        let mut free = seen
+            .into_iter()
+            .filter(|seen| seen.key.is_none() && is_usable(seen.problem.as_ref()));
         let what = match (free.next(), free.next()) {
             (Some(one), None) => return Ok(one.port),
             (None, _) => "plug in the key to enrol, or put it on the reader",
@@ -208,7 +271,11 @@ fn is_usable(problem: Option<&DeviceError>) -> bool {
 }
 
 async fn ask_pin(prompt: &Prompt<'_>, key: &str, tries: Option<u32>) -> Secret {
-    prompt.tell(&TouchState::PinNeeded { key: key.to_owned(), tries, wrong: false });
+    prompt.tell(&TouchState::PinNeeded {
+        key: key.to_owned(),
+        tries,
+        wrong: false,
+    });
     prompt.pin().await.1
 }
 
@@ -223,7 +290,10 @@ async fn slots_of(
     let mut proofs = vec![];
     for enrolment in enrolments.map_err(IntoFailure::failure)? {
         steps.next("seal its way into the vault");
-        let candidate = Candidate { key: key.clone(), salts: enrolment.salts().to_vec() };
+        let candidate = Candidate {
+            key: key.clone(),
+            salts: enrolment.salts().to_vec(),
+        };
         proofs.push(touch_text(lobby, prompt, Namespace::Enrol, enrolment.text(), vec![candidate]).await?);
     }
     Ok(proofs)
@@ -244,14 +314,25 @@ async fn unless_refused<T>(prompt: &Prompt<'_>, work: impl Future<Output = Resul
 fn own_screen(asker: &Asker) -> Result<(), Failure> {
     match asker.requester.own_screen {
         Some(_) => Ok(()),
-        None => Err(Failure::new(Outcome::NoScreen, "no_terminal", "keys are enrolled and removed by a person at a terminal, and there is none")
-            .hint("run this command in a terminal, in the foreground")),
+        None => Err(Failure::new(
+            Outcome::NoScreen,
+            "no_terminal",
+            "keys are enrolled and removed by a person at a terminal, and there is none",
+        )
+        .hint("run this command in a terminal, in the foreground")),
     }
 }
 
 fn vault_name(folder: &Path) -> String {
-    let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    if crate::encoding::plain::check_name("the vault's name", &name).is_ok() { name } else { "vault".into() }
+    let name = folder
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    if crate::encoding::plain::check_name("the vault's name", &name).is_ok() {
+        name
+    } else {
+        "vault".into()
+    }
 }
 
 fn refs(proofs: &[Proof]) -> Vec<&Proof> {

@@ -19,8 +19,12 @@ impl IntoFailure for PromptError {
         match self {
             Self::NoScreen => Failure::new(Outcome::NoScreen, "no_screen", message)
                 .hint("a person has to see what is touched for: run `touchlease watch` in another terminal"),
-            Self::ScreenGone => Failure::new(Outcome::NoScreen, "screen_gone", message).hint("run `touchlease watch` in another terminal, and ask again"),
-            Self::TooMany { .. } => Failure::new(Outcome::Refused, "too_many_prompts", message).hint("ask for one lease with all that the task needs"),
+            Self::ScreenGone => {
+                Failure::new(Outcome::NoScreen, "screen_gone", message).hint("run `touchlease watch` in another terminal, and ask again")
+            }
+            Self::TooMany { .. } => {
+                Failure::new(Outcome::Refused, "too_many_prompts", message).hint("ask for one lease with all that the task needs")
+            }
             Self::QueueLimit => Failure::new(Outcome::TimedOut, "queue", message).hint("ask again later"),
         }
     }
@@ -30,7 +34,9 @@ impl IntoFailure for AuditError {
     fn failure(self) -> Failure {
         let hint = match &self {
             Self::Full => "free some space on the file system of the log, then ask again",
-            Self::ReadOnly | Self::Gone => "make the log's folder writable again, then ask again; no lease is given without a line in the log",
+            Self::ReadOnly | Self::Gone => {
+                "make the log's folder writable again, then ask again; no lease is given without a line in the log"
+            }
             Self::Locked => "another daemon serves this vault: stop one of them",
             Self::Damaged(_) | Self::OtherVault(_) | Self::Unsafe(_) | Self::Changed => {
                 "look at it with `touchlease audit verify`; move it aside to begin a new one"
@@ -58,7 +64,6 @@ pub(super) fn internal(reason: &str, message: impl std::fmt::Display) -> Failure
     Failure::new(Outcome::Internal, reason, message.to_string())
 }
 
-#[expect(clippy::match_same_arms, reason = "one line per case, in the order of the enum")]
 fn vault_outcome(error: &VaultError) -> (Outcome, &'static str) {
     match error {
         VaultError::NoVault { .. } => (Outcome::BadInput, "no_vault"),
@@ -75,7 +80,9 @@ fn vault_outcome(error: &VaultError) -> (Outcome, &'static str) {
         VaultError::LastKey(_) => (Outcome::Refused, "last_key"),
         VaultError::TooManyScopes { .. } => (Outcome::Refused, "too_many_scopes"),
         VaultError::Memory(_) => (Outcome::Internal, "locked_memory"),
-        VaultError::ReadOnly { .. } | VaultError::Full { .. } | VaultError::Busy | VaultError::Io { .. } => (Outcome::Internal, "vault_folder"),
+        VaultError::ReadOnly { .. } | VaultError::Full { .. } | VaultError::Busy | VaultError::Io { .. } => {
+            (Outcome::Internal, "vault_folder")
+        }
         VaultError::RulesChanged { .. } => (Outcome::VaultRefused, "rules_changed"),
         VaultError::Older { .. } => (Outcome::VaultRefused, "older"),
         VaultError::Changed => (Outcome::VaultRefused, "vault_changed"),
@@ -87,10 +94,31 @@ impl IntoFailure for VaultError {
     fn failure(self) -> Failure {
         let (outcome, reason) = vault_outcome(&self);
         let failure = Failure::new(outcome, reason, self.to_string());
-        match self.hint() {
-            Some(hint) => failure.hint(hint),
-            None => failure,
+        match vault_hint(reason) {
+            "" => failure,
+            hint => failure.hint(hint),
         }
+    }
+}
+
+fn vault_hint(reason: &str) -> &'static str {
+    match reason {
+        "no_vault" => "make one: touchlease init; or name another folder with --vault",
+        "not_empty" => "name another folder with --vault, or add a key: touchlease key add",
+        "no_scope" | "no_secret" => "touchlease list shows what there is; touchlease put adds a secret",
+        "name" => "names have letters, digits and _ - . + @ =",
+        "value_size" => "a value has 1 byte to 1 MiB",
+        "last_key" => "add another key first: touchlease key add",
+        "no_such_key" => "touchlease key list",
+        "too_many_scopes" => "ask twice, each time for two scopes at most",
+        "locked_memory" => "raise the limit: ulimit -l 65536, or LimitMEMLOCK= in the service file",
+        "vault_folder" => "mend the folder, then try again; nothing was lost",
+        "rules_changed" => "the vault changed while it was asked for: ask again, and look at what is shown",
+        "older" => "somebody put an old copy of the vault in its place: bring the newer one back",
+        "vault_changed" => "the vault changed meanwhile: ask again",
+        "newer_format" => "install a newer touchlease",
+        "vault" => "nothing was handed out; compare the folder with a backup",
+        _ => "",
     }
 }
 

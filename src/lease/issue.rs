@@ -17,7 +17,7 @@
 use std::time::Duration;
 
 use super::failure::IntoFailure;
-use super::ledger::{Lease, Parties, Sameness};
+use super::ledger::{Grounds, Lease, Parties, Sameness};
 use super::office::{Asker, Office};
 use super::policy::{Judgement, Terms, judge};
 use super::record::{self, AskedLine, Question};
@@ -45,7 +45,11 @@ pub struct Prepared {
 pub fn prepare(office: &Office<'_>, ask: &LeaseAsk, asker: &Asker) -> Result<Prepared, Failure> {
     let request = Request::parse(ask, &asker.requester, &office.vault.borrow())?;
     match judge(request, office.lobby.limits) {
-        Judgement::Ask(terms) => Ok(Prepared { sameness: terms.sameness(office), parties: parties(&asker.requester, &terms), terms }),
+        Judgement::Ask(terms) => Ok(Prepared {
+            sameness: terms.sameness(office),
+            parties: parties(&asker.requester, &terms),
+            terms,
+        }),
         Judgement::Refuse(refusal) => {
             record::failed(office.log, None, &refusal);
             Err(refusal)
@@ -72,7 +76,17 @@ pub async fn issue(office: &Office<'_>, prepared: Prepared, asker: &Asker) -> Re
         let material = office.unseal(&proof, &fixed, &standing, &terms.wanted())?;
         let approved = record::approved(office.log, &proof, &fixed, vec![])?;
         prompt.approved();
-        Ok(office.ledger.begin(approved, fixed, text, sameness, parties, material, office.lobby.clock))
+        Ok(office.ledger.begin(
+            approved,
+            material,
+            Grounds {
+                text,
+                fixed,
+                sameness,
+                parties,
+            },
+            office.lobby.clock,
+        ))
     };
     path.await.inspect_err(|failure| record::failed(office.log, Some(asked), failure))
 }
@@ -83,7 +97,10 @@ fn parties(requester: &Requester, terms: &Terms) -> Parties {
         Holder::Connection => requester.process,
         Holder::Process { .. } => requester.lineage.get(1).copied().unwrap_or(requester.process),
     };
-    Parties { asker: requester.process, holder }
+    Parties {
+        asker: requester.process,
+        holder,
+    }
 }
 
 impl Terms {
@@ -103,14 +120,23 @@ impl Terms {
         Sameness {
             vault: office.vault.borrow().id(),
             task: self.request.task.as_ref().map(|task| (task.name.clone(), task.digest)),
-            grants: self.request.grants.iter().map(|judged| (judged.grant.clone(), judged.digest())).collect(),
+            grants: self
+                .request
+                .grants
+                .iter()
+                .map(|judged| (judged.grant.clone(), judged.digest()))
+                .collect(),
         }
     }
 
     fn wanted(&self) -> Vec<Wanted> {
         let wanted = |judged: &Judged| {
             let secret = &judged.grant.secret;
-            Wanted { scope: secret.scope.clone(), name: secret.name.clone(), judged: judged.clear.clone() }
+            Wanted {
+                scope: secret.scope.clone(),
+                name: secret.name.clone(),
+                judged: judged.clear.clone(),
+            }
         };
         self.request.grants.iter().map(wanted).collect()
     }

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
@@ -97,6 +98,18 @@ pub struct Parties {
     pub holder: ProcessId,
 }
 
+/// What was granted, and to whom.
+pub struct Grounds {
+    /// The lease.
+    pub text: LeaseText,
+    /// Its bytes, as they were signed.
+    pub fixed: Fixed,
+    /// What another request has to share with it.
+    pub sameness: Sameness,
+    /// Whose it is.
+    pub parties: Parties,
+}
+
 /// What a lease ended with, for the log.
 #[derive(Clone, Debug)]
 pub struct Over {
@@ -119,8 +132,14 @@ pub enum NoUse {
 
 impl Ledger {
     /// Makes the lease. Takes all that has to be before it: the record of the approval and the unsealed material.
-    pub fn begin(&self, approved: Approved, fixed: Fixed, text: LeaseText, sameness: Sameness, parties: Parties, material: Material, clock: &dyn Clock) -> Lease {
-        let ttl = std::time::Duration::from_secs(text.ttl);
+    pub fn begin(&self, approved: Approved, material: Material, granted: Grounds, clock: &dyn Clock) -> Lease {
+        let Grounds {
+            text,
+            fixed,
+            sameness,
+            parties,
+        } = granted;
+        let ttl = Duration::from_secs(text.ttl);
         let id = text.id.clone();
         let live = Live {
             deadline: clock.boot() + ttl,
@@ -150,7 +169,12 @@ impl Ledger {
             live.sameness == *sameness && (by_holder || live.asker == requester.process)
         };
         let fresh = |live: &&Live| live.uses_left != Some(0);
-        leases.values().filter(mine).filter(fresh).max_by_key(|live| live.deadline).map(|live| Lease { id: live.text.id.clone() })
+        leases
+            .values()
+            .filter(mine)
+            .filter(fresh)
+            .max_by_key(|live| live.deadline)
+            .map(|live| Lease { id: live.text.id.clone() })
     }
 
     /// Counts one use. Returns what is left of a limit.
@@ -175,7 +199,11 @@ impl Ledger {
     /// # Errors
     /// [`NoUse::Gone`].
     pub fn with_material<T>(&self, lease: &Lease, look: impl FnOnce(&LeaseText, &Material) -> T) -> Result<T, NoUse> {
-        self.leases.borrow().get(&lease.id).map(|live| look(&live.text, &live.material)).ok_or(NoUse::Gone)
+        self.leases
+            .borrow()
+            .get(&lease.id)
+            .map(|live| look(&live.text, &live.material))
+            .ok_or(NoUse::Gone)
     }
 
     /// A connection uses the lease from now on, and `tx` hears of its end.
@@ -222,7 +250,11 @@ impl Ledger {
     pub fn show(&self, id: &str, clock: &dyn Clock) -> Option<(LeaseView, String, String)> {
         let leases = self.leases.borrow();
         let live = leases.get(id)?;
-        Some((live.view(clock.boot()), live.fixed.text().to_owned(), live.approved.sshsig().to_owned()))
+        Some((
+            live.view(clock.boot()),
+            live.fixed.text().to_owned(),
+            live.approved.sshsig().to_owned(),
+        ))
     }
 
     /// Whether lease `id` is live.
@@ -236,15 +268,28 @@ impl Ledger {
         let live = self.leases.borrow_mut().remove(id)?;
         for listener in &live.listeners {
             // Whoever does not listen any more has ended already.
-            let _ = listener.send(Event::Ended { id: id.to_owned(), why: why.as_str().to_owned() });
+            let _ = listener.send(Event::Ended {
+                id: id.to_owned(),
+                why: why.as_str().to_owned(),
+            });
         }
         self.changed.notify_waiters();
-        Some(Over { vault: live.sameness.vault, id: id.to_owned(), why })
+        Some(Over {
+            vault: live.sameness.vault,
+            id: id.to_owned(),
+            why,
+        })
     }
 
     /// Ends all leases that `which` picks.
     pub fn end_all(&self, why: Why, which: impl Fn(&LeaseText) -> bool) -> Vec<Over> {
-        let ids: Vec<_> = self.leases.borrow().values().filter(|live| which(&live.text)).map(|live| live.text.id.clone()).collect();
+        let ids: Vec<_> = self
+            .leases
+            .borrow()
+            .values()
+            .filter(|live| which(&live.text))
+            .map(|live| live.text.id.clone())
+            .collect();
         ids.iter().filter_map(|id| self.end(id, why)).collect()
     }
 
@@ -252,7 +297,13 @@ impl Ledger {
     pub fn end_expired(&self, clock: &dyn Clock) -> Vec<Over> {
         let (boot, wall) = (clock.boot(), clock.wall());
         let past = |live: &&Live| live.deadline <= boot || live.ceiling <= wall;
-        let ids: Vec<_> = self.leases.borrow().values().filter(past).map(|live| live.text.id.clone()).collect();
+        let ids: Vec<_> = self
+            .leases
+            .borrow()
+            .values()
+            .filter(past)
+            .map(|live| live.text.id.clone())
+            .collect();
         ids.iter().filter_map(|id| self.end(id, Why::Expired)).collect()
     }
 

@@ -140,7 +140,9 @@ impl Office<'_> {
     /// # Errors
     /// There is none; too many prompts.
     pub async fn open_prompt(&self, fixed: &Fixed, candidates: &[Candidate], asker: &Asker) -> Result<Prompt<'_>, Failure> {
-        self.lobby.open_prompt(fixed, names(candidates), self.lobby.limits.prompt, asker).await
+        self.lobby
+            .open_prompt(fixed, names(candidates), self.lobby.limits.prompt, asker)
+            .await
     }
 
     /// Unseals what the lease names with the touch that signed it.
@@ -148,7 +150,10 @@ impl Office<'_> {
     /// # Errors
     /// What the vault says.
     pub fn unseal(&self, proof: &Proof, fixed: &Fixed, standing: &Standing, wanted: &[Wanted]) -> Result<Material, Failure> {
-        self.vault.borrow().unseal(proof, fixed.digest(), standing, wanted).map_err(IntoFailure::failure)
+        self.vault
+            .borrow()
+            .unseal(proof, fixed.digest(), standing, wanted)
+            .map_err(IntoFailure::failure)
     }
 }
 

@@ -40,8 +40,11 @@ pub fn judge(request: Request, limits: &Limits) -> Judgement {
 fn terms(request: &Request, limits: &Limits) -> Result<(Duration, Option<u32>), Failure> {
     let scopes = request.scopes();
     if scopes.len() > SCOPES_PER_TOUCH {
-        return Err(refuse("too_many_scopes", format!("one touch opens {SCOPES_PER_TOUCH} scopes; this needs {}", scopes.join(", ")))
-            .hint("ask twice, each time for two scopes at most"));
+        return Err(refuse(
+            "too_many_scopes",
+            format!("one touch opens {SCOPES_PER_TOUCH} scopes; this needs {}", scopes.join(", ")),
+        )
+        .hint("ask twice, each time for two scopes at most"));
     }
     request.grants.iter().try_for_each(check_delivery)?;
     Ok((life(request, limits)?, uses(request)?))
@@ -56,22 +59,42 @@ fn check_delivery(judged: &Judged) -> Result<(), Failure> {
         return Ok(());
     }
     let (secret, via) = (&judged.grant.secret, judged.grant.via);
-    let allowed: Vec<_> = judged.rules.deliveries.iter().map(|delivery| format!("{delivery:?}").to_lowercase()).collect();
-    Err(refuse("delivery_forbidden", format!("the rules of {secret} do not allow delivery by {via}; they allow {}", allowed.join(", ")))
-        .hint(format!("a person can change that: touchlease edit {secret} --allow {via}")))
+    let allowed: Vec<_> = judged
+        .rules
+        .deliveries
+        .iter()
+        .map(|delivery| format!("{delivery:?}").to_lowercase())
+        .collect();
+    Err(refuse(
+        "delivery_forbidden",
+        format!(
+            "the rules of {secret} do not allow delivery by {via}; they allow {}",
+            allowed.join(", ")
+        ),
+    )
+    .hint(format!("a person can change that: touchlease edit {secret} --allow {via}")))
 }
 
 fn life(request: &Request, limits: &Limits) -> Result<Duration, Failure> {
-    let caps = request.grants.iter().filter_map(|judged| Some((Duration::from_secs(judged.rules.ttl?), Some(judged))));
+    let caps = request
+        .grants
+        .iter()
+        .filter_map(|judged| Some((Duration::from_secs(judged.rules.ttl?), Some(judged))));
     // The person's own limit is always there, so there is a least.
     let least = caps.chain([(limits.longest_ttl, None)]).min_by_key(|(cap, _)| *cap);
     let (cap, whose) = least.unwrap_or((limits.longest_ttl, None));
     match request.ttl {
         Some(asked) if asked.is_zero() => Err(refuse("ttl", "a lease of no time gives nothing".into())),
         Some(asked) if asked > cap => {
-            let whose = whose.map_or_else(|| "limits.longest_ttl of the configuration allows".to_owned(), |judged| format!("the rules of {} allow", judged.grant.secret));
-            Err(refuse("ttl_over_cap", format!("{} s were asked for; {whose} {} s", asked.as_secs(), cap.as_secs()))
-                .hint(format!("ask for less: --ttl {}s", cap.as_secs())))
+            let whose = whose.map_or_else(
+                || "limits.longest_ttl of the configuration allows".to_owned(),
+                |judged| format!("the rules of {} allow", judged.grant.secret),
+            );
+            Err(refuse(
+                "ttl_over_cap",
+                format!("{} s were asked for; {whose} {} s", asked.as_secs(), cap.as_secs()),
+            )
+            .hint(format!("ask for less: --ttl {}s", cap.as_secs())))
         }
         Some(asked) => Ok(asked),
         None => Ok(limits.ttl.min(cap)),
@@ -79,11 +102,16 @@ fn life(request: &Request, limits: &Limits) -> Result<Duration, Failure> {
 }
 
 fn uses(request: &Request) -> Result<Option<u32>, Failure> {
-    let caps = request.grants.iter().filter_map(|judged| Some((u32::try_from(judged.rules.uses?).unwrap_or(u32::MAX), &judged.grant.secret)));
+    let caps = request
+        .grants
+        .iter()
+        .filter_map(|judged| Some((u32::try_from(judged.rules.uses?).unwrap_or(u32::MAX), &judged.grant.secret)));
     match (request.uses, caps.min_by_key(|(cap, _)| *cap)) {
-        (Some(asked), Some((cap, secret))) if asked > cap => {
-            Err(refuse("uses_over_cap", format!("{asked} uses were asked for; the rules of {secret} allow {cap}")).hint(format!("ask for less: --uses {cap}")))
-        }
+        (Some(asked), Some((cap, secret))) if asked > cap => Err(refuse(
+            "uses_over_cap",
+            format!("{asked} uses were asked for; the rules of {secret} allow {cap}"),
+        )
+        .hint(format!("ask for less: --uses {cap}"))),
         (Some(asked), _) => Ok(Some(asked)),
         (None, cap) => Ok(cap.map(|(cap, _)| cap)),
     }
@@ -102,12 +130,30 @@ mod tests {
     use crate::vault::Rules;
 
     fn judged(secret: &str, rules: Rules) -> Judged {
-        Judged { grant: Grant { secret: secret.parse().unwrap(), via: Via::Env, env: "A".into() }, version: 1, rules, clear: vec![] }
+        Judged {
+            grant: Grant {
+                secret: secret.parse().unwrap(),
+                via: Via::Env,
+                env: "A".into(),
+            },
+            version: 1,
+            rules,
+            clear: vec![],
+        }
     }
 
     fn request(grants: Vec<Judged>, ttl: Option<u64>, uses: Option<u32>) -> Request {
         let ttl = ttl.map(Duration::from_secs);
-        Request { task: None, grants, ttl, uses, reason: None, command: vec![], at_end: AtEnd::Kill, holder: Holder::Connection }
+        Request {
+            task: None,
+            grants,
+            ttl,
+            uses,
+            reason: None,
+            command: vec![],
+            at_end: AtEnd::Kill,
+            holder: Holder::Connection,
+        }
     }
 
     fn env() -> Rules {
@@ -124,8 +170,15 @@ mod tests {
     #[test]
     fn without_a_word_the_default_life_applies_or_the_shortest_cap() {
         let limits = Limits::default();
-        assert_eq!(reason(judge(request(vec![judged("prod/A", env())], None, None), &limits)), "asked: 900 None");
-        let short = Rules { ttl: Some(60), uses: Some(2), ..env() };
+        assert_eq!(
+            reason(judge(request(vec![judged("prod/A", env())], None, None), &limits)),
+            "asked: 900 None"
+        );
+        let short = Rules {
+            ttl: Some(60),
+            uses: Some(2),
+            ..env()
+        };
         let grants = vec![judged("prod/A", env()), judged("prod/B", short)];
         assert_eq!(reason(judge(request(grants, None, None), &limits)), "asked: 60 Some(2)");
     }
@@ -133,10 +186,22 @@ mod tests {
     #[test]
     fn more_than_a_cap_allows_is_refused_and_names_it() {
         let limits = Limits::default();
-        let short = || vec![judged("prod/B", Rules { ttl: Some(60), uses: Some(2), ..env() })];
+        let short = || {
+            vec![judged(
+                "prod/B",
+                Rules {
+                    ttl: Some(60),
+                    uses: Some(2),
+                    ..env()
+                },
+            )]
+        };
         assert_eq!(reason(judge(request(short(), Some(61), None), &limits)), "ttl_over_cap");
         assert_eq!(reason(judge(request(short(), None, Some(3)), &limits)), "uses_over_cap");
-        assert_eq!(reason(judge(request(vec![judged("prod/A", env())], Some(28_801), None), &limits)), "ttl_over_cap");
+        assert_eq!(
+            reason(judge(request(vec![judged("prod/A", env())], Some(28_801), None), &limits)),
+            "ttl_over_cap"
+        );
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use super::failure::IntoFailure;
+use super::failure::{IntoFailure, internal};
 use super::ledger::{Over, Why};
 use super::requester::Requester;
 use super::text::Fixed;
@@ -101,9 +101,12 @@ pub fn shown(log: &RefCell<Log>, line: AskedLine) -> Result<(), Failure> {
 /// # Errors
 /// The log cannot be written; the touch was for nothing.
 pub fn approved(log: &RefCell<Log>, proof: &Proof, fixed: &Fixed, names: Vec<String>) -> Result<Approved, Failure> {
-    let sshsig = proof.sshsig(fixed.text().as_bytes());
+    // A proof over another text than the one that is recorded is no approval of it.
+    let sshsig = proof
+        .sshsig(fixed.text().as_bytes())
+        .ok_or_else(|| internal("proof", "the touch was for another text"))?;
     let signed = Signed {
-        key: proof.key().0,
+        key: proof.key_id().0,
         kind: event::Kind::Touch,
         name: proof.key_name().to_owned(),
         profile: profile(proof.profile()),
@@ -117,7 +120,10 @@ pub fn approved(log: &RefCell<Log>, proof: &Proof, fixed: &Fixed, names: Vec<Str
         Namespace::Vault | Namespace::Enrol => Event::Roster(event::Roster { statement: fixed.digest() }),
     };
     write(log, event, Durability::Synced)?;
-    Ok(Approved { sshsig, key: proof.key_name().to_owned() })
+    Ok(Approved {
+        sshsig,
+        key: proof.key_name().to_owned(),
+    })
 }
 
 /// Writes how a question ended without an approval. The answer goes out even if that cannot be written: it gives nothing.
@@ -140,14 +146,25 @@ pub fn failed(log: &RefCell<Log>, line: Option<AskedLine>, failure: &Failure) {
 /// The log cannot be written: the use does not happen.
 pub fn used(log: &RefCell<Log>, lease: &str, delivery: &str, what: &str, left: Option<u32>) -> Result<(), Failure> {
     let durability = if left.is_some() { Durability::Synced } else { Durability::Grouped };
-    let event = Event::Used(Used { delivery: delivery.into(), lease: lease.into(), left, what: what.into() });
+    let event = Event::Used(Used {
+        delivery: delivery.into(),
+        lease: lease.into(),
+        left,
+        what: what.into(),
+    });
     write(log, event, durability).map(drop)
 }
 
 /// Writes that leases are over. They are over whether or not that can be written (T55).
 pub fn over(log: &RefCell<Log>, ended: &[Over]) {
     for over in ended {
-        best_effort(log, Event::Ended(Ended { lease: over.id.clone(), why: why(over.why) }));
+        best_effort(
+            log,
+            Event::Ended(Ended {
+                lease: over.id.clone(),
+                why: why(over.why),
+            }),
+        );
     }
 }
 

@@ -79,7 +79,11 @@ impl Request {
             command: shown_command(&ask.command),
             at_end: task.as_ref().map(|task| task.at_end).unwrap_or_default(),
             holder: holder(ask.deliver, requester)?,
-            task: task.map(|task| TaskText { name: task.name, about: task.about, digest: task.digest }),
+            task: task.map(|task| TaskText {
+                name: task.name,
+                about: task.about,
+                digest: task.digest,
+            }),
             grants,
         })
     }
@@ -103,20 +107,31 @@ impl Judged {
 }
 
 fn ad_hoc(asked: &GrantAsk) -> Result<Grant, Failure> {
-    let secret: SecretRef =
-        asked.secret.parse().map_err(|error| Failure::new(Outcome::BadInput, "reference", format!("{:?}: {error}", asked.secret)))?;
+    let secret: SecretRef = asked
+        .secret
+        .parse()
+        .map_err(|error| Failure::new(Outcome::BadInput, "reference", format!("{:?}: {error}", asked.secret)))?;
     let via = match asked.via.as_str() {
         "env" => Via::Env,
         "file" => Via::File,
         other => return Err(Failure::new(Outcome::BadInput, "via", format!("{other:?} is no delivery")).hint("env and file are")),
     };
     check_variable(&asked.env).map_err(|error| plain(&error))?;
-    Ok(Grant { secret, via, env: asked.env.clone() })
+    Ok(Grant {
+        secret,
+        via,
+        env: asked.env.clone(),
+    })
 }
 
 fn look_up(vault: &Vault, grant: Grant) -> Result<Judged, Failure> {
     let found = vault.find(&grant.secret.scope, &grant.secret.name).map_err(IntoFailure::failure)?;
-    Ok(Judged { version: found.listed.version, rules: found.listed.rules, clear: found.clear, grant })
+    Ok(Judged {
+        version: found.listed.version,
+        rules: found.listed.rules,
+        clear: found.clear,
+        grant,
+    })
 }
 
 /// A lease that comes with its values ends with the connection; another belongs to the process that ran the client.
@@ -124,13 +139,20 @@ fn holder(deliver: bool, requester: &Requester) -> Result<Holder, Failure> {
     match (deliver, requester.lineage.get(1)) {
         (true, _) => Ok(Holder::Connection),
         (false, Some(parent)) => Ok(Holder::Process { pid: parent.pid }),
-        (false, None) => Err(Failure::new(Outcome::Refused, "no_holder", "the process that asked has no parent that could hold the lease")
-            .hint("use `touchlease run -- COMMAND`")),
+        (false, None) => Err(Failure::new(
+            Outcome::Refused,
+            "no_holder",
+            "the process that asked has no parent that could hold the lease",
+        )
+        .hint("use `touchlease run -- COMMAND`")),
     }
 }
 
 fn shown_command(words: &[String]) -> Vec<String> {
-    let claimed = super::requester::Claimed { command: words.iter().take(MOST_WORDS).cloned().collect(), ..Default::default() };
+    let claimed = super::requester::Claimed {
+        command: words.iter().take(MOST_WORDS).cloned().collect(),
+        ..Default::default()
+    };
     claimed.for_screen().command
 }
 

@@ -278,7 +278,11 @@ pub trait Text: Serialize + DeserializeOwned {
     /// See [`jcs::JcsError`].
     fn fix(&self) -> Result<Fixed, jcs::JcsError> {
         let bytes = jcs::to_vec(self)?;
-        Ok(Fixed { text: String::from_utf8_lossy(&bytes).into_owned(), id: self.id().to_owned(), namespace: Self::NAMESPACE })
+        Ok(Fixed {
+            text: String::from_utf8_lossy(&bytes).into_owned(),
+            id: self.id().to_owned(),
+            namespace: Self::NAMESPACE,
+        })
     }
 
     /// Reads a text; anything but its canonical bytes is refused.
@@ -423,7 +427,7 @@ pub(crate) mod tests {
         assert_eq!(LeaseText::decode(fixed.text()).unwrap(), sample());
         let spaced = fixed.text().replacen(':', ": ", 1);
         assert!(LeaseText::decode(&spaced).is_err());
-        let extended = fixed.text().replacen("{\"at_end\"", "{\"a\":1,\"at_end\"", 1);
+        let extended = fixed.text().replacen("{\"asked\"", "{\"a\":1,\"asked\"", 1);
         assert_ne!(extended, fixed.text());
         assert!(LeaseText::decode(&extended).is_err());
     }

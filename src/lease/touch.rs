@@ -37,14 +37,20 @@ pub async fn touch_text(
     candidates: Vec<Candidate>,
 ) -> Result<Proof, Failure> {
     let keys: Vec<_> = candidates.iter().map(|candidate| candidate.key.clone()).collect();
-    let ask = Ask { namespace, text: text.to_vec(), candidates, deadline: prompt.deadline(), at: None };
+    let ask = Ask {
+        namespace,
+        text: text.to_vec(),
+        candidates,
+        deadline: prompt.deadline(),
+        at: None,
+    };
     let (feed, events) = feed();
     let asking = lobby.broker.touch(ask, feed, std::future::pending());
     attend(lobby, prompt, &keys, events, asking).await
 }
 
 /// A feed for the broker, and where it arrives.
-pub(super) fn feed() -> (Feed, UnboundedReceiver<Event>) {
+pub fn feed() -> (Feed, UnboundedReceiver<Event>) {
     let (tx, rx) = unbounded_channel();
     let feed: Feed = Arc::new(move |event| {
         // Nobody listens any more: then nobody has to know.
@@ -87,8 +93,12 @@ pub(super) async fn attend<T>(
 fn refused(outcome: Outcome) -> Failure {
     match outcome {
         Outcome::Denied => Failure::new(outcome, "denied", "a person denied this request").hint("ask the person before asking again"),
-        _ => Failure::new(Outcome::NoScreen, "screen_gone", "the screen was closed before the request was answered")
-            .hint("run `touchlease watch` in another terminal, and ask again"),
+        _ => Failure::new(
+            Outcome::NoScreen,
+            "screen_gone",
+            "the screen was closed before the request was answered",
+        )
+        .hint("run `touchlease watch` in another terminal, and ask again"),
     }
 }
 
@@ -99,9 +109,16 @@ fn hear(lobby: &Lobby<'_>, prompt: &Prompt<'_>, wrong: &mut HashSet<KeyId>, even
     }
     let state = match event {
         Event::Waiting => TouchState::Waiting,
-        Event::TouchNow { name, link, .. } => TouchState::TouchNow { key: name, link: link.to_string() },
+        Event::TouchNow { name, link, .. } => TouchState::TouchNow {
+            key: name,
+            link: link.to_string(),
+        },
         Event::TapNow { reader, lift_first } => TouchState::TapNow { reader, lift_first },
-        Event::PinNeeded { key, name, tries } => TouchState::PinNeeded { key: name, tries, wrong: wrong.remove(&key) },
+        Event::PinNeeded { key, name, tries } => TouchState::PinNeeded {
+            key: name,
+            tries,
+            wrong: wrong.remove(&key),
+        },
         Event::PinWrong { key, .. } => {
             wrong.insert(key);
             return;
@@ -124,8 +141,17 @@ fn note(lobby: &Lobby<'_>, line: AuditEvent) {
 
 fn line(event: &Event) -> Option<AuditEvent> {
     Some(match event {
-        Event::ExtraTouch { name } => AuditEvent::ExtraTouch(ExtraTouch { asked: None, key: crate::encoding::Digest([0; 32]), name: name.clone() }),
-        Event::CounterBack { key, was, now } => AuditEvent::CounterBack(CounterBack { before: *was, key: key.0, name: key.to_string(), now: *now }),
+        Event::ExtraTouch { name } => AuditEvent::ExtraTouch(ExtraTouch {
+            asked: None,
+            key: crate::encoding::Digest([0; 32]),
+            name: name.clone(),
+        }),
+        Event::CounterBack { key, was, now } => AuditEvent::CounterBack(CounterBack {
+            before: *was,
+            key: key.0,
+            name: key.to_string(),
+            now: *now,
+        }),
         Event::PinWrong { key, left } => {
             let left = left.map_or_else(String::new, |left| format!(", {left} tries left"));
             trouble_line(Some(*key), Trouble::PinWrong, format!("the PIN was wrong{left}"))
@@ -144,7 +170,13 @@ fn trouble(lobby: &Lobby<'_>, error: DeviceError) -> Failure {
 }
 
 fn trouble_line(key: Option<KeyId>, what: Trouble, detail: String) -> AuditEvent {
-    AuditEvent::Key(KeyTrouble { asked: None, detail, key: key.map(|key| key.0), name: None, what })
+    AuditEvent::Key(KeyTrouble {
+        asked: None,
+        detail,
+        key: key.map(|key| key.0),
+        name: None,
+        what,
+    })
 }
 
 fn what(error: &DeviceError) -> Option<Trouble> {

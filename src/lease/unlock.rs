@@ -15,10 +15,23 @@ use crate::wire::{Failure, Outcome, TouchState};
 pub async fn unlock(office: &Office<'_>, named: Option<&str>, keep: Duration, asker: &Asker) -> Result<String, Failure> {
     let lobby = &office.lobby;
     let key = choose(office, named).await?;
-    let text = UnlockText { v: VERSION, kind: UnlockKind::Unlock, id: lobby.random_id(), requester: RequesterText::of(&asker.requester), key: key.name.clone(), keep: keep.as_secs() };
+    let text = UnlockText {
+        v: VERSION,
+        kind: UnlockKind::Unlock,
+        id: lobby.random_id(),
+        requester: RequesterText::of(&asker.requester),
+        key: key.name.clone(),
+        keep: keep.as_secs(),
+    };
     let fixed = text.fix().map_err(IntoFailure::failure)?;
-    let prompt = lobby.open_prompt(&fixed, vec![key.name.clone()], lobby.limits.prompt, asker).await?;
-    prompt.tell(&TouchState::PinNeeded { key: key.name.clone(), tries: None, wrong: false });
+    let prompt = lobby
+        .open_prompt(&fixed, vec![key.name.clone()], lobby.limits.prompt, asker)
+        .await?;
+    prompt.tell(&TouchState::PinNeeded {
+        key: key.name.clone(),
+        tries: None,
+        wrong: false,
+    });
     let typed = tokio::select! {
         biased;
         outcome = prompt.refused() => Err(Failure::new(outcome, "denied", "no PIN was typed")),
@@ -37,21 +50,39 @@ async fn choose(office: &Office<'_>, named: Option<&str>) -> Result<EnrolledKey,
     let with_pin = |key: &EnrolledKey| key.profile == Profile::Pin;
     if let Some(named) = named {
         let key = keys.into_iter().find(|key| key.name == named);
-        let key = key.ok_or_else(|| Failure::new(Outcome::BadInput, "no_such_key", format!("no enrolled key is called {named:?}")).hint("touchlease key list"))?;
+        let key = key.ok_or_else(|| {
+            Failure::new(Outcome::BadInput, "no_such_key", format!("no enrolled key is called {named:?}")).hint("touchlease key list")
+        })?;
         return if with_pin(&key) {
             Ok(key)
         } else {
-            Err(Failure::new(Outcome::BadInput, "touch_only", format!("\"{named}\" was enrolled for touch only: it needs no PIN")))
+            Err(Failure::new(
+                Outcome::BadInput,
+                "touch_only",
+                format!("\"{named}\" was enrolled for touch only: it needs no PIN"),
+            ))
         };
     }
     let seen = office.lobby.broker.seen(&keys).await.map_err(IntoFailure::failure)?;
-    let mut here: Vec<_> = keys.into_iter().filter(with_pin).filter(|key| seen.iter().any(|seen| seen.key == Some(key.id()))).collect();
+    let mut here: Vec<_> = keys
+        .into_iter()
+        .filter(with_pin)
+        .filter(|key| seen.iter().any(|seen| seen.key == Some(key.id())))
+        .collect();
     match here.len() {
         1 => Ok(here.remove(0)),
-        0 => Err(Failure::new(Outcome::NoKey, "no_key", "no enrolled key that has a PIN is connected").hint("plug it in, or name it: touchlease unlock NAME")),
+        0 => Err(
+            Failure::new(Outcome::NoKey, "no_key", "no enrolled key that has a PIN is connected")
+                .hint("plug it in, or name it: touchlease unlock NAME"),
+        ),
         _ => {
             let names: Vec<_> = here.iter().map(|key| key.name.as_str()).collect();
-            Err(Failure::new(Outcome::BadInput, "which_key", format!("several keys are connected: {}", names.join(", "))).hint("touchlease unlock NAME"))
+            Err(Failure::new(
+                Outcome::BadInput,
+                "which_key",
+                format!("several keys are connected: {}", names.join(", ")),
+            )
+            .hint("touchlease unlock NAME"))
         }
     }
 }

@@ -223,7 +223,7 @@ impl Desk {
             tell: showing.tell,
             own: showing.own,
             deadline,
-            outcome: RefCell::new(None),
+            outcome: Cell::new(Some(Outcome::Internal)),
         })
     }
 }

@@ -4,3 +4,4 @@ pub mod child;
 pub mod memory;
 pub mod process;
 pub mod signals;
+pub mod wait;

@@ -87,7 +87,7 @@ impl Vault {
         now: u64,
         random: &mut Random,
     ) -> Result<Digest, VaultError> {
-        if proof.namespace() != Namespace::Change || proof.text() != text {
+        if proof.namespace() != Namespace::Change || proof.text_digest() != text {
             return Err(VaultError::WrongProof("it signed another change"));
         }
         changes.check()?;

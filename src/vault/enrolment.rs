@@ -122,8 +122,8 @@ impl NewSlots {
         let mut made = Vec::new();
         for ((enrolment, proof), slots) in enrolments.iter().zip(proofs).zip(self.slots.chunks(SCOPES_PER_TOUCH)) {
             let fits = proof.namespace() == Namespace::Enrol
-                && proof.text() == Digest::of(&enrolment.text)
-                && proof.key() == self.key.id()
+                && proof.text_digest() == Digest::of(&enrolment.text)
+                && proof.key_id() == self.key.id()
                 && proof.outputs().len() == slots.len();
             if !fits {
                 return Err(VaultError::WrongProof("it is not of this enrolment"));

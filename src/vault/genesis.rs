@@ -133,7 +133,7 @@ impl Founding {
     /// # Errors
     /// [`VaultError::WrongProof`], [`VaultError::NotEmpty`]; a full disk, a read-only folder.
     pub fn finish(self, proof: &Proof, states: &Path, random: &mut Random) -> Result<(Vault, RecoveryCode), VaultError> {
-        if proof.key() != self.first.id() {
+        if proof.key_id() != self.first.id() {
             return Err(VaultError::WrongProof("another key than the first one signed"));
         }
         let digest = Digest::of(&self.text);

@@ -212,7 +212,7 @@ impl Plan {
         let rings = self.unlock(vault, proofs)?;
         let mut change = Change::default();
         let signer = proofs.first().ok_or(VaultError::Nothing)?;
-        if vault.roster.in_force().key(signer.key()).is_none() {
+        if vault.roster.in_force().key(signer.key_id()).is_none() {
             return Err(VaultError::WrongProof("the key that was touched is not enrolled here"));
         }
         change.add(signature_path(&digest), roster::signature(signer, &self.text)?);
@@ -255,8 +255,8 @@ impl Plan {
         }
         let mut rings = Vec::new();
         for (standing, proof) in self.standings.iter().zip(proofs) {
-            let fits = proof.namespace() == Namespace::Vault && proof.text() == Digest::of(&self.text);
-            if !fits || !self.stays(proof.key()) {
+            let fits = proof.namespace() == Namespace::Vault && proof.text_digest() == Digest::of(&self.text);
+            if !fits || !self.stays(proof.key_id()) {
                 return Err(VaultError::WrongProof(
                     "it did not sign this statement, or its key is the one to be removed",
                 ));

@@ -58,7 +58,7 @@ impl Vault {
     /// [`VaultError::WrongProof`], [`VaultError::Changed`], [`VaultError::SlotClosed`], [`VaultError::Older`]; for each record its
     /// own: [`VaultError::Deleted`], [`VaultError::Removed`], [`VaultError::Swapped`], [`VaultError::RulesChanged`].
     pub fn unseal(&self, proof: &Proof, text: Digest, standing: &Standing, wanted: &[Wanted]) -> Result<Material, VaultError> {
-        if proof.namespace() != Namespace::Lease || proof.text() != text {
+        if proof.namespace() != Namespace::Lease || proof.text_digest() != text {
             return Err(VaultError::WrongProof("it signed another lease"));
         }
         self.check_standing(standing)?;

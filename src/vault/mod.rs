@@ -145,6 +145,12 @@ impl Vault {
         self.roster.in_force().keys.iter().map(KeyEntry::enrolled).cloned().collect()
     }
 
+    /// Every key that is or was enrolled: those that may have signed a receipt.
+    #[must_use]
+    pub fn keys_ever(&self) -> Vec<EnrolledKey> {
+        self.roster.keys_ever()
+    }
+
     /// Names of the scopes.
     #[must_use]
     pub fn scopes(&self) -> Vec<&str> {
@@ -240,7 +246,7 @@ impl Vault {
     fn unlock(&self, proof: &Proof, scopes: &[&ScopeEntry]) -> Result<Vec<Ring>, VaultError> {
         let statement = self.roster.in_force();
         let key = statement
-            .key(proof.key())
+            .key(proof.key_id())
             .ok_or(VaultError::WrongProof("the key that was touched is not enrolled here"))?;
         if proof.outputs().len() != scopes.len() {
             return Err(VaultError::WrongProof("it answers for another number of scopes"));

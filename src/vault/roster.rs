@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::device::enrolled::Profile;
+use crate::device::enrolled::{EnrolledKey, KeyId, Profile};
 use crate::device::proof::Proof;
 use crate::encoding::Digest;
 use crate::encoding::sshsig::{Assertion, Namespace, Point};
@@ -82,6 +82,14 @@ impl Roster {
     #[must_use]
     pub fn in_force(&self) -> &Statement {
         &self.in_force
+    }
+
+    /// Keys of all statements, each once.
+    #[must_use]
+    pub fn keys_ever(&self) -> Vec<EnrolledKey> {
+        let entries = self.statements.values().flat_map(|statement| &statement.keys);
+        let keys: BTreeMap<KeyId, &EnrolledKey> = entries.map(KeyEntry::enrolled).map(|key| (key.id(), key)).collect();
+        keys.into_values().cloned().collect()
     }
 
     /// Whether the statement `digest` is in force or leads to the one that is.
@@ -166,7 +174,7 @@ fn read_statement(store: &Store, digest: Digest) -> Result<(Statement, Vec<u8>),
     if let Some(found) = Statement::format_of(&bytes).filter(|v| *v > FORMAT) {
         return Err(VaultError::Newer { found, known: FORMAT });
     }
-    let statement = Statement::read(&bytes).map_err(|why| fault(digest, why))?;
+    let statement = Statement::from_bytes(&bytes).map_err(|why| fault(digest, why))?;
     Ok((statement, bytes))
 }
 

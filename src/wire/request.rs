@@ -114,7 +114,13 @@ impl Request {
     pub fn opens_prompt(&self) -> bool {
         match self {
             Self::Lease(ask) => !ask.join_only,
-            Self::Init(_) | Self::KeyAdd(_) | Self::KeyRemove { .. } | Self::Put { .. } | Self::Edit { .. } | Self::Remove { .. } | Self::Unlock { .. } => true,
+            Self::Init(_)
+            | Self::KeyAdd(_)
+            | Self::KeyRemove { .. }
+            | Self::Put { .. }
+            | Self::Edit { .. }
+            | Self::Remove { .. }
+            | Self::Unlock { .. } => true,
             _ => false,
         }
     }

@@ -43,9 +43,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn start(
-    arguments: impl Iterator<Item = String>,
-) -> Result<mpsc::Receiver<()>, Box<dyn std::error::Error>> {
+fn start(arguments: impl Iterator<Item = String>) -> Result<mpsc::Receiver<()>, Box<dyn std::error::Error>> {
     let options = parse(arguments)?;
     let (quit, asked_to_quit) = mpsc::channel();
     let control_error = |path: &Path, error| format!("{}: {error}", path.display());
@@ -59,9 +57,7 @@ fn start(
         };
         match option.port {
             Port::Uhid => control::serve(&path, Arc::new(uhid(option)?), end),
-            Port::Vpcd(port, interface) => {
-                control::serve(&path, Arc::new(card(option, port, interface)?), end)
-            }
+            Port::Vpcd(port, interface) => control::serve(&path, Arc::new(card(option, port, interface)?), end),
         }
         .map_err(|error| control_error(&path, error))?;
     }
@@ -99,10 +95,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Vec<Options>, Us
         let port = match &*argument {
             "--uhid" => Some(Port::Uhid),
             "--vpcd" => {
-                let port = arguments
-                    .next()
-                    .and_then(|port| port.parse().ok())
-                    .ok_or(Usage)?;
+                let port = arguments.next().and_then(|port| port.parse().ok()).ok_or(Usage)?;
                 Some(Port::Vpcd(port, Interface::Contact))
             }
             _ => None,
@@ -134,9 +127,7 @@ type Failure = Box<dyn std::error::Error>;
 fn uhid(options: Options) -> Result<Key<HidSocket>, Failure> {
     let (finger, ctap) = authenticator(&options, Settings::default(), Mode::Grant)?;
     let socket = HidSocket::new(ctap.clone()).with_uhid(Identity::default());
-    socket
-        .plug()
-        .map_err(|error| format!("/dev/uhid: {error}"))?;
+    socket.plug().map_err(|error| format!("/dev/uhid: {error}"))?;
     Ok(Key::new(finger, ctap, socket))
 }
 
@@ -160,18 +151,12 @@ fn card(options: Options, port: u16, interface: Interface) -> Result<Key<VpcdSoc
     let (finger, ctap) = authenticator(&options, settings, mode)?;
     let keepalive = Keepalive::never();
     let card = FidoCard::new(ctap.clone(), finger.clone(), interface, keepalive.clone());
-    let socket = VpcdSocket::new(port, Box::new(card), ctap.clone(), keepalive);
-    socket
-        .plug()
-        .map_err(|error| format!("reader on port {port}: {error}"))?;
+    let socket = VpcdSocket::new(port, Box::new(card)).with_authenticator(ctap.clone(), keepalive);
+    socket.plug().map_err(|error| format!("reader on port {port}: {error}"))?;
     Ok(Key::new(finger, ctap, socket))
 }
 
-fn authenticator(
-    options: &Options,
-    settings: Settings,
-    mode: Mode,
-) -> Result<(Arc<Finger>, Arc<dyn Ctap>), Failure> {
+fn authenticator(options: &Options, settings: Settings, mode: Mode) -> Result<(Arc<Finger>, Arc<dyn Ctap>), Failure> {
     let finger = Arc::new(Finger::new(mode));
     let settings = Settings {
         storage: options.storage.clone(),

@@ -189,9 +189,7 @@ impl Partial {
 
     fn take(mut self, data: &[u8]) -> Progress {
         let missing = self.length - self.message.payload.len();
-        self.message
-            .payload
-            .extend_from_slice(&data[..missing.min(data.len())]);
+        self.message.payload.extend_from_slice(&data[..missing.min(data.len())]);
         match self.message.payload.len() == self.length {
             true => Progress::Complete(self.message),
             false => Progress::More(self),
@@ -216,9 +214,7 @@ mod tests {
                     },
                     None,
                 ) => Partial::begin(channel, command, length, data),
-                (Parsed::Continuation { sequence, data, .. }, Some(started)) => {
-                    Partial::proceed(started, sequence, data)
-                }
+                (Parsed::Continuation { sequence, data, .. }, Some(started)) => Partial::proceed(started, sequence, data),
                 _ => return None,
             };
             match progress {

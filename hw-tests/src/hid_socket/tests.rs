@@ -7,10 +7,7 @@ use crate::{
     authenticator::Settings,
     ctap,
     ctaphid::packet::{self, BROADCAST, Parsed, SIZE, command, error},
-    host::{
-        Assertion, Credential, Host, HostError, NewAssertion, NewCredential, Protocol,
-        hid::HidHost, permission,
-    },
+    host::{Assertion, Credential, Host, HostError, NewAssertion, NewCredential, Protocol, hid::HidHost, permission},
     key::{Key, KeyHandle},
 };
 
@@ -87,9 +84,7 @@ fn a_touch_gives_two_secrets_and_a_signature_over_our_bytes() {
     let mut host = host(&key);
     let credential = enrolled(&mut host);
     for protocol in [Protocol::One, Protocol::Two] {
-        let assertion = host
-            .get_assertion(&secrets(&[&credential.id], protocol))
-            .unwrap();
+        let assertion = host.get_assertion(&secrets(&[&credential.id], protocol)).unwrap();
         assert!(assertion.verifies(&credential.public_key, &HASH));
         assert!(!assertion.verifies(&credential.public_key, &[8; 32]));
         assert_eq!(assertion.flags(), 0x81);
@@ -106,10 +101,7 @@ fn two_keys_make_different_secrets() {
         let key = key();
         let mut host = host(&key);
         let id = enrolled(&mut host).id;
-        host.get_assertion(&secrets(&[&id], Protocol::Two))
-            .unwrap()
-            .secrets
-            .unwrap()
+        host.get_assertion(&secrets(&[&id], Protocol::Two)).unwrap().secrets.unwrap()
     };
     assert_ne!(secret(), secret());
 }
@@ -121,12 +113,7 @@ fn a_pin_in_either_protocol_protects_a_level_3_credential() {
         let mut host = host(&key);
         host.set_pin(protocol, PIN).unwrap();
         let token = host
-            .token(
-                protocol,
-                PIN,
-                permission::MAKE_CREDENTIAL | permission::GET_ASSERTION,
-                RP,
-            )
+            .token(protocol, PIN, permission::MAKE_CREDENTIAL | permission::GET_ASSERTION, RP)
             .unwrap();
         let new = NewCredential {
             hmac_secret: true,
@@ -139,9 +126,7 @@ fn a_pin_in_either_protocol_protects_a_level_3_credential() {
         let allow: &[&[u8]] = &[&made.id];
         let without = secrets(allow, protocol);
         assert_eq!(status(host.get_assertion(&without)), ctap::NO_CREDENTIALS);
-        let token = host
-            .token(protocol, PIN, permission::GET_ASSERTION, RP)
-            .unwrap();
+        let token = host.token(protocol, PIN, permission::GET_ASSERTION, RP).unwrap();
         let with = NewAssertion {
             token: Some(&token),
             ..secrets(allow, protocol)
@@ -158,26 +143,16 @@ fn secrets_with_and_without_a_pin_differ() {
     let key = key();
     let mut host = host(&key);
     let id = enrolled(&mut host).id;
-    let bare = host
-        .get_assertion(&secrets(&[&id], Protocol::Two))
-        .unwrap()
-        .secrets;
+    let bare = host.get_assertion(&secrets(&[&id], Protocol::Two)).unwrap().secrets;
     host.set_pin(Protocol::Two, PIN).unwrap();
-    let token = host
-        .token(Protocol::Two, PIN, permission::GET_ASSERTION, RP)
-        .unwrap();
+    let token = host.token(Protocol::Two, PIN, permission::GET_ASSERTION, RP).unwrap();
     let allow: &[&[u8]] = &[&id];
     let verified = NewAssertion {
         token: Some(&token),
         ..secrets(allow, Protocol::Two)
     };
     assert_ne!(host.get_assertion(&verified).unwrap().secrets, bare);
-    assert_eq!(
-        host.get_assertion(&secrets(&[&id], Protocol::Two))
-            .unwrap()
-            .secrets,
-        bare
-    );
+    assert_eq!(host.get_assertion(&secrets(&[&id], Protocol::Two)).unwrap().secrets, bare);
 }
 
 #[test]
@@ -195,10 +170,7 @@ fn a_silent_look_finds_a_level_1_credential_without_a_touch() {
     let assertion = host.get_assertion(&silent(&[&made.id])).unwrap();
     assert_eq!(assertion.flags(), 0x00);
     assert!(assertion.verifies(&made.public_key, &HASH));
-    assert_eq!(
-        status(host.get_assertion(&silent(&[&[1; 64]]))),
-        ctap::NO_CREDENTIALS
-    );
+    assert_eq!(status(host.get_assertion(&silent(&[&[1; 64]]))), ctap::NO_CREDENTIALS);
     assert_eq!(key.counts().unwrap().asked, asked);
 }
 
@@ -224,10 +196,7 @@ fn a_wiped_key_does_not_know_its_credentials() {
     key.never().unwrap();
     key.reset().unwrap();
     key.grant().unwrap();
-    assert_eq!(
-        status(host.get_assertion(&secrets(&[&id], Protocol::Two))),
-        ctap::NO_CREDENTIALS
-    );
+    assert_eq!(status(host.get_assertion(&secrets(&[&id], Protocol::Two))), ctap::NO_CREDENTIALS);
 }
 
 #[test]
@@ -237,10 +206,7 @@ fn a_ctap_reset_forgets_credentials_and_pin() {
     let id = enrolled(&mut host).id;
     host.set_pin(Protocol::Two, PIN).unwrap();
     host.reset().unwrap();
-    assert_eq!(
-        status(host.get_assertion(&secrets(&[&id], Protocol::Two))),
-        ctap::NO_CREDENTIALS
-    );
+    assert_eq!(status(host.get_assertion(&secrets(&[&id], Protocol::Two))), ctap::NO_CREDENTIALS);
     host.set_pin(Protocol::Two, PIN).unwrap();
 }
 
@@ -256,14 +222,10 @@ fn credentials_survive_a_replug_and_a_restart_from_a_folder() {
     first.pull().unwrap();
     assert_eq!(first.open().unwrap_err().kind(), io::ErrorKind::NotFound);
     first.plug().unwrap();
-    let before = host(&first)
-        .get_assertion(&secrets(&[&id], Protocol::Two))
-        .unwrap();
+    let before = host(&first).get_assertion(&secrets(&[&id], Protocol::Two)).unwrap();
     drop(first);
     let second = Key::start(settings()).unwrap();
-    let after = host(&second)
-        .get_assertion(&secrets(&[&id], Protocol::Two))
-        .unwrap();
+    let after = host(&second).get_assertion(&secrets(&[&id], Protocol::Two)).unwrap();
     assert_eq!(before.secrets, after.secrets);
     assert!(after.counter() > before.counter());
 }
@@ -274,18 +236,13 @@ fn three_wrong_pins_block_until_a_replug() {
     let mut program = host(&key);
     program.set_pin(Protocol::Two, PIN).unwrap();
     let mut attempt = |pin| program.token(Protocol::Two, pin, permission::GET_ASSERTION, RP);
-    assert_eq!(
-        [0; 3].map(|_| status(attempt("wrong").map(drop))),
-        [0x31, 0x31, 0x34]
-    );
+    assert_eq!([0; 3].map(|_| status(attempt("wrong").map(drop))), [0x31, 0x31, 0x34]);
     assert_eq!(status(attempt(PIN).map(drop)), 0x34);
     key.pull().unwrap();
     key.plug().unwrap();
     let mut program = host(&key);
     assert_eq!(program.pin_retries().unwrap(), 5);
-    program
-        .token(Protocol::Two, PIN, permission::GET_ASSERTION, RP)
-        .unwrap();
+    program.token(Protocol::Two, PIN, permission::GET_ASSERTION, RP).unwrap();
 }
 
 #[test]
@@ -342,22 +299,13 @@ fn a_cancel_ends_the_wait_and_one_on_another_channel_does_not() {
     stranger.send(command::CANCEL, &[]).unwrap();
     let mut stranger = stranger;
     assert_eq!(
-        stranger
-            .transact(command::CBOR, &[ctap::GET_INFO])
-            .unwrap()
-            .payload,
+        stranger.transact(command::CBOR, &[ctap::GET_INFO]).unwrap().payload,
         [error::CHANNEL_BUSY]
     );
     assert!(key.counts().unwrap().waiting);
     program.send(command::CANCEL, &[]).unwrap();
     assert_eq!(program.answer().unwrap().payload, [ctap::KEEPALIVE_CANCEL]);
-    assert_eq!(
-        stranger
-            .transact(command::CBOR, &[ctap::GET_INFO])
-            .unwrap()
-            .payload[0],
-        ctap::OK
-    );
+    assert_eq!(stranger.transact(command::CBOR, &[ctap::GET_INFO]).unwrap().payload[0], ctap::OK);
 }
 
 #[test]
@@ -368,17 +316,8 @@ fn init_on_a_busy_channel_throws_its_message_away() {
     program.send(command::CBOR, &[0x0b]).unwrap();
     assert!(key.await_asked(LIMIT).unwrap());
     let answer = program.transact(command::INIT, b"12345678").unwrap();
-    assert_eq!(
-        (answer.command, &answer.payload[..8]),
-        (command::INIT, &b"12345678"[..])
-    );
-    assert_eq!(
-        program
-            .transact(command::CBOR, &[ctap::GET_INFO])
-            .unwrap()
-            .payload[0],
-        ctap::OK
-    );
+    assert_eq!((answer.command, &answer.payload[..8]), (command::INIT, &b"12345678"[..]));
+    assert_eq!(program.transact(command::CBOR, &[ctap::GET_INFO]).unwrap().payload[0], ctap::OK);
 }
 
 #[test]
@@ -388,32 +327,19 @@ fn pulling_a_waiting_key_ends_the_operation_and_a_replugged_one_works() {
     key.never().unwrap();
     let waiting = waiting_assertion(&key, &id);
     key.pull().unwrap();
-    assert!(
-        matches!(waiting.join().unwrap(), Err(HostError::Transport(error)) if error.kind() == io::ErrorKind::UnexpectedEof)
-    );
+    assert!(matches!(waiting.join().unwrap(), Err(HostError::Transport(error)) if error.kind() == io::ErrorKind::UnexpectedEof));
     key.plug().unwrap();
     key.grant().unwrap();
-    host(&key)
-        .get_assertion(&secrets(&[&id], Protocol::Two))
-        .unwrap();
+    host(&key).get_assertion(&secrets(&[&id], Protocol::Two)).unwrap();
 }
 
 #[test]
 fn framing_faults_get_the_errors_of_the_specification() {
     let key = key();
     let mut program = HidHost::connect(key.open().unwrap()).unwrap();
-    assert_eq!(
-        program.transact(command::PING, &[5; 1000]).unwrap().payload,
-        [5; 1000]
-    );
-    assert_eq!(
-        program.transact(0x55, &[]).unwrap().payload,
-        [error::INVALID_CMD]
-    );
-    assert_eq!(
-        program.transact(command::CBOR, &[]).unwrap().payload,
-        [error::INVALID_LEN]
-    );
+    assert_eq!(program.transact(command::PING, &[5; 1000]).unwrap().payload, [5; 1000]);
+    assert_eq!(program.transact(0x55, &[]).unwrap().payload, [error::INVALID_CMD]);
+    assert_eq!(program.transact(command::CBOR, &[]).unwrap().payload, [error::INVALID_LEN]);
     let packets = packet::split(program.channel(), command::PING, &[5; 1000]);
     program.send_packet(&packets[0]).unwrap();
     program.send_packet(&packets[2]).unwrap();

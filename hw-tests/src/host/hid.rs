@@ -3,9 +3,7 @@
 use std::{io, os::fd::OwnedFd};
 
 use super::Transport;
-use crate::ctaphid::packet::{
-    self, BROADCAST, Channel, Message, Packet, Parsed, Partial, Progress, SIZE, command,
-};
+use crate::ctaphid::packet::{self, BROADCAST, Channel, Message, Packet, Parsed, Partial, Progress, SIZE, command};
 
 /// A program that has a key open and got a channel.
 pub struct HidHost {
@@ -88,9 +86,7 @@ impl HidHost {
         loop {
             let packet = self.receive()?;
             let progress = match packet::parse(&packet) {
-                Parsed::Init { channel, .. } | Parsed::Continuation { channel, .. }
-                    if channel != self.channel =>
-                {
+                Parsed::Init { channel, .. } | Parsed::Continuation { channel, .. } if channel != self.channel => {
                     continue;
                 }
                 Parsed::Init {

@@ -60,9 +60,7 @@ impl Session {
         let shared = shared.raw_secret_bytes();
         let derive = |info: &[u8]| {
             let mut out = [0; 32];
-            Hkdf::<Sha256>::new(Some(&[0; 32]), shared)
-                .expand(info, &mut out)
-                .ok()?;
+            Hkdf::<Sha256>::new(Some(&[0; 32]), shared).expand(info, &mut out).ok()?;
             Some(out)
         };
         let (cipher_key, mac_key) = match protocol {
@@ -113,9 +111,7 @@ pub(super) fn cose_point(key: &Value) -> Option<Vec<u8>> {
 
 fn cose_key(key: &PublicKey) -> Value {
     let point = key.to_sec1_point(false);
-    let coordinate = |bytes: Option<&p256::FieldBytes>| {
-        Value::Bytes(bytes.map(|b| b.to_vec()).unwrap_or_default())
-    };
+    let coordinate = |bytes: Option<&p256::FieldBytes>| Value::Bytes(bytes.map(|b| b.to_vec()).unwrap_or_default());
     let mut map = number_map(vec![(1, 2.into())]);
     if let Value::Map(members) = &mut map {
         members.extend([

@@ -6,10 +6,12 @@ use pcsc::{Context, Disposition, Protocols, Scope, ShareMode};
 
 use super::*;
 use crate::{
-    card::FIDO_AID,
+    card::{FIDO_AID, Interface},
     ctap::OPERATION_DENIED,
     host::{Host, HostError, NewAssertion, NewCredential, Protocol, Transport, hid::HidHost},
-    key::KeyHandle,
+    key::{Attachment, KeyHandle},
+    stubs::cards::{Disturbance, Disturbed},
+    vpcd::VpcdSocket,
 };
 
 const RP: &str = "touchlease:lease";
@@ -21,39 +23,28 @@ impl Reader {
     fn connect(name: &str) -> Host<Self> {
         let context = Context::establish(Scope::System).unwrap();
         let name = reader(&context, name);
-        let card = context
-            .connect(&name, ShareMode::Exclusive, Protocols::ANY)
-            .unwrap();
+        let card = context.connect(&name, ShareMode::Exclusive, Protocols::ANY).unwrap();
         let mut reader = Self(card);
         reader.select();
         Host(reader)
     }
 
     fn select(&mut self) {
-        let answer = self
-            .transmit(&[&[0, 0xa4, 4, 0, 8][..], &FIDO_AID, &[0]].concat())
-            .unwrap();
+        let answer = self.transmit(&[&[0, 0xa4, 4, 0, 8][..], &FIDO_AID, &[0]].concat()).unwrap();
         assert_eq!(answer, b"FIDO_2_0\x90\x00");
     }
 
     /// What a program can do to a card that lies on the reader: a tap without a hand.
     fn power_cycle(&mut self) {
         self.0
-            .reconnect(
-                ShareMode::Exclusive,
-                Protocols::ANY,
-                Disposition::UnpowerCard,
-            )
+            .reconnect(ShareMode::Exclusive, Protocols::ANY, Disposition::UnpowerCard)
             .unwrap();
         self.select();
     }
 
     fn transmit(&self, apdu: &[u8]) -> io::Result<Vec<u8>> {
         let mut buffer = vec![0; pcsc::MAX_BUFFER_SIZE_EXTENDED];
-        let answer = self
-            .0
-            .transmit(apdu, &mut buffer)
-            .map_err(io::Error::other)?;
+        let answer = self.0.transmit(apdu, &mut buffer).map_err(io::Error::other)?;
         Ok(answer.to_vec())
     }
 }
@@ -61,8 +52,7 @@ impl Reader {
 impl Transport for Reader {
     fn exchange(&mut self, message: &[u8]) -> io::Result<Vec<u8>> {
         let length = (message.len() as u16).to_be_bytes();
-        let answer =
-            self.transmit(&[&[0x80, 0x10, 0, 0, 0], &length[..], message, &[0, 0]].concat())?;
+        let answer = self.transmit(&[&[0x80, 0x10, 0, 0, 0], &length[..], message, &[0, 0]].concat())?;
         match &answer[..] {
             [message @ .., 0x90, 0x00] => Ok(message.to_vec()),
             [] => Err(io::ErrorKind::UnexpectedEof.into()), // pulled during the command
@@ -114,10 +104,7 @@ fn a_contact_card_makes_secrets_for_a_touch() {
     let mut host = Reader::connect(CONTACT_READER);
     let id = enrolled(&mut host);
     let assertion = host.get_assertion(&secrets(&[&id])).unwrap();
-    assert_eq!(
-        (assertion.flags(), assertion.secrets.unwrap().len()),
-        (0x81, 64)
-    );
+    assert_eq!((assertion.flags(), assertion.secrets.unwrap().len()), (0x81, 64));
     key.deny().unwrap();
     let denied = host.get_assertion(&secrets(&[&id]));
     assert!(matches!(denied, Err(HostError::Status(OPERATION_DENIED))));
@@ -125,10 +112,7 @@ fn a_contact_card_makes_secrets_for_a_touch() {
     let waiting = std::thread::spawn(move || host.get_assertion(&secrets(&[&id])));
     assert!(key.await_asked(Duration::from_secs(20)).unwrap());
     key.pull().unwrap();
-    assert!(matches!(
-        waiting.join().unwrap(),
-        Err(HostError::Transport(_))
-    ));
+    assert!(matches!(waiting.join().unwrap(), Err(HostError::Transport(_))));
 }
 
 #[test]
@@ -140,19 +124,23 @@ fn a_tap_makes_secrets_once_and_a_program_can_fake_the_next() {
     host.0.power_cycle();
     let id = enrolled(&mut host);
     let again = host.get_assertion(&secrets(&[&id]));
-    assert!(
-        matches!(again, Err(HostError::Status(OPERATION_DENIED))),
-        "{again:?}"
-    );
+    assert!(matches!(again, Err(HostError::Status(OPERATION_DENIED))), "{again:?}");
     host.0.power_cycle();
-    assert_eq!(
-        host.get_assertion(&secrets(&[&id]))
-            .unwrap()
-            .secrets
-            .unwrap()
-            .len(),
-        64
-    );
+    assert_eq!(host.get_assertion(&secrets(&[&id])).unwrap().secrets.unwrap().len(), 64);
+}
+
+#[test]
+#[ignore = "needs hw-tests/with-readers"]
+fn a_card_that_misbehaves_takes_the_place_of_one_that_does_not() {
+    let key = found(CONTACTLESS);
+    key.pull().unwrap();
+    let card = Disturbed::new(Interface::Contactless, Disturbance::Empty);
+    let slot = VpcdSocket::new(CONTACTLESS_PORT, Box::new(card));
+    slot.plug().unwrap();
+    let host = Reader::connect(CONTACTLESS_READER);
+    assert!(host.0.transmit(&[0x80, 0x10, 0, 0, 1, 4, 0]).unwrap().is_empty());
+    slot.pull();
+    key.plug().unwrap();
 }
 
 #[test]
@@ -163,10 +151,7 @@ fn a_hidraw_node_makes_secrets_for_a_touch_and_survives_a_replug() {
     let mut host = hidraw();
     let id = enrolled(&mut host);
     let assertion = host.get_assertion(&secrets(&[&id])).unwrap();
-    assert_eq!(
-        (assertion.flags(), assertion.secrets.unwrap().len()),
-        (0x81, 64)
-    );
+    assert_eq!((assertion.flags(), assertion.secrets.unwrap().len()), (0x81, 64));
     key.never().unwrap();
     let waiting = std::thread::spawn({
         let id = id.clone();
@@ -174,39 +159,19 @@ fn a_hidraw_node_makes_secrets_for_a_touch_and_survives_a_replug() {
     });
     assert!(key.await_asked(Duration::from_secs(20)).unwrap());
     key.pull().unwrap();
-    assert!(matches!(
-        waiting.join().unwrap(),
-        Err(HostError::Transport(_))
-    ));
+    assert!(matches!(waiting.join().unwrap(), Err(HostError::Transport(_))));
     key.plug().unwrap();
     key.grant().unwrap();
-    assert_eq!(
-        hidraw()
-            .get_assertion(&secrets(&[&id]))
-            .unwrap()
-            .secrets
-            .unwrap()
-            .len(),
-        64
-    );
+    assert_eq!(hidraw().get_assertion(&secrets(&[&id])).unwrap().secrets.unwrap().len(), 64);
 }
 
 /// The node may take a moment to appear, and need not have the same number after a replug.
 fn hidraw() -> Host<HidHost> {
     for _ in 0..500 {
-        let nodes = std::fs::read_dir("/dev")
-            .unwrap()
-            .flatten()
-            .map(|entry| entry.path());
+        let nodes = std::fs::read_dir("/dev").unwrap().flatten().map(|entry| entry.path());
         let node = nodes
             .filter(|path| path.to_string_lossy().starts_with("/dev/hidraw"))
-            .find_map(|path| {
-                std::fs::OpenOptions::new()
-                    .read(true)
-                    .write(true)
-                    .open(path)
-                    .ok()
-            });
+            .find_map(|path| std::fs::OpenOptions::new().read(true).write(true).open(path).ok());
         if let Some(node) = node {
             return Host(HidHost::connect(node.into()).unwrap());
         }

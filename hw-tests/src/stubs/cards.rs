@@ -12,7 +12,7 @@ const SELECT: u8 = 0xa4;
 pub enum Disturbance {
     /// Says "not finished, waiting for a touch" for ever.
     Keepalives,
-    /// Answers nothing, not even a status word: what PC/SC shows when a card was pulled during a command.
+    /// Answers nothing, not even a status word, and is gone: what PC/SC shows of a card pulled during a command.
     Empty,
     /// Answers half a status word.
     HalfStatus,
@@ -57,9 +57,7 @@ impl SmartCard for Disturbed {
 
     fn transmit(&mut self, command: &[u8]) -> Vec<u8> {
         if let Some(Command {
-            instruction: SELECT,
-            data,
-            ..
+            instruction: SELECT, data, ..
         }) = Command::parse(command)
         {
             return match data == FIDO_AID {
@@ -68,10 +66,7 @@ impl SmartCard for Disturbed {
             };
         }
         match &self.disturbance {
-            Disturbance::Keepalives => apdu::answer(
-                &[crate::ctaphid::packet::status::UP_NEEDED],
-                apdu::KEEPALIVE,
-            ),
+            Disturbance::Keepalives => apdu::answer(&[crate::ctaphid::packet::status::UP_NEEDED], apdu::KEEPALIVE),
             Disturbance::Empty => vec![],
             Disturbance::HalfStatus => vec![0x90],
             Disturbance::EndlessAnswer => apdu::answer(&[0; 256], apdu::MORE),

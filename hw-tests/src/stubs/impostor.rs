@@ -33,11 +33,7 @@ impl Impostor {
     /// `info` is the whole getInfo answer of the key it pretends to be, with its status byte; an enrolled key with a PIN
     /// says there that a PIN is wanted.
     pub fn new(inner: Arc<dyn Ctap>, info: Vec<u8>, recognition: Recognition) -> Self {
-        Self {
-            inner,
-            info,
-            recognition,
-        }
+        Self { inner, info, recognition }
     }
 }
 
@@ -74,16 +70,11 @@ impl Ctap for Impostor {
 fn forged(request: &[u8]) -> Option<Vec<u8>> {
     let request: Value = ciborium::from_reader(request).ok()?;
     let silent = text_member(member(&request, 5)?, "up")?.as_bool() == Some(false);
-    let credential = member(&request, 3)?
-        .as_array()?
-        .first()
-        .filter(|_| silent)?
-        .clone();
+    let credential = member(&request, 3)?.as_array()?.first().filter(|_| silent)?.clone();
     let relying_party = Sha256::digest(member(&request, 1)?.as_text()?);
     let auth_data = [&relying_party[..], &[0x00, 0, 0, 0, 1]].concat();
     let key = SigningKey::from_slice(&[0x11; 32]).ok()?;
-    let signature: DerSignature =
-        key.sign(&[&auth_data[..], member(&request, 2)?.as_bytes()?].concat());
+    let signature: DerSignature = key.sign(&[&auth_data[..], member(&request, 2)?.as_bytes()?].concat());
     let answer = number_map(vec![
         (1, credential),
         (2, Value::Bytes(auth_data)),
@@ -131,11 +122,7 @@ mod tests {
             silent: true,
             ..NewAssertion::default()
         };
-        assert!(
-            host.get_assertion(&look)
-                .unwrap()
-                .verifies(&which.public_key, &[0; 32])
-        );
+        assert!(host.get_assertion(&look).unwrap().verifies(&which.public_key, &[0; 32]));
 
         for recognition in [Recognition::None, Recognition::Forged] {
             let impostor = Arc::new(Impostor::new(authenticator(), info.clone(), recognition));
@@ -147,9 +134,7 @@ mod tests {
                 Err(error) => assert!(matches!(error, HostError::Status(NO_CREDENTIALS))),
             }
             assert_eq!(witness.pins(), 0);
-            host.token(Protocol::Two, PIN, permission::GET_ASSERTION, RP)
-                .map(drop)
-                .unwrap_err();
+            host.token(Protocol::Two, PIN, permission::GET_ASSERTION, RP).map(drop).unwrap_err();
             assert_eq!(witness.pins(), 1);
         }
     }

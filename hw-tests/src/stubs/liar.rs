@@ -84,10 +84,7 @@ impl Ctap for Liar {
             keys,
             request: request.clone(),
         };
-        self.inner.submit(
-            request,
-            Box::new(move |answer| done(exchange.alter(answer))),
-        );
+        self.inner.submit(request, Box::new(move |answer| done(exchange.alter(answer))));
     }
 
     fn cancel(&self) {
@@ -208,9 +205,7 @@ impl Exchange {
             Some(Lie::NoPresence) => *auth_data.get_mut(at::FLAGS)? &= !PRESENT,
             Some(Lie::NoVerification) => *auth_data.get_mut(at::FLAGS)? &= !VERIFIED,
             Some(Lie::OtherRelyingParty) => *auth_data.first_mut()? ^= 1,
-            Some(Lie::CounterBack) => auth_data
-                .get_mut(at::COUNTER)?
-                .copy_from_slice(&1_u32.to_be_bytes()),
+            Some(Lie::CounterBack) => auth_data.get_mut(at::COUNTER)?.copy_from_slice(&1_u32.to_be_bytes()),
             Some(Lie::OtherSecret) => *auth_data.last_mut()? ^= 1,
             Some(Lie::NoSecret) => {
                 *auth_data.get_mut(at::FLAGS)? &= !HAS_EXTENSIONS;
@@ -259,19 +254,13 @@ fn success(map: &Value) -> Option<Vec<u8>> {
 
 fn replace(map: &mut Value, key: i64, value: Value) -> Option<()> {
     let key = Value::from(key);
-    let (_, old) = map
-        .as_map_mut()?
-        .iter_mut()
-        .find(|(name, _)| *name == key)?;
+    let (_, old) = map.as_map_mut()?.iter_mut().find(|(name, _)| *name == key)?;
     *old = value;
     Some(())
 }
 
 fn replace_text(map: &mut Value, key: &str, value: Value) -> Option<()> {
-    let (_, old) = map
-        .as_map_mut()?
-        .iter_mut()
-        .find(|(name, _)| name.as_text() == Some(key))?;
+    let (_, old) = map.as_map_mut()?.iter_mut().find(|(name, _)| name.as_text() == Some(key))?;
     *old = value;
     Some(())
 }
@@ -353,14 +342,8 @@ mod tests {
             let assertion = rig.told(Some(lie)).unwrap();
             assert!(rig.verifies(&assertion), "{lie:?}");
             assert_eq!(assertion.flags() & PRESENT == 0, lie == Lie::NoPresence);
-            assert_eq!(
-                assertion.auth_data[..32] == honest.auth_data[..32],
-                lie != Lie::OtherRelyingParty
-            );
-            assert_eq!(
-                assertion.counter() <= honest.counter(),
-                lie == Lie::CounterBack
-            );
+            assert_eq!(assertion.auth_data[..32] == honest.auth_data[..32], lie != Lie::OtherRelyingParty);
+            assert_eq!(assertion.counter() <= honest.counter(), lie == Lie::CounterBack);
             assert_eq!(
                 assertion.secrets == honest.secrets,
                 ![Lie::OtherSecret, Lie::NoSecret].contains(&lie)
@@ -392,9 +375,6 @@ mod tests {
             rig.liar.lie(Some(lie));
             assert_eq!(rig.liar.call(&[crate::ctap::GET_INFO]).len(), length);
         }
-        assert!(matches!(
-            rig.told(Some(Lie::Truncated)),
-            Err(HostError::Malformed(_))
-        ));
+        assert!(matches!(rig.told(Some(Lie::Truncated)), Err(HostError::Malformed(_))));
     }
 }

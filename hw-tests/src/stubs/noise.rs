@@ -94,12 +94,7 @@ fn foreign(command: u8, payload: &[u8]) -> Vec<Vec<u8>> {
 }
 
 fn foreign_init() -> Vec<Vec<u8>> {
-    let payload = [
-        &b"not ours"[..],
-        &FOREIGN.to_be_bytes(),
-        &[2, 1, 0, 0, 0x0d],
-    ]
-    .concat();
+    let payload = [&b"not ours"[..], &FOREIGN.to_be_bytes(), &[2, 1, 0, 0, 0x0d]].concat();
     packet::split(packet::BROADCAST, command::INIT, &payload)
         .iter()
         .map(|packet| packet.to_vec())
@@ -109,8 +104,7 @@ fn foreign_init() -> Vec<Vec<u8>> {
 fn long_claim(honest: Packet) -> Vec<u8> {
     match packet::parse(&honest) {
         Parsed::Init {
-            command: command::CBOR,
-            ..
+            command: command::CBOR, ..
         } => with_byte(with_byte(honest, 5, 0xff), 6, 0xff),
         _ => honest.to_vec(),
     }
@@ -175,16 +169,9 @@ mod tests {
     #[test]
     fn what_a_broken_device_sends_is_broken() {
         for noise in [Noise::WrongSequence, Noise::Repeated, Noise::ShortRead] {
-            assert_eq!(
-                info_through(noise).unwrap_err().kind(),
-                io::ErrorKind::InvalidData,
-                "{noise:?}"
-            );
+            assert_eq!(info_through(noise).unwrap_err().kind(), io::ErrorKind::InvalidData, "{noise:?}");
         }
-        assert_eq!(
-            info_through(Noise::EmptyRead).unwrap_err().kind(),
-            io::ErrorKind::UnexpectedEof
-        );
+        assert_eq!(info_through(Noise::EmptyRead).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 
     #[test]
@@ -194,10 +181,6 @@ mod tests {
         assert_eq!(claim[0][5..10], [0xff, 0xff, 1, 2, 3]);
         let error = packet::split(7, command::ERROR, &[1]);
         assert_eq!(Noise::LongClaim.rewrite(&error[0]), [error[0].to_vec()]);
-        assert!(
-            Noise::Unfinished
-                .rewrite(&packet::split(7, command::CBOR, &[0; 100])[1])
-                .is_empty()
-        );
+        assert!(Noise::Unfinished.rewrite(&packet::split(7, command::CBOR, &[0; 100])[1]).is_empty());
     }
 }

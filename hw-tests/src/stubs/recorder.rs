@@ -30,10 +30,7 @@ impl Recorder {
 
     /// How many messages carried a PIN, or its hash, in encrypted form.
     pub fn pins(&self) -> usize {
-        lock(&self.requests)
-            .iter()
-            .filter(|request| carries_pin(request))
-            .count()
+        lock(&self.requests).iter().filter(|request| carries_pin(request)).count()
     }
 }
 
@@ -44,9 +41,7 @@ fn carries_pin(request: &[u8]) -> bool {
         return false;
     };
     let parameters: Result<ciborium::Value, _> = ciborium::from_reader(body);
-    let subcommand = parameters
-        .ok()
-        .and_then(|map| member(&map, 2)?.as_integer());
+    let subcommand = parameters.ok().and_then(|map| member(&map, 2)?.as_integer());
     subcommand.is_some_and(|number| WITH_PIN.contains(&number.into()))
 }
 

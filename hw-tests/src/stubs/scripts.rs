@@ -85,9 +85,7 @@ impl Device for Script {
                         length,
                         data,
                     } if command != command::CANCEL => {
-                        due = self
-                            .on_message(&mut port, command, data, length)
-                            .then(Instant::now);
+                        due = self.on_message(&mut port, command, data, length).then(Instant::now);
                     }
                     _ => {} // a cancel, a continuation, somebody else's channel
                 },
@@ -110,9 +108,7 @@ fn init(port: &mut Port, channel: Channel, nonce: &[u8]) {
 }
 
 fn send(port: &mut Port, channel: Channel, command: u8, payload: &[u8]) {
-    packet::split(channel, command, payload)
-        .iter()
-        .for_each(|packet| port.send(packet));
+    packet::split(channel, command, payload).iter().for_each(|packet| port.send(packet));
 }
 
 #[cfg(test)]
@@ -136,10 +132,7 @@ mod tests {
             info: Some(vec![0, 0xa0]),
             then,
         });
-        assert_eq!(
-            host.transact(command::CBOR, &GET_INFO).unwrap().payload,
-            [0, 0xa0]
-        );
+        assert_eq!(host.transact(command::CBOR, &GET_INFO).unwrap().payload, [0, 0xa0]);
         assert_eq!(host.transact(command::CBOR, &[2]).unwrap().payload, [0x7f]);
     }
 

@@ -91,7 +91,9 @@ impl AsFd for Child {
 pub(super) fn command(delivery: &Delivery) -> Result<(Command, Option<PrivateFiles>), DeliverError> {
     let (program, arguments) = delivery.command.split_first().ok_or(DeliverError::NoCommand)?;
     let mut command = Command::new(program);
-    command.args(arguments);
+    command
+        .args(arguments)
+        .envs(delivery.plain.iter().map(|(name, value)| (name, value)));
     let mut files = None;
     for var in &delivery.vars {
         let bytes = var.name.as_encoded_bytes();

@@ -48,6 +48,8 @@ pub struct Delivery {
     pub command: Vec<OsString>,
     /// What is added to its environment.
     pub vars: Vec<Var>,
+    /// What is added as it is: no secret, not masked.
+    pub plain: Vec<(OsString, OsString)>,
     /// Whether its output is masked.
     pub masking: bool,
     /// What happens to it when the lease is over.

@@ -226,13 +226,13 @@ impl Prompt {
 
     /// The counter is a hint only: it may be constant, or shared by all credentials of a key.
     fn count(&self, proof: &Proof) {
-        let was = self.inner.state().counters.insert(proof.key(), proof.counter());
+        let was = self.inner.state().counters.insert(proof.key_id(), proof.counter());
         if let Some(was) = was
             && was > 0
             && proof.counter() <= was
         {
             self.tell(Event::CounterBack {
-                key: proof.key(),
+                key: proof.key_id(),
                 was,
                 now: proof.counter(),
             });

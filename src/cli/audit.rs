@@ -1,0 +1,180 @@
+//! `touchlease audit show | verify | export`.
+
+use std::io::Cursor;
+use std::path::PathBuf;
+
+use data_encoding::BASE64URL_NOPAD;
+use jiff::tz::TimeZone;
+use serde_json::{Value, json};
+
+use super::card::clock_time;
+use super::init::unexpected;
+use super::session::Session;
+use super::ui::Tone;
+use crate::audit::report::Standing;
+use crate::audit::{Line, Receipt, ReceiptError, Report, SignerKey, verify};
+use crate::daemon::vaults::profile_meant;
+use crate::encoding::Digest;
+use crate::wire::reply::Signer;
+use crate::wire::{Failure, Outcome, Reply, Request};
+
+/// Read and verify the log of everything that was asked, approved and used.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Show the log.
+    Show {
+        /// Only the last N lines.
+        #[arg(short = 'n', long, value_name = "N")]
+        last: Option<usize>,
+    },
+    /// Verify the chain, and every signature in it.
+    Verify {
+        /// A receipt that was kept elsewhere (a folder made by `audit export`): the log has to hold it.
+        #[arg(long, value_name = "FOLDER")]
+        since: Option<PathBuf>,
+    },
+    /// Write a lease's receipt into a folder, to be verified with ssh-keygen by anybody.
+    Export {
+        /// Id of the lease or change.
+        id: String,
+        /// Where to; made if it is not there.
+        folder: PathBuf,
+    },
+}
+
+/// # Errors
+/// See [`Failure`].
+pub fn run(session: &Session, command: Command) -> Result<(), Failure> {
+    let mut log = String::new();
+    let (reply, _) = session.ask_lines(Request::Audit, &mut |line| {
+        log += &line;
+        log.push('\n');
+    })?;
+    let Reply::Log { signers } = reply else { return Err(unexpected()) };
+    match command {
+        Command::Show { last } => show(session, &log, last),
+        Command::Verify { since } => check(session, &log, &signers, since),
+        Command::Export { id, folder } => export(session, &log, &id, &folder),
+    }
+}
+
+fn show(session: &Session, log: &str, last: Option<usize>) -> Result<(), Failure> {
+    let lines: Vec<&str> = log.lines().collect();
+    let from = last.map_or(0, |last| lines.len().saturating_sub(last));
+    if session.ui.is_json() {
+        let parsed = lines[from..]
+            .iter()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap_or(Value::Null));
+        session.ui.json(&json!({ "lines": parsed.collect::<Vec<_>>() }));
+        return Ok(());
+    }
+    let zone = TimeZone::system();
+    for line in &lines[from..] {
+        match Line::from_bytes(format!("{line}\n").as_bytes()) {
+            Ok(parsed) => session.ui.line(&format!(
+                "{:>6}  {}  {}",
+                parsed.seq,
+                clock_time(parsed.wall().seconds(), &zone),
+                event(line)
+            )),
+            Err(error) => session.ui.line(&format!("     ?  not a line of the log: {error}")),
+        }
+    }
+    Ok(())
+}
+
+/// The event's name and its short members: what a person reads first.
+fn event(line: &str) -> String {
+    let Ok(Value::Object(mut line)) = serde_json::from_str(line) else {
+        return String::new();
+    };
+    let Some(Value::Object(event)) = line.remove("event") else {
+        return String::new();
+    };
+    let Some((name, Value::Object(members))) = event.into_iter().next() else {
+        return String::new();
+    };
+    let short = members.iter().filter_map(|(name, value)| match value {
+        Value::String(text) if text.len() <= 64 => Some(format!("{name}={text}")),
+        Value::Number(number) => Some(format!("{name}={number}")),
+        Value::Array(items) => Some(format!(
+            "{name}={}",
+            items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")
+        )),
+        _ => None,
+    });
+    std::iter::once(name).chain(short).collect::<Vec<_>>().join("  ")
+}
+
+fn check(session: &Session, log: &str, signers: &[Signer], since: Option<PathBuf>) -> Result<(), Failure> {
+    let since = since
+        .map(|folder| Receipt::read(&folder))
+        .transpose()
+        .map_err(|error| receipt_failure(&error))?;
+    let keys = |id: &Digest| signers.iter().find(|signer| signer.id == *id).and_then(key);
+    let report =
+        verify(Cursor::new(log), &keys, since.as_ref()).map_err(|error| Failure::new(Outcome::LogRefused, "log", error.to_string()))?;
+    tell(session, &report);
+    let missed = since.is_some() && !matches!(report.standing(), Standing::Held { .. });
+    if report.is_good() && !missed {
+        return Ok(());
+    }
+    Err(Failure::new(Outcome::LogRefused, "log_faulty", "the audit log does not verify")
+        .hint("keep the file as it is and look who could write to it"))
+}
+
+fn tell(session: &Session, report: &Report) {
+    let faults: Vec<_> = report
+        .faults
+        .iter()
+        .map(|fault| json!({ "line": fault.line, "wrong": fault.wrong.to_string() }))
+        .collect();
+    session.ui.json(&json!({
+        "good": report.is_good(), "lines": report.lines, "receipts": report.receipts, "changes": report.changes,
+        "tip": report.tip, "faults": faults, "standing": report.standing().to_string(),
+    }));
+    session.ui.line(&format!(
+        "{} lines, {} receipts, {} changes",
+        report.lines, report.receipts, report.changes
+    ));
+    for fault in &report.faults {
+        session.ui.note(Tone::Bad, &format!("line {}: {}", fault.line, fault.wrong));
+    }
+    session.ui.line(&report.standing().to_string());
+}
+
+fn key(signer: &Signer) -> Option<SignerKey> {
+    let point = BASE64URL_NOPAD.decode(signer.point.as_bytes()).ok()?.try_into().ok()?;
+    Some(SignerKey {
+        point,
+        profile: profile_meant(&signer.profile),
+        name: signer.name.clone(),
+    })
+}
+
+fn export(session: &Session, log: &str, id: &str, folder: &std::path::Path) -> Result<(), Failure> {
+    let unreadable =
+        |error: &dyn std::fmt::Display| Failure::new(Outcome::LogRefused, "log", format!("the audit log cannot be read: {error}"));
+    let signed = Receipt::find(Cursor::new(log), id).map_err(|error| unreadable(&error))?;
+    let signed = signed.ok_or_else(|| {
+        Failure::new(Outcome::BadInput, "no_receipt", format!("the log holds no receipt of {id:?}"))
+            .hint("touchlease audit show lists the ids")
+    })?;
+    let receipt = Receipt::of(&signed).map_err(|error| receipt_failure(&error))?;
+    receipt.export(folder).map_err(|error| receipt_failure(&error))?;
+    session
+        .ui
+        .json(&json!({ "id": receipt.id(), "digest": receipt.digest(), "folder": folder }));
+    session
+        .ui
+        .line(&format!("{}: lease.json, lease.sig, allowed_signers", folder.display()));
+    session
+        .ui
+        .note(Tone::Dim, "docs/verify.md: ssh-keygen -Y verify, then the flags byte");
+    Ok(())
+}
+
+fn receipt_failure(error: &ReceiptError) -> Failure {
+    Failure::new(Outcome::BadInput, "receipt", error.to_string())
+        .hint("a receipt is a folder with lease.json, lease.sig and allowed_signers")
+}
