@@ -256,7 +256,7 @@ fn said(statement: &Statement) -> Vec<String> {
     };
     let keys = statement.keys.iter().map(KeyEntry::enrolled).map(|key| {
         let weak = if key.profile == Profile::TouchOnly { " (touch only)" } else { "" };
-        format!("\"{}\"{weak} opens {}", key.name, opens(&key).join(", "))
+        format!("\"{}\"{weak} opens {}", key.name, opens(key).join(", "))
     });
     let scopes = statement
         .scopes

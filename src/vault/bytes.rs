@@ -52,28 +52,6 @@ impl<'de, const N: usize> Deserialize<'de> for Hex<N> {
     }
 }
 
-/// Bytes of any length as lower-case hexadecimal digits, for `#[serde(with = "hex_bytes")]`.
-pub mod hex_bytes {
-    use super::{Deserialize, Deserializer, HEXLOWER, Serializer, de};
-
-    /// Writes the digits.
-    ///
-    /// # Errors
-    /// The serializer's.
-    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&HEXLOWER.encode(bytes))
-    }
-
-    /// Reads the digits.
-    ///
-    /// # Errors
-    /// An odd number of digits, another character, an upper-case one.
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        HEXLOWER.decode(text.as_bytes()).map_err(de::Error::custom)
-    }
-}
-
 /// Appends `field` with its length (u32) in front.
 pub fn put_field(out: &mut Vec<u8>, field: &[u8]) {
     // No field comes near 4 GiB: the largest file that is written has a few MiB.

@@ -1,5 +1,6 @@
 //! The vault's use of HKDF-SHA256 (RFC 5869) and XChaCha20-Poly1305: labels, keys, sealing.
 
+use chacha20poly1305::aead::inout::InOutBuf;
 use chacha20poly1305::aead::{AeadInOut, KeyInit};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use hkdf::Hkdf;
@@ -47,18 +48,16 @@ pub fn derive(ikm: &[u8], salt: &[u8], info: &[u8]) -> Key {
     out
 }
 
-/// Appends to `out` a random nonce, `plain` encrypted, and the tag; `aad` is authenticated with it.
-///
-/// `plain` is copied once, into `out`, and encrypted there. `None` only for texts beyond 2^38 bytes.
+/// Appends to `out` a random nonce, `plain` encrypted, and the tag; `aad` is authenticated with it. `plain` is copied nowhere.
+/// `None` only for texts beyond 2^38 bytes.
 pub fn seal(out: &mut Vec<u8>, key: &Key, aad: &[u8], plain: &[u8], random: &mut Random) -> Option<()> {
     let nonce = random::bytes::<NONCE>(random);
-    // Reserved first: growing later would leave a copy of the plain text behind in freed memory.
-    out.reserve_exact(NONCE + plain.len() + TAG);
     out.extend(nonce);
     let start = out.len();
-    out.extend(plain);
+    out.resize(start + plain.len(), 0);
+    let text = InOutBuf::new(plain, &mut out[start..]).ok()?;
     let tag = XChaCha20Poly1305::new(&(**key).into())
-        .encrypt_inout_detached(&XNonce::from(nonce), aad, (&mut out[start..]).into())
+        .encrypt_inout_detached(&XNonce::from(nonce), aad, text)
         .ok()?;
     out.extend(tag);
     Some(())
@@ -67,13 +66,19 @@ pub fn seal(out: &mut Vec<u8>, key: &Key, aad: &[u8], plain: &[u8], random: &mut
 /// Opens what [`seal`] appended. `None` when any bit of key, `aad`, nonce, text or tag is another one.
 #[must_use]
 pub fn open(key: &Key, aad: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let mut plain = Zeroizing::new(vec![0; sealed.len().checked_sub(NONCE + TAG)?]);
+    open_into(&mut plain, key, aad, sealed)?;
+    Some(plain)
+}
+
+/// As [`open`], into memory of the caller's, which is `NONCE + TAG` shorter than `sealed`.
+#[must_use]
+pub fn open_into(plain: &mut [u8], key: &Key, aad: &[u8], sealed: &[u8]) -> Option<()> {
     let (nonce, rest) = sealed.split_first_chunk::<NONCE>()?;
     let (text, tag) = rest.split_last_chunk::<TAG>()?;
-    let mut plain = Zeroizing::new(text.to_vec());
     XChaCha20Poly1305::new(&(**key).into())
-        .decrypt_inout_detached(&XNonce::from(*nonce), aad, plain.as_mut_slice().into(), &(*tag).into())
-        .ok()?;
-    Some(plain)
+        .decrypt_inout_detached(&XNonce::from(*nonce), aad, InOutBuf::new(text, plain).ok()?, &(*tag).into())
+        .ok()
 }
 
 #[cfg(test)]

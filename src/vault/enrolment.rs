@@ -129,13 +129,13 @@ impl NewSlots {
                 return Err(VaultError::WrongProof("it is not of this enrolment"));
             }
             for (slot, output) in slots.iter().zip(proof.outputs()) {
-                made.push(self.make(slot, super::output(output)?, random)?);
+                made.push(self.make(slot, output.expose(), random)?);
             }
         }
         Ok(made)
     }
 
-    fn make(&self, slot: &NewSlot, output: &[u8; 32], random: &mut Random) -> Result<MadeSlot, VaultError> {
+    fn make(&self, slot: &NewSlot, output: &[u8], random: &mut Random) -> Result<MadeSlot, VaultError> {
         let place = Place {
             vault: self.vault,
             scope: slot.scope,
@@ -149,7 +149,7 @@ impl NewSlots {
                 half: Some(Digest::of(&half)),
                 id: slot.id,
                 key: self.key.id().0,
-                public: Hex(public),
+                public,
                 salt: slot.salt,
             },
             half,

@@ -17,7 +17,7 @@ use super::random::{self, Random};
 use super::recovery::RecoveryCode;
 use super::roster::{self, signature_path, statement_path};
 use super::scope::{Ring, half_path, sealed_path};
-use super::statement::{FORMAT, ScopeEntry, SlotEntry, Statement};
+use super::statement::{FORMAT, KeyEntry, ScopeEntry, SlotEntry, Statement};
 use super::store::{Lock, Store};
 use super::{GIT_FILES, MARKER, MARKER_TEXT, Vault, tree};
 
@@ -100,10 +100,10 @@ impl Genesis {
             .collect();
         let statement = Statement {
             name: self.name,
-            keys: vec![self.slots.key().into()],
+            keys: vec![KeyEntry::Fido2(self.slots.key().clone())],
             previous: Vec::new(),
             random: Some(self.random),
-            recovery: Hex(recovery),
+            recovery,
             scopes: scopes.iter().map(|(entry, _)| entry.clone()).collect(),
             v: FORMAT,
             vault: self.vault,
@@ -138,14 +138,14 @@ impl Founding {
         }
         let digest = Digest::of(&self.text);
         let mut change = Change::default();
-        change.add(signature_path(&digest), roster::signature(proof, &self.first, &self.text)?);
+        change.add(signature_path(&digest), roster::signature(proof, &self.text)?);
         for (slot, half) in self.halves {
             change.add(half_path(slot), half);
         }
         for (entry, ring) in &self.scopes {
             for slot in &entry.slots {
                 let public = match slot {
-                    SlotEntry::Fido2 { public, .. } => &public.0,
+                    SlotEntry::Fido2 { public, .. } => public,
                     SlotEntry::Recovery { .. } => &self.recovery,
                 };
                 change.add(sealed_path(slot.id(), &entry.commitment), ring.seal_to(slot.id(), public, random)?);

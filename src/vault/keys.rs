@@ -19,7 +19,7 @@ use super::listing::Listed;
 use super::random::Random;
 use super::roster::{self, signature_path, statement_path};
 use super::scope::{Ring, carry_path, half_path, sealed_path};
-use super::statement::{ScopeEntry, SlotEntry, Statement};
+use super::statement::{KeyEntry, ScopeEntry, SlotEntry, Statement};
 use super::{SCOPES_PER_TOUCH, Standing, Vault};
 
 /// A key that is about to be added: its own touches come first.
@@ -72,7 +72,7 @@ impl Addition {
             return Err(VaultError::Nothing);
         }
         let mut statement = successor(vault);
-        statement.keys.push((&key).into());
+        statement.keys.push(KeyEntry::Fido2(key.clone()));
         Ok(Self {
             statement,
             standings,
@@ -99,7 +99,7 @@ impl Addition {
                 continue;
             };
             if let SlotEntry::Fido2 { id, public, .. } = &made.entry {
-                works.push((scope.name.clone(), Work::Grant(*id, public.0)));
+                works.push((scope.name.clone(), Work::Grant(*id, *public)));
                 halves.push((*id, made.half));
             }
             scope.slots.push(made.entry);
@@ -212,9 +212,10 @@ impl Plan {
         let rings = self.unlock(vault, proofs)?;
         let mut change = Change::default();
         let signer = proofs.first().ok_or(VaultError::Nothing)?;
-        let key = vault.roster.in_force().key(signer.key_id());
-        let key = key.ok_or(VaultError::WrongProof("the key that was touched is not enrolled here"))?;
-        change.add(signature_path(&digest), roster::signature(signer, &key, &self.text)?);
+        if vault.roster.in_force().key(signer.key_id()).is_none() {
+            return Err(VaultError::WrongProof("the key that was touched is not enrolled here"));
+        }
+        change.add(signature_path(&digest), roster::signature(signer, &self.text)?);
         let mut heads = Vec::new();
         for (name, work) in self.works {
             let (_, head, ring) = rings
@@ -227,7 +228,7 @@ impl Plan {
                     change.add(sealed_path(slot, &scope.commitment), ring.seal_to(slot, &public, random)?);
                 }
                 Work::Rekey(fresh) => {
-                    let recovery = &self.statement.recovery.0;
+                    let recovery = &self.statement.recovery;
                     let head = rekey(vault, scope, recovery, ring, fresh, *head, &mut change, random)?;
                     heads.push((scope.id, head));
                 }
@@ -296,7 +297,7 @@ fn rekey(
     let ring = old.followed_by(fresh);
     for slot in &scope.slots {
         let public = match slot {
-            SlotEntry::Fido2 { public, .. } => &public.0,
+            SlotEntry::Fido2 { public, .. } => public,
             SlotEntry::Recovery { .. } => recovery,
         };
         change.add(sealed_path(slot.id(), &scope.commitment), ring.seal_to(slot.id(), public, random)?);

@@ -44,7 +44,6 @@ use crate::device::broker::Candidate;
 use crate::device::enrolled::{EnrolledKey, KeyId};
 use crate::device::proof::Proof;
 use crate::encoding::Digest;
-use crate::secret::Secret;
 
 use accepted::Memory;
 use roster::Roster;
@@ -62,8 +61,8 @@ pub use listing::{Found, Listed};
 pub use material::{Material, Wanted};
 pub use random::Random;
 pub use record::LARGEST_VALUE;
-pub use recovery::RecoveryCode;
-pub use rules::{Delivery, Rules};
+pub use recovery::{CodeError, RecoveryCode};
+pub use rules::{Delivery, Header, Rules};
 pub use statement::Statement;
 
 /// Scopes that one touch opens: CTAP's hmac-secret takes two salts (CTAP 2.1, 12.5).
@@ -143,7 +142,7 @@ impl Vault {
     /// The enrolled keys, in the order of their enrolment.
     #[must_use]
     pub fn keys(&self) -> Vec<EnrolledKey> {
-        self.roster.in_force().keys.iter().map(KeyEntry::enrolled).collect()
+        self.roster.in_force().keys.iter().map(KeyEntry::enrolled).cloned().collect()
     }
 
     /// Every key that is or was enrolled: those that may have signed a receipt.
@@ -254,7 +253,7 @@ impl Vault {
         }
         let pairs = scopes.iter().zip(proof.outputs());
         pairs
-            .map(|(scope, output)| scope::open_with_key(&self.store, &self.roster, scope, &key, self::output(output)?))
+            .map(|(scope, output)| scope::open_with_key(&self.store, &self.roster, scope, key, output.expose()))
             .collect()
     }
 
@@ -274,14 +273,6 @@ impl Vault {
             Err(VaultError::Changed)
         }
     }
-}
-
-/// An hmac-secret output as key material.
-fn output(output: &Secret) -> Result<&[u8; 32], VaultError> {
-    output
-        .expose()
-        .try_into()
-        .map_err(|_| VaultError::WrongProof("an answer has another length than 32 bytes"))
 }
 
 fn check_marker(store: &Store) -> Result<(), VaultError> {

@@ -1,7 +1,6 @@
 //! Records: a secret's value, sealed, behind a clear part that says what it may be used for.
 
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
 
 use crate::encoding::plain::check_name;
 use crate::encoding::{Digest, jcs};
@@ -69,14 +68,15 @@ pub fn seal(ring: &Ring, clear: &Clear, value: &Secret, random: &mut Random) -> 
     clear.rules.check_value(value)?;
     let bytes = jcs::to_vec(clear).map_err(|_| VaultError::Sealing("a record"))?;
     let padded = padded_len(value.len(), bytes.len());
-    let mut plain = Zeroizing::new(Vec::with_capacity(4 + padded));
-    put_field(&mut plain, value.expose());
-    plain.resize(4 + padded, 0);
+    let mut plain = Secret::zeroed(4 + padded).map_err(VaultError::Memory)?;
+    let (len, rest) = plain.expose_mut().split_at_mut(4);
+    len.copy_from_slice(&u32::try_from(value.len()).unwrap_or(u32::MAX).to_be_bytes());
+    rest[..value.len()].copy_from_slice(value.expose());
     let mut file = HEADER.to_vec();
     put_field(&mut file, &bytes);
     let aad = file.clone();
     ring.derive(&clear.key, "record", &[&clear.id.0])
-        .and_then(|key| crypto::seal(&mut file, &key, &aad, &plain, random))
+        .and_then(|key| crypto::seal(&mut file, &key, &aad, plain.expose(), random))
         .ok_or(VaultError::Sealing("a record"))?;
     Ok(file)
 }
@@ -111,8 +111,11 @@ impl<'a> Record<'a> {
     pub fn open(&self, ring: &Ring, path: &str) -> Result<Secret, VaultError> {
         let damaged = || VaultError::damaged(path, "it does not open with the scope's key");
         let key = ring.derive(&self.clear.key, "record", &[&self.clear.id.0]).ok_or_else(damaged)?;
-        let plain = crypto::open(&key, self.aad, self.sealed).ok_or_else(damaged)?;
-        let mut bytes = Bytes::new(&plain);
+        let len = self.sealed.len().checked_sub(crypto::NONCE + crypto::TAG).ok_or_else(damaged)?;
+        // Opened in locked memory: the value lies nowhere else.
+        let mut plain = Secret::zeroed(len).map_err(VaultError::Memory)?;
+        crypto::open_into(plain.expose_mut(), &key, self.aad, self.sealed).ok_or_else(damaged)?;
+        let mut bytes = Bytes::new(plain.expose());
         let value = bytes.field().ok_or_else(damaged)?;
         if value.is_empty() || bytes.rest().iter().any(|b| *b != 0) {
             return Err(damaged());

@@ -88,8 +88,8 @@ impl Roster {
     #[must_use]
     pub fn keys_ever(&self) -> Vec<EnrolledKey> {
         let entries = self.statements.values().flat_map(|statement| &statement.keys);
-        let keys: BTreeMap<KeyId, EnrolledKey> = entries.map(KeyEntry::enrolled).map(|key| (key.id(), key)).collect();
-        keys.into_values().collect()
+        let keys: BTreeMap<KeyId, &EnrolledKey> = entries.map(KeyEntry::enrolled).map(|key| (key.id(), key)).collect();
+        keys.into_values().cloned().collect()
     }
 
     /// Whether the statement `digest` is in force or leads to the one that is.
@@ -142,14 +142,12 @@ pub fn signature_path(digest: &Digest) -> String {
 ///
 /// # Errors
 /// [`VaultError::WrongProof`]: it signed another text, or for another purpose.
-pub fn signature(proof: &Proof, signer: &EnrolledKey, bytes: &[u8]) -> Result<Vec<u8>, VaultError> {
-    if proof.namespace() != Namespace::Vault || proof.text_digest() != Digest::of(bytes) {
-        return Err(VaultError::WrongProof("it signed another statement"));
-    }
-    Ok(proof
-        .assertion()
-        .to_sshsig(&signer.lease.public_key, Namespace::Vault, bytes)
-        .into_bytes())
+pub fn signature(proof: &Proof, bytes: &[u8]) -> Result<Vec<u8>, VaultError> {
+    let fits = proof.namespace() == Namespace::Vault;
+    let signed = proof.sshsig(bytes).filter(|_| fits);
+    signed
+        .map(String::into_bytes)
+        .ok_or(VaultError::WrongProof("it signed another statement"))
 }
 
 fn listed(store: &Store) -> Result<BTreeSet<Digest>, VaultError> {
@@ -218,7 +216,7 @@ fn verify(statement: &Statement, bytes: &[u8], signature: &str, verified: &BTree
         let profiles: Option<Vec<Profile>> = before.iter().map(|old| profile(old, point)).collect();
         profiles.and_then(|profiles| profiles.into_iter().max_by_key(|p| *p == Profile::Pin))
     };
-    let recovery: Vec<Point> = before.iter().map(|old| old.recovery.0).collect();
+    let recovery: Vec<Point> = before.iter().map(|old| old.recovery).collect();
     verify_signature(bytes, signature, signer, &recovery)
 }
 

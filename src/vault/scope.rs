@@ -147,7 +147,7 @@ pub fn carry_path(scope: Id, commitment: &Digest) -> String {
 ///
 /// # Errors
 /// [`VaultError::NoSlot`], [`VaultError::SlotClosed`], [`VaultError::WrongScopeKey`], a missing file.
-pub fn open_with_key(store: &Store, roster: &Roster, scope: &ScopeEntry, key: &EnrolledKey, output: &[u8; 32]) -> Result<Ring, VaultError> {
+pub fn open_with_key(store: &Store, roster: &Roster, scope: &ScopeEntry, key: &EnrolledKey, output: &[u8]) -> Result<Ring, VaultError> {
     let Some(SlotEntry::Fido2 { half, id, public, .. }) = scope.slot_of(key.id()) else {
         return Err(VaultError::NoSlot {
             key: key.name.clone(),
@@ -164,7 +164,7 @@ pub fn open_with_key(store: &Store, roster: &Roster, scope: &ScopeEntry, key: &E
         scope: scope.id,
         slot: *id,
     };
-    let private = open_half(&place, &holder(key), output, &public.0, &file).ok_or_else(|| VaultError::SlotClosed {
+    let private = open_half(&place, &holder(key), output, public, &file).ok_or_else(|| VaultError::SlotClosed {
         key: key.name.clone(),
         scope: scope.name.clone(),
     })?;
@@ -178,7 +178,7 @@ pub fn open_with_key(store: &Store, roster: &Roster, scope: &ScopeEntry, key: &E
 pub fn open_with_recovery(store: &Store, roster: &Roster, scope: &ScopeEntry, code: &RecoveryCode) -> Result<Ring, VaultError> {
     let statement = roster.in_force();
     let (private, public) = code.key_pair(&statement.vault);
-    if public != statement.recovery.0 {
+    if public != statement.recovery {
         return Err(VaultError::WrongProof(
             "the recovery code is of another vault, or was replaced by a newer one",
         ));

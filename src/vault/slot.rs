@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::encoding::{Digest, jcs, sshsig::Point};
 
-use super::bytes::{Hex, Id};
+use super::bytes::Id;
 use super::crypto::{self, Key, derive, label};
 use super::random::{self, Random};
 
@@ -108,7 +108,7 @@ pub fn open_scope_key(place: &Place, epoch: u64, private: &Private, sealed: &[u8
 }
 
 /// Seals a private half under the key's hmac-secret output: [`HALF_LEN`] bytes.
-pub fn seal_half(place: &Place, holder: &Holder<'_>, output: &[u8; 32], private: &Private, random: &mut Random) -> Option<Vec<u8>> {
+pub fn seal_half(place: &Place, holder: &Holder<'_>, output: &[u8], private: &Private, random: &mut Random) -> Option<Vec<u8>> {
     let mut plain = Zeroizing::new([0; 64]);
     plain[..32].copy_from_slice(&place.vault.0);
     plain[32..].copy_from_slice(private.0.as_slice());
@@ -119,7 +119,7 @@ pub fn seal_half(place: &Place, holder: &Holder<'_>, output: &[u8; 32], private:
 
 /// Opens what [`seal_half`] made; `None` unless vault id and public key inside are those of `place` and `point`.
 #[must_use]
-pub fn open_half(place: &Place, holder: &Holder<'_>, output: &[u8; 32], point: &Point, file: &[u8]) -> Option<Private> {
+pub fn open_half(place: &Place, holder: &Holder<'_>, output: &[u8], point: &Point, file: &[u8]) -> Option<Private> {
     let plain = crypto::open(&half_key(place, holder, output), HALF, file.strip_prefix(HALF)?)?;
     let (vault, scalar) = plain.split_first_chunk::<32>()?;
     if *vault != place.vault.0 {
@@ -129,7 +129,7 @@ pub fn open_half(place: &Place, holder: &Holder<'_>, output: &[u8; 32], point: &
     (private.public()? == *point).then_some(private)
 }
 
-fn half_key(place: &Place, holder: &Holder<'_>, output: &[u8; 32]) -> Key {
+fn half_key(place: &Place, holder: &Holder<'_>, output: &[u8]) -> Key {
     let context = [&place.slot.0[..], &place.scope.0, holder.credential, holder.profile.as_bytes()];
     derive(output, &place.vault.0, &label("slot", &context))
 }
@@ -151,17 +151,12 @@ fn aad(place: &Place, epoch: u64) -> Option<Vec<u8>> {
     .ok()
 }
 
-/// A point as 130 hexadecimal digits in JSON.
-#[must_use]
-pub fn point_text(point: &Point) -> Hex<65> {
-    Hex(*point)
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use data_encoding::HEXLOWER;
 
+    use super::super::bytes::Hex;
     use super::*;
 
     fn place() -> Place {

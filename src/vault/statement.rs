@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::device::enrolled::{Credential, EnrolledKey, KeyId, Profile};
+use crate::device::enrolled::{Credential, EnrolledKey, KeyId, Profile, base64url};
 use crate::encoding::plain::check_name;
 use crate::encoding::{Digest, jcs, sshsig::Point};
 
-use super::bytes::{Hex, Id, hex_bytes};
+use super::bytes::{Hex, Id};
 use super::error::RosterFault;
 use super::slot::{Holder, is_public_key};
 
@@ -28,7 +28,8 @@ pub struct Statement {
     /// 32 random bytes in the first statement, from which and the first key the vault's id is made; null in all others.
     pub random: Option<Hex<32>>,
     /// P-256 public key of the recovery code.
-    pub recovery: Hex<65>,
+    #[serde(with = "base64url")]
+    pub recovery: Point,
     /// The scopes.
     pub scopes: Vec<ScopeEntry>,
     /// [`FORMAT`].
@@ -37,42 +38,12 @@ pub struct Statement {
     pub vault: Digest,
 }
 
-/// An enrolled key.
+/// An enrolled key, by its kind.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum KeyEntry {
     /// A FIDO2 key.
-    Fido2 {
-        /// What its owner calls it.
-        name: String,
-        /// How it was enrolled.
-        profile: ProfileText,
-        /// The credential that signs and unseals.
-        lease: CredentialText,
-        /// The credential by which it is recognised without a touch.
-        which: CredentialText,
-    },
-}
-
-/// A profile, as text.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
-#[serde(rename_all = "kebab-case")]
-pub enum ProfileText {
-    /// PIN and touch.
-    Pin,
-    /// Touch alone.
-    TouchOnly,
-}
-
-/// A credential, in hexadecimal.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
-#[serde(deny_unknown_fields)]
-pub struct CredentialText {
-    /// Credential id (1 to 1023 bytes).
-    #[serde(with = "hex_bytes")]
-    pub id: Vec<u8>,
-    /// Uncompressed P-256 point.
-    pub public: Hex<65>,
+    Fido2(EnrolledKey),
 }
 
 /// A scope and its slots.
@@ -104,7 +75,8 @@ pub enum SlotEntry {
         /// Which key.
         key: Digest,
         /// P-256 public key.
-        public: Hex<65>,
+        #[serde(with = "base64url")]
+        public: Point,
         /// hmac-secret salt.
         salt: Hex<32>,
     },
@@ -158,7 +130,7 @@ impl Statement {
 
     /// The key with this id.
     #[must_use]
-    pub fn key(&self, id: KeyId) -> Option<EnrolledKey> {
+    pub fn key(&self, id: KeyId) -> Option<&EnrolledKey> {
         self.keys.iter().map(KeyEntry::enrolled).find(|key| key.id() == id)
     }
 
@@ -166,9 +138,9 @@ impl Statement {
         let fits = |ok: bool| ok.then_some(());
         fits(self.v == FORMAT && self.random.is_some() == self.previous.is_empty())?;
         check_name("the vault's name", &self.name).ok()?;
-        fits(is_public_key(&self.recovery.0))?;
+        fits(is_public_key(&self.recovery))?;
         fits(!self.keys.is_empty() && strictly_ascending(&self.previous))?;
-        let keys: Vec<EnrolledKey> = self.keys.iter().map(KeyEntry::enrolled).collect();
+        let keys: Vec<&EnrolledKey> = self.keys.iter().map(KeyEntry::enrolled).collect();
         for key in &keys {
             check_key(key)?;
         }
@@ -215,7 +187,7 @@ impl ScopeEntry {
         let mut seen = BTreeSet::new();
         for slot in &self.slots {
             if let SlotEntry::Fido2 { key, public, .. } = slot {
-                fits(keys.contains(key) && seen.insert(*key) && is_public_key(&public.0))?;
+                fits(keys.contains(key) && seen.insert(*key) && is_public_key(public))?;
             }
         }
         Some(())
@@ -235,54 +207,9 @@ impl SlotEntry {
 impl KeyEntry {
     /// The key as `device` describes it.
     #[must_use]
-    pub fn enrolled(&self) -> EnrolledKey {
-        let Self::Fido2 {
-            name,
-            profile,
-            lease,
-            which,
-        } = self;
-        EnrolledKey {
-            name: name.clone(),
-            profile: match profile {
-                ProfileText::Pin => Profile::Pin,
-                ProfileText::TouchOnly => Profile::TouchOnly,
-            },
-            lease: lease.credential(),
-            which: which.credential(),
-        }
-    }
-}
-
-impl From<&EnrolledKey> for KeyEntry {
-    fn from(key: &EnrolledKey) -> Self {
-        Self::Fido2 {
-            name: key.name.clone(),
-            profile: match key.profile {
-                Profile::Pin => ProfileText::Pin,
-                Profile::TouchOnly => ProfileText::TouchOnly,
-            },
-            lease: (&key.lease).into(),
-            which: (&key.which).into(),
-        }
-    }
-}
-
-impl CredentialText {
-    fn credential(&self) -> Credential {
-        Credential {
-            id: self.id.clone(),
-            public_key: self.public.0,
-        }
-    }
-}
-
-impl From<&Credential> for CredentialText {
-    fn from(credential: &Credential) -> Self {
-        Self {
-            id: credential.id.clone(),
-            public: Hex(credential.public_key),
-        }
+    pub fn enrolled(&self) -> &EnrolledKey {
+        let Self::Fido2(key) = self;
+        key
     }
 }
 
@@ -311,4 +238,92 @@ fn all_differ<T: Ord>(items: impl Iterator<Item = T>) -> bool {
 
 fn strictly_ascending(digests: &[Digest]) -> bool {
     digests.windows(2).all(|pair| pair[0] < pair[1])
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::random;
+    use super::super::slot::Private;
+    use super::*;
+    use crate::device::soft::SoftKey;
+
+    fn statement() -> Statement {
+        let key = SoftKey::new("blue", Profile::Pin, 1).enrolled();
+        let public = Private::generate(&mut random::system()).1;
+        let slot = SlotEntry::Fido2 {
+            half: None,
+            id: Hex([1; 16]),
+            key: key.id().0,
+            public,
+            salt: Hex([3; 32]),
+        };
+        Statement {
+            name: "laptop".into(),
+            keys: vec![KeyEntry::Fido2(key)],
+            previous: vec![],
+            random: Some(Hex([0; 32])),
+            recovery: public,
+            scopes: vec![ScopeEntry {
+                commitment: Digest([4; 32]),
+                epoch: 1,
+                id: Hex([5; 16]),
+                name: "prod".into(),
+                slots: vec![slot, SlotEntry::Recovery { id: Hex([2; 16]) }],
+            }],
+            v: FORMAT,
+            vault: Digest([6; 32]),
+        }
+    }
+
+    #[test]
+    fn a_statement_is_read_back() {
+        let statement = statement();
+        assert_eq!(Statement::from_bytes(&statement.to_bytes().unwrap()), Ok(statement));
+    }
+
+    #[test]
+    fn unknown_names_are_refused_at_every_level() {
+        let text = String::from_utf8(statement().to_bytes().unwrap()).unwrap();
+        assert!(Statement::from_bytes(text.as_bytes()).is_ok());
+        // Each in the place where canonical order has it.
+        for (from, to) in [
+            ("{\"keys\"", "{\"a\":1,\"keys\""),
+            ("{\"commitment\"", "{\"a\":1,\"commitment\""),
+            ("{\"half\"", "{\"a\":1,\"half\""),
+            ("{\"kind\":\"fido2\"", "{\"a\":1,\"kind\":\"fido2\""),
+            ("{\"id\":\"02", "{\"a\":1,\"id\":\"02"),
+        ] {
+            let bad = text.replacen(from, to, 1);
+            assert_ne!(bad, text, "{from}");
+            assert_eq!(Statement::from_bytes(bad.as_bytes()), Err(RosterFault::Form), "{from}");
+        }
+    }
+
+    #[test]
+    fn statements_that_contradict_themselves_are_refused() {
+        let changes: [fn(&mut Statement); 12] = [
+            |s| s.v = 2,
+            |s| s.random = None,
+            |s| s.previous = vec![Digest([1; 32])],
+            |s| s.recovery = [4; 65],
+            |s| s.keys.clear(),
+            |s| s.keys.push(s.keys[0].clone()),
+            |s| s.name = "a\u{202e}b".into(),
+            |s| s.scopes.push(s.scopes[0].clone()),
+            |s| s.scopes[0].epoch = 0,
+            |s| s.scopes[0].slots.truncate(1),
+            |s| s.scopes[0].slots[1] = SlotEntry::Recovery { id: Hex([1; 16]) },
+            |s| {
+                if let SlotEntry::Fido2 { key, .. } = &mut s.scopes[0].slots[0] {
+                    *key = Digest([9; 32]);
+                }
+            },
+        ];
+        for (n, change) in changes.into_iter().enumerate() {
+            let mut bad = statement();
+            change(&mut bad);
+            assert_eq!(Statement::from_bytes(&bad.to_bytes().unwrap()), Err(RosterFault::Content), "{n}");
+        }
+    }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::encoding::Digest;
 
+use super::bytes::Id;
 use super::error::VaultError;
 use super::index::{
     DEEPEST, Entry, Head, HeadClear, Kind, LEAF, Node, below_path, child, head_path, open_below, page_bytes, read_page, seal_below,
@@ -11,12 +12,15 @@ use super::index::{
 use super::journal::Change;
 use super::random::Random;
 use super::scope::Ring;
+use super::statement::ScopeEntry;
 use super::store::Store;
 
 const LARGEST_HEAD: usize = 1 << 20;
 const LARGEST_NODE: usize = 1 << 20;
 /// Earlier heads kept in the head itself; more go into a page.
 const RECENT: usize = 64;
+/// Another writer replaces a head in two steps; this many in a row while one look is taken is no coincidence.
+const RETRIES: u32 = 5;
 
 /// A scope's index, opened.
 pub struct Index<'a> {
@@ -30,17 +34,15 @@ pub struct Index<'a> {
 ///
 /// # Errors
 /// [`VaultError::ForkedIndex`]; [`VaultError::Missing`] when there is none; a damaged head.
-pub fn head(store: &Store, scope: &super::statement::ScopeEntry) -> Result<Digest, VaultError> {
-    let mut heads = BTreeMap::new();
-    for name in store.list(&format!("heads/{}", scope.id))? {
-        let path = format!("heads/{}/{name}", scope.id);
-        let digest = Digest::from_hex(&name).ok_or_else(|| VaultError::damaged(path, "not the name of an index head"))?;
-        let file = read_head(store, scope.id, &digest)?;
-        let clear = HeadClear::read(&file).ok_or_else(|| damaged_head(scope.id, &digest))?;
-        if clear.key == scope.commitment {
-            heads.insert(digest, clear.parents);
+pub fn head(store: &Store, scope: &ScopeEntry) -> Result<Digest, VaultError> {
+    let mut heads = heads(store, scope)?;
+    for _ in 0..RETRIES {
+        if heads.is_some() {
+            break;
         }
+        heads = self::heads(store, scope)?;
     }
+    let heads = heads.unwrap_or_default();
     let followed: Vec<Digest> = heads.values().flatten().copied().collect();
     let ends: Vec<Digest> = heads.into_keys().filter(|digest| !followed.contains(digest)).collect();
     match ends.as_slice() {
@@ -55,7 +57,25 @@ pub fn head(store: &Store, scope: &super::statement::ScopeEntry) -> Result<Diges
     }
 }
 
-/// Adds to `change` the files of a scope's first head; its path, digest and bytes are returned.
+/// Heads under the scope key in force and their parents; none when another writer removed one between the list and the look.
+fn heads(store: &Store, scope: &ScopeEntry) -> Result<Option<BTreeMap<Digest, Vec<Digest>>>, VaultError> {
+    let mut heads = BTreeMap::new();
+    for name in store.list(&format!("heads/{}", scope.id))? {
+        let path = format!("heads/{}/{name}", scope.id);
+        let digest = Digest::from_hex(&name).ok_or_else(|| VaultError::damaged(path, "not the name of an index head"))?;
+        let file = match read_head(store, scope.id, &digest) {
+            Err(VaultError::Missing { .. }) => return Ok(None),
+            read => read?,
+        };
+        let clear = HeadClear::read(&file).ok_or_else(|| damaged_head(scope.id, &digest))?;
+        if clear.key == scope.commitment {
+            heads.insert(digest, clear.parents);
+        }
+    }
+    Ok(Some(heads))
+}
+
+/// A scope's first head: its digest and bytes.
 ///
 /// # Errors
 /// [`VaultError::Sealing`].
@@ -85,12 +105,12 @@ impl<'a> Index<'a> {
     /// # Errors
     /// A missing or damaged node.
     pub fn find(&self, name: &str) -> Result<Option<Entry>, VaultError> {
-        let mut node = self.head.root.clone();
-        for depth in 0.. {
-            match node {
-                Node::Leaf(mut entries) => return Ok(entries.remove(name)),
+        let mut below = None;
+        for depth in 0..=DEEPEST {
+            match below.as_ref().unwrap_or(&self.head.root) {
+                Node::Leaf(entries) => return Ok(entries.get(name).cloned()),
                 Node::Branch(children) => match children.get(&child(name, depth)) {
-                    Some(digest) if depth < DEEPEST => node = self.node(digest)?,
+                    Some(digest) if depth < DEEPEST => below = Some(self.node(digest)?),
                     _ => return Ok(None),
                 },
             }
@@ -250,7 +270,7 @@ fn sealed_head(head: &Head, ring: &Ring, random: &mut Random) -> Result<(Digest,
     Ok((Digest::of(&file), file))
 }
 
-fn read_head(store: &Store, scope: super::bytes::Id, digest: &Digest) -> Result<Vec<u8>, VaultError> {
+fn read_head(store: &Store, scope: Id, digest: &Digest) -> Result<Vec<u8>, VaultError> {
     let path = head_path(scope, digest);
     let file = store.read(&path, LARGEST_HEAD)?;
     if Digest::of(&file) == *digest {
@@ -260,7 +280,7 @@ fn read_head(store: &Store, scope: super::bytes::Id, digest: &Digest) -> Result<
     }
 }
 
-fn damaged_head(scope: super::bytes::Id, digest: &Digest) -> VaultError {
+fn damaged_head(scope: Id, digest: &Digest) -> VaultError {
     VaultError::damaged(head_path(scope, digest), "it does not open as the scope's index head")
 }
 

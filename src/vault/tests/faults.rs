@@ -115,3 +115,33 @@ fn t49_making_a_vault_that_was_cut_can_be_begun_again() {
     super::rig::found(&home.join("vault"), &home.join("state"), &blue, &["prod"]).unwrap();
     assert!(!home.join("vault/slots/a.half").exists());
 }
+
+#[test]
+fn t52_two_daemons_that_write_at_once_lose_nothing() {
+    let rig = Rig::with(Profile::Pin, &["prod"]);
+    std::thread::scope(|threads| {
+        for writer in ["ONE", "TWO"] {
+            let rig = &rig;
+            threads.spawn(move || {
+                for n in 0..10 {
+                    let name = format!("{writer}_{n}");
+                    // Whoever comes second asks again: his text was bound to a state that is no longer in force.
+                    while let Err(error) = rig.put("prod", &name, name.as_bytes()) {
+                        assert!(
+                            matches!(
+                                error,
+                                VaultError::Changed | VaultError::Missing { .. } | VaultError::ForkedIndex { .. }
+                            ),
+                            "{error}"
+                        );
+                    }
+                }
+            });
+        }
+    });
+    let (listed, unreadable) = rig.vault().list(None).unwrap();
+    assert_eq!((listed.len(), unreadable.len()), (20, 0));
+    for secret in listed {
+        assert_eq!(rig.get("prod", &secret.name).unwrap(), secret.name.as_bytes());
+    }
+}

@@ -5,7 +5,10 @@ use crate::device::proof::Proof;
 use crate::device::soft::SoftKey;
 use crate::encoding::Digest;
 use crate::encoding::sshsig::Namespace;
-use crate::vault::{Addition, Plan, Removal, Vault, VaultError, random};
+use crate::vault::error::RosterFault;
+use crate::vault::roster::{signature_path, statement_path};
+use crate::vault::statement::SlotEntry;
+use crate::vault::{Addition, Plan, RecoveryCode, Removal, Statement, Vault, VaultError, random, recovery_sig};
 
 use super::rig::{Rig, apply, get, put};
 
@@ -206,4 +209,85 @@ fn a_statement_whose_predecessor_is_missing_is_refused() {
     add(&rig, &spare(), &["prod"]).unwrap();
     std::fs::remove_file(rig.folder().join(format!("roster/{first}.json"))).unwrap();
     assert!(matches!(rig.try_open(), Err(VaultError::Roster { .. })));
+}
+
+fn write_statement(rig: &Rig, statement: &Statement, signature: impl Fn(&[u8]) -> String) -> Digest {
+    let bytes = statement.to_bytes().unwrap();
+    let digest = Digest::of(&bytes);
+    std::fs::write(rig.folder().join(statement_path(&digest)), &bytes).unwrap();
+    std::fs::write(rig.folder().join(signature_path(&digest)), signature(&bytes)).unwrap();
+    digest
+}
+
+fn signed_by(key: &SoftKey) -> impl Fn(&[u8]) -> String {
+    |bytes| key.touch(Namespace::Vault, bytes, &[]).sshsig(bytes).unwrap()
+}
+
+fn follow(before: &Statement, previous: Vec<Digest>, change: impl Fn(&mut Statement)) -> Statement {
+    let mut next = before.clone();
+    next.random = None;
+    next.previous = previous;
+    next.previous.sort_unstable();
+    change(&mut next);
+    next
+}
+
+#[test]
+fn a_statement_joins_a_fork_when_every_side_names_its_signer() {
+    let rig = Rig::new();
+    add(&rig, &spare(), &["prod"]).unwrap();
+    let (before, base) = (rig.vault().roster.in_force().clone(), rig.vault().roster_digest());
+    let one = follow(&before, vec![base], |s| s.name = "one".into());
+    // The other side takes the spare key out.
+    let two = follow(&before, vec![base], |s| {
+        s.keys.retain(|entry| entry.enrolled().name != "spare");
+        let gone = spare().enrolled().id().0;
+        for scope in &mut s.scopes {
+            scope
+                .slots
+                .retain(|slot| !matches!(slot, SlotEntry::Fido2 { key, .. } if *key == gone));
+        }
+    });
+    let ends = vec![
+        write_statement(&rig, &one, signed_by(&rig.blue)),
+        write_statement(&rig, &two, signed_by(&rig.blue)),
+    ];
+    assert!(matches!(rig.try_open(), Err(VaultError::Fork { .. })));
+    let joined = follow(&two, ends, |s| s.name = "joined".into());
+    let digest = write_statement(&rig, &joined, signed_by(&spare()));
+    assert!(matches!(rig.try_open(), Err(VaultError::Roster { statement, why: RosterFault::Signer }) if statement == digest));
+    write_statement(&rig, &joined, signed_by(&rig.blue));
+    assert_eq!((rig.vault().name(), rig.vault().roster_digest()), ("joined", digest));
+}
+
+#[test]
+fn the_recovery_key_signs_a_statement_and_another_code_does_not() {
+    let rig = Rig::new();
+    let vault = rig.vault();
+    let next = follow(vault.roster.in_force(), vec![vault.roster_digest()], |s| {
+        s.name = "recovered".into()
+    });
+    let signed_with = |code: &RecoveryCode| {
+        let (private, public) = code.key_pair(&vault.id());
+        move |bytes: &[u8]| recovery_sig::sign(&private, &public, Namespace::Vault, bytes).unwrap()
+    };
+    let digest = write_statement(&rig, &next, signed_with(&random_code()));
+    assert!(matches!(
+        rig.try_open(),
+        Err(VaultError::Roster {
+            why: RosterFault::Signer,
+            ..
+        })
+    ));
+    let good = signed_with(&rig.code);
+    write_statement(&rig, &next, |_| good(b"another statement"));
+    assert!(matches!(
+        rig.try_open(),
+        Err(VaultError::Roster {
+            why: RosterFault::Signature,
+            ..
+        })
+    ));
+    write_statement(&rig, &next, good);
+    assert_eq!((rig.vault().name(), rig.vault().roster_digest()), ("recovered", digest));
 }
