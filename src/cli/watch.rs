@@ -113,7 +113,7 @@ impl Watch {
         match event {
             Event::Prompt(view) => {
                 let prompt = view.prompt;
-                self.tty.write("\r\n\x07");
+                self.tty.write("\x07");
                 self.standing = Standing::draw(view, &self.zone, &mut self.tty);
                 match self.standing {
                     Some(_) => self.client.answer(&Answer::Shown { prompt }),
@@ -135,7 +135,7 @@ impl Watch {
         let Some(standing) = self.standing.as_mut().filter(|standing| standing.number() == prompt) else {
             return Ok(());
         };
-        standing.update(state.clone(), &mut self.tty);
+        standing.update(&state, &mut self.tty);
         if let TouchState::PinNeeded { key, tries, wrong } = state {
             let answer = standing
                 .ask_pin(&key, tries, wrong, &mut self.tty)
