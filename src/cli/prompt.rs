@@ -63,6 +63,12 @@ impl Standing {
         }
     }
 
+    /// Takes how many requests wait behind this one.
+    pub fn queue(&mut self, waiting: u32, tty: &mut Tty) {
+        self.view.waiting = waiting;
+        self.redraw(tty);
+    }
+
     /// Leaves a line standing above those that are redrawn.
     pub fn say(&self, line: &str, tty: &mut Tty) {
         tty.write(&format!("{CLEAR} {}\r\n\r\n", fit(line, tty.width().saturating_sub(1))));

@@ -143,6 +143,11 @@ impl Asking<'_> {
                 }
             }
             Event::Line { line } => (self.lines)(line),
+            Event::Waiting { waiting, .. } => {
+                if let (Some(standing), Some(tty)) = (self.standing.as_mut(), self.tty.as_mut()) {
+                    standing.queue(waiting, tty);
+                }
+            }
             Event::Asked { .. } | Event::Ended { .. } => {}
         }
         Ok(())

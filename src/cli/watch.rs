@@ -127,6 +127,12 @@ impl Watch {
                 }
                 Ok(())
             }
+            Event::Waiting { prompt, waiting } => {
+                if let Some(standing) = self.standing.as_mut().filter(|standing| standing.number() == prompt) {
+                    standing.queue(waiting, &mut self.tty);
+                }
+                Ok(())
+            }
             _ => Ok(()),
         }
     }

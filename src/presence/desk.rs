@@ -228,6 +228,21 @@ impl Desk {
     }
 }
 
+impl State {
+    /// The screens of the open prompt say how many wait behind it.
+    fn tell_waiting(&self) {
+        let Some(open) = &self.open else { return };
+        let waiting = count(self.queue.len());
+        for screen in self.screens.iter().filter(|screen| open.sent_to.contains(&screen.id)) {
+            // A screen that is gone detaches by itself.
+            let _ = screen.tx.send(Event::Waiting {
+                prompt: open.prompt,
+                waiting,
+            });
+        }
+    }
+}
+
 /// A place in the queue, given up when dropped.
 struct Ticket<'a> {
     desk: &'a Desk,
@@ -245,6 +260,7 @@ impl<'a> Ticket<'a> {
             state.queue.len()
         };
         state.queue.insert(place, Waiting { number, own });
+        state.tell_waiting();
         Self { desk, number }
     }
 
@@ -282,7 +298,11 @@ impl<'a> Ticket<'a> {
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         let mut state = self.desk.state.borrow_mut();
+        let before = state.queue.len();
         state.queue.retain(|waiting| waiting.number != self.number);
+        if state.queue.len() < before {
+            state.tell_waiting();
+        }
         if state.open.as_ref().is_some_and(|open| open.prompt == self.number) {
             state.open = None;
         }
