@@ -133,7 +133,13 @@ impl Asking<'_> {
                     &format!("compare the words with `touchlease watch`; {} s left", left_ms / 1000),
                 );
             }
-            Event::Step { number, of, what } => ui.note(Tone::Strong, &format!("touch {number} of {of}: {what}")),
+            Event::Step { number, of, what } => {
+                // The countdown has no end of line.
+                if let (Some(_), Some(tty)) = (&self.standing, self.tty.as_mut()) {
+                    tty.write("\r\x1b[2K");
+                }
+                ui.note(Tone::Strong, &format!("touch {number} of {of}: {what}"));
+            }
             Event::Prompt(view) => self.show(view)?,
             Event::Touch { state, .. } => self.touch(state)?,
             Event::Closed { outcome, .. } => {
