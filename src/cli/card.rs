@@ -9,7 +9,9 @@ use super::ui::{Tone, paint};
 use crate::device::{EnrolledKey, Profile};
 use crate::encoding::Digest;
 use crate::encoding::words::four_words;
-use crate::lease::text::{ChangeText, EnrolText, GrantText, Holder, LeaseText, Origin, RequesterText, Text as _, UnlockText, WriteText};
+use crate::lease::text::{
+    ChangeText, ClockText, EnrolText, GrantText, Holder, LeaseText, Origin, RequesterText, Text as _, UnlockText, WriteText,
+};
 use crate::vault::Statement;
 use crate::vault::statement::KeyEntry;
 use crate::wire::{PromptView, TouchState};
@@ -42,6 +44,10 @@ impl Card {
             lease_rows(&mut rows, &lease, zone);
         } else if let Ok(change) = ChangeText::decode(&view.text) {
             change_rows(&mut rows, &change);
+        } else if let Ok(clock) = ClockText::decode(&view.text) {
+            origin_rows(&mut rows, &clock.origin, "asks to accept the clock");
+            push(&mut rows, "clock", format!("it says {}", clock_time(clock.now, zone)));
+            push(&mut rows, "", clock.moved.clone());
         } else if let Ok(enrol) = EnrolText::decode(&view.text) {
             enrol_rows(&mut rows, &enrol);
         } else if let Ok(unlock) = UnlockText::decode(&view.text) {

@@ -173,6 +173,34 @@ pub struct WriteText {
     pub rules: RulesAsk,
 }
 
+/// A clock that was moved, accepted by a person: the next lines of the log count from it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClockText {
+    /// [`VERSION`].
+    pub v: u32,
+    /// `clock`.
+    pub kind: ClockKind,
+    /// 128 random bits, hexadecimal.
+    pub id: String,
+    /// As in a lease.
+    pub asked: Digest,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// What the clock says: seconds since the epoch.
+    pub now: u64,
+    /// What is wrong with it, by the log.
+    pub moved: String,
+}
+
+/// The member `kind` of an accepted clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClockKind {
+    /// `clock`.
+    Clock,
+}
+
 /// What a person sees while a key is enrolled. Nothing is signed by it: the key is not in any roster yet; the statement that names
 /// it is shown and signed afterwards.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -303,6 +331,14 @@ impl Text for LeaseText {
 }
 
 impl Text for ChangeText {
+    const NAMESPACE: Namespace = Namespace::Change;
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl Text for ClockText {
     const NAMESPACE: Namespace = Namespace::Change;
 
     fn id(&self) -> &str {
