@@ -227,6 +227,8 @@ fn read(mut from: File, screen: &Screen, echo: &Echo) {
     loop {
         // EIO is how a terminal says that nobody has it open any more.
         let n = from.read(&mut chunk).unwrap_or(0);
+        // First, so that whoever waits for a text may count on its being shown.
+        echo(&chunk[..n]);
         let mut state = lock(&screen.state);
         state.output.extend(&chunk[..n]);
         state.ended = n == 0;
@@ -234,8 +236,6 @@ fn read(mut from: File, screen: &Screen, echo: &Echo) {
         if n == 0 {
             return;
         }
-        drop(state);
-        echo(&chunk[..n]);
     }
 }
 

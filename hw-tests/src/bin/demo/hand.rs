@@ -4,7 +4,10 @@ use std::{
     env,
     fs::File,
     io::{self, IsTerminal, Read, Write},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -23,6 +26,8 @@ pub struct Hand {
     keyboard: Keyboard,
     /// Whether somebody sits here.
     person: bool,
+    /// Whether Enter touches nothing.
+    away: Arc<AtomicBool>,
     modes: Option<Termios>,
 }
 
@@ -54,6 +59,7 @@ impl Hand {
             keys,
             keyboard: Keyboard::default(),
             person,
+            away: Arc::default(),
             modes: None,
         };
         if person {
@@ -70,6 +76,12 @@ impl Hand {
     /// Whether somebody sits here.
     pub fn is_person(&self) -> bool {
         self.person
+    }
+
+    /// From now on nobody touches an emulated key.
+    pub fn away(&self) -> Result<(), ControlError> {
+        self.away.store(true, Ordering::Relaxed);
+        self.keys().map_or(Ok(()), |keys| keys.first.never())
     }
 
     /// Lays the finger over the emulated keys: a person's waits for Enter, ours for half a second.
@@ -98,7 +110,7 @@ impl Hand {
         modes.special_codes[SpecialCodeIndex::VTIME] = 0;
         tcsetattr(io::stdin(), OptionalActions::Now, &modes)?;
         self.modes = Some(before.clone());
-        let (keys, keyboard) = (self.keys.clone(), self.keyboard.clone());
+        let (keys, keyboard, away) = (self.keys.clone(), self.keyboard.clone(), self.away.clone());
         thread::spawn(move || {
             for byte in io::stdin().bytes().map_while(Result::ok) {
                 match (byte, &keys) {
@@ -106,6 +118,7 @@ impl Hand {
                         let _ = tcsetattr(io::stdin(), OptionalActions::Now, &before); // it worked a moment ago
                         interrupted();
                     }
+                    (b'\n', Some(_)) if away.load(Ordering::Relaxed) => {}
                     (b'\n', Some(keys)) => keys.press(),
                     _ => lock(&keyboard).iter_mut().for_each(|keyboard| {
                         let _ = keyboard.write_all(&[byte]); // the program has just ended

@@ -186,18 +186,23 @@ impl Demo {
 
     fn refuse(&mut self, server: &Server) -> Result<(), Failure> {
         self.stage.step("The agent asks again, and nobody touches the key");
+        self.hand.away()?;
         let (mut watch, mut agent) = self.ask(server)?;
+        if self.hand.is_person() {
+            self.stage.say("Press d, which denies it.");
+        } else {
+            self.stage.say("The demo presses d, which denies it.");
+        }
         self.stage.release();
-        self.hand.attend(&watch)?;
         watch.expect_within("d deny", PATIENCE)?;
         if !self.hand.is_person() {
             watch.type_in("d")?;
         }
-        watch.expect_within("denied", PATIENCE)?;
-        drop(watch);
-        agent.rest(&self.stage)?;
         let status = agent.child.wait()?;
         holds(status.code() == Some(60), "the agent is told: denied (exit code 60)")?;
+        watch.expect("denied")?;
+        drop(watch);
+        agent.rest(&self.stage)?;
         holds(server.let_in() == 1, "the server saw no second request")?;
         self.stage.say("Exit code 60: denied. Nothing was handed out.");
         Ok(())
@@ -228,7 +233,6 @@ impl Demo {
         let mut watch = self.terminal(&["watch"])?;
         watch.expect("requests appear here")?;
         self.hand.attend(&watch)?;
-        self.hand.ready()?;
         let with = format!("API_TOKEN={TOKEN}");
         let url = server.url();
         let command = [

@@ -24,6 +24,8 @@ struct Beside {
     /// What comes while somebody else has the stage.
     held: Option<Vec<u8>>,
     at_start: bool,
+    /// Whether the present line has its margin.
+    drawn: bool,
     escape: bool,
     line: Vec<u8>,
 }
@@ -35,6 +37,7 @@ impl Stage {
             rich,
             held: None,
             at_start: true,
+            drawn: false,
             escape: false,
             line: vec![],
         };
@@ -142,12 +145,22 @@ impl Beside {
             self.escape = !(0x40..=0x7e).contains(&byte) || byte == b'[';
         } else if byte == 0x1b {
             self.escape = true;
-        } else if matches!(byte, b'\r' | b'\n') {
+        } else if byte == b'\r' {
+            self.at_start = true;
+        } else if byte == b'\n' {
+            if !std::mem::take(&mut self.drawn) {
+                self.margin();
+            }
             self.at_start = true;
         } else if std::mem::take(&mut self.at_start) {
-            self.line.extend(format!("{MARGIN}\x1b[2m│\x1b[22m ").as_bytes());
+            self.margin();
+            self.drawn = true;
         }
         self.line.push(byte);
+    }
+
+    fn margin(&mut self) {
+        self.line.extend(format!("\r{MARGIN}\x1b[2m│\x1b[22m ").as_bytes());
     }
 
     /// Where nothing can be redrawn, only what a line was in the end is printed, without colours.
