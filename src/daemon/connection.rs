@@ -2,10 +2,12 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
+use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use zeroize::Zeroizing;
@@ -17,6 +19,7 @@ use crate::lease::ledger::{Lease, Why};
 use crate::lease::office::Asker;
 use crate::lease::requester::Requester;
 use crate::presence::{Attached, ScreenKind};
+use crate::sys;
 use crate::wire::codec::{self, LineBuffer};
 use crate::wire::{Answer, Call, Event, Failure, Outcome, Reply, Request, VERSION};
 
@@ -28,6 +31,8 @@ const READ_WITHIN: Duration = Duration::from_secs(10);
 /// The lines of one socket.
 struct Lines {
     stream: UnixStream,
+    /// The process that connected, once it is known: readable when it has ended.
+    process: Option<AsyncFd<OwnedFd>>,
     buffer: LineBuffer,
     ready: VecDeque<Zeroizing<Vec<u8>>>,
 }
@@ -85,8 +90,9 @@ async fn talk(house: &Rc<House>, lines: &mut Lines, peer: Peer) -> io::Result<()
         lineage,
         standing,
         claimed,
-        pidfd: _pidfd,
+        pidfd,
     } = peer;
+    lines.process = Some(sys::wait::readable(pidfd)?);
     let asker = Asker {
         requester: Requester {
             uid,
@@ -224,22 +230,37 @@ fn unreadable(what: &str) -> Failure {
     Failure::new(Outcome::BadInput, "protocol", format!("the call cannot be read: {what}")).hint("docs/protocol.md describes it")
 }
 
+async fn ended(process: Option<&AsyncFd<OwnedFd>>) {
+    match process {
+        // An error here is of the runtime, not of the process; the socket's own end still counts.
+        Some(process) if process.readable().await.is_ok() => {}
+        _ => std::future::pending().await,
+    }
+}
+
 impl Lines {
     fn new(stream: UnixStream) -> Self {
         Self {
             stream,
+            process: None,
             buffer: LineBuffer::default(),
             ready: VecDeque::new(),
         }
     }
 
-    /// The next line; nothing at the end. May be dropped at any time without losing a byte.
+    /// The next line; nothing at the end of the socket or of the process that connected. May be dropped at any time without losing a byte.
     async fn next(&mut self) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
         loop {
             if let Some(line) = self.ready.pop_front() {
                 return Ok(Some(line));
             }
-            self.stream.readable().await?;
+            tokio::select! {
+                // What it said before it ended counts.
+                biased;
+                ready = self.stream.readable() => ready?,
+                // Whoever else holds the descriptor now is not the one who was shown to a person (T19).
+                () = ended(self.process.as_ref()) => return Ok(None),
+            }
             let mut chunk = Zeroizing::new([0; 16 << 10]);
             match self.stream.try_read(&mut chunk[..]) {
                 Ok(0) => return Ok(None),

@@ -1,3 +1,6 @@
 //! The everyday suite: the product against emulated keys, in this process and out of it.
 
+mod consent;
+mod lab;
+mod lifetime;
 mod spine;
