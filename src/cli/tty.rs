@@ -81,8 +81,9 @@ impl Tty {
     /// # Errors
     /// The terminal went away; Ctrl-C and Ctrl-D are [`io::ErrorKind::Interrupted`].
     pub fn ask_secret(&mut self, question: &str) -> io::Result<Secret> {
-        self.write(question);
+        // Unseen before the question stands: what is typed the moment it appears would be echoed otherwise.
         self.raw()?;
+        self.write(question);
         let typed = self.read_hidden();
         self.cooked();
         self.write("\n");
