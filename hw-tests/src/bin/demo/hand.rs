@@ -51,7 +51,7 @@ impl Hand {
         } else {
             Some(Keys {
                 first: variable(rig::CONTACT)?,
-                second: variable(rig::SECOND)?,
+                second: variable(rig::CONTACT_SECOND)?,
             })
         };
         let person = io::stdin().is_terminal() && io::stdout().is_terminal();
