@@ -40,11 +40,21 @@ pub enum Command {
         /// Where to; made if it is not there.
         folder: PathBuf,
     },
+    /// Say by a touch that the clock is right, after it was set or the machine was paused.
+    AcceptClock,
 }
 
 /// # Errors
 /// See [`Failure`].
 pub fn run(session: &Session, command: Command) -> Result<(), Failure> {
+    if matches!(command, Command::AcceptClock) {
+        let Reply::Done = session.ask(Request::AcceptClock)? else {
+            return Err(unexpected());
+        };
+        session.ui.json(&json!({}));
+        session.ui.line("the clock is accepted as it is");
+        return Ok(());
+    }
     let mut log = String::new();
     let (reply, _) = session.ask_lines(Request::Audit, &mut |line| {
         log += &line;
@@ -55,6 +65,8 @@ pub fn run(session: &Session, command: Command) -> Result<(), Failure> {
         Command::Show { last } => show(session, &log, last),
         Command::Verify { since } => check(session, &log, &signers, since),
         Command::Export { id, folder } => export(session, &log, &id, &folder),
+        // Answered above.
+        Command::AcceptClock => Ok(()),
     }
 }
 

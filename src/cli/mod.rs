@@ -3,6 +3,7 @@
 mod audit;
 mod card;
 mod change;
+mod columns;
 mod completions;
 mod daemon;
 mod init;
@@ -13,6 +14,7 @@ mod lock;
 mod prompt;
 mod run;
 mod session;
+mod situation;
 mod status;
 mod tty;
 pub mod ui;

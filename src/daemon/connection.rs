@@ -2,12 +2,10 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
-use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use zeroize::Zeroizing;
@@ -15,7 +13,7 @@ use zeroize::Zeroizing;
 use super::house::House;
 use super::peer::Peer;
 use super::{keys, leases, vaults};
-use crate::lease::ledger::{Lease, Why};
+use crate::lease::ledger::Why;
 use crate::lease::office::Asker;
 use crate::lease::requester::Requester;
 use crate::presence::{Attached, ScreenKind};
@@ -31,16 +29,14 @@ const READ_WITHIN: Duration = Duration::from_secs(10);
 /// The lines of one socket.
 struct Lines {
     stream: UnixStream,
-    /// The process that connected, once it is known: readable when it has ended.
-    process: Option<AsyncFd<OwnedFd>>,
     buffer: LineBuffer,
     ready: VecDeque<Zeroizing<Vec<u8>>>,
 }
 
-/// What a call comes to: a reply, and a lease that the connection holds from then on.
+/// What a call comes to: a reply, and a lease that the connection uses from then on.
 pub(super) struct Handled {
     pub(super) reply: Reply,
-    pub(super) held: Option<Lease>,
+    pub(super) held: Option<leases::Held>,
 }
 
 /// Serves one client to its end.
@@ -68,22 +64,18 @@ fn look(house: &House, stream: &UnixStream) -> Result<Peer, Failure> {
 
 async fn talk(house: &Rc<House>, lines: &mut Lines, peer: Peer) -> io::Result<()> {
     let call = match tokio::time::timeout(CALL_WITHIN, lines.next()).await {
+        // It said nothing in time, or went away.
         Err(_) | Ok(Ok(None)) => return Ok(()),
-        Ok(line) => line?.map_or_else(
-            || Err(unreadable("an empty line")),
-            |line| codec::decode::<Call>(&line).map_err(|error| unreadable(&error.to_string())),
-        ),
+        Ok(line) => read_call(line?),
     };
-    let call = match call.and_then(check_version) {
+    let call = match call {
         Ok(call) => call,
         Err(failure) => return lines.send(&Reply::Failed(failure)).await,
     };
     let (tell, mut events) = unbounded_channel();
     let screen = screen(house, &call, &peer, &tell);
-    let own = screen
-        .as_ref()
-        .filter(|_| !matches!(call.request, Request::Watch))
-        .map(Attached::id);
+    let screen_id = screen.as_ref().map(Attached::id);
+    let own_screen = screen_id.filter(|_| !matches!(call.request, Request::Watch));
     let Peer {
         uid,
         process,
@@ -92,29 +84,30 @@ async fn talk(house: &Rc<House>, lines: &mut Lines, peer: Peer) -> io::Result<()
         claimed,
         pidfd,
     } = peer;
-    lines.process = Some(sys::wait::readable(pidfd)?);
+    // The descriptor may have been passed on: the call ends with the process that connected all the same (T19).
+    let ended = sys::wait::readable(pidfd)?;
     let asker = Asker {
         requester: Requester {
             uid,
             process,
             lineage,
             standing,
-            own_screen: own,
+            own_screen,
             claimed,
         },
         tell,
     };
-    let screen_id = screen.as_ref().map(Attached::id);
     let handled = {
-        let mut handling = std::pin::pin!(handle(house, call, &asker));
+        let mut handling = std::pin::pin!(handle(house, call, screen_id, &asker));
         loop {
             tokio::select! {
                 // What was said before the reply goes out before it.
                 biased;
                 Some(event) = events.recv() => lines.send(&event).await?,
                 handled = &mut handling => break handled,
+                // The client went away: dropping the call takes its prompt off the screen and cancels the key.
+                _ = ended.readable() => return Ok(()),
                 line = lines.next() => match line? {
-                    // The client went away: dropping the call takes its prompt off the screen and cancels the key.
                     None => return Ok(()),
                     Some(line) => answer(house, screen_id, &line)?,
                 },
@@ -124,27 +117,21 @@ async fn talk(house: &Rc<House>, lines: &mut Lines, peer: Peer) -> io::Result<()
     while let Ok(event) = events.try_recv() {
         lines.send(&event).await?;
     }
-    let Handled { reply, held } = handled.unwrap_or_else(|failure| Handled {
-        reply: Reply::Failed(failure),
-        held: None,
-    });
-    match held {
-        None => lines.send(&reply).await,
-        Some(lease) => hold(house, lines, &mut events, &asker, lease, reply).await,
+    match handled {
+        Err(failure) => lines.send(&Reply::Failed(failure)).await,
+        Ok(Handled { reply, held: None }) => lines.send(&reply).await,
+        Ok(Handled { reply, held: Some(held) }) => {
+            lines.send(&reply).await?;
+            tokio::select! {
+                over = pass_on(lines, &mut events, held) => over,
+                _ = ended.readable() => Ok(()),
+            }
+        }
     }
 }
 
-/// The connection holds a lease: it passes the lease's end on, and its own end is the lease's.
-async fn hold(
-    house: &Rc<House>,
-    lines: &mut Lines,
-    events: &mut UnboundedReceiver<Event>,
-    asker: &Asker,
-    lease: Lease,
-    reply: Reply,
-) -> io::Result<()> {
-    let held = leases::Held::new(house, lease, asker);
-    lines.send(&reply).await?;
+/// The connection uses a lease: it passes the lease's end on, and its own end is the lease's if it held it.
+async fn pass_on(lines: &mut Lines, events: &mut UnboundedReceiver<Event>, held: leases::Held) -> io::Result<()> {
     loop {
         tokio::select! {
             biased;
@@ -166,10 +153,10 @@ async fn hold(
     }
 }
 
-async fn handle(house: &Rc<House>, call: Call, asker: &Asker) -> Result<Handled, Failure> {
+async fn handle(house: &Rc<House>, call: Call, screen: Option<u64>, asker: &Asker) -> Result<Handled, Failure> {
     let path = house.vault_path(call.vault.as_deref());
     let reply = match call.request {
-        Request::Watch => std::future::pending::<Reply>().await,
+        Request::Watch => watch(screen).await?,
         Request::Status => vaults::status(house, &path),
         Request::Init(ask) => vaults::init(house, &path, ask, asker).await?,
         Request::KeyList => keys::list(house, &path).await?,
@@ -183,6 +170,7 @@ async fn handle(house: &Rc<House>, call: Call, asker: &Asker) -> Result<Handled,
         Request::Remove { secrets } => vaults::remove(house, &path, &secrets, asker).await?,
         Request::List { scope } => vaults::list(house, &path, scope.as_deref())?,
         Request::Audit => vaults::audit(house, &path, asker)?,
+        Request::AcceptClock => vaults::accept_clock(house, &path, asker).await?,
         Request::Lease(ask) => return leases::request(house, &path, &ask, asker).await,
         Request::LeaseList => leases::list(house, &path)?,
         Request::LeaseShow { id } => leases::show(house, &path, &id)?,
@@ -211,6 +199,26 @@ fn answer(house: &House, screen: Option<u64>, line: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// A watch has nothing to be told but prompts, until it goes away.
+async fn watch(screen: Option<u64>) -> Result<Reply, Failure> {
+    match screen {
+        Some(_) => std::future::pending().await,
+        None => Err(Failure::new(
+            Outcome::NoScreen,
+            "no_terminal",
+            "watch needs a terminal, in the foreground, in which a person can see the request",
+        )
+        .hint("open a terminal window and run `touchlease watch` there")),
+    }
+}
+
+fn read_call(line: Option<Zeroizing<Vec<u8>>>) -> Result<Call, Failure> {
+    let line = line.unwrap_or_default();
+    codec::decode::<Call>(&line)
+        .map_err(|error| unreadable(&error.to_string()))
+        .and_then(check_version)
+}
+
 fn check_version(call: Call) -> Result<Call, Failure> {
     if call.v == VERSION {
         return Ok(call);
@@ -230,37 +238,22 @@ fn unreadable(what: &str) -> Failure {
     Failure::new(Outcome::BadInput, "protocol", format!("the call cannot be read: {what}")).hint("docs/protocol.md describes it")
 }
 
-async fn ended(process: Option<&AsyncFd<OwnedFd>>) {
-    match process {
-        // An error here is of the runtime, not of the process; the socket's own end still counts.
-        Some(process) if process.readable().await.is_ok() => {}
-        _ => std::future::pending().await,
-    }
-}
-
 impl Lines {
     fn new(stream: UnixStream) -> Self {
         Self {
             stream,
-            process: None,
             buffer: LineBuffer::default(),
             ready: VecDeque::new(),
         }
     }
 
-    /// The next line; nothing at the end of the socket or of the process that connected. May be dropped at any time without losing a byte.
+    /// The next line; nothing at the end. May be dropped at any time without losing a byte.
     async fn next(&mut self) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
         loop {
             if let Some(line) = self.ready.pop_front() {
                 return Ok(Some(line));
             }
-            tokio::select! {
-                // What it said before it ended counts.
-                biased;
-                ready = self.stream.readable() => ready?,
-                // Whoever else holds the descriptor now is not the one who was shown to a person (T19).
-                () = ended(self.process.as_ref()) => return Ok(None),
-            }
+            self.stream.readable().await?;
             let mut chunk = Zeroizing::new([0; 16 << 10]);
             match self.stream.try_read(&mut chunk[..]) {
                 Ok(0) => return Ok(None),
