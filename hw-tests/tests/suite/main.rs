@@ -3,6 +3,7 @@
 mod conformance;
 mod consent;
 mod docs;
+mod hygiene;
 mod input;
 mod lab;
 mod lifetime;

@@ -338,8 +338,8 @@ impl Prompt {
     }
 
     fn stranger(&self, place: &Place) -> DeviceError {
-        let before = self.inner.state().known.before(place);
-        match self.keys.iter().find(|key| Some(key.id()) == before) {
+        let state = self.inner.state();
+        match self.keys.iter().find(|key| state.known.was_before(place, key.id())) {
             Some(key) => DeviceError::ResetSinceEnrolment { name: key.name.clone() },
             None => DeviceError::NotEnrolled,
         }
