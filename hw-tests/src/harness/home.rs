@@ -159,6 +159,14 @@ impl Home {
     /// # Errors
     /// As [`Home::daemon`].
     pub fn daemon_with(&self, reach: impl Reach, clock: Arc<dyn Clock>, config: Config) -> io::Result<Daemon> {
+        self.daemon_over(Broker::new(reach, clock.clone()), clock, config)
+    }
+
+    /// The same over a broker of the caller's, who can ask it things.
+    ///
+    /// # Errors
+    /// As [`Home::daemon`].
+    pub fn daemon_over(&self, broker: Broker, clock: Arc<dyn Clock>, config: Config) -> io::Result<Daemon> {
         let places = self.places()?;
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&places.runtime)?;
         let listener = UnixListener::bind(places.socket())?;
@@ -172,7 +180,6 @@ impl Home {
                 .build()
                 .expect("a runtime");
             LocalSet::new().block_on(&runtime, async move {
-                let broker = Broker::new(reach, clock.clone());
                 let outside = Outside {
                     places,
                     config,
