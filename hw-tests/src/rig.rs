@@ -11,12 +11,11 @@ use crate::control::Control;
 pub const CONTACT: &str = "EMUKEY_CONTACT";
 /// The variable with the control socket of the card on the contactless reader.
 pub const CONTACTLESS: &str = "EMUKEY_CONTACTLESS";
-/// The variable with the control socket of the card in the second contact reader.
-pub const CONTACT_SECOND: &str = "EMUKEY_CONTACT_SECOND";
+
 /// The variable with the control socket of the key behind `/dev/hidraw0`.
 pub const HIDRAW: &str = "EMUKEY_HIDRAW";
 
-/// What is added to each of these for a second key of the same kind, which starts pulled out (but with `with-readers --contacts`).
+/// What is added to each of these for a second key of the same kind, which starts pulled out.
 pub const SECOND: &str = "_SECOND";
 
 /// How the contact reader's name begins; pcscd appends numbers.
