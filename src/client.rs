@@ -170,7 +170,10 @@ fn parse(line: &[u8]) -> Result<Message, Failure> {
 fn check_owner(runtime: &Path) -> Result<(), Failure> {
     match fs::symlink_metadata(runtime) {
         Ok(meta) if meta.uid() != getuid().as_raw() => Err(squatted(runtime, meta.uid())),
-        Ok(meta) if !meta.is_dir() => Err(squatted(runtime, meta.uid())),
+        Ok(meta) if !meta.is_dir() => Err(
+            Failure::new(Outcome::Refused, "socket_folder", format!("{} is no folder", runtime.display()))
+                .hint("somebody put a link or a file there: look who did, and remove it"),
+        ),
         Ok(meta) if meta.mode() & 0o077 != 0 => Err(Failure::new(
             Outcome::Refused,
             "socket_folder_open",

@@ -11,7 +11,8 @@ use crate::control::Control;
 pub const CONTACT: &str = "EMUKEY_CONTACT";
 /// The variable with the control socket of the card on the contactless reader.
 pub const CONTACTLESS: &str = "EMUKEY_CONTACTLESS";
-
+/// The variable with the control socket of the card in the second contact reader: `with-readers --contacts`.
+pub const SECOND: &str = "EMUKEY_SECOND";
 /// The variable with the control socket of the key behind `/dev/hidraw0`.
 pub const HIDRAW: &str = "EMUKEY_HIDRAW";
 

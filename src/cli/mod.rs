@@ -3,6 +3,7 @@
 mod audit;
 mod card;
 mod change;
+mod columns;
 mod completions;
 mod daemon;
 mod init;
@@ -13,6 +14,7 @@ mod lock;
 mod prompt;
 mod run;
 mod session;
+mod situation;
 mod status;
 mod tty;
 pub mod ui;
@@ -21,7 +23,7 @@ mod watch;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use self::session::Session;
 use self::ui::Ui;
@@ -33,10 +35,10 @@ use crate::wire::{Failure, Outcome};
 #[derive(Debug, Parser)]
 #[command(name = "touchlease", version, max_term_width = 100, propagate_version = true)]
 pub struct Cli {
-    /// Use the vault in this folder.
+    /// Use the vault in this folder instead of the configured one.
     #[arg(long, global = true, value_name = "FOLDER")]
     vault: Option<PathBuf>,
-    /// Print one JSON object, for programs.
+    /// Print the result, or the error, as one line of JSON.
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
@@ -69,9 +71,18 @@ enum Command {
     WatchKeys,
 }
 
-/// Show requests on this terminal and let a person deny them.
+/// Show requests on this terminal, and let a person deny them and type PINs.
+///
+/// A key is armed only while a person can see what a touch on it would approve: here, or on the terminal of a person who runs the
+/// command himself. Runs until q, Ctrl-C, or the daemon's end.
 #[derive(Debug, clap::Args)]
 struct WatchArgs {}
+
+/// The command line as it is declared: names, arguments, help texts.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
+}
 
 /// Runs the command line and returns the process's exit code.
 #[must_use]

@@ -41,38 +41,40 @@ type Plain = Vec<(OsString, OsString)>;
 /// What to ask for.
 #[derive(Debug, clap::Args)]
 pub struct AskArgs {
-    /// The task of this name in touchlease.toml, here or in a folder above.
+    /// Ask for the task of this name in touchlease.toml, here or in the nearest folder above that has one.
     #[arg(long, short, value_name = "NAME", conflicts_with = "with")]
     task: Option<String>,
-    /// A secret for the environment: scope/NAME, or VARIABLE=scope/NAME; repeat for more.
+    /// Ask for a secret in the environment: scope/NAME, or VARIABLE=scope/NAME. Repeat for more.
     #[arg(long, short, value_name = "SECRET")]
     with: Vec<String>,
-    /// A secret as a private file, whose path the variable holds: VARIABLE=scope/NAME; repeat for more.
+    /// Ask for a secret as a private file whose path the variable holds: VARIABLE=scope/NAME. Repeat for more.
     #[arg(long, value_name = "SECRET")]
     with_file: Vec<String>,
-    /// How long, as 90s, 15m, 1h30m.
+    /// Ask for this long, as 90s, 15m or 1h30m [default: the task's, or 15m].
     #[arg(long, value_name = "DURATION", value_parser = |text: &str| parse_duration(text).map(|d| d.as_secs()))]
     ttl: Option<u64>,
-    /// How many times at most.
+    /// Ask for this many uses at most; one start of a command is one use.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     uses: Option<u32>,
-    /// Why, in one line; the person who touches reads it.
+    /// Say why, in one line, to the person who touches.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
 }
 
-/// Run a command with a lease. Its output is masked; it ends when the lease ends.
+/// Run a command with a lease, mask its output, and end it when the lease ends.
+///
+/// The exit status is the command's. When no lease is given, the command is not started and the status is one of ours, 60 to 72.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     ask: AskArgs,
-    /// Add variables from this file; values like touchlease://prod/TOKEN become part of the lease.
+    /// Add the variables of this file; those with a value like touchlease://prod/TOKEN become part of the lease.
     #[arg(long, value_name = "FILE")]
     env_file: Vec<PathBuf>,
-    /// Leave the command's output as it is.
+    /// Leave the command's output as it is, values and all.
     #[arg(long, env = "TOUCHLEASE_NO_MASKING", value_parser = clap::builder::FalseyValueParser::new())]
     no_masking: bool,
-    /// The command and its arguments; with --task the task's own when nothing is said.
+    /// The command and its arguments [default: the task's].
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }

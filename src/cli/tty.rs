@@ -81,8 +81,9 @@ impl Tty {
     /// # Errors
     /// The terminal went away; Ctrl-C and Ctrl-D are [`io::ErrorKind::Interrupted`].
     pub fn ask_secret(&mut self, question: &str) -> io::Result<Secret> {
-        self.write(question);
+        // Before the question: what is typed the moment it appears is not to be echoed either.
         self.raw()?;
+        self.write(question);
         let typed = self.read_hidden();
         self.cooked();
         self.write("\n");

@@ -44,7 +44,7 @@ pub async fn stop(house: &House) {
     let ended = house.ledger.end_all(Why::DaemonStopped, |_| true);
     house.record_over(&ended);
     for open in house.opened() {
-        if let Err(error) = open.log.borrow_mut().sync() {
+        if let Err(error) = open.log.sync() {
             tracing::error!(%error, "the audit log's last lines");
         }
     }
@@ -79,7 +79,7 @@ async fn sync_logs(house: Rc<House>) {
         house.log_written.notified().await;
         tokio::time::sleep(crate::audit::log::GROUPED_FOR).await;
         for open in house.opened() {
-            if let Err(error) = open.log.borrow_mut().sync() {
+            if let Err(error) = open.log.sync() {
                 tracing::error!(%error, "the audit log's grouped lines");
             }
         }

@@ -8,7 +8,7 @@ use super::office::{Asker, Lobby, Office, names};
 use super::text::{EnrolKind, EnrolText, Fixed, RequesterText, Text, VERSION};
 use super::touch::{attend, feed, touch_text};
 use crate::config::LONGEST_PROMPT;
-use crate::device::broker::{Candidate, Enrol, NewKey};
+use crate::device::broker::{Candidate, Enrol, Event as KeyEvent, NewKey};
 use crate::device::place::Port;
 use crate::device::{DeviceError, EnrolledKey, Profile, Proof};
 use crate::encoding::Digest;
@@ -221,8 +221,6 @@ async fn credentials(
             .map(Secret::duplicate)
             .transpose()
             .map_err(|error| internal("locked_memory", error))?;
-        steps.next("make its credential");
-        steps.next("make the credential by which it is recognised");
         let enrol = Enrol {
             port,
             name: key.name.to_owned(),
@@ -233,7 +231,13 @@ async fn credentials(
             deadline: prompt.deadline(),
         };
         let (feed, events) = feed();
-        let new = attend(lobby, prompt, &[], events, lobby.broker.enrol(enrol, feed)).await?;
+        let mut purposes = ["make its credential", "make the credential by which it is recognised"].into_iter();
+        let mut heard = |event: &KeyEvent| {
+            if let (KeyEvent::TouchNow { .. }, Some(purpose)) = (event, purposes.next()) {
+                steps.next(purpose);
+            }
+        };
+        let new = attend(lobby, prompt, &[], events, &mut heard, lobby.broker.enrol(enrol, feed)).await?;
         if let (Some(pin), Profile::Pin) = (kept, new.key.profile) {
             lobby
                 .broker

@@ -49,7 +49,8 @@ impl IntoFailure for AuditError {
 
 impl IntoFailure for ClockError {
     fn failure(self) -> Failure {
-        Failure::new(Outcome::Refused, "clock", self.to_string()).hint("set the clock right, then ask again")
+        Failure::new(Outcome::Refused, "clock", self.to_string())
+            .hint("set the clock right, then ask again; if it is right, say so by a touch: touchlease audit accept-clock")
     }
 }
 

@@ -12,8 +12,6 @@ use crate::encoding::Digest;
 pub enum Reply {
     /// It did not happen.
     Failed(Failure),
-    /// It happened; nothing to say.
-    Done,
     /// A lease.
     Granted(Granted),
     /// Live leases.
