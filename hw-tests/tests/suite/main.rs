@@ -1,7 +1,7 @@
 //! The everyday suite: the product against emulated keys, in this process and out of it.
 
-mod docs;
 mod consent;
+mod docs;
 mod input;
 mod lab;
 mod lifetime;
