@@ -12,6 +12,8 @@ use crate::encoding::Digest;
 pub enum Reply {
     /// It did not happen.
     Failed(Failure),
+    /// It happened; nothing to say.
+    Done,
     /// A lease.
     Granted(Granted),
     /// Live leases.
