@@ -144,11 +144,15 @@ fn finish(ui: Ui, done: Result<ExitCode, Failure>) -> ExitCode {
 
 /// clap prints help and version on standard output with 0; a wrong command line is our 64 (sysexits EX_USAGE), not its 2.
 fn usage(error: &clap::Error) -> ExitCode {
-    // Nobody reads if this fails.
-    let _ = error.print();
-    if error.use_stderr() {
-        ExitCode::from(Outcome::Usage.exit_code())
-    } else {
-        ExitCode::SUCCESS
+    if !error.use_stderr() {
+        // Nobody reads if this fails.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
     }
+    // The command line was not understood, so neither was its --json.
+    let json = std::env::args_os().take_while(|word| word != "--").any(|word| word == "--json");
+    // clap repeats the words of the command line as they are; those may come from anywhere (T43).
+    let said = error.render().to_string();
+    let said = said.trim_end().trim_start_matches("error: ");
+    finish(Ui::new(json, true), Err(Failure::new(Outcome::Usage, "usage", said)))
 }

@@ -1,10 +1,11 @@
 //! `touchlease run`: a command with a lease, its output masked, ended when the lease ends.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use rustix::process::Signal;
@@ -109,6 +110,7 @@ pub fn run(session: &Session, args: &Args) -> Result<ExitCode, Failure> {
     let (plain, grants) = read_env_files(&args.env_file)?;
     let mut ask = args.ask.ask(grants)?;
     let command = command_of(args, &ask)?;
+    check_command(&command[0], &plain)?;
     ask.command = command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     ask.deliver = true;
     let (reply, client) = session.ask_held(Request::Lease(ask))?;
@@ -223,6 +225,30 @@ fn command_of(args: &Args, ask: &LeaseAsk) -> Result<Vec<OsString>, Failure> {
     } else {
         Ok(task.command.into_iter().map(OsString::from).collect())
     }
+}
+
+/// Before anybody is asked for a touch: a name that is typed wrong must not cost one.
+fn check_command(program: &OsStr, plain: &Plain) -> Result<(), Failure> {
+    let path = plain.iter().rfind(|(name, _)| name == "PATH").map(|(_, value)| value.clone());
+    let path = path.or_else(|| std::env::var_os("PATH")).unwrap_or_default();
+    let found = if program.as_bytes().contains(&b'/') {
+        is_executable(Path::new(program))
+    } else {
+        std::env::split_paths(&path).any(|folder| is_executable(&folder.join(program)))
+    };
+    if found {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Outcome::BadInput,
+        "start",
+        format!("there is no program {}", program.to_string_lossy()),
+    )
+    .hint("check the command's name and PATH"))
+}
+
+fn is_executable(path: &Path) -> bool {
+    path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
 }
 
 fn read_task(name: &str) -> Result<TaskAsk, Failure> {

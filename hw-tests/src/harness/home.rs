@@ -96,6 +96,14 @@ impl Home {
             .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
+    /// A variable as every command in this home has it; empty when it has not.
+    #[must_use]
+    pub fn variable(&self, name: &str) -> String {
+        let environment = self.environment();
+        let found = environment.into_iter().find(|(key, _)| *key == name);
+        found.map(|(_, value)| value).unwrap_or_default()
+    }
+
     /// The product with these arguments, in this home.
     pub fn command<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
         let mut command = Command::new(&self.program);
