@@ -385,7 +385,8 @@ fn text_map<'a>(members: impl IntoIterator<Item = (&'a str, Value)>) -> Value {
     Value::Map(members.into_iter().map(|(key, value)| (Value::Text(key.into()), value)).collect())
 }
 
-pub(crate) fn member(map: &Value, key: i64) -> Option<&Value> {
+/// The member of this number of a CTAP2 message.
+pub fn member(map: &Value, key: i64) -> Option<&Value> {
     let key = Value::from(key);
     map.as_map()?.iter().find_map(|(name, value)| (*name == key).then_some(value))
 }

@@ -1,5 +1,6 @@
 //! The everyday suite: the product against emulated keys, in this process and out of it.
 
+mod bad_keys;
 mod conformance;
 mod spine;
 
