@@ -198,13 +198,10 @@ impl Prompt {
     }
 
     fn another_waits(&self, port: &Port) -> bool {
-        let waits = |stage: &Stage| {
-            matches!(
-                stage,
-                Stage::WaitsForPin { .. } | Stage::WaitsForTouch | Stage::Failed(DeviceError::CardNotAbsent)
-            )
-        };
-        self.progress().stages.iter().any(|(at, stage)| at != port && waits(stage))
+        let waits = |stage: &Stage| matches!(stage, Stage::WaitsForPin { .. } | Stage::WaitsForTouch);
+        let progress = self.progress();
+        let lifted = progress.invited.iter().any(|(at, lift_first)| at != port && *lift_first);
+        lifted || progress.stages.iter().any(|(at, stage)| at != port && waits(stage))
     }
 
     /// Says once that a card may be tapped there; only keys with a PIN count in a field.
