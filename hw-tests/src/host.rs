@@ -195,6 +195,28 @@ impl<T: Transport> Host<T> {
         Ok(())
     }
 
+    /// Changes the PIN.
+    ///
+    /// # Errors
+    /// See [`HostError`]; as [`Host::token`].
+    pub fn change_pin(&mut self, protocol: Protocol, old: &str, new: &str) -> Result<()> {
+        let session = self.session(protocol)?;
+        let mut padded = new.as_bytes().to_vec();
+        padded.resize(64, 0);
+        let sealed = session.encrypt(&padded);
+        let hash = session.encrypt(&Sha256::digest(old)[..16]);
+        let mac = session.authenticate(&[&sealed[..], &hash].concat());
+        self.client_pin(vec![
+            (1, protocol.number().into()),
+            (2, 4.into()),
+            (3, session.public.clone()),
+            (4, Value::Bytes(mac)),
+            (5, Value::Bytes(sealed)),
+            (6, Value::Bytes(hash)),
+        ])?;
+        Ok(())
+    }
+
     /// A PIN token with these permissions for this relying party.
     ///
     /// # Errors

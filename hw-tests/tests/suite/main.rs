@@ -1,6 +1,7 @@
 //! The everyday suite: the product against emulated keys, in this process and out of it.
 
 mod bad_keys;
+mod cards;
 mod conformance;
 mod spine;
 

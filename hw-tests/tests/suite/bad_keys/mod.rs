@@ -3,6 +3,7 @@
 mod lies;
 mod noise;
 mod other_programs;
+mod pins;
 mod pulled;
 mod untouched;
 
