@@ -40,7 +40,7 @@ pub enum Command {
         /// Where to write it; made if it is not there.
         folder: PathBuf,
     },
-    /// Say by a touch that the clock is right, after it was set or the machine was paused.
+    /// Accept the clock as it is, by a touch, after it was set or the machine was paused.
     AcceptClock,
 }
 

@@ -179,7 +179,9 @@ fn hostile_calls(text: &str) -> Vec<Value> {
 /// anew, the bell.
 fn foreign_controls(output: &str) -> Vec<char> {
     let mut left = String::new();
-    let mut rest = output;
+    // The watch clears its last two lines with exactly this; going up anywhere else would be somebody else's doing.
+    let without = output.replace("\r\x1b[2K\x1b[1A\r\x1b[2K", "");
+    let mut rest = without.as_str();
     while let Some(at) = rest.find("\x1b[") {
         left += &rest[..at];
         let after = &rest[at + 2..];
