@@ -8,6 +8,7 @@ mod consent;
 mod docs;
 mod hygiene;
 mod input;
+mod isolation;
 mod lab;
 mod lifetime;
 mod spine;
