@@ -19,7 +19,7 @@ use crate::lease::requester::Requester;
 use crate::presence::{Attached, ScreenKind};
 use crate::sys;
 use crate::wire::codec::{self, LineBuffer};
-use crate::wire::{Answer, Call, Event, Failure, Outcome, Reply, Request, VERSION};
+use crate::wire::{Answer, Call, Event, Failure, LONGEST_CALL, Outcome, Reply, Request, VERSION};
 
 /// How long a client has to say what it wants.
 const CALL_WITHIN: Duration = Duration::from_secs(10);
@@ -123,6 +123,8 @@ async fn talk(house: &Rc<House>, lines: &mut Lines, peer: Peer) -> io::Result<()
         Ok(Handled { reply, held: Some(held) }) => {
             lines.send(&reply).await?;
             tokio::select! {
+                // A client that gives its lease back and ends at once has given it back.
+                biased;
                 over = pass_on(lines, &mut events, held) => over,
                 _ = ended.readable() => Ok(()),
             }
@@ -242,7 +244,7 @@ impl Lines {
     fn new(stream: UnixStream) -> Self {
         Self {
             stream,
-            buffer: LineBuffer::default(),
+            buffer: LineBuffer::new(LONGEST_CALL),
             ready: VecDeque::new(),
         }
     }

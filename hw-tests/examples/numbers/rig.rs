@@ -137,7 +137,7 @@ impl Stopwatch {
 
     /// Touches given so far.
     pub fn touches(&self) -> u64 {
-        self.finger.counts().given.into()
+        self.finger.counts().given
     }
 
     /// How long it worked since the last time this was asked.

@@ -199,11 +199,7 @@ impl Home {
                 };
                 let house = std::rc::Rc::new(House::new(outside));
                 let listener = tokio::net::UnixListener::from_std(listener).expect("the runtime takes the socket");
-                tokio::select! {
-                    () = serve::accept(house.clone(), listener) => {}
-                    _ = stopped => {}
-                }
-                serve::stop(&house).await;
+                serve::run(house, listener, async { drop(stopped.await) }).await;
             });
         });
         Ok(Daemon {
