@@ -1,4 +1,5 @@
 //! The everyday suite: the product against emulated keys, in this process and out of it.
+#![allow(clippy::disallowed_methods, reason = "tests wait in real time")]
 
 mod conformance;
 mod consent;

@@ -3,7 +3,7 @@
 use std::{
     env,
     fs::File,
-    io::{self, BufReader, IsTerminal, Read, Write},
+    io::{self, IsTerminal, Read, Write},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -115,7 +115,7 @@ impl Hand {
         self.modes = Some(before.clone());
         let (keys, keyboard, away) = (self.keys.clone(), self.keyboard.clone(), self.away.clone());
         thread::spawn(move || {
-            for byte in BufReader::new(io::stdin()).bytes().map_while(Result::ok) {
+            for byte in io::stdin().lock().bytes().map_while(Result::ok) {
                 match (byte, &keys) {
                     (3, _) => {
                         let _ = tcsetattr(io::stdin(), OptionalActions::Now, &before); // it worked a moment ago

@@ -69,7 +69,12 @@ fn sources(folder: &Path, look: &mut impl FnMut(&str)) {
 fn reasons(text: &str, found: &mut BTreeSet<(String, String)>) {
     let code = text.split("#[cfg(test)]").next().unwrap();
     // Helpers that fix the outcome, and `Outcome::X, "reason"` itself.
-    for (before, outcome) in [("refuse(", "refused"), ("internal(", "internal"), ("broken(", "no_daemon")] {
+    for (before, outcome) in [
+        ("refuse(", "refused"),
+        ("internal(", "internal"),
+        ("broken(", "no_daemon"),
+        ("Failure::new(outcome, ", "denied"),
+    ] {
         for rest in code.split(before).skip(1) {
             found.extend(literal(rest).map(|reason| (reason, outcome.to_owned())));
         }

@@ -1,7 +1,12 @@
 //! `docs/protocol.md` holds recorded lines of the protocol, and shows all of it.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    io::{BufRead, BufReader, Write},
+    os::unix::net::UnixStream,
+};
 
+use hw_tests::harness::{EmulatedReach, Home};
 use serde::{Serialize, de::DeserializeOwned};
 use touchlease::wire::{Answer, Call, Event, Reply, Request, TouchState, codec, request::Manage};
 
@@ -53,6 +58,38 @@ fn every_message_of_the_protocol_is_shown() {
         for word in words {
             assert!(page.contains(&format!("\"{tag}\":\"{word}\"")), "{tag} {word} is not shown");
         }
+    }
+}
+
+#[test]
+fn a_program_that_knows_the_page_alone_is_answered() {
+    let home = Home::new("touchlease").unwrap();
+    let _daemon = home.daemon(EmulatedReach::default()).unwrap();
+    let ask = |line: &str| {
+        let mut stream = UnixStream::connect(home.places().unwrap().socket()).unwrap();
+        writeln!(stream, "{line}").unwrap();
+        let mut answer = String::new();
+        BufReader::new(stream).read_line(&mut answer).unwrap();
+        answer
+    };
+    let shown = lines();
+    let looking = |word: &str| {
+        let call = shown.iter().find(|line| line.contains(&format!("\"request\":{{\"do\":\"{word}\"")));
+        ask(call.unwrap())
+    };
+    assert!(looking("status").starts_with("{\"reply\":\"status\",\"version\":"));
+    assert_eq!(looking("key_list"), "{\"reply\":\"keys\",\"keys\":[]}\n");
+    assert!(looking("list").contains("\"reason\":\"no_vault\""));
+    assert_eq!(looking("lock"), "{\"reply\":\"ended\",\"ids\":[]}\n");
+    for (call, reason) in [
+        ("{\"v\":2,\"request\":{\"do\":\"status\"}}", "protocol_version"),
+        ("{\"v\":1,\"request\":{\"do\":\"list\",\"scope\":null},\"more\":1}", "protocol"),
+        ("{\"v\":1,\"request\":{\"do\":\"list\",\"scope\":null,\"more\":1}}", "protocol"),
+        ("{\"v\":1,\"request\":{\"do\":\"lease\",\"deliver\":false,\"more\":1}}", "protocol"),
+        ("status", "protocol"),
+    ] {
+        let answer = ask(call);
+        assert!(answer.contains(&format!("\"reason\":\"{reason}\"")), "{call}\n{answer}");
     }
 }
 
