@@ -93,6 +93,7 @@ impl Broker {
     /// program: at once.
     pub async fn touch(&self, ask: Ask, feed: Feed, cancel: impl Future<Output = ()>) -> Result<Proof, DeviceError> {
         let outlook = self.inner.outlook()?;
+        self.inner.linger(&outlook);
         let prompt = Arc::new(Prompt {
             inner: self.inner.clone(),
             keys: ask.candidates.iter().map(|candidate| candidate.key.clone()).collect(),
