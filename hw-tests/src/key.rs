@@ -7,7 +7,11 @@ use crate::{
     ctap::Ctap,
     finger::{Counts, Finger, Mode},
     hid_socket::HidSocket,
+    host::{Host, Protocol},
 };
+
+/// The PIN that [`Command::SetPin`] sets.
+pub const PIN: &str = "7410-rig";
 
 /// What a test tells a key; as text, one line of the control socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +44,8 @@ pub enum Command {
     Keepalive(Duration),
     /// Make the key as new, without a touch.
     Reset,
+    /// Give a key that has no PIN the PIN [`PIN`].
+    SetPin,
     /// End the program that is the key.
     Quit,
 }
@@ -154,6 +160,11 @@ pub trait KeyHandle: Send + Sync {
     fn reset(&self) -> Result<()> {
         self.tell(Command::Reset).map(drop)
     }
+
+    /// Gives a key that has no PIN the PIN [`PIN`].
+    fn set_pin(&self) -> Result<()> {
+        self.tell(Command::SetPin).map(drop)
+    }
 }
 
 /// What a key is plugged into.
@@ -255,6 +266,11 @@ impl<A: Attachment> KeyHandle for Key<A> {
                 self.ctap.wipe();
                 true
             }
+            Command::SetPin => {
+                let set = Host(self.ctap.clone()).set_pin(Protocol::Two, PIN);
+                set.map_err(|error| ControlError::Failed(error.to_string()))?;
+                true
+            }
         };
         Ok(if done { Reply::Ok } else { Reply::NotAsking })
     }
@@ -277,6 +293,7 @@ impl fmt::Display for Command {
             Self::Plug => ("plug", None),
             Self::Keepalive(interval) => ("keepalive", Some(interval)),
             Self::Reset => ("reset", None),
+            Self::SetPin => ("set-pin", None),
             Self::Quit => ("quit", None),
         };
         f.write_str(word)?;
@@ -305,6 +322,7 @@ impl FromStr for Command {
             ["plug"] => Some(Self::Plug),
             ["keepalive", ms] => millis(ms).map(Self::Keepalive),
             ["reset"] => Some(Self::Reset),
+            ["set-pin"] => Some(Self::SetPin),
             ["quit"] => Some(Self::Quit),
             _ => None,
         };
@@ -360,6 +378,7 @@ mod tests {
             Command::Plug,
             Command::Keepalive(time),
             Command::Reset,
+            Command::SetPin,
             Command::Quit,
         ];
         for command in commands {

@@ -12,6 +12,7 @@ pub mod apdu;
 pub mod authenticator;
 pub mod bus;
 pub mod card;
+pub mod conformance;
 pub mod control;
 pub mod ctap;
 pub mod ctaphid;

@@ -11,15 +11,19 @@ use crate::control::Control;
 pub const CONTACT: &str = "EMUKEY_CONTACT";
 /// The variable with the control socket of the card on the contactless reader.
 pub const CONTACTLESS: &str = "EMUKEY_CONTACTLESS";
-/// The variable with the control socket of the card in the second contact reader: `with-readers --contacts`.
-pub const SECOND: &str = "EMUKEY_SECOND";
+
 /// The variable with the control socket of the key behind `/dev/hidraw0`.
 pub const HIDRAW: &str = "EMUKEY_HIDRAW";
+
+/// What is added to each of these for a second key of the same kind, which starts pulled out.
+pub const SECOND: &str = "_SECOND";
 
 /// How the contact reader's name begins; pcscd appends numbers.
 pub const CONTACT_READER: &str = "Emulated Contact Reader";
 /// How the contactless reader's name begins.
 pub const CONTACTLESS_READER: &str = "Emulated Contactless Reader";
+/// How the name of the contactless reader for the second key begins.
+pub const SECOND_CONTACTLESS_READER: &str = "Second Contactless Reader";
 
 /// The port of the contact reader, for another card: pull the one that is there first.
 pub const CONTACT_PORT: u16 = 35963;

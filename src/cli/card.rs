@@ -6,6 +6,7 @@ use super::columns::wrap;
 use super::ui::{Tone, paint};
 use crate::device::{EnrolledKey, Profile};
 use crate::encoding::Digest;
+use crate::encoding::plain;
 use crate::encoding::words::four_words;
 use crate::lease::text::{
     ChangeText, ClockText, EnrolText, GrantText, Holder, LeaseText, Origin, RequesterText, Text as _, UnlockText, WriteText,
@@ -73,6 +74,10 @@ impl Card {
             text: view.vault.clone(),
             tone: Tone::Dim,
         });
+        // The texts were checked when they were fixed; a path, or a statement that somebody else wrote, was not (T10).
+        for row in &mut rows {
+            row.text = plain::visible(&row.text);
+        }
         Some(Self { rows })
     }
 

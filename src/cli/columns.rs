@@ -2,6 +2,8 @@
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+use crate::encoding::plain::visible;
+
 /// Breaks `text` into lines of at most `width` columns: at spaces, and within words that are wider than a line. Nothing may run off
 /// the screen unseen.
 pub fn wrap(text: &str, width: usize) -> Vec<String> {
@@ -26,10 +28,12 @@ pub fn wrap(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// The first `width` columns of `text`, with an ellipsis where something is missing.
+/// The first `width` columns of `text`, with an ellipsis where something is missing. What would steer the screen becomes visible:
+/// names of readers and programs come from elsewhere (T43).
 pub fn fit(text: &str, width: usize) -> String {
+    let text = visible(text);
     if text.width() <= width {
-        return text.to_owned();
+        return text;
     }
     let mut used = 0;
     let kept = text.chars().take_while(|c| {
@@ -56,5 +60,10 @@ mod tests {
         assert_eq!(fit("short", 5), "short");
         assert_eq!(fit("longer", 5), "long…");
         assert_eq!(fit("東京東京", 5), "東京…");
+    }
+
+    #[test]
+    fn t43_what_would_steer_the_screen_becomes_visible() {
+        assert_eq!(fit("Reader\u{1b}[2J", 40), "Reader<U+001B>[2J");
     }
 }

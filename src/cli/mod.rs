@@ -20,6 +20,7 @@ mod tty;
 pub mod ui;
 mod watch;
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -27,6 +28,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use self::session::Session;
 use self::ui::Ui;
+use crate::device::worker;
 use crate::lease::grant::Via;
 use crate::paths::Places;
 use crate::wire::{Failure, Outcome};
@@ -46,6 +48,7 @@ pub struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)] // each start builds the one subcommand that is asked for, not all of them
 enum Command {
     Init(init::Args),
     Put(change::PutArgs),
@@ -65,10 +68,6 @@ enum Command {
     Audit(audit::Command),
     Daemon(daemon::Args),
     Completions(completions::Args),
-    #[command(name = crate::device::worker::SUBCOMMAND, hide = true)]
-    Worker,
-    #[command(name = crate::device::worker::WATCH_SUBCOMMAND, hide = true)]
-    WatchKeys,
 }
 
 /// Show requests on this terminal, and let a person deny them and type PINs.
@@ -92,16 +91,17 @@ pub fn main() -> ExitCode {
         let failure = Failure::new(Outcome::Internal, "harden", format!("this process cannot be protected: {error}"));
         return finish(Ui::new(false, true), Err(failure));
     }
+    // Workers are started at every touch, by the daemon alone: there is no command line to understand.
+    match std::env::args_os().nth(1).as_deref().and_then(OsStr::to_str) {
+        Some(worker::SUBCOMMAND) => return worker::main(),
+        Some(worker::WATCH_SUBCOMMAND) => return worker::watch_main(),
+        _ => {}
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
     let ui = Ui::new(cli.json, std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()));
-    match cli.command {
-        Command::Worker => return crate::device::worker::main(),
-        Command::WatchKeys => return crate::device::worker::watch_main(),
-        _ => {}
-    }
     finish(ui, dispatch(cli, ui))
 }
 
@@ -129,8 +129,6 @@ fn dispatch(cli: Cli, ui: Ui) -> Result<ExitCode, Failure> {
         Command::Audit(command) => audit::run(&session, command),
         Command::Daemon(args) => daemon::run(&session, &args),
         Command::Completions(args) => completions::run(&session, &args),
-        // Gone before there was a session.
-        Command::Worker | Command::WatchKeys => Ok(()),
     };
     done.map(|()| ExitCode::SUCCESS)
 }

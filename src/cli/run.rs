@@ -219,7 +219,8 @@ fn command_of(args: &Args, ask: &LeaseAsk) -> Result<Vec<OsString>, Failure> {
     let none =
         || Failure::new(Outcome::Usage, "no_command", "there is no command to run").hint("touchlease run --with prod/TOKEN -- COMMAND");
     let task = ask.task.as_ref().ok_or_else(none)?;
-    let task = Task::parse(&task.file, &task.name).map_err(|error| Failure::new(Outcome::BadInput, "task", error.to_string()))?;
+    let task = Task::parse(&task.file, &task.name)
+        .map_err(|error| Failure::new(Outcome::BadInput, "task", error.to_string()).hint("docs/cli.md shows a task file"))?;
     if task.command.is_empty() {
         Err(none())
     } else {
@@ -275,7 +276,9 @@ fn read_task(name: &str) -> Result<TaskAsk, Failure> {
 fn grant(text: &str, via: &str) -> Result<GrantAsk, Failure> {
     let (env, reference) = text.split_once('=').map_or((None, text), |(env, reference)| (Some(env), reference));
     let wrong = |error: &dyn std::fmt::Display| Failure::new(Outcome::BadInput, "reference", format!("{reference:?}: {error}"));
-    let secret: SecretRef = reference.parse().map_err(|error| wrong(&error))?;
+    let secret: SecretRef = reference
+        .parse()
+        .map_err(|error| wrong(&error).hint("touchlease list shows what there is"))?;
     let env = env.unwrap_or(&secret.name).to_owned();
     crate::encoding::plain::check_variable(&env)
         .map_err(|error| wrong(&error).hint(format!("name a variable: --with VARIABLE={secret}")))?;
@@ -290,7 +293,10 @@ fn grant(text: &str, via: &str) -> Result<GrantAsk, Failure> {
 fn read_env_files(files: &[PathBuf]) -> Result<(Plain, Vec<GrantAsk>), Failure> {
     let (mut plain, mut grants) = (vec![], vec![]);
     for path in files {
-        let wrong = |error: &dyn std::fmt::Display| Failure::new(Outcome::BadInput, "env_file", format!("{}: {error}", path.display()));
+        let wrong = |error: &dyn std::fmt::Display| {
+            Failure::new(Outcome::BadInput, "env_file", format!("{} cannot be read: {error}", path.display()))
+                .hint("it has lines like NAME=value, or NAME=touchlease://prod/TOKEN")
+        };
         let entries = dotenvy::from_path_iter(path).map_err(|error| wrong(&error))?;
         for entry in entries {
             let (name, value) = entry.map_err(|error| wrong(&error))?;

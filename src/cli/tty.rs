@@ -81,7 +81,7 @@ impl Tty {
     /// # Errors
     /// The terminal went away; Ctrl-C and Ctrl-D are [`io::ErrorKind::Interrupted`].
     pub fn ask_secret(&mut self, question: &str) -> io::Result<Secret> {
-        // Before the question: what is typed the moment it appears is not to be echoed either.
+        // Unseen before the question stands: what is typed the moment it appears would be echoed otherwise.
         self.raw()?;
         self.write(question);
         let typed = self.read_hidden();

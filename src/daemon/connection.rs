@@ -123,6 +123,8 @@ async fn talk(house: &Rc<House>, lines: &mut Lines, peer: Peer) -> io::Result<()
         Ok(Handled { reply, held: Some(held) }) => {
             lines.send(&reply).await?;
             tokio::select! {
+                // A client that gives its lease back and ends at once has given it back.
+                biased;
                 over = pass_on(lines, &mut events, held) => over,
                 _ = ended.readable() => Ok(()),
             }

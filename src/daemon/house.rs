@@ -74,7 +74,7 @@ pub struct OpenVault {
     /// The vault.
     pub vault: RefCell<Vault>,
     /// Its log.
-    pub log: Journal,
+    pub log: Rc<Journal>,
 }
 
 impl House {
@@ -144,7 +144,7 @@ impl House {
             path: path.to_owned(),
             shown,
             vault: RefCell::new(vault),
-            log,
+            log: Rc::new(log),
         });
         let statement = open.vault.borrow().roster_digest();
         record::best_effort(&open.log, AuditEvent::Roster(event::Roster { statement }));
@@ -166,7 +166,7 @@ impl House {
     }
 
     /// What questions need before there is a vault.
-    pub fn lobby<'a>(&'a self, vault_path: &'a str, log: Option<&'a Journal>) -> Lobby<'a> {
+    pub fn lobby<'a>(&'a self, vault_path: &'a str, log: Option<&'a Rc<Journal>>) -> Lobby<'a> {
         Lobby {
             desk: &self.desk,
             broker: &self.broker,

@@ -138,7 +138,8 @@ pub(super) async fn unlock(
             Outcome::BadInput,
             "keep",
             format!("a PIN is kept for {} h at most", LONGEST_PIN.as_secs() / 3600),
-        ));
+        )
+        .hint("touchlease unlock --keep 1h"));
     }
     let office = house.office(&open);
     let key = ask_pin(&office, key.as_deref(), keep, asker).await?;

@@ -12,6 +12,7 @@ use crate::device::broker::{Candidate, Enrol, Event as KeyEvent, NewKey};
 use crate::device::place::Port;
 use crate::device::{DeviceError, EnrolledKey, Profile, Proof};
 use crate::encoding::Digest;
+use crate::encoding::plain::check_name;
 use crate::encoding::sshsig::Namespace;
 use crate::presence::Prompt;
 use crate::secret::Secret;
@@ -180,6 +181,7 @@ async fn sign(lobby: &Lobby<'_>, statement: &[u8], candidates: Vec<Candidate>, a
 }
 
 async fn enrol_prompt<'a>(lobby: &'a Lobby<'_>, key: &Candidacy<'_>, touches: usize, asker: &Asker) -> Result<Prompt<'a>, Failure> {
+    check_names(key)?;
     let text = EnrolText {
         v: VERSION,
         kind: EnrolKind::Enrol,
@@ -191,6 +193,15 @@ async fn enrol_prompt<'a>(lobby: &'a Lobby<'_>, key: &Candidacy<'_>, touches: us
     };
     let fixed = text.fix().map_err(IntoFailure::failure)?;
     lobby.open_prompt(&fixed, vec![key.name.to_owned()], LONGEST_PROMPT, asker).await
+}
+
+/// Before anybody looks at them, and before the key makes anything under them.
+fn check_names(key: &Candidacy<'_>) -> Result<(), Failure> {
+    let scopes = key.scopes.iter().map(|scope| check_name("the scope's name", scope));
+    let checked = std::iter::once(check_name("the key's name", key.name))
+        .chain(scopes)
+        .collect::<Result<(), _>>();
+    checked.map_err(|error| Failure::new(Outcome::BadInput, "name", error.to_string()).hint("names have letters, digits and _ - . + @ ="))
 }
 
 /// The two credentials of the key that is plugged in and not enrolled.

@@ -1,6 +1,7 @@
 //! Everything that the lease path works with, lent for one request.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
@@ -27,7 +28,7 @@ pub struct Lobby<'a> {
     /// Keys.
     pub broker: &'a Broker,
     /// The log; nothing before there is a vault.
-    pub log: Option<&'a Journal>,
+    pub log: Option<&'a Rc<Journal>>,
     /// Where the vault lies, for the screen.
     pub vault_path: &'a str,
     /// Time.

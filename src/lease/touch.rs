@@ -91,7 +91,21 @@ pub(super) async fn attend<T>(
     while let Ok(event) = events.try_recv() {
         hear(lobby, prompt, &mut wrong, event);
     }
+    listen_on(lobby, events);
     outcome.inspect_err(|failure| prompt.failed(failure.outcome))
+}
+
+/// A key that was cancelled and touched all the same says so after the others are done: that still belongs into the log. Ends when
+/// the last worker has.
+fn listen_on(lobby: &Lobby<'_>, mut events: UnboundedReceiver<Event>) {
+    let Some(log) = lobby.log.cloned() else { return };
+    tokio::task::spawn_local(async move {
+        while let Some(event) = events.recv().await {
+            if let Some(line) = line(&event) {
+                record::best_effort(&log, line);
+            }
+        }
+    });
 }
 
 fn refused(outcome: Outcome) -> Failure {

@@ -1,30 +1,38 @@
 //! From request to reply without the key's own time, and what goes over the key's wire.
 
+use std::io::{BufRead as _, BufReader, Lines, Write as _};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use touchlease::client::{Client, Message};
+use touchlease::paths::Places;
 use touchlease::wire::request::{GrantAsk, LeaseAsk};
-use touchlease::wire::{Answer, Call, Event, Reply, Request, VERSION};
+use touchlease::wire::{Answer, Call, Reply, Request, VERSION};
 
 use super::idle;
-use super::rig::{PIN, Rig};
+use super::rig::Rig;
 use super::table::{Failure, Table, Times, millis};
+
+/// This program as the one that asks.
+pub const SUBCOMMAND: &str = "ask";
 
 const ROUNDS: usize = 300;
 
 pub fn rows(table: &mut Table) -> Result<(), Failure> {
     let rig = Rig::new(false, 1)?;
+    let mut asker = Asker::start(&rig)?;
     let (mut overhead, mut whole) = (Times::default(), Times::default());
-    drop(lease(&rig, "prod/TOKEN")?);
+    // The first is cold: INIT, getInfo, and which key it is.
+    asker.lease("prod/TOKEN")?;
+    asker.give_back()?;
     for _ in 0..ROUNDS {
         rig.clock.go_on();
         rig.own.take();
-        let start = Instant::now();
-        let held = lease(&rig, "prod/TOKEN")?;
-        let took = start.elapsed();
+        let took = asker.lease("prod/TOKEN")?;
         whole.add(took);
         overhead.add(took.saturating_sub(rig.own.take()));
-        give_back(held)?;
+        asker.give_back()?;
     }
     let (p50, p99) = (overhead.median(), overhead.within(0.99));
     table.goal(
@@ -36,15 +44,19 @@ pub fn rows(table: &mut Table) -> Result<(), Failure> {
     table.goal("the same, p99", millis(p99), "<= 25 ms", p99 <= Duration::from_millis(25));
     table.fact("the same with the emulated key's time, p50", millis(whole.median()));
     frames(table, &rig, "touch-only", 13);
-    locked(table, &rig)?;
+    locked(table, &rig, &mut asker)?;
+    drop(asker);
     drop(rig);
 
-    let mut rig = Rig::new(true, 0)?;
-    // The first is cold: INIT and getInfo; the PIN was kept by `init`, or is typed now.
+    let rig = Rig::new(true, 0)?;
+    let mut asker = Asker::start(&rig)?;
+    // The PIN was typed for `init` and is kept since.
     for _ in 0..2 {
         rig.clock.go_on();
-        give_back(lease_with_pin(&mut rig)?)?;
+        asker.lease("prod/TOKEN")?;
+        asker.give_back()?;
     }
+    drop(asker);
     frames(table, &rig, "with PIN", 30);
     idle::with_pin(table)
 }
@@ -62,19 +74,19 @@ fn frames(table: &mut Table, rig: &Rig, how: &str, goal: u32) {
 }
 
 /// Memory that cannot be swapped is scarce (RLIMIT_MEMLOCK, 8 MiB as Debian sets it).
-fn locked(table: &mut Table, rig: &Rig) -> Result<(), Failure> {
+fn locked(table: &mut Table, rig: &Rig, asker: &mut Asker) -> Result<(), Failure> {
     let before = vm_locked()?;
-    rig.clock.go_on();
-    let one = lease(rig, "prod/TOKEN")?;
-    rig.clock.go_on();
-    let other = lease(rig, "prod/MORE_1")?;
+    for secret in ["prod/TOKEN", "prod/MORE_1"] {
+        rig.clock.go_on();
+        asker.lease(secret)?;
+    }
     let each = (vm_locked()? - before) / 2;
     table.fact(
         "locked memory of the daemon, for each live lease of one secret",
         format!("{each} KiB"),
     );
-    give_back(one)?;
-    give_back(other)
+    asker.give_back()?;
+    asker.give_back()
 }
 
 fn vm_locked() -> Result<i64, Failure> {
@@ -84,35 +96,96 @@ fn vm_locked() -> Result<i64, Failure> {
     Ok(number.parse()?)
 }
 
-fn lease_with_pin(rig: &mut Rig) -> Result<Client, Failure> {
-    let mut client = call(rig, "prod/TOKEN")?;
-    loop {
-        match next(&mut client)? {
-            Some(Message::Reply(reply)) => return granted(*reply, client),
-            Some(Message::Event(Event::Touch { state, .. })) if format!("{state:?}").contains("PinNeeded") => {
-                rig.watch.expect("PIN for")?;
-                rig.watch.type_in(&format!("{PIN}\n"))?;
-            }
-            Some(_) => {}
-            None => return Err("the daemon hung up".into()),
-        }
+/// A process that asks: one that a screen of ours does not descend from, as a request is not shown to its own asker.
+struct Asker {
+    child: Child,
+    orders: ChildStdin,
+    told: Lines<BufReader<ChildStdout>>,
+}
+
+impl Asker {
+    fn start(rig: &Rig) -> Result<Self, Failure> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .arg(SUBCOMMAND)
+            .arg(rig.home.places()?.runtime)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let (orders, told) = (child.stdin.take(), child.stdout.take());
+        let told = BufReader::new(told.ok_or("no pipe")?).lines();
+        Ok(Self {
+            child,
+            orders: orders.ok_or("no pipe")?,
+            told,
+        })
+    }
+
+    /// From request to reply.
+    fn lease(&mut self, secret: &str) -> Result<Duration, Failure> {
+        let nanos = self.order(secret)?;
+        Ok(Duration::from_nanos(nanos.parse().map_err(|_| nanos)?))
+    }
+
+    /// Ends the newest lease; the daemon has heard of it.
+    fn give_back(&mut self) -> Result<(), Failure> {
+        let said = self.order("")?;
+        if said.is_empty() { Ok(()) } else { Err(said.into()) }
+    }
+
+    fn order(&mut self, order: &str) -> Result<String, Failure> {
+        writeln!(self.orders, "{order}")?;
+        Ok(self.told.next().ok_or("the asker ended")??)
     }
 }
 
-/// A lease with its values, held by the connection that comes back.
-fn lease(rig: &Rig, secret: &str) -> Result<Client, Failure> {
-    let mut client = call(rig, secret)?;
-    loop {
-        match next(&mut client)? {
-            Some(Message::Reply(reply)) => return granted(*reply, client),
-            Some(_) => {}
-            None => return Err("the daemon hung up".into()),
-        }
+impl Drop for Asker {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
-fn call(rig: &Rig, secret: &str) -> Result<Client, Failure> {
-    let mut client = connected(rig)?;
+/// The asker's side: a secret's name on a line asks for a lease, an empty line gives the newest back; one line answers each.
+pub fn serve(runtime: &str) -> Result<(), Failure> {
+    let mut held = vec![];
+    for order in std::io::stdin().lines() {
+        let answer = match &*order? {
+            "" => held
+                .pop()
+                .map_or(Ok(String::new()), |client| give_back(client).map(|()| String::new())),
+            secret => lease(runtime, secret).map(|(client, took)| {
+                held.push(client);
+                took.as_nanos().to_string()
+            }),
+        };
+        println!("{}", answer.unwrap_or_else(|failure| failure.to_string()));
+    }
+    Ok(())
+}
+
+fn lease(runtime: &str, secret: &str) -> Result<(Client, Duration), Failure> {
+    let start = Instant::now();
+    let mut client = call(runtime, secret)?;
+    while let Some(message) = next(&mut client)? {
+        if let Message::Reply(reply) = message {
+            let took = start.elapsed();
+            return granted(*reply).map(|()| (client, took));
+        }
+    }
+    Err("the daemon hung up".into())
+}
+
+fn call(runtime: &str, secret: &str) -> Result<Client, Failure> {
+    let nowhere = PathBuf::new();
+    let places = Places {
+        config: nowhere.clone(),
+        vault: nowhere.clone(),
+        state: nowhere,
+        runtime: runtime.into(),
+    };
+    let client = Client::connect(&places).map_err(|failure| failure.message)?;
+    let mut client = client.ok_or("no daemon")?;
     let ask = LeaseAsk {
         with: vec![GrantAsk {
             secret: secret.into(),
@@ -132,25 +205,19 @@ fn call(rig: &Rig, secret: &str) -> Result<Client, Failure> {
     Ok(client)
 }
 
-fn connected(rig: &Rig) -> Result<Client, Failure> {
-    let client = Client::connect(&rig.home.places()?).map_err(|failure| failure.message)?;
-    client.ok_or_else(|| "no daemon".into())
-}
-
 fn next(client: &mut Client) -> Result<Option<Message>, Failure> {
     Ok(client.message().map_err(|failure| failure.message)?)
 }
 
-fn granted(reply: Reply, client: Client) -> Result<Client, Failure> {
+fn granted(reply: Reply) -> Result<(), Failure> {
     match reply {
-        Reply::Granted(granted) if !granted.joined && granted.values.len() == 1 => Ok(client),
+        Reply::Granted(granted) if !granted.joined && granted.values.len() == 1 => Ok(()),
         Reply::Granted(_) => Err("a lease without a touch of its own".into()),
         Reply::Failed(failure) => Err(failure.message.into()),
         other => Err(format!("{other:?}").into()),
     }
 }
 
-/// Ends it, and waits until the daemon has heard.
 fn give_back(mut client: Client) -> Result<(), Failure> {
     client.answer(&Answer::Done).map_err(|failure| failure.message)?;
     while next(&mut client)?.is_some() {}

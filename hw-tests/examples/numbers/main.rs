@@ -25,7 +25,8 @@ fn main() -> ExitCode {
         // The daemon in this process starts its workers as the product does: this program again.
         Some(SUBCOMMAND) => return worker::main(),
         Some(WATCH_SUBCOMMAND) => return worker::watch_main(),
-        Some(mask::SUBCOMMAND) => return ended(mask::filter()),
+        Some(mask::SUBCOMMAND) => return ended(mask::filter().map_err(Into::into)),
+        Some(lease::SUBCOMMAND) => return ended(arguments.get(1).map_or(Ok(()), |runtime| lease::serve(runtime))),
         _ => {}
     }
     let mut table = Table::default();
@@ -52,7 +53,7 @@ fn measure(table: &mut Table) -> Result<(), Failure> {
     idle::rows(table)
 }
 
-fn ended(done: std::io::Result<()>) -> ExitCode {
+fn ended(done: Result<(), Failure>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -21,14 +21,14 @@ use touchlease::device::broker::Processes;
 use super::table::Failure;
 use super::worker;
 
-pub const PIN: &str = "1234";
+const PIN: &str = "1234";
 
 pub struct Rig {
     pub home: Home,
     pub broker: Broker,
     pub clock: Arc<Ahead>,
     pub own: Arc<Stopwatch>,
-    pub watch: Terminal,
+    _watch: Terminal,
     // Last: the terminal hangs up first.
     _daemon: Daemon,
 }
@@ -61,7 +61,7 @@ impl Rig {
             broker,
             clock,
             own,
-            watch,
+            _watch: watch,
             _daemon: daemon,
         })
     }

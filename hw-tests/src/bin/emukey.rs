@@ -23,11 +23,12 @@ use hw_tests::{
 
 const USAGE: &str = "\
 usage: emukey KEY...
-  KEY: --uhid --control SOCKET [--pin PIN] [--state FOLDER]
-       --vpcd PORT [--contactless] --control SOCKET [--pin PIN] [--state FOLDER]
+  KEY: --uhid --control SOCKET [--pin PIN] [--state FOLDER] [--out]
+       --vpcd PORT [--contactless] --control SOCKET [--pin PIN] [--state FOLDER] [--out]
 
-Prints `ready` when every key is plugged in. Each control socket takes one command per line and answers one line:
-grant, delay MS, deny, never, tap, press, refuse, expire, asked MS, counts, pull, plug, keepalive MS, reset, quit.";
+Prints `ready` when every key is plugged in, but for those that start pulled out (--out). Each control socket takes one command per line and answers one line:
+grant, delay MS, deny, never, tap, press, refuse, expire, asked MS, counts, pull, plug, keepalive MS,
+reset, set-pin, quit.";
 
 fn main() -> ExitCode {
     match start(env::args().skip(1)) {
@@ -75,6 +76,7 @@ struct Options {
     control: PathBuf,
     pin: Option<String>,
     storage: Storage,
+    out: bool,
 }
 
 #[derive(Debug)]
@@ -106,6 +108,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Vec<Options>, Us
                 control: PathBuf::new(),
                 pin: None,
                 storage: Storage::Ram,
+                out: false,
             });
             continue;
         }
@@ -113,6 +116,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Vec<Options>, Us
         match (&*argument, &mut key.port) {
             ("--contactless", Port::Vpcd(_, interface)) => *interface = Interface::Contactless,
             ("--control", _) => key.control = arguments.next().ok_or(Usage)?.into(),
+            ("--out", _) => key.out = true,
             ("--pin", _) => key.pin = Some(arguments.next().ok_or(Usage)?),
             ("--state", _) => key.storage = Storage::Folder(arguments.next().ok_or(Usage)?.into()),
             _ => return Err(Usage),
@@ -127,7 +131,9 @@ type Failure = Box<dyn std::error::Error>;
 fn uhid(options: Options) -> Result<Key<HidSocket>, Failure> {
     let (finger, ctap) = authenticator(&options, Settings::default(), Mode::Grant)?;
     let socket = HidSocket::new(ctap.clone()).with_uhid(Identity::default());
-    socket.plug().map_err(|error| format!("/dev/uhid: {error}"))?;
+    if !options.out {
+        socket.plug().map_err(|error| format!("/dev/uhid: {error}"))?;
+    }
     Ok(Key::new(finger, ctap, socket))
 }
 
@@ -152,7 +158,9 @@ fn card(options: Options, port: u16, interface: Interface) -> Result<Key<VpcdSoc
     let keepalive = Keepalive::never();
     let card = FidoCard::new(ctap.clone(), finger.clone(), interface, keepalive.clone());
     let socket = VpcdSocket::new(port, Box::new(card)).with_authenticator(ctap.clone(), keepalive);
-    socket.plug().map_err(|error| format!("reader on port {port}: {error}"))?;
+    if !options.out {
+        socket.plug().map_err(|error| format!("reader on port {port}: {error}"))?;
+    }
     Ok(Key::new(finger, ctap, socket))
 }
 

@@ -51,9 +51,11 @@ fn relay(socket: &str) -> io::Result<()> {
 
 fn said(socket: &str, call: &str) -> io::Result<UnixStream> {
     let mut stream = UnixStream::connect(socket)?;
-    stream.write_all(call.as_bytes())?;
-    stream.write_all(b"\n")?;
-    Ok(stream)
+    match stream.write_all(format!("{call}\n").as_bytes()) {
+        // It answered before it was asked, and hung up.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(stream),
+        written => written.map(|()| stream),
+    }
 }
 
 fn print(stream: &UnixStream) -> io::Result<()> {

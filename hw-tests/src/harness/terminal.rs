@@ -143,6 +143,23 @@ impl Terminal {
         self.expect_within(text, Duration::from_secs(20))
     }
 
+    /// What came since the last [`Terminal::expect`] or [`Terminal::skip`].
+    #[must_use]
+    pub fn unseen(&self) -> String {
+        String::from_utf8_lossy(&lock(&self.screen.state).output[self.seen..]).into_owned()
+    }
+
+    /// Looks away from everything that was written so far.
+    pub fn skip(&mut self) {
+        self.seen = lock(&self.screen.state).output.len();
+    }
+
+    /// Whether the program has closed the terminal.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        lock(&self.screen.state).ended
+    }
+
     /// Everything written so far.
     #[must_use]
     pub fn output(&self) -> String {

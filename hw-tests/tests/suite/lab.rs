@@ -68,6 +68,19 @@ impl Lab {
         }
     }
 
+    /// A daemon anew, after `between`.
+    pub fn restart(&mut self, between: impl FnOnce(&Self)) {
+        drop(self.daemon.take());
+        between(self);
+        // The socket may have gone with its folder.
+        let _ = std::fs::remove_file(self.socket());
+        self.daemon = Some(
+            self.home
+                .daemon_with(self.reach.clone(), self.clock.clone(), Config::default())
+                .unwrap(),
+        );
+    }
+
     /// Another machine with a copy of this vault and the same key.
     pub fn elsewhere(&self) -> Self {
         let home = Home::new(product()).unwrap();

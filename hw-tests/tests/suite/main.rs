@@ -1,8 +1,16 @@
 //! The everyday suite: the product against emulated keys, in this process and out of it.
+#![allow(clippy::disallowed_methods, reason = "tests wait in real time")]
 
+mod conformance;
 mod consent;
 mod docs;
+mod hygiene;
 mod input;
 mod lab;
 mod lifetime;
 mod spine;
+
+/// The product lies beside the programs of this package, whose paths Cargo gives.
+fn product() -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_BIN_EXE_emukey")).with_file_name("touchlease")
+}

@@ -173,8 +173,11 @@ impl Prompt {
         running.retain(|plug, attempt| {
             let stays = now.contains(plug);
             if !stays {
-                // The worker sees the removal itself, and says so; this is for one that waits for a PIN.
-                attempt.abort();
+                // Whoever sees the removal first says so: the worker that waits for the touch, or the look at the places.
+                if !attempt.is_finished() {
+                    attempt.abort();
+                    self.gone(&plug.0);
+                }
                 self.leave(&plug.0);
             }
             stays
@@ -205,6 +208,14 @@ impl Prompt {
         }
     }
 
+    /// Says which key went away: by its name, if it had told it.
+    fn gone(&self, port: &Port) {
+        let claimed = self.progress().claimed.iter().find(|(_, at)| *at == port).map(|(key, _)| *key);
+        let key = self.keys.iter().find(|key| Some(key.id()) == claimed);
+        let name = key.map_or_else(|| port.to_string(), |key| key.name.clone());
+        self.tell(Event::Gone { name });
+    }
+
     fn leave(&self, port: &Port) {
         let mut progress = self.progress();
         progress.stages.remove(port);
@@ -224,7 +235,7 @@ impl Prompt {
             // A person's no, and a cancel that was not ours (T05): nobody else is asked any more.
             DeviceError::Denied | DeviceError::CancelledElsewhere => return Some(Err(error)),
             DeviceError::PulledOut => {
-                self.tell(Event::Gone { name: plug.0.to_string() });
+                self.gone(&plug.0);
                 self.leave(&plug.0);
                 return None;
             }
@@ -309,7 +320,10 @@ impl Prompt {
         }
         if let Err(error) = &result {
             let mut progress = self.progress();
-            progress.claimed.remove(&candidate.key.id());
+            // One that went away is named once more, and then leaves.
+            if *error != DeviceError::PulledOut {
+                progress.claimed.remove(&candidate.key.id());
+            }
             if is_final(error) {
                 progress.failed.insert(candidate.key.id(), error.clone());
             }
@@ -324,8 +338,8 @@ impl Prompt {
     }
 
     fn stranger(&self, place: &Place) -> DeviceError {
-        let before = self.inner.state().known.before(place);
-        match self.keys.iter().find(|key| Some(key.id()) == before) {
+        let state = self.inner.state();
+        match self.keys.iter().find(|key| state.known.was_before(place, key.id())) {
             Some(key) => DeviceError::ResetSinceEnrolment { name: key.name.clone() },
             None => DeviceError::NotEnrolled,
         }

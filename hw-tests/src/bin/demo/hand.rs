@@ -36,22 +36,25 @@ pub struct Hand {
 pub struct Keys {
     pub first: Control,
     pub second: Control,
+    /// On a reader without contacts, which this show leaves out.
+    pub contactless: Control,
 }
 
 /// The keyboard of the program that is shown.
 type Keyboard = Arc<Mutex<Option<File>>>;
 
 impl Hand {
-    /// A hand over real keys, or over those of `with-readers --contacts`. `interrupted` is called at Ctrl-C, in place of
+    /// A hand over real keys, or over those of `with-readers`. `interrupted` is called at Ctrl-C, in place of
     /// anything else.
     pub fn new(real: bool, interrupted: impl Fn() + Send + 'static) -> io::Result<Self> {
-        let variable = |name| rig::key(name, |name| env::var_os(name)).ok_or_else(|| io::Error::other(format!("{name} is not set")));
+        let key = |name: &str| rig::key(name, |name| env::var_os(name)).ok_or_else(|| io::Error::other(format!("{name} is not set")));
         let keys = if real {
             None
         } else {
             Some(Keys {
-                first: variable(rig::CONTACT)?,
-                second: variable(rig::SECOND)?,
+                first: key(rig::CONTACT)?,
+                second: key(&format!("{}{}", rig::CONTACT, rig::SECOND))?,
+                contactless: key(rig::CONTACTLESS)?,
             })
         };
         let person = io::stdin().is_terminal() && io::stdout().is_terminal();
@@ -112,7 +115,7 @@ impl Hand {
         self.modes = Some(before.clone());
         let (keys, keyboard, away) = (self.keys.clone(), self.keyboard.clone(), self.away.clone());
         thread::spawn(move || {
-            for byte in io::stdin().bytes().map_while(Result::ok) {
+            for byte in io::stdin().lock().bytes().map_while(Result::ok) {
                 match (byte, &keys) {
                     (3, _) => {
                         let _ = tcsetattr(io::stdin(), OptionalActions::Now, &before); // it worked a moment ago

@@ -1,4 +1,4 @@
-//! The main job, before somebody's eyes: `hw-tests/demo` runs this inside `with-readers --contacts`, or alone with `--real`.
+//! The main job, before somebody's eyes: `hw-tests/demo` runs this inside `with-readers`, or alone with `--real`.
 #![allow(clippy::disallowed_methods, reason = "a show runs in real time")]
 
 mod hand;
@@ -114,7 +114,7 @@ impl Demo {
     fn make_vault(&mut self) -> Result<(), Failure> {
         self.stage.step("A vault that opens with a touch on the key \"blue\"");
         if let Some(keys) = self.hand.keys() {
-            keys.second.pull()?;
+            keys.contactless.pull()?;
         }
         self.hand.ready()?;
         self.on_terminal(&["init", "--key", "blue"], &[])?;

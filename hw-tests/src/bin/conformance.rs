@@ -1,0 +1,71 @@
+//! The conformance suite on one rig.
+
+use std::{
+    env, fs,
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use hw_tests::conformance::{
+    Link, Machine, Rig,
+    rigs::{InProcess, Plugged, Real},
+    run,
+};
+
+const USAGE: &str = "\
+usage: conformance RIG [PART-OF-A-NAME]
+  in-process           emulated USB keys and a daemon in this process
+  contact, contactless under hw-tests/with-readers
+  hidraw               under hw-tests/kernel/uml or hw-tests/kernel/qemu
+  --real               two real keys over USB, and a person; RESETS THEM
+  --real-contactless   the same on a contactless reader
+
+Prints a line for each case, then `conformance RIG: n of N cases`; fails unless all hold. --real also writes what the keys
+say of themselves to conformance-real.json.
+Environment: TOUCHLEASE  the product (else the one beside this program)";
+
+fn main() -> ExitCode {
+    let mut arguments = env::args().skip(1);
+    let Some(rig) = arguments.next() else {
+        eprintln!("{USAGE}");
+        return ExitCode::from(64);
+    };
+    match start(&rig, &arguments.next().unwrap_or_default()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("conformance: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(name: &str, filter: &str) -> Result<bool, Box<dyn std::error::Error>> {
+    let program = match env::var_os("TOUCHLEASE") {
+        Some(path) => PathBuf::from(path),
+        None => env::current_exe()?.with_file_name("touchlease"),
+    };
+    let rig: Box<dyn Rig> = match name {
+        "in-process" => Box::new(InProcess::new(program)?),
+        "--real" => Box::new(Real::new(program, Link::Usb)),
+        "--real-contactless" => Box::new(Real::new(program, Link::Contactless)),
+        name => Box::new(Plugged::find(name, program, |name| env::var_os(name))?),
+    };
+    if name.starts_with("--real") {
+        look(&*rig)?;
+    }
+    Ok(run(&*rig, filter, &mut io::stdout())?.is_full())
+}
+
+/// Writes down which keys were tried.
+fn look(rig: &dyn Rig) -> Result<(), Box<dyn std::error::Error>> {
+    let machine = Machine::new(rig)?;
+    let mut file = fs::File::create("conformance-real.json")?;
+    for key in &machine.keys {
+        machine.keys.iter().try_for_each(|key| key.pull())?;
+        key.plug()?;
+        writeln!(file, "{}", machine.json(&["key", "info"])?)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,237 @@
+//! Touches that come, come late, come twice, or do not come.
+
+use std::{thread, time::Duration};
+
+use super::{ended, ensure, eventually};
+use crate::conformance::{
+    Case, Machine, Verdict,
+    machine::{LIMIT, Request, said},
+};
+
+pub(super) const CASES: &[Case] = &[
+    Case {
+        name: "a request that is denied on the screen ends with 60",
+        run: denied_on_screen,
+    },
+    Case {
+        name: "a request that is denied on the key ends with 60",
+        run: denied_on_key,
+    },
+    Case {
+        name: "a request that nobody touches for ends at its deadline",
+        run: timed_out,
+    },
+    Case {
+        name: "a key that gives up is asked again, and a tap serves once",
+        run: given_up,
+    },
+    Case {
+        name: "a request whose program goes away leaves no key blinking",
+        run: abandoned,
+    },
+    Case {
+        name: "a key pulled out while it blinks is said, and serves when it is back",
+        run: pulled_while_blinking,
+    },
+    Case {
+        name: "a key pulled out before the request serves when it is plugged in late",
+        run: plugged_in_late,
+    },
+    Case {
+        name: "two keys are asked, one is touched, and the other is left alone",
+        run: two_keys,
+    },
+    Case {
+        name: "a second touch opens nothing and is recorded",
+        run: extra_touch,
+    },
+];
+
+const RUN: &[&str] = &["run", "--with", "prod/TOKEN", "--", "sh", "-c", "echo done"];
+
+fn waiting(machine: &Machine<'_>) -> Result<Request, Box<dyn std::error::Error>> {
+    let mut request = machine.request(RUN)?;
+    request.watch.expect_within("prod/TOKEN", LIMIT)?;
+    Ok(request)
+}
+
+fn denied_on_screen(machine: &Machine<'_>) -> Verdict {
+    machine.vault()?;
+    let mut request = waiting(machine)?;
+    if !machine.is_contactless() {
+        machine.blinks(0)?;
+    }
+    request.watch.type_in("d")?;
+    ended(&request.finish()?, 60, "a person denied this request")?;
+    stops_blinking(machine, 0)
+}
+
+fn denied_on_key(machine: &Machine<'_>) -> Verdict {
+    machine.vault()?;
+    let mut request = waiting(machine)?;
+    if machine.is_contactless() {
+        // A card declines as it is tapped.
+        request.watch.expect_within("tap", LIMIT)?;
+        machine.keys[0].deny()?;
+        machine.keys[0].pull()?;
+        machine.keys[0].plug()?;
+    } else {
+        machine.blinks(0)?;
+        if !machine.keys[0].refuse()? {
+            // No button of this key says no.
+            request.watch.type_in("d")?;
+            return ended(&request.finish()?, 60, "denied");
+        }
+    }
+    ended(&request.finish()?, 60, "denied on the key")
+}
+
+fn timed_out(machine: &Machine<'_>) -> Verdict {
+    machine.vault()?;
+    machine.restart("[limits]\nprompt = \"5s\"\n")?;
+    let mut request = machine.request(RUN)?;
+    let (code, sentence) = if machine.is_contactless() {
+        machine.keys[0].pull()?; // the reader is empty, and stays so
+        (63, "no security key is connected")
+    } else {
+        request.watch.expect_within(": ", LIMIT)?;
+        request.watch.type_in(&format!("{}\n", crate::key::PIN))?;
+        machine.blinks(0)?;
+        (61, "nobody touched the key in time")
+    };
+    ended(&request.finish()?, code, sentence)?;
+    stops_blinking(machine, 0)
+}
+
+fn given_up(machine: &Machine<'_>) -> Verdict {
+    machine.vault()?;
+    let mut request = waiting(machine)?;
+    if machine.is_contactless() {
+        machine.touch(0, &mut request.watch)?;
+        ended(&request.finish()?, 0, "done")?;
+        // The card still lies there: it serves nobody until it was lifted.
+        let mut second = waiting(machine)?;
+        second.watch.expect_within("then tap it again", LIMIT)?;
+        second.watch.type_in("d")?;
+        return ended(&second.finish()?, 60, "denied");
+    }
+    machine.blinks(0)?;
+    let asked = machine.keys[0].counts()?.asked;
+    machine.keys[0].expire()?;
+    while machine.keys[0].counts()?.asked == asked {
+        thread::sleep(Duration::from_millis(10));
+    }
+    machine.touch(0, &mut request.watch)?;
+    ended(&request.finish()?, 0, "done")
+}
+
+fn abandoned(machine: &Machine<'_>) -> Verdict {
+    machine.vault()?;
+    let mut watch = machine.home.watch()?;
+    let mut program = machine.home.terminal(["rm", "prod/TOKEN"])?;
+    program.expect("removes")?;
+    if !machine.is_contactless() {
+        machine.blinks(0)?;
+    }
+    drop(program);
+    stops_blinking(machine, 0)?;
+    // The next one is asked as if nothing had been.
+    let output = machine.home.run(["list", "--json"])?;
+    ensure!(said(&output).contains("prod/TOKEN"), "{}", said(&output));
+    watch.skip();
+    Ok(())
+}
+
+fn pulled_while_blinking(machine: &Machine<'_>) -> Verdict {
+    machine.vault()?;
+    let mut request = waiting(machine)?;
+    if machine.is_contactless() {
+        request.watch.expect_within("then tap it again", LIMIT)?;
+    } else {
+        machine.blinks(0)?;
+    }
+    machine.keys[0].pull()?;
+    let said_so = if machine.is_contactless() {
+        "tap the key on"
+    } else {
+        "was pulled out"
+    };
+    request.watch.expect_within(said_so, LIMIT)?;
+    machine.keys[0].plug()?;
+    machine.approve(&mut request)?;
+    ended(&request.finish()?, 0, "done")
+}
+
+fn plugged_in_late(machine: &Machine<'_>) -> Verdict {
+    machine.vault()?;
+    machine.keys[0].pull()?;
+    let mut request = waiting(machine)?;
+    let invitation = if machine.rig.link() == crate::conformance::Link::Usb {
+        "plug in"
+    } else {
+        "tap the key on"
+    };
+    request.watch.expect_within(invitation, LIMIT)?;
+    if machine.is_contactless() {
+        machine.keys[0].tap()?;
+    }
+    machine.keys[0].plug()?;
+    machine.approve(&mut request)?;
+    ended(&request.finish()?, 0, "done")
+}
+
+fn two_keys(machine: &Machine<'_>) -> Verdict {
+    machine.vault()?;
+    machine.spare()?;
+    let mut request = waiting(machine)?;
+    if machine.is_contactless() {
+        request.watch.expect_within("then tap it again", LIMIT)?;
+    } else {
+        machine.blinks(0)?;
+        machine.blinks(1)?;
+    }
+    let before = machine.keys[0].counts()?;
+    machine.touch(1, &mut request.watch)?;
+    ended(&request.finish()?, 0, "done")?;
+    stops_blinking(machine, 0)?;
+    ensure!(machine.keys[0].counts()?.given == before.given, "the other key gave a touch");
+    let approved = machine.events("approved")?;
+    ensure!(
+        approved.last().is_some_and(|event| event.to_string().contains("spare")),
+        "{approved:?}"
+    );
+    Ok(())
+}
+
+fn extra_touch(machine: &Machine<'_>) -> Verdict {
+    machine.vault()?;
+    machine.spare()?;
+    let before = machine.events("approved")?.len();
+    let mut request = waiting(machine)?;
+    if machine.is_contactless() {
+        // A card that comes second finds nobody who asks.
+        machine.touch(1, &mut request.watch)?;
+        machine.keys[0].tap()?;
+        machine.keys[0].pull()?;
+        machine.keys[0].plug()?;
+    } else {
+        machine.blinks(0)?;
+        machine.blinks(1)?;
+        machine.keys[0].press()?;
+        machine.keys[1].press()?;
+    }
+    ended(&request.finish()?, 0, "done")?;
+    let approved = machine.events("approved")?.len() - before;
+    ensure!(approved == 1, "{approved} approvals");
+    let touches = || machine.events("extra_touch").map(|events| events.len());
+    if machine.is_contactless() {
+        ensure!(touches()? == 0, "a touch that no key gave");
+        return Ok(());
+    }
+    eventually("no extra touch in the log", || Ok(touches()? == 1))
+}
+
+/// A key that waits on after its request ended would spend a touch on nothing.
+fn stops_blinking(machine: &Machine<'_>, which: usize) -> Verdict {
+    eventually("the key blinks on", || Ok(!machine.keys[which].counts()?.waiting))
+}
