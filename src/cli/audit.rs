@@ -11,9 +11,9 @@ use super::card::clock_time;
 use super::init::unexpected;
 use super::session::Session;
 use super::ui::Tone;
+use crate::audit::event::Profile;
 use crate::audit::report::Standing;
 use crate::audit::{Line, Receipt, ReceiptError, Report, SignerKey, verify};
-use crate::daemon::vaults::profile_meant;
 use crate::encoding::Digest;
 use crate::wire::reply::Signer;
 use crate::wire::{Failure, Outcome, Reply, Request};
@@ -159,7 +159,11 @@ fn key(signer: &Signer) -> Option<SignerKey> {
     let point = BASE64URL_NOPAD.decode(signer.point.as_bytes()).ok()?.try_into().ok()?;
     Some(SignerKey {
         point,
-        profile: profile_meant(&signer.profile),
+        profile: match signer.profile.as_str() {
+            "pin" => Profile::Pin,
+            "touch-only" => Profile::TouchOnly,
+            _ => return None,
+        },
         name: signer.name.clone(),
     })
 }

@@ -189,16 +189,11 @@ fn change_rows(rows: &mut Vec<Row>, change: &ChangeText) {
 
 fn write_text(write: &WriteText) -> String {
     let what = match (write.value, write.version) {
-        (false, _) => "rules only",
-        (true, 1) => "new",
-        (true, _) => "new value",
+        (_, None) => "new".to_owned(),
+        (false, Some(version)) => format!("rules only, version {version}"),
+        (true, Some(version)) => format!("new value, version {version}"),
     };
-    let mut text = format!(
-        "{}  {what}, version {}; {}",
-        write.secret,
-        write.version,
-        write.rules.deliveries.join(" ")
-    );
+    let mut text = format!("{}  {what}; {}", write.secret, write.rules.deliveries.join(" "));
     if !write.rules.hosts.is_empty() {
         text += &format!("; only to {}", write.rules.hosts.join(" "));
     }

@@ -77,6 +77,16 @@ impl RulesArgs {
         self.allow.is_empty() && self.hosts.is_empty() && self.max_ttl.is_none() && self.max_uses.is_none()
     }
 
+    /// These rules in the place of those that `before` has.
+    fn over(self, before: RulesAsk) -> RulesAsk {
+        RulesAsk {
+            deliveries: if self.allow.is_empty() { before.deliveries } else { self.allow },
+            hosts: if self.hosts.is_empty() { before.hosts } else { self.hosts },
+            ttl: self.max_ttl.or(before.ttl),
+            uses: self.max_uses.or(before.uses),
+        }
+    }
+
     /// A secret with hosts goes through a proxy only, unless something else is allowed in so many words.
     fn rules(&self) -> RulesAsk {
         let deliveries = match (self.allow.is_empty(), self.hosts.is_empty()) {
@@ -125,14 +135,26 @@ pub fn edit(session: &Session, args: EditArgs) -> Result<(), Failure> {
             )),
         );
     }
-    changed(
-        session,
-        Request::Edit {
-            secret: args.secret.to_string(),
-            rules: args.rules.rules(),
-        },
-        "changed",
-    )
+    let before = rules_of(session, &args.secret)?;
+    let request = Request::Edit {
+        secret: args.secret.to_string(),
+        rules: args.rules.over(before),
+    };
+    changed(session, request, "changed")
+}
+
+/// The rules that a secret has: what the command line does not name stays as it is.
+fn rules_of(session: &Session, secret: &SecretRef) -> Result<RulesAsk, Failure> {
+    let Reply::Secrets { secrets, .. } = session.ask(Request::List {
+        scope: Some(secret.scope.clone()),
+    })?
+    else {
+        return Err(unexpected());
+    };
+    let found = secrets.into_iter().find(|view| view.secret == secret.to_string());
+    found.map(|view| view.rules).ok_or_else(|| {
+        Failure::new(Outcome::BadInput, "no_secret", format!("there is no secret {secret}")).hint("touchlease list shows what there is")
+    })
 }
 
 /// # Errors

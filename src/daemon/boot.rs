@@ -17,6 +17,7 @@ use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::device::broker::{Broker, Processes};
 use crate::paths::Places;
+use crate::sys::process::close_inherited;
 use crate::vault::random;
 use crate::wire::{Failure, Outcome, codec};
 
@@ -33,6 +34,10 @@ pub enum Background<'a> {
 /// # Errors
 /// What keeps it from starting; said on the pipe as well when a client waits.
 pub fn run(places: Places, background: Background<'_>) -> Result<(), Failure> {
+    if matches!(background, Background::Yes(_)) {
+        // Without it the daemon only keeps more open than it has to.
+        let _ = close_inherited();
+    }
     start_log();
     let ready = prepare(places);
     match (&ready, &background) {

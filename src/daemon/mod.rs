@@ -8,4 +8,4 @@ mod leases;
 mod listener;
 pub mod peer;
 pub mod serve;
-pub mod vaults;
+mod vaults;

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::rc::Rc;
 
 use super::house::{House, LOG_FILE};
-use crate::audit::event::Profile as AuditProfile;
 use crate::device::Profile;
 use crate::lease::change::{Batch, change, one_scope, rules_meant, rules_said};
 use crate::lease::clock;
@@ -13,7 +12,7 @@ use crate::lease::enrol::{self, Candidacy};
 use crate::lease::failure::IntoFailure;
 use crate::lease::office::Asker;
 use crate::secret::Secret;
-use crate::vault::{Changes, Delivery, Put, Rules, VaultError};
+use crate::vault::{Changes, Delivery, Found, Put, Rules, Vault, VaultError};
 use crate::wire::reply::{SecretView, Signer, Status};
 use crate::wire::request::{InitAsk, PutAsk, RulesAsk};
 use crate::wire::{Event, Failure, Outcome, Reply, Value};
@@ -88,10 +87,14 @@ pub(super) async fn put(house: &House, path: &Path, puts: Vec<PutAsk>, asker: &A
     let (scope, names) = one_scope(&secrets)?;
     let mut changes = Changes::default();
     for (put, name) in puts.into_iter().zip(names) {
-        let rules = match &put.rules {
-            Some(rules) => rules_meant(rules)?,
-            None => rules_before(&open.vault.borrow(), &scope, &name)?,
+        let claimed = claimed(&open.vault.borrow(), &scope, &name)?;
+        let rules = match (&put.rules, &claimed) {
+            (Some(rules), _) => rules_meant(rules)?,
+            // A new version without a word about rules keeps those it had; a new secret goes into environments and files.
+            (None, Some(found)) => found.listed.rules.clone(),
+            (None, None) => Rules::value(&[Delivery::Env, Delivery::File]),
         };
+        changes.judged.extend(claimed.map(|found| (name.clone(), found.clear)));
         changes.puts.push(Put {
             name,
             rules,
@@ -102,11 +105,11 @@ pub(super) async fn put(house: &House, path: &Path, puts: Vec<PutAsk>, asker: &A
     Ok(Reply::Changed { secrets })
 }
 
-/// A new version without a word about rules keeps those it had; a new secret goes into environments and files.
-fn rules_before(vault: &crate::vault::Vault, scope: &str, name: &str) -> Result<Rules, Failure> {
+/// The rules and the clear part of a secret as the folder shows it, if it does: the touch will tell whether that is true.
+fn claimed(vault: &Vault, scope: &str, name: &str) -> Result<Option<Found>, Failure> {
     match vault.find(scope, name) {
-        Ok(found) => Ok(found.listed.rules),
-        Err(VaultError::NoSecret { .. }) => Ok(Rules::value(&[Delivery::Env, Delivery::File])),
+        Ok(found) => Ok(Some(found)),
+        Err(VaultError::NoSecret { .. }) => Ok(None),
         Err(error) => Err(error.failure()),
     }
 }
@@ -115,10 +118,12 @@ fn rules_before(vault: &crate::vault::Vault, scope: &str, name: &str) -> Result<
 /// See [`Failure`].
 pub(super) async fn edit(house: &House, path: &Path, secret: &str, rules: &RulesAsk, asker: &Asker) -> Result<Reply, Failure> {
     let open = house.open(path)?;
-    let (scope, names) = one_scope(&[secret.to_owned()])?;
-    let rules = rules_meant(rules)?;
+    let (scope, mut names) = one_scope(&[secret.to_owned()])?;
+    let name = names.pop().unwrap_or_default();
+    let found = open.vault.borrow().find(&scope, &name).map_err(IntoFailure::failure)?;
     let changes = Changes {
-        rules: names.into_iter().map(|name| (name, rules.clone())).collect(),
+        rules: vec![(name.clone(), rules_meant(rules)?)],
+        judged: [(name, found.clear)].into(),
         ..Changes::default()
     };
     let secrets = change(&house.office(&open), Batch { scope, changes }, asker).await?;
@@ -213,15 +218,5 @@ pub(super) fn profile_said(profile: Profile) -> &'static str {
     match profile {
         Profile::Pin => "pin",
         Profile::TouchOnly => "touch-only",
-    }
-}
-
-/// The same, for the verifier of the log.
-#[must_use]
-pub fn profile_meant(said: &str) -> AuditProfile {
-    if said == "pin" {
-        AuditProfile::Pin
-    } else {
-        AuditProfile::TouchOnly
     }
 }

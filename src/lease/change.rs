@@ -6,7 +6,7 @@ use super::record::{self, Question};
 use super::text::{ChangeKind, ChangeText, Text, VERSION, WriteText};
 use super::touch::touch;
 use crate::encoding::{Digest, SecretRef};
-use crate::vault::{Changes, Delivery, Rules, Standing};
+use crate::vault::{Changes, Delivery, Rules, Standing, VaultError};
 use crate::wire::request::RulesAsk;
 use crate::wire::{Failure, Outcome};
 
@@ -99,8 +99,8 @@ impl Batch {
 
     fn write(&self, office: &Office<'_>, name: &str, value: bool, rules: &Rules) -> Result<WriteText, Failure> {
         let version = match office.vault.borrow().find(&self.scope, name) {
-            Ok(found) => found.listed.version + 1,
-            Err(crate::vault::VaultError::NoSecret { .. }) if value => 1,
+            Ok(found) => Some(found.listed.version + 1),
+            Err(VaultError::NoSecret { .. }) if value => None,
             Err(error) => return Err(error.failure()),
         };
         Ok(WriteText {

@@ -22,3 +22,16 @@ pub fn harden() -> io::Result<()> {
     )?;
     Ok(())
 }
+
+/// Closes every descriptor but standard input, output and error: a daemon must not keep a lock or a pipe of whoever started it.
+///
+/// # Errors
+/// The kernel has no close_range(2) (before Linux 5.9).
+#[allow(unsafe_code)]
+pub fn close_inherited() -> io::Result<()> {
+    // SAFETY: called first thing in `main`, before anything here has opened a descriptor of its own.
+    match unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}

@@ -1,6 +1,6 @@
 //! Changing the secrets of a scope: a batch, signed by one touch, in force as a whole or not at all.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::device::proof::Proof;
 use crate::encoding::Digest;
@@ -40,6 +40,9 @@ pub struct Changes {
     pub rules: Vec<(String, Rules)>,
     /// Secrets to be removed.
     pub removes: Vec<String>,
+    /// The clear parts of the names above, as [`Vault::find`] gave them, absent for those that it did not find. They are a claim of
+    /// the folder until the index was opened; rules that were taken from one must not be sealed on its word.
+    pub judged: BTreeMap<String, Vec<u8>>,
 }
 
 impl Changes {
@@ -135,10 +138,12 @@ impl Batch<'_> {
     fn fill(&mut self, changes: &Changes, random: &mut Random) -> Result<(), VaultError> {
         for put in &changes.puts {
             let before = self.index.find(&put.name)?;
+            self.check_judged(&put.name, before.as_ref(), changes.judged.get(&put.name))?;
             self.write(&put.name, before.as_ref(), put.rules.clone(), &put.value, random)?;
         }
         for (name, rules) in &changes.rules {
             let before = self.index.find(name)?;
+            self.check_judged(name, before.as_ref(), changes.judged.get(name))?;
             let value = self.value(name, before.as_ref())?;
             self.write(name, before.as_ref(), rules.clone(), &value, random)?;
         }
@@ -146,6 +151,25 @@ impl Batch<'_> {
             self.remove(name)?;
         }
         Ok(())
+    }
+
+    /// What was judged and shown must be what the index names, byte for byte.
+    fn check_judged(&self, name: &str, before: Option<&Entry>, judged: Option<&Vec<u8>>) -> Result<(), VaultError> {
+        let same = match self.vault.read_record(self.ring, before, name)? {
+            Held::Here(path, file) => {
+                let record = Record::parse(&file).map_err(|why| VaultError::damaged(&path, why))?;
+                judged.is_some_and(|judged| *judged == record.clear_bytes)
+            }
+            // A record that is gone or was replaced may be written anew, if nothing of the claim is taken over.
+            Held::Unknown | Held::Removed | Held::Gone(_) | Held::Other => judged.is_none(),
+        };
+        if same {
+            return Ok(());
+        }
+        Err(VaultError::RulesChanged {
+            scope: self.scope.to_owned(),
+            name: name.to_owned(),
+        })
     }
 
     fn write(&mut self, name: &str, before: Option<&Entry>, rules: Rules, value: &Secret, random: &mut Random) -> Result<(), VaultError> {

@@ -109,9 +109,11 @@ impl<'a> Index<'a> {
         for depth in 0..=DEEPEST {
             match below.as_ref().unwrap_or(&self.head.root) {
                 Node::Leaf(entries) => return Ok(entries.get(name).cloned()),
+                // A name's hash has no bits for a branch below that.
+                Node::Branch(_) if depth == DEEPEST => return Ok(None),
                 Node::Branch(children) => match children.get(&child(name, depth)) {
-                    Some(digest) if depth < DEEPEST => below = Some(self.node(digest)?),
-                    _ => return Ok(None),
+                    Some(digest) => below = Some(self.node(digest)?),
+                    None => return Ok(None),
                 },
             }
         }

@@ -97,11 +97,13 @@ impl Reach for Processes {
                     () = told.closed() => return,
                     () = relay(worker, &told) => {}
                 }
-                // It ended by itself: a C library took it down. Not in a tight loop.
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                worker = match this.spawn(WATCH_SUBCOMMAND) {
-                    Ok(worker) => worker,
-                    Err(_) => return,
+                // It ended by itself: a C library took it down. Not in a tight loop; and a system that refuses a process now may
+                // have one later.
+                worker = loop {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    if let Ok(worker) = this.spawn(WATCH_SUBCOMMAND) {
+                        break worker;
+                    }
                 };
             }
         });

@@ -35,8 +35,9 @@ pub struct ChangeText {
 pub struct WriteText {
     /// Which.
     pub secret: SecretRef,
-    /// The version it will have.
-    pub version: u64,
+    /// The version it will have; nothing for a name that the vault does not hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
     /// Whether its value changes, or its rules only.
     pub value: bool,
     /// Its rules.

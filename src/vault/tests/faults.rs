@@ -23,7 +23,7 @@ fn t49_p9_a_change_cut_at_any_step_leaves_the_old_vault_or_the_new_one() {
             removes: vec!["B".into()],
             ..put("A", b"new")
         };
-        let done = apply(&vault, &rig.blue, "prod", &changes);
+        let done = apply(&vault, &rig.blue, "prod", changes);
         let steps = vault.store.faults.done();
         drop(vault);
         let listed: Vec<_> = rig.vault().list(None).unwrap().0.into_iter().map(|l| (l.name, l.version)).collect();
@@ -55,7 +55,7 @@ fn t50_a_full_disk_at_any_step_of_a_change_loses_nothing() {
         vault.store.faults.fail_at(step);
         let value = format!("new {step}");
         let before = rig.get("prod", "A").unwrap();
-        let done = apply(&vault, &rig.blue, "prod", &put("A", value.as_bytes()));
+        let done = apply(&vault, &rig.blue, "prod", put("A", value.as_bytes()));
         let after = rig.get("prod", "A").unwrap();
         match done {
             Ok(_) => {

@@ -8,7 +8,7 @@ use crate::device::soft::SoftKey;
 use crate::vault::testing::Folder;
 use crate::vault::{Changes, Delivery, Rules, Vault, VaultError};
 
-use super::rig::{apply, found, get, put};
+use super::rig::{apply, copy, found, get, put};
 
 fn git(folder: &Path, arguments: &[&str]) {
     let run = Command::new("git")
@@ -73,16 +73,16 @@ fn plain_git_merge_never_conflicts_in_either_order() {
             let open = |folder: &Path| Vault::open(folder, &folder.with_extension("state"));
             found(&one, &one.with_extension("state"), &blue, &["prod"]).unwrap();
             for name in ["A", "B", "C"] {
-                apply(&open(&one).unwrap(), &blue, "prod", &put(name, b"0")).unwrap();
+                apply(&open(&one).unwrap(), &blue, "prod", put(name, b"0")).unwrap();
             }
-            apply(&open(&one).unwrap(), &blue, "prod", &rules("A")).unwrap();
+            apply(&open(&one).unwrap(), &blue, "prod", rules("A")).unwrap();
             git(&one, &["init", "-q"]);
             git(&one, &["add", "-A"]);
             git(&one, &["commit", "-qm", "base"]);
             git(&home, &["clone", "-q", "one", "two"]);
             assert_eq!(get(&open(&two).unwrap(), &blue, "prod", "C").unwrap(), b"0", "{what}");
             for (folder, changes) in [(&one, first), (&two, second)] {
-                apply(&open(folder).unwrap(), &blue, "prod", changes).unwrap();
+                apply(&open(folder).unwrap(), &blue, "prod", copy(changes)).unwrap();
                 git(folder, &["add", "-A"]);
                 git(folder, &["commit", "-qm", what]);
             }

@@ -59,7 +59,7 @@ fn a_key_that_was_added_by_one_touch_of_another_opens_what_was_there() {
     assert_eq!(get(&vault, &rig.blue, "dev", "B").unwrap(), b"2");
     assert_eq!(vault.keys_not_in("dev").unwrap(), ["spare"]);
     assert!(vault.keys_not_in("prod").unwrap().is_empty());
-    apply(&vault, &spare(), "prod", &put("A", b"3")).unwrap();
+    apply(&vault, &spare(), "prod", put("A", b"3")).unwrap();
     assert_eq!(rig.get("prod", "A").unwrap(), b"3");
     assert!(vault.unsigned_slots().unwrap().is_empty());
 }
@@ -76,7 +76,7 @@ fn five_scopes_need_three_touches_of_each_key() {
     commit(plan, &vault, &rig.blue).unwrap();
     let vault = rig.vault();
     for scope in scopes {
-        apply(&vault, &spare(), scope, &put("X", scope.as_bytes())).unwrap();
+        apply(&vault, &spare(), scope, put("X", scope.as_bytes())).unwrap();
         assert_eq!(rig.get(scope, "X").unwrap(), scope.as_bytes());
     }
 }
@@ -104,7 +104,7 @@ fn a_removed_key_opens_nothing_new_and_absent_keys_survive() {
     // What was sealed under the key before stays readable, by the key that was not there as well, and by the recovery code.
     assert_eq!(get(&vault, &absent, "prod", "A").unwrap(), b"old");
     assert_eq!(vault.unseal_with_recovery(&rig.code, "prod", "A").unwrap().expose(), b"old");
-    apply(&vault, &absent, "prod", &put("B", b"new")).unwrap();
+    apply(&vault, &absent, "prod", put("B", b"new")).unwrap();
     assert_eq!(rig.get("prod", "B").unwrap(), b"new");
     // A second re-key carries the keys of both epochs before it.
     remove(&rig, "absent", &rig.blue).unwrap();
@@ -133,7 +133,7 @@ fn a_head_made_with_the_key_of_an_earlier_epoch_is_not_taken() {
     };
     std::fs::create_dir_all(copy.folder()).unwrap();
     copy.restore(&stolen);
-    apply(&copy.vault(), &spare(), "prod", &put("A", b"forged")).unwrap();
+    apply(&copy.vault(), &spare(), "prod", put("A", b"forged")).unwrap();
     for (path, bytes) in copy.files() {
         if !rig.folder().join(&path).exists() {
             std::fs::create_dir_all(rig.folder().join(&path).parent().unwrap()).unwrap();

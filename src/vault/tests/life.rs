@@ -61,7 +61,7 @@ fn a_batch_replaces_edits_rules_and_removes_with_one_touch() {
         removes: vec!["C".into()],
         ..put("A", b"new")
     };
-    apply(&rig.vault(), &rig.blue, "prod", &changes).unwrap();
+    apply(&rig.vault(), &rig.blue, "prod", changes).unwrap();
     assert_eq!(rig.get("prod", "A").unwrap(), b"new");
     assert_eq!(rig.get("prod", "B").unwrap(), b"old");
     assert!(matches!(rig.get("prod", "C"), Err(VaultError::NoSecret { .. })));
@@ -77,7 +77,7 @@ fn a_batch_replaces_edits_rules_and_removes_with_one_touch() {
         ..Changes::default()
     };
     assert!(matches!(
-        apply(&rig.vault(), &rig.blue, "prod", &again),
+        apply(&rig.vault(), &rig.blue, "prod", again),
         Err(VaultError::NoSecret { .. })
     ));
     rig.put("prod", "C", b"back").unwrap();

@@ -51,7 +51,7 @@ impl Rig {
     }
 
     pub fn put(&self, scope: &str, name: &str, value: &[u8]) -> Result<Digest, VaultError> {
-        apply(&self.vault(), &self.blue, scope, &put(name, value))
+        apply(&self.vault(), &self.blue, scope, put(name, value))
     }
 
     pub fn get(&self, scope: &str, name: &str) -> Result<Vec<u8>, VaultError> {
@@ -110,11 +110,34 @@ pub fn touch(vault: &Vault, key: &SoftKey, namespace: Namespace, standing: &Stan
     key.touch(namespace, text, &candidate.salts)
 }
 
-pub fn apply(vault: &Vault, key: &SoftKey, scope: &str, changes: &Changes) -> Result<Digest, VaultError> {
+/// The same change once more.
+pub fn copy(changes: &Changes) -> Changes {
+    let put = |put: &Put| Put {
+        name: put.name.clone(),
+        rules: put.rules.clone(),
+        value: put.value.duplicate().unwrap(),
+    };
+    Changes {
+        puts: changes.puts.iter().map(put).collect(),
+        rules: changes.rules.clone(),
+        removes: changes.removes.clone(),
+        judged: changes.judged.clone(),
+    }
+}
+
+/// A change whose author looked at what is there.
+pub fn apply(vault: &Vault, key: &SoftKey, scope: &str, mut changes: Changes) -> Result<Digest, VaultError> {
+    let names = changes
+        .puts
+        .iter()
+        .map(|put| &put.name)
+        .chain(changes.rules.iter().map(|(name, _)| name));
+    let found = names.filter_map(|name| Some((name.clone(), vault.find(scope, name).ok()?.clear)));
+    changes.judged = found.collect();
     let standing = vault.standing(&[scope])?;
     let text = format!("change in {scope}").into_bytes();
     let proof = touch(vault, key, Namespace::Change, &standing, &text);
-    vault.apply(&proof, Digest::of(&text), &standing, changes, NOW, &mut random::system())
+    vault.apply(&proof, Digest::of(&text), &standing, &changes, NOW, &mut random::system())
 }
 
 pub fn wanted(vault: &Vault, scope: &str, name: &str) -> Result<Wanted, VaultError> {

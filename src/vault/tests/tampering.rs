@@ -115,7 +115,7 @@ fn t53_a_removed_record_that_is_put_back_is_refused() {
         removes: vec!["A".into()],
         ..Default::default()
     };
-    apply(&rig.vault(), &rig.blue, "prod", &remove).unwrap();
+    apply(&rig.vault(), &rig.blue, "prod", remove).unwrap();
     let (path, bytes) = before.iter().find(|(path, _)| path.starts_with("records")).unwrap();
     std::fs::write(rig.folder().join(path), bytes).unwrap();
     assert!(matches!(rig.get("prod", "A"), Err(VaultError::Removed { .. })));
@@ -260,7 +260,7 @@ fn t53_a_private_half_of_another_vault_is_not_used() {
     std::fs::copy(other.folder().join(half(&theirs)), rig.folder().join(half(&mine))).unwrap();
     let scope = mine.scopes()[0].to_owned();
     assert!(matches!(
-        apply(&mine, &rig.blue, &scope, &put("A", b"x")),
+        apply(&mine, &rig.blue, &scope, put("A", b"x")),
         Err(VaultError::Damaged { .. })
     ));
 }
