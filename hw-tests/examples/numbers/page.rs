@@ -71,7 +71,10 @@ fn machine() -> Vec<(String, String)> {
         ("date", said("date", &["-u", "+%F"])),
         ("machine", format!("{} x {model}", models.len())),
         ("system", format!("{}, Linux {}", system(), said("uname", &["-rm"]))),
-        ("load average after the run", fs::read_to_string("/proc/loadavg").unwrap_or_default().trim().to_owned()),
+        (
+            "load average after the run",
+            fs::read_to_string("/proc/loadavg").unwrap_or_default().trim().to_owned(),
+        ),
         ("touchlease", format!("{} ({commit})", env!("CARGO_PKG_VERSION"))),
     ];
     pairs.into_iter().map(|(name, text)| (name.to_owned(), text)).collect()
