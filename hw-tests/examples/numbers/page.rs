@@ -12,7 +12,7 @@ const NOT_MEASURED: &str = "\
   packet socket in place of a hidraw node.
 - Readers: no PC/SC service runs, so its part of looking for keys is the attempt to reach it.
 - Other machines: the ratios are of one run on one machine, everything in turn, on a machine that others use too. Absolute times are
-  of that machine.
+  of that machine, and where its load average is above its number of cores, absolute goals (milliseconds) say little.
 ";
 
 /// Prints the table.
@@ -71,6 +71,10 @@ fn machine() -> Vec<(String, String)> {
         ("date", said("date", &["-u", "+%F"])),
         ("machine", format!("{} x {model}", models.len())),
         ("system", format!("{}, Linux {}", system(), said("uname", &["-rm"]))),
+        (
+            "load average after the run",
+            fs::read_to_string("/proc/loadavg").unwrap_or_default().trim().to_owned(),
+        ),
         ("touchlease", format!("{} ({commit})", env!("CARGO_PKG_VERSION"))),
     ];
     pairs.into_iter().map(|(name, text)| (name.to_owned(), text)).collect()

@@ -120,11 +120,19 @@ pub struct Stopwatch {
     last: Arc<Mutex<Exchange>>,
 }
 
-/// Bytes of a message to the key, and of its answer.
+/// Bytes of a message to the key, of its answer, and of the credential id that stands in both.
 #[derive(Clone, Copy, Default)]
 pub struct Exchange {
     pub request: usize,
     pub answer: usize,
+    pub credential: usize,
+}
+
+/// The length of the id in a credential descriptor: CBOR of `"id"`, and a byte string of 24 to 255 bytes.
+fn credential(request: &[u8]) -> usize {
+    let mut places = request.windows(5);
+    let found = places.find_map(|window| window.strip_prefix(b"\x62id\x58").map(|length| length[0]));
+    found.unwrap_or_default().into()
 }
 
 impl Stopwatch {
@@ -162,13 +170,14 @@ impl Stopwatch {
 
 impl Ctap for Stopwatch {
     fn submit(&self, request: Vec<u8>, done: Done) {
-        let (start, request_len) = (Instant::now(), request.len());
+        let (start, request_len, credential) = (Instant::now(), request.len(), credential(&request));
         let (worked, last) = (self.worked.clone(), self.last.clone());
         let stop = move |answer: Vec<u8>| {
             *lock(&worked) += start.elapsed();
             *lock(&last) = Exchange {
                 request: request_len,
                 answer: answer.len(),
+                credential,
             };
             done(answer);
         };

@@ -116,16 +116,17 @@ impl Times {
 /// Something that is done again and again.
 pub type Work<'a> = Box<dyn FnMut() -> Result<(), Failure> + 'a>;
 
-/// Does all of it in turn, this many times.
+/// Does all of it in turn, this many times, each round beginning with another: what comes after a heavy one finds cold caches.
 pub fn interleaved(rounds: usize, works: &mut [Work<'_>]) -> Result<Vec<Times>, Failure> {
     let mut times = vec![Times::default(); works.len()];
     // Once without counting: files into the page cache, agents started.
     for work in works.iter_mut() {
         work()?;
     }
-    for _ in 0..rounds {
-        for (work, times) in works.iter_mut().zip(&mut times) {
-            times.add(timed(work)?);
+    for round in 0..rounds {
+        for turn in 0..works.len() {
+            let at = (round + turn) % works.len();
+            times[at].add(timed(&mut works[at])?);
         }
     }
     Ok(times)
