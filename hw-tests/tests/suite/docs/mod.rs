@@ -3,6 +3,7 @@
 mod cli;
 mod files;
 mod outcomes;
+mod security;
 mod wire;
 
 use std::{fs, path::PathBuf};
