@@ -4,6 +4,7 @@ mod cli;
 mod files;
 mod outcomes;
 mod security;
+mod tasks;
 mod wire;
 
 use std::{fs, path::PathBuf};

@@ -11,7 +11,12 @@ fn every_test_that_the_security_page_names_exists() {
         read(&repository().join(folder), &mut source);
     }
     let page = page("security.md");
-    let named: Vec<&str> = page.split('`').skip(1).step_by(2).filter(|word| word.matches('_').count() > 4).collect();
+    let named: Vec<&str> = page
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|word| word.matches('_').count() > 4)
+        .collect();
     assert!(named.len() > 20, "{named:?}");
     for name in named {
         assert!(source.contains(&format!("fn {name}(")), "there is no test {name}");
