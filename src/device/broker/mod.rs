@@ -33,7 +33,7 @@ use super::place::{Place, Port};
 use super::which;
 use super::worker::protocol::{Answer, Failure, Id, Operation, Report, Request};
 use super::worker::random;
-use crate::clock::{Boot, Clock};
+use crate::clock::{Boot, Clock, until};
 use crate::secret::Secret;
 use job::{Done, Job, Late};
 use known::{Known, Recall};
@@ -41,6 +41,9 @@ use pins::Pins;
 
 /// What needs no person is done in this time, or not at all.
 const SHORT: Duration = Duration::from_secs(10);
+
+/// How long the places are watched after a touch was asked for: the next one finds its key without a process to start.
+const LINGER: Duration = Duration::from_secs(300);
 
 /// See the module. Cheap to clone; all clones are one broker.
 #[derive(Clone)]
@@ -62,11 +65,14 @@ struct State {
     pins: Pins<Arc<Outlook>>,
     turns: HashMap<Port, Arc<tokio::sync::Mutex<()>>>,
     outlook: Weak<Outlook>,
+    /// Holds the outlook until then.
+    lingering: Option<(Arc<Outlook>, Boot)>,
     counters: HashMap<KeyId, u32>,
     frames: Frames,
 }
 
-/// Watching the places, for as long as somebody holds this: an operation, or a PIN that is to be forgotten at its key's removal.
+/// Watching the places, for as long as somebody holds this: an operation, a while after a touch, or a PIN that is to be forgotten at
+/// its key's removal.
 struct Outlook {
     places: Places,
     keeper: JoinHandle<()>,
@@ -106,7 +112,7 @@ impl Broker {
                 return;
             };
             // Only the wiping waits for this: a PIN past its time is not used, however late the look.
-            look_until(&*clock, now + lifetime, Duration::from_secs(60)).await;
+            until(&*clock, now + lifetime).await;
             if let Some(inner) = inner.upgrade() {
                 inner.state().pins.expire(clock.boot());
             }
@@ -164,6 +170,29 @@ impl Inner {
         let outlook = Arc::new(Outlook { places, keeper });
         state.outlook = Arc::downgrade(&outlook);
         Ok(outlook)
+    }
+
+    /// Watches on for a while, counted from the last call.
+    fn linger(self: &Arc<Self>, outlook: &Arc<Outlook>) {
+        let mut end = self.clock.boot() + LINGER;
+        if self.state().lingering.replace((outlook.clone(), end)).is_some() {
+            return;
+        }
+        let (inner, clock) = (Arc::downgrade(self), self.clock.clone());
+        tokio::spawn(async move {
+            loop {
+                until(&*clock, end).await;
+                let Some(inner) = inner.upgrade() else { return };
+                let lingering = &mut inner.state().lingering;
+                match lingering {
+                    Some((_, later)) if *later > end => end = *later,
+                    _ => {
+                        *lingering = None;
+                        return;
+                    }
+                }
+            }
+        });
     }
 
     /// The places as they are now.
@@ -277,22 +306,6 @@ async fn keep(inner: Weak<Inner>, mut places: Places) {
         if places.changed().await.is_err() {
             return;
         }
-    }
-}
-
-/// Waits until `deadline`, at most a second late.
-async fn until(clock: &dyn Clock, deadline: Boot) {
-    look_until(clock, deadline, Duration::from_secs(1)).await;
-}
-
-/// Waits on the clock that counts suspend, which tokio's timers do not: so it looks again after every `step`.
-async fn look_until(clock: &dyn Clock, deadline: Boot, step: Duration) {
-    loop {
-        let left = deadline.since(clock.boot());
-        if left.is_zero() {
-            return;
-        }
-        tokio::time::sleep(left.min(step)).await;
     }
 }
 

@@ -11,7 +11,7 @@ use crate::wire::request::RulesAsk;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeText {
-    /// [`VERSION`].
+    /// [`super::VERSION`].
     pub v: u32,
     /// `change`.
     pub kind: ChangeKind,
@@ -47,7 +47,7 @@ pub struct WriteText {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClockText {
-    /// [`VERSION`].
+    /// [`super::VERSION`].
     pub v: u32,
     /// `clock`.
     pub kind: ClockKind,

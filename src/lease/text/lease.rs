@@ -11,7 +11,7 @@ use crate::lease::grant::{AtEnd, Via};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LeaseText {
-    /// [`VERSION`].
+    /// [`super::VERSION`].
     pub v: u32,
     /// `lease`.
     pub kind: LeaseKind,

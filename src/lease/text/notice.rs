@@ -10,7 +10,7 @@ use crate::encoding::sshsig::Namespace;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EnrolText {
-    /// [`VERSION`].
+    /// [`super::VERSION`].
     pub v: u32,
     /// `enrol`.
     pub kind: EnrolKind,
@@ -30,7 +30,7 @@ pub struct EnrolText {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UnlockText {
-    /// [`VERSION`].
+    /// [`super::VERSION`].
     pub v: u32,
     /// `unlock`.
     pub kind: UnlockKind,

@@ -139,6 +139,8 @@ impl Demo {
         self.on_terminal(&["key", "add", "spare"], &[])?;
         keys.second.pull()?;
         self.stage.say("The spare goes back into its drawer.");
+        // pcscd looks every 400 ms, and the next prompt would tell of the removal.
+        thread::sleep(Duration::from_millis(800));
         Ok(())
     }
 
