@@ -3,6 +3,8 @@
 mod cli;
 mod files;
 mod outcomes;
+mod security;
+mod tasks;
 mod wire;
 
 use std::{fs, path::PathBuf};
