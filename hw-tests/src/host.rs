@@ -195,6 +195,28 @@ impl<T: Transport> Host<T> {
         Ok(())
     }
 
+    /// Changes the PIN.
+    ///
+    /// # Errors
+    /// See [`HostError`]; as [`Host::token`].
+    pub fn change_pin(&mut self, protocol: Protocol, old: &str, new: &str) -> Result<()> {
+        let session = self.session(protocol)?;
+        let mut padded = new.as_bytes().to_vec();
+        padded.resize(64, 0);
+        let sealed = session.encrypt(&padded);
+        let hash = session.encrypt(&Sha256::digest(old)[..16]);
+        let mac = session.authenticate(&[&sealed[..], &hash].concat());
+        self.client_pin(vec![
+            (1, protocol.number().into()),
+            (2, 4.into()),
+            (3, session.public.clone()),
+            (4, Value::Bytes(mac)),
+            (5, Value::Bytes(sealed)),
+            (6, Value::Bytes(hash)),
+        ])?;
+        Ok(())
+    }
+
     /// A PIN token with these permissions for this relying party.
     ///
     /// # Errors
@@ -385,7 +407,8 @@ fn text_map<'a>(members: impl IntoIterator<Item = (&'a str, Value)>) -> Value {
     Value::Map(members.into_iter().map(|(key, value)| (Value::Text(key.into()), value)).collect())
 }
 
-pub(crate) fn member(map: &Value, key: i64) -> Option<&Value> {
+/// The member of this number of a CTAP2 message.
+pub fn member(map: &Value, key: i64) -> Option<&Value> {
     let key = Value::from(key);
     map.as_map()?.iter().find_map(|(name, value)| (*name == key).then_some(value))
 }

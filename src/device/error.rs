@@ -73,8 +73,8 @@ pub enum DeviceError {
         /// What it lacks.
         lacks: String,
     },
-    /// The key was enrolled and does not know its credential any more.
-    #[error("the key \"{name}\" was reset since it was enrolled: remove it and add it again")]
+    /// The key was enrolled and does not know its credential any more; or another one of its model was put into its place.
+    #[error("this key is not enrolled here; if it is \"{name}\", it was reset since it was enrolled: remove it and add it again")]
     ResetSinceEnrolment {
         /// The person's name for it.
         name: String,

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hw_tests::authenticator::{Authenticator, Settings};
@@ -69,7 +69,7 @@ impl Rig {
 
 fn asked(mut terminal: Terminal, pin: bool) -> Result<(), Failure> {
     if pin {
-        terminal.expect("PIN for")?;
+        terminal.expect("PIN of")?;
         terminal.type_in(&format!("{PIN}\n"))?;
     }
     let (status, shown) = terminal.finish()?;
@@ -117,6 +117,14 @@ pub struct Stopwatch {
     finger: Arc<Finger>,
     inner: Authenticator,
     worked: Arc<Mutex<Duration>>,
+    last: Arc<Mutex<Exchange>>,
+}
+
+/// Bytes of a message to the key, and of its answer.
+#[derive(Clone, Copy, Default)]
+pub struct Exchange {
+    pub request: usize,
+    pub answer: usize,
 }
 
 impl Stopwatch {
@@ -126,6 +134,7 @@ impl Stopwatch {
             inner: Authenticator::start(Settings::default(), finger.clone())?,
             finger,
             worked: Arc::default(),
+            last: Arc::default(),
         };
         let this = Arc::new(this);
         if pin {
@@ -140,17 +149,27 @@ impl Stopwatch {
         self.finger.counts().given
     }
 
+    /// The last message: in a lease, the assertion.
+    pub fn last(&self) -> Exchange {
+        *lock(&self.last)
+    }
+
     /// How long it worked since the last time this was asked.
     pub fn take(&self) -> Duration {
-        std::mem::take(&mut self.worked.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+        std::mem::take(&mut lock(&self.worked))
     }
 }
 
 impl Ctap for Stopwatch {
     fn submit(&self, request: Vec<u8>, done: Done) {
-        let (start, worked) = (Instant::now(), self.worked.clone());
-        let stop = move |answer| {
-            *worked.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) += start.elapsed();
+        let (start, request_len) = (Instant::now(), request.len());
+        let (worked, last) = (self.worked.clone(), self.last.clone());
+        let stop = move |answer: Vec<u8>| {
+            *lock(&worked) += start.elapsed();
+            *lock(&last) = Exchange {
+                request: request_len,
+                answer: answer.len(),
+            };
             done(answer);
         };
         self.inner.submit(request, Box::new(stop));
@@ -171,4 +190,8 @@ impl Ctap for Stopwatch {
     fn wipe(&self) {
         self.inner.wipe();
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

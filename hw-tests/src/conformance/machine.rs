@@ -139,7 +139,7 @@ impl<'a> Machine<'a> {
     pub fn touch(&self, which: usize, screen: &mut Terminal) -> Result<()> {
         if self.is_contactless() {
             screen.expect_within("tap", LIMIT)?;
-            return person::tap(&*self.keys[which], screen);
+            return person::tap(&*self.keys[which], screen, PIN);
         }
         self.blinks(which)?;
         self.keys[which].press()?;

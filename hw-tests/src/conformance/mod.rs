@@ -4,7 +4,7 @@
 //! number; where a case means nothing on a rig, it asserts what must hold there instead.
 
 mod cases;
-mod machine;
+pub mod machine;
 mod person;
 pub mod rigs;
 

@@ -15,8 +15,8 @@ use crate::{
 
 /// Longest ceremony: several taps of a card, each of which pcscd takes seconds to notice.
 const LIMIT: Duration = Duration::from_secs(120);
-/// The screen redraws a standing invitation every second; one that is still there after this was meant for the next tap.
-const SETTLE: Duration = Duration::from_millis(700);
+/// The screen redraws a standing invitation every second; one that is drawn after this is meant for the next tap.
+const SETTLE: Duration = Duration::from_millis(150);
 /// How long a tapped card is left to answer.
 const TAP: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(10);
@@ -38,8 +38,8 @@ pub(super) fn attend(
         if asks_for_pin(&text) {
             screen.skip();
             screen.type_in(&format!("{pin}\n"))?;
-        } else if machine.is_contactless() && invites(&text) {
-            tap(&*machine.keys[wanted(&text)], screen)?;
+        } else if let Some(which) = wanted(&text).filter(|_| machine.is_contactless()) {
+            tap(&*machine.keys[which], screen, pin)?;
         } else {
             thread::sleep(LOOK);
         }
@@ -48,14 +48,20 @@ pub(super) fn attend(
     Ok(())
 }
 
-/// Takes the card off its reader and taps it.
-pub(super) fn tap(key: &dyn KeyHandle, screen: &mut Terminal) -> Result<(), Box<dyn Error>> {
+/// Takes the card off its reader and taps it; a PIN is forgotten with the card's removal, and asked for again.
+pub(super) fn tap(key: &dyn KeyHandle, screen: &mut Terminal, pin: &str) -> Result<(), Box<dyn Error>> {
     let before = given(key)?;
     key.tap()?;
     key.pull()?;
+    screen.skip();
     key.plug()?;
-    let since = Instant::now();
+    let mut since = Instant::now();
     while given(key)? == before && since.elapsed() < TAP && !screen.has_ended() {
+        if asks_for_pin(&screen.unseen()) {
+            screen.skip();
+            screen.type_in(&format!("{pin}\n"))?;
+            since = Instant::now();
+        }
         thread::sleep(LOOK);
     }
     thread::sleep(SETTLE);
@@ -72,14 +78,14 @@ fn asks_for_pin(text: &str) -> bool {
     text.contains("PIN for \"") && text.ends_with(": ")
 }
 
-fn invites(text: &str) -> bool {
-    text.contains("then tap it again") || text.contains("tap the key on")
-}
-
-/// Which key: the reader that was named last.
-fn wanted(text: &str) -> usize {
-    let last = |name: &str| text.rfind(name);
-    usize::from(last(rig::SECOND_CONTACTLESS_READER) > last(rig::CONTACTLESS_READER))
+/// Which key is to be lifted and tapped: the one on the reader that was named last. A reader that is empty is named too; a card
+/// that lies on its own is what the cases have.
+fn wanted(text: &str) -> Option<usize> {
+    let last = |name: &str| text.rfind(&format!("take the card off {name}"));
+    match (last(rig::CONTACTLESS_READER), last(rig::SECOND_CONTACTLESS_READER)) {
+        (None, None) => None,
+        (first, second) => Some(usize::from(second > first)),
+    }
 }
 
 #[cfg(test)]
@@ -91,8 +97,12 @@ mod tests {
         assert!(asks_for_pin("\u{1b}[2KPIN for \"blue\" (8 tries left): "));
         assert!(!asks_for_pin("PIN for \"blue\" needed (8 tries left)   59 s left   d deny"));
         let line = "take the card off Emulated Contactless Reader 00 00, then tap it again";
-        assert!(invites(line));
-        assert_eq!(wanted(line), 0);
-        assert_eq!(wanted(&format!("{line}\rtap the key on Second Contactless Reader 00 00 now")), 1);
+        assert_eq!(wanted(line), Some(0));
+        assert_eq!(
+            wanted(&format!("{line}\rtap the key on Second Contactless Reader 00 00 now")),
+            Some(0)
+        );
+        assert_eq!(wanted(&line.replace("Emulated", "Second")), Some(1));
+        assert_eq!(wanted("tap the key on Second Contactless Reader 00 00 now"), None);
     }
 }

@@ -175,7 +175,7 @@ impl Lab {
     }
 }
 
-fn event(line: &str) -> Option<(String, Value)> {
+pub fn event(line: &str) -> Option<(String, Value)> {
     let line: Value = serde_json::from_str(line).ok()?;
     let (name, members) = line["event"].as_object()?.iter().next()?;
     Some((name.clone(), members.clone()))

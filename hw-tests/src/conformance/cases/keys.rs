@@ -129,6 +129,9 @@ fn reset(machine: &Machine<'_>) -> Verdict {
 /// A request on the watch shows why the key cannot serve, and ends at its deadline with 63.
 fn refuses(machine: &Machine<'_>, why: &str) -> Verdict {
     let before = machine.events("approved")?.len();
+    super::eventually("the key is listed as connected still", || {
+        Ok(machine.json(&["key", "list"])?["keys"][0]["place"].is_null())
+    })?;
     let mut request = machine.request(&["run", "--with", "prod/TOKEN", "--", "true"])?;
     request.watch.expect_within(why, crate::conformance::machine::LIMIT)?;
     request.watch.type_in("d")?;

@@ -9,9 +9,11 @@ use std::{
 use touchlease::{clock::SystemClock, config::Config};
 
 use crate::{
+    authenticator::Settings,
     conformance::{Link, Rig},
     harness::{Daemon, EmulatedReach, Home, UsbKey},
-    key::KeyHandle,
+    hid_socket::HidSocket,
+    key::{Key, KeyHandle},
 };
 
 /// See the module.
@@ -27,13 +29,35 @@ impl InProcess {
     /// # Errors
     /// The emulators do not start.
     pub fn new(program: impl Into<PathBuf>) -> io::Result<Self> {
+        let key = || Key::<HidSocket>::start(Settings::default());
+        Self::with_keys(program, [key()?, key()?])
+    }
+
+    /// Two keys that were made elsewhere: ill-behaved ones.
+    ///
+    /// # Errors
+    /// They cannot be plugged in.
+    pub fn with_keys(program: impl Into<PathBuf>, keys: [Key<HidSocket>; 2]) -> io::Result<Self> {
         let reach = EmulatedReach::default();
-        let keys = [reach.add()?, reach.add()?];
+        let [first, second] = keys;
+        let keys = [reach.add_key(first)?, reach.add_key(second)?];
         Ok(Self {
             program: program.into(),
             reach,
             keys,
         })
+    }
+
+    /// The USB ports, for more keys.
+    #[must_use]
+    pub fn ports(&self) -> &EmulatedReach {
+        &self.reach
+    }
+
+    /// The keys, as what they are.
+    #[must_use]
+    pub fn usb_keys(&self) -> &[UsbKey; 2] {
+        &self.keys
     }
 }
 

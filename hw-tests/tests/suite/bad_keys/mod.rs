@@ -1,0 +1,50 @@
+//! Keys that lie, break, disturb and disappear: what they get out of the product, and what they leave behind.
+
+mod lies;
+mod noise;
+mod other_programs;
+mod pins;
+mod pulled;
+mod untouched;
+
+use std::sync::Arc;
+
+use hw_tests::{
+    authenticator::{Authenticator, Settings},
+    conformance::{Machine, machine::said, rigs::InProcess},
+    ctap::Ctap,
+    finger::{Finger, Mode},
+    hid_socket::HidSocket,
+    key::Key,
+};
+
+/// A key of honest firmware, with somebody in front of it.
+fn behind(front: impl FnOnce(Arc<dyn Ctap>) -> Arc<dyn Ctap>) -> Key<HidSocket> {
+    let finger = Arc::new(Finger::new(Mode::Never));
+    let honest: Arc<dyn Ctap> = Arc::new(Authenticator::start(Settings::default(), finger.clone()).unwrap());
+    let ctap = front(honest);
+    Key::new(finger, ctap.clone(), HidSocket::new(ctap))
+}
+
+fn honest() -> Key<HidSocket> {
+    behind(|key| key)
+}
+
+/// A rig whose first key is this one.
+fn rig(first: Key<HidSocket>) -> InProcess {
+    InProcess::with_keys(crate::product(), [first, honest()]).unwrap()
+}
+
+/// Runs a command that leaves a trace, with a person who approves: the exit code, what was printed, and whether it ran.
+fn run(machine: &Machine<'_>) -> (Option<i32>, String, bool) {
+    let trace = machine.home.work().join("ran");
+    let _ = std::fs::remove_file(&trace); // there is none the first time
+    let output = machine
+        .approved(&["run", "--with", "prod/TOKEN", "--", "sh", "-c", "echo > ran"])
+        .unwrap();
+    (output.status.code(), said(&output), trace.exists())
+}
+
+fn approvals(machine: &Machine<'_>) -> usize {
+    machine.events("approved").unwrap().len()
+}

@@ -1,0 +1,124 @@
+//! Keys whose PIN is running out, or came later than the enrolment.
+
+use std::sync::Arc;
+
+use hw_tests::{
+    conformance::{Machine, machine::said},
+    ctap::{Ctap, Done, GET_ASSERTION},
+    key::PIN,
+};
+
+use super::{approvals, behind, honest, rig, run};
+
+const RUN: &[&str] = &["run", "--with", "prod/TOKEN", "--", "true"];
+
+#[test]
+fn t57_every_entry_costs_one_try_the_last_is_announced_and_then_the_key_is_blocked() {
+    let rig = rig(honest());
+    let machine = Machine::new(&rig).unwrap();
+    machine.vault().unwrap();
+    let mut entries = 0;
+    // A key takes three wrong PINs between power-ups, and eight in all (CTAP 2.1, 6.5.5.6).
+    for round in [3, 3, 2] {
+        machine.keys[0].pull().unwrap();
+        machine.keys[0].plug().unwrap();
+        let mut request = machine.request(RUN).unwrap();
+        for _ in 0..round {
+            let question = format!("({} tries left): ", 8 - entries);
+            let before = request.watch.expect(&question).unwrap();
+            assert_eq!(before.contains("ONE try left"), entries == 7, "{before}");
+            request.watch.type_in("not the PIN\n").unwrap();
+            entries += 1;
+        }
+        let output = request.finish().unwrap();
+        assert_eq!(output.status.code(), Some(66), "{}", said(&output));
+        let tries = machine.json(&["key", "info"]).unwrap()["pin_tries"].clone();
+        assert_eq!(tries, 8 - entries, "after {entries} entries");
+    }
+    machine.keys[0].pull().unwrap();
+    machine.keys[0].plug().unwrap();
+    let output = machine.approved(RUN).unwrap();
+    assert_eq!(output.status.code(), Some(66), "{}", said(&output));
+    assert!(said(&output).contains("PIN is blocked"), "{}", said(&output));
+    assert_eq!(approvals(&machine), 0);
+}
+
+#[test]
+fn t08_a_touch_only_key_that_gets_a_pin_later_opens_without_it() {
+    let rig = rig(honest());
+    let machine = Machine::new(&rig).unwrap();
+    machine.keys[0].reset().unwrap();
+    machine.done(&["init", "--key", "blue", "--scope", "prod"]).unwrap();
+    machine.put("TOKEN", "correct-horse-battery").unwrap();
+    machine.keys[0].set_pin().unwrap();
+    let (code, said, ran) = run(&machine);
+    assert!(code == Some(0) && ran, "{said}");
+}
+
+#[test]
+fn t08_a_changed_pin_opens_and_the_old_one_costs_a_try() {
+    let rig = rig(honest());
+    let machine = Machine::new(&rig).unwrap();
+    machine.vault().unwrap();
+    let mut host = hw_tests::host::Host(rig.usb_keys()[0].key().ctap().clone());
+    host.change_pin(hw_tests::host::Protocol::Two, PIN, "another pin").unwrap();
+    // The one that is kept is the old one: it is tried once, and forgotten.
+    let mut request = machine.request(RUN).unwrap();
+    request.watch.expect("(7 tries left): ").unwrap();
+    request.watch.type_in("another pin\n").unwrap();
+    machine.touch(0, &mut request.watch).unwrap();
+    assert!(request.finish().unwrap().status.success());
+    assert_eq!(machine.json(&["key", "info"]).unwrap()["pin_tries"], 8);
+}
+
+/// A key on which alwaysUv was switched on: no signature with presence and without PIN (CTAP 2.1, 6.2.2, step 3).
+struct AlwaysUv(Arc<dyn Ctap>, Arc<std::sync::atomic::AtomicBool>);
+
+const PIN_AUTH: i64 = 6;
+const OPTIONS: i64 = 5;
+const PUAT_REQUIRED: u8 = 0x36;
+
+impl Ctap for AlwaysUv {
+    fn submit(&self, request: Vec<u8>, done: Done) {
+        let wants = |request: &[u8]| {
+            let parameters: ciborium::Value = ciborium::from_reader(&request[1..]).unwrap();
+            let silent = hw_tests::host::member(&parameters, OPTIONS).is_some();
+            !silent && hw_tests::host::member(&parameters, PIN_AUTH).is_none()
+        };
+        let is_on = self.1.load(std::sync::atomic::Ordering::Relaxed);
+        if is_on && request[0] == GET_ASSERTION && wants(&request) {
+            done(vec![PUAT_REQUIRED]);
+        } else {
+            self.0.submit(request, done);
+        }
+    }
+
+    fn cancel(&self) {
+        self.0.cancel();
+    }
+
+    fn waiting(&self) -> bool {
+        self.0.waiting()
+    }
+
+    fn power_cycle(&self) {
+        self.0.power_cycle();
+    }
+
+    fn wipe(&self) {
+        self.0.wipe();
+    }
+}
+
+#[test]
+fn t08_always_uv_under_a_touch_only_key_is_a_clear_error() {
+    let is_on = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let rig = rig(behind(|inner| Arc::new(AlwaysUv(inner, is_on.clone()))));
+    let machine = Machine::new(&rig).unwrap();
+    machine.done(&["init", "--key", "blue", "--scope", "prod", "--touch-only"]).unwrap();
+    machine.put("TOKEN", "correct-horse-battery").unwrap();
+    is_on.store(true, std::sync::atomic::Ordering::Relaxed);
+    let (code, said, ran) = run(&machine);
+    assert!(!ran && code == Some(62), "{said}");
+    assert!(said.contains("switch alwaysUv off"), "{said}");
+}

@@ -1,0 +1,117 @@
+//! Cards that disturb, and programs that tap for nobody, over the real middleware: run them under `hw-tests/with-readers`, one at a
+//! time (`cargo test -p hw-tests --test suite cards -- --ignored --test-threads 1`).
+
+use std::{
+    ffi::CString,
+    time::{Duration, Instant},
+};
+
+use hw_tests::{
+    card::Interface,
+    conformance::{Machine, machine::LIMIT, rigs::Plugged},
+    key::Attachment,
+    rig::CONTACTLESS_READER,
+    stubs::cards::{Disturbance, Disturbed},
+    vpcd::VpcdSocket,
+};
+use pcsc::{Context, Disposition, Protocols, Scope, ShareMode};
+
+const RUN: &[&str] = &["run", "--with", "prod/TOKEN", "--", "true"];
+/// The reader for the second contactless key; see `with-readers`.
+const SPARE_PORT: u16 = 35993;
+
+fn rig(name: &str) -> Plugged {
+    Plugged::find(name, crate::product(), |name| std::env::var_os(name)).unwrap()
+}
+
+#[test]
+#[ignore = "needs hw-tests/with-readers"]
+fn t58_a_disturbed_card_beside_an_honest_key_keeps_nobody_from_using_it() {
+    let rig = rig("contact");
+    let disturbances = [
+        Disturbance::Keepalives,
+        Disturbance::Empty,
+        Disturbance::HalfStatus,
+        Disturbance::EndlessAnswer,
+        Disturbance::Fixed(vec![0x69, 0x82]),
+        Disturbance::Fixed(vec![0x00, 0xa0, 0x90, 0x00]),
+    ];
+    let mut held = 0;
+    for disturbance in &disturbances {
+        let machine = Machine::new(&rig).unwrap();
+        machine.vault().unwrap();
+        let card = Disturbed::new(Interface::Contactless, disturbance.clone());
+        let slot = VpcdSocket::new(SPARE_PORT, Box::new(card));
+        slot.plug().unwrap();
+        let output = machine.approved(RUN).unwrap();
+        assert!(output.status.success(), "{disturbance:?}: {output:?}");
+        let list = machine.json(&["key", "list"]).unwrap();
+        assert_eq!(list["keys"][0]["name"], "blue", "{disturbance:?}: {list}");
+        slot.pull();
+        held += 1;
+    }
+    println!("T58: {held} of {} cards", disturbances.len());
+}
+
+#[test]
+#[ignore = "needs hw-tests/with-readers"]
+fn t01_a_program_that_power_cycles_a_lying_card_has_not_tapped_it() {
+    let rig = rig("contactless");
+    let machine = Machine::new(&rig).unwrap();
+    machine.vault().unwrap();
+    machine.keys[0].tap().unwrap();
+    let given = machine.keys[0].counts().unwrap().given;
+    let mut request = machine.request(RUN).unwrap();
+    request.watch.expect_within("then tap it again", LIMIT).unwrap();
+    let mut cycles = 0;
+    let since = Instant::now();
+    while since.elapsed() < Duration::from_secs(5) {
+        cycles += u32::from(power_cycle());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert!(cycles > 0, "the field was never cycled: the test shows nothing");
+    assert!(machine.events("approved").unwrap().is_empty());
+    assert_eq!(machine.keys[0].counts().unwrap().given, given, "the card was asked");
+    machine.approve(&mut request).unwrap();
+    assert!(request.finish().unwrap().status.success());
+    println!("{cycles} power cycles, 0 taps; then one tap, 1 lease");
+}
+
+/// False where the product, or pcscd, has the card just now.
+fn power_cycle() -> bool {
+    let context = Context::establish(Scope::System).unwrap();
+    let mut names = vec![0; 2048];
+    let reader: Option<CString> = context
+        .list_readers(&mut names)
+        .unwrap()
+        .find(|name| name.to_string_lossy().starts_with(CONTACTLESS_READER))
+        .map(Into::into);
+    let Ok(mut card) = context.connect(&reader.unwrap(), ShareMode::Shared, Protocols::ANY) else {
+        return false;
+    };
+    card.reconnect(ShareMode::Shared, Protocols::ANY, Disposition::UnpowerCard).is_ok()
+}
+
+#[test]
+#[ignore = "needs hw-tests/with-readers"]
+fn a_card_that_says_it_is_still_waiting_is_waited_for() {
+    let rig = rig("contact");
+    for millis in [50, 75, 100, 250] {
+        let machine = Machine::new(&rig).unwrap();
+        machine.vault().unwrap();
+        machine.keys[0].keepalive(Duration::from_millis(millis)).unwrap();
+        let mut request = machine.request(RUN).unwrap();
+        machine.blinks(0).unwrap();
+        request.watch.expect_within("it blinks", LIMIT).unwrap();
+        std::thread::sleep(Duration::from_millis(600));
+        let touched = Instant::now();
+        machine.keys[0].press().unwrap();
+        request.watch.expect_within("approved", LIMIT).unwrap();
+        println!(
+            "0x9100 every {millis} ms: approved {} ms after the touch",
+            touched.elapsed().as_millis()
+        );
+        assert!(touched.elapsed() < Duration::from_secs(5), "{millis} ms");
+        assert!(request.finish().unwrap().status.success());
+    }
+}
