@@ -1,5 +1,6 @@
 //! The person's own terminal: keys without Enter, PINs without echo, and the terminal as it was on every way out.
 
+use std::cell::Cell;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -16,6 +17,8 @@ const LONGEST: usize = 4096;
 pub struct Tty {
     file: File,
     before: Termios,
+    /// Whether there is anything to put back: a job in the background that sets modes is stopped (SIGTTOU, termios(3)).
+    changed: Cell<bool>,
 }
 
 impl Tty {
@@ -24,7 +27,11 @@ impl Tty {
     pub fn open() -> Option<Self> {
         let file = OpenOptions::new().read(true).write(true).open("/dev/tty").ok()?;
         let before = tcgetattr(&file).ok()?;
-        Some(Self { file, before })
+        Some(Self {
+            file,
+            before,
+            changed: Cell::new(false),
+        })
     }
 
     /// Columns.
@@ -52,11 +59,15 @@ impl Tty {
         modes.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG);
         modes.special_codes[SpecialCodeIndex::VMIN] = 1;
         modes.special_codes[SpecialCodeIndex::VTIME] = 0;
+        self.changed.set(true);
         Ok(tcsetattr(&self.file, OptionalActions::Now, &modes)?)
     }
 
     /// As it was.
     pub fn cooked(&self) {
+        if !self.changed.replace(false) {
+            return;
+        }
         // The terminal may be gone, and then there is nothing to put back.
         let _ = tcsetattr(&self.file, OptionalActions::Now, &self.before);
     }

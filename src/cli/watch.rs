@@ -41,7 +41,7 @@ pub fn run(session: &Session) -> Result<(), Failure> {
     tty.raw().map_err(|_| no_terminal())?;
     tty.write(&format!(
         "{}\r\n",
-        paint(Tone::Strong, "touchlease: requests appear here; d denies, q quits")
+        paint(Tone::Strong, "touchlease: requests appear here; d deny, q quit")
     ));
     Watch {
         client,

@@ -10,12 +10,15 @@ use std::{
     process::ExitCode,
 };
 
+/// One attempt.
+type Way = fn(libc::pid_t) -> io::Result<()>;
+
 fn main() -> ExitCode {
     let Some(pid) = env::args().nth(1).and_then(|pid| pid.parse().ok()) else {
         eprintln!("usage: probe PID");
         return ExitCode::from(64);
     };
-    let ways: [(&str, fn(libc::pid_t) -> io::Result<()>); 7] = [
+    let ways: [(&str, Way); 7] = [
         ("process_vm_readv", read_directly),
         ("mem", read_mem),
         ("environ", |pid| fs::read(format!("/proc/{pid}/environ")).map(drop)),

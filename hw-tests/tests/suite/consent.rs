@@ -346,7 +346,7 @@ fn t12_who_was_denied_waits() {
     let mut pauses = vec![];
     for _ in 0..2 {
         let mut caller = lab.call(&lease_call(json!({})));
-        watch.expect("d deny").unwrap();
+        watch.expect("s left   d deny").unwrap();
         watch.type_in("d").unwrap();
         let reply = caller.reply().unwrap();
         let denied = Instant::now();
@@ -355,7 +355,7 @@ fn t12_who_was_denied_waits() {
         let mut next = lab.call(&lease_call(json!({})));
         next.hear(|line| line["event"] == "asked").unwrap();
         pauses.push(denied.elapsed());
-        watch.expect("d deny").unwrap();
+        watch.expect("s left   d deny").unwrap();
         drop(next);
         watch.expect("not approved").unwrap();
     }

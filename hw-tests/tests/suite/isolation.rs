@@ -574,6 +574,7 @@ fn t45_the_canary_is_in_no_memory_of_the_daemon_after_the_lease_and_in_no_log_at
     let daemon = rigged.daemon_pid();
     let encoded = data_encoding::BASE64.encode(CANARY.as_bytes());
     assert_eq!(in_memory(daemon, CANARY) + in_memory(daemon, &encoded), 0, "left behind by put");
+    assert!(in_memory(daemon, "touchlease:lease") > 0, "the search finds what there is");
     let mut clean = 0;
     for k in 0..N {
         let mut terminal = rigged
@@ -581,9 +582,8 @@ fn t45_the_canary_is_in_no_memory_of_the_daemon_after_the_lease_and_in_no_log_at
             .terminal(["run", "--with", "prod/TOKEN", "--", "sh", "-c", "echo got-$TOKEN; read -r line"])
             .unwrap();
         terminal.expect("got-<touchlease").unwrap();
-        // It is there while the lease lives, in one place: the search finds what there is.
+        // Its one place is memory that not even root can look into, where the kernel has memfd_secret(2).
         let live = in_memory(daemon, CANARY);
-        assert!(live >= 1, "the search finds nothing");
         terminal.type_in("\n").unwrap();
         let (status, shown) = terminal.finish().unwrap();
         assert!(status.success(), "{shown}");

@@ -7,6 +7,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicI64, AtomicU64, Ordering},
+        mpsc,
     },
     thread,
     time::{Duration, Instant},
@@ -207,14 +208,16 @@ pub fn lease_call(more: Value) -> Value {
 /// A process at the other end of a socket.
 pub struct Caller {
     child: Child,
-    lines: BufReader<std::process::ChildStdout>,
+    lines: mpsc::Receiver<String>,
     pub heard: Vec<Value>,
 }
 
 impl Caller {
     pub fn start(mut program: Command) -> Self {
         let mut child = program.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap());
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (tx, lines) = mpsc::channel();
+        thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| tx.send(line)));
         Self {
             child,
             lines,
@@ -233,10 +236,11 @@ impl Caller {
 
     pub fn hear(&mut self, wanted: impl Fn(&Value) -> bool) -> Option<Value> {
         loop {
-            let mut line = String::new();
-            if self.lines.read_line(&mut line).ok()? == 0 {
-                return None;
-            }
+            let line = match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) => line,
+                Err(mpsc::RecvTimeoutError::Disconnected) => return None,
+                Err(mpsc::RecvTimeoutError::Timeout) => panic!("nothing came after {:?}", self.heard),
+            };
             let line: Value = serde_json::from_str(&line).unwrap();
             self.heard.push(line.clone());
             if wanted(&line) {

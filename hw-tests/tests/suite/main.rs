@@ -11,6 +11,7 @@ mod input;
 mod isolation;
 mod lab;
 mod lifetime;
+mod screen;
 mod spine;
 
 /// The product lies beside the programs of this package, whose paths Cargo gives.

@@ -1,0 +1,154 @@
+//! What a person sees, in a real terminal emulator: prompts at two widths, and a leased program under job control.
+
+use std::{
+    os::unix::process::CommandExt,
+    process::{Command, Output},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use hw_tests::key::KeyHandle;
+use serde_json::json;
+
+use crate::lab::{Lab, PATIENCE, lease_call, product, until};
+
+/// A tmux server of its own, with one window.
+struct Tmux(String);
+
+impl Tmux {
+    fn start(lab: &Lab, columns: u32, command: &[&str]) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let tmux = Self(format!(
+            "touchlease-{}-{}",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        ));
+        let environment = lab.home.command([""; 0]);
+        let mut start = Command::new("tmux");
+        start
+            .args([
+                "-L",
+                &tmux.0,
+                "-f",
+                "/dev/null",
+                "new-session",
+                "-d",
+                "-x",
+                &columns.to_string(),
+                "-y",
+                "30",
+            ])
+            .args(command);
+        start
+            .env_clear()
+            .envs(environment.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        start.env("TERM", "screen-256color").current_dir(lab.home.work());
+        // The session must not be that of the test: who shares a terminal with a screen is not shown on it.
+        assert!(start.process_group(0).status().unwrap().success());
+        tmux
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        Command::new("tmux").args(["-L", &self.0]).args(arguments).output().unwrap()
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let out = self.run(&["capture-pane", "-p"]);
+        String::from_utf8_lossy(&out.stdout)
+            .lines()
+            .map(|line| line.trim_end().to_owned())
+            .collect()
+    }
+
+    fn until(&self, text: &str) -> Vec<String> {
+        until(&format!("{text:?} on the screen"), || {
+            self.lines().iter().any(|line| line.contains(text))
+        });
+        self.lines()
+    }
+}
+
+impl Drop for Tmux {
+    fn drop(&mut self) {
+        self.run(&["kill-server"]);
+    }
+}
+
+#[test]
+fn a_prompt_is_readable_at_80_and_at_50_columns() {
+    for columns in [80, 50] {
+        let lab = Lab::new();
+        let watch = product().display().to_string();
+        let screen = Tmux::start(&lab, columns, &[&watch, "watch"]);
+        screen.until("requests appear here");
+        lab.until("the screen", || lab.status()["screens"] == 1);
+        lab.key.never().unwrap();
+        let reason = "Publish the release notes of version 2 on the site that everybody reads, then tell the channel";
+        let mut first = lab.call(&lease_call(
+            json!({"reason": reason, "command": ["./deploy.sh", "--all"], "ttl": 5400, "uses": 3}),
+        ));
+        assert!(lab.key.await_asked(PATIENCE).unwrap());
+        let lines = screen.until("touch \"blue\"");
+        let text = lines.join("\n");
+        println!("{text}");
+        let flat = lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");
+        for part in [
+            "prod/TOKEN",
+            "tell the channel",
+            "./deploy.sh --all",
+            "1 h 30 min",
+            "3 uses",
+            "words",
+            "touch \"blue\"",
+            "s left",
+        ] {
+            assert!(flat.contains(part), "{part:?} is missing at {columns} columns:\n{text}");
+        }
+        assert!(lines.iter().all(|line| line.chars().count() <= columns as usize), "{text}");
+        // Time runs in its own place: nothing scrolls, nothing is drawn twice.
+        let left = |lines: &[String]| lines.iter().filter(|line| line.contains("s left")).count();
+        let before = lines.iter().position(|line| line.contains("s left"));
+        let second = lines.iter().find(|line| line.contains("s left")).cloned();
+        until("a second", || {
+            screen.lines().iter().find(|line| line.contains("s left")).cloned() != second
+        });
+        let after = screen.lines();
+        assert_eq!(
+            (left(&after), after.iter().position(|line| line.contains("s left"))),
+            (1, before),
+            "{after:?}"
+        );
+        // A second request is counted, and the first one's answer takes the place of what ran.
+        let mut second = lab.call(&lease_call(json!({})));
+        screen.until("1 more waiting");
+        screen.run(&["send-keys", "d"]);
+        assert_eq!(first.reply().unwrap()["outcome"], "denied");
+        screen.until("denied");
+        second.kill();
+        screen.run(&["send-keys", "q"]);
+    }
+}
+
+#[test]
+fn job_control_resize_and_colours_pass_through_a_leased_program() {
+    let lab = Lab::new();
+    lab.put("prod/TOKEN", b"supersecret1", &[]);
+    // A job in the background is asked for on another screen.
+    let _watch = lab.home.watch().unwrap();
+    // The helper drives `COMMAND -- PROGRAM`; each program is one more prompt at the person's own terminal, touched at once.
+    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tmux-run");
+    let environment = lab.home.command([""; 0]);
+    let mut drive = Command::new(script);
+    drive.args([&product().display().to_string(), "run", "--with", "prod/TOKEN"]);
+    drive
+        .env_clear()
+        .envs(environment.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .current_dir(lab.home.work());
+    let out = drive.output().unwrap();
+    let said = String::from_utf8_lossy(&out.stdout);
+    println!("{said}");
+    assert!(
+        out.status.success() && said.matches("ok    ").count() == 19,
+        "{said}{}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+}
