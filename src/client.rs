@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::paths::Places;
 use crate::wire::codec::{self, LineBuffer};
-use crate::wire::{Answer, Call, Event, Failure, Outcome, Reply};
+use crate::wire::{Answer, Call, Event, Failure, LONGEST_CALL, LONGEST_REPLY, Outcome, Reply};
 
 /// Environment that a daemon started from here gets: where things lie, and nothing else of the caller's.
 const PASSED: [&str; 7] = [
@@ -77,7 +77,7 @@ impl Client {
         }
         Ok(Some(Self {
             stream,
-            buffer: LineBuffer::default(),
+            buffer: LineBuffer::new(LONGEST_REPLY),
             lines: VecDeque::new(),
         }))
     }
@@ -87,7 +87,12 @@ impl Client {
     /// # Errors
     /// The daemon went away, or the call is too large.
     pub fn call(&mut self, call: &Call) -> Result<(), Failure> {
-        self.send(&codec::encode(call).map_err(|error| Failure::new(Outcome::BadInput, "too_large", error.to_string()))?)
+        let line = codec::encode(call).map_err(|error| Failure::new(Outcome::Internal, "codec", error.to_string()))?;
+        if line.len() > LONGEST_CALL {
+            let message = format!("this is {} bytes in one request; {LONGEST_CALL} are possible", line.len());
+            return Err(Failure::new(Outcome::BadInput, "too_large", message).hint("put fewer or smaller secrets at a time"));
+        }
+        self.send(&line)
     }
 
     /// Answers a prompt.
@@ -170,7 +175,10 @@ fn parse(line: &[u8]) -> Result<Message, Failure> {
 fn check_owner(runtime: &Path) -> Result<(), Failure> {
     match fs::symlink_metadata(runtime) {
         Ok(meta) if meta.uid() != getuid().as_raw() => Err(squatted(runtime, meta.uid())),
-        Ok(meta) if !meta.is_dir() => Err(squatted(runtime, meta.uid())),
+        Ok(meta) if !meta.is_dir() => Err(
+            Failure::new(Outcome::Refused, "socket_folder", format!("{} is no folder", runtime.display()))
+                .hint("somebody put a link or a file there: look who did, and remove it"),
+        ),
         Ok(meta) if meta.mode() & 0o077 != 0 => Err(Failure::new(
             Outcome::Refused,
             "socket_folder_open",

@@ -66,7 +66,7 @@ pub trait Clock: Send + Sync {
 }
 
 /// What [`Clock::sleep`] waits in. An error means that waiting is not possible, and the moment has to be taken as come.
-pub type Sleep = Pin<Box<dyn Future<Output = io::Result<()>>>>;
+pub type Sleep = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
 
 /// The kernel's clocks.
 #[derive(Clone, Copy, Debug, Default)]

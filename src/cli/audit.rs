@@ -18,33 +18,43 @@ use crate::encoding::Digest;
 use crate::wire::reply::Signer;
 use crate::wire::{Failure, Outcome, Reply, Request};
 
-/// Read and verify the log of everything that was asked, approved and used.
+/// Read, verify and export the log of what was asked, approved and used.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Show the log.
     Show {
-        /// Only the last N lines.
+        /// Show only the last N lines.
         #[arg(short = 'n', long, value_name = "N")]
         last: Option<usize>,
     },
-    /// Verify the chain, and every signature in it.
+    /// Verify the chain of lines and every signature in it.
     Verify {
-        /// A receipt that was kept elsewhere (a folder made by `audit export`): the log has to hold it.
+        /// Require that the log holds this receipt, a folder that `audit export` made and that was kept elsewhere.
         #[arg(long, value_name = "FOLDER")]
         since: Option<PathBuf>,
     },
-    /// Write a lease's receipt into a folder, to be verified with ssh-keygen by anybody.
+    /// Write a receipt into a folder, for anybody to verify with ssh-keygen.
     Export {
-        /// Id of the lease or change.
+        /// Id of the lease or change, as `audit show` prints it.
         id: String,
-        /// Where to; made if it is not there.
+        /// Where to write it; made if it is not there.
         folder: PathBuf,
     },
+    /// Accept the clock as it is, by a touch, after it was set or the machine was paused.
+    AcceptClock,
 }
 
 /// # Errors
 /// See [`Failure`].
 pub fn run(session: &Session, command: Command) -> Result<(), Failure> {
+    if matches!(command, Command::AcceptClock) {
+        let Reply::Done = session.ask(Request::AcceptClock)? else {
+            return Err(unexpected());
+        };
+        session.ui.json(&json!({}));
+        session.ui.line("the clock is accepted as it is");
+        return Ok(());
+    }
     let mut log = String::new();
     let (reply, _) = session.ask_lines(Request::Audit, &mut |line| {
         log += &line;
@@ -55,6 +65,8 @@ pub fn run(session: &Session, command: Command) -> Result<(), Failure> {
         Command::Show { last } => show(session, &log, last),
         Command::Verify { since } => check(session, &log, &signers, since),
         Command::Export { id, folder } => export(session, &log, &id, &folder),
+        // Answered above.
+        Command::AcceptClock => Ok(()),
     }
 }
 

@@ -1,18 +1,19 @@
 //! A prompt as a person reads it, made from the bytes that will be signed and from nothing else.
 
-use std::time::Duration;
-
 use jiff::{Timestamp, tz::TimeZone};
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+use super::columns::wrap;
 use super::ui::{Tone, paint};
 use crate::device::{EnrolledKey, Profile};
 use crate::encoding::Digest;
+use crate::encoding::plain;
 use crate::encoding::words::four_words;
-use crate::lease::text::{ChangeText, EnrolText, GrantText, Holder, LeaseText, Origin, RequesterText, Text as _, UnlockText, WriteText};
+use crate::lease::text::{
+    ChangeText, ClockText, EnrolText, GrantText, Holder, LeaseText, Origin, RequesterText, Text as _, UnlockText, WriteText,
+};
 use crate::vault::Statement;
 use crate::vault::statement::KeyEntry;
-use crate::wire::{PromptView, TouchState};
+use crate::wire::PromptView;
 
 /// Width of the left column.
 const LABEL: usize = 9;
@@ -42,6 +43,10 @@ impl Card {
             lease_rows(&mut rows, &lease, zone);
         } else if let Ok(change) = ChangeText::decode(&view.text) {
             change_rows(&mut rows, &change);
+        } else if let Ok(clock) = ClockText::decode(&view.text) {
+            origin_rows(&mut rows, &clock.origin, "asks to accept the clock");
+            push(&mut rows, "clock", format!("it says {}", clock_time(clock.now, zone)));
+            push(&mut rows, "", clock.moved.clone());
         } else if let Ok(enrol) = EnrolText::decode(&view.text) {
             enrol_rows(&mut rows, &enrol);
         } else if let Ok(unlock) = UnlockText::decode(&view.text) {
@@ -69,6 +74,10 @@ impl Card {
             text: view.vault.clone(),
             tone: Tone::Dim,
         });
+        // The texts were checked when they were fixed; a path, or a statement that somebody else wrote, was not (T10).
+        for row in &mut rows {
+            row.text = plain::visible(&row.text);
+        }
         Some(Self { rows })
     }
 
@@ -89,31 +98,6 @@ impl Row {
             .map(|(i, part)| format!(" {:LABEL$}{}", label(i), paint(self.tone, part)))
             .collect()
     }
-}
-
-/// What changes while the prompt stands: what to do now, and how long that is possible.
-#[must_use]
-pub fn status_line(state: &TouchState, keys: &[String], left: Duration, waiting: u32) -> String {
-    let todo = match state {
-        TouchState::Waiting => format!("plug in {}", names(keys)),
-        TouchState::TouchNow { key, link } => paint(Tone::Act, &format!("touch \"{key}\" ({link}) now: it blinks")),
-        TouchState::TapNow { reader, lift_first: true } => paint(Tone::Act, &format!("take the card off {reader}, then tap it again")),
-        TouchState::TapNow { reader, .. } => paint(Tone::Act, &format!("tap the key on {reader} now")),
-        TouchState::Problem { what } => paint(Tone::Bad, what),
-        TouchState::PinNeeded { key, wrong: true, tries } => paint(Tone::Bad, &format!("wrong PIN for \"{key}\"{}", tries_left(*tries))),
-        TouchState::PinNeeded { key, tries, .. } => paint(Tone::Act, &format!("PIN for \"{key}\" needed{}", tries_left(*tries))),
-        TouchState::AnotherProgram { key } => paint(Tone::Bad, &format!("another program is using \"{key}\": do not touch it")),
-        TouchState::Busy { key, by: Some(by) } => paint(Tone::Bad, &format!("\"{key}\" is in use by {by}")),
-        TouchState::Busy { key, by: None } => paint(Tone::Bad, &format!("\"{key}\" is in use by another program")),
-        TouchState::Gone { key } => paint(Tone::Bad, &format!("\"{key}\" was pulled out")),
-        TouchState::ExtraTouch { key } => format!("\"{key}\" was touched as well; what it gave was wiped"),
-    };
-    let more = if waiting > 0 {
-        format!("   {waiting} more waiting")
-    } else {
-        String::new()
-    };
-    format!(" {:LABEL$}{todo}   {} s left   d deny{more}", "touch", left.as_secs())
 }
 
 /// `90 s`, `15 min`, `1 h 30 min`.
@@ -301,44 +285,11 @@ fn push(rows: &mut Vec<Row>, label: &'static str, text: String) {
     });
 }
 
-fn names(keys: &[String]) -> String {
-    keys.iter().map(|key| format!("\"{key}\"")).collect::<Vec<_>>().join(" or ")
-}
-
-fn tries_left(tries: Option<u32>) -> String {
-    match tries {
-        Some(1) => " (ONE try left before it blocks)".into(),
-        Some(tries) => format!(" ({tries} tries left)"),
-        None => String::new(),
-    }
-}
-
-/// Breaks at spaces, and within words that are wider than a line: nothing may run off the screen unseen.
-fn wrap(text: &str, width: usize) -> Vec<String> {
-    let (mut lines, mut line, mut used) = (vec![], String::new(), 0);
-    for word in text.split(' ') {
-        if used > 0 && used + 1 + word.width() > width {
-            lines.push(std::mem::take(&mut line));
-            used = 0;
-        }
-        let space = if used > 0 { " " } else { "" };
-        for c in space.chars().chain(word.chars()) {
-            let columns = c.width().unwrap_or(0);
-            if used + columns > width {
-                lines.push(std::mem::take(&mut line));
-                used = 0;
-            }
-            line.push(c);
-            used += columns;
-        }
-    }
-    lines.push(line);
-    lines
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use unicode_width::UnicodeWidthStr;
+
     use super::*;
     use crate::lease::text::tests::sample;
 

@@ -18,23 +18,28 @@ use crate::vault::LARGEST_VALUE;
 use crate::wire::request::{PutAsk, RulesAsk};
 use crate::wire::{Failure, Outcome, Reply, Request, Value};
 
-/// Add secrets, or new values for them. Values come from a prompt, from standard input or from files, never from the command line.
+/// Add secrets, or new values for them.
+///
+/// A value is typed at a prompt, or comes from standard input or a file, never from the command line. One touch seals the batch.
+/// A new value keeps the rules that the secret had, unless rules are given.
 #[derive(Debug, clap::Args)]
 pub struct PutArgs {
-    /// Which, as scope/NAME.
+    /// As scope/NAME.
     #[arg(required = true, value_name = "SECRET")]
     secrets: Vec<SecretRef>,
-    /// Take the value from this file, byte for byte (one secret only).
+    /// Take the value from this file, byte for byte; for one secret only.
     #[arg(long, value_name = "FILE")]
     from_file: Option<PathBuf>,
     #[command(flatten)]
     rules: RulesArgs,
 }
 
-/// Change the rules of a secret, keeping its value.
+/// Change the rules of a secret and keep its value.
+///
+/// The rules are given in full: what is not named goes back to what `put` gives without options.
 #[derive(Debug, clap::Args)]
 pub struct EditArgs {
-    /// Which, as scope/NAME.
+    /// As scope/NAME.
     #[arg(value_name = "SECRET")]
     secret: SecretRef,
     #[command(flatten)]
@@ -44,23 +49,25 @@ pub struct EditArgs {
 /// Remove secrets.
 #[derive(Debug, clap::Args)]
 pub struct RmArgs {
-    /// Which, as scope/NAME.
+    /// As scope/NAME.
     #[arg(required = true, value_name = "SECRET")]
     secrets: Vec<SecretRef>,
 }
 
 #[derive(Debug, clap::Args)]
 struct RulesArgs {
-    /// How it may reach a program: env, file (both when nothing is said).
+    /// Allow these deliveries only [default: env,file; with --host: proxy].
+    ///
+    /// In this version env and file work. Rules may name proxy and signer already; nothing delivers so yet.
     #[arg(long = "allow", value_name = "DELIVERY", value_delimiter = ',', value_parser = ["env", "file", "proxy", "signer"])]
     allow: Vec<String>,
-    /// Only a proxy may use it, towards this host; repeat for more.
+    /// Let only a proxy use it, towards this host. Repeat for more. No proxy is built yet: a secret with hosts is not delivered.
     #[arg(long = "host", value_name = "HOST")]
     hosts: Vec<String>,
-    /// Longest lease with it.
+    /// Refuse leases longer than this, as 10m.
     #[arg(long, value_name = "DURATION", value_parser = seconds)]
     max_ttl: Option<u64>,
-    /// Most uses in one lease.
+    /// Limit every lease to this many uses.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_uses: Option<u32>,
 }

@@ -1,15 +1,14 @@
 //! `touchlease completions`.
 
-use clap::CommandFactory;
 use clap_complete::Shell;
 
 use super::session::Session;
 use crate::wire::Failure;
 
-/// Print completions for a shell.
+/// Print a completion script for a shell.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which shell.
+    /// The shell.
     shell: Shell,
 }
 
@@ -17,7 +16,7 @@ pub struct Args {
 /// None.
 pub fn run(session: &Session, args: &Args) -> Result<(), Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut super::Cli::command(), "touchlease", &mut script);
+    clap_complete::generate(args.shell, &mut super::command(), "touchlease", &mut script);
     session.ui.raw(&String::from_utf8_lossy(&script));
     Ok(())
 }

@@ -4,7 +4,9 @@ use super::session::Session;
 use crate::daemon::boot::{self, Background};
 use crate::wire::Failure;
 
-/// Run the daemon. Other commands start one when none runs.
+/// Run the daemon in the foreground.
+///
+/// Other commands start one in the background when none runs, so this is for systemd and for looking at its log lines.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Say `ready` on standard output, close it, and go on in a session of its own.

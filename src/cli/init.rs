@@ -8,15 +8,18 @@ use crate::wire::request::InitAsk;
 use crate::wire::{Failure, Outcome, Reply, Request};
 
 /// Make a vault that opens with a touch on a security key.
+///
+/// Takes four touches: two credentials, the key's way into the vault, and the signature on the first statement of who may open it.
+/// Prints the recovery code once.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Name of the first key, as you will see it in prompts.
+    /// Call the first key this in prompts.
     #[arg(long, value_name = "NAME", default_value = "first")]
     key: String,
-    /// Scopes of the vault: what one touch opens. One or two.
+    /// Make this scope, a compartment of the vault; one touch opens two at most. Give the option again for a second.
     #[arg(long = "scope", value_name = "NAME", default_values_t = ["prod".to_owned(), "dev".to_owned()])]
     scopes: Vec<String>,
-    /// Enrol the key without its PIN: whoever holds it can use it. Weaker; needs a key without PIN, or with one that is not always asked.
+    /// Enrol the key without its PIN. Weaker: whoever holds the key and a copy of the vault opens it.
     #[arg(long)]
     touch_only: bool,
 }

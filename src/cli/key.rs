@@ -11,78 +11,78 @@ use crate::wire::reply::KeyView;
 use crate::wire::request::{KeyAddAsk, Manage};
 use crate::wire::{Failure, Outcome, Reply, Request, Value};
 
-/// Look at keys, enrol and remove them, manage their PIN.
+/// Look at keys, enrol and remove them, manage their PIN and fingerprints.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// List the keys of the vault, and those that are connected.
     List,
-    /// Enrol one more key: its own touches, then one of a key that is enrolled.
+    /// Enrol one more key: three touches of its own, then one of a key that is enrolled.
     Add {
-        /// Its name, as you will see it in prompts.
+        /// What to call it in prompts.
         name: String,
-        /// Enrol it without PIN: whoever holds it can use it.
+        /// Enrol it without its PIN. Weaker: whoever holds the key and a copy of the vault opens it.
         #[arg(long)]
         touch_only: bool,
     },
-    /// Take a key out and re-key what it could open.
+    /// Take a key out, re-key what it could open, and list the secrets to change at their issuers.
     Remove {
         /// Its name.
         name: String,
     },
     /// Show a connected key in detail, with the PIN tries it has left.
     Info {
-        /// Its name or place; the only connected one when nothing is said.
+        /// Its name, or its place as `key list` shows it [default: the only connected key].
         key: Option<String>,
     },
     /// Set or change a key's PIN.
     #[command(subcommand)]
     Pin(PinCommand),
-    /// List what is stored on a key.
+    /// List the discoverable credentials stored on a key.
     Credentials {
-        /// Its name or place; the only connected one when nothing is said.
+        /// Its name, or its place as `key list` shows it [default: the only connected key].
         key: Option<String>,
     },
-    /// Look at fingerprints on a key, add one, remove one.
+    /// List, add and remove fingerprints on a key.
     #[command(subcommand)]
     Fingerprint(FingerprintCommand),
 }
 
-/// The PIN of a key.
+/// Set or change a key's PIN.
 #[derive(Debug, clap::Subcommand)]
 pub enum PinCommand {
     /// Set a first PIN.
     Set {
-        /// Its name or place; the only connected one when nothing is said.
+        /// Its name, or its place as `key list` shows it [default: the only connected key].
         key: Option<String>,
     },
     /// Change the PIN.
     Change {
-        /// Its name or place; the only connected one when nothing is said.
+        /// Its name, or its place as `key list` shows it [default: the only connected key].
         key: Option<String>,
     },
 }
 
-/// Fingerprints on a key.
+/// List, add and remove fingerprints on a key.
 #[derive(Debug, clap::Subcommand)]
 pub enum FingerprintCommand {
-    /// List them.
+    /// List the fingerprints on a key.
     List {
-        /// Its name or place; the only connected one when nothing is said.
+        /// Its name, or its place as `key list` shows it [default: the only connected key].
         key: Option<String>,
     },
-    /// Enrol one more.
+    /// Add a fingerprint, with several touches of the sensor.
     Add {
-        /// Its name.
+        /// What to call it.
         name: String,
-        /// The key's name or place; the only connected one when nothing is said.
+        /// Use the key of this name, or at this place [default: the only connected key].
         #[arg(long)]
         key: Option<String>,
     },
-    /// Remove one.
+    /// Remove a fingerprint.
     Remove {
-        /// Its id, as listed.
+        /// Its id, as `key fingerprint list` shows it.
         id: String,
-        /// The key's name or place; the only connected one when nothing is said.
+        /// Use the key of this name, or at this place [default: the only connected key].
         #[arg(long)]
         key: Option<String>,
     },
@@ -147,9 +147,15 @@ fn line(key: &KeyView) -> String {
     if !key.scopes.is_empty() {
         parts.push(format!("opens {}", key.scopes.join(", ")));
     }
-    parts.push(match (&key.transport, &key.model, &key.place) {
+    let transport = key.transport.as_deref().map(|transport| match transport {
+        "usb" => "USB",
+        "nfc" => "NFC",
+        "contact" => "card slot",
+        other => other,
+    });
+    parts.push(match (transport, &key.model, &key.place) {
         (Some(transport), Some(model), Some(place)) => format!("{model}, {transport}, {place}"),
-        (Some(transport), ..) => transport.clone(),
+        (Some(transport), ..) => transport.into(),
         _ => "not connected".into(),
     });
     parts.extend(key.problem.iter().map(|problem| format!("cannot serve: {problem}")));

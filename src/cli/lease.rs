@@ -15,26 +15,29 @@ use crate::wire::{Failure, Reply, Request};
 /// Ask for leases, look at them, end them.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Ask for a lease that belongs to the process that runs this command, and to what it starts.
+    /// Ask for a lease that the calling process holds, for it and what it starts.
+    ///
+    /// It prints no value: `touchlease run` with the same task or secrets, from the same process or one below it, uses the lease
+    /// without another touch. The lease ends with the calling process at the latest.
     Request(AskArgs),
     /// List live leases.
     List,
-    /// Show one live lease with the text that was signed and its receipt.
+    /// Show one live lease: the text that was signed, and the receipt.
     Show {
-        /// Its id.
+        /// Its id, as `lease list` shows it.
         id: String,
     },
-    /// Give a lease back.
+    /// Give a lease back before its time.
     End {
-        /// Its id.
+        /// Its id, as `lease list` shows it.
         id: String,
     },
-    /// Take leases away, at once.
+    /// Take a lease away, whoever holds it.
     Revoke {
-        /// Its id.
+        /// Its id, as `lease list` shows it.
         #[arg(required_unless_present = "all")]
         id: Option<String>,
-        /// Every live lease of the vault.
+        /// Take away every live lease of the vault.
         #[arg(long, conflicts_with = "id")]
         all: bool,
     },

@@ -9,10 +9,12 @@ use super::ui::Tone;
 use crate::wire::reply::SecretView;
 use crate::wire::{Failure, Reply, Request};
 
-/// List secrets with their rules. Names and rules are not secret, and no touch is needed.
+/// List secrets with their rules, without a touch.
+///
+/// Names and rules are not secret: whoever reads the vault's folder reads them.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Of this scope only.
+    /// The scope to list [default: all].
     scope: Option<String>,
 }
 

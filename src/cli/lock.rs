@@ -8,16 +8,16 @@ use super::session::Session;
 use crate::config::parse_duration;
 use crate::wire::{Failure, Reply, Request};
 
-/// End all leases and forget all PINs, now.
+/// End all leases and forget all PINs.
 #[derive(Debug, clap::Args)]
 pub struct LockArgs {}
 
-/// Type a key's PIN ahead, so that requests need the touch only.
+/// Type a key's PIN ahead, so that requests need only the touch.
 #[derive(Debug, clap::Args)]
 pub struct UnlockArgs {
-    /// Which key; the only connected one when nothing is said.
+    /// The key's name [default: the only connected one].
     key: Option<String>,
-    /// How long the PIN is kept, at most 12h.
+    /// Keep the PIN this long, at most 12h [default: 1h, or as configured].
     #[arg(long, value_name = "DURATION", value_parser = |text: &str| parse_duration(text).map(|d| d.as_secs()))]
     keep: Option<u64>,
 }

@@ -3,6 +3,7 @@
 mod audit;
 mod card;
 mod change;
+mod columns;
 mod completions;
 mod daemon;
 mod init;
@@ -13,18 +14,21 @@ mod lock;
 mod prompt;
 mod run;
 mod session;
+mod situation;
 mod status;
 mod tty;
 pub mod ui;
 mod watch;
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use self::session::Session;
 use self::ui::Ui;
+use crate::device::worker;
 use crate::lease::grant::Via;
 use crate::paths::Places;
 use crate::wire::{Failure, Outcome};
@@ -33,10 +37,10 @@ use crate::wire::{Failure, Outcome};
 #[derive(Debug, Parser)]
 #[command(name = "touchlease", version, max_term_width = 100, propagate_version = true)]
 pub struct Cli {
-    /// Use the vault in this folder.
+    /// Use the vault in this folder instead of the configured one.
     #[arg(long, global = true, value_name = "FOLDER")]
     vault: Option<PathBuf>,
-    /// Print one JSON object, for programs.
+    /// Print the result, or the error, as one line of JSON.
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
@@ -44,6 +48,7 @@ pub struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)] // each start builds the one subcommand that is asked for, not all of them
 enum Command {
     Init(init::Args),
     Put(change::PutArgs),
@@ -63,15 +68,20 @@ enum Command {
     Audit(audit::Command),
     Daemon(daemon::Args),
     Completions(completions::Args),
-    #[command(name = crate::device::worker::SUBCOMMAND, hide = true)]
-    Worker,
-    #[command(name = crate::device::worker::WATCH_SUBCOMMAND, hide = true)]
-    WatchKeys,
 }
 
-/// Show requests on this terminal and let a person deny them.
+/// Show requests on this terminal, and let a person deny them and type PINs.
+///
+/// A key is armed only while a person can see what a touch on it would approve: here, or on the terminal of a person who runs the
+/// command himself. Runs until q, Ctrl-C, or the daemon's end.
 #[derive(Debug, clap::Args)]
 struct WatchArgs {}
+
+/// The command line as it is declared: names, arguments, help texts.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
+}
 
 /// Runs the command line and returns the process's exit code.
 #[must_use]
@@ -81,16 +91,17 @@ pub fn main() -> ExitCode {
         let failure = Failure::new(Outcome::Internal, "harden", format!("this process cannot be protected: {error}"));
         return finish(Ui::new(false, true), Err(failure));
     }
+    // Workers are started at every touch, by the daemon alone: there is no command line to understand.
+    match std::env::args_os().nth(1).as_deref().and_then(OsStr::to_str) {
+        Some(worker::SUBCOMMAND) => return worker::main(),
+        Some(worker::WATCH_SUBCOMMAND) => return worker::watch_main(),
+        _ => {}
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
     let ui = Ui::new(cli.json, std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()));
-    match cli.command {
-        Command::Worker => return crate::device::worker::main(),
-        Command::WatchKeys => return crate::device::worker::watch_main(),
-        _ => {}
-    }
     finish(ui, dispatch(cli, ui))
 }
 
@@ -118,8 +129,6 @@ fn dispatch(cli: Cli, ui: Ui) -> Result<ExitCode, Failure> {
         Command::Audit(command) => audit::run(&session, command),
         Command::Daemon(args) => daemon::run(&session, &args),
         Command::Completions(args) => completions::run(&session, &args),
-        // Gone before there was a session.
-        Command::Worker | Command::WatchKeys => Ok(()),
     };
     done.map(|()| ExitCode::SUCCESS)
 }
@@ -133,11 +142,15 @@ fn finish(ui: Ui, done: Result<ExitCode, Failure>) -> ExitCode {
 
 /// clap prints help and version on standard output with 0; a wrong command line is our 64 (sysexits EX_USAGE), not its 2.
 fn usage(error: &clap::Error) -> ExitCode {
-    // Nobody reads if this fails.
-    let _ = error.print();
-    if error.use_stderr() {
-        ExitCode::from(Outcome::Usage.exit_code())
-    } else {
-        ExitCode::SUCCESS
+    if !error.use_stderr() {
+        // Nobody reads if this fails.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
     }
+    // The command line was not understood, so neither was its --json.
+    let json = std::env::args_os().take_while(|word| word != "--").any(|word| word == "--json");
+    // clap repeats the words of the command line as they are; those may come from anywhere (T43).
+    let said = error.render().to_string();
+    let said = said.trim_end().trim_start_matches("error: ");
+    finish(Ui::new(json, true), Err(Failure::new(Outcome::Usage, "usage", said)))
 }

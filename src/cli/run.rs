@@ -1,10 +1,11 @@
 //! `touchlease run`: a command with a lease, its output masked, ended when the lease ends.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use rustix::process::Signal;
@@ -41,38 +42,40 @@ type Plain = Vec<(OsString, OsString)>;
 /// What to ask for.
 #[derive(Debug, clap::Args)]
 pub struct AskArgs {
-    /// The task of this name in touchlease.toml, here or in a folder above.
+    /// Ask for the task of this name in touchlease.toml, here or in the nearest folder above that has one.
     #[arg(long, short, value_name = "NAME", conflicts_with = "with")]
     task: Option<String>,
-    /// A secret for the environment: scope/NAME, or VARIABLE=scope/NAME; repeat for more.
+    /// Ask for a secret in the environment: scope/NAME, or VARIABLE=scope/NAME. Repeat for more.
     #[arg(long, short, value_name = "SECRET")]
     with: Vec<String>,
-    /// A secret as a private file, whose path the variable holds: VARIABLE=scope/NAME; repeat for more.
+    /// Ask for a secret as a private file whose path the variable holds: VARIABLE=scope/NAME. Repeat for more.
     #[arg(long, value_name = "SECRET")]
     with_file: Vec<String>,
-    /// How long, as 90s, 15m, 1h30m.
+    /// Ask for this long, as 90s, 15m or 1h30m [default: the task's, or 15m].
     #[arg(long, value_name = "DURATION", value_parser = |text: &str| parse_duration(text).map(|d| d.as_secs()))]
     ttl: Option<u64>,
-    /// How many times at most.
+    /// Ask for this many uses at most; one start of a command is one use.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     uses: Option<u32>,
-    /// Why, in one line; the person who touches reads it.
+    /// Say why, in one line, to the person who touches.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
 }
 
-/// Run a command with a lease. Its output is masked; it ends when the lease ends.
+/// Run a command with a lease, mask its output, and end it when the lease ends.
+///
+/// The exit status is the command's. When no lease is given, the command is not started and the status is one of ours, 60 to 72.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     ask: AskArgs,
-    /// Add variables from this file; values like touchlease://prod/TOKEN become part of the lease.
+    /// Add the variables of this file; those with a value like touchlease://prod/TOKEN become part of the lease.
     #[arg(long, value_name = "FILE")]
     env_file: Vec<PathBuf>,
-    /// Leave the command's output as it is.
+    /// Leave the command's output as it is, values and all.
     #[arg(long, env = "TOUCHLEASE_NO_MASKING", value_parser = clap::builder::FalseyValueParser::new())]
     no_masking: bool,
-    /// The command and its arguments; with --task the task's own when nothing is said.
+    /// The command and its arguments [default: the task's].
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
@@ -107,6 +110,7 @@ pub fn run(session: &Session, args: &Args) -> Result<ExitCode, Failure> {
     let (plain, grants) = read_env_files(&args.env_file)?;
     let mut ask = args.ask.ask(grants)?;
     let command = command_of(args, &ask)?;
+    check_command(&command[0], &plain)?;
     ask.command = command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     ask.deliver = true;
     let (reply, client) = session.ask_held(Request::Lease(ask))?;
@@ -215,12 +219,37 @@ fn command_of(args: &Args, ask: &LeaseAsk) -> Result<Vec<OsString>, Failure> {
     let none =
         || Failure::new(Outcome::Usage, "no_command", "there is no command to run").hint("touchlease run --with prod/TOKEN -- COMMAND");
     let task = ask.task.as_ref().ok_or_else(none)?;
-    let task = Task::parse(&task.file, &task.name).map_err(|error| Failure::new(Outcome::BadInput, "task", error.to_string()))?;
+    let task = Task::parse(&task.file, &task.name)
+        .map_err(|error| Failure::new(Outcome::BadInput, "task", error.to_string()).hint("docs/cli.md shows a task file"))?;
     if task.command.is_empty() {
         Err(none())
     } else {
         Ok(task.command.into_iter().map(OsString::from).collect())
     }
+}
+
+/// Before anybody is asked for a touch: a name that is typed wrong must not cost one.
+fn check_command(program: &OsStr, plain: &Plain) -> Result<(), Failure> {
+    let path = plain.iter().rfind(|(name, _)| name == "PATH").map(|(_, value)| value.clone());
+    let path = path.or_else(|| std::env::var_os("PATH")).unwrap_or_default();
+    let found = if program.as_bytes().contains(&b'/') {
+        is_executable(Path::new(program))
+    } else {
+        std::env::split_paths(&path).any(|folder| is_executable(&folder.join(program)))
+    };
+    if found {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Outcome::BadInput,
+        "start",
+        format!("there is no program {}", program.to_string_lossy()),
+    )
+    .hint("check the command's name and PATH"))
+}
+
+fn is_executable(path: &Path) -> bool {
+    path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
 }
 
 fn read_task(name: &str) -> Result<TaskAsk, Failure> {
@@ -247,7 +276,9 @@ fn read_task(name: &str) -> Result<TaskAsk, Failure> {
 fn grant(text: &str, via: &str) -> Result<GrantAsk, Failure> {
     let (env, reference) = text.split_once('=').map_or((None, text), |(env, reference)| (Some(env), reference));
     let wrong = |error: &dyn std::fmt::Display| Failure::new(Outcome::BadInput, "reference", format!("{reference:?}: {error}"));
-    let secret: SecretRef = reference.parse().map_err(|error| wrong(&error))?;
+    let secret: SecretRef = reference
+        .parse()
+        .map_err(|error| wrong(&error).hint("touchlease list shows what there is"))?;
     let env = env.unwrap_or(&secret.name).to_owned();
     crate::encoding::plain::check_variable(&env)
         .map_err(|error| wrong(&error).hint(format!("name a variable: --with VARIABLE={secret}")))?;
@@ -262,7 +293,10 @@ fn grant(text: &str, via: &str) -> Result<GrantAsk, Failure> {
 fn read_env_files(files: &[PathBuf]) -> Result<(Plain, Vec<GrantAsk>), Failure> {
     let (mut plain, mut grants) = (vec![], vec![]);
     for path in files {
-        let wrong = |error: &dyn std::fmt::Display| Failure::new(Outcome::BadInput, "env_file", format!("{}: {error}", path.display()));
+        let wrong = |error: &dyn std::fmt::Display| {
+            Failure::new(Outcome::BadInput, "env_file", format!("{} cannot be read: {error}", path.display()))
+                .hint("it has lines like NAME=value, or NAME=touchlease://prod/TOKEN")
+        };
         let entries = dotenvy::from_path_iter(path).map_err(|error| wrong(&error))?;
         for entry in entries {
             let (name, value) = entry.map_err(|error| wrong(&error))?;

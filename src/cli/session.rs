@@ -133,7 +133,7 @@ impl Asking<'_> {
                     &format!("compare the words with `touchlease watch`; {} s left", left_ms / 1000),
                 );
             }
-            Event::Step { number, of, what } => ui.note(Tone::Strong, &format!("touch {number} of {of}: {what}")),
+            Event::Step { number, of, what } => self.say(&format!("touch {number} of {of}: {what}")),
             Event::Prompt(view) => self.show(view)?,
             Event::Touch { state, .. } => self.touch(state)?,
             Event::Closed { outcome, .. } => {
@@ -143,9 +143,22 @@ impl Asking<'_> {
                 }
             }
             Event::Line { line } => (self.lines)(line),
+            Event::Waiting { waiting, .. } => {
+                if let (Some(standing), Some(tty)) = (self.standing.as_mut(), self.tty.as_mut()) {
+                    standing.queue(waiting, tty);
+                }
+            }
             Event::Asked { .. } | Event::Ended { .. } => {}
         }
         Ok(())
+    }
+
+    /// A line that stays: above the prompt's own lines, if one stands.
+    fn say(&mut self, line: &str) {
+        match (&self.standing, self.tty.as_mut()) {
+            (Some(standing), Some(tty)) => standing.say(line, tty),
+            _ => self.session.ui.note(Tone::Strong, line),
+        }
     }
 
     fn show(&mut self, view: crate::wire::PromptView) -> Result<(), Failure> {
@@ -169,7 +182,7 @@ impl Asking<'_> {
             }
             return Ok(());
         };
-        standing.update(state.clone(), tty);
+        standing.update(&state, tty);
         let TouchState::PinNeeded { key, tries, wrong } = state else {
             return Ok(());
         };

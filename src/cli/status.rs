@@ -2,11 +2,10 @@
 
 use super::card::duration;
 use super::init::unexpected;
-use super::lock::leases;
 use super::session::Session;
 use crate::wire::{Failure, Reply, Request};
 
-/// Show what runs: daemon, vault, leases, prompts, screens, PINs kept.
+/// Show what runs: the daemon, its vault, leases, prompts, screens, and PINs kept.
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
@@ -23,7 +22,7 @@ pub fn run(session: &Session) -> Result<(), Failure> {
         Some(id) => ui.line(&format!("vault    {}  (id {})", status.path, &id[..16])),
         None => ui.line(&format!("vault    none at {}: touchlease init", status.path)),
     }
-    ui.line(&format!("leases   {} live", leases(status.leases as usize)));
+    ui.line(&format!("leases   {} live", status.leases));
     ui.line(&format!("prompts  {} open or waiting", status.prompts));
     ui.line(&format!(
         "screens  {}",

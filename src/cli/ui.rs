@@ -7,6 +7,7 @@ use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::columns::wrap;
 use crate::encoding::plain;
 use crate::wire::Failure;
 
@@ -18,6 +19,8 @@ const JSON_VERSION: u32 = 1;
 pub struct Ui {
     json: bool,
     colour: bool,
+    /// Columns of standard error; more than any text has when it is no terminal.
+    width: usize,
 }
 
 /// What a text is, for its colour.
@@ -39,9 +42,15 @@ impl Ui {
     /// Colours where standard error is a terminal and `NO_COLOR` is not set (no-color.org).
     #[must_use]
     pub fn new(json: bool, no_colour: bool) -> Self {
+        let terminal = io::stderr().is_terminal();
+        let width = rustix::termios::tcgetwinsize(io::stderr())
+            .ok()
+            .map(|size| usize::from(size.ws_col))
+            .filter(|width| terminal && *width > 0);
         Self {
             json,
-            colour: !json && !no_colour && io::stderr().is_terminal(),
+            colour: !json && !no_colour && terminal,
+            width: width.unwrap_or(usize::MAX),
         }
     }
 
@@ -77,7 +86,9 @@ impl Ui {
     /// Something to know on the way: standard error, in words only.
     pub fn note(self, tone: Tone, text: &str) {
         if !self.json {
-            eprintln!("{}", self.paint(tone, &plain_lines(text)));
+            for line in plain_lines(text).split('\n').flat_map(|line| wrap(line, self.width)) {
+                eprintln!("{}", self.paint(tone, &line));
+            }
         }
     }
 
@@ -87,9 +98,9 @@ impl Ui {
             self.json(&json!({ "error": failure }));
             return;
         }
-        eprintln!("{} {}", self.paint(Tone::Bad, "touchlease:"), plain_lines(&failure.message));
+        self.note(Tone::Bad, &format!("touchlease: {}", failure.message));
         if let Some(hint) = &failure.hint {
-            eprintln!("{} {}", self.paint(Tone::Strong, "hint:"), plain_lines(hint));
+            self.note(Tone::Strong, &format!("hint: {hint}"));
         }
     }
 

@@ -113,7 +113,7 @@ impl Watch {
         match event {
             Event::Prompt(view) => {
                 let prompt = view.prompt;
-                self.tty.write("\r\n\x07");
+                self.tty.write("\x07");
                 self.standing = Standing::draw(view, &self.zone, &mut self.tty);
                 match self.standing {
                     Some(_) => self.client.answer(&Answer::Shown { prompt }),
@@ -127,6 +127,12 @@ impl Watch {
                 }
                 Ok(())
             }
+            Event::Waiting { prompt, waiting } => {
+                if let Some(standing) = self.standing.as_mut().filter(|standing| standing.number() == prompt) {
+                    standing.queue(waiting, &mut self.tty);
+                }
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -135,7 +141,7 @@ impl Watch {
         let Some(standing) = self.standing.as_mut().filter(|standing| standing.number() == prompt) else {
             return Ok(());
         };
-        standing.update(state.clone(), &mut self.tty);
+        standing.update(&state, &mut self.tty);
         if let TouchState::PinNeeded { key, tries, wrong } = state {
             let answer = standing
                 .ask_pin(&key, tries, wrong, &mut self.tty)

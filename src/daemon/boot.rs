@@ -79,12 +79,13 @@ async fn live(outside: Outside, listening: Listening) -> io::Result<()> {
     let house = Rc::new(House::new(outside));
     tracing::info!("listening");
     let path = house.places.socket();
-    tokio::select! {
-        () = serve::accept(house.clone(), listener) => {}
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    serve::stop(&house).await;
+    let stopped = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    serve::run(house, listener, stopped).await;
     // The socket of systemd stays; ours would only mislead.
     if lock.is_some() {
         let _ = fs::remove_file(path);

@@ -13,12 +13,13 @@ use zeroize::Zeroizing;
 use super::house::House;
 use super::peer::Peer;
 use super::{keys, leases, vaults};
-use crate::lease::ledger::{Lease, Why};
+use crate::lease::ledger::Why;
 use crate::lease::office::Asker;
 use crate::lease::requester::Requester;
 use crate::presence::{Attached, ScreenKind};
+use crate::sys;
 use crate::wire::codec::{self, LineBuffer};
-use crate::wire::{Answer, Call, Event, Failure, Outcome, Reply, Request, VERSION};
+use crate::wire::{Answer, Call, Event, Failure, LONGEST_CALL, Outcome, Reply, Request, VERSION};
 
 /// How long a client has to say what it wants.
 const CALL_WITHIN: Duration = Duration::from_secs(10);
@@ -32,10 +33,10 @@ struct Lines {
     ready: VecDeque<Zeroizing<Vec<u8>>>,
 }
 
-/// What a call comes to: a reply, and a lease that the connection holds from then on.
+/// What a call comes to: a reply, and a lease that the connection uses from then on.
 pub(super) struct Handled {
     pub(super) reply: Reply,
-    pub(super) held: Option<Lease>,
+    pub(super) held: Option<leases::Held>,
 }
 
 /// Serves one client to its end.
@@ -63,52 +64,50 @@ fn look(house: &House, stream: &UnixStream) -> Result<Peer, Failure> {
 
 async fn talk(house: &Rc<House>, lines: &mut Lines, peer: Peer) -> io::Result<()> {
     let call = match tokio::time::timeout(CALL_WITHIN, lines.next()).await {
+        // It said nothing in time, or went away.
         Err(_) | Ok(Ok(None)) => return Ok(()),
-        Ok(line) => line?.map_or_else(
-            || Err(unreadable("an empty line")),
-            |line| codec::decode::<Call>(&line).map_err(|error| unreadable(&error.to_string())),
-        ),
+        Ok(line) => read_call(line?),
     };
-    let call = match call.and_then(check_version) {
+    let call = match call {
         Ok(call) => call,
         Err(failure) => return lines.send(&Reply::Failed(failure)).await,
     };
     let (tell, mut events) = unbounded_channel();
     let screen = screen(house, &call, &peer, &tell);
-    let own = screen
-        .as_ref()
-        .filter(|_| !matches!(call.request, Request::Watch))
-        .map(Attached::id);
+    let screen_id = screen.as_ref().map(Attached::id);
+    let own_screen = screen_id.filter(|_| !matches!(call.request, Request::Watch));
     let Peer {
         uid,
         process,
         lineage,
         standing,
         claimed,
-        pidfd: _pidfd,
+        pidfd,
     } = peer;
+    // The descriptor may have been passed on: the call ends with the process that connected all the same (T19).
+    let ended = sys::wait::readable(pidfd)?;
     let asker = Asker {
         requester: Requester {
             uid,
             process,
             lineage,
             standing,
-            own_screen: own,
+            own_screen,
             claimed,
         },
         tell,
     };
-    let screen_id = screen.as_ref().map(Attached::id);
     let handled = {
-        let mut handling = std::pin::pin!(handle(house, call, &asker));
+        let mut handling = std::pin::pin!(handle(house, call, screen_id, &asker));
         loop {
             tokio::select! {
                 // What was said before the reply goes out before it.
                 biased;
                 Some(event) = events.recv() => lines.send(&event).await?,
                 handled = &mut handling => break handled,
+                // The client went away: dropping the call takes its prompt off the screen and cancels the key.
+                _ = ended.readable() => return Ok(()),
                 line = lines.next() => match line? {
-                    // The client went away: dropping the call takes its prompt off the screen and cancels the key.
                     None => return Ok(()),
                     Some(line) => answer(house, screen_id, &line)?,
                 },
@@ -118,27 +117,23 @@ async fn talk(house: &Rc<House>, lines: &mut Lines, peer: Peer) -> io::Result<()
     while let Ok(event) = events.try_recv() {
         lines.send(&event).await?;
     }
-    let Handled { reply, held } = handled.unwrap_or_else(|failure| Handled {
-        reply: Reply::Failed(failure),
-        held: None,
-    });
-    match held {
-        None => lines.send(&reply).await,
-        Some(lease) => hold(house, lines, &mut events, &asker, lease, reply).await,
+    match handled {
+        Err(failure) => lines.send(&Reply::Failed(failure)).await,
+        Ok(Handled { reply, held: None }) => lines.send(&reply).await,
+        Ok(Handled { reply, held: Some(held) }) => {
+            lines.send(&reply).await?;
+            tokio::select! {
+                // A client that gives its lease back and ends at once has given it back.
+                biased;
+                over = pass_on(lines, &mut events, held) => over,
+                _ = ended.readable() => Ok(()),
+            }
+        }
     }
 }
 
-/// The connection holds a lease: it passes the lease's end on, and its own end is the lease's.
-async fn hold(
-    house: &Rc<House>,
-    lines: &mut Lines,
-    events: &mut UnboundedReceiver<Event>,
-    asker: &Asker,
-    lease: Lease,
-    reply: Reply,
-) -> io::Result<()> {
-    let held = leases::Held::new(house, lease, asker);
-    lines.send(&reply).await?;
+/// The connection uses a lease: it passes the lease's end on, and its own end is the lease's if it held it.
+async fn pass_on(lines: &mut Lines, events: &mut UnboundedReceiver<Event>, held: leases::Held) -> io::Result<()> {
     loop {
         tokio::select! {
             biased;
@@ -160,10 +155,10 @@ async fn hold(
     }
 }
 
-async fn handle(house: &Rc<House>, call: Call, asker: &Asker) -> Result<Handled, Failure> {
+async fn handle(house: &Rc<House>, call: Call, screen: Option<u64>, asker: &Asker) -> Result<Handled, Failure> {
     let path = house.vault_path(call.vault.as_deref());
     let reply = match call.request {
-        Request::Watch => std::future::pending::<Reply>().await,
+        Request::Watch => watch(screen).await?,
         Request::Status => vaults::status(house, &path),
         Request::Init(ask) => vaults::init(house, &path, ask, asker).await?,
         Request::KeyList => keys::list(house, &path).await?,
@@ -177,6 +172,7 @@ async fn handle(house: &Rc<House>, call: Call, asker: &Asker) -> Result<Handled,
         Request::Remove { secrets } => vaults::remove(house, &path, &secrets, asker).await?,
         Request::List { scope } => vaults::list(house, &path, scope.as_deref())?,
         Request::Audit => vaults::audit(house, &path, asker)?,
+        Request::AcceptClock => vaults::accept_clock(house, &path, asker).await?,
         Request::Lease(ask) => return leases::request(house, &path, &ask, asker).await,
         Request::LeaseList => leases::list(house, &path)?,
         Request::LeaseShow { id } => leases::show(house, &path, &id)?,
@@ -205,6 +201,26 @@ fn answer(house: &House, screen: Option<u64>, line: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// A watch has nothing to be told but prompts, until it goes away.
+async fn watch(screen: Option<u64>) -> Result<Reply, Failure> {
+    match screen {
+        Some(_) => std::future::pending().await,
+        None => Err(Failure::new(
+            Outcome::NoScreen,
+            "no_terminal",
+            "watch needs a terminal, in the foreground, in which a person can see the request",
+        )
+        .hint("open a terminal window and run `touchlease watch` there")),
+    }
+}
+
+fn read_call(line: Option<Zeroizing<Vec<u8>>>) -> Result<Call, Failure> {
+    let line = line.unwrap_or_default();
+    codec::decode::<Call>(&line)
+        .map_err(|error| unreadable(&error.to_string()))
+        .and_then(check_version)
+}
+
 fn check_version(call: Call) -> Result<Call, Failure> {
     if call.v == VERSION {
         return Ok(call);
@@ -228,7 +244,7 @@ impl Lines {
     fn new(stream: UnixStream) -> Self {
         Self {
             stream,
-            buffer: LineBuffer::default(),
+            buffer: LineBuffer::new(LONGEST_CALL),
             ready: VecDeque::new(),
         }
     }

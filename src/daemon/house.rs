@@ -19,7 +19,7 @@ use crate::lease::collapse::Questions;
 use crate::lease::failure::IntoFailure;
 use crate::lease::ledger::{Ledger, Over};
 use crate::lease::office::{Lobby, Office};
-use crate::lease::record;
+use crate::lease::record::{self, Journal};
 use crate::paths::Places;
 use crate::presence::Desk;
 use crate::vault::{Random, Vault};
@@ -61,7 +61,7 @@ pub struct House {
     pub(super) ledger: Ledger,
     pub(super) questions: Questions,
     /// Told when a line was written that may wait for the disk.
-    pub(super) log_written: Notify,
+    pub(super) log_written: Rc<Notify>,
     vaults: RefCell<HashMap<PathBuf, Rc<OpenVault>>>,
 }
 
@@ -74,7 +74,7 @@ pub struct OpenVault {
     /// The vault.
     pub vault: RefCell<Vault>,
     /// Its log.
-    pub log: Rc<RefCell<Log>>,
+    pub log: Rc<Journal>,
 }
 
 impl House {
@@ -102,7 +102,7 @@ impl House {
             uid,
             ledger: Ledger::default(),
             questions: Questions::default(),
-            log_written: Notify::new(),
+            log_written: Rc::default(),
             vaults: RefCell::default(),
         }
     }
@@ -144,7 +144,7 @@ impl House {
             path: path.to_owned(),
             shown,
             vault: RefCell::new(vault),
-            log: Rc::new(RefCell::new(log)),
+            log: Rc::new(log),
         });
         let statement = open.vault.borrow().roster_digest();
         record::best_effort(&open.log, AuditEvent::Roster(event::Roster { statement }));
@@ -166,7 +166,7 @@ impl House {
     }
 
     /// What questions need before there is a vault.
-    pub fn lobby<'a>(&'a self, vault_path: &'a str, log: Option<&'a Rc<RefCell<Log>>>) -> Lobby<'a> {
+    pub fn lobby<'a>(&'a self, vault_path: &'a str, log: Option<&'a Rc<Journal>>) -> Lobby<'a> {
         Lobby {
             desk: &self.desk,
             broker: &self.broker,
@@ -208,7 +208,7 @@ impl House {
         record::best_effort(&open.log, AuditEvent::Roster(event::Roster { statement }));
     }
 
-    fn open_log(&self, vault: &Vault) -> Result<Log, Failure> {
+    fn open_log(&self, vault: &Vault) -> Result<Journal, Failure> {
         let folder = self.places.state_of(&vault.id().to_string());
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&folder);
         made.map_err(|error| {
@@ -224,6 +224,7 @@ impl House {
             boot_id: self.boot_id.clone(),
             program: PROGRAM.into(),
         };
-        Log::open(&folder.join(LOG_FILE), owner, self.clock.clone()).map_err(IntoFailure::failure)
+        let log = Log::open(&folder.join(LOG_FILE), owner, self.clock.clone()).map_err(IntoFailure::failure)?;
+        Ok(Journal::new(log, self.log_written.clone()))
     }
 }

@@ -9,7 +9,7 @@ use super::vaults::profile_said;
 use crate::config::LONGEST_PIN;
 use crate::device::broker::{Cared, Seen};
 use crate::device::worker::protocol::{Id, Manage as Task};
-use crate::device::{DeviceError, EnrolledKey};
+use crate::device::{DeviceError, EnrolledKey, Link};
 use crate::lease::enrol::{self, Candidacy};
 use crate::lease::failure::IntoFailure;
 use crate::lease::office::Asker;
@@ -138,7 +138,8 @@ pub(super) async fn unlock(
             Outcome::BadInput,
             "keep",
             format!("a PIN is kept for {} h at most", LONGEST_PIN.as_secs() / 3600),
-        ));
+        )
+        .hint("touchlease unlock --keep 1h"));
     }
     let office = house.office(&open);
     let key = ask_pin(&office, key.as_deref(), keep, asker).await?;
@@ -181,10 +182,19 @@ fn view(open: Option<&OpenVault>, key: Option<&EnrolledKey>, seen: Option<&Seen>
         name: key.map(|key| key.name.clone()),
         profile: key.map(|key| profile_said(key.profile).into()),
         scopes: key.map(opens).unwrap_or_default(),
-        transport: seen.map(|seen| seen.link.to_string()),
+        transport: seen.map(|seen| transport(seen.link).into()),
         model: seen.map(|seen| seen.model.clone()),
         place: seen.map(|seen| seen.port.to_string()),
         problem: seen.and_then(|seen| seen.problem.as_ref()).map(ToString::to_string),
+    }
+}
+
+/// The word of the protocol; what a person reads is the client's.
+fn transport(link: Link) -> &'static str {
+    match link {
+        Link::Usb => "usb",
+        Link::Contact => "contact",
+        Link::Contactless => "nfc",
     }
 }
 

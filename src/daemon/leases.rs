@@ -6,17 +6,18 @@ use std::rc::Rc;
 use super::connection::Handled;
 use super::house::{House, OpenVault};
 use super::peer;
-use crate::lease::failure::IntoFailure;
-use crate::lease::ledger::{Lease, Why};
+use crate::encoding::plain;
+use crate::lease::ledger::{Lease, Over, Why};
 use crate::lease::office::Asker;
-use crate::lease::text::Holder;
+use crate::lease::text::{GrantText, Holder, LeaseText};
 use crate::lease::{collapse, record};
 use crate::sys;
+use crate::vault::Material;
 use crate::wire::reply::{Delivered, Granted};
 use crate::wire::request::LeaseAsk;
 use crate::wire::{Failure, Outcome, Reply, Value};
 
-/// A lease that a connection holds or uses; given up when dropped.
+/// A connection's use of a lease; given up when dropped.
 pub(super) struct Held {
     house: Rc<House>,
     lease: Lease,
@@ -57,28 +58,25 @@ pub(super) async fn request(house: &Rc<House>, path: &Path, ask: &LeaseAsk, aske
     let open = house.open(path)?;
     let office = house.office(&open);
     let (lease, joined) = collapse::request(&office, ask, asker).await?;
-    if !joined {
-        watch_holder(house, &lease);
+    if !ask.deliver {
+        if !joined {
+            watch_holder(house, &lease);
+        }
+        return Ok(Handled {
+            reply: granted(house, &lease, joined, vec![])?,
+            held: None,
+        });
     }
-    let reply = granted(house, &open, &lease, joined, ask)?;
+    // From here on whatever goes wrong gives the lease up.
+    let held = Held::new(house, lease, asker);
+    let values = values(house, &open, &held.lease, ask)?;
     Ok(Handled {
-        reply,
-        held: ask.deliver.then_some(lease),
+        reply: granted(house, &held.lease, joined, values)?,
+        held: Some(held),
     })
 }
 
-/// The reply, with values when they were asked for: that is one use, counted and recorded before they go out.
-fn granted(house: &House, open: &OpenVault, lease: &Lease, joined: bool, ask: &LeaseAsk) -> Result<Reply, Failure> {
-    let gone = || Failure::new(Outcome::Refused, "lease_over", "the lease ended before it could be used").hint("ask again");
-    let mut values = vec![];
-    if ask.deliver {
-        let left = house.ledger.take_use(lease).map_err(|_| gone())?;
-        let what = ask.command.first().map(String::as_str).unwrap_or_default();
-        let delivery = house.ledger.with_material(lease, |text, _| text.deliveries()).map_err(|_| gone())?;
-        record::used(&open.log, lease.id(), &delivery, &crate::encoding::plain::visible(what), left)?;
-        house.log_written.notify_one();
-        values = delivered(house, lease).map_err(|_| gone())??;
-    }
+fn granted(house: &House, lease: &Lease, joined: bool, values: Vec<Delivered>) -> Result<Reply, Failure> {
     let (view, _, _) = house.ledger.show(lease.id(), &*house.clock).ok_or_else(gone)?;
     let at_end = house.ledger.with_material(lease, |text, _| text.at_end).map_err(|_| gone())?;
     Ok(Reply::Granted(Granted {
@@ -89,23 +87,34 @@ fn granted(house: &House, open: &OpenVault, lease: &Lease, joined: bool, ask: &L
     }))
 }
 
-fn delivered(house: &House, lease: &Lease) -> Result<Result<Vec<Delivered>, Failure>, crate::lease::ledger::NoUse> {
-    house.ledger.with_material(lease, |text, material| {
-        let one = |grant: &crate::lease::text::GrantText| {
-            let missing = || Failure::new(Outcome::Internal, "material", "the lease holds no value for one of its grants");
-            let value = material.value(&grant.secret.scope, &grant.secret.name).ok_or_else(missing)?;
-            let value = value
-                .duplicate()
-                .map_err(|error| Failure::new(Outcome::Internal, "locked_memory", error.to_string()))?;
-            Ok(Delivered {
-                secret: grant.secret.to_string(),
-                via: grant.via.to_string(),
-                env: grant.env.clone(),
-                value: Value(value),
-            })
-        };
-        text.grants.iter().map(one).collect()
-    })
+/// The values: one use, counted and recorded before they go out.
+fn values(house: &House, open: &OpenVault, lease: &Lease, ask: &LeaseAsk) -> Result<Vec<Delivered>, Failure> {
+    let left = house.ledger.take_use(lease).map_err(|_| gone())?;
+    let command = plain::visible(ask.command.first().map(String::as_str).unwrap_or_default());
+    let delivery = house.ledger.with_material(lease, |text, _| text.deliveries()).map_err(|_| gone())?;
+    record::used(&open.log, lease.id(), &delivery, &command, left)?;
+    house.ledger.with_material(lease, delivered).map_err(|_| gone())?
+}
+
+fn gone() -> Failure {
+    Failure::new(Outcome::Refused, "lease_over", "the lease ended before it could be used").hint("ask again")
+}
+
+fn delivered(text: &LeaseText, material: &Material) -> Result<Vec<Delivered>, Failure> {
+    let one = |grant: &GrantText| {
+        let missing = || Failure::new(Outcome::Internal, "material", "the lease holds no value for one of its grants");
+        let value = material.value(&grant.secret.scope, &grant.secret.name).ok_or_else(missing)?;
+        let value = value
+            .duplicate()
+            .map_err(|error| Failure::new(Outcome::Internal, "locked_memory", error.to_string()))?;
+        Ok(Delivered {
+            secret: grant.secret.to_string(),
+            via: grant.via.to_string(),
+            env: grant.env.clone(),
+            value: Value(value),
+        })
+    };
+    text.grants.iter().map(one).collect()
 }
 
 /// A lease that a process holds ends with that process.
@@ -189,7 +198,7 @@ pub(super) fn lock(house: &House) -> Reply {
     ended(house, over)
 }
 
-fn ended(house: &House, over: Vec<crate::lease::ledger::Over>) -> Reply {
+fn ended(house: &House, over: Vec<Over>) -> Reply {
     house.record_over(&over);
     Reply::Ended {
         ids: over.into_iter().map(|over| over.id).collect(),
@@ -200,12 +209,12 @@ fn no_lease(id: &str) -> Failure {
     Failure::new(
         Outcome::BadInput,
         "no_lease",
-        format!("no live lease has the id {:?}", crate::encoding::plain::visible(id)),
+        format!("no live lease has the id {:?}", plain::visible(id)),
     )
     .hint("touchlease lease list")
 }
 
-impl crate::lease::text::LeaseText {
+impl LeaseText {
     /// `env`, `file`, or both.
     fn deliveries(&self) -> String {
         let mut forms: Vec<_> = self.grants.iter().map(|grant| grant.via.to_string()).collect();
@@ -214,6 +223,3 @@ impl crate::lease::text::LeaseText {
         forms.join("+")
     }
 }
-
-#[expect(unused_imports, reason = "conversions of the rooms below, used through the trait")]
-use IntoFailure as _;

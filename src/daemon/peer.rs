@@ -136,17 +136,19 @@ fn lineage(first: Stat) -> Vec<Stat> {
 }
 
 fn claims(stats: &[Stat]) -> Claimed {
+    let link = |pid: u32, name: &str| fs::read_link(format!("/proc/{pid}/{name}")).map(|path| path.to_string_lossy().into_owned());
     let pid = stats[0].id.pid;
-    let link = |name: &str| fs::read_link(format!("/proc/{pid}/{name}")).map(|path| path.to_string_lossy().into_owned());
     let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let words = command.split(|b| *b == 0).map(|word| String::from_utf8_lossy(word).into_owned());
     let mut command: Vec<_> = words.collect();
     // The last word ends with a NUL too.
     command.pop();
     Claimed {
-        executable: link("exe").unwrap_or_default(),
+        // Our own client is not dumpable, and so its links are root's alone (proc(5)): its name it cannot hide, and its folder is
+        // most often that of the process that started it.
+        executable: link(pid, "exe").unwrap_or_else(|_| stats[0].name.clone()),
         command,
-        folder: link("cwd").unwrap_or_default(),
+        folder: stats.iter().find_map(|stat| link(stat.id.pid, "cwd").ok()).unwrap_or_default(),
         ancestors: stats[1..].iter().map(|stat| stat.name.clone()).collect(),
         labels: Default::default(),
     }
@@ -207,6 +209,19 @@ mod tests {
         assert_eq!(peer.process.pid, std::process::id());
         assert_eq!(peer.lineage.len(), peer.claimed.ancestors.len() + 1);
         assert!(!peer.claimed.command.is_empty());
+    }
+
+    #[test]
+    fn a_process_that_cannot_be_looked_into_has_its_name_and_its_parents_folder() {
+        let mut stats = lineage(Stat::read(std::process::id()).unwrap());
+        let mut hidden = stats[0].clone();
+        // No process has this id, so its links cannot be read either.
+        hidden.id.pid = u32::MAX;
+        hidden.name = "touchlease".into();
+        stats.insert(0, hidden);
+        let claimed = claims(&stats);
+        assert_eq!(claimed.executable, "touchlease");
+        assert_eq!(claimed.folder, std::env::current_dir().unwrap().to_string_lossy());
     }
 
     #[test]

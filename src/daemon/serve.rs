@@ -13,8 +13,16 @@ use crate::lease::ledger::Why;
 /// Most connections at a time: more than any person needs, fewer than a flood would take.
 const MOST_CONNECTIONS: usize = 256;
 
-/// Serves connections, for ever.
-pub async fn accept(house: Rc<House>, listener: UnixListener) {
+/// Serves connections until `stopped`, then ends every lease and writes that down.
+pub async fn run(house: Rc<House>, listener: UnixListener, stopped: impl Future<Output = ()>) {
+    tokio::select! {
+        () = accept(house.clone(), listener) => {}
+        () = stopped => {}
+    }
+    stop(&house).await;
+}
+
+async fn accept(house: Rc<House>, listener: UnixListener) {
     tokio::task::spawn_local(end_leases(house.clone()));
     tokio::task::spawn_local(sync_logs(house.clone()));
     let open = Rc::new(Cell::new(0));
@@ -39,12 +47,11 @@ pub async fn accept(house: Rc<House>, listener: UnixListener) {
     }
 }
 
-/// Ends everything, and writes it down.
-pub async fn stop(house: &House) {
+async fn stop(house: &House) {
     let ended = house.ledger.end_all(Why::DaemonStopped, |_| true);
     house.record_over(&ended);
     for open in house.opened() {
-        if let Err(error) = open.log.borrow_mut().sync() {
+        if let Err(error) = open.log.sync() {
             tracing::error!(%error, "the audit log's last lines");
         }
     }
@@ -79,7 +86,7 @@ async fn sync_logs(house: Rc<House>) {
         house.log_written.notified().await;
         tokio::time::sleep(crate::audit::log::GROUPED_FOR).await;
         for open in house.opened() {
-            if let Err(error) = open.log.borrow_mut().sync() {
+            if let Err(error) = open.log.sync() {
                 tracing::error!(%error, "the audit log's grouped lines");
             }
         }

@@ -8,6 +8,7 @@ use super::house::{House, LOG_FILE};
 use crate::audit::event::Profile as AuditProfile;
 use crate::device::Profile;
 use crate::lease::change::{Batch, change, one_scope, rules_meant, rules_said};
+use crate::lease::clock;
 use crate::lease::enrol::{self, Candidacy};
 use crate::lease::failure::IntoFailure;
 use crate::lease::office::Asker;
@@ -174,7 +175,7 @@ pub(super) fn audit(house: &House, path: &Path, asker: &Asker) -> Result<Reply, 
     let open = house.open(path)?;
     let unreadable = |error: std::io::Error| Failure::new(Outcome::LogRefused, "log", format!("the audit log cannot be read: {error}"));
     // What waits for the disk is part of what is shown.
-    let synced = open.log.borrow_mut().sync();
+    let synced = open.log.sync();
     synced.map_err(IntoFailure::failure)?;
     let id = open.vault.borrow().id().to_string();
     let file = std::fs::File::open(house.places.state_of(&id).join(LOG_FILE)).map_err(unreadable)?;
@@ -199,6 +200,14 @@ pub(super) fn audit(house: &House, path: &Path, asker: &Asker) -> Result<Reply, 
     Ok(Reply::Log {
         signers: signers.collect(),
     })
+}
+
+/// # Errors
+/// See [`Failure`].
+pub(super) async fn accept_clock(house: &House, path: &Path, asker: &Asker) -> Result<Reply, Failure> {
+    let open = house.open(path)?;
+    clock::accept(&house.office(&open), asker).await?;
+    Ok(Reply::Done)
 }
 
 /// `pin` or `touch-only`.

@@ -320,11 +320,11 @@ pub fn readers(context: &Context) -> Result<Vec<Reader>, Error> {
     Ok(states.iter().map(reader).collect())
 }
 
-/// Waits until something changes about `known` or about the list of readers itself.
+/// Waits until something changes about `known` or about the list of readers itself, for ever without a limit.
 ///
 /// # Errors
 /// `Timeout` after `limit`; PC/SC's.
-pub fn wait_for_change(context: &Context, known: &[Reader], limit: Duration) -> Result<(), Error> {
+pub fn wait_for_change(context: &Context, known: &[Reader], limit: Option<Duration>) -> Result<(), Error> {
     let names: Vec<_> = known.iter().filter_map(|r| CString::new(r.name.as_str()).ok()).collect();
     let mut states = states(&names);
     if !states.is_empty() {

@@ -29,13 +29,13 @@ pub async fn change(office: &Office<'_>, batch: Batch, asker: &Asker) -> Result<
     let names = batch.names();
     let asked = record::asked(office.log, &question(asker, &names))?;
     let path = async {
-        office.check_clock()?;
+        office.log.check_clock()?;
         let text = batch.text(office, asker, &standing, asked.hash())?;
         let fixed = text.fix().map_err(IntoFailure::failure)?;
         let prompt = office.open_prompt(&fixed, &candidates, asker).await?;
         record::shown(office.log, asked)?;
         let proof = touch(&office.lobby, &prompt, &fixed, candidates).await?;
-        record::approved(office.log, &proof, &fixed, names.clone())?;
+        record::changed(office.log, &proof, &fixed, names.clone())?;
         let mut random = office.lobby.random.borrow_mut();
         let applied = office
             .vault

@@ -8,10 +8,11 @@ use super::office::{Asker, Lobby, Office, names};
 use super::text::{EnrolKind, EnrolText, Fixed, RequesterText, Text, VERSION};
 use super::touch::{attend, feed, touch_text};
 use crate::config::LONGEST_PROMPT;
-use crate::device::broker::{Candidate, Enrol, NewKey};
+use crate::device::broker::{Candidate, Enrol, Event as KeyEvent, NewKey};
 use crate::device::place::Port;
 use crate::device::{DeviceError, EnrolledKey, Profile, Proof};
 use crate::encoding::Digest;
+use crate::encoding::plain::check_name;
 use crate::encoding::sshsig::Namespace;
 use crate::presence::Prompt;
 use crate::secret::Secret;
@@ -180,6 +181,7 @@ async fn sign(lobby: &Lobby<'_>, statement: &[u8], candidates: Vec<Candidate>, a
 }
 
 async fn enrol_prompt<'a>(lobby: &'a Lobby<'_>, key: &Candidacy<'_>, touches: usize, asker: &Asker) -> Result<Prompt<'a>, Failure> {
+    check_names(key)?;
     let text = EnrolText {
         v: VERSION,
         kind: EnrolKind::Enrol,
@@ -191,6 +193,15 @@ async fn enrol_prompt<'a>(lobby: &'a Lobby<'_>, key: &Candidacy<'_>, touches: us
     };
     let fixed = text.fix().map_err(IntoFailure::failure)?;
     lobby.open_prompt(&fixed, vec![key.name.to_owned()], LONGEST_PROMPT, asker).await
+}
+
+/// Before anybody looks at them, and before the key makes anything under them.
+fn check_names(key: &Candidacy<'_>) -> Result<(), Failure> {
+    let scopes = key.scopes.iter().map(|scope| check_name("the scope's name", scope));
+    let checked = std::iter::once(check_name("the key's name", key.name))
+        .chain(scopes)
+        .collect::<Result<(), _>>();
+    checked.map_err(|error| Failure::new(Outcome::BadInput, "name", error.to_string()).hint("names have letters, digits and _ - . + @ ="))
 }
 
 /// The two credentials of the key that is plugged in and not enrolled.
@@ -221,8 +232,6 @@ async fn credentials(
             .map(Secret::duplicate)
             .transpose()
             .map_err(|error| internal("locked_memory", error))?;
-        steps.next("make its credential");
-        steps.next("make the credential by which it is recognised");
         let enrol = Enrol {
             port,
             name: key.name.to_owned(),
@@ -233,7 +242,13 @@ async fn credentials(
             deadline: prompt.deadline(),
         };
         let (feed, events) = feed();
-        let new = attend(lobby, prompt, &[], events, lobby.broker.enrol(enrol, feed)).await?;
+        let mut purposes = ["make its credential", "make the credential by which it is recognised"].into_iter();
+        let mut heard = |event: &KeyEvent| {
+            if let (KeyEvent::TouchNow { .. }, Some(purpose)) = (event, purposes.next()) {
+                steps.next(purpose);
+            }
+        };
+        let new = attend(lobby, prompt, &[], events, &mut heard, lobby.broker.enrol(enrol, feed)).await?;
         if let (Some(pin), Profile::Pin) = (kept, new.key.profile) {
             lobby
                 .broker

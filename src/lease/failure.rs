@@ -49,7 +49,8 @@ impl IntoFailure for AuditError {
 
 impl IntoFailure for ClockError {
     fn failure(self) -> Failure {
-        Failure::new(Outcome::Refused, "clock", self.to_string()).hint("set the clock right, then ask again")
+        Failure::new(Outcome::Refused, "clock", self.to_string())
+            .hint("set the clock right, then ask again; if it is right, say so by a touch: touchlease audit accept-clock")
     }
 }
 
@@ -107,6 +108,7 @@ fn vault_hint(reason: &str) -> &'static str {
         "not_empty" => "name another folder with --vault, or add a key: touchlease key add",
         "no_scope" | "no_secret" => "touchlease list shows what there is; touchlease put adds a secret",
         "name" => "names have letters, digits and _ - . + @ =",
+        "rules" => "touchlease edit --help names the deliveries and what goes with each",
         "value_size" => "a value has 1 byte to 1 MiB",
         "last_key" => "add another key first: touchlease key add",
         "no_such_key" => "touchlease key list",

@@ -67,14 +67,14 @@ pub async fn issue(office: &Office<'_>, prepared: Prepared, asker: &Asker) -> Re
     let candidates = office.candidates(&standing)?;
     let asked = record::asked(office.log, &terms.question(&asker.requester))?;
     let path = async {
-        office.check_clock()?;
+        office.log.check_clock()?;
         let text = terms.text(office, &asker.requester, &standing, asked)?;
         let fixed = text.fix().map_err(IntoFailure::failure)?;
         let prompt = office.open_prompt(&fixed, &candidates, asker).await?;
         record::shown(office.log, asked)?;
         let proof = touch(&office.lobby, &prompt, &fixed, candidates).await?;
         let material = office.unseal(&proof, &fixed, &standing, &terms.wanted())?;
-        let approved = record::approved(office.log, &proof, &fixed, vec![])?;
+        let approved = record::approved(office.log, &proof, &fixed)?;
         prompt.approved();
         Ok(office.ledger.begin(
             approved,

@@ -48,7 +48,7 @@ fn case(error: &DeviceError) -> (Outcome, &'static str, &'static str) {
             "cancelled_elsewhere",
             "look which other program uses the key, then ask again",
         ),
-        E::PulledOut => (Outcome::NoKey, "pulled_out", "plug it in and ask again"),
+        E::PulledOut => (Outcome::NoKey, "pulled_out", ""),
         E::Busy { .. } => (
             Outcome::KeyBusy,
             "key_busy",

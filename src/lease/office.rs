@@ -10,9 +10,9 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::collapse::Questions;
 use super::failure::{IntoFailure, internal};
 use super::ledger::Ledger;
+use super::record::Journal;
 use super::requester::Requester;
 use super::text::{Fixed, Origin, RequesterText, VaultState};
-use crate::audit::Log;
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::device::Proof;
@@ -28,7 +28,7 @@ pub struct Lobby<'a> {
     /// Keys.
     pub broker: &'a Broker,
     /// The log; nothing before there is a vault.
-    pub log: Option<&'a Rc<RefCell<Log>>>,
+    pub log: Option<&'a Rc<Journal>>,
     /// Where the vault lies, for the screen.
     pub vault_path: &'a str,
     /// Time.
@@ -50,7 +50,7 @@ pub struct Office<'a> {
     /// The vault.
     pub vault: &'a RefCell<Vault>,
     /// Its log.
-    pub log: &'a RefCell<Log>,
+    pub log: &'a Journal,
     /// This boot.
     pub boot_id: &'a str,
 }
@@ -126,14 +126,6 @@ impl Office<'_> {
             return Err(internal("no_slots", "no enrolled key opens all of these scopes with one touch").hint("touchlease key list"));
         }
         Ok(candidates)
-    }
-
-    /// Whether the wall clock may be believed.
-    ///
-    /// # Errors
-    /// It was set: earlier than the last line of the log, or far ahead of it within one boot.
-    pub fn check_clock(&self) -> Result<(), Failure> {
-        self.log.borrow().check_clock().map_err(IntoFailure::failure)
     }
 
     /// Puts a text on a screen that the asker does not own, for as long as a prompt stands.

@@ -1,17 +1,25 @@
 //! The log's lines of the lease path, and the proof that the approval is among them.
 
 use std::cell::RefCell;
+use std::rc::Rc;
+
+use tokio::sync::Notify;
 
 use super::failure::{IntoFailure, internal};
 use super::ledger::{Over, Why};
 use super::requester::Requester;
 use super::text::Fixed;
 use crate::audit::event::{self, Asked, Change, Ended, OfAsked, Refused, Signed, Used};
-use crate::audit::{Durability, Event, Log};
+use crate::audit::{AuditError, Durability, Event, Log};
 use crate::device::{Link, Profile, Proof};
 use crate::encoding::Digest;
-use crate::encoding::sshsig::Namespace;
 use crate::wire::{Failure, Outcome};
+
+/// The audit log of a vault, as the lease path writes it.
+pub struct Journal {
+    log: RefCell<Log>,
+    written: Rc<Notify>,
+}
 
 /// What is asked, for the log.
 pub struct Question<'a> {
@@ -70,7 +78,7 @@ impl Approved {
 ///
 /// # Errors
 /// The log cannot be written: nobody is asked then.
-pub fn asked(log: &RefCell<Log>, question: &Question<'_>) -> Result<AskedLine, Failure> {
+pub fn asked(log: &Journal, question: &Question<'_>) -> Result<AskedLine, Failure> {
     let claimed = question.requester.claimed.clone().for_screen();
     let event = Event::Asked(Asked {
         reason: question.reason.map(str::to_owned),
@@ -85,49 +93,66 @@ pub fn asked(log: &RefCell<Log>, question: &Question<'_>) -> Result<AskedLine, F
         ttl: u32::try_from(question.ttl).unwrap_or(u32::MAX),
         uses: question.uses,
     });
-    write(log, event, Durability::Synced).map(AskedLine)
+    log.write(event, Durability::Synced).map(AskedLine)
 }
 
 /// Writes that the prompt stands on a screen.
 ///
 /// # Errors
 /// As [`asked`].
-pub fn shown(log: &RefCell<Log>, line: AskedLine) -> Result<(), Failure> {
-    write(log, Event::Shown(OfAsked { asked: line.0 }), Durability::Grouped).map(drop)
+pub fn shown(log: &Journal, line: AskedLine) -> Result<(), Failure> {
+    log.write(Event::Shown(OfAsked { asked: line.0 }), Durability::Grouped).map(drop)
 }
 
 /// Writes the touch, and waits for the disk: what comes after may hand something out.
 ///
 /// # Errors
 /// The log cannot be written; the touch was for nothing.
-pub fn approved(log: &RefCell<Log>, proof: &Proof, fixed: &Fixed, names: Vec<String>) -> Result<Approved, Failure> {
+pub fn approved(log: &Journal, proof: &Proof, fixed: &Fixed) -> Result<Approved, Failure> {
+    let signed = signed(proof, fixed)?;
+    let approved = Approved {
+        sshsig: signed.sshsig.clone(),
+        key: signed.name.clone(),
+    };
+    log.write(Event::Approved(signed), Durability::Synced)?;
+    Ok(approved)
+}
+
+/// Writes the touch for a change to these names, and waits for the disk.
+///
+/// # Errors
+/// As [`approved`].
+pub fn changed(log: &Journal, proof: &Proof, fixed: &Fixed, names: Vec<String>) -> Result<(), Failure> {
+    let signed = signed(proof, fixed)?;
+    log.write(Event::Change(Change { names, signed }), Durability::Synced).map(drop)
+}
+
+/// Writes that a person accepts the clock as it is.
+///
+/// # Errors
+/// As [`approved`].
+pub fn clock_accepted(log: &Journal, proof: &Proof, fixed: &Fixed) -> Result<(), Failure> {
+    log.write(Event::ClockAccepted(signed(proof, fixed)?), Durability::Synced).map(drop)
+}
+
+fn signed(proof: &Proof, fixed: &Fixed) -> Result<Signed, Failure> {
     // A proof over another text than the one that is recorded is no approval of it.
     let sshsig = proof
         .sshsig(fixed.text().as_bytes())
         .ok_or_else(|| internal("proof", "the touch was for another text"))?;
-    let signed = Signed {
+    Ok(Signed {
         key: proof.key_id().0,
         kind: event::Kind::Touch,
         name: proof.key_name().to_owned(),
         profile: profile(proof.profile()),
-        sshsig: sshsig.clone(),
+        sshsig,
         text: fixed.text().to_owned(),
         transport: transport(proof.link()),
-    };
-    let event = match fixed.namespace() {
-        Namespace::Lease => Event::Approved(signed),
-        Namespace::Change => Event::Change(Change { names, signed }),
-        Namespace::Vault | Namespace::Enrol => Event::Roster(event::Roster { statement: fixed.digest() }),
-    };
-    write(log, event, Durability::Synced)?;
-    Ok(Approved {
-        sshsig,
-        key: proof.key_name().to_owned(),
     })
 }
 
 /// Writes how a question ended without an approval. The answer goes out even if that cannot be written: it gives nothing.
-pub fn failed(log: &RefCell<Log>, line: Option<AskedLine>, failure: &Failure) {
+pub fn failed(log: &Journal, line: Option<AskedLine>, failure: &Failure) {
     let event = match (failure.outcome, line) {
         (Outcome::Denied, Some(line)) => Event::Denied(OfAsked { asked: line.0 }),
         (Outcome::TimedOut, Some(line)) => Event::TimedOut(OfAsked { asked: line.0 }),
@@ -144,7 +169,7 @@ pub fn failed(log: &RefCell<Log>, line: Option<AskedLine>, failure: &Failure) {
 ///
 /// # Errors
 /// The log cannot be written: the use does not happen.
-pub fn used(log: &RefCell<Log>, lease: &str, delivery: &str, what: &str, left: Option<u32>) -> Result<(), Failure> {
+pub fn used(log: &Journal, lease: &str, delivery: &str, what: &str, left: Option<u32>) -> Result<(), Failure> {
     let durability = if left.is_some() { Durability::Synced } else { Durability::Grouped };
     let event = Event::Used(Used {
         delivery: delivery.into(),
@@ -152,11 +177,11 @@ pub fn used(log: &RefCell<Log>, lease: &str, delivery: &str, what: &str, left: O
         left,
         what: what.into(),
     });
-    write(log, event, durability).map(drop)
+    log.write(event, durability).map(drop)
 }
 
 /// Writes that leases are over. They are over whether or not that can be written (T55).
-pub fn over(log: &RefCell<Log>, ended: &[Over]) {
+pub fn over(log: &Journal, ended: &[Over]) {
     for over in ended {
         best_effort(
             log,
@@ -169,19 +194,50 @@ pub fn over(log: &RefCell<Log>, ended: &[Over]) {
 }
 
 /// Writes something that gives nothing to anybody, and goes on without it.
-pub fn best_effort(log: &RefCell<Log>, event: Event) {
-    if let Err(failure) = write(log, event, Durability::Grouped) {
+pub fn best_effort(log: &Journal, event: Event) {
+    if let Err(failure) = log.write(event, Durability::Grouped) {
         tracing::error!(reason = failure.reason, "not in the audit log: {}", failure.message);
     }
 }
 
-fn write(log: &RefCell<Log>, event: Event, durability: Durability) -> Result<Digest, Failure> {
-    let mut log = log.borrow_mut();
-    // A disk that was full may have room again: one attempt to go on from what is known to be durable.
-    if log.is_poisoned() {
-        log.reopen().map_err(IntoFailure::failure)?;
+impl Journal {
+    /// `written` is told of every line that may wait for the disk: somebody has to call [`Journal::sync`] within a second.
+    #[must_use]
+    pub fn new(log: Log, written: Rc<Notify>) -> Self {
+        Self {
+            log: RefCell::new(log),
+            written,
+        }
     }
-    log.append(event, durability).map_err(IntoFailure::failure)
+
+    /// Whether the wall clock may be believed.
+    ///
+    /// # Errors
+    /// It was set: earlier than the last line of the log, or far ahead of it within one boot.
+    pub fn check_clock(&self) -> Result<(), Failure> {
+        self.log.borrow().check_clock().map_err(IntoFailure::failure)
+    }
+
+    /// Brings lines that wait to the disk.
+    ///
+    /// # Errors
+    /// The log cannot be written.
+    pub fn sync(&self) -> Result<(), AuditError> {
+        self.log.borrow_mut().sync()
+    }
+
+    fn write(&self, event: Event, durability: Durability) -> Result<Digest, Failure> {
+        let mut log = self.log.borrow_mut();
+        // A disk that was full may have room again: one attempt to go on from what is known to be durable.
+        if log.is_poisoned() {
+            log.reopen().map_err(IntoFailure::failure)?;
+        }
+        let line = log.append(event, durability).map_err(IntoFailure::failure)?;
+        if durability == Durability::Grouped {
+            self.written.notify_one();
+        }
+        Ok(line)
+    }
 }
 
 fn profile(profile: Profile) -> event::Profile {

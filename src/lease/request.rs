@@ -59,12 +59,16 @@ impl Request {
     /// `bad_input` for what cannot be read, and what the vault says of a name.
     pub fn parse(ask: &LeaseAsk, requester: &Requester, vault: &Vault) -> Result<Self, Failure> {
         let task = ask.task.as_ref().map(|task| Task::parse(&task.file, &task.name)).transpose();
-        let task = task.map_err(|error| Failure::new(Outcome::BadInput, "task", error.to_string()))?;
+        let task =
+            task.map_err(|error| Failure::new(Outcome::BadInput, "task", error.to_string()).hint("docs/cli.md shows a task file"))?;
         let mut grants = task.as_ref().map(|task| task.grants.clone()).unwrap_or_default();
         for asked in &ask.with {
             grants.push(ad_hoc(asked)?);
         }
-        check_grants(&grants).map_err(|problem| Failure::new(Outcome::BadInput, "grants", format!("the request is refused: {problem}")))?;
+        check_grants(&grants).map_err(|problem| {
+            Failure::new(Outcome::BadInput, "grants", format!("the request is refused: {problem}"))
+                .hint("name the task or the secrets: --task deploy, --with prod/TOKEN")
+        })?;
         let grants = grants.into_iter().map(|grant| look_up(vault, grant)).collect::<Result<_, _>>()?;
         if let Some(reason) = &ask.reason {
             check_line("the reason", reason, LONGEST_REASON).map_err(|error| plain(&error))?;
@@ -110,7 +114,7 @@ fn ad_hoc(asked: &GrantAsk) -> Result<Grant, Failure> {
     let secret: SecretRef = asked
         .secret
         .parse()
-        .map_err(|error| Failure::new(Outcome::BadInput, "reference", format!("{:?}: {error}", asked.secret)))?;
+        .map_err(|error| Failure::new(Outcome::BadInput, "reference", format!("{:?}: {error}", asked.secret)).hint("touchlease list"))?;
     let via = match asked.via.as_str() {
         "env" => Via::Env,
         "file" => Via::File,

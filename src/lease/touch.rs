@@ -46,7 +46,7 @@ pub async fn touch_text(
     };
     let (feed, events) = feed();
     let asking = lobby.broker.touch(ask, feed, std::future::pending());
-    attend(lobby, prompt, &keys, events, asking).await
+    attend(lobby, prompt, &keys, events, &mut |_| {}, asking).await
 }
 
 /// A feed for the broker, and where it arrives.
@@ -65,6 +65,7 @@ pub(super) async fn attend<T>(
     prompt: &Prompt<'_>,
     keys: &[EnrolledKey],
     mut events: UnboundedReceiver<Event>,
+    heard: &mut dyn FnMut(&Event),
     asking: impl Future<Output = Result<T, DeviceError>>,
 ) -> Result<T, Failure> {
     let mut wrong = HashSet::new();
@@ -73,7 +74,10 @@ pub(super) async fn attend<T>(
         tokio::select! {
             biased;
             outcome = prompt.refused() => break Err(refused(outcome)),
-            Some(event) = events.recv() => hear(lobby, prompt, &mut wrong, event),
+            Some(event) = events.recv() => {
+                heard(&event);
+                hear(lobby, prompt, &mut wrong, event);
+            }
             (name, pin) = prompt.pin() => {
                 let key = keys.iter().find(|key| key.name == name);
                 // A PIN for a key that was not asked for goes nowhere.

@@ -6,7 +6,12 @@
 
 mod brake;
 mod desk;
+mod prompt;
 mod screen;
+#[cfg(test)]
+mod tests;
+mod ticket;
 
-pub use desk::{Desk, Prompt, PromptError, Showing};
+pub use desk::{Desk, PromptError, Showing};
+pub use prompt::Prompt;
 pub use screen::{Attached, ScreenKind, Standing};

@@ -5,14 +5,15 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use super::LONGEST_LINE;
-
 /// Why a line is not a message.
 #[derive(Debug, Error)]
 pub enum CodecError {
-    /// Longer than [`LONGEST_LINE`].
-    #[error("a line of more than {LONGEST_LINE} bytes")]
-    Long,
+    /// Longer than this side reads.
+    #[error("a line of more than {limit} bytes")]
+    Long {
+        /// The limit in bytes.
+        limit: usize,
+    },
     /// Not JSON of the expected form.
     #[error("not a message of this protocol: {0}")]
     Form(#[from] serde_json::Error),
@@ -21,14 +22,11 @@ pub enum CodecError {
 /// One message as a line, newline included.
 ///
 /// # Errors
-/// [`CodecError::Form`] for a type that JSON cannot hold, [`CodecError::Long`].
+/// [`CodecError::Form`] for a type that JSON cannot hold.
 pub fn encode<T: Serialize>(message: &T) -> Result<Zeroizing<Vec<u8>>, CodecError> {
     // Measured first, so that the buffer never grows: growing would leave an unwiped copy of a value behind.
     let mut counter = Counter(0);
     serde_json::to_writer(&mut counter, message)?;
-    if counter.0 >= LONGEST_LINE {
-        return Err(CodecError::Long);
-    }
     let mut line = Zeroizing::new(Vec::with_capacity(counter.0 + 1));
     serde_json::to_writer(&mut *line, message)?;
     line.push(b'\n');
@@ -40,9 +38,6 @@ pub fn encode<T: Serialize>(message: &T) -> Result<Zeroizing<Vec<u8>>, CodecErro
 /// # Errors
 /// See [`CodecError`].
 pub fn decode<T: DeserializeOwned>(line: &[u8]) -> Result<T, CodecError> {
-    if line.len() > LONGEST_LINE {
-        return Err(CodecError::Long);
-    }
     Ok(serde_json::from_slice(line)?)
 }
 
@@ -60,12 +55,21 @@ impl std::io::Write for Counter {
 }
 
 /// Collects bytes into lines; holds at most one line and wipes what it held.
-#[derive(Default)]
 pub struct LineBuffer {
     held: Zeroizing<Vec<u8>>,
+    limit: usize,
 }
 
 impl LineBuffer {
+    /// A buffer for lines of at most `limit` bytes.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        Self {
+            held: Zeroizing::default(),
+            limit,
+        }
+    }
+
     /// Takes what was read, and calls `line` for every complete line, newline excluded.
     ///
     /// # Errors
@@ -81,9 +85,9 @@ impl LineBuffer {
     }
 
     fn extend(&mut self, bytes: &[u8]) -> Result<(), CodecError> {
-        if self.held.len() + bytes.len() > LONGEST_LINE {
+        if self.held.len() + bytes.len() > self.limit {
             self.held = Zeroizing::default();
-            return Err(CodecError::Long);
+            return Err(CodecError::Long { limit: self.limit });
         }
         if self.held.len() + bytes.len() > self.held.capacity() {
             let mut larger = Zeroizing::new(Vec::with_capacity(((self.held.len() + bytes.len()) * 2).max(4096)));
@@ -100,12 +104,14 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    const LIMIT: usize = 2 << 20;
+
     #[test]
     fn lines_come_out_whole_however_they_are_cut() {
         let text = b"{\"a\":1}\n\n{\"b\":2}\nrest";
         for cut in 0..text.len() {
             let mut lines = Vec::new();
-            let mut buffer = LineBuffer::default();
+            let mut buffer = LineBuffer::new(LIMIT);
             for part in [&text[..cut], &text[cut..]] {
                 buffer.push(part, |line| lines.push(line.to_vec())).unwrap();
             }
@@ -115,10 +121,10 @@ mod tests {
 
     #[test]
     fn a_line_without_an_end_is_refused_at_the_limit() {
-        let mut buffer = LineBuffer::default();
+        let mut buffer = LineBuffer::new(LIMIT);
         let part = vec![b'x'; 1 << 20];
         assert!(buffer.push(&part, |_| {}).is_ok());
         assert!(buffer.push(&part, |_| {}).is_ok());
-        assert!(matches!(buffer.push(&part, |_| {}), Err(CodecError::Long)));
+        assert!(matches!(buffer.push(&part, |_| {}), Err(CodecError::Long { .. })));
     }
 }

@@ -109,6 +109,13 @@ pub enum Event {
         #[serde(flatten)]
         state: TouchState,
     },
+    /// How many requests wait behind the prompt now.
+    Waiting {
+        /// Number of the prompt.
+        prompt: u64,
+        /// How many.
+        waiting: u32,
+    },
     /// The prompt is over.
     Closed {
         /// Number of the prompt.

@@ -19,5 +19,8 @@ pub use value::Value;
 /// Version of the protocol; a daemon and a client of different versions refuse each other.
 pub const VERSION: u32 = 1;
 
-/// Longest line in bytes: a value of 1 MiB in base64 and what stands around it.
-pub const LONGEST_LINE: usize = 2 << 20;
+/// Longest line to the daemon in bytes: a value of 1 MiB in base64 and what stands around it.
+pub const LONGEST_CALL: usize = 2 << 20;
+
+/// Longest line from the daemon in bytes: a lease over as many values of 1 MiB as it may have grants.
+pub const LONGEST_REPLY: usize = 64 << 20;

@@ -106,6 +106,8 @@ pub enum Request {
     },
     /// The audit log, as [`super::Event::Line`]s.
     Audit,
+    /// The clock is right as it is, a person says by a touch.
+    AcceptClock,
 }
 
 impl Request {
@@ -120,7 +122,8 @@ impl Request {
             | Self::Put { .. }
             | Self::Edit { .. }
             | Self::Remove { .. }
-            | Self::Unlock { .. } => true,
+            | Self::Unlock { .. }
+            | Self::AcceptClock => true,
             _ => false,
         }
     }

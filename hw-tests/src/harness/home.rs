@@ -96,6 +96,14 @@ impl Home {
             .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
+    /// A variable as every command in this home has it; empty when it has not.
+    #[must_use]
+    pub fn variable(&self, name: &str) -> String {
+        let environment = self.environment();
+        let found = environment.into_iter().find(|(key, _)| *key == name);
+        found.map(|(_, value)| value).unwrap_or_default()
+    }
+
     /// The product with these arguments, in this home.
     pub fn command<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
         let mut command = Command::new(&self.program);
@@ -159,6 +167,14 @@ impl Home {
     /// # Errors
     /// As [`Home::daemon`].
     pub fn daemon_with(&self, reach: impl Reach, clock: Arc<dyn Clock>, config: Config) -> io::Result<Daemon> {
+        self.daemon_over(Broker::new(reach, clock.clone()), clock, config)
+    }
+
+    /// The same over a broker of the caller's, who can ask it things.
+    ///
+    /// # Errors
+    /// As [`Home::daemon`].
+    pub fn daemon_over(&self, broker: Broker, clock: Arc<dyn Clock>, config: Config) -> io::Result<Daemon> {
         let places = self.places()?;
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&places.runtime)?;
         let listener = UnixListener::bind(places.socket())?;
@@ -172,7 +188,6 @@ impl Home {
                 .build()
                 .expect("a runtime");
             LocalSet::new().block_on(&runtime, async move {
-                let broker = Broker::new(reach, clock.clone());
                 let outside = Outside {
                     places,
                     config,
@@ -184,11 +199,7 @@ impl Home {
                 };
                 let house = std::rc::Rc::new(House::new(outside));
                 let listener = tokio::net::UnixListener::from_std(listener).expect("the runtime takes the socket");
-                tokio::select! {
-                    () = serve::accept(house.clone(), listener) => {}
-                    _ = stopped => {}
-                }
-                serve::stop(&house).await;
+                serve::run(house, listener, async { drop(stopped.await) }).await;
             });
         });
         Ok(Daemon {

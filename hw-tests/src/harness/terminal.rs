@@ -4,7 +4,7 @@ use std::{
     ffi::OsStr,
     fs::File,
     io::{self, Read, Write},
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Condvar, Mutex},
     thread,
@@ -90,6 +90,22 @@ impl Terminal {
         self.keyboard.write_all(text.as_bytes())
     }
 
+    /// Its keyboard, for another thread to type on.
+    ///
+    /// # Errors
+    /// No more descriptors.
+    pub fn keyboard(&self) -> io::Result<File> {
+        self.keyboard.try_clone()
+    }
+
+    /// Makes the window this wide.
+    ///
+    /// # Errors
+    /// The terminal is gone.
+    pub fn resize(&self, columns: u16) -> io::Result<()> {
+        resize(self.keyboard.as_fd(), columns)
+    }
+
     /// Waits until `text` comes after what was expected before, and gives everything up to it.
     ///
     /// # Errors
@@ -154,8 +170,16 @@ impl Terminal {
     ///
     /// # Errors
     /// It did not end within 30 s.
-    pub fn finish(mut self) -> io::Result<(ExitStatus, String)> {
-        let deadline = Instant::now() + Duration::from_secs(30);
+    pub fn finish(self) -> io::Result<(ExitStatus, String)> {
+        self.finish_within(Duration::from_secs(30))
+    }
+
+    /// The same, with another limit.
+    ///
+    /// # Errors
+    /// It did not end within `limit`.
+    pub fn finish_within(mut self, limit: Duration) -> io::Result<(ExitStatus, String)> {
+        let deadline = Instant::now() + limit;
         loop {
             if let Some(status) = self.child.try_wait()? {
                 let mut state = lock(&self.screen.state);
@@ -201,16 +225,18 @@ fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
         rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::CLOEXEC,
         rustix::fs::Mode::empty(),
     )?;
-    tcsetwinsize(
-        theirs.as_fd(),
-        Winsize {
-            ws_row: 40,
-            ws_col: 100,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        },
-    )?;
+    resize(theirs.as_fd(), 100)?;
     Ok((ours, theirs))
+}
+
+fn resize(terminal: BorrowedFd<'_>, columns: u16) -> io::Result<()> {
+    let size = Winsize {
+        ws_row: 40,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    Ok(tcsetwinsize(terminal, size)?)
 }
 
 fn read(mut from: File, screen: &Screen, echo: &Echo) {
@@ -218,6 +244,8 @@ fn read(mut from: File, screen: &Screen, echo: &Echo) {
     loop {
         // EIO is how a terminal says that nobody has it open any more.
         let n = from.read(&mut chunk).unwrap_or(0);
+        // First, so that whoever waits for a text may count on its being shown.
+        echo(&chunk[..n]);
         let mut state = lock(&screen.state);
         state.output.extend(&chunk[..n]);
         state.ended = n == 0;
@@ -225,8 +253,6 @@ fn read(mut from: File, screen: &Screen, echo: &Echo) {
         if n == 0 {
             return;
         }
-        drop(state);
-        echo(&chunk[..n]);
     }
 }
 

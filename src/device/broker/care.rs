@@ -87,8 +87,8 @@ impl Broker {
     /// A device that knows no credential of ours, of the model and in the socket where an enrolled key was: most likely that key,
     /// reset. Without such a trace nothing is claimed; a reset key looks like any new one.
     fn reset(&self, place: &Place, keys: &[EnrolledKey]) -> Option<DeviceError> {
-        let before = self.inner.state().known.before(place)?;
-        let key = keys.iter().find(|key| key.id() == before)?;
+        let state = self.inner.state();
+        let key = keys.iter().find(|key| state.known.was_before(place, key.id()))?;
         Some(DeviceError::ResetSinceEnrolment { name: key.name.clone() })
     }
 

@@ -10,15 +10,16 @@ use super::super::worker::protocol::Warm;
 #[derive(Default)]
 pub(super) struct Known {
     now: HashMap<Port, Plugged>,
-    /// Which key was last in a socket, and its model: outlives the plugging-in.
-    last: HashMap<String, (KeyId, String)>,
+    /// Which key was last in a socket, by its ids, and its model: outlives the plugging-in.
+    last: HashMap<String, (HashSet<KeyId>, String)>,
 }
 
 #[derive(Default)]
 struct Plugged {
     plug: u64,
     asked: HashSet<KeyId>,
-    key: Option<KeyId>,
+    /// One device has an id in each vault that it is enrolled in.
+    ids: HashSet<KeyId>,
     warm: Warm,
     spent: bool,
 }
@@ -46,11 +47,9 @@ impl Known {
 
     pub(super) fn recall(&mut self, place: &Place, keys: &[EnrolledKey]) -> Recall {
         let plugged = self.at(place);
-        match plugged.key {
-            Some(key) if keys.iter().any(|k| k.id() == key) => Recall::Key(key),
-            // A key that is known to be another one is none of these.
-            Some(_) => Recall::None,
-            None if !keys.is_empty() && keys.iter().all(|k| plugged.asked.contains(&k.id())) => Recall::None,
+        match keys.iter().map(EnrolledKey::id).find(|id| plugged.ids.contains(id)) {
+            Some(id) => Recall::Key(id),
+            None if !keys.is_empty() && keys.iter().all(|key| plugged.asked.contains(&key.id())) => Recall::None,
             None => Recall::Ask,
         }
     }
@@ -58,16 +57,17 @@ impl Known {
     pub(super) fn learn(&mut self, place: &Place, asked: &[EnrolledKey], key: Option<KeyId>) {
         let plugged = self.at(place);
         plugged.asked.extend(asked.iter().map(EnrolledKey::id));
-        plugged.key = key;
-        if let Some(key) = key {
-            self.last.insert(place.socket.clone(), (key, place.model.clone()));
+        plugged.ids.extend(key);
+        if !plugged.ids.is_empty() {
+            let ids = plugged.ids.clone();
+            self.last.insert(place.socket.clone(), (ids, place.model.clone()));
         }
     }
 
-    /// The key that was in this socket before, if a device of the same model is there now: honest grounds for "it was reset".
-    pub(super) fn before(&self, place: &Place) -> Option<KeyId> {
-        let (key, model) = self.last.get(&place.socket)?;
-        (*model == place.model && !place.socket.is_empty()).then_some(*key)
+    /// Whether this key was in this socket before, if a device of the same model is there now: honest grounds for "it was reset".
+    pub(super) fn was_before(&self, place: &Place, key: KeyId) -> bool {
+        let same = |(ids, model): &(HashSet<KeyId>, String)| *model == place.model && ids.contains(&key);
+        !place.socket.is_empty() && self.last.get(&place.socket).is_some_and(same)
     }
 
     pub(super) fn warm(&mut self, place: &Place) -> Warm {
@@ -90,12 +90,12 @@ impl Known {
         self.now.retain(|port, plugged| {
             let stays = here(port, plugged.plug);
             if !stays {
-                gone.extend(plugged.key);
+                gone.extend(plugged.ids.iter().copied());
             }
             stays
         });
         // A key may be plugged in once and seen twice: over HID and over its own card interface.
-        gone.retain(|key| !self.now.values().any(|plugged| plugged.key == Some(*key)));
+        gone.retain(|key| !self.now.values().any(|plugged| plugged.ids.contains(key)));
         gone
     }
 }
@@ -143,13 +143,25 @@ mod tests {
     }
 
     #[test]
+    fn one_device_may_be_a_key_of_two_vaults() {
+        let mut known = Known::default();
+        known.learn(&place("a", 1), &[key(1)], Some(key(1).id()));
+        assert_eq!(known.recall(&place("a", 1), &[key(2)]), Recall::Ask);
+        known.learn(&place("a", 1), &[key(2)], Some(key(2).id()));
+        for k in [1, 2] {
+            assert_eq!(known.recall(&place("a", 1), &[key(k)]), Recall::Key(key(k).id()));
+            assert!(known.was_before(&place("b", 2), key(k).id()));
+        }
+    }
+
+    #[test]
     fn a_key_is_gone_when_it_is_gone_everywhere() {
         let mut known = Known::default();
         known.learn(&place("a", 1), &[], Some(key(1).id()));
         known.learn(&place("b", 1), &[], Some(key(1).id()));
         assert_eq!(known.prune(&[place("a", 1)]), []);
         assert_eq!(known.prune(&[place("a", 2)]), [key(1).id()]);
-        assert_eq!(known.before(&place("c", 9)), Some(key(1).id()), "same socket, same model");
+        assert!(known.was_before(&place("c", 9), key(1).id()), "same socket, same model");
     }
 
     #[test]

@@ -42,6 +42,11 @@ use pins::Pins;
 /// What needs no person is done in this time, or not at all.
 const SHORT: Duration = Duration::from_secs(10);
 
+/// How long the places are watched after a touch was asked for: the next one finds its key without a process to start.
+const LINGER: Duration = Duration::from_secs(300);
+/// Later than any deadline here, for a sleep that the wall clock is not to end.
+const A_DAY: Duration = Duration::from_secs(24 * 3600);
+
 /// See the module. Cheap to clone; all clones are one broker.
 #[derive(Clone)]
 pub struct Broker {
@@ -62,11 +67,14 @@ struct State {
     pins: Pins<Arc<Outlook>>,
     turns: HashMap<Port, Arc<tokio::sync::Mutex<()>>>,
     outlook: Weak<Outlook>,
+    /// Holds the outlook until then.
+    lingering: Option<(Arc<Outlook>, Boot)>,
     counters: HashMap<KeyId, u32>,
     frames: Frames,
 }
 
-/// Watching the places, for as long as somebody holds this: an operation, or a PIN that is to be forgotten at its key's removal.
+/// Watching the places, for as long as somebody holds this: an operation, a while after a touch, or a PIN that is to be forgotten at
+/// its key's removal.
 struct Outlook {
     places: Places,
     keeper: JoinHandle<()>,
@@ -106,7 +114,7 @@ impl Broker {
                 return;
             };
             // Only the wiping waits for this: a PIN past its time is not used, however late the look.
-            look_until(&*clock, now + lifetime, Duration::from_secs(60)).await;
+            until(&*clock, now + lifetime).await;
             if let Some(inner) = inner.upgrade() {
                 inner.state().pins.expire(clock.boot());
             }
@@ -164,6 +172,29 @@ impl Inner {
         let outlook = Arc::new(Outlook { places, keeper });
         state.outlook = Arc::downgrade(&outlook);
         Ok(outlook)
+    }
+
+    /// Watches on for a while, counted from the last call.
+    fn linger(self: &Arc<Self>, outlook: &Arc<Outlook>) {
+        let mut end = self.clock.boot() + LINGER;
+        if self.state().lingering.replace((outlook.clone(), end)).is_some() {
+            return;
+        }
+        let (inner, clock) = (Arc::downgrade(self), self.clock.clone());
+        tokio::spawn(async move {
+            loop {
+                until(&*clock, end).await;
+                let Some(inner) = inner.upgrade() else { return };
+                let lingering = &mut inner.state().lingering;
+                match lingering {
+                    Some((_, later)) if *later > end => end = *later,
+                    _ => {
+                        *lingering = None;
+                        return;
+                    }
+                }
+            }
+        });
     }
 
     /// The places as they are now.
@@ -280,19 +311,14 @@ async fn keep(inner: Weak<Inner>, mut places: Places) {
     }
 }
 
-/// Waits until `deadline`, at most a second late.
+/// Waits until `deadline` on the clock that counts suspend.
 async fn until(clock: &dyn Clock, deadline: Boot) {
-    look_until(clock, deadline, Duration::from_secs(1)).await;
-}
-
-/// Waits on the clock that counts suspend, which tokio's timers do not: so it looks again after every `step`.
-async fn look_until(clock: &dyn Clock, deadline: Boot, step: Duration) {
     loop {
         let left = deadline.since(clock.boot());
-        if left.is_zero() {
+        // Somebody who sets the wall clock wakes us early; then we look again. Where waiting is not possible, the time is over.
+        if left.is_zero() || clock.sleep(deadline, clock.wall() + left + A_DAY).await.is_err() {
             return;
         }
-        tokio::time::sleep(left.min(step)).await;
     }
 }
 

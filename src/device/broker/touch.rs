@@ -93,6 +93,7 @@ impl Broker {
     /// program: at once.
     pub async fn touch(&self, ask: Ask, feed: Feed, cancel: impl Future<Output = ()>) -> Result<Proof, DeviceError> {
         let outlook = self.inner.outlook()?;
+        self.inner.linger(&outlook);
         let prompt = Arc::new(Prompt {
             inner: self.inner.clone(),
             keys: ask.candidates.iter().map(|candidate| candidate.key.clone()).collect(),
@@ -346,8 +347,8 @@ impl Prompt {
     }
 
     fn stranger(&self, place: &Place) -> DeviceError {
-        let before = self.inner.state().known.before(place);
-        match self.keys.iter().find(|key| Some(key.id()) == before) {
+        let state = self.inner.state();
+        match self.keys.iter().find(|key| state.known.was_before(place, key.id())) {
             Some(key) => DeviceError::ResetSinceEnrolment { name: key.name.clone() },
             None => DeviceError::NotEnrolled,
         }

@@ -3,10 +3,12 @@
 //!
 //! The worker returns raw bytes and judges nothing but what has to be judged before a PIN leaves it.
 
+mod alarm;
 mod line;
 mod manage;
 mod places;
 pub mod protocol;
+mod readers;
 mod run;
 
 use std::io;

@@ -3,77 +3,46 @@
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
 
-use pcsc::{Context, Scope};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-
+use super::alarm::Alarm;
 use super::line::Line;
 use super::protocol::Report;
+use super::readers::{Readers, SERVICE};
 use crate::device::ctap::Watch;
 use crate::device::enrolled::Link;
-use crate::device::nfc::{self, Contact, Reader};
+use crate::device::find;
+use crate::device::nfc::{Contact, Reader};
 use crate::device::place::{Place, Port};
-use crate::device::{find, nfc::readers};
 use crate::encoding::plain::visible;
 
-/// How often sysfs is looked at. Readers report at once.
-const LOOK: Duration = Duration::from_millis(250);
-
-/// Reports the places over `socket`, at once and at every change, until its other end closes.
+/// Reports the places over `socket`, at once and at every change, until its other end closes. Sleeps while nothing changes.
 ///
 /// # Errors
-/// The socket closed while writing.
+/// The socket closed while writing; no descriptors or threads left.
 pub fn watch(socket: UnixStream, sys_root: &Path, dev_root: &Path) -> io::Result<()> {
     let waker = socket.try_clone()?;
     let mut line = Line::new(socket);
-    let mut service = Service::default();
+    let mut readers = Readers::watch()?;
+    let mut alarm = Alarm::new(&folders(dev_root));
     let mut told = None;
     while !line.cancelled() {
-        let readers = service.readers();
         let mut places: Vec<_> = find::nodes(sys_root, dev_root).into_iter().map(key).collect();
-        places.extend(readers.iter().map(card));
+        places.extend(readers.seen().iter().map(card));
         if told.as_ref() != Some(&places) {
             line.tell(&Report::Places(places.clone()), &[])?;
             told = Some(places);
         }
-        service.wait(&readers, &waker);
+        if alarm.wait([&waker, &readers]) {
+            readers.look_again();
+        }
     }
     Ok(())
 }
 
-/// The PC/SC service, which may come and go.
-#[derive(Default)]
-struct Service {
-    context: Option<Context>,
-    looks: u32,
-}
-
-impl Service {
-    fn readers(&mut self) -> Vec<Reader> {
-        // Where no service runs, asking for it costs a connection attempt: every two seconds is enough.
-        if self.context.is_none() && self.looks.is_multiple_of(8) {
-            self.context = Context::establish(Scope::User).ok();
-        }
-        self.looks = self.looks.wrapping_add(1);
-        let found = self.context.as_ref().map(readers);
-        match found {
-            Some(Ok(readers)) => readers,
-            Some(Err(_)) => {
-                self.context = None;
-                Vec::new()
-            }
-            None => Vec::new(),
-        }
-    }
-
-    fn wait(&mut self, readers: &[Reader], waker: &UnixStream) {
-        let waited = self.context.as_ref().map(|context| nfc::wait_for_change(context, readers, LOOK));
-        if !matches!(waited, Some(Ok(()) | Err(pcsc::Error::Timeout))) {
-            let mut fds = [PollFd::new(waker, PollFlags::IN)];
-            let _ = poll(&mut fds, Timespec::try_from(LOOK).ok().as_ref());
-        }
-    }
+/// Where device nodes appear, and the PC/SC service's socket with the folders that it may have to be waited for in.
+fn folders(dev_root: &Path) -> Vec<&Path> {
+    let service = Path::new(SERVICE).ancestors().skip(1).take(2);
+    std::iter::once(dev_root).chain(service).collect()
 }
 
 fn key(node: find::Node) -> Place {

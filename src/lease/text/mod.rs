@@ -1,18 +1,24 @@
-//! The texts that a touch signs: a lease, or a change to a vault, in canonical JSON (RFC 8785).
+//! The texts that a person sees before a touch, in canonical JSON (RFC 8785).
 //!
 //! The bytes are fixed once, before the prompt opens; what a screen shows is decoded from them; what the key signs is their digest.
+
+mod change;
+mod lease;
+mod notice;
 
 use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::grant::{AtEnd, Via};
+pub use change::{ChangeKind, ChangeText, ClockKind, ClockText, WriteText};
+pub use lease::{GrantText, Holder, LeaseKind, LeaseText, TaskText};
+pub use notice::{EnrolKind, EnrolText, UnlockKind, UnlockText};
+
 use super::requester::{Claimed, Requester};
 use crate::encoding::sshsig::Namespace;
 use crate::encoding::words::four_words;
-use crate::encoding::{Digest, SecretRef, jcs};
-use crate::wire::request::RulesAsk;
+use crate::encoding::{Digest, jcs};
 
 /// Version of the texts.
 pub const VERSION: u32 = 1;
@@ -53,195 +59,6 @@ pub struct RequesterText {
     pub pid: u32,
     /// What anybody can claim.
     pub claimed: Claimed,
-}
-
-/// A lease.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LeaseText {
-    /// [`VERSION`].
-    pub v: u32,
-    /// `lease`.
-    pub kind: LeaseKind,
-    /// 128 random bits, hexadecimal, drawn by the daemon.
-    pub id: String,
-    /// Hash of this lease's own `asked` line in the audit log: the touch signs the history up to it.
-    pub asked: Digest,
-    /// Where it comes from.
-    pub origin: Origin,
-    /// The task of a task file.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub task: Option<TaskText>,
-    /// Why, in the requester's words.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// The command that will get it, as claimed.
-    pub command: Vec<String>,
-    /// Everything it gives.
-    pub grants: Vec<GrantText>,
-    /// What happens to children at the end.
-    pub at_end: AtEnd,
-    /// How long it is held.
-    pub holder: Holder,
-    /// Seconds since the epoch.
-    pub not_before: u64,
-    /// Seconds since the epoch; a ceiling, the deadline that counts is `ttl` on the clock that counts suspend.
-    pub not_after: u64,
-    /// Seconds.
-    pub ttl: u64,
-    /// Limit of uses.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub uses: Option<u32>,
-    /// Digest of the limits under which it was judged.
-    pub policy: Digest,
-}
-
-/// Whose end is the lease's end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(tag = "by", rename_all = "lowercase", deny_unknown_fields)]
-pub enum Holder {
-    /// The connection of `run`.
-    Connection,
-    /// A process and what it starts: the one that ran `touchlease lease request`.
-    Process {
-        /// Its id.
-        pid: u32,
-    },
-}
-
-/// A task, in the text.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TaskText {
-    /// Its name.
-    pub name: String,
-    /// What it is for.
-    pub about: String,
-    /// SHA-256 of the task file.
-    pub digest: Digest,
-}
-
-/// A grant, in the text.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct GrantText {
-    /// Which secret.
-    pub secret: SecretRef,
-    /// Its version.
-    pub version: u64,
-    /// In which form.
-    pub via: Via,
-    /// Under which variable.
-    pub env: String,
-    /// SHA-256 of the record's clear part that was judged: after unsealing it must be the same.
-    pub judged: Digest,
-}
-
-/// A change to a vault.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ChangeText {
-    /// [`VERSION`].
-    pub v: u32,
-    /// `change`.
-    pub kind: ChangeKind,
-    /// 128 random bits, hexadecimal.
-    pub id: String,
-    /// As in a lease.
-    pub asked: Digest,
-    /// Where it comes from.
-    pub origin: Origin,
-    /// Secrets written, each with its new version and rules.
-    pub writes: Vec<WriteText>,
-    /// Secrets removed.
-    pub removes: Vec<SecretRef>,
-    /// Seconds since the epoch.
-    pub at: u64,
-}
-
-/// A secret to be written.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct WriteText {
-    /// Which.
-    pub secret: SecretRef,
-    /// The version it will have.
-    pub version: u64,
-    /// Whether its value changes, or its rules only.
-    pub value: bool,
-    /// Its rules.
-    pub rules: RulesAsk,
-}
-
-/// What a person sees while a key is enrolled. Nothing is signed by it: the key is not in any roster yet; the statement that names
-/// it is shown and signed afterwards.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EnrolText {
-    /// [`VERSION`].
-    pub v: u32,
-    /// `enrol`.
-    pub kind: EnrolKind,
-    /// 128 random bits, hexadecimal.
-    pub id: String,
-    /// Who asks.
-    pub requester: RequesterText,
-    /// The key's name.
-    pub key: String,
-    /// Scopes that it will open.
-    pub scopes: Vec<String>,
-    /// Touches of this key.
-    pub touches: u32,
-}
-
-/// What a person sees while a PIN is asked for ahead. Nothing is signed by it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct UnlockText {
-    /// [`VERSION`].
-    pub v: u32,
-    /// `unlock`.
-    pub kind: UnlockKind,
-    /// 128 random bits, hexadecimal.
-    pub id: String,
-    /// Who asks.
-    pub requester: RequesterText,
-    /// The key's name.
-    pub key: String,
-    /// Seconds for which the PIN is kept.
-    pub keep: u64,
-}
-
-/// The member `kind` of an unlocking.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum UnlockKind {
-    /// `unlock`.
-    Unlock,
-}
-
-/// The member `kind` of an enrolment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum EnrolKind {
-    /// `enrol`.
-    Enrol,
-}
-
-/// The member `kind` of a lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LeaseKind {
-    /// `lease`.
-    Lease,
-}
-
-/// The member `kind` of a change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ChangeKind {
-    /// `change`.
-    Change,
 }
 
 /// A text whose bytes are fixed: shown, signed and logged from here on.
@@ -294,38 +111,6 @@ pub trait Text: Serialize + DeserializeOwned {
     }
 }
 
-impl Text for LeaseText {
-    const NAMESPACE: Namespace = Namespace::Lease;
-
-    fn id(&self) -> &str {
-        &self.id
-    }
-}
-
-impl Text for ChangeText {
-    const NAMESPACE: Namespace = Namespace::Change;
-
-    fn id(&self) -> &str {
-        &self.id
-    }
-}
-
-impl Text for EnrolText {
-    const NAMESPACE: Namespace = Namespace::Enrol;
-
-    fn id(&self) -> &str {
-        &self.id
-    }
-}
-
-impl Text for UnlockText {
-    const NAMESPACE: Namespace = Namespace::Enrol;
-
-    fn id(&self) -> &str {
-        &self.id
-    }
-}
-
 impl Fixed {
     /// A roster statement, which the vault has fixed.
     #[must_use]
@@ -372,6 +157,7 @@ impl Fixed {
 pub(crate) mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::lease::grant::{AtEnd, Via};
 
     /// A lease with everything in it.
     pub(crate) fn sample() -> LeaseText {

@@ -1,0 +1,64 @@
+//! The numbers of `docs/performance.md`, measured: `hw-tests/bench` builds this and runs it.
+//!
+//! `numbers FILE` prints the table and writes it to FILE. Peers run interleaved with the product, as the machine is shared and only
+//! ratios within one run count. The exit code is not 0 when a peer is missing or a goal is missed; each is said.
+#![allow(clippy::disallowed_methods)] // it measures
+
+mod idle;
+mod lease;
+mod log;
+mod mask;
+mod page;
+mod rig;
+mod run;
+mod table;
+mod worker;
+
+use std::process::ExitCode;
+
+use table::{Failure, Table};
+use touchlease::device::worker::{SUBCOMMAND, WATCH_SUBCOMMAND};
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    match arguments.first().map(String::as_str) {
+        // The daemon in this process starts its workers as the product does: this program again.
+        Some(SUBCOMMAND) => return worker::main(),
+        Some(WATCH_SUBCOMMAND) => return worker::watch_main(),
+        Some(mask::SUBCOMMAND) => return ended(mask::filter().map_err(Into::into)),
+        Some(lease::SUBCOMMAND) => return ended(arguments.get(1).map_or(Ok(()), |runtime| lease::serve(runtime))),
+        _ => {}
+    }
+    let mut table = Table::default();
+    let measured = measure(&mut table);
+    page::print(&table);
+    if let Err(failure) = measured {
+        eprintln!("numbers: {failure}");
+        return ExitCode::FAILURE;
+    }
+    if let Some(file) = arguments.first()
+        && let Err(error) = std::fs::write(file, page::markdown(&table))
+    {
+        eprintln!("numbers: {file}: {error}");
+        return ExitCode::FAILURE;
+    }
+    table.exit_code()
+}
+
+fn measure(table: &mut Table) -> Result<(), Failure> {
+    lease::rows(table)?;
+    run::rows(table)?;
+    mask::rows(table)?;
+    log::rows(table)?;
+    idle::rows(table)
+}
+
+fn ended(done: Result<(), Failure>) -> ExitCode {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("numbers: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! `touchlease run -- true` in a live lease, against `env FOO=bar true` and what peers need to get at one secret.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use super::rig::Rig;
+use super::table::{Failure, Table, Work, interleaved, millis};
+
+const ROUNDS: usize = 200;
+
+pub fn rows(table: &mut Table) -> Result<(), Failure> {
+    let rig = Rig::new(false, 0)?;
+    // Held by this process, so all its children may use it.
+    quiet(rig.home.command(["lease", "request", "--with", "prod/TOKEN"]))?;
+    let peers = [age(&rig)?, pass(&rig)?, rage(&rig)?, gopass()];
+    let mut names = vec![];
+    let mut works: Vec<Work<'_>> = vec![
+        Box::new(|| quiet(environment(&rig, "env", &["FOO=bar", "true"]))),
+        Box::new(|| quiet(rig.home.command(["run", "--no-masking", "--with", "prod/TOKEN", "--", "true"]))),
+        Box::new(|| quiet(rig.home.command(["run", "--with", "prod/TOKEN", "--", "true"]))),
+    ];
+    for peer in peers {
+        match peer {
+            Peer::There(name, version, work) => {
+                table.version(name, version);
+                names.push(name);
+                works.push(work);
+            }
+            Peer::Missing(name, why) => table.missing(&format!("{name}, one secret, against env"), why),
+        }
+    }
+    let times = interleaved(ROUNDS, &mut works)?;
+    drop(works);
+    let asked = rig.own.touches();
+    let base = &times[0];
+    table.fact("env FOO=bar true, p50", millis(base.median()));
+    for (at, what, goal) in [
+        (1, "touchlease run -- true in a live lease, p50 against env", 1.5),
+        (2, "the same, masked", 1.8),
+    ] {
+        let ratio = times[at].over(base);
+        let measured = format!("{ratio:.2}x ({})", millis(times[at].median()));
+        table.goal(what, measured, &format!("<= {goal}x"), ratio <= goal);
+    }
+    for (name, times) in names.iter().zip(&times[3..]) {
+        let measured = format!("{:.1}x ({})", times.over(base), millis(times.median()));
+        table.peer(&format!("{name}, one secret, against env"), measured);
+    }
+    if rig.own.touches() == asked {
+        Ok(())
+    } else {
+        Err("a run asked for a touch of its own".into())
+    }
+}
+
+enum Peer<'a> {
+    There(&'static str, String, Work<'a>),
+    Missing(&'static str, &'static str),
+}
+
+/// A file for one X25519 identity, decrypted.
+fn age(rig: &Rig) -> Result<Peer<'_>, Failure> {
+    age_like(rig, "age", "age-keygen", "apt-get install age")
+}
+
+fn rage(rig: &Rig) -> Result<Peer<'_>, Failure> {
+    age_like(rig, "rage", "rage-keygen", "not in Debian 12: cargo install rage")
+}
+
+fn age_like<'a>(rig: &'a Rig, name: &'static str, keygen: &str, missing: &'static str) -> Result<Peer<'a>, Failure> {
+    let Some(version) = version(name, "--version") else {
+        return Ok(Peer::Missing(name, missing));
+    };
+    let path = |end: &str| rig.home.path().join(format!("{name}-{end}")).display().to_string();
+    let (identity, secret, sealed) = (path("identity"), path("secret"), path("sealed"));
+    quiet(environment(rig, keygen, &["-o", &identity]))?;
+    let text = fs::read_to_string(&identity)?;
+    let recipient = text
+        .lines()
+        .find_map(|line| line.strip_prefix("# public key: "))
+        .ok_or("no recipient")?;
+    fs::write(&secret, "ghp_0123456789abcdefghijklmnopqrstuvwxyz")?;
+    quiet(environment(rig, name, &["-r", recipient, "-o", &sealed, &secret]))?;
+    let work = move || quiet(environment(rig, name, &["-d", "-i", &identity, &sealed]));
+    Ok(Peer::There(name, version, Box::new(work)))
+}
+
+/// `pass show`, with an OpenPGP key of the default kind, without a passphrase, and its agent running.
+fn pass(rig: &Rig) -> Result<Peer<'_>, Failure> {
+    let (Some(gpg), true) = (version("gpg", "--version"), exists("pass")) else {
+        return Ok(Peer::Missing("pass", "apt-get install pass gnupg"));
+    };
+    let gnupg = rig.home.path().join(".gnupg");
+    std::os::unix::fs::DirBuilderExt::mode(&mut fs::DirBuilder::new(), 0o700).create(&gnupg)?;
+    let generate = [
+        "--batch",
+        "--quiet",
+        "--passphrase",
+        "",
+        "--quick-gen-key",
+        "numbers@localhost",
+        "default",
+        "default",
+        "never",
+    ];
+    quiet(environment(rig, "gpg", &generate))?;
+    quiet(environment(rig, "pass", &["init", "numbers@localhost"]))?;
+    let insert = "echo ghp_0123456789abcdefghijklmnopqrstuvwxyz | pass insert --echo TOKEN";
+    quiet(environment(rig, "sh", &["-c", insert]))?;
+    let shown = environment(rig, "pass", &["version"]).output()?;
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    let number = shown.split_whitespace().find(|word| word.starts_with("v1")).unwrap_or("?");
+    let work = || quiet(environment(rig, "pass", &["show", "TOKEN"]));
+    Ok(Peer::There("pass", format!("{number}, {gpg}"), Box::new(work)))
+}
+
+/// Debian 12's package of this name is another program.
+fn gopass() -> Peer<'static> {
+    Peer::Missing("gopass", "not in Debian 12 (its package gopass is another program)")
+}
+
+fn environment(rig: &Rig, program: &str, arguments: &[&str]) -> Command {
+    // The home's environment, without the product.
+    let like = rig.home.command([] as [&str; 0]);
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear().current_dir(rig.home.work());
+    command.envs(like.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command
+}
+
+fn quiet(mut command: Command) -> Result<(), Failure> {
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    let ended = command.stderr(Stdio::piped()).spawn()?.wait_with_output()?;
+    if ended.status.success() {
+        return Ok(());
+    }
+    Err(format!("{command:?}: {}", String::from_utf8_lossy(&ended.stderr)).into())
+}
+
+/// The first line of what a program says of itself.
+pub fn version(program: &str, option: &str) -> Option<String> {
+    let said = Command::new(program).arg(option).stdin(Stdio::null()).output().ok()?;
+    let text = [said.stdout, said.stderr].concat();
+    String::from_utf8_lossy(&text).lines().next().map(str::to_owned)
+}
+
+fn exists(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder: std::path::PathBuf| Path::new(&folder).join(program).is_file())
+}

@@ -1,0 +1,144 @@
+//! Rows, and what they are made of: times of things done in turn.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// Whatever went wrong: a sentence is enough for whoever measures.
+pub type Failure = Box<dyn std::error::Error>;
+
+/// What a row says about its goal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Reached.
+    Met,
+    /// Not reached.
+    Missed,
+    /// Another program's number, for comparison.
+    Peer,
+    /// A peer that is not installed.
+    Missing,
+    /// A number without a goal.
+    Fact,
+}
+
+/// One line of the table.
+#[derive(Clone, Debug)]
+pub struct Row {
+    pub what: String,
+    pub measured: String,
+    pub goal: String,
+    pub verdict: Verdict,
+}
+
+/// All lines, and the versions of what was measured.
+#[derive(Default)]
+pub struct Table {
+    pub rows: Vec<Row>,
+    pub versions: Vec<(String, String)>,
+}
+
+impl Table {
+    /// A number that has to be at most (or at least) something.
+    pub fn goal(&mut self, what: &str, measured: String, goal: &str, met: bool) {
+        let verdict = if met { Verdict::Met } else { Verdict::Missed };
+        self.push(what, measured, goal, verdict);
+    }
+
+    /// A number without a goal.
+    pub fn fact(&mut self, what: &str, measured: String) {
+        self.push(what, measured, "", Verdict::Fact);
+    }
+
+    /// Another program's number.
+    pub fn peer(&mut self, what: &str, measured: String) {
+        self.push(what, measured, "", Verdict::Peer);
+    }
+
+    /// A peer that is not there.
+    pub fn missing(&mut self, what: &str, why: &str) {
+        self.push(what, why.to_owned(), "", Verdict::Missing);
+    }
+
+    /// The version of a program that was measured.
+    pub fn version(&mut self, name: &str, version: String) {
+        self.versions.push((name.to_owned(), version));
+    }
+
+    /// Not 0 when something is missing or missed.
+    pub fn exit_code(&self) -> ExitCode {
+        let bad = |row: &Row| matches!(row.verdict, Verdict::Missed | Verdict::Missing);
+        if self.rows.iter().any(bad) {
+            ExitCode::FAILURE
+        } else {
+            ExitCode::SUCCESS
+        }
+    }
+
+    fn push(&mut self, what: &str, measured: String, goal: &str, verdict: Verdict) {
+        let (what, goal) = (what.to_owned(), goal.to_owned());
+        eprintln!("{what}: {measured}");
+        self.rows.push(Row {
+            what,
+            measured,
+            goal,
+            verdict,
+        });
+    }
+}
+
+/// Durations of one thing that was done many times.
+#[derive(Clone, Debug, Default)]
+pub struct Times(Vec<Duration>);
+
+impl Times {
+    pub fn add(&mut self, time: Duration) {
+        let at = self.0.partition_point(|there| *there < time);
+        self.0.insert(at, time);
+    }
+
+    /// The time that this share of the runs, 0 to 1, stayed within.
+    pub fn within(&self, share: f64) -> Duration {
+        let last = self.0.len().saturating_sub(1);
+        let at = (share * last as f64).round() as usize;
+        self.0.get(at).copied().unwrap_or_default()
+    }
+
+    pub fn median(&self) -> Duration {
+        self.within(0.5)
+    }
+
+    /// Its median as a multiple of another's.
+    pub fn over(&self, other: &Self) -> f64 {
+        self.median().as_secs_f64() / other.median().as_secs_f64()
+    }
+}
+
+/// Something that is done again and again.
+pub type Work<'a> = Box<dyn FnMut() -> Result<(), Failure> + 'a>;
+
+/// Does all of it in turn, this many times.
+pub fn interleaved(rounds: usize, works: &mut [Work<'_>]) -> Result<Vec<Times>, Failure> {
+    let mut times = vec![Times::default(); works.len()];
+    // Once without counting: files into the page cache, agents started.
+    for work in works.iter_mut() {
+        work()?;
+    }
+    for _ in 0..rounds {
+        for (work, times) in works.iter_mut().zip(&mut times) {
+            times.add(timed(work)?);
+        }
+    }
+    Ok(times)
+}
+
+/// How long it takes.
+pub fn timed(work: &mut Work<'_>) -> Result<Duration, Failure> {
+    let start = Instant::now();
+    work()?;
+    Ok(start.elapsed())
+}
+
+/// In milliseconds, for a cell.
+pub fn millis(time: Duration) -> String {
+    format!("{:.2} ms", time.as_secs_f64() * 1e3)
+}

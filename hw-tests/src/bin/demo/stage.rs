@@ -1,0 +1,204 @@
+//! What the person sees: numbered steps in plain words, and the programs' own output beside a line.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use hw_tests::harness::Echo;
+
+const MARGIN: &str = "    ";
+
+/// The demo's own output.
+pub struct Stage {
+    beside: Arc<Mutex<Beside>>,
+    started: Instant,
+    steps: u32,
+    rich: bool,
+}
+
+/// The output of programs, with a line at its left.
+struct Beside {
+    rich: bool,
+    /// What comes while somebody else has the stage.
+    held: Option<Vec<u8>>,
+    at_start: bool,
+    /// Whether the present line has its margin.
+    drawn: bool,
+    escape: bool,
+    line: Vec<u8>,
+}
+
+impl Stage {
+    pub fn new() -> Self {
+        let rich = io::stdout().is_terminal();
+        let beside = Beside {
+            rich,
+            held: None,
+            at_start: true,
+            drawn: false,
+            escape: false,
+            line: vec![],
+        };
+        Self {
+            beside: Arc::new(Mutex::new(beside)),
+            started: Instant::now(),
+            steps: 0,
+            rich,
+        }
+    }
+
+    /// How wide a program's terminal is that is shown here.
+    pub fn columns(&self) -> u16 {
+        let here = rustix::termios::tcgetwinsize(io::stdout()).map_or(0, |size| size.ws_col);
+        let margin = u16::try_from(MARGIN.len()).unwrap_or(0) + 2;
+        if here == 0 {
+            100
+        } else {
+            here.saturating_sub(margin).clamp(40, 100)
+        }
+    }
+
+    /// Begins a step.
+    pub fn step(&mut self, what: &str) {
+        self.steps += 1;
+        let head = self.paint("1", &format!("{}  {what}", self.steps));
+        self.write(&format!("\n {head}\n"));
+    }
+
+    /// Says something in plain words.
+    pub fn say(&self, words: &str) {
+        self.write(&format!("{MARGIN}{}\n", self.paint("36", words)));
+    }
+
+    /// Shows a command as a person would type it.
+    pub fn command(&self, command: &str) {
+        self.write(&format!("{MARGIN}{}\n", self.paint("1", &format!("$ {command}"))));
+    }
+
+    /// Shows lines of a file or of a program that has no terminal.
+    pub fn lines(&self, text: &str) {
+        let mut beside = lock(&self.beside);
+        for line in text.lines() {
+            beside.show(line.as_bytes());
+            beside.show(b"\n");
+        }
+    }
+
+    /// Where a program's terminal goes.
+    pub fn echo(&self) -> Echo {
+        let beside = self.beside.clone();
+        Box::new(move |bytes| {
+            let mut beside = lock(&beside);
+            match &mut beside.held {
+                Some(held) => held.extend(bytes),
+                None => beside.show(bytes),
+            }
+        })
+    }
+
+    /// Keeps back what terminals write, until [`Stage::release`].
+    pub fn hold(&self) {
+        lock(&self.beside).held.get_or_insert_default();
+    }
+
+    /// Shows what was kept back.
+    pub fn release(&self) {
+        let mut beside = lock(&self.beside);
+        let held = beside.held.take().unwrap_or_default();
+        beside.show(&held);
+    }
+
+    /// The last word.
+    pub fn end(&self) {
+        let seconds = self.started.elapsed().as_secs();
+        let all = self.paint("1;32", &format!("all {} steps went as they should", self.steps));
+        self.write(&format!("\n {all}, in {seconds} s\n"));
+    }
+
+    fn paint(&self, style: &str, words: &str) -> String {
+        if self.rich {
+            format!("\x1b[{style}m{words}\x1b[0m")
+        } else {
+            words.to_owned()
+        }
+    }
+
+    fn write(&self, text: &str) {
+        let _stage = lock(&self.beside);
+        put(text.as_bytes());
+    }
+}
+
+impl Beside {
+    fn show(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            if self.rich { self.rich(byte) } else { self.plain(byte) }
+        }
+        put(&std::mem::take(&mut self.line_if_rich()));
+    }
+
+    /// A terminal redraws a line with a carriage return: the margin is drawn again before the next character.
+    fn rich(&mut self, byte: u8) {
+        if self.escape {
+            self.escape = !(0x40..=0x7e).contains(&byte) || byte == b'[';
+        } else if byte == 0x1b {
+            self.escape = true;
+        } else if byte == b'\r' {
+            self.at_start = true;
+        } else if byte == b'\n' {
+            if !std::mem::take(&mut self.drawn) {
+                self.margin();
+            }
+            self.at_start = true;
+        } else if std::mem::take(&mut self.at_start) {
+            self.margin();
+            self.drawn = true;
+        }
+        self.line.push(byte);
+    }
+
+    fn margin(&mut self) {
+        self.line.extend(format!("\r{MARGIN}\x1b[2m│\x1b[22m ").as_bytes());
+    }
+
+    /// Where nothing can be redrawn, only what a line was in the end is printed, without colours.
+    fn plain(&mut self, byte: u8) {
+        if self.escape {
+            self.escape = !(0x40..=0x7e).contains(&byte) || byte == b'[';
+            return;
+        }
+        match byte {
+            0x1b => self.escape = true,
+            0x07 => {}
+            b'\r' => self.at_start = true,
+            b'\n' => {
+                let line = std::mem::take(&mut self.line);
+                let bar = if line.is_empty() { "│" } else { "│ " };
+                put(&[MARGIN.as_bytes(), bar.as_bytes(), &line, b"\n"].concat());
+                self.at_start = false;
+            }
+            _ => {
+                if std::mem::take(&mut self.at_start) {
+                    self.line.clear();
+                }
+                self.line.push(byte);
+            }
+        }
+    }
+
+    fn line_if_rich(&mut self) -> Vec<u8> {
+        if self.rich { std::mem::take(&mut self.line) } else { vec![] }
+    }
+}
+
+fn put(bytes: &[u8]) {
+    let mut stdout = io::stdout().lock();
+    // Whoever looked on has gone.
+    let _ = stdout.write_all(bytes).and_then(|()| stdout.flush());
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,28 @@
+//! What the pages in `docs/` say is what the program does.
+
+mod cli;
+mod files;
+mod outcomes;
+mod wire;
+
+use std::{fs, path::PathBuf};
+
+fn repository() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn page(name: &str) -> String {
+    let path = repository().join("docs").join(name);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The fenced blocks of `page` in `language`, without their fences.
+fn blocks(page: &str, language: &str) -> Vec<String> {
+    let fence = format!("```{language}\n");
+    let mut blocks = vec![];
+    for part in page.split(&fence).skip(1) {
+        let (block, _) = part.split_once("```").expect("the block ends");
+        blocks.push(block.to_owned());
+    }
+    blocks
+}

@@ -1,0 +1,545 @@
+//! Bad input at each entry point: a sentence, what to do, the exit code of the design, and nothing lost.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    sync::Arc,
+};
+
+use hw_tests::{
+    authenticator::{Authenticator, Settings},
+    ctap::{Ctap, GET_INFO},
+    finger::{Finger, Mode},
+    hid_socket::HidSocket,
+    key::{Attachment, Key, KeyHandle},
+    stubs::impostor::{Impostor, Recognition},
+};
+use serde_json::{Value, json};
+use touchlease::config::Config;
+
+use crate::lab::{CANARY, Lab, error_of, holds};
+
+/// What a command that fails says: exit code and reason; always with a sentence, and with a hint where one is `hinted`.
+fn failed(out: &Output) -> (i32, String) {
+    let (code, error) = error_of(out);
+    let message = error["message"].as_str().unwrap_or_else(|| panic!("no sentence: {out:?}"));
+    assert!(message.len() > 10 && !message.contains("Os {"), "{error}");
+    assert!(out.stderr.is_empty() || !holds(&out.stderr, "panicked"), "{out:?}");
+    (code.unwrap(), error["reason"].as_str().unwrap().to_owned())
+}
+
+fn hint(out: &Output) -> String {
+    error_of(out).1["hint"].as_str().unwrap_or_default().to_owned()
+}
+
+fn agent(lab: &Lab, arguments: &[&str]) -> Output {
+    lab.agent_to_its_end(&[&["--json"], arguments].concat())
+}
+
+/// The same at a person's own terminal.
+fn person(lab: &Lab, arguments: &[&str]) -> (Option<i32>, String) {
+    let (status, shown) = lab.home.terminal(arguments).unwrap().finish().unwrap();
+    (status.code(), shown)
+}
+
+/// The secret is there still, and opens.
+fn assert_nothing_lost(lab: &Lab) {
+    let (code, shown) = person(
+        lab,
+        &[
+            "run",
+            "--with",
+            "prod/TOKEN",
+            "--",
+            "sh",
+            "-c",
+            "test \"$TOKEN\" = correct-horse-battery-7391",
+        ],
+    );
+    assert_eq!(code, Some(0), "{shown}");
+}
+
+#[test]
+fn what_is_asked_for_has_to_exist_and_to_be_allowed() {
+    let lab = Lab::new();
+    let _watch = lab.home.watch().unwrap();
+    lab.put("prod/SHORT", b"0123456789", &["--max-ttl", "1m", "--max-uses", "2"]);
+    lab.put("prod/FILE", b"0123456789", &["--allow", "file"]);
+    lab.put("prod/HOST", b"0123456789", &["--host", "api.example.com"]);
+    let touches = lab.key.counts().unwrap().given;
+    let file = "[task.three]\nabout = \"x\"\n[[task.three.grant]]\nsecret = \"a/A\"\nvia = \"env\"\nenv = \"A\"\n[[task.three.grant]]\nsecret = \"b/B\"\nvia = \"env\"\nenv = \"B\"\n";
+    std::fs::write(lab.home.work().join("touchlease.toml"), file).unwrap();
+    let cases: &[(&[&str], i32, &str)] = &[
+        (&["run", "--with", "prod/NOPE", "--", "true"], 65, "no_secret"),
+        (&["run", "--with", "nope/TOKEN", "--", "true"], 65, "no_scope"),
+        (&["run", "--with", "prod/../TOKEN", "--", "true"], 65, "reference"),
+        (&["run", "--with", "TOKEN", "--", "true"], 65, "reference"),
+        (&["run", "--with", "prod/a.b", "--", "true"], 65, "reference"),
+        (
+            &["run", "--with", "A=prod/TOKEN", "--with", "A=prod/SHORT", "--", "true"],
+            65,
+            "grants",
+        ),
+        (&["run", "--with", "prod/SHORT", "--ttl", "61s", "--", "true"], 62, "ttl_over_cap"),
+        (&["run", "--with", "prod/SHORT", "--uses", "3", "--", "true"], 62, "uses_over_cap"),
+        (&["run", "--with", "prod/TOKEN", "--ttl", "9h", "--", "true"], 62, "ttl_over_cap"),
+        (&["run", "--with", "prod/FILE", "--", "true"], 62, "delivery_forbidden"),
+        (&["run", "--with", "prod/HOST", "--", "true"], 62, "delivery_forbidden"),
+        (&["run", "--task", "nope", "--", "true"], 65, "task"),
+        (&["run", "--task", "three", "--", "true"], 65, "no_scope"),
+        (&["run", "--with", "prod/TOKEN"], 64, "no_command"),
+        (&["run", "--", "true"], 65, "grants"),
+        (&["run", "--with", "prod/TOKEN", "--", "no-such-program-anywhere"], 65, "start"),
+        (&["run", "--with", "prod/TOKEN", "--", "./touchlease.toml"], 65, "start"),
+        (&["run", "--with", "prod/TOKEN", "--env-file", "nope", "--", "true"], 65, "env_file"),
+        (&["run", "--with", "prod/TOKEN", "--ttl", "x", "--", "true"], 64, "usage"),
+        (&["run", "--with", "prod/TOKEN", "--uses", "0", "--", "true"], 64, "usage"),
+        (&["lease", "show", "nope"], 65, "no_lease"),
+        (&["lease", "end", "nope"], 65, "no_lease"),
+        (&["lease", "revoke", "nope"], 65, "no_lease"),
+        (&["lease", "revoke"], 64, "usage"),
+        (&["key", "remove", "blue"], 67, "no_terminal"),
+        (&["key", "add", "red"], 67, "no_terminal"),
+        (&["key", "info", "nope"], 63, "no_such_key"),
+        (&["rm", "prod/NOPE"], 65, "no_secret"),
+        (&["edit", "prod/NOPE", "--max-ttl", "1m"], 65, "no_secret"),
+        (&["edit", "prod/TOKEN"], 64, "nothing_to_change"),
+        (&["edit", "prod/TOKEN", "--allow", "proxy"], 65, "rules"),
+        (&["edit", "prod/TOKEN", "--host", "evil host"], 65, "rules"),
+        (&["list", "nope"], 65, "no_scope"),
+        (&["unlock", "--keep", "13h"], 65, "keep"),
+        (&["unlock", "nope"], 65, "no_such_key"),
+        (&["audit", "export", "nope", "out"], 65, "no_receipt"),
+        (&["audit", "verify", "--since", "nope"], 65, "receipt"),
+        (&["init"], 65, "not_empty"),
+        (&["nonsense"], 64, "usage"),
+    ];
+    let mut wrong = vec![];
+    for (arguments, code, reason) in cases {
+        let out = agent(&lab, arguments);
+        let got = failed(&out);
+        if got != (*code, (*reason).to_owned()) {
+            wrong.push(format!("{arguments:?}: {got:?}, not {:?}", (code, reason)));
+        }
+        if *code != 64 && hint(&out).is_empty() {
+            wrong.push(format!("{arguments:?}: no hint: {}", error_of(&out).1));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_eq!(lab.key.counts().unwrap().given, touches, "nobody was asked for a touch");
+    assert_nothing_lost(&lab);
+}
+
+#[test]
+fn task_files_that_are_missing_or_bad_are_named() {
+    let lab = Lab::new();
+    let file = lab.home.work().join("touchlease.toml");
+    let run = |task: &str| failed(&agent(&lab, &["run", "--task", task, "--", "true"]));
+    assert_eq!(run("x"), (65, "no_task_file".into()));
+    for text in [
+        "not toml",
+        "[task.x]\nabout = 1\n",
+        "[task.x]\nabout = \"x\"\n",
+        "[task.x]\nabot = \"x\"\n",
+    ] {
+        std::fs::write(&file, text).unwrap();
+        assert_eq!(run("x"), (65, "task".into()), "{text}");
+    }
+    std::fs::write(&file, [0xff, 0xfe]).unwrap();
+    assert_eq!(run("x"), (65, "task_file".into()));
+    let grant = |scope: &str| {
+        format!(
+            "[[task.x.grant]]\nsecret = \"{scope}/A\"\nvia = \"env\"\nenv = \"{}\"\n",
+            scope.to_uppercase()
+        )
+    };
+    for secret in ["prod/A", "dev/A"] {
+        lab.put(secret, b"0123456789", &[]);
+    }
+    std::fs::write(
+        &file,
+        format!("[task.x]\nabout = \"x\"\n{}{}{}", grant("prod"), grant("dev"), grant("none")),
+    )
+    .unwrap();
+    assert_eq!(run("x"), (65, "no_scope".into()));
+}
+
+#[test]
+fn values_of_one_byte_to_one_mebibyte_are_taken_and_others_refused() {
+    let lab = Lab::new();
+    let path = lab.home.work().join("value");
+    let put = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        agent(&lab, &["put", "prod/SIZE", "--from-file", "value"])
+    };
+    assert_eq!(failed(&put(b"")), (65, "empty_value".into()));
+    assert_eq!(failed(&put(&vec![7; (1 << 20) + 1])), (65, "huge_value".into()));
+    for bytes in [vec![b'x'], vec![0; 1 << 20], (0..=255).collect()] {
+        lab.put("prod/SIZE", &bytes, &[]);
+        std::fs::write(&path, &bytes).unwrap();
+        let (code, shown) = person(
+            &lab,
+            &["run", "--with-file", "SIZE=prod/SIZE", "--", "sh", "-c", "cmp \"$SIZE\" value"],
+        );
+        assert_eq!(code, Some(0), "{} bytes: {shown}", bytes.len());
+    }
+    // A C string ends at NUL: said before the command runs.
+    let (code, shown) = person(&lab, &["run", "--with", "prod/SIZE", "--", "touch", "ran"]);
+    assert_eq!(code, Some(65), "{shown}");
+    assert!(shown.contains("--with-file") && !lab.home.work().join("ran").exists(), "{shown}");
+    // From a pipe: the newline is echo's.
+    assert_eq!(failed(&agent(&lab, &["put", "prod/PIPE"])), (65, "empty_value".into()));
+    assert_nothing_lost(&lab);
+}
+
+#[test]
+fn t32_a_value_with_a_line_break_is_refused_where_it_would_end_a_field() {
+    let lab = Lab::new();
+    let path = lab.home.work().join("value");
+    for value in ["a-token\nHost: evil", "a-token\r", "a\0token"] {
+        std::fs::write(&path, value).unwrap();
+        let (code, shown) = person(&lab, &["put", "prod/API", "--from-file", "value", "--host", "api.example.com"]);
+        assert_eq!(code, Some(65), "{value:?}: {shown}");
+    }
+    let touches = lab.key.counts().unwrap().given;
+    lab.put("prod/API", b"a-token", &["--host", "api.example.com"]);
+    assert_eq!(lab.key.counts().unwrap().given, touches + 1);
+}
+
+#[test]
+fn t29_names_that_mean_something_to_a_path_a_shell_or_an_option_are_refused() {
+    let lab = Lab::new();
+    std::fs::write(lab.home.work().join("value"), "0123456789").unwrap();
+    let before = lab.count("change");
+    for name in [
+        "prod/a/b",
+        "prod/..",
+        "../prod/x",
+        "prod/-rf",
+        "prod/.git",
+        "prod/a;b",
+        "prod/a b",
+        "prod/$x",
+        "prod/a\nb",
+        "prod/\u{202e}x",
+        "/x",
+        "prod/",
+        "-x/a",
+    ] {
+        let out = agent(&lab, &["put", name, "--from-file", "value"]);
+        assert_eq!(failed(&out), (64, "usage".into()), "{name:?}");
+        let out = agent(&lab, &["run", "--with", name, "--", "true"]);
+        assert!([64, 65].contains(&failed(&out).0), "{name:?}");
+    }
+    for key in ["../key", "a\u{1b}[2Jb", ".", ""] {
+        let (code, shown) = person(&lab, &["key", "add", key]);
+        assert_eq!(code, Some(65), "{key:?}: {shown}");
+    }
+    assert_eq!(lab.count("change"), before);
+    assert_eq!(
+        std::fs::read_dir(lab.vault()).unwrap().count(),
+        std::fs::read_dir(lab.vault()).unwrap().count()
+    );
+}
+
+#[test]
+fn t43_control_characters_of_a_command_line_do_not_reach_the_terminal() {
+    let lab = Lab::new();
+    for arguments in [
+        vec!["put", "prod/\u{1b}]0;x\u{7}"],
+        vec!["\u{1b}[2J"],
+        vec!["run", "--with", "prod/\u{1b}[2J", "--", "true"],
+        vec!["run", "--with", "prod/TOKEN", "--", "\u{1b}[2J"],
+        vec!["lease", "show", "\u{1b}[2J"],
+        vec!["audit", "export", "\u{9b}2J", "out"],
+        vec!["--vault", "/nope/\u{1b}[2J", "list"],
+        vec!["key", "info", "\u{202e}x"],
+    ] {
+        let out = lab.agent_to_its_end(&arguments);
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert!(!out.status.success() && !said.is_empty(), "{arguments:?}");
+        assert!(
+            !said.contains(|c: char| c.is_control() && c != '\n' || c == '\u{202e}'),
+            "{arguments:?}: {said:?}"
+        );
+    }
+}
+
+#[test]
+fn a_key_without_hmac_secret_is_refused_and_says_what_it_lacks() {
+    let lab = Lab::empty(Config::default());
+    lab.key.pull().unwrap();
+    let finger = Arc::new(Finger::new(Mode::Grant));
+    let inner: Arc<dyn Ctap> = Arc::new(Authenticator::start(Settings::default(), finger.clone()).unwrap());
+    let mut info = inner.call(&[GET_INFO]);
+    let at = info.windows(11).position(|window| window == b"hmac-secret").unwrap();
+    info[at..at + 11].copy_from_slice(b"hmac-secreX");
+    let ctap: Arc<dyn Ctap> = Arc::new(Impostor::new(inner, info, Recognition::None));
+    let socket = HidSocket::new(ctap.clone());
+    socket.plug().unwrap();
+    lab.reach.add_key(Key::new(finger, ctap, socket)).unwrap();
+    let (code, shown) = person(&lab, &["init"]);
+    assert_eq!(code, Some(62), "{shown}");
+    assert!(shown.contains("hmac-secret") && shown.contains("hint:"), "{shown}");
+    assert!(!lab.vault().exists() || std::fs::read_dir(lab.vault()).unwrap().next().is_none());
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut all = vec![];
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { all.extend(files(&path)) } else { all.push(path) }
+    }
+    all.sort();
+    all
+}
+
+#[test]
+fn t53_a_corrupt_vault_file_is_refused_and_the_vault_is_well_again_with_the_old_bytes() {
+    let lab = Lab::new();
+    let _watch = lab.home.watch().unwrap();
+    let (mut refused, mut unused) = (0, 0);
+    for file in files(&lab.vault()) {
+        lab.clock.suspend(std::time::Duration::from_secs(70));
+        let before = std::fs::read(&file).unwrap();
+        let mut after = before.clone();
+        let at = after.len() / 2;
+        after[at] ^= 1;
+        std::fs::write(&file, &after).unwrap();
+        let out = agent(&lab, &["run", "--with", "prod/TOKEN", "--", "true"]);
+        match out.status.code() {
+            // A file of another scope, or a statement that was replaced.
+            Some(0) => unused += 1,
+            Some(65 | 71) => {
+                assert!(!hint(&out).is_empty(), "{out:?}");
+                refused += 1;
+            }
+            _ => panic!("{}: {out:?}", file.display()),
+        }
+        std::fs::write(&file, &before).unwrap();
+    }
+    assert!(refused >= 3, "{refused} refused, {unused} not needed");
+    lab.clock.suspend(std::time::Duration::from_secs(700));
+    assert_nothing_lost(&lab);
+}
+
+/// A small file system over a folder, with the folder's files in it; gone when dropped. Needs root.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn over(folder: &Path, size: &str) -> Self {
+        let aside = folder.with_extension("aside");
+        crate::lab::copy(folder, &aside);
+        let options = format!("size={size},mode=700");
+        assert!(
+            mount(&["-t", "tmpfs", "-o", &options, "touchlease-test", &folder.display().to_string()]),
+            "this case needs root"
+        );
+        crate::lab::copy(&aside, folder);
+        Self(folder.to_owned())
+    }
+
+    /// Fills it to the last byte.
+    fn fill(&self) {
+        let mut fill = std::fs::File::create(self.0.join(".fill")).unwrap();
+        while std::io::Write::write(&mut fill, &[0; 4096]).is_ok_and(|n| n > 0) {}
+    }
+
+    fn make_room(&self) {
+        std::fs::remove_file(self.0.join(".fill")).unwrap();
+    }
+
+    fn writable(&self, yes: bool) {
+        let options = if yes { "remount,rw" } else { "remount,ro" };
+        assert!(mount(&["-o", options, &self.0.display().to_string()]));
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+fn mount(arguments: &[&str]) -> bool {
+    Command::new("mount").args(arguments).status().is_ok_and(|status| status.success())
+}
+
+#[test]
+fn a_full_disk_or_a_read_only_vault_folder_loses_nothing_and_says_what_to_do() {
+    let mut lab = Lab::new();
+    let mut disk = None;
+    // A daemon holds the folders that it opened: one that starts afterwards finds the small disk.
+    lab.restart(|lab| disk = Some(SmallDisk::over(&lab.vault(), "256k")));
+    let disk = disk.unwrap();
+    std::fs::write(lab.home.work().join("value"), vec![b'x'; 100_000]).unwrap();
+    let put = || person(&lab, &["put", "prod/NEW", "--from-file", "value"]);
+    disk.fill();
+    let (code, shown) = put();
+    assert_eq!(code, Some(70), "{shown}");
+    assert!(shown.contains("full") && shown.contains("hint:"), "{shown}");
+    disk.make_room();
+    assert_nothing_lost(&lab);
+    disk.writable(false);
+    let (code, shown) = put();
+    assert_eq!(code, Some(70), "{shown}");
+    assert!(shown.contains("read-only") && shown.contains("hint:"), "{shown}");
+    // Reading needs no writing.
+    assert_nothing_lost(&lab);
+    disk.writable(true);
+    let (code, shown) = put();
+    assert_eq!(code, Some(0), "{shown}");
+}
+
+#[test]
+fn t55_without_a_log_there_is_no_lease_but_revoke_and_lock_work_and_it_recovers() {
+    let mut lab = Lab::new();
+    let watch = lab.home.watch().unwrap();
+    let state = lab.home.log().unwrap().parent().unwrap().to_owned();
+    drop(watch);
+    let mut disk = None;
+    lab.restart(|_| disk = Some(SmallDisk::over(&state, "128k")));
+    let disk = disk.unwrap();
+    let _watch = lab.home.watch().unwrap();
+    let run = |lab: &Lab| agent(lab, &["run", "--with", "prod/TOKEN", "--", "true"]);
+    assert_eq!(run(&lab).status.code(), Some(0));
+    for full in [true, false] {
+        lab.clock.suspend(std::time::Duration::from_secs(700));
+        let mut held = lab.call(&crate::lab::lease_call(json!({})));
+        assert_eq!(held.reply().unwrap()["reply"], "granted");
+        let away = |back: bool| {
+            let (from, to) = if back { ("aside", "audit.jsonl") } else { ("audit.jsonl", "aside") };
+            std::fs::rename(state.join(from), state.join(to)).unwrap();
+        };
+        if full {
+            disk.fill()
+        } else {
+            away(false)
+        }
+        let out = run(&lab);
+        assert_eq!(failed(&out), (72, "log".into()), "full: {full}");
+        assert!(!hint(&out).is_empty());
+        let out = if full {
+            agent(&lab, &["lease", "revoke", "--all"])
+        } else {
+            agent(&lab, &["lock"])
+        };
+        let ended: Value = serde_json::from_slice(&out.stdout).unwrap();
+        assert_eq!(
+            (out.status.code(), ended["ended"].as_array().unwrap().len()),
+            (Some(0), 1),
+            "{ended}"
+        );
+        assert!(held.hear(|line| line["event"] == "ended").is_some());
+        if full {
+            disk.make_room()
+        } else {
+            away(true)
+        }
+        let out = run(&lab);
+        assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stdout));
+    }
+    // Whole again: every line and signature verifies.
+    lab.person(&["audit", "verify"]);
+}
+
+#[test]
+fn without_a_terminal_a_screen_or_a_daemon_each_says_which() {
+    let mut lab = Lab::new();
+    let out = agent(&lab, &["watch"]);
+    assert_eq!(failed(&out), (67, "no_terminal".into()));
+    let out = agent(&lab, &["run", "--with", "prod/TOKEN", "--", "true"]);
+    assert_eq!(failed(&out), (67, "no_screen".into()));
+    assert!(hint(&out).contains("touchlease watch"));
+    drop(lab.daemon.take());
+    let runtime = lab.home.places().unwrap().runtime;
+    std::fs::remove_dir_all(&runtime).unwrap();
+    std::fs::write(&runtime, "").unwrap();
+    let out = agent(&lab, &["list"]);
+    assert!(matches!(failed(&out), (62 | 69, _)), "{out:?}");
+    assert!(!hint(&out).is_empty());
+}
+
+#[test]
+fn two_vaults_are_kept_apart() {
+    let lab = Lab::new();
+    let other = lab.home.path().join("other").display().to_string();
+    lab.person(&["--vault", &other, "init", "--key", "green"]);
+    std::fs::write(lab.home.work().join("value"), "the other's token").unwrap();
+    lab.person(&["--vault", &other, "put", "prod/TOKEN", "--from-file", "value"]);
+    for (vault, value) in [(None, CANARY), (Some(&other), "the other's token")] {
+        let vault: Vec<&str> = vault.iter().flat_map(|path| ["--vault", path]).collect();
+        let check = format!("test \"$TOKEN\" = \"{value}\"");
+        lab.person(&[&vault[..], &["run", "--with", "prod/TOKEN", "--", "sh", "-c", &check]].concat());
+    }
+    assert_eq!(
+        std::fs::read_dir(lab.home.places().unwrap().state)
+            .unwrap()
+            .flatten()
+            .filter(|entry| entry.path().join("audit.jsonl").exists())
+            .count(),
+        2
+    );
+}
+
+#[test]
+fn every_command_prints_one_json_object_and_nothing_else() {
+    let lab = Lab::new();
+    let _watch = lab.home.watch().unwrap();
+    std::fs::write(lab.home.work().join("value"), "0123456789").unwrap();
+    assert_eq!(agent(&lab, &["run", "--with", "prod/TOKEN", "--", "true"]).status.code(), Some(0));
+    let approved = lab.events().into_iter().find(|(name, _)| name == "approved").unwrap().1;
+    let id = approved["text"].as_str().unwrap();
+    let id: Value = serde_json::from_str(id).unwrap();
+    let id = id["id"].as_str().unwrap();
+    let commands: &[&[&str]] = &[
+        &["put", "prod/NEW", "--from-file", "value"],
+        &["edit", "prod/NEW", "--max-ttl", "1m"],
+        &["list"],
+        &["rm", "prod/NEW"],
+        &["key", "list"],
+        &["key", "info"],
+        &["lease", "request", "--with", "prod/TOKEN"],
+        &["lease", "list"],
+        &["lease", "revoke", "--all"],
+        &["status"],
+        &["audit", "show"],
+        &["audit", "verify"],
+        &["audit", "export", id, "receipt"],
+        &["lock"],
+    ];
+    for arguments in commands {
+        lab.clock.suspend(std::time::Duration::from_secs(70));
+        let out = agent(&lab, arguments);
+        let said: Value = serde_json::from_slice(&out.stdout).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {out:?}"));
+        assert_eq!(said["v"], 1, "{arguments:?}: {said}");
+        assert!(
+            said.as_object().unwrap().len() > 1 && said.get("error").is_none(),
+            "{arguments:?}: {said}"
+        );
+        assert_eq!(out.status.code(), Some(0), "{arguments:?}");
+        assert_eq!(out.stdout.iter().filter(|byte| **byte == b'\n').count(), 1, "{arguments:?}");
+    }
+    // What only a person at a terminal may do: the prompt is on the terminal, the object on standard output.
+    for arguments in ["--vault ../other init", "key add spare", "key remove spare"] {
+        if arguments.starts_with("key add") {
+            lab.reach.add().unwrap();
+        }
+        let script = format!("exec {} --json {arguments} > out.json", crate::lab::product().display());
+        let mut command = lab.home.command([""; 0]);
+        let environment: Vec<_> = command
+            .get_envs()
+            .map(|(name, value)| (name.to_owned(), value.unwrap_or_default().to_owned()))
+            .collect();
+        command = Command::new("sh");
+        command
+            .args(["-c", &script])
+            .env_clear()
+            .envs(environment)
+            .current_dir(lab.home.work());
+        let (status, shown) = hw_tests::harness::Terminal::start(&command).unwrap().finish().unwrap();
+        assert!(status.success(), "{arguments}: {shown}");
+        let said: Value = serde_json::from_slice(&std::fs::read(lab.home.work().join("out.json")).unwrap()).unwrap();
+        assert_eq!(said["v"], 1, "{arguments}: {said}");
+    }
+}

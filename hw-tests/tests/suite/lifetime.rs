@@ -1,0 +1,285 @@
+//! The end of a lease: time on a clock that nobody sets, the person's word, the holder's end.
+
+use std::{
+    process::{Child, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use hw_tests::key::KeyHandle;
+use serde_json::{Value, json};
+
+use crate::lab::{CANARY, Lab, error_of, holds, lease_call};
+
+const HOUR: i64 = 3_600_000;
+
+/// A lease that its caller holds, and the caller.
+fn held(lab: &Lab, more: Value) -> crate::lab::Caller {
+    let mut caller = lab.call(&lease_call(more));
+    let reply = caller.reply().unwrap();
+    assert_eq!(reply["reply"], "granted", "{reply}");
+    caller
+}
+
+fn why(caller: &mut crate::lab::Caller) -> String {
+    caller.hear(|line| line["event"] == "ended").unwrap()["why"]
+        .as_str()
+        .unwrap()
+        .to_owned()
+}
+
+fn refusal(lab: &Lab) -> Value {
+    lab.call(&lease_call(json!({}))).reply().unwrap()
+}
+
+#[test]
+fn t14_a_clock_set_forward_ends_leases_and_none_is_issued_until_it_is_right() {
+    let lab = Lab::new();
+    let _watch = lab.home.watch().unwrap();
+    let mut caller = held(&lab, json!({"ttl": 600}));
+    lab.clock.set_by(24 * HOUR);
+    assert_eq!(why(&mut caller), "expired");
+    let said = refusal(&lab);
+    assert_eq!(
+        (said["outcome"].as_str(), said["reason"].as_str()),
+        (Some("refused"), Some("clock")),
+        "{said}"
+    );
+    assert!(said["message"].as_str().unwrap().contains("ahead"), "{said}");
+    assert!(said["hint"].as_str().unwrap().contains("clock"), "{said}");
+    lab.clock.set_by(-24 * HOUR);
+    held(&lab, json!({}));
+}
+
+#[test]
+fn t14_a_clock_set_back_keeps_no_lease_alive_and_none_is_issued() {
+    let lab = Lab::new();
+    let _watch = lab.home.watch().unwrap();
+    let mut caller = held(&lab, json!({"ttl": 600}));
+    lab.clock.set_by(-HOUR);
+    let said = refusal(&lab);
+    assert_eq!(
+        (said["outcome"].as_str(), said["reason"].as_str()),
+        (Some("refused"), Some("clock")),
+        "{said}"
+    );
+    assert!(said["message"].as_str().unwrap().contains("earlier"), "{said}");
+    // Ten minutes later by the clock that nobody sets; the wall clock is still in the past.
+    lab.clock.suspend(Duration::from_secs(601));
+    assert_eq!(why(&mut caller), "expired");
+    assert_eq!(lab.status()["leases"], 0);
+}
+
+#[test]
+fn t14_a_clock_at_the_epoch_issues_nothing() {
+    let lab = Lab::new();
+    let _watch = lab.home.watch().unwrap();
+    let touches = lab.key.counts().unwrap().given;
+    lab.clock.set_by(i64::MIN / 2);
+    let said = refusal(&lab);
+    assert_eq!(
+        (said["outcome"].as_str(), said["reason"].as_str()),
+        (Some("refused"), Some("clock")),
+        "{said}"
+    );
+    assert_eq!(lab.key.counts().unwrap().given, touches, "nobody was asked for a touch");
+}
+
+#[test]
+fn t15_a_lease_ends_while_the_machine_sleeps() {
+    let lab = Lab::new();
+    let _watch = lab.home.watch().unwrap();
+    let mut caller = held(&lab, json!({"ttl": 3600}));
+    lab.clock.suspend(Duration::from_secs(3601));
+    assert_eq!(why(&mut caller), "expired");
+    // Both clocks went on together: that is no reason for distrust.
+    held(&lab, json!({}));
+}
+
+fn task(lab: &Lab, at_end: &str) {
+    let file = format!(
+        "[task.job]\nabout = \"a long job\"\nttl = \"2s\"\nat_end = \"{at_end}\"\n\n[[task.job.grant]]\nsecret = \"prod/TOKEN\"\nvia = \"env\"\nenv = \"TOKEN\"\n"
+    );
+    std::fs::write(lab.home.work().join("touchlease.toml"), file).unwrap();
+}
+
+/// A child that says which signal ended it, and how long it lived.
+fn job(lab: &Lab, script: &str) -> (Output, Duration) {
+    let since = Instant::now();
+    let out = lab.agent_to_its_end(&["run", "--task", "job", "--", "sh", "-c", script]);
+    (out, since.elapsed())
+}
+
+#[test]
+fn t16_a_child_is_terminated_interrupted_or_killed_as_its_task_says() {
+    let lab = Lab::new();
+    let _watch = lab.home.watch().unwrap();
+    let script = "trap 'echo got TERM; exit 5' TERM; trap 'echo got INT; exit 6' INT; while :; do sleep 0.05; done";
+    for (at_end, code, said) in [
+        ("terminate", Some(5), "got TERM\n"),
+        ("interrupt", Some(6), "got INT\n"),
+        ("kill", None, ""),
+    ] {
+        task(&lab, at_end);
+        let (out, _) = job(&lab, script);
+        assert_eq!(
+            (
+                out.status.code().filter(|code| *code < 128),
+                String::from_utf8_lossy(&out.stdout).as_ref()
+            ),
+            (code, said),
+            "{out:?}"
+        );
+        assert!(holds(&out.stderr, "the lease is over (expired)"), "{out:?}");
+    }
+}
+
+#[test]
+fn t16_a_child_that_ignores_it_is_killed_after_its_grace() {
+    let lab = Lab::new();
+    let _watch = lab.home.watch().unwrap();
+    task(&lab, "terminate");
+    let (out, lived) = job(&lab, "trap '' TERM INT HUP; while :; do sleep 0.05; done");
+    assert!(!out.status.success(), "{out:?}");
+    assert!(lived > Duration::from_secs(2) && lived < Duration::from_secs(30), "{lived:?}");
+    assert!(lab.events().iter().any(|(name, event)| name == "ended" && event["why"] == "time"));
+}
+
+#[test]
+fn t16_a_joined_run_ends_with_the_lease_that_it_joined() {
+    let lab = Lab::new();
+    let _watch = lab.home.watch().unwrap();
+    let out = lab.agent_to_its_end(&["--json", "lease", "request", "--with", "prod/TOKEN"]);
+    let lease: Value = serde_json::from_slice(&out.stdout).unwrap();
+    let id = lease["lease"]["id"].as_str().unwrap();
+    let touches = lab.key.counts().unwrap().given;
+    let run = lab.agent(&[
+        "run",
+        "--with",
+        "prod/TOKEN",
+        "--",
+        "sh",
+        "-c",
+        "echo $TOKEN > started; exec sleep 60",
+    ]);
+    let started = lab.home.work().join("started");
+    lab.until("the child", || std::fs::read(&started).is_ok_and(|text| !text.is_empty()));
+    assert_eq!(lab.key.counts().unwrap().given, touches, "a joined lease needs no touch");
+    assert_eq!(lab.agent_to_its_end(&["lease", "revoke", id]).status.code(), Some(0));
+    let out = run.wait_with_output().unwrap();
+    assert!(holds(&out.stderr, "the lease is over (revoked)"), "{out:?}");
+    assert_eq!(lab.status()["leases"], 0);
+}
+
+fn sleeper(lab: &Lab, ttl: &str) -> Child {
+    let mut command = lab
+        .home
+        .detached(["run", "--with", "prod/TOKEN", "--ttl", ttl, "--", "sleep", "60"]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().unwrap()
+}
+
+fn p99(mut times: Vec<Duration>) -> (Duration, Duration) {
+    times.sort_unstable();
+    (times[(times.len() * 99).div_ceil(100) - 1], times[times.len() - 1])
+}
+
+#[test]
+fn p4_revoked_or_expired_is_over_for_the_child_within_a_second() {
+    const N: usize = 12;
+    let lab = Lab::new();
+    let _watch = lab.home.watch().unwrap();
+    let (mut revoked, mut expired) = (vec![], vec![]);
+    for k in 0..N {
+        lab.clock.suspend(Duration::from_secs(100));
+        let by_time = k % 2 == 1;
+        let mut child = sleeper(&lab, if by_time { "30s" } else { "15m" });
+        lab.until("the lease", || lab.status()["leases"] == 1);
+        let since = Instant::now();
+        if by_time {
+            lab.clock.suspend(Duration::from_secs(31));
+        } else {
+            assert!(lab.agent_to_its_end(&["lease", "revoke", "--all"]).status.success());
+        }
+        child.wait().unwrap();
+        (if by_time { &mut expired } else { &mut revoked }).push(since.elapsed());
+    }
+    for (what, times) in [("revoked", revoked), ("expired", expired)] {
+        let n = times.len();
+        let (p99, max) = p99(times);
+        println!("P4: {what}: p99 {p99:?}, max {max:?}, {n} of {n}");
+        assert!(
+            p99 <= Duration::from_secs(1) && max <= Duration::from_secs(2),
+            "{what}: p99 {p99:?}, max {max:?}"
+        );
+    }
+}
+
+#[test]
+fn the_end_of_the_daemon_is_the_end_of_its_leases_and_is_on_record() {
+    let mut lab = Lab::new();
+    let watch = lab.home.watch().unwrap();
+    let run = lab.agent(&["run", "--with", "prod/TOKEN", "--", "sh", "-c", "echo > started; exec sleep 60"]);
+    let started = lab.home.work().join("started");
+    lab.until("the child", || started.exists());
+    drop(lab.daemon.take());
+    let out = run.wait_with_output().unwrap();
+    assert!(holds(&out.stderr, "the lease is over (daemon_stopped)"), "{out:?}");
+    assert!(
+        lab.events()
+            .iter()
+            .any(|(name, event)| name == "ended" && event["why"] == "daemon_end"),
+        "{:?}",
+        lab.events()
+    );
+    drop(watch);
+}
+
+#[test]
+fn t20_a_lease_is_joined_by_its_holders_children_and_by_nobody_else() {
+    let lab = Lab::new();
+    let _watch = lab.home.watch().unwrap();
+    // The holder is a shell of its own; its child may use the lease, this test's child may not.
+    let script = "touchlease lease request --with prod/TOKEN >&2 && touchlease run --with prod/TOKEN -- sh -c 'echo in $TOKEN'; echo held; read -r line";
+    let path = format!(
+        "{}:{}",
+        crate::lab::product().parent().unwrap().display(),
+        std::env::var("PATH").unwrap()
+    );
+    let mut holder = std::process::Command::new("setsid")
+        .args(["sh", "-c", script])
+        .env("PATH", path)
+        .envs(["HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"].map(|name| (name, lab.home.variable(name))))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let touches = lab.key.counts().unwrap().given;
+    let mut said = std::io::BufReader::new(holder.stdout.take().unwrap());
+    let mut lines = [String::new(), String::new()];
+    for line in &mut lines {
+        std::io::BufRead::read_line(&mut said, line).unwrap();
+    }
+    assert_eq!(lines, ["in <touchlease:prod/TOKEN>\n", "held\n"]);
+    assert_eq!(lab.key.counts().unwrap().given, touches + 1);
+    // Another tree, without a touch: nothing. With the lease's id: nothing either, there is no such call.
+    let out = lab.call(&lease_call(json!({"join_only": true}))).reply().unwrap();
+    assert_eq!(
+        (out["outcome"].as_str(), out["reason"].as_str()),
+        (Some("refused"), Some("no_live_lease")),
+        "{out}"
+    );
+    lab.key.deny().unwrap();
+    let out = lab.agent_to_its_end(&["--json", "run", "--with", "prod/TOKEN", "--", "sh", "-c", "echo $TOKEN"]);
+    let (code, error) = error_of(&out);
+    assert_eq!(code, Some(60), "{error}");
+    assert!(!holds(&out.stdout, CANARY));
+    // The holder's end is the lease's.
+    drop(holder.stdin.take());
+    holder.wait().unwrap();
+    lab.until("the end", || lab.status()["leases"] == 0);
+    assert!(
+        lab.events()
+            .iter()
+            .any(|(name, event)| name == "ended" && event["why"] == "requester_gone")
+    );
+}

@@ -1,0 +1,136 @@
+//! What a person can do about a prompt now, in one line.
+
+use super::ui::Tone;
+use crate::wire::TouchState;
+
+/// Where all keys stand, as far as it was told.
+#[derive(Debug, Default)]
+pub struct Situation {
+    touching: Vec<(String, String)>,
+    pins: Vec<String>,
+    tap: Option<(String, bool)>,
+    foreign: Option<String>,
+    said: Vec<String>,
+}
+
+impl Situation {
+    /// Takes what was told. Gives a line to be left standing, for what is worth knowing once.
+    pub fn update(&mut self, state: &TouchState) -> Option<String> {
+        match state {
+            TouchState::Waiting => None,
+            TouchState::TouchNow { key, link } => {
+                self.foreign = None;
+                self.pins.retain(|name| name != key);
+                if !self.touching.iter().any(|(name, _)| name == key) {
+                    self.touching.push((key.clone(), link.clone()));
+                }
+                None
+            }
+            TouchState::TapNow { reader, lift_first } => {
+                self.tap = Some((reader.clone(), *lift_first));
+                None
+            }
+            TouchState::PinNeeded { key, .. } => {
+                self.pins.push(key.clone());
+                None
+            }
+            TouchState::AnotherProgram { key } => {
+                self.foreign = Some(key.clone());
+                None
+            }
+            TouchState::Gone { key } => {
+                self.touching.retain(|(name, _)| name != key);
+                self.once(format!("\"{key}\" was pulled out"))
+            }
+            TouchState::Busy { key, by } => self.once(format!("\"{key}\" is in use by {}", by.as_deref().unwrap_or("another program"))),
+            TouchState::Problem { what } => self.once(what.clone()),
+            TouchState::ExtraTouch { key } => Some(format!("\"{key}\" was touched as well; what it gave was wiped")),
+        }
+    }
+
+    /// What to do now; `keys` are those that can serve.
+    pub fn line(&self, keys: &[String]) -> (Tone, String) {
+        if let Some(key) = &self.foreign {
+            return (Tone::Bad, format!("another program is using \"{key}\": do not touch it"));
+        }
+        let tap = self.tap.as_ref();
+        match (self.touching.as_slice(), self.pins.first(), tap) {
+            ([], Some(key), _) => (Tone::Act, format!("type the PIN of \"{key}\"")),
+            ([], None, Some((reader, true))) => (Tone::Act, format!("take the card off {reader}, then tap it again")),
+            ([], None, Some((reader, false))) => (Tone::Act, format!("tap the key on {reader}")),
+            ([], None, None) => (Tone::Plain, format!("plug in {}", quoted(keys))),
+            (touching, _, tap) => {
+                let names = touching
+                    .iter()
+                    .map(|(key, link)| format!("\"{key}\" ({link})"))
+                    .collect::<Vec<_>>()
+                    .join(" or ");
+                let tap = if tap.is_some() { ", or tap one on a reader" } else { "" };
+                (Tone::Act, format!("touch {names} now: it blinks{tap}"))
+            }
+        }
+    }
+
+    fn once(&mut self, line: String) -> Option<String> {
+        if self.said.contains(&line) {
+            return None;
+        }
+        self.said.push(line.clone());
+        Some(line)
+    }
+}
+
+fn quoted(keys: &[String]) -> String {
+    keys.iter().map(|key| format!("\"{key}\"")).collect::<Vec<_>>().join(" or ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn touch_now(key: &str) -> TouchState {
+        TouchState::TouchNow {
+            key: key.into(),
+            link: "USB".into(),
+        }
+    }
+
+    #[test]
+    fn every_key_that_blinks_is_named() {
+        let mut now = Situation::default();
+        assert_eq!(now.line(&["blue".into(), "spare".into()]).1, "plug in \"blue\" or \"spare\"");
+        now.update(&touch_now("blue"));
+        now.update(&touch_now("spare"));
+        now.update(&touch_now("spare"));
+        assert_eq!(now.line(&[]).1, "touch \"blue\" (USB) or \"spare\" (USB) now: it blinks");
+        assert_eq!(
+            now.update(&TouchState::Gone { key: "blue".into() }),
+            Some("\"blue\" was pulled out".into())
+        );
+        assert_eq!(now.line(&[]).1, "touch \"spare\" (USB) now: it blinks");
+    }
+
+    #[test]
+    fn t04_another_programs_request_comes_before_everything() {
+        let mut now = Situation::default();
+        now.update(&touch_now("blue"));
+        now.update(&TouchState::AnotherProgram { key: "blue".into() });
+        assert_eq!(
+            now.line(&[]),
+            (Tone::Bad, "another program is using \"blue\": do not touch it".into())
+        );
+        now.update(&touch_now("blue"));
+        assert_eq!(now.line(&[]).0, Tone::Act);
+    }
+
+    #[test]
+    fn a_problem_is_told_once() {
+        let mut now = Situation::default();
+        let busy = TouchState::Busy {
+            key: "blue".into(),
+            by: Some("scdaemon".into()),
+        };
+        assert_eq!(now.update(&busy), Some("\"blue\" is in use by scdaemon".into()));
+        assert_eq!(now.update(&busy), None);
+    }
+}

@@ -1,0 +1,106 @@
+//! A lease.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Origin, Text};
+use crate::encoding::sshsig::Namespace;
+use crate::encoding::{Digest, SecretRef};
+use crate::lease::grant::{AtEnd, Via};
+
+/// A lease.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeaseText {
+    /// [`super::VERSION`].
+    pub v: u32,
+    /// `lease`.
+    pub kind: LeaseKind,
+    /// 128 random bits, hexadecimal, drawn by the daemon.
+    pub id: String,
+    /// Hash of this lease's own `asked` line in the audit log: the touch signs the history up to it.
+    pub asked: Digest,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// The task of a task file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskText>,
+    /// Why, in the requester's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The command that will get it, as claimed.
+    pub command: Vec<String>,
+    /// Everything it gives.
+    pub grants: Vec<GrantText>,
+    /// What happens to children at the end.
+    pub at_end: AtEnd,
+    /// How long it is held.
+    pub holder: Holder,
+    /// Seconds since the epoch.
+    pub not_before: u64,
+    /// Seconds since the epoch; a ceiling, the deadline that counts is `ttl` on the clock that counts suspend.
+    pub not_after: u64,
+    /// Seconds.
+    pub ttl: u64,
+    /// Limit of uses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uses: Option<u32>,
+    /// Digest of the limits under which it was judged.
+    pub policy: Digest,
+}
+
+/// Whose end is the lease's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "by", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Holder {
+    /// The connection of `run`.
+    Connection,
+    /// A process and what it starts: the one that ran `touchlease lease request`.
+    Process {
+        /// Its id.
+        pid: u32,
+    },
+}
+
+/// A task, in the text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskText {
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub about: String,
+    /// SHA-256 of the task file.
+    pub digest: Digest,
+}
+
+/// A grant, in the text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrantText {
+    /// Which secret.
+    pub secret: SecretRef,
+    /// Its version.
+    pub version: u64,
+    /// In which form.
+    pub via: Via,
+    /// Under which variable.
+    pub env: String,
+    /// SHA-256 of the record's clear part that was judged: after unsealing it must be the same.
+    pub judged: Digest,
+}
+
+/// The member `kind` of a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LeaseKind {
+    /// `lease`.
+    Lease,
+}
+
+impl Text for LeaseText {
+    const NAMESPACE: Namespace = Namespace::Lease;
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+}

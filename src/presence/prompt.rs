@@ -1,0 +1,125 @@
+//! The guard of a prompt that stands on a screen.
+
+use std::cell::Cell;
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::desk::{Desk, Open, PromptError, SHOW_WITHIN};
+use super::ticket::Ticket;
+use crate::clock::Boot;
+use crate::secret::Secret;
+use crate::wire::{Event, Outcome, TouchState};
+
+/// A prompt that stands on a screen. Dropping it takes it off.
+pub struct Prompt<'a> {
+    ticket: Ticket<'a>,
+    tell: UnboundedSender<Event>,
+    own: Option<u64>,
+    deadline: Boot,
+    /// What the screens are told at the end: a failure until somebody says otherwise.
+    outcome: Cell<Option<Outcome>>,
+}
+
+impl<'a> Prompt<'a> {
+    pub(super) fn new(ticket: Ticket<'a>, tell: UnboundedSender<Event>, own: Option<u64>, deadline: Boot) -> Self {
+        Self {
+            ticket,
+            tell,
+            own,
+            deadline,
+            outcome: Cell::new(Some(Outcome::Internal)),
+        }
+    }
+
+    /// When it closes.
+    #[must_use]
+    pub fn deadline(&self) -> Boot {
+        self.deadline
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.ticket.number
+    }
+
+    /// Tells the screens and the requester where the touch stands.
+    pub fn tell(&self, touch: &TouchState) {
+        self.broadcast(|| Event::Touch {
+            prompt: self.number(),
+            state: touch.clone(),
+        });
+    }
+
+    /// Ends when a person says no, or when no screen shows the prompt any more.
+    pub async fn refused(&self) -> Outcome {
+        self.until(|open| match (open.denied, open.shown_on.is_empty()) {
+            (true, _) => Some(Outcome::Denied),
+            (_, true) => Some(Outcome::NoScreen),
+            _ => None,
+        })
+        .await
+    }
+
+    /// The next PIN that a person types on a screen: the key's name and the PIN.
+    pub async fn pin(&self) -> (String, Secret) {
+        self.until(|open| open.pins.pop()).await
+    }
+
+    /// Says how it failed.
+    pub fn failed(&self, outcome: Outcome) {
+        self.outcome.set(Some(outcome));
+        if outcome == Outcome::Denied && self.own.is_none() {
+            self.desk().state.borrow_mut().brake.denied(self.desk().clock.boot());
+        }
+    }
+
+    /// Says that it was approved.
+    pub fn approved(&self) {
+        self.outcome.set(None);
+        self.desk().state.borrow_mut().brake.approved();
+    }
+
+    fn desk(&self) -> &Desk {
+        self.ticket.desk
+    }
+
+    pub(super) async fn wait_shown(&self) -> Result<(), PromptError> {
+        let shown = self.until(|open| (!open.shown_on.is_empty()).then_some(()));
+        tokio::time::timeout(SHOW_WITHIN, shown).await.map_err(|_| PromptError::ScreenGone)
+    }
+
+    async fn until<T>(&self, mut ready: impl FnMut(&mut Open) -> Option<T>) -> T {
+        loop {
+            let changed = self.desk().changed.notified();
+            let found = {
+                let mut state = self.desk().state.borrow_mut();
+                // Present for as long as this guard lives.
+                state.open.as_mut().and_then(&mut ready)
+            };
+            match found {
+                Some(found) => return found,
+                None => changed.await,
+            }
+        }
+    }
+
+    fn broadcast(&self, event: impl Fn() -> Event) {
+        let state = self.desk().state.borrow();
+        let screens = state.open.iter().flat_map(|open| &open.sent_to);
+        for screen in screens.filter_map(|id| state.screens.iter().find(|s| s.id == *id && Some(s.id) != self.own)) {
+            let _ = screen.tx.send(event());
+        }
+        let _ = self.tell.send(event());
+    }
+}
+
+impl Drop for Prompt<'_> {
+    fn drop(&mut self) {
+        let outcome = self.outcome.get();
+        self.broadcast(|| Event::Closed {
+            prompt: self.number(),
+            outcome,
+        });
+    }
+}

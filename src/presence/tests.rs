@@ -1,0 +1,192 @@
+//! The desk as its callers see it.
+#![allow(clippy::unwrap_used)]
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::*;
+use crate::clock::SystemClock;
+use crate::wire::{Answer, Event, Outcome};
+
+fn desk() -> Desk {
+    Desk::new(Arc::new(SystemClock))
+}
+
+fn person() -> Standing {
+    Standing {
+        pid: 10,
+        session: 9,
+        terminal: Some(2),
+        foreground: true,
+        ancestors: vec![],
+    }
+}
+
+fn agent() -> Standing {
+    Standing {
+        pid: 20,
+        session: 19,
+        ..Standing::default()
+    }
+}
+
+fn showing<'a>(requester: &'a Standing, own: Option<u64>, tell: UnboundedSender<Event>) -> Showing<'a> {
+    Showing {
+        text: "{}",
+        id: "1",
+        words: ["abandon"; 4],
+        keys: vec![],
+        vault: String::new(),
+        open_for: Duration::from_secs(60),
+        requester,
+        own,
+        tell,
+    }
+}
+
+async fn next_prompt(rx: &mut UnboundedReceiver<Event>) -> u64 {
+    loop {
+        if let Event::Prompt(view) = rx.recv().await.unwrap() {
+            return view.prompt;
+        }
+    }
+}
+
+fn run(test: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap()
+        .block_on(test);
+}
+
+#[test]
+fn without_a_screen_no_prompt_opens() {
+    run(async {
+        let (desk, requester) = (desk(), agent());
+        let refused = desk.open(showing(&requester, None, unbounded_channel().0)).await;
+        assert_eq!(refused.err(), Some(PromptError::NoScreen));
+    });
+}
+
+#[test]
+fn a_screen_that_does_not_say_shown_is_not_trusted_with_the_prompt() {
+    run(async {
+        let (desk, requester) = (desk(), agent());
+        let (tx, _rx) = unbounded_channel();
+        let _watch = desk.attach(ScreenKind::Watch, person(), tx);
+        assert_eq!(
+            desk.open(showing(&requester, None, unbounded_channel().0)).await.err(),
+            Some(PromptError::ScreenGone)
+        );
+    });
+}
+
+#[test]
+fn a_denial_reaches_the_prompt_and_only_from_a_screen_that_was_sent_it() {
+    run(async {
+        let (desk, requester) = (desk(), agent());
+        let (tx, mut rx) = unbounded_channel();
+        let watch = desk.attach(ScreenKind::Watch, person(), tx);
+        let foreign = desk.attach(ScreenKind::Own, person(), unbounded_channel().0);
+        let opening = desk.open(showing(&requester, None, unbounded_channel().0));
+        let (prompt, ()) = tokio::join!(opening, async {
+            let prompt = next_prompt(&mut rx).await;
+            desk.answer(foreign.id(), Answer::Deny { prompt });
+            desk.answer(watch.id(), Answer::Shown { prompt });
+        });
+        let prompt = prompt.unwrap();
+        assert!(tokio::time::timeout(Duration::from_secs(1), prompt.refused()).await.is_err());
+        desk.answer(watch.id(), Answer::Deny { prompt: prompt.number() });
+        assert_eq!(prompt.refused().await, Outcome::Denied);
+    });
+}
+
+#[test]
+fn a_prompt_whose_screens_are_all_closed_is_refused() {
+    run(async {
+        let (desk, requester) = (desk(), agent());
+        let (tx, mut rx) = unbounded_channel();
+        let watch = desk.attach(ScreenKind::Watch, person(), tx);
+        let opening = desk.open(showing(&requester, None, unbounded_channel().0));
+        let (prompt, ()) = tokio::join!(opening, async {
+            let prompt = next_prompt(&mut rx).await;
+            desk.answer(watch.id(), Answer::Shown { prompt });
+        });
+        let prompt = prompt.unwrap();
+        drop(watch);
+        assert_eq!(prompt.refused().await, Outcome::NoScreen);
+    });
+}
+
+#[test]
+fn one_prompt_is_open_at_a_time_and_a_person_at_his_own_terminal_goes_first() {
+    run(async {
+        let (desk, requester) = (desk(), agent());
+        let (tx, mut rx) = unbounded_channel();
+        let watch = desk.attach(ScreenKind::Watch, person(), tx);
+        let (own_tx, mut own_rx) = unbounded_channel();
+        let own_standing = Standing {
+            pid: 30,
+            session: 29,
+            terminal: Some(3),
+            foreground: true,
+            ancestors: vec![],
+        };
+        let own = desk.attach(ScreenKind::Own, own_standing.clone(), own_tx);
+
+        let (first, ()) = tokio::join!(desk.open(showing(&requester, None, unbounded_channel().0)), async {
+            let prompt = next_prompt(&mut rx).await;
+            desk.answer(watch.id(), Answer::Shown { prompt });
+        });
+        let order = RefCell::new(Vec::new());
+        let second = async {
+            let prompt = desk.open(showing(&requester, None, unbounded_channel().0)).await.unwrap();
+            order.borrow_mut().push("watch");
+            drop(prompt);
+        };
+        let third = async {
+            let prompt = desk
+                .open(showing(&own_standing, Some(own.id()), unbounded_channel().0))
+                .await
+                .unwrap();
+            order.borrow_mut().push("own");
+            drop(prompt);
+        };
+        let person = async {
+            assert_eq!(desk.counts(), (1, 3));
+            drop(first.unwrap());
+            let prompt = next_prompt(&mut own_rx).await;
+            desk.answer(own.id(), Answer::Shown { prompt });
+            let prompt = next_prompt(&mut rx).await;
+            desk.answer(watch.id(), Answer::Shown { prompt });
+        };
+        tokio::join!(second, third, async {
+            tokio::task::yield_now().await;
+            person.await;
+        });
+        assert_eq!(*order.borrow(), ["own", "watch"]);
+    });
+}
+
+#[test]
+fn t12_a_flood_is_refused_after_ten_prompts() {
+    run(async {
+        let (desk, requester) = (desk(), agent());
+        let (tx, mut rx) = unbounded_channel();
+        let watch = desk.attach(ScreenKind::Watch, person(), tx);
+        for _ in 0..10 {
+            let (prompt, ()) = tokio::join!(desk.open(showing(&requester, None, unbounded_channel().0)), async {
+                let prompt = next_prompt(&mut rx).await;
+                desk.answer(watch.id(), Answer::Shown { prompt });
+            });
+            drop(prompt.unwrap());
+        }
+        let eleventh = desk.open(showing(&requester, None, unbounded_channel().0)).await.err();
+        assert!(matches!(eleventh, Some(PromptError::TooMany { .. })), "{eleventh:?}");
+    });
+}
