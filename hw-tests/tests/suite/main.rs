@@ -1,10 +1,7 @@
 //! The everyday suite: the product against emulated keys, in this process and out of it.
 #![allow(clippy::disallowed_methods, reason = "tests wait in real time")]
 
-#![allow(clippy::disallowed_methods, reason = "tests wait in real time")]
-
 mod bad_keys;
-mod cards;
 mod conformance;
 mod consent;
 mod docs;

@@ -96,6 +96,7 @@ fn not_typed(machine: &Machine<'_>) -> Verdict {
     machine.restart(&format!("[limits]\nprompt = \"{open}\"\n"))?;
     if machine.is_contactless() {
         machine.keys[0].pull()?;
+        machine.is_gone("blue")?;
     }
     let mut request = machine.request(RUN)?;
     if machine.is_contactless() {
@@ -143,10 +144,7 @@ fn kept(machine: &Machine<'_>) -> Verdict {
     let mut request = machine.request(RUN)?;
     machine.approve(&mut request)?;
     let seen = request.watch.output();
-    ensure!(
-        !seen.contains("PIN for") || machine.is_contactless(),
-        "it asked for the PIN: {seen}"
-    );
+    ensure!(!seen.contains("PIN of") || machine.is_contactless(), "it asked for the PIN: {seen}");
     ended(&request.finish()?, 0, "done")?;
 
     machine.json(&["lock"])?;

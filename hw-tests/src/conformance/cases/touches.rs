@@ -167,6 +167,7 @@ fn pulled_while_blinking(machine: &Machine<'_>) -> Verdict {
 fn plugged_in_late(machine: &Machine<'_>) -> Verdict {
     machine.vault()?;
     machine.keys[0].pull()?;
+    machine.is_gone("blue")?;
     let mut request = waiting(machine)?;
     let invitation = if machine.rig.link() == crate::conformance::Link::Usb {
         "plug in"

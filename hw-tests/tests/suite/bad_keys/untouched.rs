@@ -12,8 +12,9 @@ use serde_json::{Value, json};
 
 use super::{approvals, honest, rig};
 
-/// Steps of the everyday run.
+/// Steps of the everyday run, and of the long one.
 const STEPS: u32 = 3000;
+const LONG: u32 = 1_000_000;
 const SEED: u64 = 0x7410_0001;
 
 /// A generator that makes the same run from the same seed (splitmix64).
@@ -116,6 +117,16 @@ fn watch(machine: &Machine<'_>) -> Terminal {
 
 #[test]
 fn t01_no_sequence_of_requests_issues_anything_without_a_touch() {
+    issues_nothing(STEPS);
+}
+
+#[test]
+#[ignore = "long"]
+fn t01_no_million_of_requests_issues_anything_without_a_touch() {
+    issues_nothing(LONG);
+}
+
+fn issues_nothing(of: u32) {
     let rig = rig(honest());
     let machine = Machine::new(&rig).unwrap();
     machine.vault().unwrap();
@@ -136,7 +147,7 @@ fn t01_no_sequence_of_requests_issues_anything_without_a_touch() {
     let mut dice = Dice(SEED);
     let mut clients: Vec<Client> = vec![];
     let (mut steps, mut answered) = (0, 0);
-    for _ in 0..STEPS {
+    for _ in 0..of {
         match dice.roll(4) {
             0 if clients.len() < 12 => {
                 let request = dice.request();
@@ -176,7 +187,7 @@ fn t01_no_sequence_of_requests_issues_anything_without_a_touch() {
         machine.json(&["list"]).unwrap(),
         approvals(&machine),
     );
-    println!("T01: {steps} of {STEPS} steps, {answered} lines heard, 0 leases");
+    println!("T01: {steps} of {of} steps, {answered} lines heard, 0 leases");
     assert_eq!(before, after);
     assert!(machine.events("change").unwrap().len() == 1, "only the put of the beginning");
     assert!(machine.json(&["lease", "list"]).unwrap()["leases"].as_array().unwrap().is_empty());
