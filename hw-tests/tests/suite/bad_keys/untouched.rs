@@ -130,13 +130,12 @@ fn issues_nothing(of: u32) {
     let rig = rig(honest());
     let machine = Machine::new(&rig).unwrap();
     machine.vault().unwrap();
-    machine.restart("[limits]\nprompt = \"1s\"\n").unwrap();
+    machine.restart("[limits]\nprompt = \"5s\"\n").unwrap();
     // With the PIN typed ahead, a prompt needs the touch alone.
     let mut screen = machine.home.terminal(["unlock", "blue"]).unwrap();
     screen.expect(": ").unwrap();
     screen.type_in(&format!("{PIN}\n")).unwrap();
     assert!(screen.finish().unwrap().0.success());
-    let asked = machine.keys[0].counts().unwrap().asked;
     let before = (
         machine.keys[0].counts().unwrap().given,
         machine.json(&["list"]).unwrap(),
@@ -145,7 +144,11 @@ fn issues_nothing(of: u32) {
     let _watch = watch(&machine);
 
     let mut dice = Dice(SEED);
-    let mut clients: Vec<Client> = vec![];
+    // The first request is a good one, and the key waits for its touch as the rest begins.
+    let with = json!([{ "secret": "prod/TOKEN", "via": "env", "env": "TOKEN" }]);
+    let good = json!({ "do": "lease", "with": with, "command": ["sh"], "deliver": true });
+    let mut clients = vec![Client::call(&machine, &good, false)];
+    machine.blinks(0).unwrap();
     let (mut steps, mut answered) = (0, 0);
     for _ in 0..of {
         match dice.roll(4) {
@@ -191,9 +194,5 @@ fn issues_nothing(of: u32) {
     assert_eq!(before, after);
     assert!(machine.events("change").unwrap().len() == 1, "only the put of the beginning");
     assert!(machine.json(&["lease", "list"]).unwrap()["leases"].as_array().unwrap().is_empty());
-    assert!(
-        machine.keys[0].counts().unwrap().asked > asked,
-        "no step ever armed the key: the sequence shows nothing"
-    );
     assert!(answered > 100, "{answered} lines heard");
 }
