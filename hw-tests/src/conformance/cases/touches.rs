@@ -77,6 +77,9 @@ fn denied_on_key(machine: &Machine<'_>) -> Verdict {
         machine.keys[0].deny()?;
         machine.keys[0].pull()?;
         machine.keys[0].plug()?;
+        // The PIN went with the card.
+        request.watch.expect_within("tries left): ", LIMIT)?;
+        request.watch.type_in(&format!("{}\n", crate::key::PIN))?;
     } else {
         machine.blinks(0)?;
         if !machine.keys[0].refuse()? {
