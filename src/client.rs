@@ -8,6 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use rustix::process::getuid;
 use serde::Deserialize;
@@ -53,11 +54,23 @@ impl Client {
     pub fn connect_or_start(places: &Places) -> Result<Self, Failure> {
         match Self::connect(places)? {
             Some(client) => Ok(client),
-            None => {
-                start_daemon(places)?;
-                Self::connect(places)?.ok_or_else(|| no_daemon("the daemon was started and does not answer"))
-            }
+            None => match start_daemon(places) {
+                Ok(()) => Self::connect(places)?.ok_or_else(|| no_daemon("the daemon was started and does not answer")),
+                // Another command was faster, or a daemon is just leaving.
+                Err(failure) if failure.reason == "running" => Self::connect_soon(places),
+                Err(failure) => Err(failure),
+            },
         }
+    }
+
+    fn connect_soon(places: &Places) -> Result<Self, Failure> {
+        for _ in 0..200 {
+            if let Some(client) = Self::connect(places)? {
+                return Ok(client);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Err(no_daemon("another daemon holds the lock and does not answer"))
     }
 
     /// Connects to the daemon, if one runs.

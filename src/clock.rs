@@ -68,6 +68,17 @@ pub trait Clock: Send + Sync {
 /// What [`Clock::sleep`] waits in. An error means that waiting is not possible, and the moment has to be taken as come.
 pub type Sleep = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
 
+/// Waits until `deadline`, whatever happens to the wall clock meanwhile.
+pub async fn until(clock: &dyn Clock, deadline: Boot) {
+    // Far enough, and still a time that timerfd takes.
+    let never = Wall(u64::MAX >> 12);
+    while clock.boot() < deadline {
+        if clock.sleep(deadline, never).await.is_err() {
+            return;
+        }
+    }
+}
+
 /// The kernel's clocks.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;

@@ -142,6 +142,7 @@ impl Asking<'_> {
                     tty.cooked();
                 }
             }
+            Event::Note { what } => self.say(&what),
             Event::Line { line } => (self.lines)(line),
             Event::Waiting { waiting, .. } => {
                 if let (Some(standing), Some(tty)) = (self.standing.as_mut(), self.tty.as_mut()) {

@@ -86,7 +86,7 @@ async fn talk(house: &Rc<House>, lines: &mut Lines, peer: Peer) -> io::Result<()
     } = peer;
     // The descriptor may have been passed on: the call ends with the process that connected all the same (T19).
     let ended = sys::wait::readable(pidfd)?;
-    let asker = Asker {
+    let mut asker = Asker {
         requester: Requester {
             uid,
             process,
@@ -98,7 +98,7 @@ async fn talk(house: &Rc<House>, lines: &mut Lines, peer: Peer) -> io::Result<()
         tell,
     };
     let handled = {
-        let mut handling = std::pin::pin!(handle(house, call, screen_id, &asker));
+        let mut handling = std::pin::pin!(handle(house, call, screen_id, &mut asker));
         loop {
             tokio::select! {
                 // What was said before the reply goes out before it.
@@ -155,7 +155,7 @@ async fn pass_on(lines: &mut Lines, events: &mut UnboundedReceiver<Event>, held:
     }
 }
 
-async fn handle(house: &Rc<House>, call: Call, screen: Option<u64>, asker: &Asker) -> Result<Handled, Failure> {
+async fn handle(house: &Rc<House>, call: Call, screen: Option<u64>, asker: &mut Asker) -> Result<Handled, Failure> {
     let path = house.vault_path(call.vault.as_deref());
     let reply = match call.request {
         Request::Watch => watch(screen).await?,
@@ -163,7 +163,7 @@ async fn handle(house: &Rc<House>, call: Call, screen: Option<u64>, asker: &Aske
         Request::Init(ask) => vaults::init(house, &path, ask, asker).await?,
         Request::KeyList => keys::list(house, &path).await?,
         Request::KeyInfo { key } => keys::info(house, &path, key.as_deref()).await?,
-        Request::KeyManage { key, what } => keys::manage(house, &path, key.as_deref(), what).await?,
+        Request::KeyManage { key, what } => keys::manage(house, &path, key.as_deref(), what, asker).await?,
         Request::KeyAdd(ask) => keys::add(house, &path, ask, asker).await?,
         Request::KeyRemove { name } => keys::remove(house, &path, &name, asker).await?,
         Request::Unlock { key, keep } => keys::unlock(house, &path, key, keep, asker).await?,

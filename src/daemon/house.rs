@@ -90,7 +90,7 @@ impl House {
             boot_id,
             uid,
         } = outside;
-        let desk = Desk::new(clock.clone());
+        let (desk, ledger) = (Desk::new(clock.clone()), Ledger::new(clock.clone()));
         Self {
             places,
             config,
@@ -100,7 +100,7 @@ impl House {
             broker,
             boot_id,
             uid,
-            ledger: Ledger::default(),
+            ledger,
             questions: Questions::default(),
             log_written: Rc::default(),
             vaults: RefCell::default(),

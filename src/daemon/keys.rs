@@ -2,12 +2,13 @@
 
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::house::{House, OpenVault};
 use super::vaults::profile_said;
 use crate::config::LONGEST_PIN;
-use crate::device::broker::{Cared, Seen};
+use crate::device::broker::{Cared, Event as KeyEvent, Feed, Seen};
 use crate::device::worker::protocol::{Id, Manage as Task};
 use crate::device::{DeviceError, EnrolledKey, Link};
 use crate::lease::enrol::{self, Candidacy};
@@ -17,7 +18,7 @@ use crate::lease::unlock::unlock as ask_pin;
 use crate::secret::Secret;
 use crate::wire::reply::{KeyDetail, KeyView};
 use crate::wire::request::{KeyAddAsk, Manage};
-use crate::wire::{Failure, Outcome, Reply};
+use crate::wire::{Event, Failure, Outcome, Reply};
 
 /// Longest care for a key: adding a fingerprint takes several touches.
 const CARE: Duration = Duration::from_secs(120);
@@ -71,12 +72,14 @@ pub(super) async fn info(house: &Rc<House>, path: &Path, key: Option<&str>) -> R
 
 /// # Errors
 /// What the key says.
-pub(super) async fn manage(house: &Rc<House>, path: &Path, key: Option<&str>, what: Manage) -> Result<Reply, Failure> {
+pub(super) async fn manage(house: &Rc<House>, path: &Path, key: Option<&str>, what: Manage, asker: &Asker) -> Result<Reply, Failure> {
+    // A PIN goes to the key: only a person who is there may type one (P11).
+    enrol::own_screen(asker)?;
     let open = optional(house, path)?;
     let (seen, enrolled) = find(house, open.as_deref(), key).await?;
     let (task, pin) = task(what)?;
     let deadline = house.clock.boot() + CARE;
-    let (feed, _events) = crate::lease::touch::feed();
+    let feed = progress(asker);
     let cared = house.broker.manage(&seen.port, task, pin, enrolled.as_ref(), deadline, feed).await;
     Ok(match cared.map_err(IntoFailure::failure)? {
         Cared::Done => Reply::Managed {
@@ -144,6 +147,20 @@ pub(super) async fn unlock(
     let office = house.office(&open);
     let key = ask_pin(&office, key.as_deref(), keep, asker).await?;
     Ok(Reply::Unlocked { key, keep: keep.as_secs() })
+}
+
+/// What the person has to do meanwhile, as it comes.
+fn progress(asker: &Asker) -> Feed {
+    let tell = asker.tell.clone();
+    Arc::new(move |event| {
+        let what = match event {
+            KeyEvent::TouchNow { .. } => "touch the key now: it blinks".to_owned(),
+            KeyEvent::Sample { left } => format!("again: {left} more"),
+            _ => return,
+        };
+        // Whoever asked may have gone.
+        let _ = tell.send(Event::Note { what });
+    })
 }
 
 /// A vault, if there is one: keys can be looked at without.

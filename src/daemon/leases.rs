@@ -21,6 +21,7 @@ use crate::wire::{Failure, Outcome, Reply, Value};
 pub(super) struct Held {
     house: Rc<House>,
     lease: Lease,
+    given_up: bool,
 }
 
 impl Held {
@@ -30,6 +31,7 @@ impl Held {
         Self {
             house: house.clone(),
             lease,
+            given_up: false,
         }
     }
 
@@ -38,7 +40,14 @@ impl Held {
     }
 
     /// The child has ended.
-    pub(super) fn done(&self, why: Why) {
+    pub(super) fn done(mut self, why: Why) {
+        self.give_up(why);
+    }
+
+    fn give_up(&mut self, why: Why) {
+        if std::mem::replace(&mut self.given_up, true) {
+            return;
+        }
         let ended = self.house.ledger.release(&self.lease, why);
         self.house.record_over(&Vec::from_iter(ended));
     }
@@ -46,7 +55,7 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.done(Why::RequesterGone);
+        self.give_up(Why::RequesterGone);
     }
 }
 
@@ -54,7 +63,9 @@ impl Drop for Held {
 ///
 /// # Errors
 /// See [`Failure`].
-pub(super) async fn request(house: &Rc<House>, path: &Path, ask: &LeaseAsk, asker: &Asker) -> Result<Handled, Failure> {
+pub(super) async fn request(house: &Rc<House>, path: &Path, ask: &LeaseAsk, asker: &mut Asker) -> Result<Handled, Failure> {
+    asker.requester.claimed.labels.clone_from(&ask.labels);
+    let asker = &*asker;
     let open = house.open(path)?;
     let office = house.office(&open);
     let (lease, joined) = collapse::request(&office, ask, asker).await?;
@@ -77,7 +88,7 @@ pub(super) async fn request(house: &Rc<House>, path: &Path, ask: &LeaseAsk, aske
 }
 
 fn granted(house: &House, lease: &Lease, joined: bool, values: Vec<Delivered>) -> Result<Reply, Failure> {
-    let (view, _, _) = house.ledger.show(lease.id(), &*house.clock).ok_or_else(gone)?;
+    let (view, _, _) = house.ledger.show(lease.id()).ok_or_else(gone)?;
     let at_end = house.ledger.with_material(lease, |text, _| text.at_end).map_err(|_| gone())?;
     Ok(Reply::Granted(Granted {
         lease: view,
@@ -155,7 +166,7 @@ pub(super) fn list(house: &House, path: &Path) -> Result<Reply, Failure> {
     let open = house.open(path)?;
     let id = open.vault.borrow().id();
     Ok(Reply::Leases {
-        leases: house.ledger.views(&id, &*house.clock),
+        leases: house.ledger.views(&id),
     })
 }
 
@@ -163,7 +174,7 @@ pub(super) fn list(house: &House, path: &Path) -> Result<Reply, Failure> {
 /// No such lease.
 pub(super) fn show(house: &House, path: &Path, id: &str) -> Result<Reply, Failure> {
     house.open(path)?;
-    let (lease, text, receipt) = house.ledger.show(id, &*house.clock).ok_or_else(|| no_lease(id))?;
+    let (lease, text, receipt) = house.ledger.show(id).ok_or_else(|| no_lease(id))?;
     Ok(Reply::Lease { lease, text, receipt })
 }
 

@@ -48,6 +48,7 @@ async fn accept(house: Rc<House>, listener: UnixListener) {
 }
 
 async fn stop(house: &House) {
+    house.ledger.close();
     let ended = house.ledger.end_all(Why::DaemonStopped, |_| true);
     house.record_over(&ended);
     for open in house.opened() {
@@ -76,7 +77,7 @@ async fn end_leases(house: Rc<House>) {
                 },
             },
         }
-        house.record_over(&house.ledger.end_expired(&*house.clock));
+        house.record_over(&house.ledger.end_expired());
     }
 }
 

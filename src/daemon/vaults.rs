@@ -34,9 +34,7 @@ pub(super) fn status(house: &House, path: &Path) -> Reply {
         version: env!("CARGO_PKG_VERSION").into(),
         pid: std::process::id(),
         path: path.display().to_string(),
-        leases: vault.map_or(0, |id| {
-            u32::try_from(house.ledger.views(&id, &*house.clock).len()).unwrap_or(u32::MAX)
-        }),
+        leases: vault.map_or(0, |id| u32::try_from(house.ledger.views(&id).len()).unwrap_or(u32::MAX)),
         vault: vault.map(|id| id.to_string()),
         prompts,
         screens,

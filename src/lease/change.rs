@@ -24,6 +24,7 @@ pub struct Batch {
 /// Every way in which a request can end without it; the vault is as it was then.
 pub async fn change(office: &Office<'_>, batch: Batch, asker: &Asker) -> Result<Vec<String>, Failure> {
     batch.changes.check().map_err(IntoFailure::failure)?;
+    let turn = office.lobby.turn(asker).await.inspect_err(|refusal| office.refused(refusal))?;
     let standing = office.standing(&[&batch.scope])?;
     let candidates = office.candidates(&standing)?;
     let names = batch.names();
@@ -32,10 +33,10 @@ pub async fn change(office: &Office<'_>, batch: Batch, asker: &Asker) -> Result<
         office.log.check_clock()?;
         let text = batch.text(office, asker, &standing, asked.hash())?;
         let fixed = text.fix().map_err(IntoFailure::failure)?;
-        let prompt = office.open_prompt(&fixed, &candidates, asker).await?;
-        record::shown(office.log, asked)?;
+        let prompt = office.show(turn, &fixed, &candidates, asker).await?;
+        asked.shown()?;
         let proof = touch(&office.lobby, &prompt, &fixed, candidates).await?;
-        record::changed(office.log, &proof, &fixed, names.clone())?;
+        asked.changed(&proof, &fixed, names.clone())?;
         let mut random = office.lobby.random.borrow_mut();
         let applied = office
             .vault
@@ -45,7 +46,7 @@ pub async fn change(office: &Office<'_>, batch: Batch, asker: &Asker) -> Result<
         prompt.approved();
         Ok(names)
     };
-    path.await.inspect_err(|failure| record::failed(office.log, Some(asked), failure))
+    path.await.inspect_err(|failure| asked.failed(failure))
 }
 
 fn question<'a>(asker: &'a Asker, names: &[String]) -> Question<'a> {

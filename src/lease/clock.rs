@@ -15,6 +15,7 @@ pub async fn accept(office: &Office<'_>, asker: &Asker) -> Result<(), Failure> {
     let Err(moved) = office.log.check_clock() else { return Ok(()) };
     let scope = office.vault.borrow().scopes().first().map(|scope| (*scope).to_owned());
     let scope = scope.ok_or_else(|| internal("no_scope", "the vault has no scope"))?;
+    let turn = office.lobby.turn(asker).await.inspect_err(|refusal| office.refused(refusal))?;
     let standing = office.standing(&[&scope])?;
     // Whoever may open a scope may say it; nothing is opened, so no salts.
     let mut candidates = office.candidates(&standing)?;
@@ -41,11 +42,12 @@ pub async fn accept(office: &Office<'_>, asker: &Asker) -> Result<(), Failure> {
             moved: moved.message.clone(),
         };
         let fixed = text.fix().map_err(IntoFailure::failure)?;
-        let prompt = office.open_prompt(&fixed, &candidates, asker).await?;
+        let prompt = office.show(turn, &fixed, &candidates, asker).await?;
+        asked.shown()?;
         let proof = touch(&office.lobby, &prompt, &fixed, candidates).await?;
-        record::clock_accepted(office.log, &proof, &fixed)?;
+        asked.clock_accepted(&proof, &fixed)?;
         prompt.approved();
         Ok(())
     };
-    path.await.inspect_err(|failure| record::failed(office.log, Some(asked), failure))
+    path.await.inspect_err(|failure| asked.failed(failure))
 }

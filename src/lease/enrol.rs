@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::failure::{IntoFailure, internal};
 use super::office::{Asker, Lobby, Office, names};
+use super::record::{self, Question};
 use super::text::{EnrolKind, EnrolText, Fixed, RequesterText, Text, VERSION};
-use super::touch::{attend, feed, touch_text};
+use super::touch::{attend, feed, refusal, touch, touch_text};
 use crate::config::LONGEST_PROMPT;
 use crate::device::broker::{Candidate, Enrol, Event as KeyEvent, NewKey};
 use crate::device::place::Port;
@@ -132,7 +133,7 @@ pub async fn add(office: &Office<'_>, key: &Candidacy<'_>, asker: &Asker) -> Res
         prompt.approved();
         (plan, new.key.profile)
     };
-    commit(office, plan, &mut steps, asker).await?;
+    commit(office, plan, format!("key add {}", key.name), &mut steps, asker).await?;
     Ok(profile)
 }
 
@@ -154,28 +155,43 @@ pub async fn remove(office: &Office<'_>, name: &str, asker: &Asker) -> Result<Ve
         number: 0,
         of: count(plan.touches()),
     };
-    commit(office, plan, &mut steps, asker).await?;
+    commit(office, plan, format!("key remove {name}"), &mut steps, asker).await?;
     Ok(exposed)
 }
 
-/// The touches of enrolled keys that a plan needs, and the plan's effect.
-async fn commit(office: &Office<'_>, plan: Plan, steps: &mut Steps<'_>, asker: &Asker) -> Result<Digest, Failure> {
-    let mut proofs = vec![];
-    for touch in 0..plan.touches() {
-        steps.next("an enrolled key signs who may open the vault");
-        let candidates = plan.candidates(&office.vault.borrow(), touch).map_err(IntoFailure::failure)?;
-        proofs.push(sign(&office.lobby, plan.text(), candidates, asker).await?);
-    }
-    let committed = plan.commit(&office.vault.borrow(), &refs(&proofs), &mut **office.lobby.random.borrow_mut());
-    committed.map_err(IntoFailure::failure)
+/// The touches of enrolled keys that a plan needs, and the plan's effect. In the log before it takes effect: who asks, then the
+/// statement; the roster holds the signature.
+async fn commit(office: &Office<'_>, plan: Plan, what: String, steps: &mut Steps<'_>, asker: &Asker) -> Result<Digest, Failure> {
+    let question = Question {
+        requester: &asker.requester,
+        secrets: vec![],
+        task: None,
+        reason: Some(&what),
+        ttl: 0,
+        uses: None,
+    };
+    let asked = record::asked(office.log, &question)?;
+    let path = async {
+        let mut proofs = vec![];
+        for touch in 0..plan.touches() {
+            steps.next("an enrolled key signs who may open the vault");
+            let candidates = plan.candidates(&office.vault.borrow(), touch).map_err(IntoFailure::failure)?;
+            proofs.push(sign(&office.lobby, plan.text(), candidates, asker).await?);
+        }
+        asked.roster(Digest::of(plan.text()))?;
+        let committed = plan.commit(&office.vault.borrow(), &refs(&proofs), &mut **office.lobby.random.borrow_mut());
+        committed.map_err(IntoFailure::failure)
+    };
+    path.await.inspect_err(|failure| asked.failed(failure))
 }
 
 /// One touch over a statement of the roster, which stands on the screen.
 async fn sign(lobby: &Lobby<'_>, statement: &[u8], candidates: Vec<Candidate>, asker: &Asker) -> Result<Proof, Failure> {
-    let text = String::from_utf8_lossy(statement).into_owned();
+    let text = String::from_utf8(statement.to_vec()).map_err(|error| internal("statement", error))?;
     let fixed = Fixed::roster(text, &lobby.random_id());
-    let prompt = lobby.open_prompt(&fixed, names(&candidates), lobby.limits.prompt, asker).await?;
-    let proof = touch_text(lobby, &prompt, Namespace::Vault, statement, candidates).await?;
+    let turn = lobby.turn(asker).await?;
+    let prompt = lobby.show(turn, &fixed, names(&candidates), lobby.limits.prompt, asker).await?;
+    let proof = touch(lobby, &prompt, &fixed, candidates).await?;
     prompt.approved();
     Ok(proof)
 }
@@ -192,7 +208,8 @@ async fn enrol_prompt<'a>(lobby: &'a Lobby<'_>, key: &Candidacy<'_>, touches: us
         touches: count(touches),
     };
     let fixed = text.fix().map_err(IntoFailure::failure)?;
-    lobby.open_prompt(&fixed, vec![key.name.to_owned()], LONGEST_PROMPT, asker).await
+    let turn = lobby.turn(asker).await?;
+    lobby.show(turn, &fixed, vec![key.name.to_owned()], LONGEST_PROMPT, asker).await
 }
 
 /// Before anybody looks at them, and before the key makes anything under them.
@@ -319,20 +336,23 @@ async fn unless_refused<T>(prompt: &Prompt<'_>, work: impl Future<Output = Resul
         biased;
         outcome = prompt.refused() => {
             prompt.failed(outcome);
-            Err(Failure::new(outcome, "denied", "a person stopped it; nothing was enrolled"))
+            Err(refusal(outcome))
         }
         done = work => done,
     }
 }
 
-/// Who may open a vault is decided at a person's own terminal.
-fn own_screen(asker: &Asker) -> Result<(), Failure> {
+/// Who may open a vault, and what becomes of a key, is decided at a person's own terminal.
+///
+/// # Errors
+/// There is none, or the command does not run in its foreground.
+pub fn own_screen(asker: &Asker) -> Result<(), Failure> {
     match asker.requester.own_screen {
         Some(_) => Ok(()),
         None => Err(Failure::new(
             Outcome::NoScreen,
             "no_terminal",
-            "keys are enrolled and removed by a person at a terminal, and there is none",
+            "keys are cared for by a person at a terminal, and there is none",
         )
         .hint("run this command in a terminal, in the foreground")),
     }

@@ -5,6 +5,7 @@
 //! wire::LeaseAsk + Requester      what is asked, and who asks by the kernel's account
 //!  -> Request                     every name exists, every text can be shown        \\ `prepare`: so far nobody
 //!  -> Terms | a refusal           policy: pure, and it cannot approve               / is asked anything
+//!  -> Turn                        a screen that the requester does not own, and nobody else's prompt on it
 //!  -> AskedLine                   in the log, on the disk
 //!  -> Fixed                       the bytes: shown, signed and logged from here on
 //!  -> Prompt                      on a screen that the requester does not own
@@ -20,11 +21,12 @@ use super::failure::IntoFailure;
 use super::ledger::{Grounds, Lease, Parties, Sameness};
 use super::office::{Asker, Office};
 use super::policy::{Judgement, Terms, judge};
-use super::record::{self, AskedLine, Question};
+use super::record::{self, Question};
 use super::request::{Judged, Request};
 use super::requester::Requester;
 use super::text::{GrantText, Holder, LeaseKind, LeaseText, Text, VERSION};
 use super::touch::touch;
+use crate::encoding::Digest;
 use crate::vault::{Standing, Wanted};
 use crate::wire::Failure;
 use crate::wire::request::LeaseAsk;
@@ -51,7 +53,7 @@ pub fn prepare(office: &Office<'_>, ask: &LeaseAsk, asker: &Asker) -> Result<Pre
             terms,
         }),
         Judgement::Refuse(refusal) => {
-            record::failed(office.log, None, &refusal);
+            office.refused(&refusal);
             Err(refusal)
         }
     }
@@ -63,32 +65,26 @@ pub fn prepare(office: &Office<'_>, ask: &LeaseAsk, asker: &Asker) -> Result<Pre
 /// Every way in which a request can end without one.
 pub async fn issue(office: &Office<'_>, prepared: Prepared, asker: &Asker) -> Result<Lease, Failure> {
     let Prepared { terms, sameness, parties } = prepared;
+    let turn = office.lobby.turn(asker).await.inspect_err(|refusal| office.refused(refusal))?;
     let standing = office.standing(&terms.request.scopes())?;
     let candidates = office.candidates(&standing)?;
     let asked = record::asked(office.log, &terms.question(&asker.requester))?;
     let path = async {
         office.log.check_clock()?;
-        let text = terms.text(office, &asker.requester, &standing, asked)?;
-        let fixed = text.fix().map_err(IntoFailure::failure)?;
-        let prompt = office.open_prompt(&fixed, &candidates, asker).await?;
-        record::shown(office.log, asked)?;
+        let fixed = terms
+            .text(office, &asker.requester, &standing, asked.hash())?
+            .fix()
+            .map_err(IntoFailure::failure)?;
+        let prompt = office.show(turn, &fixed, &candidates, asker).await?;
+        asked.shown()?;
         let proof = touch(&office.lobby, &prompt, &fixed, candidates).await?;
         let material = office.unseal(&proof, &fixed, &standing, &terms.wanted())?;
-        let approved = record::approved(office.log, &proof, &fixed)?;
+        let approved = asked.approved(&proof, &fixed)?;
+        let lease = office.ledger.begin(approved, material, Grounds { fixed, sameness, parties })?;
         prompt.approved();
-        Ok(office.ledger.begin(
-            approved,
-            material,
-            Grounds {
-                text,
-                fixed,
-                sameness,
-                parties,
-            },
-            office.lobby.clock,
-        ))
+        Ok(lease)
     };
-    path.await.inspect_err(|failure| record::failed(office.log, Some(asked), failure))
+    path.await.inspect_err(|failure| asked.failed(failure))
 }
 
 /// Whose lease it is: `Process` names the parent of the client, which the kernel knows.
@@ -141,14 +137,14 @@ impl Terms {
         self.request.grants.iter().map(wanted).collect()
     }
 
-    fn text(&self, office: &Office<'_>, requester: &Requester, standing: &Standing, asked: AskedLine) -> Result<LeaseText, Failure> {
+    fn text(&self, office: &Office<'_>, requester: &Requester, standing: &Standing, asked: Digest) -> Result<LeaseText, Failure> {
         let request = &self.request;
         let now = office.lobby.clock.wall();
         Ok(LeaseText {
             v: VERSION,
             kind: LeaseKind::Lease,
             id: office.lobby.random_id(),
-            asked: asked.hash(),
+            asked,
             origin: office.origin(requester, standing),
             task: request.task.clone(),
             reason: request.reason.clone(),

@@ -1,21 +1,23 @@
 //! Live leases, in memory only: what they give, whose they are, and when they end.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::failure::{IntoFailure, internal};
 use super::grant::Grant;
 use super::record::Approved;
 use super::requester::{ProcessId, Requester};
-use super::text::{Fixed, Holder, LeaseText};
+use super::text::{Fixed, Holder, LeaseText, Text};
 use crate::clock::{Boot, Clock, Wall};
 use crate::encoding::Digest;
 use crate::vault::Material;
-use crate::wire::Event;
 use crate::wire::reply::LeaseView;
+use crate::wire::{Event, Failure, Outcome};
 
 /// Why a lease ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,9 +85,10 @@ struct Live {
 }
 
 /// All live leases of the daemon.
-#[derive(Default)]
 pub struct Ledger {
+    clock: Arc<dyn Clock>,
     leases: RefCell<BTreeMap<String, Live>>,
+    closed: Cell<bool>,
     changed: Notify,
 }
 
@@ -100,8 +103,6 @@ pub struct Parties {
 
 /// What was granted, and to whom.
 pub struct Grounds {
-    /// The lease.
-    pub text: LeaseText,
     /// Its bytes, as they were signed.
     pub fixed: Fixed,
     /// What another request has to share with it.
@@ -131,19 +132,35 @@ pub enum NoUse {
 }
 
 impl Ledger {
-    /// Makes the lease. Takes all that has to be before it: the record of the approval and the unsealed material.
-    pub fn begin(&self, approved: Approved, material: Material, granted: Grounds, clock: &dyn Clock) -> Lease {
-        let Grounds {
-            text,
-            fixed,
-            sameness,
-            parties,
-        } = granted;
-        let ttl = Duration::from_secs(text.ttl);
+    /// A ledger without leases.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            leases: RefCell::default(),
+            closed: Cell::new(false),
+            changed: Notify::new(),
+        }
+    }
+
+    /// Makes the lease. Takes all that has to be before it: the record of the approval, and the material that the same touch unsealed.
+    ///
+    /// # Errors
+    /// The approval is of another text; its time is over already; the daemon stops.
+    pub(super) fn begin(&self, approved: Approved, material: Material, grounds: Grounds) -> Result<Lease, Failure> {
+        let Grounds { fixed, sameness, parties } = grounds;
+        let text = LeaseText::decode(fixed.text()).map_err(IntoFailure::failure)?;
+        if approved.text() != fixed.digest() {
+            return Err(internal("approval", "the approval is of another lease"));
+        }
+        let ceiling = Wall(text.not_after * 1000);
+        if self.closed.get() || self.clock.wall() >= ceiling {
+            return Err(Failure::new(Outcome::Refused, "too_late", "the lease would begin after its end").hint("ask again"));
+        }
         let id = text.id.clone();
         let live = Live {
-            deadline: clock.boot() + ttl,
-            ceiling: Wall(text.not_after * 1000),
+            deadline: self.clock.boot() + Duration::from_secs(text.ttl),
+            ceiling,
             uses_left: text.uses,
             asker: parties.asker,
             holder: parties.holder,
@@ -157,7 +174,17 @@ impl Ledger {
         };
         self.leases.borrow_mut().insert(id.clone(), live);
         self.changed.notify_waiters();
-        Lease { id }
+        Ok(Lease { id })
+    }
+
+    /// From now on no lease begins.
+    pub fn close(&self) {
+        self.closed.set(true);
+    }
+
+    /// Whether its time is not over: the timer that ends leases may be late.
+    fn is_in_time(&self, live: &Live) -> bool {
+        live.deadline > self.clock.boot() && live.ceiling > self.clock.wall()
     }
 
     /// A live lease that `requester` may use as well, because it belongs to one of its ancestors or to itself (T20).
@@ -168,7 +195,7 @@ impl Ledger {
             let by_holder = matches!(live.text.holder, Holder::Process { .. }) && requester.lineage.contains(&live.holder);
             live.sameness == *sameness && (by_holder || live.asker == requester.process)
         };
-        let fresh = |live: &&Live| live.uses_left != Some(0);
+        let fresh = |live: &&Live| live.uses_left != Some(0) && self.is_in_time(live);
         leases
             .values()
             .filter(mine)
@@ -183,7 +210,7 @@ impl Ledger {
     /// See [`NoUse`].
     pub fn take_use(&self, lease: &Lease) -> Result<Option<u32>, NoUse> {
         let mut leases = self.leases.borrow_mut();
-        let live = leases.get_mut(&lease.id).ok_or(NoUse::Gone)?;
+        let live = leases.get_mut(&lease.id).filter(|live| self.is_in_time(live)).ok_or(NoUse::Gone)?;
         match &mut live.uses_left {
             Some(0) => Err(NoUse::UsedUp),
             Some(left) => {
@@ -199,11 +226,9 @@ impl Ledger {
     /// # Errors
     /// [`NoUse::Gone`].
     pub fn with_material<T>(&self, lease: &Lease, look: impl FnOnce(&LeaseText, &Material) -> T) -> Result<T, NoUse> {
-        self.leases
-            .borrow()
-            .get(&lease.id)
-            .map(|live| look(&live.text, &live.material))
-            .ok_or(NoUse::Gone)
+        let leases = self.leases.borrow();
+        let live = leases.get(&lease.id).filter(|live| self.is_in_time(live));
+        live.map(|live| look(&live.text, &live.material)).ok_or(NoUse::Gone)
     }
 
     /// A connection uses the lease from now on, and `tx` hears of its end.
@@ -220,6 +245,7 @@ impl Ledger {
             let mut leases = self.leases.borrow_mut();
             let live = leases.get_mut(&lease.id)?;
             live.users = live.users.saturating_sub(1);
+            live.listeners.retain(|listener| !listener.is_closed());
             let spent = live.uses_left == Some(0) && live.users == 0;
             match live.text.holder {
                 Holder::Connection if live.users == 0 => Some(if spent { Why::UsedUp } else { why }),
@@ -238,20 +264,20 @@ impl Ledger {
 
     /// Live leases of a vault, oldest first.
     #[must_use]
-    pub fn views(&self, vault: &Digest, clock: &dyn Clock) -> Vec<LeaseView> {
+    pub fn views(&self, vault: &Digest) -> Vec<LeaseView> {
         let leases = self.leases.borrow();
         let mut live: Vec<_> = leases.values().filter(|live| live.sameness.vault == *vault).collect();
         live.sort_by_key(|live| live.text.not_before);
-        live.into_iter().map(|live| live.view(clock.boot())).collect()
+        live.into_iter().map(|live| live.view(self.clock.boot())).collect()
     }
 
     /// One live lease: in short, its text, its receipt.
     #[must_use]
-    pub fn show(&self, id: &str, clock: &dyn Clock) -> Option<(LeaseView, String, String)> {
+    pub fn show(&self, id: &str) -> Option<(LeaseView, String, String)> {
         let leases = self.leases.borrow();
         let live = leases.get(id)?;
         Some((
-            live.view(clock.boot()),
+            live.view(self.clock.boot()),
             live.fixed.text().to_owned(),
             live.approved.sshsig().to_owned(),
         ))
@@ -294,9 +320,8 @@ impl Ledger {
     }
 
     /// Ends what is past its deadline, or past its wall-clock ceiling.
-    pub fn end_expired(&self, clock: &dyn Clock) -> Vec<Over> {
-        let (boot, wall) = (clock.boot(), clock.wall());
-        let past = |live: &&Live| live.deadline <= boot || live.ceiling <= wall;
+    pub fn end_expired(&self) -> Vec<Over> {
+        let past = |live: &&Live| !self.is_in_time(live);
         let ids: Vec<_> = self
             .leases
             .borrow()

@@ -10,14 +10,14 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::collapse::Questions;
 use super::failure::{IntoFailure, internal};
 use super::ledger::Ledger;
-use super::record::Journal;
+use super::record::{self, Journal};
 use super::requester::Requester;
 use super::text::{Fixed, Origin, RequesterText, VaultState};
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::device::Proof;
 use crate::device::broker::{Broker, Candidate};
-use crate::presence::{Desk, Prompt, Showing};
+use crate::presence::{Desk, Prompt, Showing, Turn, Whose};
 use crate::vault::{Material, Random, Standing, Vault, Wanted};
 use crate::wire::{Event, Failure};
 
@@ -72,11 +72,26 @@ impl Lobby<'_> {
         HEXLOWER.encode(&bytes)
     }
 
-    /// Puts a text on a screen that the asker does not own.
+    /// Waits until the asker's question may be put before a person.
     ///
     /// # Errors
-    /// There is none; too many prompts.
-    pub async fn open_prompt(&self, fixed: &Fixed, keys: Vec<String>, open_for: Duration, asker: &Asker) -> Result<Prompt<'_>, Failure> {
+    /// No screen that the asker does not own; too many prompts.
+    pub async fn turn(&self, asker: &Asker) -> Result<Turn<'_>, Failure> {
+        self.desk.turn(asker.whose(), &asker.tell).await.map_err(IntoFailure::failure)
+    }
+
+    /// Puts a text on the screen.
+    ///
+    /// # Errors
+    /// The screen went away.
+    pub async fn show<'a>(
+        &self,
+        turn: Turn<'a>,
+        fixed: &Fixed,
+        keys: Vec<String>,
+        open_for: Duration,
+        asker: &Asker,
+    ) -> Result<Prompt<'a>, Failure> {
         let showing = Showing {
             text: fixed.text(),
             id: fixed.id(),
@@ -84,11 +99,19 @@ impl Lobby<'_> {
             keys,
             vault: self.vault_path.to_owned(),
             open_for,
-            requester: &asker.requester.standing,
-            own: asker.requester.own_screen,
-            tell: asker.tell.clone(),
         };
-        self.desk.open(showing).await.map_err(IntoFailure::failure)
+        turn.show(showing, asker.whose(), asker.tell.clone())
+            .await
+            .map_err(IntoFailure::failure)
+    }
+}
+
+impl Asker {
+    fn whose(&self) -> Whose<'_> {
+        Whose {
+            standing: &self.requester.standing,
+            own: self.requester.own_screen,
+        }
     }
 }
 
@@ -116,6 +139,11 @@ impl Office<'_> {
         self.vault.borrow().standing(scopes).map_err(IntoFailure::failure)
     }
 
+    /// Writes a refusal for which nobody was asked.
+    pub fn refused(&self, refusal: &Failure) {
+        record::refused(self.log, refusal, self.lobby.clock.boot());
+    }
+
     /// The keys that can serve.
     ///
     /// # Errors
@@ -128,13 +156,13 @@ impl Office<'_> {
         Ok(candidates)
     }
 
-    /// Puts a text on a screen that the asker does not own, for as long as a prompt stands.
+    /// Puts a text on the screen for as long as a prompt stands.
     ///
     /// # Errors
-    /// There is none; too many prompts.
-    pub async fn open_prompt(&self, fixed: &Fixed, candidates: &[Candidate], asker: &Asker) -> Result<Prompt<'_>, Failure> {
+    /// The screen went away.
+    pub async fn show<'a>(&self, turn: Turn<'a>, fixed: &Fixed, candidates: &[Candidate], asker: &Asker) -> Result<Prompt<'a>, Failure> {
         self.lobby
-            .open_prompt(fixed, names(candidates), self.lobby.limits.prompt, asker)
+            .show(turn, fixed, names(candidates), self.lobby.limits.prompt, asker)
             .await
     }
 

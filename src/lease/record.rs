@@ -1,7 +1,8 @@
 //! The log's lines of the lease path, and the proof that the approval is among them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -11,6 +12,7 @@ use super::requester::Requester;
 use super::text::Fixed;
 use crate::audit::event::{self, Asked, Change, Ended, OfAsked, Refused, Signed, Used};
 use crate::audit::{AuditError, Durability, Event, Log};
+use crate::clock::Boot;
 use crate::device::{Link, Profile, Proof};
 use crate::encoding::Digest;
 use crate::wire::{Failure, Outcome};
@@ -19,7 +21,11 @@ use crate::wire::{Failure, Outcome};
 pub struct Journal {
     log: RefCell<Log>,
     written: Rc<Notify>,
+    last_refusal: RefCell<Option<(String, Boot)>>,
 }
+
+/// How long the same refusal is not written again.
+const REFUSAL_PAUSE: Duration = Duration::from_secs(60);
 
 /// What is asked, for the log.
 pub struct Question<'a> {
@@ -37,30 +43,33 @@ pub struct Question<'a> {
     pub uses: Option<u32>,
 }
 
-/// The hash of a line that says what is asked, written and synced before anybody is asked.
-#[derive(Clone, Copy, Debug)]
-pub struct AskedLine(Digest);
+/// A question that stands in the log, and has to be answered there: by the touch, by how it failed, or, when whoever asked goes
+/// away in between, by being withdrawn.
+pub struct AskedLine<'a> {
+    log: &'a Journal,
+    hash: Digest,
+    answered: Cell<bool>,
+}
 
-/// That the approval of a text is in the log, on the disk. [`approved`] is the only maker.
+/// That the approval of exactly this text is in the log, on the disk. [`AskedLine::approved`] is the only maker.
 ///
 /// ```compile_fail
 /// let forged = touchlease::lease::record::Approved { sshsig: String::new(), key: String::new() };
 /// ```
 #[derive(Debug)]
 pub struct Approved {
+    text: Digest,
     sshsig: String,
     key: String,
 }
 
-impl AskedLine {
-    /// The hash.
-    #[must_use]
-    pub fn hash(self) -> Digest {
-        self.0
-    }
-}
-
 impl Approved {
+    /// SHA-256 of the text that was approved.
+    #[must_use]
+    pub fn text(&self) -> Digest {
+        self.text
+    }
+
     /// The receipt: armored SSHSIG.
     #[must_use]
     pub fn sshsig(&self) -> &str {
@@ -74,11 +83,11 @@ impl Approved {
     }
 }
 
-/// Writes what is asked.
+/// Writes what is asked, and waits for the disk: only then is anybody asked.
 ///
 /// # Errors
-/// The log cannot be written: nobody is asked then.
-pub fn asked(log: &Journal, question: &Question<'_>) -> Result<AskedLine, Failure> {
+/// The log cannot be written.
+pub fn asked<'a>(log: &'a Journal, question: &Question<'_>) -> Result<AskedLine<'a>, Failure> {
     let claimed = question.requester.claimed.clone().for_screen();
     let event = Event::Asked(Asked {
         reason: question.reason.map(str::to_owned),
@@ -93,46 +102,107 @@ pub fn asked(log: &Journal, question: &Question<'_>) -> Result<AskedLine, Failur
         ttl: u32::try_from(question.ttl).unwrap_or(u32::MAX),
         uses: question.uses,
     });
-    log.write(event, Durability::Synced).map(AskedLine)
+    let hash = log.write(event, Durability::Synced)?;
+    Ok(AskedLine {
+        log,
+        hash,
+        answered: Cell::new(false),
+    })
 }
 
-/// Writes that the prompt stands on a screen.
-///
-/// # Errors
-/// As [`asked`].
-pub fn shown(log: &Journal, line: AskedLine) -> Result<(), Failure> {
-    log.write(Event::Shown(OfAsked { asked: line.0 }), Durability::Grouped).map(drop)
+impl AskedLine<'_> {
+    /// Hash of the line.
+    #[must_use]
+    pub fn hash(&self) -> Digest {
+        self.hash
+    }
+
+    /// Writes that the prompt stands on a screen.
+    ///
+    /// # Errors
+    /// The log cannot be written.
+    pub fn shown(&self) -> Result<(), Failure> {
+        self.log
+            .write(Event::Shown(OfAsked { asked: self.hash }), Durability::Grouped)
+            .map(drop)
+    }
+
+    /// Writes the touch, and waits for the disk: what comes after may hand something out.
+    ///
+    /// # Errors
+    /// The log cannot be written; the touch was for nothing.
+    pub fn approved(&self, proof: &Proof, fixed: &Fixed) -> Result<Approved, Failure> {
+        let signed = signed(proof, fixed)?;
+        let approved = Approved {
+            text: fixed.digest(),
+            sshsig: signed.sshsig.clone(),
+            key: signed.name.clone(),
+        };
+        self.answer(Event::Approved(signed))?;
+        Ok(approved)
+    }
+
+    /// Writes the touch for a change to these names, and waits for the disk.
+    ///
+    /// # Errors
+    /// As [`AskedLine::approved`].
+    pub fn changed(&self, proof: &Proof, fixed: &Fixed, names: Vec<String>) -> Result<(), Failure> {
+        let signed = signed(proof, fixed)?;
+        self.answer(Event::Change(Change { names, signed }))
+    }
+
+    /// Writes that a statement of the roster is signed and about to take effect.
+    ///
+    /// # Errors
+    /// As [`AskedLine::approved`].
+    pub fn roster(&self, statement: Digest) -> Result<(), Failure> {
+        self.answer(Event::Roster(event::Roster { statement }))
+    }
+
+    /// Writes that a person accepts the clock as it is.
+    ///
+    /// # Errors
+    /// As [`AskedLine::approved`].
+    pub fn clock_accepted(&self, proof: &Proof, fixed: &Fixed) -> Result<(), Failure> {
+        self.answer(Event::ClockAccepted(signed(proof, fixed)?))
+    }
+
+    /// Writes how the question ended without an approval. The answer goes out even if that cannot be written: it gives nothing.
+    pub fn failed(&self, failure: &Failure) {
+        let of = OfAsked { asked: self.hash };
+        self.end(match failure.outcome {
+            Outcome::Denied => Event::Denied(of),
+            Outcome::TimedOut => Event::TimedOut(of),
+            _ => Event::Refused(Refused {
+                asked: Some(self.hash),
+                detail: failure.message.clone(),
+                reason: failure.reason.clone(),
+            }),
+        });
+    }
+
+    fn answer(&self, event: Event) -> Result<(), Failure> {
+        self.log.write(event, Durability::Synced)?;
+        self.answered.set(true);
+        Ok(())
+    }
+
+    fn end(&self, event: Event) {
+        if !self.answered.replace(true) {
+            best_effort(self.log, event);
+        }
+    }
 }
 
-/// Writes the touch, and waits for the disk: what comes after may hand something out.
-///
-/// # Errors
-/// The log cannot be written; the touch was for nothing.
-pub fn approved(log: &Journal, proof: &Proof, fixed: &Fixed) -> Result<Approved, Failure> {
-    let signed = signed(proof, fixed)?;
-    let approved = Approved {
-        sshsig: signed.sshsig.clone(),
-        key: signed.name.clone(),
-    };
-    log.write(Event::Approved(signed), Durability::Synced)?;
-    Ok(approved)
-}
-
-/// Writes the touch for a change to these names, and waits for the disk.
-///
-/// # Errors
-/// As [`approved`].
-pub fn changed(log: &Journal, proof: &Proof, fixed: &Fixed, names: Vec<String>) -> Result<(), Failure> {
-    let signed = signed(proof, fixed)?;
-    log.write(Event::Change(Change { names, signed }), Durability::Synced).map(drop)
-}
-
-/// Writes that a person accepts the clock as it is.
-///
-/// # Errors
-/// As [`approved`].
-pub fn clock_accepted(log: &Journal, proof: &Proof, fixed: &Fixed) -> Result<(), Failure> {
-    log.write(Event::ClockAccepted(signed(proof, fixed)?), Durability::Synced).map(drop)
+impl Drop for AskedLine<'_> {
+    fn drop(&mut self) {
+        let detail = "whoever asked went away".to_owned();
+        self.end(Event::Refused(Refused {
+            asked: Some(self.hash),
+            detail,
+            reason: "withdrawn".into(),
+        }));
+    }
 }
 
 fn signed(proof: &Proof, fixed: &Fixed) -> Result<Signed, Failure> {
@@ -151,18 +221,23 @@ fn signed(proof: &Proof, fixed: &Fixed) -> Result<Signed, Failure> {
     })
 }
 
-/// Writes how a question ended without an approval. The answer goes out even if that cannot be written: it gives nothing.
-pub fn failed(log: &Journal, line: Option<AskedLine>, failure: &Failure) {
-    let event = match (failure.outcome, line) {
-        (Outcome::Denied, Some(line)) => Event::Denied(OfAsked { asked: line.0 }),
-        (Outcome::TimedOut, Some(line)) => Event::TimedOut(OfAsked { asked: line.0 }),
-        _ => Event::Refused(Refused {
-            asked: line.map(|line| line.0),
-            detail: failure.message.clone(),
-            reason: failure.reason.clone(),
-        }),
-    };
-    best_effort(log, event);
+/// Writes a refusal for which nobody was asked. The same one again within a minute is not written: a loop must not fill the disk.
+pub fn refused(log: &Journal, failure: &Failure, now: Boot) {
+    let mut last = log.last_refusal.borrow_mut();
+    let again = last
+        .as_ref()
+        .is_some_and(|(reason, at)| *reason == failure.reason && now.since(*at) < REFUSAL_PAUSE);
+    if !again {
+        *last = Some((failure.reason.clone(), now));
+        best_effort(
+            log,
+            Event::Refused(Refused {
+                asked: None,
+                detail: failure.message.clone(),
+                reason: failure.reason.clone(),
+            }),
+        );
+    }
 }
 
 /// Writes one use. With a limit of uses it is on the disk before the use happens.
@@ -207,6 +282,7 @@ impl Journal {
         Self {
             log: RefCell::new(log),
             written,
+            last_refusal: RefCell::default(),
         }
     }
 
@@ -223,7 +299,13 @@ impl Journal {
     /// # Errors
     /// The log cannot be written.
     pub fn sync(&self) -> Result<(), AuditError> {
-        self.log.borrow_mut().sync()
+        let mut log = self.log.borrow_mut();
+        // What waits is kept for this: going back to what is durable writes it again.
+        let synced = if log.is_poisoned() { log.reopen() } else { log.sync() };
+        if synced.is_err() {
+            self.written.notify_one();
+        }
+        synced
     }
 
     fn write(&self, event: Event, durability: Durability) -> Result<Digest, Failure> {

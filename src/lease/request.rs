@@ -15,8 +15,6 @@ use crate::wire::{Failure, Outcome};
 
 /// Longest reason, in bytes.
 const LONGEST_REASON: usize = 200;
-/// Most words of a claimed command that are shown, and most bytes of one.
-const MOST_WORDS: usize = 64;
 
 /// A grant with what the vault says of its secret, before any touch: a claim, checked again after unsealing.
 #[derive(Clone, Debug)]
@@ -154,7 +152,7 @@ fn holder(deliver: bool, requester: &Requester) -> Result<Holder, Failure> {
 
 fn shown_command(words: &[String]) -> Vec<String> {
     let claimed = super::requester::Claimed {
-        command: words.iter().take(MOST_WORDS).cloned().collect(),
+        command: words.to_vec(),
         ..Default::default()
     };
     claimed.for_screen().command

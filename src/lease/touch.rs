@@ -73,7 +73,7 @@ pub(super) async fn attend<T>(
     let outcome = loop {
         tokio::select! {
             biased;
-            outcome = prompt.refused() => break Err(refused(outcome)),
+            outcome = prompt.refused() => break Err(refusal(outcome)),
             Some(event) = events.recv() => {
                 heard(&event);
                 hear(lobby, prompt, &mut wrong, event);
@@ -108,7 +108,7 @@ fn listen_on(lobby: &Lobby<'_>, mut events: UnboundedReceiver<Event>) {
     });
 }
 
-fn refused(outcome: Outcome) -> Failure {
+pub(super) fn refusal(outcome: Outcome) -> Failure {
     match outcome {
         Outcome::Denied => Failure::new(outcome, "denied", "a person denied this request").hint("ask the person before asking again"),
         _ => Failure::new(

@@ -5,7 +5,11 @@ use std::time::Duration;
 use super::failure::IntoFailure;
 use super::office::{Asker, Office};
 use super::text::{RequesterText, Text, UnlockKind, UnlockText, VERSION};
+use super::touch::refusal;
+use crate::clock::until;
 use crate::device::{EnrolledKey, Profile};
+use crate::presence::Prompt;
+use crate::secret::Secret;
 use crate::wire::{Failure, Outcome, TouchState};
 
 /// Asks a person for the PIN of a key, and keeps it. Gives the key's name.
@@ -24,9 +28,8 @@ pub async fn unlock(office: &Office<'_>, named: Option<&str>, keep: Duration, as
         keep: keep.as_secs(),
     };
     let fixed = text.fix().map_err(IntoFailure::failure)?;
-    let prompt = lobby
-        .open_prompt(&fixed, vec![key.name.clone()], lobby.limits.prompt, asker)
-        .await?;
+    let turn = lobby.turn(asker).await?;
+    let prompt = lobby.show(turn, &fixed, vec![key.name.clone()], lobby.limits.prompt, asker).await?;
     prompt.tell(&TouchState::PinNeeded {
         key: key.name.clone(),
         tries: None,
@@ -34,14 +37,24 @@ pub async fn unlock(office: &Office<'_>, named: Option<&str>, keep: Duration, as
     });
     let typed = tokio::select! {
         biased;
-        outcome = prompt.refused() => Err(Failure::new(outcome, "denied", "no PIN was typed")),
-        (_, pin) = prompt.pin() => Ok(pin),
-        _ = lobby.clock.sleep(prompt.deadline(), crate::clock::Wall(u64::MAX / 2)) => Err(Failure::new(Outcome::TimedOut, "timed_out", "nobody typed a PIN in time")),
+        outcome = prompt.refused() => Err(refusal(outcome)),
+        pin = pin_of(&prompt, &key) => Ok(pin),
+        () = until(lobby.clock, prompt.deadline()) => Err(Failure::new(Outcome::TimedOut, "timed_out", "nobody typed a PIN in time")),
     };
     let pin = typed.inspect_err(|failure| prompt.failed(failure.outcome))?;
     lobby.broker.give_pin(key.id(), pin, keep).map_err(IntoFailure::failure)?;
     prompt.approved();
     Ok(key.name)
+}
+
+async fn pin_of(prompt: &Prompt<'_>, key: &EnrolledKey) -> Secret {
+    loop {
+        match prompt.pin().await {
+            (name, pin) if name == key.name => return pin,
+            // For another key: it goes nowhere.
+            _ => {}
+        }
+    }
 }
 
 /// The key of that name; without a name the only one that has a PIN and is connected.

@@ -1,26 +1,72 @@
 //! Brakes against being asked to death. They count by time alone: a brake that counted a caller's own name would be none.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
+use super::desk::Whose;
 use crate::clock::Boot;
 
 /// Most prompts on watches within [`WINDOW`].
 const MOST: usize = 10;
+/// Most prompts on one terminal of a person's own: he may put secrets in one by one, a loop may not keep a key armed for ever.
+const MOST_OWN: usize = 60;
 const WINDOW: Duration = Duration::from_secs(600);
 /// First pause after a denial; doubled by each denial in a row.
 const PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(120);
 
-/// When the next prompt may open on a watch.
+/// What a prompt is counted against: all watches together, or one terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Budget {
+    Watches,
+    Terminal(Option<u32>),
+}
+
+/// The brakes of all budgets.
+#[derive(Debug, Default)]
+pub(super) struct Brakes {
+    used: HashMap<Budget, Brake>,
+    unused: Brake,
+}
+
+/// When the next prompt of a budget may open.
 #[derive(Debug, Default)]
 pub(super) struct Brake {
+    own: bool,
     opened: VecDeque<Boot>,
     denials: u32,
     paused_until: Option<Boot>,
 }
 
+impl Budget {
+    pub(super) fn of(whose: Whose<'_>) -> Self {
+        match whose.own {
+            Some(_) => Self::Terminal(whose.standing.terminal),
+            None => Self::Watches,
+        }
+    }
+}
+
+impl Brakes {
+    pub(super) fn of(&self, whose: Whose<'_>) -> &Brake {
+        self.used.get(&Budget::of(whose)).unwrap_or(&self.unused)
+    }
+
+    pub(super) fn of_mut(&mut self, whose: Whose<'_>) -> &mut Brake {
+        self.get_mut(Budget::of(whose))
+    }
+
+    pub(super) fn get_mut(&mut self, budget: Budget) -> &mut Brake {
+        let own = budget != Budget::Watches;
+        self.used.entry(budget).or_insert_with(|| Brake { own, ..Brake::default() })
+    }
+}
+
 impl Brake {
+    fn most(&self) -> usize {
+        if self.own { MOST_OWN } else { MOST }
+    }
+
     /// Time to wait before a prompt may open, or nothing when it may now.
     pub(super) fn wait(&self, now: Boot) -> Option<Duration> {
         self.paused_until.map(|until| until.since(now)).filter(|left| !left.is_zero())
@@ -29,7 +75,7 @@ impl Brake {
     /// Time until there is room for another prompt, when there is none now.
     pub(super) fn full(&self, now: Boot) -> Option<Duration> {
         let recent = self.opened.iter().filter(|at| now.since(**at) < WINDOW);
-        if recent.count() < MOST {
+        if recent.count() < self.most() {
             return None;
         }
         self.opened.front().map(|first| (*first + WINDOW).since(now))
@@ -37,7 +83,7 @@ impl Brake {
 
     pub(super) fn count(&mut self, now: Boot) {
         self.opened.push_back(now);
-        if self.opened.len() > MOST {
+        if self.opened.len() > self.most() {
             self.opened.pop_front();
         }
     }

@@ -8,13 +8,12 @@ use thiserror::Error;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::brake::Brake;
-use super::prompt::Prompt;
+use super::brake::Brakes;
 use super::screen::{Attached, Screen, ScreenKind, Standing};
-use super::ticket::Ticket;
+use super::turn::Turn;
 use crate::clock::Clock;
 use crate::secret::Secret;
-use crate::wire::{Answer, Event, PromptView};
+use crate::wire::{Answer, Event};
 
 /// How long a screen has to say that it shows a prompt.
 pub(super) const SHOW_WITHIN: Duration = Duration::from_secs(2);
@@ -41,7 +40,16 @@ pub enum PromptError {
     QueueLimit,
 }
 
-/// What is to be shown, and to whom it belongs.
+/// Who asks, as far as screens are concerned.
+#[derive(Clone, Copy, Debug)]
+pub struct Whose<'a> {
+    /// Where the requester stands.
+    pub standing: &'a Standing,
+    /// The requester's own screen.
+    pub own: Option<u64>,
+}
+
+/// What is to be shown.
 #[derive(Debug)]
 pub struct Showing<'a> {
     /// The text to be signed.
@@ -56,12 +64,6 @@ pub struct Showing<'a> {
     pub vault: String,
     /// How long the prompt stays open.
     pub open_for: Duration,
-    /// Where the requester stands.
-    pub requester: &'a Standing,
-    /// The requester's own screen.
-    pub own: Option<u64>,
-    /// The requester's feed.
-    pub tell: UnboundedSender<Event>,
 }
 
 /// All screens and the queue. One thread; shared by reference.
@@ -77,7 +79,7 @@ pub(super) struct State {
     pub(super) screens: Vec<Screen>,
     pub(super) queue: Vec<Waiting>,
     pub(super) open: Option<Open>,
-    pub(super) brake: Brake,
+    pub(super) brakes: Brakes,
 }
 
 /// A request in the queue. A person at his own terminal goes before those who wait for a watch, so that nobody who floods the
@@ -132,9 +134,15 @@ impl Desk {
             let Some(open) = state.open.as_mut() else { return };
             let sent = open.sent_to.contains(&screen);
             match answer {
-                Answer::Shown { prompt } if sent && prompt == open.prompt => open.shown_on.push(screen),
+                Answer::Shown { prompt } if sent && prompt == open.prompt => {
+                    open.shown_on.retain(|shown| *shown != screen);
+                    open.shown_on.push(screen);
+                }
                 Answer::Deny { prompt } if sent && prompt == open.prompt => open.denied = true,
-                Answer::Pin { prompt, key, pin } if sent && prompt == open.prompt => open.pins.push((key, pin.0)),
+                Answer::Pin { prompt, key, pin } if sent && prompt == open.prompt => {
+                    open.pins.retain(|(name, _)| *name != key);
+                    open.pins.push((key, pin.0));
+                }
                 _ => return,
             }
         }
@@ -150,77 +158,31 @@ impl Desk {
         (count(screens), count(prompts))
     }
 
-    /// Waits for the request's turn, puts it on a screen, and waits until a screen says that it is there.
+    /// Waits for the request's turn. Nothing is shown yet, and nothing has to be fixed before it: what is shown can be of this moment.
     ///
     /// # Errors
-    /// See [`PromptError`].
-    pub async fn open(&self, showing: Showing<'_>) -> Result<Prompt<'_>, PromptError> {
-        self.screens_for(&showing)?;
-        if showing.own.is_none() {
-            self.check_brake()?;
-        }
-        let ticket = Ticket::take(self, showing.own.is_some());
-        tokio::time::timeout(QUEUE_LIMIT, ticket.turn(&showing))
-            .await
-            .map_err(|_| PromptError::QueueLimit)?;
-        let prompt = self.show(ticket, showing)?;
-        prompt.wait_shown().await?;
-        Ok(prompt)
+    /// At once when no screen could show it, or when there were too many prompts; see [`PromptError`].
+    pub async fn turn(&self, whose: Whose<'_>, tell: &UnboundedSender<Event>) -> Result<Turn<'_>, PromptError> {
+        self.screens_for(whose)?;
+        self.check_brake(whose)?;
+        let turn = Turn::take(self, whose.own.is_some());
+        let waiting = tokio::time::timeout(QUEUE_LIMIT, turn.come(whose, tell)).await;
+        waiting.map_err(|_| PromptError::QueueLimit)?;
+        Ok(turn)
     }
 
-    fn screens_for(&self, showing: &Showing<'_>) -> Result<Vec<u64>, PromptError> {
+    pub(super) fn screens_for(&self, whose: Whose<'_>) -> Result<Vec<u64>, PromptError> {
         let state = self.state.borrow();
-        let serving = state.screens.iter().filter(|screen| screen.serves(showing.requester, showing.own));
+        let serving = state.screens.iter().filter(|screen| screen.serves(whose.standing, whose.own));
         let ids: Vec<u64> = serving.map(|screen| screen.id).collect();
         if ids.is_empty() { Err(PromptError::NoScreen) } else { Ok(ids) }
     }
 
-    fn check_brake(&self) -> Result<(), PromptError> {
-        match self.state.borrow().brake.full(self.clock.boot()) {
+    pub(super) fn check_brake(&self, whose: Whose<'_>) -> Result<(), PromptError> {
+        match self.state.borrow().brakes.of(whose).full(self.clock.boot()) {
             Some(again) => Err(PromptError::TooMany { again }),
             None => Ok(()),
         }
-    }
-
-    fn show<'d>(&'d self, ticket: Ticket<'d>, showing: Showing<'_>) -> Result<Prompt<'d>, PromptError> {
-        let screens = self.screens_for(&showing)?;
-        if showing.own.is_none() {
-            self.check_brake()?;
-            self.state.borrow_mut().brake.count(self.clock.boot());
-        }
-        let number = ticket.number;
-        let deadline = self.clock.boot() + showing.open_for;
-        let left_ms = u64::try_from(showing.open_for.as_millis()).unwrap_or(u64::MAX);
-        let words = showing.words.map(str::to_owned);
-        // Whoever asked may have gone already; the connection's own end cancels the request.
-        let _ = showing.tell.send(Event::Asked {
-            prompt: number,
-            id: showing.id.to_owned(),
-            words,
-            left_ms,
-        });
-        let mut state = self.state.borrow_mut();
-        state.queue.retain(|waiting| waiting.number != number);
-        state.open = Some(Open {
-            prompt: number,
-            shown_on: vec![],
-            sent_to: screens.clone(),
-            denied: false,
-            pins: vec![],
-        });
-        let view = PromptView {
-            prompt: number,
-            text: showing.text.to_owned(),
-            left_ms,
-            keys: showing.keys,
-            waiting: count(state.queue.len()),
-            vault: showing.vault,
-        };
-        for screen in state.screens.iter().filter(|screen| screens.contains(&screen.id)) {
-            let _ = screen.tx.send(Event::Prompt(view.clone()));
-        }
-        drop(state);
-        Ok(Prompt::new(ticket, showing.tell, showing.own, deadline))
     }
 }
 

@@ -10,8 +10,9 @@ mod prompt;
 mod screen;
 #[cfg(test)]
 mod tests;
-mod ticket;
+mod turn;
 
-pub use desk::{Desk, PromptError, Showing};
+pub use desk::{Desk, PromptError, Showing, Whose};
 pub use prompt::Prompt;
 pub use screen::{Attached, ScreenKind, Standing};
+pub use turn::Turn;

@@ -4,30 +4,34 @@ use std::cell::Cell;
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::desk::{Desk, Open, PromptError, SHOW_WITHIN};
-use super::ticket::Ticket;
+use super::brake::Budget;
+use super::desk::{Desk, Open, PromptError, SHOW_WITHIN, Whose};
+use super::turn::Turn;
 use crate::clock::Boot;
 use crate::secret::Secret;
 use crate::wire::{Event, Outcome, TouchState};
 
 /// A prompt that stands on a screen. Dropping it takes it off.
 pub struct Prompt<'a> {
-    ticket: Ticket<'a>,
+    turn: Turn<'a>,
     tell: UnboundedSender<Event>,
     own: Option<u64>,
+    budget: Budget,
     deadline: Boot,
     /// What the screens are told at the end: a failure until somebody says otherwise.
     outcome: Cell<Option<Outcome>>,
 }
 
 impl<'a> Prompt<'a> {
-    pub(super) fn new(ticket: Ticket<'a>, tell: UnboundedSender<Event>, own: Option<u64>, deadline: Boot) -> Self {
+    pub(super) fn new(turn: Turn<'a>, tell: UnboundedSender<Event>, whose: Whose<'_>, deadline: Boot) -> Self {
+        let outcome = Cell::new(Some(Outcome::Internal));
         Self {
-            ticket,
+            turn,
             tell,
-            own,
+            own: whose.own,
+            budget: Budget::of(whose),
             deadline,
-            outcome: Cell::new(Some(Outcome::Internal)),
+            outcome,
         }
     }
 
@@ -40,7 +44,7 @@ impl<'a> Prompt<'a> {
     /// Its number.
     #[must_use]
     pub fn number(&self) -> u64 {
-        self.ticket.number
+        self.turn.number
     }
 
     /// Tells the screens and the requester where the touch stands.
@@ -69,19 +73,20 @@ impl<'a> Prompt<'a> {
     /// Says how it failed.
     pub fn failed(&self, outcome: Outcome) {
         self.outcome.set(Some(outcome));
-        if outcome == Outcome::Denied && self.own.is_none() {
-            self.desk().state.borrow_mut().brake.denied(self.desk().clock.boot());
+        if outcome == Outcome::Denied {
+            let now = self.desk().clock.boot();
+            self.desk().state.borrow_mut().brakes.get_mut(self.budget).denied(now);
         }
     }
 
     /// Says that it was approved.
     pub fn approved(&self) {
         self.outcome.set(None);
-        self.desk().state.borrow_mut().brake.approved();
+        self.desk().state.borrow_mut().brakes.get_mut(self.budget).approved();
     }
 
     fn desk(&self) -> &Desk {
-        self.ticket.desk
+        self.turn.desk
     }
 
     pub(super) async fn wait_shown(&self) -> Result<(), PromptError> {

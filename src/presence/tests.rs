@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::*;
 use crate::clock::SystemClock;
@@ -33,18 +33,18 @@ fn agent() -> Standing {
     }
 }
 
-fn showing<'a>(requester: &'a Standing, own: Option<u64>, tell: UnboundedSender<Event>) -> Showing<'a> {
-    Showing {
+async fn open<'d>(desk: &'d Desk, standing: &Standing, own: Option<u64>) -> Result<Prompt<'d>, PromptError> {
+    let (whose, tell) = (Whose { standing, own }, unbounded_channel().0);
+    let turn = desk.turn(whose, &tell).await?;
+    let showing = Showing {
         text: "{}",
         id: "1",
         words: ["abandon"; 4],
         keys: vec![],
         vault: String::new(),
         open_for: Duration::from_secs(60),
-        requester,
-        own,
-        tell,
-    }
+    };
+    turn.show(showing, whose, tell).await
 }
 
 async fn next_prompt(rx: &mut UnboundedReceiver<Event>) -> u64 {
@@ -68,7 +68,7 @@ fn run(test: impl Future<Output = ()>) {
 fn without_a_screen_no_prompt_opens() {
     run(async {
         let (desk, requester) = (desk(), agent());
-        let refused = desk.open(showing(&requester, None, unbounded_channel().0)).await;
+        let refused = open(&desk, &requester, None).await;
         assert_eq!(refused.err(), Some(PromptError::NoScreen));
     });
 }
@@ -79,10 +79,7 @@ fn a_screen_that_does_not_say_shown_is_not_trusted_with_the_prompt() {
         let (desk, requester) = (desk(), agent());
         let (tx, _rx) = unbounded_channel();
         let _watch = desk.attach(ScreenKind::Watch, person(), tx);
-        assert_eq!(
-            desk.open(showing(&requester, None, unbounded_channel().0)).await.err(),
-            Some(PromptError::ScreenGone)
-        );
+        assert_eq!(open(&desk, &requester, None).await.err(), Some(PromptError::ScreenGone));
     });
 }
 
@@ -93,7 +90,7 @@ fn a_denial_reaches_the_prompt_and_only_from_a_screen_that_was_sent_it() {
         let (tx, mut rx) = unbounded_channel();
         let watch = desk.attach(ScreenKind::Watch, person(), tx);
         let foreign = desk.attach(ScreenKind::Own, person(), unbounded_channel().0);
-        let opening = desk.open(showing(&requester, None, unbounded_channel().0));
+        let opening = open(&desk, &requester, None);
         let (prompt, ()) = tokio::join!(opening, async {
             let prompt = next_prompt(&mut rx).await;
             desk.answer(foreign.id(), Answer::Deny { prompt });
@@ -112,7 +109,7 @@ fn a_prompt_whose_screens_are_all_closed_is_refused() {
         let (desk, requester) = (desk(), agent());
         let (tx, mut rx) = unbounded_channel();
         let watch = desk.attach(ScreenKind::Watch, person(), tx);
-        let opening = desk.open(showing(&requester, None, unbounded_channel().0));
+        let opening = open(&desk, &requester, None);
         let (prompt, ()) = tokio::join!(opening, async {
             let prompt = next_prompt(&mut rx).await;
             desk.answer(watch.id(), Answer::Shown { prompt });
@@ -139,21 +136,18 @@ fn one_prompt_is_open_at_a_time_and_a_person_at_his_own_terminal_goes_first() {
         };
         let own = desk.attach(ScreenKind::Own, own_standing.clone(), own_tx);
 
-        let (first, ()) = tokio::join!(desk.open(showing(&requester, None, unbounded_channel().0)), async {
+        let (first, ()) = tokio::join!(open(&desk, &requester, None), async {
             let prompt = next_prompt(&mut rx).await;
             desk.answer(watch.id(), Answer::Shown { prompt });
         });
         let order = RefCell::new(Vec::new());
         let second = async {
-            let prompt = desk.open(showing(&requester, None, unbounded_channel().0)).await.unwrap();
+            let prompt = open(&desk, &requester, None).await.unwrap();
             order.borrow_mut().push("watch");
             drop(prompt);
         };
         let third = async {
-            let prompt = desk
-                .open(showing(&own_standing, Some(own.id()), unbounded_channel().0))
-                .await
-                .unwrap();
+            let prompt = open(&desk, &own_standing, Some(own.id())).await.unwrap();
             order.borrow_mut().push("own");
             drop(prompt);
         };
@@ -180,13 +174,13 @@ fn t12_a_flood_is_refused_after_ten_prompts() {
         let (tx, mut rx) = unbounded_channel();
         let watch = desk.attach(ScreenKind::Watch, person(), tx);
         for _ in 0..10 {
-            let (prompt, ()) = tokio::join!(desk.open(showing(&requester, None, unbounded_channel().0)), async {
+            let (prompt, ()) = tokio::join!(open(&desk, &requester, None), async {
                 let prompt = next_prompt(&mut rx).await;
                 desk.answer(watch.id(), Answer::Shown { prompt });
             });
             drop(prompt.unwrap());
         }
-        let eleventh = desk.open(showing(&requester, None, unbounded_channel().0)).await.err();
+        let eleventh = open(&desk, &requester, None).await.err();
         assert!(matches!(eleventh, Some(PromptError::TooMany { .. })), "{eleventh:?}");
     });
 }

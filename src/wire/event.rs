@@ -132,6 +132,11 @@ pub enum Event {
         /// What this touch is for.
         what: String,
     },
+    /// Something to know, in words.
+    Note {
+        /// What.
+        what: String,
+    },
     /// The lease that this connection holds is over.
     Ended {
         /// Id of the lease.

@@ -123,7 +123,8 @@ impl Request {
             | Self::Edit { .. }
             | Self::Remove { .. }
             | Self::Unlock { .. }
-            | Self::AcceptClock => true,
+            | Self::AcceptClock
+            | Self::KeyManage { .. } => true,
             _ => false,
         }
     }

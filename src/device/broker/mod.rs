@@ -33,7 +33,7 @@ use super::place::{Place, Port};
 use super::which;
 use super::worker::protocol::{Answer, Failure, Id, Operation, Report, Request};
 use super::worker::random;
-use crate::clock::{Boot, Clock};
+use crate::clock::{Boot, Clock, until};
 use crate::secret::Secret;
 use job::{Done, Job, Late};
 use known::{Known, Recall};
@@ -44,8 +44,6 @@ const SHORT: Duration = Duration::from_secs(10);
 
 /// How long the places are watched after a touch was asked for: the next one finds its key without a process to start.
 const LINGER: Duration = Duration::from_secs(300);
-/// Later than any deadline here, for a sleep that the wall clock is not to end.
-const A_DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// See the module. Cheap to clone; all clones are one broker.
 #[derive(Clone)]
@@ -306,17 +304,6 @@ async fn keep(inner: Weak<Inner>, mut places: Places) {
         }
         drop(inner);
         if places.changed().await.is_err() {
-            return;
-        }
-    }
-}
-
-/// Waits until `deadline` on the clock that counts suspend.
-async fn until(clock: &dyn Clock, deadline: Boot) {
-    loop {
-        let left = deadline.since(clock.boot());
-        // Somebody who sets the wall clock wakes us early; then we look again. Where waiting is not possible, the time is over.
-        if left.is_zero() || clock.sleep(deadline, clock.wall() + left + A_DAY).await.is_err() {
             return;
         }
     }

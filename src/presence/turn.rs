@@ -1,0 +1,117 @@
+//! The queue: one prompt at a time.
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::desk::{Desk, Open, PromptError, Showing, Waiting, Whose, count};
+use super::prompt::Prompt;
+use crate::wire::{Event, PromptView};
+
+/// A place in the queue, and at its head the right to show a prompt. Given up when dropped.
+pub struct Turn<'a> {
+    pub(super) desk: &'a Desk,
+    pub(super) number: u64,
+}
+
+impl<'a> Turn<'a> {
+    pub(super) fn take(desk: &'a Desk, own: bool) -> Self {
+        let mut state = desk.state.borrow_mut();
+        state.next += 1;
+        let number = state.next;
+        let place = if own {
+            state.queue.partition_point(|waiting| waiting.own)
+        } else {
+            state.queue.len()
+        };
+        state.queue.insert(place, Waiting { number, own });
+        state.tell_waiting();
+        Self { desk, number }
+    }
+
+    pub(super) async fn come(&self, whose: Whose<'_>, tell: &UnboundedSender<Event>) {
+        let mut told = None;
+        loop {
+            let changed = self.desk.changed.notified();
+            let (ahead, pause) = {
+                let state = self.desk.state.borrow();
+                let before = state.queue.iter().take_while(|waiting| waiting.number != self.number).count();
+                (
+                    before + usize::from(state.open.is_some()),
+                    state.brakes.of(whose).wait(self.desk.clock.boot()),
+                )
+            };
+            match (ahead, pause) {
+                (0, None) => return,
+                (0, Some(pause)) => tokio::time::sleep(pause).await,
+                (ahead, _) => {
+                    if told.replace(ahead) != Some(ahead) {
+                        // Whoever asked may have gone already; the connection's own end cancels the request.
+                        let _ = tell.send(Event::Queued { ahead: count(ahead) });
+                    }
+                    changed.await;
+                }
+            }
+        }
+    }
+
+    /// Puts the text on a screen, and waits until a screen says that it is there.
+    ///
+    /// # Errors
+    /// See [`PromptError`].
+    pub async fn show(self, showing: Showing<'_>, whose: Whose<'_>, tell: UnboundedSender<Event>) -> Result<Prompt<'a>, PromptError> {
+        let screens = self.desk.screens_for(whose)?;
+        self.desk.check_brake(whose)?;
+        self.desk.state.borrow_mut().brakes.of_mut(whose).count(self.desk.clock.boot());
+        let deadline = self.desk.clock.boot() + showing.open_for;
+        self.put_on(screens, showing, &tell);
+        let prompt = Prompt::new(self, tell, whose, deadline);
+        prompt.wait_shown().await?;
+        Ok(prompt)
+    }
+
+    fn put_on(&self, screens: Vec<u64>, showing: Showing<'_>, tell: &UnboundedSender<Event>) {
+        let left_ms = u64::try_from(showing.open_for.as_millis()).unwrap_or(u64::MAX);
+        let words = showing.words.map(str::to_owned);
+        let _ = tell.send(Event::Asked {
+            prompt: self.number,
+            id: showing.id.to_owned(),
+            words,
+            left_ms,
+        });
+        let mut state = self.desk.state.borrow_mut();
+        state.queue.retain(|waiting| waiting.number != self.number);
+        let view = PromptView {
+            prompt: self.number,
+            text: showing.text.to_owned(),
+            left_ms,
+            keys: showing.keys,
+            waiting: count(state.queue.len()),
+            vault: showing.vault,
+        };
+        for screen in state.screens.iter().filter(|screen| screens.contains(&screen.id)) {
+            let _ = screen.tx.send(Event::Prompt(view.clone()));
+        }
+        state.open = Some(Open {
+            prompt: self.number,
+            shown_on: vec![],
+            sent_to: screens,
+            denied: false,
+            pins: vec![],
+        });
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut state = self.desk.state.borrow_mut();
+        let before = state.queue.len();
+        state.queue.retain(|waiting| waiting.number != self.number);
+        if state.queue.len() < before {
+            state.tell_waiting();
+        }
+        if state.open.as_ref().is_some_and(|open| open.prompt == self.number) {
+            state.open = None;
+        }
+        drop(state);
+        self.desk.changed.notify_waiters();
+    }
+}
