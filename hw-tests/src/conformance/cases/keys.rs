@@ -160,6 +160,11 @@ fn pin_set(machine: &Machine<'_>) -> Verdict {
     machine.keys[0].pull()?;
     machine.keys[0].reset()?;
     machine.keys[0].plug()?;
+    // A node belongs to root until udev has looked at it.
+    super::eventually("the key cannot serve", || {
+        let keys = machine.json(&["key", "list"])?;
+        Ok(keys["keys"].as_array().is_some_and(|keys| keys.len() == 1) && keys["keys"][0]["problem"].is_null())
+    })?;
     for (questions, arguments) in [
         (&["new PIN: ", "the same again: "][..], ["key", "pin", "set"]),
         (&["present PIN: ", "new PIN: ", "the same again: "], ["key", "pin", "change"]),
