@@ -37,4 +37,6 @@ pub fn key(name: &str, variable: impl Fn(&str) -> Option<OsString>) -> Option<Co
 }
 
 #[cfg(test)]
+mod cards;
+#[cfg(test)]
 mod tests;

@@ -100,7 +100,7 @@ impl Standing {
     }
 
     /// Asks for the PIN of `key`. Nothing when the person thinks better of it.
-    pub fn ask_pin(&self, key: &str, tries: Option<u32>, wrong: bool, tty: &mut Tty) -> Option<Answer> {
+    pub fn ask_pin(&mut self, key: &str, tries: Option<u32>, wrong: bool, tty: &mut Tty) -> Option<Answer> {
         let head = if wrong { "wrong PIN; " } else { "" };
         let left = match tries {
             Some(1) => " (ONE try left before the key blocks)".to_owned(),
@@ -117,6 +117,7 @@ impl Standing {
             key: key.to_owned(),
             pin: Value(pin),
         });
+        self.now.pin_typed(key);
         tty.write("\r\n");
         self.redraw(tty);
         answer

@@ -40,12 +40,18 @@ impl Situation {
             }
             TouchState::Gone { key } => {
                 self.touching.retain(|(name, _)| name != key);
+                self.pins.retain(|name| name != key);
                 self.once(format!("\"{key}\" was pulled out"))
             }
             TouchState::Busy { key, by } => self.once(format!("\"{key}\" is in use by {}", by.as_deref().unwrap_or("another program"))),
             TouchState::Problem { what } => self.once(what.clone()),
             TouchState::ExtraTouch { key } => Some(format!("\"{key}\" was touched as well; what it gave was wiped")),
         }
+    }
+
+    /// The PIN of `key` was typed. A card that is tapped answers at once, so nothing else says that it is not asked for any more.
+    pub fn pin_typed(&mut self, key: &str) {
+        self.pins.retain(|name| name != key);
     }
 
     /// What to do now; `keys` are those that can serve.
@@ -121,6 +127,23 @@ mod tests {
         );
         now.update(&touch_now("blue"));
         assert_eq!(now.line(&[]).0, Tone::Act);
+    }
+
+    #[test]
+    fn a_pin_that_was_typed_hides_no_invitation_to_tap() {
+        let mut now = Situation::default();
+        now.update(&TouchState::PinNeeded {
+            key: "blue".into(),
+            tries: Some(8),
+            wrong: false,
+        });
+        now.update(&TouchState::TapNow {
+            reader: "a reader".into(),
+            lift_first: true,
+        });
+        assert_eq!(now.line(&[]).1, "type the PIN of \"blue\"");
+        now.pin_typed("blue");
+        assert_eq!(now.line(&[]).1, "take the card off a reader, then tap it again");
     }
 
     #[test]

@@ -38,13 +38,16 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match words[..] {
-        ["enrol", variable] => enrol(variable).and_then(|key| Ok(println!("{}", serde_json::to_string(&key)?))),
-        ["ask", key, salt] => ask(key, salt).map(|secret| println!("{secret}")),
+        ["enrol", variable] => enrol(variable).and_then(|key| Ok(serde_json::to_string(&key)?)),
+        ["ask", key, salt] => ask(key, salt),
         ["crate"] => compare(),
         _ => Err(USAGE.into()),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(said) => {
+            println!("{said}");
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             eprintln!("second-opinion: {error}");
             ExitCode::FAILURE
@@ -126,7 +129,7 @@ fn digest(secret: &[u8]) -> String {
 }
 
 /// Four answers for one salt, two by each side, on a credential of each side's.
-fn compare() -> Result<()> {
+fn compare() -> Result<String> {
     let salt = [0x5a; 32];
     let ours = enrol(rig::HIDRAW)?;
     let theirs = EnrolledKey {
@@ -141,8 +144,8 @@ fn compare() -> Result<()> {
         println!("credential {}: we {we}, ctap-hid-fido2 {they}", key.name);
         agreed += usize::from(we == they);
     }
-    println!("second opinion, ctap-hid-fido2: {agreed} of 2 credentials");
-    if agreed == 2 { Ok(()) } else { Err("the libraries differ".into()) }
+    let tally = format!("second opinion, ctap-hid-fido2: {agreed} of 2 credentials");
+    if agreed == 2 { Ok(tally) } else { Err(tally.into()) }
 }
 
 fn them() -> Result<FidoKeyHid> {

@@ -196,6 +196,24 @@ impl<'a> Machine<'a> {
         serde_json::from_slice(&output.stdout).map_err(|error| format!("{arguments:?}: {error}; {}", said(&output)).into())
     }
 
+    /// Waits until the product has seen that this enrolled key is not there: pcscd looks every 400 ms, and a card that is back
+    /// before was never gone.
+    ///
+    /// # Errors
+    /// It stays listed as connected.
+    pub fn is_gone(&self, name: &str) -> Result<()> {
+        let since = Instant::now();
+        while since.elapsed() < LIMIT {
+            let keys = self.json(&["key", "list"])?;
+            let listed = keys["keys"].as_array().into_iter().flatten().find(|key| key["name"] == name);
+            if listed.is_some_and(|key| key["place"].is_null()) {
+                return Ok(());
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        Err(format!("{name:?} is listed as connected still").into())
+    }
+
     /// The lines of the audit log that are this kind of event: their members.
     ///
     /// # Errors

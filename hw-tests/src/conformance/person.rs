@@ -75,7 +75,7 @@ fn given(key: &dyn KeyHandle) -> Result<u64, ControlError> {
 
 /// The question is the last thing on the screen: nothing is drawn over it.
 fn asks_for_pin(text: &str) -> bool {
-    text.contains("PIN for \"") && text.ends_with(": ")
+    text.contains("PIN of \"") && text.ends_with(": ")
 }
 
 /// Which key is to be lifted and tapped: the one on the reader that was named last. A reader that is empty is named too; a card
@@ -94,8 +94,8 @@ mod tests {
 
     #[test]
     fn a_person_types_a_pin_when_asked_and_taps_the_reader_that_is_named() {
-        assert!(asks_for_pin("\u{1b}[2KPIN for \"blue\" (8 tries left): "));
-        assert!(!asks_for_pin("PIN for \"blue\" needed (8 tries left)   59 s left   d deny"));
+        assert!(asks_for_pin("\u{1b}[2KPIN of \"blue\" (8 tries left): "));
+        assert!(!asks_for_pin("type the PIN of \"blue\"\r\n 59 s left   d deny"));
         let line = "take the card off Emulated Contactless Reader 00 00, then tap it again";
         assert_eq!(wanted(line), Some(0));
         assert_eq!(

@@ -2,7 +2,6 @@
 #![allow(clippy::disallowed_methods, reason = "tests wait in real time")]
 
 mod bad_keys;
-mod cards;
 mod conformance;
 mod consent;
 mod docs;

@@ -198,13 +198,6 @@ impl Prompt {
         }
     }
 
-    fn another_waits(&self, port: &Port) -> bool {
-        let waits = |stage: &Stage| matches!(stage, Stage::WaitsForPin { .. } | Stage::WaitsForTouch);
-        let progress = self.progress();
-        let lifted = progress.invited.iter().any(|(at, lift_first)| at != port && *lift_first);
-        lifted || progress.stages.iter().any(|(at, stage)| at != port && waits(stage))
-    }
-
     /// Says once that a card may be tapped there; only keys with a PIN count in a field.
     fn invite(&self, place: &Place, lift_first: bool) {
         let told = self.progress().invited.insert(place.port.clone(), lift_first);
@@ -249,9 +242,8 @@ impl Prompt {
             }
             _ => {}
         }
-        // The invitation to lift the card has said it. That one key is not enrolled hides no other that waits for its touch.
-        let is_aside = error == DeviceError::NotEnrolled && self.another_waits(&plug.0);
-        if error != DeviceError::CardNotAbsent && !is_aside {
+        // The invitation to lift the card has said it.
+        if error != DeviceError::CardNotAbsent {
             self.tell(Event::Problem {
                 port: plug.0.clone(),
                 error: error.clone(),

@@ -77,6 +77,9 @@ fn denied_on_key(machine: &Machine<'_>) -> Verdict {
         machine.keys[0].deny()?;
         machine.keys[0].pull()?;
         machine.keys[0].plug()?;
+        // The PIN went with the card.
+        request.watch.expect_within("tries left): ", LIMIT)?;
+        request.watch.type_in(&format!("{}\n", crate::key::PIN))?;
     } else {
         machine.blinks(0)?;
         if !machine.keys[0].refuse()? {
@@ -167,6 +170,7 @@ fn pulled_while_blinking(machine: &Machine<'_>) -> Verdict {
 fn plugged_in_late(machine: &Machine<'_>) -> Verdict {
     machine.vault()?;
     machine.keys[0].pull()?;
+    machine.is_gone("blue")?;
     let mut request = waiting(machine)?;
     let invitation = if machine.rig.link() == crate::conformance::Link::Usb {
         "plug in"

@@ -210,7 +210,7 @@ fn t13_a_device_in_the_place_of_an_enrolled_key_is_never_told_its_pin() {
             Recognition::Forged => "not the enrolled key",
         };
         request.watch.expect(said).unwrap();
-        assert!(!request.watch.output().contains("PIN for"), "it asked for a PIN");
+        assert!(!request.watch.output().contains("PIN of"), "it asked for a PIN");
         request.watch.type_in("d").unwrap();
         assert_eq!(request.finish().unwrap().status.code(), Some(60));
         let witness = witness.unwrap();

@@ -1,12 +1,11 @@
-//! Cards that disturb, and programs that tap for nobody, over the real middleware: run them under `hw-tests/with-readers`, one at a
-//! time (`cargo test -p hw-tests --test suite cards -- --ignored --test-threads 1`).
+//! Cards that disturb, and programs that tap for nobody: the product over the real middleware; run by `with-readers`.
 
 use std::{
     ffi::CString,
     time::{Duration, Instant},
 };
 
-use hw_tests::{
+use crate::{
     card::Interface,
     conformance::{Machine, machine::LIMIT, rigs::Plugged},
     key::Attachment,
@@ -21,7 +20,17 @@ const RUN: &[&str] = &["run", "--with", "prod/TOKEN", "--", "true"];
 const SPARE_PORT: u16 = 35993;
 
 fn rig(name: &str) -> Plugged {
-    Plugged::find(name, crate::product(), |name| std::env::var_os(name)).unwrap()
+    Plugged::find(name, product(), |name| std::env::var_os(name)).unwrap()
+}
+
+/// Beside this program, or where Cargo puts it: one folder up.
+fn product() -> std::path::PathBuf {
+    let program = std::env::current_exe().unwrap();
+    let folders = program.ancestors().skip(1).take(2);
+    folders
+        .map(|folder| folder.join("touchlease"))
+        .find(|path| path.is_file())
+        .expect("the product is built")
 }
 
 #[test]
