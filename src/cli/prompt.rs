@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use super::card::Card;
 use super::columns::fit;
 use super::situation::Situation;
-use super::tty::Tty;
+use super::tty::{HiddenLine, Tty, Typed};
 use super::ui::{Tone, paint};
 use crate::wire::{Answer, Outcome, PromptView, TouchState, Value};
 
@@ -16,6 +16,14 @@ pub struct Standing {
     view: PromptView,
     now: Situation,
     closes: Deadline,
+    entry: Option<Entry>,
+}
+
+/// A PIN that is being typed.
+struct Entry {
+    key: String,
+    question: String,
+    line: HiddenLine,
 }
 
 /// When a prompt closes, on this process's own clock: only for showing, the daemon decides.
@@ -43,6 +51,7 @@ impl Standing {
             view,
             now: Situation::default(),
             closes,
+            entry: None,
         };
         tty.write("\r\n");
         standing.redraw(tty);
@@ -75,17 +84,20 @@ impl Standing {
         self.redraw(tty);
     }
 
-    /// Draws the two lines anew.
+    /// Draws the two lines anew; while a PIN is typed the lower one asks for it, with the cursor where it is typed.
     pub fn redraw(&self, tty: &mut Tty) {
         let width = tty.width().saturating_sub(1);
+        if let Some(entry) = &self.entry {
+            let question = fit(&entry.question, width);
+            tty.write(&format!("{CLEAR}{}\r\n {question}", self.left(width, true)));
+            return;
+        }
         let (tone, todo) = self.now.line(&self.view.keys);
-        let more = if self.view.waiting > 0 {
-            format!("   {} more waiting", self.view.waiting)
-        } else {
-            String::new()
-        };
-        let left = format!(" {} s left   d deny{more}", self.closes.left().as_secs());
-        tty.write(&format!("{CLEAR} {}\r\n{}", paint(tone, &fit(&todo, width)), fit(&left, width)));
+        tty.write(&format!(
+            "{CLEAR} {}\r\n{}",
+            paint(tone, &fit(&todo, width)),
+            self.left(width, false)
+        ));
     }
 
     /// Says how it ended, in the place of the two lines.
@@ -99,29 +111,65 @@ impl Standing {
         tty.write(&format!("{CLEAR} {said}\r\n"));
     }
 
-    /// Asks for the PIN of `key`. Nothing when the person thinks better of it.
-    pub fn ask_pin(&mut self, key: &str, tries: Option<u32>, wrong: bool, tty: &mut Tty) -> Option<Answer> {
+    /// Asks for the PIN of `key`: what is typed from now on is that, unseen, until Enter.
+    pub fn ask_pin(&mut self, key: &str, tries: Option<u32>, wrong: bool, tty: &mut Tty) {
         let head = if wrong { "wrong PIN; " } else { "" };
         let left = match tries {
             Some(1) => " (ONE try left before the key blocks)".to_owned(),
             Some(tries) => format!(" ({tries} tries left)"),
             None => String::new(),
         };
-        tty.write(CLEAR);
-        let pin = tty
-            .ask_secret(&format!(" {head}PIN of \"{key}\"{left}: "))
-            .ok()
-            .filter(|pin| !pin.is_empty());
-        let answer = pin.map(|pin| Answer::Pin {
-            prompt: self.number(),
+        let question = format!("{head}PIN of \"{key}\"{left}: ");
+        self.entry = Some(Entry {
             key: key.to_owned(),
-            pin: Value(pin),
+            question,
+            line: HiddenLine::default(),
         });
-        self.now.pin_typed(key);
-        tty.write("\r\n");
         self.redraw(tty);
-        answer
     }
+
+    /// Takes what was typed, and gives the answer that it makes. Nothing typed at all is a terminal that is gone: a no.
+    pub fn typed(&mut self, keys: &[u8], tty: &mut Tty) -> Option<Answer> {
+        let deny = Answer::Deny { prompt: self.number() };
+        let Some(entry) = &mut self.entry else {
+            return is_no(keys).then_some(deny);
+        };
+        let typed = match entry.line.push(keys) {
+            Typed::More if !keys.is_empty() => return None,
+            Typed::More | Typed::Stopped => None,
+            Typed::Done(secret) => secret.ok().filter(|pin| !pin.is_empty()),
+        };
+        let key = std::mem::take(&mut entry.key);
+        self.entry = None;
+        self.now.pin_typed(&key);
+        self.redraw(tty);
+        Some(typed.map_or(deny, |pin| Answer::Pin {
+            prompt: self.number(),
+            key,
+            pin: Value(pin),
+        }))
+    }
+
+    /// Whether a PIN is being typed.
+    #[must_use]
+    pub fn is_typing(&self) -> bool {
+        self.entry.is_some()
+    }
+
+    fn left(&self, width: usize, typing: bool) -> String {
+        let no = if typing { "Ctrl-C deny" } else { "d deny" };
+        let more = if self.view.waiting > 0 {
+            format!("   {} more waiting", self.view.waiting)
+        } else {
+            String::new()
+        };
+        fit(&format!(" {} s left   {no}{more}", self.closes.left().as_secs()), width)
+    }
+}
+
+/// `d`, and the ways in which people say stop: Ctrl-C, Ctrl-D, Escape alone. A terminal that says nothing any more is gone.
+fn is_no(keys: &[u8]) -> bool {
+    matches!(keys, [] | [27]) || keys.iter().any(|key| matches!(key, b'd' | b'D' | 3 | 4))
 }
 
 impl Deadline {

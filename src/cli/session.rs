@@ -28,7 +28,8 @@ struct Asking<'a> {
     client: Client,
     tty: Option<Tty>,
     standing: Option<Standing>,
-    /// A PIN that was typed is wrong once it is asked for again.
+    /// The four words, and milliseconds left, until it is known where the prompt stands.
+    words: Option<([String; 4], u64)>,
     lines: &'a mut dyn FnMut(String),
 }
 
@@ -68,6 +69,7 @@ impl Session {
             client,
             tty,
             standing: None,
+            words: None,
             lines,
         };
         let reply = asking.run();
@@ -105,7 +107,7 @@ impl Asking<'_> {
         if self.client.is_ready() {
             return Ok(true);
         }
-        let (Some(tty), Some(standing)) = (self.tty.as_mut(), self.standing.as_ref()) else {
+        let (Some(tty), Some(standing)) = (self.tty.as_mut(), self.standing.as_mut()) else {
             return Ok(true);
         };
         let mut fds = [PollFd::new(&self.client, PollFlags::IN), PollFd::new(tty, PollFlags::IN)];
@@ -115,8 +117,11 @@ impl Asking<'_> {
             Err(error) => return Err(Failure::new(Outcome::Internal, "poll", error.to_string())),
         }
         let (daemon, key) = (!fds[0].revents().is_empty(), !fds[1].revents().is_empty());
-        if key && is_no(&tty.keys().unwrap_or_else(|_| vec![3])) {
-            self.client.answer(&Answer::Deny { prompt: standing.number() })?;
+        if key {
+            let keys = tty.keys().unwrap_or_default();
+            if let Some(answer) = standing.typed(&keys, tty) {
+                self.client.answer(&answer)?;
+            }
         }
         standing.redraw(tty);
         Ok(daemon)
@@ -126,13 +131,7 @@ impl Asking<'_> {
         let ui = self.session.ui;
         match event {
             Event::Queued { ahead } => ui.note(Tone::Dim, &format!("{ahead} requests are in front of this one")),
-            Event::Asked { words, left_ms, .. } if self.tty.is_none() => {
-                ui.note(Tone::Strong, &format!("waiting for a touch: {}", words.join("  ")));
-                ui.note(
-                    Tone::Dim,
-                    &format!("compare the words with `touchlease watch`; {} s left", left_ms / 1000),
-                );
-            }
+            Event::Asked { words, left_ms, .. } => self.words = Some((words, left_ms)),
             Event::Step { number, of, what } => self.say(&format!("touch {number} of {of}: {what}")),
             Event::Prompt(view) => self.show(view)?,
             Event::Touch { state, .. } => self.touch(state)?,
@@ -149,9 +148,20 @@ impl Asking<'_> {
                     standing.queue(waiting, tty);
                 }
             }
-            Event::Asked { .. } | Event::Ended { .. } => {}
+            Event::Ended { .. } => {}
         }
         Ok(())
+    }
+
+    /// The prompt stands elsewhere: here are the words to match it with. Said once.
+    fn say_words(&mut self) {
+        let Some((words, left_ms)) = self.words.take() else { return };
+        let ui = self.session.ui;
+        ui.note(Tone::Strong, &format!("waiting for a touch: {}", words.join("  ")));
+        ui.note(
+            Tone::Dim,
+            &format!("compare the words with `touchlease watch`; {} s left", left_ms / 1000),
+        );
     }
 
     /// A line that stays: above the prompt's own lines, if one stands.
@@ -176,6 +186,7 @@ impl Asking<'_> {
 
     fn touch(&mut self, state: TouchState) -> Result<(), Failure> {
         let (Some(tty), Some(standing)) = (self.tty.as_mut(), self.standing.as_mut()) else {
+            self.say_words();
             if let TouchState::TouchNow { key, .. } = &state {
                 self.session
                     .ui
@@ -187,16 +198,7 @@ impl Asking<'_> {
         let TouchState::PinNeeded { key, tries, wrong } = state else {
             return Ok(());
         };
-        let answer = standing
-            .ask_pin(&key, tries, wrong, tty)
-            .unwrap_or(Answer::Deny { prompt: standing.number() });
-        let raw = tty.raw();
-        raw.map_err(|error| Failure::new(Outcome::NoScreen, "terminal_gone", format!("the terminal went away: {error}")))?;
-        self.client.answer(&answer)
+        standing.ask_pin(&key, tries, wrong, tty);
+        Ok(())
     }
-}
-
-/// `d`, and the ways in which people say stop: Ctrl-C, Ctrl-D, Escape alone.
-pub fn is_no(keys: &[u8]) -> bool {
-    matches!(keys, [b'd' | b'D' | 3 | 4 | 27])
 }

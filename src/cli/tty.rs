@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetwinsize, tcsetattr};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::secret::Secret;
 
@@ -81,10 +81,11 @@ impl Tty {
     ///
     /// # Errors
     /// The terminal went away.
-    pub fn keys(&mut self) -> io::Result<Vec<u8>> {
-        let mut bytes = [0; 64];
+    pub fn keys(&mut self) -> io::Result<Zeroizing<Vec<u8>>> {
+        let mut bytes = Zeroizing::new(vec![0; 256]);
         let n = self.file.read(&mut bytes)?;
-        Ok(bytes[..n].to_vec())
+        bytes.truncate(n);
+        Ok(bytes)
     }
 
     /// A line that is typed and not seen.
@@ -98,30 +99,58 @@ impl Tty {
         let typed = self.read_hidden();
         self.cooked();
         self.write("\n");
-        Secret::from_slice_wiping(&mut typed?)
+        typed
     }
 
-    fn read_hidden(&mut self) -> io::Result<Zeroizing<Vec<u8>>> {
-        let mut typed = Zeroizing::new(Vec::with_capacity(LONGEST));
-        let mut chunk = Zeroizing::new([0_u8; 256]);
+    fn read_hidden(&mut self) -> io::Result<Secret> {
+        let mut line = HiddenLine::default();
         loop {
-            let n = self.file.read(&mut chunk[..])?;
-            for byte in &chunk[..n] {
-                match byte {
-                    b'\r' | b'\n' => return Ok(typed),
-                    // Ctrl-C, Ctrl-D.
-                    3 | 4 => return Err(io::ErrorKind::Interrupted.into()),
-                    // Backspace takes a whole UTF-8 character, Ctrl-U everything.
-                    8 | 127 => while typed.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {},
-                    21 => typed.zeroize(),
-                    _ if typed.len() < LONGEST => typed.push(*byte),
-                    _ => {}
-                }
-            }
-            if n == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
+            let keys = self.keys()?;
+            match line.push(&keys) {
+                Typed::Done(secret) => return secret,
+                Typed::Stopped => return Err(io::ErrorKind::Interrupted.into()),
+                Typed::More if keys.is_empty() => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Typed::More => {}
             }
         }
+    }
+}
+
+/// A line that is typed and not seen, key by key.
+pub struct HiddenLine(Zeroizing<Vec<u8>>);
+
+/// What the keys came to.
+pub enum Typed {
+    /// Not Enter yet.
+    More,
+    /// Ctrl-C or Ctrl-D.
+    Stopped,
+    /// The line; an error when no more memory can be locked.
+    Done(io::Result<Secret>),
+}
+
+impl Default for HiddenLine {
+    fn default() -> Self {
+        // Never grown: growing would leave an unwiped copy behind.
+        Self(Zeroizing::new(Vec::with_capacity(LONGEST)))
+    }
+}
+
+impl HiddenLine {
+    /// Takes keys; what comes behind Enter is dropped.
+    pub fn push(&mut self, keys: &[u8]) -> Typed {
+        for byte in keys {
+            match byte {
+                b'\r' | b'\n' => return Typed::Done(Secret::from_slice_wiping(&mut self.0)),
+                3 | 4 => return Typed::Stopped,
+                // Backspace takes a whole UTF-8 character, Ctrl-U everything.
+                8 | 127 => while self.0.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {},
+                21 => self.0.clear(),
+                _ if self.0.len() < LONGEST => self.0.push(*byte),
+                _ => {}
+            }
+        }
+        Typed::More
     }
 }
 
@@ -134,5 +163,22 @@ impl AsFd for Tty {
 impl Drop for Tty {
     fn drop(&mut self) {
         self.cooked();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_hidden_line_ends_at_enter_and_backspace_takes_a_whole_character() {
+        let mut line = HiddenLine::default();
+        assert!(matches!(line.push("12é".as_bytes()), Typed::More));
+        match line.push(b"\x7f34\rrest") {
+            Typed::Done(secret) => assert_eq!(secret.unwrap().expose(), b"1234"),
+            _ => panic!("the line is not done"),
+        }
+        assert!(matches!(line.push(b"12\x03"), Typed::Stopped));
     }
 }

@@ -4,7 +4,7 @@ use jiff::tz::TimeZone;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::prompt::Standing;
-use super::session::{Session, is_no};
+use super::session::Session;
 use super::tty::Tty;
 use super::ui::{Tone, paint};
 use crate::client::{Client, Message};
@@ -93,12 +93,16 @@ impl Watch {
             return Ok(true);
         }
         let keys = self.tty.keys().unwrap_or_default();
-        match (&self.standing, keys.as_slice()) {
-            (_, [] | [b'q' | 3 | 4]) => return Ok(false),
-            (Some(standing), keys) if is_no(keys) => self.client.answer(&Answer::Deny { prompt: standing.number() })?,
-            _ => {}
+        match &mut self.standing {
+            Some(standing) if standing.is_typing() || !matches!(keys.as_slice(), [] | [b'q']) => {
+                if let Some(answer) = standing.typed(&keys, &mut self.tty) {
+                    self.client.answer(&answer)?;
+                }
+                Ok(true)
+            }
+            // Without a prompt Ctrl-C ends the watch; a terminal that says nothing any more has ended it already.
+            _ => Ok(!matches!(keys.as_slice(), [] | [b'q' | 3 | 4])),
         }
-        Ok(true)
     }
 
     fn daemon_spoke(&self) -> Result<bool, Failure> {
@@ -143,13 +147,7 @@ impl Watch {
         };
         standing.update(&state, &mut self.tty);
         if let TouchState::PinNeeded { key, tries, wrong } = state {
-            let answer = standing
-                .ask_pin(&key, tries, wrong, &mut self.tty)
-                .unwrap_or(Answer::Deny { prompt });
-            self.tty
-                .raw()
-                .map_err(|error| Failure::new(Outcome::NoScreen, "terminal_gone", error.to_string()))?;
-            self.client.answer(&answer)?;
+            standing.ask_pin(&key, tries, wrong, &mut self.tty);
         }
         Ok(())
     }

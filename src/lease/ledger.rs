@@ -49,7 +49,7 @@ pub struct Sameness {
     pub grants: Vec<(Grant, Digest)>,
 }
 
-/// A lease: that somebody touched a key for exactly this, and that it is on record. Made by [`Ledger::begin`] alone.
+/// A lease: that somebody touched a key for exactly this, and that it is on record. Made by `Ledger::begin` alone.
 ///
 /// ```compile_fail
 /// let lease = touchlease::lease::ledger::Lease { id: String::new() };
