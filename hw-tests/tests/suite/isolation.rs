@@ -8,6 +8,7 @@ use std::{
     os::unix::process::{CommandExt, ExitStatusExt},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::OnceLock,
     time::{Duration, Instant},
 };
 
@@ -62,7 +63,7 @@ impl Rigged {
         let bin = tempfile::Builder::new().prefix("touchlease-bin-").tempdir().unwrap().keep();
         let script = format!(
             "#!/bin/sh\nexec setpriv --reuid {user} --regid {user} --clear-groups {} \"$@\"\n",
-            product().display()
+            for_everybody(&product()).display()
         );
         let program = bin.join("touchlease");
         fs::write(&program, script).unwrap();
@@ -210,9 +211,22 @@ fn child(of: u32, what: &str) -> u32 {
     found.unwrap()
 }
 
+/// The program where every account can reach it: the target folder may lie in a home that is closed.
+fn for_everybody(program: &Path) -> PathBuf {
+    let folder = tempfile::Builder::new().prefix("touchlease-bin-").tempdir().unwrap().keep();
+    let copy = folder.join(program.file_name().unwrap());
+    fs::copy(program, &copy).unwrap();
+    for path in [&folder, &copy] {
+        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    copy
+}
+
 /// The ways that are open to `nobody` into a process of `nobody`.
 fn ways_into(pid: u32) -> Vec<String> {
-    let out = Command::new(PROBE).arg(pid.to_string()).uid(NOBODY).gid(NOBODY).output().unwrap();
+    static REACHABLE: OnceLock<PathBuf> = OnceLock::new();
+    let probe = REACHABLE.get_or_init(|| for_everybody(Path::new(PROBE)));
+    let out = Command::new(probe).arg(pid.to_string()).uid(NOBODY).gid(NOBODY).output().unwrap();
     let said = String::from_utf8(out.stdout).unwrap();
     assert_eq!(said.lines().count(), 7, "{said}");
     said.lines().filter(|line| line.ends_with(" open")).map(str::to_owned).collect()
