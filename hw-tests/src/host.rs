@@ -413,7 +413,8 @@ pub fn member(map: &Value, key: i64) -> Option<&Value> {
     map.as_map()?.iter().find_map(|(name, value)| (*name == key).then_some(value))
 }
 
-pub(crate) fn text_member<'a>(map: &'a Value, key: &str) -> Option<&'a Value> {
+/// The member of this name of a map with names.
+pub fn text_member<'a>(map: &'a Value, key: &str) -> Option<&'a Value> {
     map.as_map()?
         .iter()
         .find_map(|(name, value)| (name.as_text() == Some(key)).then_some(value))

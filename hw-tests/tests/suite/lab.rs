@@ -145,12 +145,12 @@ impl Lab {
         Caller::start(program)
     }
 
-    /// A screen that notes down what it is sent.
+    /// A screen that notes down what it is sent; also for requests of this process.
     pub fn recorder(&self) -> Recorder {
         let file = self.home.path().join("recorded");
         let mut command = Command::new(WIRECAT);
         command.args(["watch", &self.socket(), &file.display().to_string()]);
-        let mut terminal = Terminal::start(&command).unwrap();
+        let mut terminal = Terminal::start(&orphan(&command)).unwrap();
         terminal.expect("watching").unwrap();
         self.until("a screen", || self.status()["screens"].as_u64() > Some(0));
         Recorder { _terminal: terminal, file }
@@ -173,6 +173,37 @@ impl Lab {
 
     pub fn count(&self, name: &str) -> usize {
         self.events().iter().filter(|(event, _)| event == name).count()
+    }
+}
+
+/// The same command in a process that this one is no ancestor of: to what is asked from here its screen is somebody else's.
+pub fn orphan(command: &Command) -> Command {
+    let mut sh = Command::new("sh");
+    sh.args(["-c", "(\"$@\" &); exec sleep infinity", "sh"]);
+    sh.arg(command.get_program()).args(command.get_args());
+    sh.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    sh.current_dir(command.get_current_dir().unwrap_or(Path::new("/")));
+    sh
+}
+
+/// A generator that makes the same run from the same seed (splitmix64).
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % sides
+    }
+
+    pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        let at = usize::try_from(self.roll(from.len() as u64)).unwrap();
+        &from[at]
+    }
+
+    pub fn millis(&mut self, most: u64) -> Duration {
+        Duration::from_micros(self.roll(most * 1000))
     }
 }
 
@@ -269,6 +300,10 @@ pub struct Recorder {
 }
 
 impl Recorder {
+    pub fn file(&self) -> PathBuf {
+        self.file.clone()
+    }
+
     pub fn lines(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(&self.file).unwrap_or_default();
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()

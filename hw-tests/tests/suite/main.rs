@@ -10,6 +10,7 @@ mod input;
 mod isolation;
 mod lab;
 mod lifetime;
+mod races;
 mod screen;
 mod spine;
 

@@ -5,6 +5,7 @@ mod noise;
 mod other_programs;
 mod pins;
 mod pulled;
+mod receipts;
 mod untouched;
 
 use std::sync::Arc;
@@ -12,10 +13,11 @@ use std::sync::Arc;
 use hw_tests::{
     authenticator::{Authenticator, Settings},
     conformance::{Machine, machine::said, rigs::InProcess},
-    ctap::Ctap,
+    ctap::{Ctap, GET_ASSERTION},
     finger::{Finger, Mode},
     hid_socket::HidSocket,
     key::Key,
+    stubs::recorder::Recorder,
 };
 
 /// A key of honest firmware, with somebody in front of it.
@@ -47,4 +49,11 @@ fn run(machine: &Machine<'_>) -> (Option<i32>, String, bool) {
 
 fn approvals(machine: &Machine<'_>) -> usize {
     machine.events("approved").unwrap().len()
+}
+
+/// Every getAssertion that the product sent to this key, as a program in the same seat could have heard it.
+fn overheard(witness: &Recorder) -> Vec<ciborium::Value> {
+    let requests = witness.requests();
+    let assertions = requests.iter().filter(|request| request[0] == GET_ASSERTION);
+    assertions.map(|request| ciborium::from_reader(&request[1..]).unwrap()).collect()
 }

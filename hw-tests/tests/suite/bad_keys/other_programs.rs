@@ -11,7 +11,7 @@ use hw_tests::{
     stubs::recorder::Recorder,
 };
 
-use super::{approvals, behind, honest, rig};
+use super::{approvals, behind, honest, overheard, rig};
 
 #[test]
 fn t04_a_key_that_another_program_asked_first_is_not_to_be_touched() {
@@ -64,13 +64,6 @@ fn t05_a_request_that_another_program_cancels_is_refused_recorded_and_not_repeat
     let trouble = machine.events("key").unwrap();
     assert!(trouble.iter().any(|event| event["what"] == "cancelled_elsewhere"), "{trouble:?}");
     assert_eq!(approvals(&machine), 0);
-}
-
-/// Every getAssertion that the product sent to this key, as a program in the same seat could have heard it.
-fn overheard(witness: &Recorder) -> Vec<Value> {
-    let requests = witness.requests();
-    let assertions = requests.iter().filter(|request| request[0] == GET_ASSERTION);
-    assertions.map(|request| ciborium::from_reader(&request[1..]).unwrap()).collect()
 }
 
 fn replayed(key: &Recorder, parameters: Vec<(Value, Value)>) -> u8 {

@@ -1,118 +1,132 @@
 //! A key that nobody touches.
 
-use std::{
-    io::{BufRead, BufReader, Write},
-    os::unix::net::UnixStream,
-    process::Command,
-    time::Duration,
+use std::{io::Write, os::unix::net::UnixStream, time::Duration};
+
+use hw_tests::{
+    harness::Terminal,
+    key::{KeyHandle, PIN},
 };
-
-use hw_tests::{conformance::Machine, harness::Terminal, key::PIN};
+use rustix::net::{RecvFlags, recv};
 use serde_json::{Value, json};
+use touchlease::config::Config;
 
-use super::{approvals, honest, rig};
+use crate::lab::{Dice, Lab, PATIENCE, orphan};
 
 /// Steps of the everyday run, and of the long one.
 const STEPS: u32 = 3000;
 const LONG: u32 = 1_000_000;
 const SEED: u64 = 0x7410_0001;
+/// Steps after which the PIN is typed ahead again: what is missing is always the touch alone.
+const PIN_EVERY: u32 = 20_000;
+/// What no client may be told, and no value may appear as.
+const NEVER_SAID: [&str; 7] = [
+    "\"granted\"",
+    "\"changed\"",
+    "\"key_added\"",
+    "\"key_removed\"",
+    "\"accepted\"",
+    "correct-horse",
+    "Y29ycmVjdC1ob3JzZ",
+];
 
-/// A generator that makes the same run from the same seed (splitmix64).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % sides
-    }
-
-    fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        let at = usize::try_from(self.roll(from.len() as u64)).unwrap();
-        &from[at]
-    }
-
-    fn lease(&mut self) -> Value {
-        let with: Vec<_> = (0..self.roll(3))
-            .map(|_| {
-                let secret = self.pick(&["prod/TOKEN", "prod/OTHER", "dev/TOKEN", "prod/../TOKEN"]);
-                json!({ "secret": secret, "via": self.pick(&["env", "file", "proxy"]), "env": self.pick(&["TOKEN", "PATH", "A=B"]) })
-            })
-            .collect();
-        json!({
-            "do": "lease", "with": with, "ttl": self.roll(40_000), "uses": self.roll(3), "command": ["sh"],
-            "deliver": self.roll(2) == 0, "join_only": self.roll(3) == 0,
+fn lease(dice: &mut Dice) -> Value {
+    let with: Vec<_> = (0..dice.roll(3))
+        .map(|_| {
+            let secret = dice.pick(&["prod/TOKEN", "prod/TOKEN", "prod/OTHER", "dev/TOKEN", "prod/../TOKEN"]);
+            json!({ "secret": secret, "via": dice.pick(&["env", "env", "file", "proxy"]), "env": dice.pick(&["TOKEN", "TOKEN", "PATH", "A=B"]) })
         })
-    }
+        .collect();
+    json!({
+        "do": "lease", "with": with, "ttl": dice.roll(40_000), "uses": 1 + dice.roll(3), "command": ["sh"],
+        "deliver": dice.roll(2) == 0, "join_only": dice.roll(4) == 0,
+    })
+}
 
-    fn request(&mut self) -> Value {
-        let id = format!("{:032x}", self.roll(4));
-        match self.roll(16) {
-            0..5 => self.lease(),
-            5 => json!({ "do": "lease_list" }),
-            6 => json!({ "do": "lease_show", "id": id }),
-            7 => json!({ "do": "lease_end", "id": id }),
-            8 => json!({ "do": "lease_revoke", "id": null }),
-            9 => json!({ "do": "watch" }),
-            10 => json!({ "do": "unlock", "key": "blue", "keep": 60 }),
-            11 => json!({ "do": "remove", "secrets": ["prod/TOKEN"] }),
-            12 => json!({ "do": "edit", "secret": "prod/TOKEN", "rules": { "deliveries": ["env"], "hosts": [] } }),
-            13 => json!({ "do": "key_remove", "name": "blue" }),
-            14 => json!({ "do": "key_add", "name": "mine", "touch_only": true }),
-            _ => json!({ "do": "list", "scope": null }),
-        }
+fn request(dice: &mut Dice) -> Value {
+    let id = format!("{:032x}", dice.roll(4));
+    match dice.roll(18) {
+        0..6 => lease(dice),
+        6 => json!({ "do": "lease_list" }),
+        7 => json!({ "do": "lease_show", "id": id }),
+        8 => json!({ "do": "lease_end", "id": id }),
+        9 => json!({ "do": "lease_revoke", "id": null }),
+        10 => json!({ "do": "watch" }),
+        11 => json!({ "do": "unlock", "key": "blue", "keep": 60 }),
+        12 => json!({ "do": "remove", "secrets": ["prod/TOKEN"] }),
+        13 => json!({ "do": "edit", "secret": "prod/TOKEN", "rules": { "deliveries": ["env"], "hosts": [] } }),
+        14 => json!({ "do": "key_remove", "name": "blue" }),
+        15 => json!({ "do": "key_add", "name": "mine", "touch_only": true }),
+        16 => json!({ "do": "accept_clock" }),
+        _ => json!({ "do": "list", "scope": null }),
     }
+}
 
-    /// What a client may say on a connection that waits: about its own prompt, and about others'.
-    fn answer(&mut self) -> Value {
-        let prompt = self.roll(30);
-        match self.roll(4) {
-            0 => json!({ "answer": "shown", "prompt": prompt }),
-            1 => json!({ "answer": "pin", "prompt": prompt, "key": "blue", "pin": "AAAA" }),
-            2 => json!({ "answer": "done" }),
-            _ => json!({ "answer": "deny", "prompt": prompt }),
-        }
+/// What a client may say on a connection that waits: about its own prompt, and about others'.
+fn answer(dice: &mut Dice, prompts: u64) -> Value {
+    let prompt = prompts.saturating_sub(3) + dice.roll(6);
+    match dice.roll(4) {
+        0 => json!({ "answer": "shown", "prompt": prompt }),
+        1 => json!({ "answer": "pin", "prompt": prompt, "key": "blue", "pin": "AAAA" }),
+        2 => json!({ "answer": "done" }),
+        _ => json!({ "answer": "deny", "prompt": prompt }),
     }
 }
 
 /// A client of the socket that says what it likes.
-struct Client(BufReader<UnixStream>);
+struct Client {
+    socket: UnixStream,
+    heard: Vec<u8>,
+}
 
 impl Client {
-    fn call(machine: &Machine<'_>, request: &Value, screen: bool) -> Self {
-        let socket = UnixStream::connect(machine.home.places().unwrap().socket()).unwrap();
-        socket.set_read_timeout(Some(Duration::from_millis(2))).unwrap();
-        let mut client = Self(BufReader::new(socket));
+    fn call(path: &str, request: &Value, screen: bool) -> Self {
+        let socket = UnixStream::connect(path).unwrap();
+        let mut client = Self { socket, heard: vec![] };
         client.say(&json!({ "v": 1, "screen": screen, "request": request }));
         client
     }
 
     fn say(&mut self, line: &Value) {
         // The daemon may have hung up on a line that it did not like.
-        let _ = self.0.get_mut().write_all(format!("{line}\n").as_bytes());
+        let _ = self.socket.write_all(format!("{line}\n").as_bytes());
     }
 
-    fn heard(&mut self) -> String {
-        let mut text = String::new();
-        // What has not come yet is read the next time.
-        while self.0.read_line(&mut text).is_ok_and(|n| n > 0) {}
-        text
+    /// Takes what has come; how many lines of it are new. Nothing of it is what nobody may be told.
+    fn listen(&mut self, step: u32) -> usize {
+        let before = self.heard.len();
+        let mut chunk = [0; 4096];
+        while let Ok((n @ 1.., _)) = recv(&self.socket, &mut chunk, RecvFlags::DONTWAIT) {
+            self.heard.extend(&chunk[..n]);
+        }
+        let text = String::from_utf8_lossy(&self.heard);
+        for said in NEVER_SAID {
+            assert!(!text.contains(said), "step {step}: {text}");
+        }
+        self.heard[before..].iter().filter(|byte| **byte == b'\n').count()
     }
 }
 
-/// A watch that this process is no ancestor of: to the requests below it is somebody else's.
-fn watch(machine: &Machine<'_>) -> Terminal {
-    let product = machine.home.command(["watch"]);
-    let mut orphan = Command::new("sh");
-    orphan.args(["-c", "(\"$@\" &); exec sleep 600", "sh"]);
-    orphan.arg(product.get_program()).args(product.get_args());
-    orphan
-        .env_clear()
-        .envs(product.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let mut screen = Terminal::start(&orphan).unwrap();
+/// A vault on a key with a PIN, and a screen that counts for every request of this process.
+fn vault() -> (Lab, Terminal) {
+    let mut config = Config::default();
+    config.limits.prompt = Duration::from_secs(10);
+    let lab = Lab::empty(config);
+    lab.key.set_pin().unwrap();
+    typed(&lab, &["init", "--key", "blue"]);
+    lab.put("prod/TOKEN", b"correct-horse-battery", &[]);
+    lab.key.never().unwrap();
+    let mut screen = Terminal::start(&orphan(&lab.home.command(["watch"]))).unwrap();
     screen.expect("requests appear here").unwrap();
-    screen
+    (lab, screen)
+}
+
+/// A command at a terminal where the person types the PIN.
+fn typed(lab: &Lab, arguments: &[&str]) {
+    let mut screen = lab.home.terminal(arguments).unwrap();
+    screen.expect(": ").unwrap();
+    screen.type_in(&format!("{PIN}\n")).unwrap();
+    let (status, shown) = screen.finish().unwrap();
+    assert!(status.success(), "{shown}");
 }
 
 #[test]
@@ -127,72 +141,74 @@ fn t01_no_million_of_requests_issues_anything_without_a_touch() {
 }
 
 fn issues_nothing(of: u32) {
-    let rig = rig(honest());
-    let machine = Machine::new(&rig).unwrap();
-    machine.vault().unwrap();
-    machine.restart("[limits]\nprompt = \"5s\"\n").unwrap();
-    // With the PIN typed ahead, a prompt needs the touch alone.
-    let mut screen = machine.home.terminal(["unlock", "blue"]).unwrap();
-    screen.expect(": ").unwrap();
-    screen.type_in(&format!("{PIN}\n")).unwrap();
-    assert!(screen.finish().unwrap().0.success());
+    let (lab, _watch) = vault();
+    let touches = lab.key.counts().unwrap().given;
     let before = (
-        machine.keys[0].counts().unwrap().given,
-        machine.json(&["list"]).unwrap(),
-        approvals(&machine),
+        lab.agent_to_its_end(&["--json", "list"]).stdout,
+        lab.count("approved"),
+        lab.count("change"),
     );
-    let _watch = watch(&machine);
-
+    let path = lab.socket();
     let mut dice = Dice(SEED);
     // The first request is a good one, and the key waits for its touch as the rest begins.
     let with = json!([{ "secret": "prod/TOKEN", "via": "env", "env": "TOKEN" }]);
     let good = json!({ "do": "lease", "with": with, "command": ["sh"], "deliver": true });
-    let mut clients = vec![Client::call(&machine, &good, false)];
-    machine.blinks(0).unwrap();
-    let (mut steps, mut answered) = (0, 0);
-    for _ in 0..of {
-        match dice.roll(4) {
-            0 if clients.len() < 12 => {
-                let request = dice.request();
-                clients.push(Client::call(&machine, &request, dice.roll(2) == 0));
+    let mut clients = vec![Client::call(&path, &good, false)];
+    assert!(lab.key.await_asked(PATIENCE).unwrap());
+    let (mut steps, mut answered, mut prompts) = (0, 0, 0);
+    for step in 0..of {
+        if step % PIN_EVERY == PIN_EVERY - 1 {
+            clients.clear();
+            lab.clock.suspend(Duration::from_secs(700));
+            typed(&lab, &["unlock", "blue", "--keep", "12h"]);
+        }
+        let at = usize::try_from(dice.roll(clients.len().max(1) as u64)).unwrap();
+        match dice.roll(33) {
+            0..8 if clients.len() < 12 => {
+                let request = request(&mut dice);
+                clients.push(Client::call(&path, &request, dice.roll(2) == 0));
             }
-            1 if !clients.is_empty() => {
-                let at = usize::try_from(dice.roll(clients.len() as u64)).unwrap();
+            8..14 if !clients.is_empty() => {
+                answered += clients[at].listen(step);
                 clients.swap_remove(at);
             }
-            2 if !clients.is_empty() => {
-                let at = usize::try_from(dice.roll(clients.len() as u64)).unwrap();
-                let answer = dice.answer();
+            14..20 if !clients.is_empty() => {
+                let answer = answer(&mut dice, prompts);
                 clients[at].say(&answer);
             }
+            // Time passes; now and then so much of it that ten more prompts may open.
+            20 if dice.roll(30) == 0 => lab.clock.suspend(Duration::from_secs(700)),
+            20 => lab.clock.suspend(dice.millis(3000)),
             _ => {
-                for client in &mut clients {
-                    let heard = client.heard();
-                    answered += heard.matches('\n').count();
-                    for reply in [
-                        "granted",
-                        "changed",
-                        "key_added",
-                        "key_removed",
-                        "correct-horse",
-                        "Y29ycmVjdC1ob3JzZ",
-                    ] {
-                        assert!(!heard.contains(reply), "step {steps}: {heard}");
-                    }
-                }
+                // The daemon has a moment to work in.
+                std::thread::sleep(Duration::from_micros(300));
+                answered += clients.iter_mut().map(|client| client.listen(step)).sum::<usize>();
+                prompts = prompts.max(newest_prompt(&clients));
             }
         }
         steps += 1;
     }
     drop(clients);
+    assert_eq!(lab.key.counts().unwrap().given, touches);
     let after = (
-        machine.keys[0].counts().unwrap().given,
-        machine.json(&["list"]).unwrap(),
-        approvals(&machine),
+        lab.agent_to_its_end(&["--json", "list"]).stdout,
+        lab.count("approved"),
+        lab.count("change"),
     );
-    println!("T01: {steps} of {of} steps, {answered} lines heard, 0 leases");
     assert_eq!(before, after);
-    assert!(machine.events("change").unwrap().len() == 1, "only the put of the beginning");
-    assert!(machine.json(&["lease", "list"]).unwrap()["leases"].as_array().unwrap().is_empty());
-    assert!(answered > 100, "{answered} lines heard");
+    assert_eq!(lab.status()["leases"], 0);
+    let (shown, asked) = (lab.count("shown"), lab.key.counts().unwrap().asked);
+    println!("T01: {steps} of {of} steps, 0 leases; {answered} lines heard, {shown} prompts shown, {asked} touches asked for");
+    assert!(answered > of as usize / 20, "{answered} lines heard");
+    assert!(shown > of as usize / 500, "{shown} prompts shown");
+}
+
+/// The highest number of a prompt that a client was told of.
+fn newest_prompt(clients: &[Client]) -> u64 {
+    let numbers = clients.iter().filter_map(|client| {
+        let text = String::from_utf8_lossy(&client.heard);
+        let (_, rest) = text.rsplit_once("\"prompt\":")?;
+        rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+    });
+    numbers.max().unwrap_or(0)
 }
