@@ -1,10 +1,11 @@
 //! A prompt as a person reads it, made from the bytes that will be signed and from nothing else.
 
+mod roster;
+
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::columns::wrap;
 use super::ui::{Tone, paint};
-use crate::device::{EnrolledKey, Profile};
 use crate::encoding::Digest;
 use crate::encoding::plain;
 use crate::encoding::words::four_words;
@@ -12,7 +13,6 @@ use crate::lease::text::{
     ChangeText, ClockText, EnrolText, GrantText, Holder, LeaseText, Origin, RequesterText, Text as _, UnlockText, WriteText,
 };
 use crate::vault::Statement;
-use crate::vault::statement::KeyEntry;
 use crate::wire::PromptView;
 
 /// Width of the left column.
@@ -61,7 +61,8 @@ impl Card {
                 ),
             );
         } else {
-            statement_rows(&mut rows, &Statement::from_bytes(view.text.as_bytes()).ok()?);
+            let statement = Statement::from_bytes(view.text.as_bytes()).ok()?;
+            roster::rows(&mut rows, &statement, view.beside.as_deref())?;
         }
         let words = four_words(&Digest::of(view.text.as_bytes())).join("  ");
         rows.push(Row {
@@ -216,36 +217,6 @@ fn enrol_rows(rows: &mut Vec<Row>, enrol: &EnrolText) {
     push(rows, "", format!("touch it {} times, each time it blinks", enrol.touches));
 }
 
-fn statement_rows(rows: &mut Vec<Row>, statement: &Statement) {
-    rows.push(Row {
-        label: "roster",
-        text: "says who may open this vault".into(),
-        tone: Tone::Strong,
-    });
-    for line in said(statement) {
-        push(rows, "", line);
-    }
-}
-
-/// What a statement says, in lines: every key with what it opens, so that one too many is seen.
-fn said(statement: &Statement) -> Vec<String> {
-    let opens = |key: &EnrolledKey| -> Vec<&str> {
-        let scopes = statement.scopes.iter().filter(|scope| scope.slot_of(key.id()).is_some());
-        scopes.map(|scope| scope.name.as_str()).collect()
-    };
-    let keys = statement.keys.iter().map(KeyEntry::enrolled).map(|key| {
-        let weak = if key.profile == Profile::TouchOnly { " (touch only)" } else { "" };
-        format!("\"{}\"{weak} opens {}", key.name, opens(key).join(", "))
-    });
-    let scopes = statement
-        .scopes
-        .iter()
-        .map(|scope| format!("scope {}, key number {}", scope.name, scope.epoch));
-    keys.chain(["the recovery code opens everything".to_owned()])
-        .chain(scopes)
-        .collect()
-}
-
 fn origin_rows(rows: &mut Vec<Row>, origin: &Origin, verb: &str) {
     requester_rows(rows, &origin.requester, verb);
 }
@@ -292,6 +263,7 @@ mod tests {
         PromptView {
             prompt: 1,
             text: text.into(),
+            beside: None,
             left_ms: 60_000,
             keys: vec![],
             waiting: 0,

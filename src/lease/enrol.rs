@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::failure::{IntoFailure, internal};
 use super::office::{Asker, Lobby, Office, names};
 use super::record::{self, Question};
-use super::text::{EnrolKind, EnrolText, Fixed, RequesterText, Text, VERSION};
+use super::text::{EnrolKind, EnrolText, Fixed, RequesterText, RosterBeside, Text, VERSION};
 use super::touch::{attend, feed, refusal, touch, touch_text};
 use crate::config::LONGEST_PROMPT;
 use crate::device::broker::{Candidate, Enrol, Event as KeyEvent, NewKey};
@@ -94,7 +94,7 @@ pub async fn init(
     steps.next("sign who may open the vault");
     let profile = first.profile;
     let signer = Candidate { key: first, salts: vec![] };
-    let proof = sign(lobby, founding.text(), vec![signer], asker).await?;
+    let proof = sign(lobby, founding.text(), vec![], vec![signer], asker).await?;
     let (vault, code) = founding
         .finish(&proof, states, &mut **lobby.random.borrow_mut())
         .map_err(IntoFailure::failure)?;
@@ -176,7 +176,8 @@ async fn commit(office: &Office<'_>, plan: Plan, what: String, steps: &mut Steps
         for touch in 0..plan.touches() {
             steps.next("an enrolled key signs who may open the vault");
             let candidates = plan.candidates(&office.vault.borrow(), touch).map_err(IntoFailure::failure)?;
-            proofs.push(sign(&office.lobby, plan.text(), candidates, asker).await?);
+            let before = plan.follows(&office.vault.borrow()).map_err(IntoFailure::failure)?;
+            proofs.push(sign(&office.lobby, plan.text(), before, candidates, asker).await?);
         }
         asked.roster(Digest::of(plan.text()))?;
         let committed = plan.commit(&office.vault.borrow(), &refs(&proofs), &mut **office.lobby.random.borrow_mut());
@@ -185,10 +186,21 @@ async fn commit(office: &Office<'_>, plan: Plan, what: String, steps: &mut Steps
     path.await.inspect_err(|failure| asked.failed(failure))
 }
 
-/// One touch over a statement of the roster, which stands on the screen.
-async fn sign(lobby: &Lobby<'_>, statement: &[u8], candidates: Vec<Candidate>, asker: &Asker) -> Result<Proof, Failure> {
-    let text = String::from_utf8(statement.to_vec()).map_err(|error| internal("statement", error))?;
-    let fixed = Fixed::roster(text, &lobby.random_id());
+/// One touch over a statement of the roster, which stands on the screen with who asks and with what it changes in those `before` it.
+async fn sign(
+    lobby: &Lobby<'_>,
+    statement: &[u8],
+    before: Vec<Vec<u8>>,
+    candidates: Vec<Candidate>,
+    asker: &Asker,
+) -> Result<Proof, Failure> {
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).map_err(|error| internal("statement", error));
+    let beside = RosterBeside {
+        v: VERSION,
+        requester: RequesterText::of(&asker.requester),
+        before: before.into_iter().map(text).collect::<Result<_, _>>()?,
+    };
+    let fixed = Fixed::roster(text(statement.to_vec())?, &lobby.random_id(), &beside).map_err(IntoFailure::failure)?;
     let turn = lobby.turn(asker).await?;
     let prompt = lobby.show(turn, &fixed, names(&candidates), lobby.limits.prompt, asker).await?;
     let proof = touch(lobby, &prompt, &fixed, candidates).await?;

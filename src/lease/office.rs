@@ -94,6 +94,7 @@ impl Lobby<'_> {
     ) -> Result<Prompt<'a>, Failure> {
         let showing = Showing {
             text: fixed.text(),
+            beside: fixed.beside(),
             id: fixed.id(),
             words: fixed.words(),
             keys,

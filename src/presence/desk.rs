@@ -54,6 +54,8 @@ pub struct Whose<'a> {
 pub struct Showing<'a> {
     /// The text to be signed.
     pub text: &'a str,
+    /// What the text does not say of itself, to be shown beside it.
+    pub beside: Option<&'a str>,
     /// Id in the text.
     pub id: &'a str,
     /// The four words.

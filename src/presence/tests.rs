@@ -37,6 +37,7 @@ async fn open<'d>(desk: &'d Desk, standing: &Standing, own: Option<u64>) -> Resu
     let (whose, tell) = (Whose { standing, own }, unbounded_channel().0);
     let turn = desk.turn(whose, &tell).await?;
     let showing = Showing {
+        beside: None,
         text: "{}",
         id: "1",
         words: ["abandon"; 4],

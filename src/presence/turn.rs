@@ -82,6 +82,7 @@ impl<'a> Turn<'a> {
         let view = PromptView {
             prompt: self.number,
             text: showing.text.to_owned(),
+            beside: showing.beside.map(str::to_owned),
             left_ms,
             keys: showing.keys,
             waiting: count(state.queue.len()),

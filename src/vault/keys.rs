@@ -184,6 +184,16 @@ impl Plan {
         &self.text
     }
 
+    /// The statements that this one follows, byte for byte, in the order in which it names them.
+    ///
+    /// # Errors
+    /// [`VaultError::Changed`] when the vault is another one.
+    pub fn follows(&self, vault: &Vault) -> Result<Vec<Vec<u8>>, VaultError> {
+        let text = |digest: &Digest| vault.roster.statement(digest).and_then(|before| before.to_bytes().ok());
+        let texts = self.statement.previous.iter().map(text).collect::<Option<_>>();
+        texts.ok_or(VaultError::Changed)
+    }
+
     /// How many touches of enrolled keys the plan needs: one for each two scopes, at least one.
     #[must_use]
     pub fn touches(&self) -> usize {

@@ -1,6 +1,6 @@
 //! The vault: everything sealed, in a folder that is safe to copy, to back up and to keep in git.
 //!
-//! - [`statement`], [`roster`]: who may open what, signed by touches;
+//! - [`statement`], [`roster`], [`difference`]: who may open what, signed by touches;
 //! - [`slot`], [`scope`], [`recovery`]: the ways into a scope;
 //! - [`rules`], [`record`], [`index`], [`tree`]: secrets, and which of them there are;
 //! - [`store`], [`journal`], [`accepted`]: files, changes that happen whole or not at all, the memory against old copies;
@@ -12,6 +12,7 @@ pub mod accepted;
 pub mod bytes;
 pub mod change;
 pub mod crypto;
+pub mod difference;
 pub mod enrolment;
 pub mod error;
 #[cfg(test)]

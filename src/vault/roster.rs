@@ -92,6 +92,12 @@ impl Roster {
         keys.into_values().cloned().collect()
     }
 
+    /// The statement `digest`, if it is in force or leads to the one that is.
+    #[must_use]
+    pub fn statement(&self, digest: &Digest) -> Option<&Statement> {
+        self.statements.get(digest)
+    }
+
     /// Whether the statement `digest` is in force or leads to the one that is.
     #[must_use]
     pub fn contains(&self, digest: &Digest) -> bool {

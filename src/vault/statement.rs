@@ -134,6 +134,13 @@ impl Statement {
         self.keys.iter().map(KeyEntry::enrolled).find(|key| key.id() == id)
     }
 
+    /// Names of the scopes that `key` opens.
+    #[must_use]
+    pub fn opened_by(&self, key: &EnrolledKey) -> Vec<String> {
+        let scopes = self.scopes.iter().filter(|scope| scope.slot_of(key.id()).is_some());
+        scopes.map(|scope| scope.name.clone()).collect()
+    }
+
     fn check(&self) -> Option<()> {
         let fits = |ok: bool| ok.then_some(());
         fits(self.v == FORMAT && self.random.is_some() == self.previous.is_empty())?;

@@ -11,6 +11,9 @@ pub struct PromptView {
     pub prompt: u64,
     /// The text to be signed, byte for byte.
     pub text: String,
+    /// What the text does not say of itself: beside a statement of the roster, who asks and the statements that it follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beside: Option<String>,
     /// Milliseconds left before it closes.
     pub left_ms: u64,
     /// Names of the keys that can serve.

@@ -52,7 +52,7 @@ impl Tmux {
     }
 
     fn lines(&self) -> Vec<String> {
-        let out = self.run(&["capture-pane", "-p"]);
+        let out = self.run(&["capture-pane", "-p", "-S", "-200"]);
         String::from_utf8_lossy(&out.stdout)
             .lines()
             .map(|line| line.trim_end().to_owned())
@@ -125,6 +125,39 @@ fn a_prompt_is_readable_at_80_and_at_50_columns() {
         screen.until("denied");
         second.kill();
         screen.run(&["send-keys", "q"]);
+    }
+}
+
+#[test]
+fn a_change_of_the_roster_says_who_asks_and_what_changes() {
+    for columns in [80, 40] {
+        let lab = Lab::new();
+        lab.reach.add().unwrap();
+        for (arguments, parts) in [
+            (
+                "key add spare",
+                [
+                    "changes who may open the vault",
+                    "adds key \"spare\" (touch only) to prod, dev",
+                    "then \"blue\" (touch only) opens prod, dev",
+                ],
+            ),
+            (
+                "key remove spare",
+                ["changes who may open the vault", "removes key \"spare\"", "re-keys prod, dev"],
+            ),
+        ] {
+            let script = format!("'{}' {arguments}; echo it-ended; sleep 60", product().display());
+            let screen = Tmux::start(&lab, columns, &["sh", "-c", &script]);
+            let lines = screen.until("it-ended");
+            let text = lines.join("\n");
+            println!("{text}");
+            let flat = text.split_ascii_whitespace().collect::<Vec<_>>().join(" ");
+            for part in parts {
+                assert!(flat.contains(part), "{part:?} is missing at {columns} columns:\n{text}");
+            }
+            assert!(lines.iter().all(|line| line.chars().count() <= columns as usize), "{text}");
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use change::{ChangeKind, ChangeText, ClockKind, ClockText, WriteText};
 pub use lease::{GrantText, Holder, LeaseKind, LeaseText, TaskText};
-pub use notice::{EnrolKind, EnrolText, UnlockKind, UnlockText};
+pub use notice::{EnrolKind, EnrolText, RosterBeside, UnlockKind, UnlockText};
 
 use super::requester::{Claimed, Requester};
 use crate::encoding::sshsig::Namespace;
@@ -67,6 +67,7 @@ pub struct Fixed {
     text: String,
     id: String,
     namespace: Namespace,
+    beside: Option<String>,
 }
 
 impl RequesterText {
@@ -99,6 +100,7 @@ pub trait Text: Serialize + DeserializeOwned {
             text: String::from_utf8_lossy(&bytes).into_owned(),
             id: self.id().to_owned(),
             namespace: Self::NAMESPACE,
+            beside: None,
         })
     }
 
@@ -112,20 +114,29 @@ pub trait Text: Serialize + DeserializeOwned {
 }
 
 impl Fixed {
-    /// A roster statement, which the vault has fixed.
-    #[must_use]
-    pub fn roster(text: String, id: &str) -> Self {
-        Self {
+    /// A roster statement, which the vault has fixed, and what is shown beside it.
+    ///
+    /// # Errors
+    /// See [`jcs::JcsError`].
+    pub fn roster(text: String, id: &str, beside: &RosterBeside) -> Result<Self, jcs::JcsError> {
+        Ok(Self {
             text,
             id: id.into(),
             namespace: Namespace::Vault,
-        }
+            beside: Some(String::from_utf8_lossy(&jcs::to_vec(beside)?).into_owned()),
+        })
     }
 
     /// The text.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// What is shown beside it and is not signed.
+    #[must_use]
+    pub fn beside(&self) -> Option<&str> {
+        self.beside.as_deref()
     }
 
     /// Its id.

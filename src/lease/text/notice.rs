@@ -1,9 +1,11 @@
-//! What a person sees where no text is signed: a key that no roster names yet, a PIN typed ahead.
+//! What a person sees and no key signs: a key that no roster names yet, a PIN typed ahead, what stands beside a statement of the roster.
 
 use serde::{Deserialize, Serialize};
 
 use super::{RequesterText, Text};
 use crate::encoding::sshsig::Namespace;
+use crate::encoding::{Digest, jcs};
+use crate::vault::Statement;
 
 /// What a person sees while a key is enrolled. Nothing is signed by it: the key is not in any roster yet; the statement that names
 /// it is shown and signed afterwards.
@@ -42,6 +44,33 @@ pub struct UnlockText {
     pub key: String,
     /// Seconds for which the PIN is kept.
     pub keep: u64,
+}
+
+/// What a person sees beside a statement of the roster, which says neither who asks nor what was there before. Nothing is signed by it,
+/// but the signed statement names the digests of those that it follows: others do not fit beside it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RosterBeside {
+    /// [`super::VERSION`].
+    pub v: u32,
+    /// Who asks.
+    pub requester: RequesterText,
+    /// The statements that the signed one follows, byte for byte: none for the first, one for most, several where a fork is joined.
+    pub before: Vec<String>,
+}
+
+impl RosterBeside {
+    /// Reads what stands beside `statement`.
+    #[must_use]
+    pub fn decode(text: &str, statement: &Statement) -> Option<(RequesterText, Vec<Statement>)> {
+        let beside: Self = jcs::from_slice(text.as_bytes()).ok()?;
+        let digests = beside.before.iter().map(|before| Digest::of(before.as_bytes()));
+        if !digests.eq(statement.previous.iter().copied()) {
+            return None;
+        }
+        let before = beside.before.iter().map(|before| Statement::from_bytes(before.as_bytes()).ok());
+        Some((beside.requester, before.collect::<Option<_>>()?))
+    }
 }
 
 /// The member `kind` of an unlocking.
