@@ -16,7 +16,7 @@ use crate::audit::report::Standing;
 use crate::audit::{Line, Receipt, ReceiptError, Report, SignerKey, verify};
 use crate::encoding::Digest;
 use crate::wire::reply::Signer;
-use crate::wire::{Failure, Outcome, Reply, Request};
+use crate::wire::{Event, Failure, Outcome, Reply, Request};
 
 /// Read, verify and export the log of what was asked, approved and used.
 #[derive(Debug, clap::Subcommand)]
@@ -56,9 +56,11 @@ pub fn run(session: &Session, command: Command) -> Result<(), Failure> {
         return Ok(());
     }
     let mut log = String::new();
-    let (reply, _) = session.ask_lines(Request::Audit, &mut |line| {
-        log += &line;
-        log.push('\n');
+    let (reply, _) = session.ask_parts(Request::Audit, &mut |part| {
+        if let Event::Line { line } = part {
+            log += &line;
+            log.push('\n');
+        }
     })?;
     let Reply::Log { signers } = reply else { return Err(unexpected()) };
     match command {

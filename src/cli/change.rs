@@ -8,6 +8,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::init::unexpected;
+use super::list;
 use super::session::Session;
 use super::tty::Tty;
 use super::ui::Tone;
@@ -121,7 +122,7 @@ pub fn put(session: &Session, args: PutArgs) -> Result<(), Failure> {
             rules: rules.clone(),
         });
     }
-    changed(session, Request::Put { puts }, "sealed")
+    changed(session, Request::Put { puts, more: 0 }, "sealed")
 }
 
 /// # Errors
@@ -145,14 +146,8 @@ pub fn edit(session: &Session, args: EditArgs) -> Result<(), Failure> {
 
 /// The rules that a secret has: what the command line does not name stays as it is.
 fn rules_of(session: &Session, secret: &SecretRef) -> Result<RulesAsk, Failure> {
-    let Reply::Secrets { secrets, .. } = session.ask(Request::List {
-        scope: Some(secret.scope.clone()),
-    })?
-    else {
-        return Err(unexpected());
-    };
-    let found = secrets.into_iter().find(|view| view.secret == secret.to_string());
-    found.map(|view| view.rules).ok_or_else(|| {
+    let (secrets, _) = list::secrets(session, None, vec![secret.to_string()])?;
+    secrets.into_iter().next().map(|view| view.rules).ok_or_else(|| {
         Failure::new(Outcome::BadInput, "no_secret", format!("there is no secret {secret}")).hint("touchlease list shows what there is")
     })
 }

@@ -7,7 +7,10 @@ use super::init::unexpected;
 use super::session::Session;
 use super::ui::Tone;
 use crate::wire::reply::SecretView;
-use crate::wire::{Failure, Reply, Request};
+use crate::wire::{Event, Failure, Reply, Request};
+
+/// Lines that are written in one go.
+const PRINTED_AT_ONCE: usize = 1000;
 
 /// List secrets with their rules, without a touch.
 ///
@@ -21,12 +24,10 @@ pub struct Args {
 /// # Errors
 /// See [`Failure`].
 pub fn run(session: &Session, args: Args) -> Result<(), Failure> {
-    let Reply::Secrets { secrets, unreadable } = session.ask(Request::List { scope: args.scope })? else {
-        return Err(unexpected());
-    };
+    let (secrets, unreadable) = secrets(session, args.scope, vec![])?;
     session.ui.json(&json!({ "secrets": secrets, "unreadable": unreadable }));
-    for secret in &secrets {
-        session.ui.line(&line(secret));
+    for some in secrets.chunks(PRINTED_AT_ONCE) {
+        session.ui.line(&some.iter().map(line).collect::<Vec<_>>().join("\n"));
     }
     for file in &unreadable {
         session.ui.note(Tone::Bad, &format!("not readable: {file}"));
@@ -35,6 +36,25 @@ pub fn run(session: &Session, args: Args) -> Result<(), Failure> {
         session.ui.note(Tone::Dim, "no secrets yet: touchlease put prod/NAME");
     }
     Ok(())
+}
+
+/// The secrets of one scope or of all, or those that are `named`, by their names, and the files that are not readable.
+///
+/// # Errors
+/// See [`Failure`].
+pub fn secrets(session: &Session, scope: Option<String>, named: Vec<String>) -> Result<(Vec<SecretView>, Vec<String>), Failure> {
+    let mut secrets = vec![];
+    let request = Request::List { scope, secrets: named };
+    let (reply, _) = session.ask_parts(request, &mut |part| {
+        if let Event::Secrets { secrets: some } = part {
+            secrets.extend(some);
+        }
+    })?;
+    let Reply::Listed { unreadable } = reply else {
+        return Err(unexpected());
+    };
+    secrets.sort_by(|a, b| a.secret.split('/').cmp(b.secret.split('/')));
+    Ok((secrets, unreadable))
 }
 
 fn line(secret: &SecretView) -> String {

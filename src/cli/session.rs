@@ -30,7 +30,7 @@ struct Asking<'a> {
     standing: Option<Standing>,
     /// The four words, and milliseconds left, until it is known where the prompt stands.
     words: Option<([String; 4], u64)>,
-    lines: &'a mut dyn FnMut(String),
+    parts: &'a mut dyn FnMut(Event),
 }
 
 impl Session {
@@ -47,14 +47,27 @@ impl Session {
     /// # Errors
     /// As [`Session::ask`].
     pub fn ask_held(&self, request: Request) -> Result<(Reply, Client), Failure> {
-        self.ask_lines(request, &mut |_| {})
+        self.ask_parts(request, &mut |_| {})
     }
 
-    /// The same, with every line of the audit log given to `lines`.
+    /// The same, with everything that is no progress but a part of the answer given to `parts`, as it comes.
     ///
     /// # Errors
     /// As [`Session::ask`].
-    pub fn ask_lines(&self, request: Request, lines: &mut dyn FnMut(String)) -> Result<(Reply, Client), Failure> {
+    pub fn ask_parts(&self, request: Request, parts: &mut dyn FnMut(Event)) -> Result<(Reply, Client), Failure> {
+        self.ask_saying(request, &mut std::iter::empty(), parts)
+    }
+
+    /// The same, with lines that follow the call at once; each is made when its turn comes, and wiped when it was sent.
+    ///
+    /// # Errors
+    /// As [`Session::ask`].
+    pub fn ask_saying(
+        &self,
+        request: Request,
+        more: &mut dyn Iterator<Item = Result<Answer, Failure>>,
+        parts: &mut dyn FnMut(Event),
+    ) -> Result<(Reply, Client), Failure> {
         // Only what opens prompts needs the terminal.
         let tty = if request.opens_prompt() { Tty::open() } else { None };
         let mut client = Client::connect_or_start(&self.places)?;
@@ -64,13 +77,16 @@ impl Session {
             screen: tty.is_some(),
             request,
         })?;
+        for line in more {
+            client.answer(&line?)?;
+        }
         let mut asking = Asking {
             session: self,
             client,
             tty,
             standing: None,
             words: None,
-            lines,
+            parts,
         };
         let reply = asking.run();
         let Asking { client, tty, .. } = asking;
@@ -142,7 +158,7 @@ impl Asking<'_> {
                 }
             }
             Event::Note { what } => self.say(&what),
-            Event::Line { line } => (self.lines)(line),
+            part @ (Event::Line { .. } | Event::Secrets { .. }) => (self.parts)(part),
             Event::Waiting { waiting, .. } => {
                 if let (Some(standing), Some(tty)) = (self.standing.as_mut(), self.tty.as_mut()) {
                     standing.queue(waiting, tty);

@@ -19,7 +19,7 @@ use crate::lease::requester::Requester;
 use crate::presence::{Attached, ScreenKind};
 use crate::sys;
 use crate::wire::codec::{self, LineBuffer};
-use crate::wire::{Answer, Call, Event, Failure, LONGEST_CALL, Outcome, Reply, Request, VERSION};
+use crate::wire::{Answer, Call, Event, Failure, LONGEST_CALL, MOST_PUT_BYTES, MOST_PUTS, Outcome, Reply, Request, VERSION};
 
 /// How long a client has to say what it wants.
 const CALL_WITHIN: Duration = Duration::from_secs(10);
@@ -67,6 +67,10 @@ async fn talk(house: &Rc<House>, lines: &mut Lines, peer: Peer) -> io::Result<()
         // It said nothing in time, or went away.
         Err(_) | Ok(Ok(None)) => return Ok(()),
         Ok(line) => read_call(line?),
+    };
+    let call = match call {
+        Ok(call) => take_more(lines, call).await?,
+        Err(failure) => Err(failure),
     };
     let call = match call {
         Ok(call) => call,
@@ -167,10 +171,10 @@ async fn handle(house: &Rc<House>, call: Call, screen: Option<u64>, asker: &mut 
         Request::KeyAdd(ask) => keys::add(house, &path, ask, asker).await?,
         Request::KeyRemove { name } => keys::remove(house, &path, &name, asker).await?,
         Request::Unlock { key, keep } => keys::unlock(house, &path, key, keep, asker).await?,
-        Request::Put { puts } => vaults::put(house, &path, puts, asker).await?,
+        Request::Put { puts, .. } => vaults::put(house, &path, puts, asker).await?,
         Request::Edit { secret, rules } => vaults::edit(house, &path, &secret, &rules, asker).await?,
         Request::Remove { secrets } => vaults::remove(house, &path, &secrets, asker).await?,
-        Request::List { scope } => vaults::list(house, &path, scope.as_deref())?,
+        Request::List { scope, secrets } => vaults::list(house, &path, scope.as_deref(), &secrets, asker).await?,
         Request::Audit => vaults::audit(house, &path, asker)?,
         Request::AcceptClock => vaults::accept_clock(house, &path, asker).await?,
         Request::Lease(ask) => return leases::request(house, &path, &ask, asker).await,
@@ -219,6 +223,31 @@ fn read_call(line: Option<Zeroizing<Vec<u8>>>) -> Result<Call, Failure> {
     codec::decode::<Call>(&line)
         .map_err(|error| unreadable(&error.to_string()))
         .and_then(check_version)
+}
+
+/// Reads the secrets that a `put` said would follow it, each into locked memory before the next.
+async fn take_more(lines: &mut Lines, mut call: Call) -> io::Result<Result<Call, Failure>> {
+    let Request::Put { puts, more } = &mut call.request else {
+        return Ok(Ok(call));
+    };
+    for _ in 0..*more {
+        let size: usize = puts.iter().map(|put| put.value.0.len()).sum();
+        if puts.len() >= MOST_PUTS || size > MOST_PUT_BYTES {
+            return Ok(Err(too_many()));
+        }
+        let line = tokio::time::timeout(CALL_WITHIN, lines.next()).await??;
+        match codec::decode(&line.ok_or(io::ErrorKind::UnexpectedEof)?) {
+            Ok(Answer::Put(put)) => puts.push(put),
+            Ok(_) => return Ok(Err(unreadable("a secret was announced and something else came"))),
+            Err(error) => return Ok(Err(unreadable(&error.to_string()))),
+        }
+    }
+    Ok(Ok(call))
+}
+
+fn too_many() -> Failure {
+    let message = format!("more than {MOST_PUTS} secrets, or {MOST_PUT_BYTES} bytes of values, wait for one touch");
+    Failure::new(Outcome::BadInput, "too_large", message).hint("put fewer or smaller secrets at a time")
 }
 
 fn check_version(call: Call) -> Result<Call, Failure> {

@@ -6,13 +6,15 @@ use std::rc::Rc;
 
 use super::house::{House, LOG_FILE};
 use crate::device::Profile;
+use crate::encoding::SecretRef;
+use crate::encoding::reference::ReferenceError;
 use crate::lease::change::{Batch, change, one_scope, rules_meant, rules_said};
 use crate::lease::clock;
 use crate::lease::enrol::{self, Candidacy};
 use crate::lease::failure::IntoFailure;
 use crate::lease::office::Asker;
 use crate::secret::Secret;
-use crate::vault::{Changes, Delivery, Found, Put, Rules, Vault, VaultError};
+use crate::vault::{Changes, Delivery, Found, Listed, Put, Rules, Vault, VaultError};
 use crate::wire::reply::{SecretView, Signer, Status};
 use crate::wire::request::{InitAsk, PutAsk, RulesAsk};
 use crate::wire::{Event, Failure, Outcome, Reply, Value};
@@ -153,21 +155,59 @@ pub(super) async fn remove(house: &House, path: &Path, secrets: &[String], asker
     Ok(Reply::Changed { secrets })
 }
 
+/// The secrets of a scope, of all, or those that are named, in parts: what was sent is not held, and others are served in between.
+///
 /// # Errors
 /// No such scope; the folder cannot be read.
-pub(super) fn list(house: &House, path: &Path, scope: Option<&str>) -> Result<Reply, Failure> {
+pub(super) async fn list(house: &House, path: &Path, scope: Option<&str>, named: &[String], asker: &Asker) -> Result<Reply, Failure> {
     let open = house.open(path)?;
-    let (listed, unreadable) = open.vault.borrow().list(scope).map_err(IntoFailure::failure)?;
+    if !named.is_empty() {
+        let (listed, unreadable) = named_secrets(&open.vault.borrow(), named)?;
+        tell(asker, listed);
+        return Ok(Reply::Listed { unreadable });
+    }
+    let shelves = open.vault.borrow().shelves(scope).map_err(IntoFailure::failure)?;
+    let mut unreadable = Vec::new();
+    for shelf in shelves {
+        let (listed, files) = open.vault.borrow().list_shelf(&shelf).map_err(IntoFailure::failure)?;
+        unreadable.extend(files.into_iter().map(|file| format!("{}: {}", file.path, file.why)));
+        if !tell(asker, listed) {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    Ok(Reply::Listed { unreadable })
+}
+
+fn named_secrets(vault: &Vault, named: &[String]) -> Result<(Vec<Listed>, Vec<String>), Failure> {
+    let (mut listed, mut unreadable) = (Vec::new(), Vec::new());
+    for secret in named {
+        let secret: SecretRef = secret
+            .parse()
+            .map_err(|error: ReferenceError| Failure::new(Outcome::BadInput, "reference", error.to_string()))?;
+        match vault.find(&secret.scope, &secret.name) {
+            Ok(found) => listed.push(found.listed),
+            Err(VaultError::NoSecret { .. }) => {}
+            Err(VaultError::Damaged { path, why }) => unreadable.push(format!("{path}: {why}")),
+            Err(error) => return Err(error.failure()),
+        }
+    }
+    Ok((listed, unreadable))
+}
+
+/// Sends a part of a list. False when nobody reads it any more.
+fn tell(asker: &Asker, listed: Vec<Listed>) -> bool {
     let secrets = listed.into_iter().map(|one| SecretView {
         secret: format!("{}/{}", one.scope, one.name),
         version: one.version,
         rules: rules_said(&one.rules),
     });
-    let unreadable = unreadable.into_iter().map(|file| format!("{}: {}", file.path, file.why)).collect();
-    Ok(Reply::Secrets {
-        secrets: secrets.collect(),
-        unreadable,
-    })
+    asker
+        .tell
+        .send(Event::Secrets {
+            secrets: secrets.collect(),
+        })
+        .is_ok()
 }
 
 /// The log, line by line, and the keys that may have signed in it.

@@ -1,6 +1,7 @@
 //! Text that a person is asked to trust: what may stand in it.
 
 use thiserror::Error;
+use unicode_normalization::{UnicodeNormalization, is_nfc};
 use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 
 /// Longest name of a scope, secret, task or key, in bytes.
@@ -41,6 +42,14 @@ pub enum PlainError {
         /// The character.
         character: char,
     },
+    /// Not in Unicode's Normalization Form C (UAX #15): two names that look the same would be two.
+    #[error("{what} is spelled in a way that looks like another name; in composed form (Unicode NFC) it is {composed}")]
+    Decomposed {
+        /// What the text is for.
+        what: &'static str,
+        /// The same name in the form that is accepted.
+        composed: String,
+    },
 }
 
 /// Accepts one line of visible text of at most `limit` bytes.
@@ -61,21 +70,48 @@ pub fn check_line(what: &'static str, text: &str, limit: usize) -> Result<(), Pl
     }
 }
 
-/// Accepts a name: letters, digits and marks of any script, and `_ - . + @ =` except in front.
+/// Accepts a name: letters, digits and marks of any script, and `_ - . + @ =`, in Normalization Form C. In front only letters,
+/// digits and `_`.
 ///
 /// # Errors
 /// See [`PlainError`].
 pub fn check_name(what: &'static str, name: &str) -> Result<(), PlainError> {
     check_line(what, name, LONGEST_NAME)?;
     let first = name.chars().next().ok_or(PlainError::Empty { what })?;
-    // A leading dash is an option to a program, a leading dot a hidden file or a way up.
-    if !is_word(first) {
+    // A leading dash is an option to a program, a leading dot a hidden file or a way up; a leading mark would stand on the slash.
+    if !is_word(first) || is_mark(first) {
         return Err(PlainError::Character { what, character: first });
     }
-    match name.chars().find(|c| !is_word(*c) && !"-.+@=".contains(*c)) {
-        Some(character) => Err(PlainError::Character { what, character }),
-        None => Ok(()),
+    if let Some(character) = name.chars().find(|c| !is_in_names(*c)) {
+        return Err(PlainError::Character { what, character });
     }
+    if is_nfc(name) {
+        return Ok(());
+    }
+    let composed = name.nfc().collect();
+    Err(PlainError::Decomposed { what, composed })
+}
+
+/// A name near to `text` that [`check_name`] accepts, where there is one: composed, and with `_` for each run of characters that
+/// names may not have.
+#[must_use]
+pub fn nearest_name(text: &str) -> Option<String> {
+    if check_name("the name", text).is_ok() {
+        return Some(text.to_owned());
+    }
+    let mut name = String::new();
+    for c in text.nfc().skip_while(|c| !is_word(*c) || is_mark(*c)) {
+        match c {
+            c if is_in_names(c) && !is_invisible(c) => name.push(c),
+            _ if name.ends_with('_') => {}
+            _ => name.push('_'),
+        }
+    }
+    while name.len() > LONGEST_NAME {
+        name.pop();
+    }
+    let name: String = name.trim_end_matches('_').nfc().collect();
+    check_name("the name", &name).is_ok().then_some(name)
 }
 
 /// Accepts the name of an environment variable: `[A-Za-z_][A-Za-z0-9_]*` (POSIX, Base Definitions, 8.1).
@@ -118,7 +154,15 @@ fn is_invisible(c: char) -> bool {
 }
 
 fn is_word(c: char) -> bool {
-    c == '_' || c.is_alphanumeric() || c.general_category_group() == GeneralCategoryGroup::Mark
+    c == '_' || c.is_alphanumeric() || is_mark(c)
+}
+
+fn is_mark(c: char) -> bool {
+    c.general_category_group() == GeneralCategoryGroup::Mark
+}
+
+fn is_in_names(c: char) -> bool {
+    is_word(c) || "-.+@=".contains(c)
 }
 
 #[cfg(test)]
@@ -178,6 +222,47 @@ mod tests {
         for name in ["prod", "CLOUDFLARE_TOKEN", "a-b.c", "_x", "naïve", "東京", "a@b"] {
             assert_eq!(check_name("the name", name), Ok(()), "{name:?}");
         }
+    }
+
+    #[test]
+    fn two_spellings_of_one_name_are_never_two_names() {
+        // Composed and decomposed, the Angstrom sign, Hangul in syllables and in letters, marks in another order.
+        for (kept, other) in [
+            ("é", "e\u{301}"),
+            ("Å", "\u{212B}"),
+            ("한", "\u{1112}\u{1161}\u{11AB}"),
+            ("q\u{323}\u{307}", "q\u{307}\u{323}"),
+        ] {
+            assert_eq!(check_name("the name", kept), Ok(()), "{kept:?}");
+            let composed = kept.to_owned();
+            assert_eq!(
+                check_name("the name", other),
+                Err(PlainError::Decomposed {
+                    what: "the name",
+                    composed
+                }),
+                "{other:?}"
+            );
+        }
+        assert!(check_name("the name", "\u{301}e").is_err());
+    }
+
+    #[test]
+    fn the_nearest_name_is_one_and_a_name_is_its_own_nearest() {
+        for (text, name) in [
+            ("e\u{301}cole", "école"),
+            ("My Bank (old)", "My_Bank_old"),
+            ("  -- GitHub: token!! ", "GitHub_token"),
+            ("../../etc", "etc"),
+            ("a\u{202e}b", "a_b"),
+            ("東京 / 鍵", "東京_鍵"),
+            ("CLOUDFLARE_TOKEN", "CLOUDFLARE_TOKEN"),
+            ("_x-1.2", "_x-1.2"),
+        ] {
+            assert_eq!(nearest_name(text).as_deref(), Some(name), "{text:?}");
+        }
+        assert_eq!(nearest_name("...///"), None);
+        assert_eq!(nearest_name(&"é".repeat(100)).map(|name| name.len()), Some(LONGEST_NAME));
     }
 
     #[test]

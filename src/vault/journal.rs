@@ -54,9 +54,7 @@ impl Change {
     }
 
     fn write(&self, lock: &Lock<'_>, path: &str, bytes: &[u8]) -> Result<(), VaultError> {
-        for (path, bytes) in &self.adds {
-            lock.write(path, bytes)?;
-        }
+        lock.write_all(&self.adds)?;
         lock.write(path, bytes)
     }
 
@@ -105,10 +103,8 @@ fn settle_one(lock: &Lock<'_>, name: &str) -> Result<(), VaultError> {
     } else {
         pending.adds
     };
-    for path in &leftover {
-        lock.remove(path)?;
-    }
-    lock.remove(name)
+    lock.remove_all(&leftover)?;
+    lock.remove_all(&[name.to_owned()])
 }
 
 impl Pending {

@@ -2,9 +2,13 @@
 
 use super::bytes::Hex;
 use super::error::{Unreadable, VaultError};
-use super::record::{self, Clear, LARGEST_RECORD, Record};
+use super::record::{self, Clear, LARGEST_RECORD};
 use super::rules::Rules;
+use super::store::Folder;
 use super::{ScopeEntry, Vault};
+
+/// Bytes at the front of a record's file that hold the clear part of almost every one.
+const FRONT: usize = 2048;
 
 /// A secret, as it is listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,33 +34,72 @@ pub struct Found {
     pub clear: Vec<u8>,
 }
 
+/// A part of a scope's records that is listed at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shelf {
+    scope: String,
+    folder: String,
+}
+
 impl Vault {
     /// The secrets of one scope or of all, by scope and name, and the files that are none: a damaged one costs that one only.
+    /// Whoever must not hold all of them takes [`Vault::shelves`].
     ///
     /// # Errors
     /// [`VaultError::NoScope`]; a folder that cannot be listed.
     pub fn list(&self, scope: Option<&str>) -> Result<(Vec<Listed>, Vec<Unreadable>), VaultError> {
         let (mut listed, mut unreadable) = (Vec::new(), Vec::new());
+        for shelf in self.shelves(scope)? {
+            let (secrets, files) = self.list_shelf(&shelf)?;
+            listed.extend(secrets);
+            unreadable.extend(files);
+        }
+        listed.sort_by(|a, b| (&a.scope, &a.name).cmp(&(&b.scope, &b.name)));
+        Ok((listed, unreadable))
+    }
+
+    /// The parts in which one scope or all can be listed: at most 4,096 for each scope, in no order of names.
+    ///
+    /// # Errors
+    /// As [`Vault::list`].
+    pub fn shelves(&self, scope: Option<&str>) -> Result<Vec<Shelf>, VaultError> {
         let scopes = match scope {
             Some(name) => vec![self.scope(name)?],
             None => self.roster.in_force().scopes.iter().collect(),
         };
+        let mut shelves = Vec::new();
         for scope in scopes {
-            let folder = record::folder(scope.id);
-            for shelf in self.store.list(&folder)? {
-                let shelf = format!("{folder}/{shelf}");
-                for file in self.store.list(&shelf)? {
-                    let path = format!("{shelf}/{file}");
-                    match self.read_clear(scope, &path) {
-                        Ok((clear, _)) => listed.push(list_one(scope, clear)),
-                        Err(why) => unreadable.push(Unreadable { path, why }),
-                    }
+            let records = record::folder(scope.id);
+            let names = self.store.list(&records)?.into_iter();
+            shelves.extend(names.map(|name| Shelf {
+                scope: scope.name.clone(),
+                folder: format!("{records}/{name}"),
+            }));
+        }
+        Ok(shelves)
+    }
+
+    /// The secrets of one part, by name, and the files in it that are none.
+    ///
+    /// # Errors
+    /// As [`Vault::list`].
+    pub fn list_shelf(&self, shelf: &Shelf) -> Result<(Vec<Listed>, Vec<Unreadable>), VaultError> {
+        let (mut listed, mut unreadable) = (Vec::new(), Vec::new());
+        let scope = self.scope(&shelf.scope)?;
+        if let Some(folder) = self.store.folder_at(&shelf.folder)? {
+            for file in folder.names()? {
+                match read_clear(scope, &folder, &shelf.folder, &file) {
+                    Ok((clear, _)) => listed.push(list_one(scope, clear)),
+                    Err(why) => unreadable.push(Unreadable {
+                        path: format!("{}/{file}", shelf.folder),
+                        why,
+                    }),
                 }
             }
         }
-        listed.sort_by(|a, b| (&a.scope, &a.name, b.version).cmp(&(&b.scope, &b.name, a.version)));
+        listed.sort_by(|a, b| (&a.name, b.version).cmp(&(&b.name, a.version)));
         // The file of an older version that lies beside the newer one; the index knows only the newer.
-        listed.dedup_by(|later, first| (&later.scope, &later.name) == (&first.scope, &first.name));
+        listed.dedup_by(|later, first| later.name == first.name);
         Ok((listed, unreadable))
     }
 
@@ -69,13 +112,14 @@ impl Vault {
         let (shelf, start) = record::shelf(entry.id, name);
         let mut best: Option<(Clear, Vec<u8>)> = None;
         let mut damaged = None;
-        for file in self.store.list(&shelf)?.iter().filter(|file| file.starts_with(&start)) {
-            let path = format!("{shelf}/{file}");
-            match self.read_clear(entry, &path) {
-                Ok((clear, _)) if clear.name != name => {}
-                Ok((clear, _)) if best.as_ref().is_some_and(|(best, _)| best.version >= clear.version) => {}
-                Ok(found) => best = Some(found),
-                Err(why) => damaged = Some(VaultError::damaged(path, why)),
+        if let Some(folder) = self.store.folder_at(&shelf)? {
+            for file in folder.names()?.iter().filter(|file| file.starts_with(&start)) {
+                match read_clear(entry, &folder, &shelf, file) {
+                    Ok((clear, _)) if clear.name != name => {}
+                    Ok((clear, _)) if best.as_ref().is_some_and(|(best, _)| best.version >= clear.version) => {}
+                    Ok(found) => best = Some(found),
+                    Err(why) => damaged = Some(VaultError::damaged(format!("{shelf}/{file}"), why)),
+                }
             }
         }
         match (best, damaged) {
@@ -90,18 +134,22 @@ impl Vault {
             }),
         }
     }
+}
 
-    /// The clear part of the record at `path`, which must lie where its name and id say.
-    fn read_clear(&self, scope: &ScopeEntry, path: &str) -> Result<(Clear, Vec<u8>), &'static str> {
-        let file = self.store.read(path, LARGEST_RECORD).map_err(|_| "it cannot be read")?;
-        let record = Record::parse(&file)?;
-        let id = path.rsplit('-').next().and_then(Hex::from_text);
-        let clear = record.clear;
-        if clear.scope != scope.id || id != Some(clear.id) || record::path(scope.id, &clear.name, clear.id) != path {
-            return Err("it is another record's file");
-        }
-        Ok((clear, record.clear_bytes.to_vec()))
+/// The clear part of the record `file` on `shelf`, which must lie where its name and id say. The sealed value is not read.
+fn read_clear(scope: &ScopeEntry, folder: &Folder, shelf: &str, file: &str) -> Result<(Clear, Vec<u8>), &'static str> {
+    let read = |len| folder.read_front(file, len, LARGEST_RECORD).map_err(|_| "it cannot be read");
+    let mut front = read(FRONT)?;
+    if let Some(end) = Clear::end(&front).filter(|end| *end > front.len()) {
+        front = read(end)?;
     }
+    let (clear, bytes) = Clear::read(&front)?;
+    let id = file.rsplit('-').next().and_then(Hex::from_text);
+    if clear.scope != scope.id || id != Some(clear.id) || record::path(scope.id, &clear.name, clear.id) != format!("{shelf}/{file}") {
+        return Err("it is another record's file");
+    }
+    let bytes = bytes.to_vec();
+    Ok((clear, bytes))
 }
 
 fn list_one(scope: &ScopeEntry, clear: Clear) -> Listed {

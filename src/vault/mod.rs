@@ -58,7 +58,7 @@ pub use enrolment::Enrolment;
 pub use error::VaultError;
 pub use genesis::Genesis;
 pub use keys::{Addition, Plan, Removal};
-pub use listing::{Found, Listed};
+pub use listing::{Found, Listed, Shelf};
 pub use material::{Material, Wanted};
 pub use random::Random;
 pub use record::LARGEST_VALUE;

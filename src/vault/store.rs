@@ -1,14 +1,15 @@
 //! Files of the vault: read with limits and without following links, written so that a power cut leaves the old file or the new one.
 
+use std::collections::BTreeSet;
 use std::fs::{DirBuilder, File};
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use rustix::fs::{self, AtFlags, Dir, FileType, FlockOperation, Mode, OFlags};
+use rustix::fs::{self, AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::error::VaultError;
@@ -16,6 +17,8 @@ use super::error::VaultError;
 /// How long, and in which steps, a writer waits for another one.
 const LOCK_TRIES: u32 = 50;
 const LOCK_STEP: Duration = Duration::from_millis(100);
+/// Files and folders of one change that are synced each by itself; for more, syncfs(2) is faster, whatever else waits for the disk.
+const SYNCED_ONE_BY_ONE: usize = 64;
 
 const DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
@@ -33,6 +36,12 @@ pub struct Store {
     folder: PathBuf,
     #[cfg(test)]
     pub(super) faults: super::faults::Faults,
+}
+
+/// A folder of the vault, held open: its files are read without walking down to it for each.
+pub struct Folder {
+    dir: OwnedFd,
+    path: String,
 }
 
 /// The only writer, until dropped.
@@ -53,7 +62,8 @@ impl Store {
             Err(Errno::NOENT) => return Err(VaultError::NoVault { folder: shown }),
             Err(e) => return Err(VaultError::read(&shown, e.into())),
         };
-        check_owner(&root, &shown)?;
+        let stat = fs::fstat(&root).map_err(|e| VaultError::read(&shown, e.into()))?;
+        check_owner(&stat, &shown)?;
         Ok(Self {
             root,
             folder: folder.to_owned(),
@@ -87,24 +97,14 @@ impl Store {
     /// [`VaultError::Missing`]; a link, device or folder; a larger file; a file of another user.
     pub fn read(&self, path: &str, limit: usize) -> Result<Vec<u8>, VaultError> {
         let (dir, name) = self.parent(path)?;
-        let fd = fs::openat(&dir, name, OFlags::RDONLY | FILE, Mode::empty()).map_err(|e| VaultError::read(path, e.into()))?;
-        let stat = fs::fstat(&fd).map_err(|e| VaultError::read(path, e.into()))?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(VaultError::NotPlain { path: path.to_owned() });
-        }
-        check_owner(&fd, path)?;
-        let size = usize::try_from(stat.st_size).unwrap_or(usize::MAX);
-        if size > limit {
-            return Err(VaultError::damaged(path, "larger than any file of its kind"));
-        }
+        let (file, size) = open_plain(&dir, name, path, limit)?;
         let mut bytes = Vec::with_capacity(size);
         // The file may grow meanwhile: the limit holds for what is read, not for what fstat said.
-        File::from(fd)
-            .take(limit as u64 + 1)
+        file.take(limit as u64 + 1)
             .read_to_end(&mut bytes)
             .map_err(|e| VaultError::read(path, e))?;
         if bytes.len() > limit {
-            return Err(VaultError::damaged(path, "larger than any file of its kind"));
+            return Err(larger(path));
         }
         Ok(bytes)
     }
@@ -143,22 +143,20 @@ impl Store {
     /// # Errors
     /// A system call that failed; a name outside UTF-8.
     pub fn list(&self, path: &str) -> Result<Vec<String>, VaultError> {
-        let dir = match self.directory(path) {
-            Ok(dir) => dir,
-            Err(VaultError::Missing { .. }) => return Ok(Vec::new()),
-            Err(e) => return Err(e),
-        };
-        let mut names = Vec::new();
-        for entry in Dir::new(dir).map_err(|e| VaultError::read(path, e.into()))? {
-            let entry = entry.map_err(|e| VaultError::read(path, e.into()))?;
-            let name = entry.file_name().to_bytes();
-            if !name.starts_with(b".") {
-                let name = str::from_utf8(name).map_err(|_| VaultError::damaged(path, "a file's name is not UTF-8"))?;
-                names.push(name.to_owned());
-            }
+        self.folder_at(path)?.map_or_else(|| Ok(Vec::new()), |folder| folder.names())
+    }
+
+    /// The folder `path`, to read several of its files; nothing when there is no such folder.
+    ///
+    /// # Errors
+    /// A link on the way; a system call that failed.
+    pub fn folder_at(&self, path: &str) -> Result<Option<Folder>, VaultError> {
+        let path = path.to_owned();
+        match self.directory(&path) {
+            Ok(dir) => Ok(Some(Folder { dir, path })),
+            Err(VaultError::Missing { .. }) => Ok(None),
+            Err(e) => Err(e),
         }
-        names.sort_unstable();
-        Ok(names)
     }
 
     /// Waits up to five seconds to be the only writer.
@@ -216,6 +214,41 @@ impl Store {
     }
 }
 
+impl Folder {
+    /// Names of its files and folders, sorted, without those that begin with a dot.
+    ///
+    /// # Errors
+    /// As [`Store::list`].
+    pub fn names(&self) -> Result<Vec<String>, VaultError> {
+        let failed = |e: Errno| VaultError::read(&self.path, e.into());
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&self.dir).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name().to_bytes();
+            if !name.starts_with(b".") {
+                let name = str::from_utf8(name).map_err(|_| VaultError::damaged(&self.path, "a file's name is not UTF-8"))?;
+                names.push(name.to_owned());
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// The first `len` bytes of a file of at most `limit` bytes, or all of a shorter one.
+    ///
+    /// # Errors
+    /// As [`Store::read`].
+    pub fn read_front(&self, name: &str, len: usize, limit: usize) -> Result<Vec<u8>, VaultError> {
+        let path = format!("{}/{name}", self.path);
+        let (file, size) = open_plain(&self.dir, name, &path, limit)?;
+        let mut bytes = Vec::with_capacity(size.min(len));
+        file.take(len as u64)
+            .read_to_end(&mut bytes)
+            .map_err(|e| VaultError::read(&path, e))?;
+        Ok(bytes)
+    }
+}
+
 impl Lock<'_> {
     /// The folder that is locked.
     #[must_use]
@@ -229,60 +262,104 @@ impl Lock<'_> {
     /// # Errors
     /// A full disk, a read-only folder, any other failure; the file is then as it was.
     pub fn write(&self, path: &str, bytes: &[u8]) -> Result<(), VaultError> {
-        let dir = self.make_directories(path)?;
-        let name = path.rsplit('/').next().unwrap_or(path);
-        let temporary = format!(".tmp-{name}");
-        let written = self.write_at(&dir, &temporary, name, path, bytes);
-        if written.is_err() {
+        let written = self.write_all(&[(path, bytes)]);
+        if written.is_err()
+            && let Ok((dir, name)) = self.store.parent(path)
+        {
             // Best effort: the next writer removes it in any case.
-            let _ = fs::unlinkat(&dir, temporary.as_str(), AtFlags::empty());
+            let _ = fs::unlinkat(&dir, format!(".tmp-{name}"), AtFlags::empty());
         }
         written
     }
 
-    fn write_at(&self, dir: &OwnedFd, temporary: &str, name: &str, path: &str, bytes: &[u8]) -> Result<(), VaultError> {
+    /// Writes files as [`Lock::write`] does; many of them are synced with their whole file system, which is one wait for the disk
+    /// in place of thousands. When this returns all of them are durable; when it fails, any of them may be there.
+    ///
+    /// # Errors
+    /// As [`Lock::write`]; temporary files may be left behind.
+    pub fn write_all<B: AsRef<[u8]>>(&self, files: &[(impl AsRef<str>, B)]) -> Result<(), VaultError> {
+        let mut touched = BTreeSet::new();
+        let one_by_one = files.len() <= SYNCED_ONE_BY_ONE;
+        for (path, bytes) in files {
+            let file = self.write_temporary(path.as_ref(), bytes.as_ref(), &mut touched)?;
+            if one_by_one {
+                self.store.step(path.as_ref())?;
+                file.sync_all().map_err(|e| VaultError::write(path.as_ref(), e))?;
+            }
+        }
+        if !one_by_one {
+            self.sync_file_system()?;
+        }
+        for (path, _) in files {
+            let path = path.as_ref();
+            let (dir, name) = self.store.parent(path)?;
+            self.store.step(path)?;
+            fs::renameat(&dir, format!(".tmp-{name}"), &dir, name).map_err(|e| VaultError::write(path, e.into()))?;
+        }
+        self.sync_folders(&touched)
+    }
+
+    fn write_temporary(&self, path: &str, bytes: &[u8], touched: &mut BTreeSet<String>) -> Result<File, VaultError> {
         let failed = |e: Errno| VaultError::write(path, e.into());
+        let dir = self.make_directories(path, touched)?;
+        let temporary = format!(".tmp-{}", path.rsplit('/').next().unwrap_or(path));
         self.store.step(path)?;
         // One that an interrupted writer left; the lock says nobody is at work on it.
-        match fs::unlinkat(dir, temporary, AtFlags::empty()) {
+        match fs::unlinkat(&dir, &temporary, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(e) => return Err(failed(e)),
         }
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | FILE;
-        let mut file = File::from(fs::openat(dir, temporary, flags, Mode::RUSR | Mode::WUSR).map_err(failed)?);
+        let mut file = File::from(fs::openat(&dir, &temporary, flags, Mode::RUSR | Mode::WUSR).map_err(failed)?);
         self.store.step(path)?;
         file.write_all(bytes).map_err(|e| VaultError::write(path, e))?;
-        self.store.step(path)?;
-        file.sync_all().map_err(|e| VaultError::write(path, e))?;
-        self.store.step(path)?;
-        fs::renameat(dir, temporary, dir, name).map_err(failed)?;
-        self.store.step(path)?;
-        fs::fsync(dir).map_err(failed)
+        Ok(file)
     }
 
-    /// Removes a file and what an interrupted write of it left; nothing there is fine.
+    /// Removes files and what interrupted writes of them left; nothing there is fine.
     ///
     /// # Errors
     /// A read-only folder, any other failure.
-    pub fn remove(&self, path: &str) -> Result<(), VaultError> {
-        let (dir, name) = match self.store.parent(path) {
-            Ok(found) => found,
-            Err(VaultError::Missing { .. }) => return Ok(()),
-            Err(e) => return Err(e),
-        };
-        for name in [name, &format!(".tmp-{name}")] {
-            self.store.step(path)?;
-            match fs::unlinkat(&dir, name, AtFlags::empty()) {
-                Ok(()) | Err(Errno::NOENT) => {}
-                Err(e) => return Err(VaultError::write(path, e.into())),
+    pub fn remove_all(&self, paths: &[String]) -> Result<(), VaultError> {
+        let mut touched = BTreeSet::new();
+        for path in paths {
+            let (dir, name) = match self.store.parent(path) {
+                Ok(found) => found,
+                Err(VaultError::Missing { .. }) => continue,
+                Err(e) => return Err(e),
+            };
+            for name in [name, &format!(".tmp-{name}")] {
+                self.store.step(path)?;
+                match fs::unlinkat(&dir, name, AtFlags::empty()) {
+                    Ok(()) | Err(Errno::NOENT) => {}
+                    Err(e) => return Err(VaultError::write(path, e.into())),
+                }
             }
+            touched.insert(folder_of(path).to_owned());
         }
-        self.store.step(path)?;
-        fs::fsync(&dir).map_err(|e| VaultError::write(path, e.into()))
+        self.sync_folders(&touched)
     }
 
-    fn make_directories(&self, path: &str) -> Result<OwnedFd, VaultError> {
-        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+    fn sync_folders(&self, folders: &BTreeSet<String>) -> Result<(), VaultError> {
+        if folders.len() > SYNCED_ONE_BY_ONE {
+            return self.sync_file_system();
+        }
+        for folder in folders {
+            self.store.step(folder)?;
+            let dir = self.store.directory(folder)?;
+            fs::fsync(&dir).map_err(|e| VaultError::write(folder, e.into()))?;
+        }
+        Ok(())
+    }
+
+    fn sync_file_system(&self) -> Result<(), VaultError> {
+        self.store.step(".")?;
+        fs::syncfs(&self.store.root).map_err(|e| VaultError::write(".", e.into()))
+    }
+
+    /// The folder of `path`, made where it is missing; `touched` gets the folders in which there is something new to be synced.
+    fn make_directories(&self, path: &str, touched: &mut BTreeSet<String>) -> Result<OwnedFd, VaultError> {
+        let folder = folder_of(path);
         let failed = |e: Errno| VaultError::write(path, e.into());
         let mut dir = self
             .store
@@ -290,19 +367,30 @@ impl Lock<'_> {
             .as_fd()
             .try_clone_to_owned()
             .map_err(|e| VaultError::write(path, e))?;
+        let mut above = String::new();
         for part in parts(folder)? {
             match fs::mkdirat(&dir, part, Mode::RWXU) {
                 Ok(()) => {
                     self.store.step(path)?;
-                    fs::fsync(&dir).map_err(failed)?;
+                    touched.insert(above.clone());
                 }
                 Err(Errno::EXIST) => {}
                 Err(e) => return Err(failed(e)),
             }
             dir = fs::openat(&dir, part, DIRECTORY, Mode::empty()).map_err(failed)?;
+            above = if above.is_empty() {
+                part.to_owned()
+            } else {
+                format!("{above}/{part}")
+            };
         }
+        touched.insert(above);
         Ok(dir)
     }
+}
+
+fn folder_of(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
 /// Components of a path below the vault's folder; nothing that leads out of it, nothing hidden.
@@ -318,8 +406,26 @@ fn leads_out(path: &str) -> VaultError {
     VaultError::damaged(path, "a path that leads out of the vault")
 }
 
-fn check_owner(fd: &OwnedFd, path: &str) -> Result<(), VaultError> {
-    let stat = fs::fstat(fd).map_err(|e| VaultError::read(path, io::Error::from(e)))?;
+/// A regular file of ours, and its size in bytes: at most `limit`.
+fn open_plain(dir: &OwnedFd, name: &str, path: &str, limit: usize) -> Result<(File, usize), VaultError> {
+    let fd = fs::openat(dir, name, OFlags::RDONLY | FILE, Mode::empty()).map_err(|e| VaultError::read(path, e.into()))?;
+    let stat = fs::fstat(&fd).map_err(|e| VaultError::read(path, e.into()))?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(VaultError::NotPlain { path: path.to_owned() });
+    }
+    check_owner(&stat, path)?;
+    let size = usize::try_from(stat.st_size).unwrap_or(usize::MAX);
+    if size > limit {
+        return Err(larger(path));
+    }
+    Ok((File::from(fd), size))
+}
+
+fn larger(path: &str) -> VaultError {
+    VaultError::damaged(path, "larger than any file of its kind")
+}
+
+fn check_owner(stat: &Stat, path: &str) -> Result<(), VaultError> {
     let us = rustix::process::geteuid().as_raw();
     if stat.st_uid == us {
         Ok(())

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::reply::SecretView;
+use super::request::PutAsk;
 use super::{Outcome, Value};
 
 /// A prompt as a screen gets it: the exact bytes that will be signed, never a description of them.
@@ -152,9 +154,14 @@ pub enum Event {
         /// The line, byte for byte.
         line: String,
     },
+    /// A part of a list, in no order.
+    Secrets {
+        /// Secrets without their values.
+        secrets: Vec<SecretView>,
+    },
 }
 
-/// From the client, while its call is under way.
+/// From the client, while its call is under way; [`Answer::Put`] right behind it.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
 pub enum Answer {
@@ -179,4 +186,6 @@ pub enum Answer {
     },
     /// The child of this connection's lease ended; so may the lease.
     Done,
+    /// One more secret of a `put` that said how many follow.
+    Put(PutAsk),
 }

@@ -22,5 +22,11 @@ pub const VERSION: u32 = 1;
 /// Longest line to the daemon in bytes: a value of 1 MiB in base64 and what stands around it.
 pub const LONGEST_CALL: usize = 2 << 20;
 
+/// Most secrets in one `put`, and most bytes of their values together: what waits for the touch lies in locked memory, of which a
+/// process has 8 MiB as a rule (`RLIMIT_MEMLOCK`), a page for each secret at least.
+pub const MOST_PUTS: usize = 500;
+/// See [`MOST_PUTS`].
+pub const MOST_PUT_BYTES: usize = 2 << 20;
+
 /// Longest line from the daemon in bytes: a lease over as many values of 1 MiB as it may have grants.
 pub const LONGEST_REPLY: usize = 64 << 20;

@@ -83,10 +83,8 @@ pub enum Reply {
         /// Rows of name and value.
         rows: Vec<(String, String)>,
     },
-    /// Secrets.
-    Secrets {
-        /// Sorted by scope and name.
-        secrets: Vec<SecretView>,
+    /// Secrets were sent, as [`super::Event::Secrets`].
+    Listed {
         /// Files of the vault that are no readable record: path and why.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         unreadable: Vec<String>,

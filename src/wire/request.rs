@@ -86,6 +86,9 @@ pub enum Request {
     Put {
         /// Which.
         puts: Vec<PutAsk>,
+        /// How many more follow, each as an [`super::Answer::Put`] on a line of its own: a batch may be longer than a line.
+        #[serde(default, skip_serializing_if = "is_none")]
+        more: u32,
     },
     /// Change a secret's rules, keeping its value.
     Edit {
@@ -103,6 +106,9 @@ pub enum Request {
     List {
         /// Of one scope only.
         scope: Option<String>,
+        /// Of these only, `scope/NAME`, as far as they exist.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        secrets: Vec<String>,
     },
     /// The audit log, as [`super::Event::Line`]s.
     Audit,
@@ -128,6 +134,11 @@ impl Request {
             _ => false,
         }
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_none(count: &u32) -> bool {
+    *count == 0
 }
 
 /// A lease as it is asked for.

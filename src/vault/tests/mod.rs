@@ -6,4 +6,5 @@ mod git;
 mod keys;
 mod life;
 mod rig;
+mod size;
 mod tampering;
