@@ -238,7 +238,8 @@ impl Assertion {
             return Err(SshsigError::Algorithm);
         }
         let assertion = Self::parse_blob(&take(reader)?, &client_data(namespace, text))?;
-        if reader.is_finished() {
+        // Strict by writing it again: one signature has one armor.
+        if reader.is_finished() && assertion.to_sshsig(&key, namespace, text) == armored {
             Ok((key, assertion))
         } else {
             Err(SshsigError::Form)
@@ -346,13 +347,10 @@ fn armor(body: &[u8]) -> String {
 
 fn dearmor(armored: &str) -> Result<Vec<u8>, SshsigError> {
     let inner = armored
-        .trim_end()
         .strip_prefix(BEGIN)
-        .and_then(|rest| rest.strip_suffix(END))
+        .and_then(|rest| rest.strip_suffix("\n")?.strip_suffix(END))
         .ok_or(SshsigError::Form)?;
-    BASE64
-        .decode(inner.replace(['\n', '\r'], "").as_bytes())
-        .map_err(|_| SshsigError::Form)
+    BASE64.decode(inner.replace('\n', "").as_bytes()).map_err(|_| SshsigError::Form)
 }
 
 #[cfg(test)]
@@ -453,6 +451,25 @@ mod tests {
             Assertion::from_sshsig(&armor(&longer), Namespace::Lease, LEASE),
             Err(SshsigError::Form)
         );
+    }
+
+    #[test]
+    fn one_signature_has_one_armor() {
+        let armored = sign(FLAG_UP, &[]).to_sshsig(&key().1, Namespace::Lease, LEASE);
+        for other in [
+            armored.replace('\n', "\r\n"),
+            armored.trim_end().to_owned(),
+            format!("{armored}\n"),
+            format!(" {armored}"),
+            armored.replacen("U1NI", "U1\nNI", 1),
+        ] {
+            assert_ne!(other, armored);
+            assert_eq!(
+                Assertion::from_sshsig(&other, Namespace::Lease, LEASE),
+                Err(SshsigError::Form),
+                "{other}"
+            );
+        }
     }
 
     #[test]

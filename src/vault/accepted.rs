@@ -28,7 +28,7 @@ pub struct Memory {
 
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
-struct Accepted {
+pub(crate) struct Accepted {
     /// Newest index head of each scope, by the scope's id.
     heads: BTreeMap<String, Digest>,
     /// Newest roster statement.
@@ -121,7 +121,8 @@ impl Memory {
     }
 }
 
-fn read(folder: &Path, bytes: &[u8], vault: Digest) -> Result<Accepted, VaultError> {
+/// Reads the file of `vault`'s memory in `folder`.
+pub(crate) fn read(folder: &Path, bytes: &[u8], vault: Digest) -> Result<Accepted, VaultError> {
     let refused = |why| VaultError::State {
         path: folder.join(FILE).display().to_string(),
         why,

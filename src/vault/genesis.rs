@@ -19,7 +19,7 @@ use super::roster::{self, signature_path, statement_path};
 use super::scope::{Ring, half_path, sealed_path};
 use super::statement::{FORMAT, KeyEntry, ScopeEntry, SlotEntry, Statement};
 use super::store::{Lock, Store};
-use super::{GIT_FILES, MARKER, MARKER_TEXT, Vault, tree};
+use super::{GIT_FILES, Vault, marker, tree};
 
 /// A vault that is about to be made. Nothing is written before [`Founding::finish`].
 pub struct Genesis {
@@ -188,7 +188,7 @@ fn check_free(folder: &Path) -> Result<(), VaultError> {
         Err(e) => return Err(e),
     };
     let names = store.list("")?;
-    if names.iter().any(|name| name == MARKER) {
+    if names.iter().any(|name| name == marker::FILE) {
         journal::settle(&store)?;
         if store.list(roster::FOLDER)?.is_empty() {
             return Ok(());
@@ -211,5 +211,5 @@ fn write_markers(lock: &Lock<'_>) -> Result<(), VaultError> {
             lock.write(path, text.as_bytes())?;
         }
     }
-    lock.write(MARKER, format!("{MARKER_TEXT}{FORMAT}\n").as_bytes())
+    lock.write(marker::FILE, &marker::to_bytes())
 }

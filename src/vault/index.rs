@@ -214,7 +214,8 @@ impl Head {
             earlier: take_digests(&mut bytes)?,
         };
         let padding = bytes.rest();
-        (padding.len() < BLOCK && padding.iter().all(|b| *b == 0)).then_some(head)
+        let whole = plain.len().is_multiple_of(BLOCK) && padding.len() < BLOCK;
+        (whole && padding.iter().all(|b| *b == 0)).then_some(head)
     }
 }
 
@@ -346,6 +347,22 @@ mod tests {
             assert_eq!(Head::open(&ring, &bad), None, "{i}");
             assert_eq!(Head::open(&ring, &file[..i]), None, "{i}");
         }
+    }
+
+    #[test]
+    fn a_head_has_one_padding() {
+        let random = &mut random::system();
+        let ring = Ring::generate(Digest::of(b"v"), Hex([1; 16]), 1, random);
+        let front = [&HEAD[..], &ring.current().0, &[0]].concat();
+        let content = [&[0, 0, 0, 5][..], &Node::empty().to_bytes(), &[0; 8]].concat();
+        let padded = |to: usize| {
+            let mut plain = content.clone();
+            plain.resize(to, 0);
+            let mut file = front.clone();
+            crypto::seal(&mut file, &key(&ring, &ring.current()).unwrap(), &front, &plain, random).unwrap();
+            Head::open(&ring, &file).is_some()
+        };
+        assert_eq!([17, 255, 256, 257, 512].map(padded), [false, false, true, false, false]);
     }
 
     #[test]

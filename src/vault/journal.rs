@@ -22,10 +22,14 @@ pub struct Change {
 }
 
 /// What a list in `pending/` says.
-struct Pending {
-    decides: String,
-    adds: Vec<String>,
-    removes: Vec<String>,
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Pending {
+    /// Path of the file that decides.
+    pub decides: String,
+    /// Paths of the other new files.
+    pub adds: Vec<String>,
+    /// Paths of the files that are not needed afterwards.
+    pub removes: Vec<String>,
 }
 
 impl Change {
@@ -44,7 +48,7 @@ impl Change {
     /// # Errors
     /// The old state is in force when this fails before the deciding file is in its place.
     pub fn commit(self, lock: &Lock<'_>, path: &str, bytes: &[u8]) -> Result<(), VaultError> {
-        let list = self.list(path);
+        let list = self.list(path).to_text();
         let name = format!("{FOLDER}/{}", Digest::of(list.as_bytes()));
         lock.write(&name, list.as_bytes())?;
         let done = self.write(lock, path, bytes);
@@ -58,15 +62,12 @@ impl Change {
         lock.write(path, bytes)
     }
 
-    fn list(&self, decides: &str) -> String {
-        let mut list = format!("{FIRST_LINE}\n= {decides}\n");
-        for (path, _) in &self.adds {
-            list.push_str(&format!("+ {path}\n"));
+    fn list(&self, decides: &str) -> Pending {
+        Pending {
+            decides: decides.to_owned(),
+            adds: self.adds.iter().map(|(path, _)| path.clone()).collect(),
+            removes: self.removes.clone(),
         }
-        for path in &self.removes {
-            list.push_str(&format!("- {path}\n"));
-        }
-        list
     }
 }
 
@@ -108,7 +109,19 @@ fn settle_one(lock: &Lock<'_>, name: &str) -> Result<(), VaultError> {
 }
 
 impl Pending {
-    fn parse(name: &str, text: &[u8]) -> Result<Self, VaultError> {
+    /// The list's text.
+    pub fn to_text(&self) -> String {
+        let mut list = format!("{FIRST_LINE}\n= {}\n", self.decides);
+        for (sign, paths) in [('+', &self.adds), ('-', &self.removes)] {
+            for path in paths {
+                list.push_str(&format!("{sign} {path}\n"));
+            }
+        }
+        list
+    }
+
+    /// Reads the list `name`; one change has one list.
+    pub fn parse(name: &str, text: &[u8]) -> Result<Self, VaultError> {
         let damaged = || VaultError::damaged(name, "not a list of changed files");
         let text = str::from_utf8(text).map_err(|_| damaged())?;
         // The name is the digest: a list cut short is none.
@@ -133,7 +146,7 @@ impl Pending {
             };
             list.push(checked(path).ok_or_else(damaged)?);
         }
-        Ok(pending)
+        if pending.to_text() == text { Ok(pending) } else { Err(damaged()) }
     }
 }
 
@@ -198,6 +211,21 @@ mod tests {
             let done = change().commit(&store.lock().unwrap(), "heads/s/h", b"head");
             assert!(matches!(done, Err(VaultError::Full { .. })), "step {step}");
             assert!(files(&store).contains(&"old".to_owned()), "step {step}");
+        }
+    }
+
+    #[test]
+    fn a_change_has_one_list() {
+        let text = change().list("heads/s/h").to_text();
+        let parse = |text: &str| Pending::parse(&format!("pending/{}", Digest::of(text.as_bytes())), text.as_bytes());
+        assert_eq!(parse(&text).unwrap(), change().list("heads/s/h"));
+        for other in [
+            text.trim_end().to_owned(),
+            text.replace('\n', "\r\n"),
+            format!("{text}+ records/s/late\n"),
+            format!("{text}\n"),
+        ] {
+            assert!(parse(&other).is_err(), "{other}");
         }
     }
 

@@ -22,6 +22,7 @@ pub mod index;
 pub mod journal;
 pub mod keys;
 pub mod listing;
+pub mod marker;
 pub mod material;
 pub mod random;
 pub mod record;
@@ -49,7 +50,7 @@ use crate::encoding::Digest;
 use accepted::Memory;
 use roster::Roster;
 use scope::Ring;
-use statement::{FORMAT, KeyEntry, ScopeEntry, SlotEntry};
+use statement::{KeyEntry, ScopeEntry, SlotEntry};
 use store::Store;
 use tree::Index;
 
@@ -69,8 +70,6 @@ pub use statement::Statement;
 /// Scopes that one touch opens: CTAP's hmac-secret takes two salts (CTAP 2.1, 12.5).
 pub const SCOPES_PER_TOUCH: usize = 2;
 
-const MARKER: &str = "format";
-const MARKER_TEXT: &str = "touchlease vault ";
 /// For git: no line-end conversion (digests would change), no half-written files.
 const GIT_FILES: [(&str, &str); 2] = [(".gitattributes", "* -text -diff\n"), (".gitignore", ".tmp-*\n")];
 
@@ -111,7 +110,7 @@ impl Vault {
     /// Everything that [`VaultError`] says of folder, files and roster.
     pub fn open(folder: &Path, states: &Path) -> Result<Self, VaultError> {
         let store = Store::open(folder)?;
-        check_marker(&store)?;
+        marker::check(&store)?;
         journal::settle(&store)?;
         Self::with_store(store, states)
     }
@@ -273,20 +272,5 @@ impl Vault {
         } else {
             Err(VaultError::Changed)
         }
-    }
-}
-
-fn check_marker(store: &Store) -> Result<(), VaultError> {
-    let no_vault = || VaultError::NoVault {
-        folder: store.folder().display().to_string(),
-    };
-    let text = store.read_if_there(MARKER, 64)?.ok_or_else(no_vault)?;
-    let found: Option<u64> = str::from_utf8(&text)
-        .ok()
-        .and_then(|text| text.strip_prefix(MARKER_TEXT)?.strip_suffix('\n')?.parse().ok());
-    match found {
-        Some(FORMAT) => Ok(()),
-        Some(found) if found > FORMAT => Err(VaultError::Newer { found, known: FORMAT }),
-        _ => Err(VaultError::damaged(MARKER, "not the marker of a vault")),
     }
 }

@@ -138,7 +138,8 @@ impl<'a> Record<'a> {
         crypto::open_into(plain.expose_mut(), &key, self.aad, self.sealed).ok_or_else(damaged)?;
         let mut bytes = Bytes::new(plain.expose());
         let value = bytes.field().ok_or_else(damaged)?;
-        if value.is_empty() || bytes.rest().iter().any(|b| *b != 0) {
+        let whole = 4 + padded_len(value.len(), self.clear_bytes.len()) == len;
+        if !whole || !(1..=LARGEST_VALUE).contains(&value.len()) || bytes.rest().iter().any(|b| *b != 0) {
             return Err(damaged());
         }
         let mut secret = Secret::zeroed(value.len()).map_err(VaultError::Memory)?;
@@ -236,6 +237,24 @@ mod tests {
             assert!(!opens(&bad), "{i}");
             assert!(!opens(&file[..i]), "{i}");
         }
+    }
+
+    #[test]
+    fn a_value_has_one_padding() {
+        let ring = ring();
+        let clear = clear(&ring, "A");
+        let mut front = HEADER.to_vec();
+        put_field(&mut front, &jcs::to_vec(&clear).unwrap());
+        let key = ring.derive(&clear.key, "record", &[&clear.id.0]).unwrap();
+        let len = padded_len(1, front.len() - 12);
+        let opens = |len: usize| {
+            let mut plain = vec![0, 0, 0, 1, b'v'];
+            plain.resize(4 + len, 0);
+            let mut file = front.clone();
+            crypto::seal(&mut file, &key, &front, &plain, &mut random::system()).unwrap();
+            Record::parse(&file).unwrap().open(&ring, "x").is_ok()
+        };
+        assert_eq!([1, len - 1, len, len + 1, 2 * len].map(opens), [false, false, true, false, false]);
     }
 
     #[test]

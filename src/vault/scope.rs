@@ -106,7 +106,8 @@ impl Ring {
         Ok(file)
     }
 
-    fn take_in(&mut self, file: &[u8]) -> Option<()> {
+    /// Takes in the keys of earlier epochs, which [`Ring::carry`] wrote.
+    pub(crate) fn take_in(&mut self, file: &[u8]) -> Option<()> {
         let key = self.derive(&self.current, "carry", &[])?;
         let plain = crypto::open(&key, CARRY, file.strip_prefix(CARRY)?)?;
         let mut bytes = Bytes::new(&plain);
