@@ -286,7 +286,7 @@ mod tests {
             previous: vec![Digest([1; 32])],
             random: None,
             recovery: Private::generate(&mut random::system()).1,
-            v: super::super::FORMAT,
+            v: super::super::statement::FORMAT,
             vault: Digest([6; 32]),
         }
     }
