@@ -12,6 +12,7 @@
 //!  -> Proof                       a touch on an enrolled key over exactly these bytes
 //!  -> Material                    unsealed by that touch, and what was judged, byte for byte
 //!  -> Approved                    the receipt in the log, on the disk, before anything is handed out
+//!     Material                    again, once the heads that a merge left in its scopes are joined on the disk
 //!  -> Lease                       live until time, uses or somebody ends it
 //! ```
 
@@ -80,6 +81,7 @@ pub async fn issue(office: &Office<'_>, prepared: Prepared, asker: &Asker) -> Re
         let proof = touch(&office.lobby, &prompt, &fixed, candidates).await?;
         let material = office.unseal(&proof, &fixed, &standing, &terms.wanted())?;
         let approved = asked.approved(&proof, &fixed)?;
+        let material = office.join(material, &standing)?;
         let lease = office.ledger.begin(approved, material, Grounds { fixed, sameness, parties })?;
         prompt.approved();
         Ok(lease)

@@ -167,6 +167,18 @@ impl Office<'_> {
             .await
     }
 
+    /// Writes the join of the heads that the touch approved, where a scope had several.
+    ///
+    /// # Errors
+    /// What the vault says; then nothing is handed out.
+    pub fn join(&self, material: Material, standing: &Standing) -> Result<Material, Failure> {
+        let mut random = self.lobby.random.borrow_mut();
+        self.vault
+            .borrow()
+            .join(material, standing, &mut **random)
+            .map_err(IntoFailure::failure)
+    }
+
     /// Unseals what the lease names with the touch that signed it.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 //!
 //! It lies outside the vault's folder. On a machine that has never seen the vault there is none, and an old copy is not noticed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -19,6 +19,8 @@ use super::tree::Index;
 
 const FILE: &str = "accepted.json";
 const LONGEST: usize = 1 << 20;
+/// Some millions of records.
+const LONGEST_LIST: usize = 256 << 20;
 
 /// The memory of one vault.
 pub struct Memory {
@@ -71,22 +73,50 @@ impl Memory {
         Ok(memory)
     }
 
-    /// Checks that `index` is the remembered state of the scope or follows it, and remembers it.
+    /// Checks that `index` is the remembered state of the scope or follows it. Gives the head that is remembered.
     ///
     /// # Errors
-    /// [`VaultError::Older`]; the memory cannot be written.
-    pub fn accept(&self, scope: Id, name: &str, head: Digest, index: &Index<'_>) -> Result<(), VaultError> {
+    /// [`VaultError::Older`]; a missing or damaged page.
+    pub fn check(&self, scope: Id, name: &str, index: &Index<'_>) -> Result<Option<Digest>, VaultError> {
         let known = self.accepted().heads.get(&scope.to_string()).copied();
         match known {
-            Some(known) if known == head => Ok(()),
             Some(known) if !index.descends_from(&known)? => Err(VaultError::Older {
                 what: format!("scope {name}"),
             }),
-            _ => self.remember(scope, head),
+            known => Ok(known),
         }
     }
 
-    /// Remembers a state that this process has made itself.
+    /// Ids of the records of `scope` that were accepted here: what is not among them came from elsewhere since.
+    ///
+    /// # Errors
+    /// The list cannot be read.
+    pub fn known(&self, scope: Id) -> Result<BTreeSet<Id>, VaultError> {
+        let text = self.store.read_if_there(&records_file(scope), LONGEST_LIST)?.unwrap_or_default();
+        // A line that a power cut left half written is one record that will be shown once more.
+        Ok(text
+            .split(|byte| *byte == b'\n')
+            .filter_map(|line| Id::from_text(str::from_utf8(line).ok()?))
+            .collect())
+    }
+
+    /// Adds to the records that were accepted here.
+    ///
+    /// # Errors
+    /// The list cannot be written.
+    pub fn learn(&self, scope: Id, records: impl Iterator<Item = Id>) -> Result<(), VaultError> {
+        self.store.lock()?.append(&records_file(scope), lines(records).as_bytes())
+    }
+
+    /// Takes `records` for those of `scope` that were accepted here, in the place of what was known.
+    ///
+    /// # Errors
+    /// As [`Memory::learn`].
+    pub fn learn_anew(&self, scope: Id, records: impl Iterator<Item = Id>) -> Result<(), VaultError> {
+        self.store.lock()?.write(&records_file(scope), lines(records).as_bytes())
+    }
+
+    /// Remembers a state that this process has accepted or made itself.
     ///
     /// # Errors
     /// The memory cannot be written.
@@ -119,6 +149,14 @@ impl Memory {
         // The guarded value is replaced whole, so a panic elsewhere cannot leave it half changed.
         self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn lines(records: impl Iterator<Item = Id>) -> String {
+    records.map(|id| format!("{id}\n")).collect()
+}
+
+fn records_file(scope: Id) -> String {
+    format!("records-{scope}")
 }
 
 /// Reads the file of `vault`'s memory in `folder`.

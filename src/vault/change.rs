@@ -8,16 +8,17 @@ use crate::encoding::plain::check_name;
 use crate::encoding::sshsig::Namespace;
 use crate::secret::Secret;
 
+use super::bytes::Id;
 use super::error::VaultError;
 use super::index::{Entry, head_path};
 use super::journal::{self, Change};
 use super::material::Held;
 use super::random::{self, Random};
-use super::record::{self, Clear, Record};
+use super::record::{self, Clear, LARGEST_RECORD, Record};
 use super::rules::Rules;
 use super::scope::Ring;
 use super::statement::FORMAT;
-use super::tree::Index;
+use super::tree::{Index, Write};
 use super::{Standing, Vault};
 
 /// A secret to be written, new or in the place of an older version.
@@ -40,26 +41,37 @@ pub struct Changes {
     pub rules: Vec<(String, Rules)>,
     /// Secrets to be removed.
     pub removes: Vec<String>,
+    /// Secrets that were written apart, each with the id of the record that stays: it becomes their next version.
+    pub keeps: Vec<(String, Id)>,
+    /// Whether joining several heads is a change in itself.
+    pub join: bool,
     /// The clear parts of the names above, as [`Vault::find`] gave them, absent for those that it did not find. They are a claim of
     /// the folder until the index was opened; rules that were taken from one must not be sealed on its word.
     pub judged: BTreeMap<String, Vec<u8>>,
 }
 
 impl Changes {
+    /// Every name that is written or removed.
+    pub fn names(&self) -> impl Iterator<Item = &String> {
+        let puts = self.puts.iter().map(|put| &put.name);
+        let rules = self.rules.iter().map(|(name, _)| name);
+        let keeps = self.keeps.iter().map(|(name, _)| name);
+        puts.chain(rules).chain(keeps).chain(&self.removes)
+    }
+
     /// Checks names, rules and values before anybody is asked for a touch.
     ///
     /// # Errors
     /// [`VaultError::Nothing`], [`VaultError::Twice`], a refused name, rule or value.
     pub fn check(&self) -> Result<(), VaultError> {
         let mut names = BTreeSet::new();
-        let all = self.puts.iter().map(|put| &put.name);
-        for name in all.chain(self.rules.iter().map(|(name, _)| name)).chain(&self.removes) {
+        for name in self.names() {
             check_name("the secret's name", name)?;
             if !names.insert(name) {
                 return Err(VaultError::Twice(name.clone()));
             }
         }
-        if names.is_empty() {
+        if names.is_empty() && !self.join {
             return Err(VaultError::Nothing);
         }
         for put in &self.puts {
@@ -94,32 +106,39 @@ impl Vault {
             return Err(VaultError::WrongProof("it signed another change"));
         }
         changes.check()?;
-        let [(name, head)] = standing.scopes.as_slice() else {
+        let [(name, heads)] = standing.scopes.as_slice() else {
             return Err(VaultError::TooManyScopes {
                 asked: standing.scopes.len(),
             });
         };
+        if changes.names().next().is_none() && heads.len() == 1 {
+            return Err(VaultError::Nothing);
+        }
         let lock = self.store.lock()?;
         journal::settle_locked(&lock)?;
         self.check_standing(standing)?;
         let scope = self.scope_entry(name)?;
         let mut rings = self.unlock(proof, &[scope])?;
         let ring = rings.pop().ok_or(VaultError::Nothing)?;
-        let index = self.index(scope, &ring, *head)?;
+        let index = self.index(scope, &ring, standing)?;
         let mut batch = Batch {
             vault: self,
             scope: name,
             ring: &ring,
             index: &index,
             change: Change::default(),
-            entries: Vec::new(),
+            writes: Vec::new(),
             now,
         };
         batch.fill(changes, random)?;
-        let Batch { mut change, entries, .. } = batch;
-        let (digest, bytes) = index.next(&ring, entries, &mut change, random)?;
+        let Batch { mut change, writes, .. } = batch;
+        let written = writes.iter().filter_map(|write| Some(write.record?.0));
+        let joined = standing.claims.iter().map(|claim| claim.record);
+        let records: Vec<Id> = written.chain(joined).collect();
+        let (digest, bytes) = index.next(&ring, writes, &mut change, random)?;
         change.commit(&lock, &head_path(scope.id, &digest), &bytes)?;
         self.memory.remember(scope.id, digest)?;
+        self.memory.learn(scope.id, records.into_iter())?;
         Ok(digest)
     }
 }
@@ -130,7 +149,7 @@ struct Batch<'a> {
     ring: &'a Ring,
     index: &'a Index<'a>,
     change: Change,
-    entries: Vec<Entry>,
+    writes: Vec<Write>,
     now: u64,
 }
 
@@ -147,6 +166,9 @@ impl Batch<'_> {
             let value = self.value(name, before.as_ref())?;
             self.write(name, before.as_ref(), rules.clone(), &value, random)?;
         }
+        for (name, record) in &changes.keeps {
+            self.keep(name, *record, changes.judged.get(name), random)?;
+        }
         for name in &changes.removes {
             self.remove(name)?;
         }
@@ -160,6 +182,7 @@ impl Batch<'_> {
                 let record = Record::parse(&file).map_err(|why| VaultError::damaged(&path, why))?;
                 judged.is_some_and(|judged| *judged == record.clear_bytes)
             }
+            Held::Apart => return Err(self.contested(name)),
             // A record that is gone or was replaced may be written anew, if nothing of the claim is taken over.
             Held::Unknown | Held::Removed | Held::Gone(_) | Held::Other => judged.is_none(),
         };
@@ -181,39 +204,71 @@ impl Batch<'_> {
             rules,
             scope: self.ring.scope,
             v: FORMAT,
-            version: before.map_or(0, |entry| entry.version) + 1,
+            version: before.map_or(0, Entry::number) + 1,
         };
         let file = record::seal(self.ring, &clear, value, random)?;
-        self.entries.push(Entry {
+        self.writes.push(Write {
             name: name.to_owned(),
-            version: clear.version,
+            number: clear.version,
             record: Some((clear.id, Digest::of(&file))),
         });
         self.change.add(record::path(self.ring.scope, name, clear.id), file);
-        self.drop_file(name, before);
+        self.drop_files(name, before);
         Ok(())
+    }
+
+    /// Of several versions the one that a person chose, as the next one.
+    fn keep(&mut self, name: &str, id: Id, judged: Option<&Vec<u8>>, random: &mut Random) -> Result<(), VaultError> {
+        let (scope, owned) = (self.scope.to_owned(), name.to_owned());
+        let entry = self.index.find(name)?.filter(|entry| entry.versions.len() > 1);
+        let chosen = entry.as_ref().and_then(|entry| entry.records().find(|(record, _)| *record == id));
+        let (Some(entry), Some((_, digest))) = (&entry, chosen) else {
+            return Err(VaultError::NotContested { scope, name: owned });
+        };
+        let path = record::path(self.ring.scope, name, id);
+        let file = match self.vault.store.read_if_there(&path, LARGEST_RECORD)? {
+            Some(file) if Digest::of(&file) == digest => file,
+            Some(_) => return Err(VaultError::Swapped { scope, name: owned }),
+            None => return Err(VaultError::Deleted { scope, name: owned }),
+        };
+        let record = Record::parse(&file).map_err(|why| VaultError::damaged(&path, why))?;
+        if judged.is_none_or(|judged| *judged != record.clear_bytes) {
+            return Err(VaultError::RulesChanged { scope, name: owned });
+        }
+        let value = record.open(self.ring, &path)?;
+        self.write(name, Some(entry), record.clear.rules, &value, random)
+    }
+
+    fn contested(&self, name: &str) -> VaultError {
+        VaultError::Contested {
+            scope: self.scope.to_owned(),
+            name: name.to_owned(),
+        }
     }
 
     fn remove(&mut self, name: &str) -> Result<(), VaultError> {
         let before = self.index.find(name)?;
-        let live = before.as_ref().filter(|entry| entry.record.is_some());
+        let live = before.as_ref().filter(|entry| entry.records().next().is_some());
+        if live.is_some_and(|entry| entry.versions.len() > 1) {
+            return Err(self.contested(name));
+        }
         let Some(entry) = live else {
             return Err(VaultError::NoSecret {
                 scope: self.scope.to_owned(),
                 name: name.to_owned(),
             });
         };
-        self.entries.push(Entry {
+        self.writes.push(Write {
             name: name.to_owned(),
-            version: entry.version + 1,
+            number: entry.number() + 1,
             record: None,
         });
-        self.drop_file(name, before.as_ref());
+        self.drop_files(name, before.as_ref());
         Ok(())
     }
 
-    fn drop_file(&mut self, name: &str, before: Option<&Entry>) {
-        if let Some((id, _)) = before.and_then(|entry| entry.record) {
+    fn drop_files(&mut self, name: &str, before: Option<&Entry>) {
+        for (id, _) in before.into_iter().flat_map(Entry::records) {
             self.change.remove(record::path(self.ring.scope, name, id));
         }
     }
@@ -225,6 +280,7 @@ impl Batch<'_> {
                 .map_err(|why| VaultError::damaged(&path, why))?
                 .open(self.ring, &path),
             Held::Unknown | Held::Removed => Err(VaultError::NoSecret { scope, name }),
+            Held::Apart => Err(self.contested(&name)),
             Held::Gone(_) => Err(VaultError::Deleted { scope, name }),
             Held::Other => Err(VaultError::Swapped { scope, name }),
         }

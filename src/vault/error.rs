@@ -109,13 +109,35 @@ pub enum VaultError {
         /// Digests of the ends.
         ends: Vec<Digest>,
     },
-    /// Two machines changed the same scope apart from each other.
-    #[error("scope {scope} has index heads that nobody joined: {}", list(.heads))]
-    ForkedIndex {
+    /// Two machines wrote the same secret apart from each other, and nobody has said yet which version it is.
+    #[error("{scope}/{name} has two versions that were written apart from each other")]
+    Contested {
         /// Name of the scope.
         scope: String,
-        /// Digests of the heads.
-        heads: Vec<Digest>,
+        /// Name of the secret.
+        name: String,
+    },
+    /// A version that was to be kept is none of those that were written apart.
+    #[error("{scope}/{name} has no such version to keep: it was settled meanwhile, or the file is another one's")]
+    NotContested {
+        /// Name of the scope.
+        scope: String,
+        /// Name of the secret.
+        name: String,
+    },
+    /// Joining would take in a secret that was not in the prompt: its file is missing, or is another one.
+    #[error("{scope}/{name} came from another machine and was not shown before the touch: its file is missing or another one")]
+    NotShown {
+        /// Name of the scope.
+        scope: String,
+        /// Name of the secret.
+        name: String,
+    },
+    /// A record that was shown as coming from another machine is in no index: somebody put the file there.
+    #[error("{path} is named by no index: somebody put it there; remove it, and ask again")]
+    Unindexed {
+        /// The file.
+        path: String,
     },
     /// The folder was changed between the question and the touch (a `git pull`, another daemon).
     #[error("the vault changed while the touch was waited for; ask again")]

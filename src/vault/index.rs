@@ -27,8 +27,18 @@ pub const DEEPEST: usize = 10;
 pub struct Entry {
     /// Its name.
     pub name: String,
-    /// Its version; goes on counting when it is removed and put again.
-    pub version: u64,
+    /// Its version, or several, ascending by their changes, each with a record: written apart from each other, and a person has to
+    /// say which of them it is.
+    pub versions: Vec<Version>,
+}
+
+/// A version of a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// Goes on counting when the secret is removed and put again.
+    pub number: u64,
+    /// The change that wrote it. A state that knows this change and has another version has replaced or removed this one.
+    pub change: Id,
     /// Its record's id and the digest of the record's file; none once it was removed (a tombstone).
     pub record: Option<(Id, Digest)>,
 }
@@ -39,20 +49,40 @@ pub enum Node {
     /// Entries by name.
     Leaf(BTreeMap<String, Entry>),
     /// Children by six bits of the name's digest.
-    Branch(BTreeMap<u8, Digest>),
+    Branch(BTreeMap<u8, Child>),
+}
+
+/// A node as the one above it names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Child {
+    /// Digest of its file.
+    pub digest: Digest,
+    /// The change that wrote it: a state that knows this change knows all that is below it.
+    pub change: Id,
 }
 
 /// One state of a scope.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// Heads that this one follows: none in the first, one in most.
+    /// Heads that this one follows: none in the first, one in most, several where they were joined.
     pub parents: Vec<Digest>,
+    /// The change that made it.
+    pub change: Id,
     /// Root of the tree.
     pub root: Node,
-    /// Heads before the parents, newest last, since the last page of `earlier`.
-    pub recent: Vec<Digest>,
+    /// The parents and heads before them, newest last, since the last pages of `earlier`.
+    pub recent: Vec<Ancestor>,
     /// Pages with the heads before those.
     pub earlier: Vec<Digest>,
+}
+
+/// A head from which another one was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ancestor {
+    /// Digest of the head; zeros where only a head under an earlier key vouches for it.
+    pub digest: Digest,
+    /// The change that made it.
+    pub change: Id,
 }
 
 /// The part of a head that is read without a touch.
@@ -112,9 +142,10 @@ impl Node {
             Self::Branch(children) => {
                 out.push(1);
                 out.extend(u32::try_from(children.len()).unwrap_or(u32::MAX).to_be_bytes());
-                for (slot, digest) in children {
+                for (slot, child) in children {
                     out.push(*slot);
-                    out.extend(digest.0);
+                    out.extend(child.digest.0);
+                    out.extend(child.change.0);
                 }
             }
         }
@@ -130,7 +161,9 @@ impl Node {
         let node = match kind {
             0 => Self::Leaf(read_ascending(count, || Entry::take(&mut bytes).map(|e| (e.name.clone(), e)))?),
             1 => Self::Branch(read_ascending(count, || {
-                Some((bytes.u8().filter(|s| *s < 64)?, Digest(bytes.array()?)))
+                let slot = bytes.u8().filter(|s| *s < 64)?;
+                let (digest, change) = (Digest(bytes.array()?), Hex(bytes.array()?));
+                Some((slot, Child { digest, change }))
             })?),
             _ => return None,
         };
@@ -153,23 +186,49 @@ fn read_ascending<K: Ord, V>(count: u32, mut next: impl FnMut() -> Option<(K, V)
 }
 
 impl Entry {
+    /// The highest number of its versions: the next one counts on from it.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.versions.iter().map(|version| version.number).max().unwrap_or(0)
+    }
+
+    /// Ids and digests of its records; none of a tombstone, several of a secret that was written apart.
+    pub fn records(&self) -> impl Iterator<Item = (Id, Digest)> {
+        self.versions.iter().filter_map(|version| version.record)
+    }
+
     fn put(&self, out: &mut Vec<u8>) {
         put_field(out, self.name.as_bytes());
-        out.extend(self.version.to_be_bytes());
-        match &self.record {
-            None => out.push(0),
-            Some((id, digest)) => {
-                out.push(1);
-                out.extend(id.0);
-                out.extend(digest.0);
+        out.push(u8::try_from(self.versions.len()).unwrap_or(u8::MAX));
+        for version in &self.versions {
+            out.extend(version.number.to_be_bytes());
+            out.extend(version.change.0);
+            match &version.record {
+                None => out.push(0),
+                Some((id, digest)) => {
+                    out.push(1);
+                    out.extend(id.0);
+                    out.extend(digest.0);
+                }
             }
         }
     }
 
     fn take(bytes: &mut Bytes<'_>) -> Option<Self> {
+        let name = str::from_utf8(bytes.field()?).ok()?.to_owned();
+        let count = bytes.u8()?;
+        let versions = (0..count).map(|_| Version::take(bytes)).collect::<Option<Vec<_>>>()?;
+        let ascending = versions.windows(2).all(|pair| pair[0].change < pair[1].change);
+        let all_live = versions.iter().all(|version| version.record.is_some());
+        (ascending && (count == 1 || count > 1 && all_live)).then_some(Self { name, versions })
+    }
+}
+
+impl Version {
+    fn take(bytes: &mut Bytes<'_>) -> Option<Self> {
         Some(Self {
-            name: str::from_utf8(bytes.field()?).ok()?.to_owned(),
-            version: bytes.u64()?,
+            number: bytes.u64()?,
+            change: Hex(bytes.array()?),
             record: match bytes.u8()? {
                 0 => None,
                 1 => Some((Hex(bytes.array()?), Digest(bytes.array()?))),
@@ -184,10 +243,8 @@ impl Head {
     pub fn seal(&self, ring: &Ring, random: &mut Random) -> Option<Vec<u8>> {
         let mut plain = Vec::new();
         put_field(&mut plain, &self.root.to_bytes());
-        for list in [&self.recent, &self.earlier] {
-            plain.extend(u32::try_from(list.len()).ok()?.to_be_bytes());
-            plain.extend(list.iter().flat_map(|d| d.0));
-        }
+        plain.extend(self.change.0);
+        plain.extend(page_bytes(&self.recent, &self.earlier));
         plain.resize(plain.len().next_multiple_of(BLOCK), 0);
         let mut file = HEAD.to_vec();
         file.extend(ring.current().0);
@@ -198,20 +255,20 @@ impl Head {
         Some(file)
     }
 
-    /// Opens a head; only one that is sealed under the scope key *in force* is one, for the holder of an earlier key (a removed
-    /// security key) could make any other.
+    /// Opens a head under the scope key that it names. One under an earlier key may be anybody's who ever had that key (a removed
+    /// security key): what it may say is for [`super::join`].
     #[must_use]
     pub fn open(ring: &Ring, file: &[u8]) -> Option<Self> {
         let clear = HeadClear::read(file)?;
-        (clear.key == ring.current()).then_some(())?;
         let (aad, sealed) = file.split_at_checked(HEAD.len() + 33 + 32 * clear.parents.len())?;
         let plain = crypto::open(&key(ring, &clear.key)?, aad, sealed)?;
         let mut bytes = Bytes::new(&plain);
         let head = Self {
             parents: clear.parents,
             root: Node::from_bytes(bytes.field()?)?,
-            recent: take_digests(&mut bytes)?,
-            earlier: take_digests(&mut bytes)?,
+            change: Hex(bytes.array()?),
+            recent: take_list(&mut bytes, take_ancestor)?,
+            earlier: take_list(&mut bytes, take_digest)?,
         };
         let padding = bytes.rest();
         let whole = plain.len().is_multiple_of(BLOCK) && padding.len() < BLOCK;
@@ -233,20 +290,23 @@ impl HeadClear {
 
 /// A page of earlier heads, and the pages before it.
 #[must_use]
-pub fn page_bytes(heads: &[Digest], earlier: &[Digest]) -> Vec<u8> {
-    let mut out = Vec::new();
-    for list in [heads, earlier] {
-        out.extend(u32::try_from(list.len()).unwrap_or(u32::MAX).to_be_bytes());
-        out.extend(list.iter().flat_map(|d| d.0));
+pub fn page_bytes(heads: &[Ancestor], earlier: &[Digest]) -> Vec<u8> {
+    let count = |len: usize| u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes();
+    let mut out = count(heads.len()).to_vec();
+    for head in heads {
+        out.extend(head.digest.0);
+        out.extend(head.change.0);
     }
+    out.extend(count(earlier.len()));
+    out.extend(earlier.iter().flat_map(|d| d.0));
     out
 }
 
 /// Reads what [`page_bytes`] wrote.
 #[must_use]
-pub fn read_page(bytes: &[u8]) -> Option<(Vec<Digest>, Vec<Digest>)> {
+pub fn read_page(bytes: &[u8]) -> Option<(Vec<Ancestor>, Vec<Digest>)> {
     let mut bytes = Bytes::new(bytes);
-    let page = (take_digests(&mut bytes)?, take_digests(&mut bytes)?);
+    let page = (take_list(&mut bytes, take_ancestor)?, take_list(&mut bytes, take_digest)?);
     bytes.end()?;
     Some(page)
 }
@@ -286,9 +346,18 @@ fn key(ring: &Ring, commitment: &Digest) -> Option<Key> {
     ring.derive(commitment, "index", &[])
 }
 
-fn take_digests(bytes: &mut Bytes<'_>) -> Option<Vec<Digest>> {
+fn take_list<T>(bytes: &mut Bytes<'_>, take: impl Fn(&mut Bytes<'_>) -> Option<T>) -> Option<Vec<T>> {
     let count = bytes.u32()?;
-    (0..count).map(|_| bytes.array().map(Digest)).collect()
+    (0..count).map(|_| take(bytes)).collect()
+}
+
+fn take_digest(bytes: &mut Bytes<'_>) -> Option<Digest> {
+    bytes.array().map(Digest)
+}
+
+fn take_ancestor(bytes: &mut Bytes<'_>) -> Option<Ancestor> {
+    let (digest, change) = (Digest(bytes.array()?), Hex(bytes.array()?));
+    Some(Ancestor { digest, change })
 }
 
 #[cfg(test)]
@@ -300,19 +369,34 @@ mod tests {
     fn entry(name: &str) -> Entry {
         Entry {
             name: name.into(),
-            version: 3,
-            record: Some((Hex([1; 16]), Digest::of(name.as_bytes()))),
+            versions: vec![version(1, Some(Digest::of(name.as_bytes())))],
+        }
+    }
+
+    fn version(change: u8, file: Option<Digest>) -> Version {
+        Version {
+            number: 3,
+            change: Hex([change; 16]),
+            record: file.map(|file| (Hex([1; 16]), file)),
         }
     }
 
     #[test]
     fn a_node_has_one_byte_form() {
         let removed = Entry {
-            record: None,
-            ..entry("b")
+            name: "b".into(),
+            versions: vec![version(1, None)],
         };
-        let leaf = Node::Leaf([entry("a"), removed].map(|e| (e.name.clone(), e)).into());
-        let branch = Node::Branch([(0, Digest::of(b"x")), (63, Digest::of(b"y"))].into());
+        let apart = Entry {
+            name: "c".into(),
+            versions: vec![version(1, Some(Digest::of(b"1"))), version(2, Some(Digest::of(b"2")))],
+        };
+        let leaf = Node::Leaf([entry("a"), removed, apart].map(|e| (e.name.clone(), e)).into());
+        let child = |name: &[u8]| Child {
+            digest: Digest::of(name),
+            change: Hex([9; 16]),
+        };
+        let branch = Node::Branch([(0, child(b"x")), (63, child(b"y"))].into());
         for node in [leaf, branch, Node::empty()] {
             let bytes = node.to_bytes();
             assert_eq!(Node::from_bytes(&bytes), Some(node));
@@ -330,13 +414,34 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_has_one_version_or_several_live_ones_in_order() {
+        let (live, other) = (Some(Digest::of(b"1")), Some(Digest::of(b"2")));
+        for versions in [
+            vec![],
+            vec![version(1, live), version(2, None)],
+            vec![version(2, live), version(1, other)],
+            vec![version(1, live), version(1, other)],
+        ] {
+            let bad = Entry {
+                name: "a".into(),
+                versions,
+            };
+            assert_eq!(Node::from_bytes(&Node::Leaf([("a".into(), bad)].into()).to_bytes()), None);
+        }
+    }
+
+    #[test]
     fn t53_a_head_opens_whole_or_not_at_all() {
         let random = &mut random::system();
         let ring = Ring::generate(Digest::of(b"v"), Hex([1; 16]), 1, random);
         let head = Head {
             parents: vec![Digest::of(b"p")],
+            change: Hex([2; 16]),
             root: Node::Leaf([("a".into(), entry("a"))].into()),
-            recent: vec![Digest::of(b"q")],
+            recent: vec![Ancestor {
+                digest: Digest::of(b"p"),
+                change: Hex([3; 16]),
+            }],
             earlier: vec![],
         };
         let file = head.seal(&ring, random).unwrap();
@@ -354,7 +459,7 @@ mod tests {
         let random = &mut random::system();
         let ring = Ring::generate(Digest::of(b"v"), Hex([1; 16]), 1, random);
         let front = [&HEAD[..], &ring.current().0, &[0]].concat();
-        let content = [&[0, 0, 0, 5][..], &Node::empty().to_bytes(), &[0; 8]].concat();
+        let content = [&[0, 0, 0, 5][..], &Node::empty().to_bytes(), &[1; 16], &[0; 8]].concat();
         let padded = |to: usize| {
             let mut plain = content.clone();
             plain.resize(to, 0);
@@ -366,17 +471,19 @@ mod tests {
     }
 
     #[test]
-    fn a_head_under_an_earlier_key_is_none_but_a_node_is() {
+    fn heads_and_nodes_open_under_the_key_that_they_name() {
         let random = &mut random::system();
         let old = Ring::generate(Digest::of(b"v"), Hex([1; 16]), 1, random);
         let new = old.followed_by(Ring::generate(old.vault, old.scope, 2, random));
         let head = Head {
             parents: vec![],
+            change: Hex([2; 16]),
             root: Node::empty(),
             recent: vec![],
             earlier: vec![],
         };
-        assert!(Head::open(&new, &head.seal(&old, random).unwrap()).is_none());
+        assert!(Head::open(&new, &head.seal(&old, random).unwrap()).is_some());
+        assert!(Head::open(&old, &head.seal(&new, random).unwrap()).is_none());
         let node = seal_below(&old, Kind::Node, b"x", random).unwrap();
         assert_eq!(&**open_below(&new, Kind::Node, &node).unwrap(), b"x");
         assert!(open_below(&new, Kind::Page, &node).is_none());

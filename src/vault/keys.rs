@@ -228,9 +228,9 @@ impl Plan {
         change.add(signature_path(&digest), roster::signature(signer, &self.text)?);
         let mut heads = Vec::new();
         for (name, work) in self.works {
-            let (_, head, ring) = rings
+            let (standing, ring) = rings
                 .iter()
-                .find(|(of, _, _)| *of == name)
+                .find(|(_, ring)| vault.scope(&name).is_ok_and(|scope| scope.id == ring.scope))
                 .ok_or_else(|| VaultError::NoScope(name.clone()))?;
             let scope = self.statement.scope(&name).ok_or_else(|| VaultError::NoScope(name.clone()))?;
             match work {
@@ -239,7 +239,7 @@ impl Plan {
                 }
                 Work::Rekey(fresh) => {
                     let recovery = &self.statement.recovery;
-                    let head = rekey(vault, scope, recovery, ring, fresh, *head, &mut change, random)?;
+                    let head = rekey(vault, scope, recovery, ring, fresh, standing, &mut change, random)?;
                     heads.push((scope.id, head));
                 }
             }
@@ -258,8 +258,8 @@ impl Plan {
         Ok(digest)
     }
 
-    /// Opens the plan's scopes: name, head in force, keys.
-    fn unlock(&self, vault: &Vault, proofs: &[&Proof]) -> Result<Vec<(String, Digest, Ring)>, VaultError> {
+    /// Opens the plan's scopes: what their touch was bound to, and their keys.
+    fn unlock(&self, vault: &Vault, proofs: &[&Proof]) -> Result<Vec<(Standing, Ring)>, VaultError> {
         if proofs.len() != self.standings.len() {
             return Err(VaultError::WrongProof("another number of touches than the plan has"));
         }
@@ -277,9 +277,7 @@ impl Plan {
                 .iter()
                 .map(|(name, _)| vault.scope(name))
                 .collect::<Result<Vec<_>, _>>()?;
-            for (ring, (name, head)) in vault.unlock(proof, &scopes)?.into_iter().zip(standing.heads()) {
-                rings.push((name.clone(), *head, ring));
-            }
+            rings.extend(vault.unlock(proof, &scopes)?.into_iter().map(|ring| (standing.clone(), ring)));
         }
         Ok(rings)
     }
@@ -298,12 +296,12 @@ fn rekey(
     recovery: &Point,
     old: &Ring,
     fresh: Ring,
-    head: Digest,
+    standing: &Standing,
     change: &mut Change,
     random: &mut Random,
 ) -> Result<Digest, VaultError> {
     let before = vault.scope(&scope.name)?;
-    let index = vault.index(before, old, head)?;
+    let index = vault.index(before, old, standing)?;
     let ring = old.followed_by(fresh);
     for slot in &scope.slots {
         let public = match slot {

@@ -1,6 +1,8 @@
 //! What can be read without a touch: names and rules. All of it is a claim until a touch has opened the index.
 
-use super::bytes::Hex;
+use std::cmp::Ordering;
+
+use super::bytes::Id;
 use super::error::{Unreadable, VaultError};
 use super::record::{self, Clear, LARGEST_RECORD};
 use super::rules::Rules;
@@ -103,26 +105,65 @@ impl Vault {
         Ok((listed, unreadable))
     }
 
+    /// Ids that the names of the files among the records of `scope` say, with what the names of one secret's files have in common.
+    pub(super) fn record_ids(&self, scope: &ScopeEntry) -> Result<Vec<(String, Id)>, VaultError> {
+        let mut ids = Vec::new();
+        for shelf in self.shelves(Some(&scope.name))? {
+            for file in self.store.list(&shelf.folder)? {
+                if let Some((tag, id)) = file.rsplit_once('-').and_then(|(tag, id)| Some((tag, Id::from_text(id)?))) {
+                    ids.push((format!("{}/{tag}", shelf.folder), id));
+                }
+            }
+        }
+        Ok(ids)
+    }
+
+    /// The clear parts of the records of `scope` whose ids are `wanted`. A file that is no record is left out; `list` names it.
+    pub(super) fn clear_parts(&self, scope: &ScopeEntry, wanted: impl Fn(Id) -> bool) -> Result<Vec<(Clear, Vec<u8>)>, VaultError> {
+        let mut parts = Vec::new();
+        for shelf in self.shelves(Some(&scope.name))? {
+            let Some(folder) = self.store.folder_at(&shelf.folder)? else {
+                continue;
+            };
+            for file in folder.names()? {
+                let id = file.rsplit('-').next().and_then(Id::from_text);
+                if id.is_some_and(&wanted) {
+                    parts.extend(read_clear(scope, &folder, &shelf.folder, &file).ok());
+                }
+            }
+        }
+        Ok(parts)
+    }
+
     /// The clear part of one secret, read without looking at any other.
     ///
     /// # Errors
-    /// [`VaultError::NoScope`], [`VaultError::NoSecret`]; [`VaultError::Damaged`] when its only file is.
+    /// [`VaultError::NoScope`], [`VaultError::NoSecret`], [`VaultError::Contested`]; [`VaultError::Damaged`] when its only file is.
     pub fn find(&self, scope: &str, name: &str) -> Result<Found, VaultError> {
         let entry = self.scope(scope)?;
         let (shelf, start) = record::shelf(entry.id, name);
         let mut best: Option<(Clear, Vec<u8>)> = None;
-        let mut damaged = None;
+        let (mut damaged, mut apart) = (None, false);
         if let Some(folder) = self.store.folder_at(&shelf)? {
             for file in folder.names()?.iter().filter(|file| file.starts_with(&start)) {
                 match read_clear(entry, &folder, &shelf, file) {
                     Ok((clear, _)) if clear.name != name => {}
-                    Ok((clear, _)) if best.as_ref().is_some_and(|(best, _)| best.version >= clear.version) => {}
-                    Ok(found) => best = Some(found),
+                    Ok(found) => match best.as_ref().map(|(best, _)| found.0.version.cmp(&best.version)) {
+                        None | Some(Ordering::Greater) => (best, apart) = (Some(found), false),
+                        // Two of one version were written apart from each other.
+                        Some(Ordering::Equal) => apart = true,
+                        // The file of an older version that lies beside the newer one.
+                        Some(Ordering::Less) => {}
+                    },
                     Err(why) => damaged = Some(VaultError::damaged(format!("{shelf}/{file}"), why)),
                 }
             }
         }
         match (best, damaged) {
+            _ if apart => Err(VaultError::Contested {
+                scope: scope.to_owned(),
+                name: name.to_owned(),
+            }),
             (Some((clear, bytes)), _) => Ok(Found {
                 listed: list_one(entry, clear),
                 clear: bytes,
@@ -144,7 +185,7 @@ fn read_clear(scope: &ScopeEntry, folder: &Folder, shelf: &str, file: &str) -> R
         front = read(end)?;
     }
     let (clear, bytes) = Clear::read(&front)?;
-    let id = file.rsplit('-').next().and_then(Hex::from_text);
+    let id = file.rsplit('-').next().and_then(Id::from_text);
     if clear.scope != scope.id || id != Some(clear.id) || record::path(scope.id, &clear.name, clear.id) != format!("{shelf}/{file}") {
         return Err("it is another record's file");
     }
@@ -152,7 +193,7 @@ fn read_clear(scope: &ScopeEntry, folder: &Folder, shelf: &str, file: &str) -> R
     Ok((clear, bytes))
 }
 
-fn list_one(scope: &ScopeEntry, clear: Clear) -> Listed {
+pub(super) fn list_one(scope: &ScopeEntry, clear: Clear) -> Listed {
     Listed {
         scope: scope.name.clone(),
         name: clear.name,

@@ -1,5 +1,7 @@
 //! Unsealing: from the proof of a touch to the values that its lease names, and to no others.
 
+use std::fmt;
+
 use crate::device::proof::Proof;
 use crate::encoding::Digest;
 use crate::encoding::sshsig::Namespace;
@@ -10,7 +12,7 @@ use super::index::Entry;
 use super::record::{self, LARGEST_RECORD, Record};
 use super::scope::Ring;
 use super::tree::Index;
-use super::{RecoveryCode, ScopeEntry, Standing, Vault, scope, tree};
+use super::{RecoveryCode, ScopeEntry, Standing, Vault, scope};
 
 /// A secret that a lease names, with the clear part that was judged and shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,11 +28,25 @@ pub struct Wanted {
 /// The values of a lease. Made only by [`Vault::unseal`], from a proof.
 ///
 /// ```compile_fail
-/// let material = touchlease::vault::Material { values: Vec::new() };
+/// let material = touchlease::vault::Material { values: Vec::new(), joins: Vec::new() };
 /// ```
 #[derive(Debug)]
 pub struct Material {
     values: Vec<(String, String, Secret)>,
+    /// Scopes whose heads are still to be joined on the disk.
+    pub(super) joins: Vec<Join>,
+}
+
+/// A scope that was opened from several heads.
+pub(super) struct Join {
+    pub scope: ScopeEntry,
+    pub ring: Ring,
+}
+
+impl fmt::Debug for Join {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Join").field("scope", &self.scope.name).finish_non_exhaustive()
+    }
 }
 
 impl Material {
@@ -71,15 +87,20 @@ impl Vault {
             return Err(VaultError::NoScope(other.scope.clone()));
         }
         let rings = self.unlock(proof, &scopes)?;
-        let mut values = Vec::new();
-        for ((scope, ring), (_, head)) in scopes.iter().zip(&rings).zip(&standing.scopes) {
-            let index = self.index(scope, ring, *head)?;
+        let (mut values, mut joins) = (Vec::new(), Vec::new());
+        for (scope, ring) in scopes.into_iter().zip(rings) {
+            let index = self.index(scope, &ring, standing)?;
             for wanted in wanted.iter().filter(|w| w.scope == scope.name) {
-                let value = self.unseal_one(&index, ring, wanted)?;
+                let value = self.unseal_one(&index, &ring, wanted)?;
                 values.push((wanted.scope.clone(), wanted.name.clone(), value));
             }
+            drop(index);
+            if standing.heads_of(&scope.name)?.len() > 1 {
+                let scope = scope.clone();
+                joins.push(Join { scope, ring });
+            }
         }
-        Ok(Material { values })
+        Ok(Material { values, joins })
     }
 
     /// One value of a scope, opened with the recovery code: the one exception to the touch.
@@ -92,10 +113,10 @@ impl Vault {
             name: name.to_owned(),
             judged: self.find(scope, name)?.clear,
         };
+        let standing = self.standing(&[scope])?;
         let scope = self.scope(scope)?;
-        let head = tree::head(&self.store, scope)?;
         let ring = scope::open_with_recovery(&self.store, &self.roster, scope, code)?;
-        let index = self.index(scope, &ring, head)?;
+        let index = self.index(scope, &ring, &standing)?;
         self.unseal_one(&index, &ring, &wanted)
     }
 
@@ -106,6 +127,7 @@ impl Vault {
             Held::Here(path, file) => (path, file),
             Held::Unknown => return Err(VaultError::NoSecret { scope, name }),
             Held::Removed => return Err(VaultError::Removed { scope, name }),
+            Held::Apart => return Err(VaultError::Contested { scope, name }),
             Held::Other => return Err(VaultError::Swapped { scope, name }),
             // What was judged lay in another file: that one was put in the place of the one that is gone.
             Held::Gone(id) if judged_id(&wanted.judged) != Some(id) => return Err(VaultError::Swapped { scope, name }),
@@ -123,9 +145,13 @@ impl Vault {
         let Some(entry) = entry else {
             return Ok(Held::Unknown);
         };
-        let Some((id, digest)) = entry.record else {
+        let mut records = entry.records();
+        let Some((id, digest)) = records.next() else {
             return Ok(Held::Removed);
         };
+        if records.next().is_some() {
+            return Ok(Held::Apart);
+        }
         let path = record::path(ring.scope, name, id);
         match self.store.read_if_there(&path, LARGEST_RECORD)? {
             None => Ok(Held::Gone(id)),
@@ -147,6 +173,8 @@ pub(super) enum Held {
     Unknown,
     /// The index has a tombstone.
     Removed,
+    /// Several versions, written apart from each other.
+    Apart,
     /// The file of this id is gone.
     Gone(super::bytes::Id),
     /// Another file, an older one or a forged one.

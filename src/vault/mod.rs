@@ -2,7 +2,7 @@
 //!
 //! - [`statement`], [`roster`], [`difference`]: who may open what, signed by touches;
 //! - [`slot`], [`scope`], [`recovery`]: the ways into a scope;
-//! - [`rules`], [`record`], [`index`], [`tree`]: secrets, and which of them there are;
+//! - [`rules`], [`record`], [`index`], [`tree`]: secrets, and which of them there are; what was changed apart is joined there;
 //! - [`store`], [`journal`], [`accepted`]: files, changes that happen whole or not at all, the memory against old copies;
 //! - [`genesis`], [`keys`], [`change`], [`material`]: what a touch does to it.
 //!
@@ -19,11 +19,13 @@ pub mod error;
 mod faults;
 pub mod genesis;
 pub mod index;
+mod join;
 pub mod journal;
 pub mod keys;
 pub mod listing;
 pub mod marker;
 pub mod material;
+pub mod merge;
 pub mod random;
 pub mod record;
 pub mod recovery;
@@ -61,6 +63,7 @@ pub use genesis::Genesis;
 pub use keys::{Addition, Plan, Removal};
 pub use listing::{Found, Listed, Shelf};
 pub use material::{Material, Wanted};
+pub use merge::{Claim, Contest, Merge};
 pub use random::Random;
 pub use record::LARGEST_VALUE;
 pub use recovery::{CodeError, RecoveryCode};
@@ -85,7 +88,9 @@ pub struct Vault {
 pub struct Standing {
     roster: Digest,
     /// Scopes in the order of their names, which is the order of the salts.
-    scopes: Vec<(String, Digest)>,
+    scopes: Vec<(String, Vec<Digest>)>,
+    /// What joining takes in, in scopes with several heads.
+    claims: Vec<Claim>,
 }
 
 impl Standing {
@@ -95,10 +100,27 @@ impl Standing {
         self.roster
     }
 
-    /// Scopes by name, each with the digest of its index head in force.
+    /// Scopes by name, each with the digests of its index heads: one, or several that the touch joins.
     #[must_use]
-    pub fn heads(&self) -> &[(String, Digest)] {
+    pub fn heads(&self) -> &[(String, Vec<Digest>)] {
         &self.scopes
+    }
+
+    /// The records that joining takes in, as the folder shows them; nothing where every scope has one head.
+    #[must_use]
+    pub fn claims(&self) -> &[Claim] {
+        &self.claims
+    }
+
+    fn heads_of(&self, scope: &str) -> Result<&[Digest], VaultError> {
+        let found = self.scopes.iter().find(|(name, _)| name == scope);
+        found
+            .map(|(_, heads)| heads.as_slice())
+            .ok_or_else(|| VaultError::NoScope(scope.to_owned()))
+    }
+
+    fn claims_of<'a>(&'a self, scope: &'a str) -> impl Iterator<Item = &'a Claim> {
+        self.claims.iter().filter(move |claim| claim.listed.scope == scope)
     }
 }
 
@@ -192,7 +214,7 @@ impl Vault {
     /// What a text that is to be signed for these scopes is bound to. Duplicates are dropped.
     ///
     /// # Errors
-    /// [`VaultError::TooManyScopes`], [`VaultError::NoScope`], [`VaultError::Changed`]; a missing or forked index head.
+    /// [`VaultError::TooManyScopes`], [`VaultError::NoScope`], [`VaultError::Changed`]; a missing or damaged index head.
     pub fn standing(&self, scopes: &[&str]) -> Result<Standing, VaultError> {
         let mut names = scopes.to_vec();
         names.sort_unstable();
@@ -203,13 +225,19 @@ impl Vault {
         if !self.is_current()? {
             return Err(VaultError::Changed);
         }
-        let mut heads = Vec::new();
+        let (mut scopes, mut claims) = (Vec::new(), Vec::new());
         for name in names {
-            heads.push((name.to_owned(), tree::head(&self.store, self.scope(name)?)?));
+            let scope = self.scope(name)?;
+            let heads = self.heads(scope)?;
+            if heads.len() > 1 {
+                claims.extend(self.claims(scope)?);
+            }
+            scopes.push((name.to_owned(), heads));
         }
         Ok(Standing {
             roster: self.roster.end(),
-            scopes: heads,
+            scopes,
+            claims,
         })
     }
 
@@ -235,6 +263,10 @@ impl Vault {
         self.keys().into_iter().filter_map(candidate).collect()
     }
 
+    fn heads(&self, scope: &ScopeEntry) -> Result<Vec<Digest>, VaultError> {
+        tree::heads(&self.store, scope.id, &scope.name, &self.roster.trust(scope))
+    }
+
     fn scope(&self, name: &str) -> Result<&ScopeEntry, VaultError> {
         self.roster
             .in_force()
@@ -257,10 +289,21 @@ impl Vault {
             .collect()
     }
 
-    /// Opens a scope's index, checks that it is no older than what was accepted, and remembers it.
-    fn index<'a>(&'a self, scope: &ScopeEntry, ring: &'a Ring, head: Digest) -> Result<Index<'a>, VaultError> {
-        let index = Index::open(&self.store, ring, head)?;
-        self.memory.accept(scope.id, &scope.name, head, &index)?;
+    /// Opens a scope's index, several heads of it joined; checks that it is no older than what was accepted, and that it holds what
+    /// was shown. A single head is remembered; a join is by whoever writes it.
+    fn index<'a>(&'a self, scope: &ScopeEntry, ring: &'a Ring, standing: &Standing) -> Result<Index<'a>, VaultError> {
+        let heads = standing.heads_of(&scope.name)?;
+        let index = Index::open(&self.store, ring, heads, &self.roster.trust(scope))?;
+        let own = self.memory.check(scope.id, &scope.name, &index)?;
+        match heads {
+            [head] if own == Some(*head) => {}
+            [head] => {
+                let records = self.record_ids(scope)?.into_iter().map(|(_, id)| id);
+                self.memory.learn_anew(scope.id, records)?;
+                self.memory.remember(scope.id, *head)?;
+            }
+            _ => self.check_claims(scope, &index, own, &standing.claims_of(&scope.name).collect::<Vec<_>>())?,
+        }
         Ok(index)
     }
 

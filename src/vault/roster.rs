@@ -10,8 +10,9 @@ use crate::encoding::sshsig::{Assertion, Namespace, Point};
 use super::bytes::Id;
 use super::error::{RosterFault, VaultError};
 use super::recovery_sig;
-use super::statement::{FORMAT, KeyEntry, Statement};
+use super::statement::{FORMAT, KeyEntry, ScopeEntry, Statement};
 use super::store::Store;
+use super::tree::Trust;
 
 /// Folder of the statements and their signatures.
 pub const FOLDER: &str = "roster";
@@ -112,6 +113,16 @@ impl Roster {
             .filter(|scope| scope.id == id)
             .map(|scope| (scope.epoch, scope.commitment))
             .collect()
+    }
+
+    /// Which heads of `scope` count.
+    #[must_use]
+    pub fn trust(&self, scope: &ScopeEntry) -> Trust {
+        let earlier = self.commitments(scope.id).into_iter().map(|(_, commitment)| commitment);
+        Trust {
+            earlier: earlier.filter(|commitment| *commitment != scope.commitment).collect(),
+            in_force: [scope.commitment].into(),
+        }
     }
 
     /// Ids of all slots that a touch signed, those of earlier statements included.

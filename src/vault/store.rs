@@ -316,6 +316,20 @@ impl Lock<'_> {
         Ok(file)
     }
 
+    /// Adds to the end of a file that is a hint only (mode 0600, made where it is missing, in a folder that is there): not synced, and after a power cut its end
+    /// may be missing.
+    ///
+    /// # Errors
+    /// As [`Lock::write`].
+    pub fn append(&self, path: &str, bytes: &[u8]) -> Result<(), VaultError> {
+        let (dir, name) = self.store.parent(path)?;
+        self.store.step(path)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | FILE;
+        let opened = fs::openat(&dir, name, flags, Mode::RUSR | Mode::WUSR);
+        let mut file = File::from(opened.map_err(|e| VaultError::write(path, e.into()))?);
+        file.write_all(bytes).map_err(|e| VaultError::write(path, e))
+    }
+
     /// Removes files and what interrupted writes of them left; nothing there is fine.
     ///
     /// # Errors

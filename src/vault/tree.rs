@@ -1,75 +1,125 @@
 //! Reading one secret of the index on one path, and writing a new state of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::encoding::Digest;
 
 use super::bytes::Id;
 use super::error::VaultError;
 use super::index::{
-    DEEPEST, Entry, Head, HeadClear, Kind, LEAF, Node, below_path, child, head_path, open_below, page_bytes, read_page, seal_below,
+    Ancestor, Child, DEEPEST, Entry, Head, HeadClear, Kind, LEAF, Node, Version, below_path, child, head_path, open_below, page_bytes,
+    read_page, seal_below,
 };
+use super::join::{self, Joined};
 use super::journal::Change;
-use super::random::Random;
+use super::random::{self, Random};
 use super::scope::Ring;
-use super::statement::ScopeEntry;
 use super::store::Store;
 
 const LARGEST_HEAD: usize = 1 << 20;
 const LARGEST_NODE: usize = 1 << 20;
 /// Earlier heads kept in the head itself; more go into a page.
 const RECENT: usize = 64;
+/// Heads that one head can follow: their number is one byte.
+const MOST_PARENTS: usize = 255;
 /// Another writer replaces a head in two steps; this many in a row while one look is taken is no coincidence.
 const RETRIES: u32 = 5;
 
-/// A scope's index, opened.
-pub struct Index<'a> {
-    store: &'a Store,
-    ring: &'a Ring,
-    digest: Digest,
-    head: Head,
+/// Which heads of a scope count, by the commitments of the keys that they are sealed under.
+#[derive(Clone, Debug, Default)]
+pub struct Trust {
+    /// Keys in force: one, or one of each side where a fork of the roster is joined.
+    pub in_force: BTreeSet<Digest>,
+    /// Keys before them. A head under one adds what it has and replaces nothing: somebody who was removed may have made it.
+    pub earlier: BTreeSet<Digest>,
 }
 
-/// The head in force, found without a touch: not named as a parent by another, and under the scope key in force.
+/// A scope's index, opened: one state, or several joined.
+pub struct Index<'a> {
+    below: Below<'a>,
+    /// The heads that it was opened from, those that count in full first.
+    lines: Vec<Line>,
+    root: Node,
+    loose: BTreeMap<Digest, Node>,
+    replaced: Vec<String>,
+}
+
+/// A secret's next version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// Its name.
+    pub name: String,
+    /// Number of the version.
+    pub number: u64,
+    /// Id of its record and digest of the file; none to remove it.
+    pub record: Option<(Id, Digest)>,
+}
+
+/// A head that counts.
+pub(super) struct Line {
+    pub digest: Digest,
+    pub head: Head,
+    /// Whether it is under a key in force.
+    pub sure: bool,
+}
+
+/// The files below a scope's heads.
+#[derive(Clone, Copy)]
+pub(super) struct Below<'a> {
+    pub store: &'a Store,
+    pub ring: &'a Ring,
+}
+
+/// The heads that stand, ascending, found without a touch: those that no other names as a parent. One in most scopes; more after a
+/// merge.
 ///
 /// # Errors
-/// [`VaultError::ForkedIndex`]; [`VaultError::Missing`] when there is none; a damaged head.
-pub fn head(store: &Store, scope: &ScopeEntry) -> Result<Digest, VaultError> {
-    let mut heads = heads(store, scope)?;
+/// [`VaultError::Missing`] when there is none under a key in force; a damaged head.
+pub fn heads(store: &Store, scope: Id, name: &str, trust: &Trust) -> Result<Vec<Digest>, VaultError> {
+    let mut heads = listed(store, scope, trust)?;
     for _ in 0..RETRIES {
         if heads.is_some() {
             break;
         }
-        heads = self::heads(store, scope)?;
+        heads = listed(store, scope, trust)?;
     }
     let heads = heads.unwrap_or_default();
-    let followed: Vec<Digest> = heads.values().flatten().copied().collect();
-    let ends: Vec<Digest> = heads.into_keys().filter(|digest| !followed.contains(digest)).collect();
-    match ends.as_slice() {
-        [end] => Ok(*end),
-        [] => Err(VaultError::Missing {
-            path: format!("the index head of scope {} (heads/{})", scope.name, scope.id),
-        }),
-        _ => Err(VaultError::ForkedIndex {
-            scope: scope.name.clone(),
-            heads: ends,
-        }),
+    let sure = |clear: &HeadClear| trust.in_force.contains(&clear.key);
+    // A head under an earlier key must not take one in force away by naming it.
+    let followed = |digest: &Digest, clear: &HeadClear| {
+        heads
+            .values()
+            .any(|other| other.parents.contains(digest) && (sure(other) || !sure(clear)))
+    };
+    let standing: Vec<Digest> = heads
+        .iter()
+        .filter(|(digest, clear)| !followed(digest, clear))
+        .map(|(d, _)| *d)
+        .collect();
+    if !standing.iter().any(|digest| heads.get(digest).is_some_and(sure)) {
+        return Err(VaultError::Missing {
+            path: format!("the index head of scope {name} (heads/{scope})"),
+        });
     }
+    if standing.len() > MOST_PARENTS {
+        return Err(VaultError::damaged(format!("heads/{scope}"), "more than 255 heads"));
+    }
+    Ok(standing)
 }
 
-/// Heads under the scope key in force and their parents; none when another writer removed one between the list and the look.
-fn heads(store: &Store, scope: &ScopeEntry) -> Result<Option<BTreeMap<Digest, Vec<Digest>>>, VaultError> {
+/// The heads that count; none when another writer removed one between the list and the look.
+fn listed(store: &Store, scope: Id, trust: &Trust) -> Result<Option<BTreeMap<Digest, HeadClear>>, VaultError> {
     let mut heads = BTreeMap::new();
-    for name in store.list(&format!("heads/{}", scope.id))? {
-        let path = format!("heads/{}/{name}", scope.id);
+    for name in store.list(&format!("heads/{scope}"))? {
+        let path = format!("heads/{scope}/{name}");
         let digest = Digest::from_hex(&name).ok_or_else(|| VaultError::damaged(path, "not the name of an index head"))?;
-        let file = match read_head(store, scope.id, &digest) {
+        let file = match read_head(store, scope, &digest) {
             Err(VaultError::Missing { .. }) => return Ok(None),
             read => read?,
         };
-        let clear = HeadClear::read(&file).ok_or_else(|| damaged_head(scope.id, &digest))?;
-        if clear.key == scope.commitment {
-            heads.insert(digest, clear.parents);
+        let clear = HeadClear::read(&file).ok_or_else(|| damaged_head(scope, &digest))?;
+        if trust.in_force.contains(&clear.key) || trust.earlier.contains(&clear.key) {
+            heads.insert(digest, clear);
         }
     }
     Ok(Some(heads))
@@ -82,6 +132,7 @@ fn heads(store: &Store, scope: &ScopeEntry) -> Result<Option<BTreeMap<Digest, Ve
 pub fn first_head(ring: &Ring, random: &mut Random) -> Result<(Digest, Vec<u8>), VaultError> {
     let head = Head {
         parents: Vec::new(),
+        change: random::id(random),
         root: Node::empty(),
         recent: Vec::new(),
         earlier: Vec::new(),
@@ -90,14 +141,59 @@ pub fn first_head(ring: &Ring, random: &mut Random) -> Result<(Digest, Vec<u8>),
 }
 
 impl<'a> Index<'a> {
-    /// Opens the head `digest`.
+    /// Opens the heads `heads`, joined where there are several. `ring` has the keys of all of them.
     ///
     /// # Errors
-    /// [`VaultError::Damaged`] when it does not open under the scope key in force.
-    pub fn open(store: &'a Store, ring: &'a Ring, digest: Digest) -> Result<Self, VaultError> {
-        let file = read_head(store, ring.scope, &digest)?;
-        let head = Head::open(ring, &file).ok_or_else(|| damaged_head(ring.scope, &digest))?;
-        Ok(Self { store, ring, digest, head })
+    /// [`VaultError::Damaged`] when one does not open, or none is under a key in force.
+    pub fn open(store: &'a Store, ring: &'a Ring, heads: &[Digest], trust: &Trust) -> Result<Self, VaultError> {
+        let below = Below { store, ring };
+        let mut lines = heads
+            .iter()
+            .map(|digest| below.line(digest, trust))
+            .collect::<Result<Vec<_>, _>>()?;
+        lines.sort_by_key(|line| (!line.sure, line.digest));
+        match lines.first() {
+            Some(line) if line.sure => {}
+            Some(line) => return Err(damaged_head(ring.scope, &line.digest)),
+            None => return Err(VaultError::Nothing),
+        }
+        let Joined { root, loose, replaced } = join::join(below, &lines)?;
+        Ok(Self {
+            below,
+            lines,
+            root,
+            loose,
+            replaced,
+        })
+    }
+
+    /// The changes that the head `own` knows, or, if it is not among the heads, those that all heads in force know.
+    ///
+    /// # Errors
+    /// A missing or damaged page.
+    pub fn known(&self, own: Option<Digest>) -> Result<BTreeSet<Id>, VaultError> {
+        if let Some(line) = self.lines.iter().find(|line| Some(line.digest) == own) {
+            return self.below.changes(&line.head);
+        }
+        let mut common: Option<BTreeSet<Id>> = None;
+        for line in self.lines.iter().filter(|line| line.sure) {
+            let known = self.below.changes(&line.head)?;
+            common = Some(common.map_or(known.clone(), |common| &common & &known));
+        }
+        Ok(common.unwrap_or_default())
+    }
+
+    /// The versions that are by other changes than `known`.
+    ///
+    /// # Errors
+    /// As [`Index::find`].
+    pub fn news(&self, known: &BTreeSet<Id>) -> Result<Vec<Entry>, VaultError> {
+        let fresh = |mut entry: Entry| {
+            entry.versions.retain(|version| !known.contains(&version.change));
+            (!entry.versions.is_empty()).then_some(entry)
+        };
+        let entries = self.walk(|child| !known.contains(&child.change))?;
+        Ok(entries.into_iter().filter_map(fresh).collect())
     }
 
     /// What the index knows of `name`.
@@ -107,12 +203,12 @@ impl<'a> Index<'a> {
     pub fn find(&self, name: &str) -> Result<Option<Entry>, VaultError> {
         let mut below = None;
         for depth in 0..=DEEPEST {
-            match below.as_ref().unwrap_or(&self.head.root) {
+            match below.as_ref().unwrap_or(&self.root) {
                 Node::Leaf(entries) => return Ok(entries.get(name).cloned()),
                 // A name's hash has no bits for a branch below that.
                 Node::Branch(_) if depth == DEEPEST => return Ok(None),
                 Node::Branch(children) => match children.get(&child(name, depth)) {
-                    Some(digest) => below = Some(self.node(digest)?),
+                    Some(child) => below = Some(self.node(&child.digest)?),
                     None => return Ok(None),
                 },
             }
@@ -125,70 +221,73 @@ impl<'a> Index<'a> {
     /// # Errors
     /// As [`Index::find`].
     pub fn entries(&self) -> Result<Vec<Entry>, VaultError> {
+        self.walk(|_| true)
+    }
+
+    fn walk(&self, enter: impl Fn(&Child) -> bool) -> Result<Vec<Entry>, VaultError> {
         let mut entries = Vec::new();
-        let mut waiting = vec![(self.head.root.clone(), 0)];
+        let mut waiting = vec![(self.root.clone(), 0)];
         while let Some((node, depth)) = waiting.pop() {
             match node {
                 Node::Leaf(leaf) => entries.extend(leaf.into_values()),
                 Node::Branch(children) if depth < DEEPEST => {
-                    for digest in children.values() {
-                        waiting.push((self.node(digest)?, depth + 1));
+                    for child in children.values().filter(|child| enter(child)) {
+                        waiting.push((self.node(&child.digest)?, depth + 1));
                     }
                 }
-                Node::Branch(_) => return Err(damaged_head(self.ring.scope, &self.digest)),
+                Node::Branch(_) => return Err(VaultError::damaged("index", "a tree that is too deep")),
             }
         }
         Ok(entries)
     }
 
-    /// Whether this state is `earlier` or was made from it.
+    /// Whether this state is `earlier` or was made from it. Only heads in force are heard.
     ///
     /// # Errors
     /// A missing or damaged page.
     pub fn descends_from(&self, earlier: &Digest) -> Result<bool, VaultError> {
-        let near = [&self.head.parents[..], &self.head.recent].concat();
-        if self.digest == *earlier || near.contains(earlier) {
-            return Ok(true);
-        }
-        let mut waiting = self.head.earlier.clone();
-        while let Some(page) = waiting.pop() {
-            let (heads, earlier_pages) = self.page(&page)?;
-            if heads.contains(earlier) {
+        for line in self.lines.iter().filter(|line| line.sure) {
+            let found = |ancestor: &Ancestor| ancestor.digest == *earlier;
+            if line.digest == *earlier || self.below.ancestors(&line.head, |heads| heads.iter().any(found))? {
                 return Ok(true);
             }
-            waiting.extend(earlier_pages);
         }
         Ok(false)
     }
 
-    /// Adds to `change` the files of the state in which `entries` replaced what the index had of their names, sealed under `ring`
-    /// (this scope's, perhaps of the next epoch). The new head's digest and bytes are returned: it is for the caller to write them.
+    /// Adds to `change` the files of the state in which `writes` replaced what the index had of their names, sealed under `ring`
+    /// (this scope's, perhaps of the next epoch: then all of the tree is sealed anew, so that nothing of it hangs on files that a
+    /// machine that has not heard of the new key takes away). The new head follows all heads that this index was opened from; its
+    /// digest and bytes are returned: it is for the caller to write them.
     ///
     /// # Errors
     /// A missing or damaged node.
-    pub fn next(
-        &self,
-        ring: &Ring,
-        entries: Vec<Entry>,
-        change: &mut Change,
-        random: &mut Random,
-    ) -> Result<(Digest, Vec<u8>), VaultError> {
+    pub fn next(&self, ring: &Ring, writes: Vec<Write>, change: &mut Change, random: &mut Random) -> Result<(Digest, Vec<u8>), VaultError> {
         let mut writer = Writer {
             index: self,
             ring,
             change,
+            id: random::id(random),
             random,
         };
-        let root = writer.update(self.head.root.clone(), 0, entries)?;
-        let (mut recent, mut earlier) = (self.head.recent.clone(), self.head.earlier.clone());
-        recent.extend(&self.head.parents);
+        let id = writer.id;
+        let entries = writes.into_iter().map(|write| write.entry(id)).collect();
+        let root = writer.update(self.root.clone(), 0, entries)?;
+        let (mut recent, mut earlier) = self.history()?;
         if recent.len() >= RECENT {
             earlier = vec![writer.put(Kind::Page, &page_bytes(&recent, &earlier))?];
             recent.clear();
         }
-        change.remove(head_path(self.ring.scope, &self.digest));
+        recent.extend(self.lines.iter().map(Line::ancestor));
+        for path in &self.replaced {
+            change.remove(path.clone());
+        }
+        for line in &self.lines {
+            change.remove(head_path(self.below.ring.scope, &line.digest));
+        }
         let head = Head {
-            parents: vec![self.digest],
+            parents: self.lines.iter().map(|line| line.digest).collect(),
+            change: id,
             root,
             recent,
             earlier,
@@ -196,17 +295,121 @@ impl<'a> Index<'a> {
         sealed_head(&head, ring, random)
     }
 
+    /// The heads before those that this index was opened from, and the pages before them.
+    fn history(&self) -> Result<(Vec<Ancestor>, Vec<Digest>), VaultError> {
+        let (mut recent, mut earlier) = (Vec::new(), Vec::new());
+        for line in self.lines.iter().filter(|line| line.sure) {
+            let new = |ancestor: &&Ancestor| !recent.contains(*ancestor);
+            recent.extend(line.head.recent.iter().filter(new).copied().collect::<Vec<_>>());
+            let new = |page: &&Digest| !earlier.contains(*page);
+            earlier.extend(line.head.earlier.iter().filter(new).copied().collect::<Vec<_>>());
+        }
+        if self.lines.iter().all(|line| line.sure) {
+            return Ok((recent, earlier));
+        }
+        let mut known = BTreeSet::new();
+        for line in &self.lines {
+            let changes = self.below.changes(&line.head)?;
+            if !line.sure {
+                // The digests that a head under an earlier key names are not taken from it: they vouch against rollback.
+                let new = changes
+                    .iter()
+                    .filter(|change| **change != line.head.change && !known.contains(*change));
+                recent.extend(new.map(|change| Ancestor {
+                    digest: Digest([0; 32]),
+                    change: *change,
+                }));
+            }
+            known.extend(changes);
+        }
+        Ok((recent, earlier))
+    }
+
     fn node(&self, digest: &Digest) -> Result<Node, VaultError> {
-        let (path, plain) = self.below(Kind::Node, digest)?;
+        match self.loose.get(digest) {
+            Some(node) => Ok(node.clone()),
+            None => self.below.node(digest),
+        }
+    }
+}
+
+impl Write {
+    fn entry(self, change: Id) -> Entry {
+        let version = Version {
+            number: self.number,
+            change,
+            record: self.record,
+        };
+        Entry {
+            name: self.name,
+            versions: vec![version],
+        }
+    }
+}
+
+impl Line {
+    fn ancestor(&self) -> Ancestor {
+        Ancestor {
+            digest: self.digest,
+            change: self.head.change,
+        }
+    }
+}
+
+impl Below<'_> {
+    fn line(&self, digest: &Digest, trust: &Trust) -> Result<Line, VaultError> {
+        let damaged = || damaged_head(self.ring.scope, digest);
+        let file = read_head(self.store, self.ring.scope, digest)?;
+        let key = HeadClear::read(&file).ok_or_else(damaged)?.key;
+        let sure = trust.in_force.contains(&key);
+        if !sure && !trust.earlier.contains(&key) {
+            return Err(damaged());
+        }
+        Ok(Line {
+            digest: *digest,
+            head: Head::open(self.ring, &file).ok_or_else(damaged)?,
+            sure,
+        })
+    }
+
+    /// Every change that `head` was made from, its own included.
+    pub fn changes(&self, head: &Head) -> Result<BTreeSet<Id>, VaultError> {
+        let mut changes = BTreeSet::from([head.change]);
+        self.ancestors(head, |heads| {
+            changes.extend(heads.iter().map(|ancestor| ancestor.change));
+            false
+        })?;
+        Ok(changes)
+    }
+
+    /// Gives `look` the heads before `head`, page by page, until it says that it has seen enough. Gives whether it did.
+    fn ancestors(&self, head: &Head, mut look: impl FnMut(&[Ancestor]) -> bool) -> Result<bool, VaultError> {
+        if look(&head.recent) {
+            return Ok(true);
+        }
+        let mut waiting = head.earlier.clone();
+        let mut seen: BTreeSet<Digest> = waiting.iter().copied().collect();
+        while let Some(page) = waiting.pop() {
+            let (heads, earlier) = self.page(&page)?;
+            if look(&heads) {
+                return Ok(true);
+            }
+            waiting.extend(earlier.into_iter().filter(|page| seen.insert(*page)));
+        }
+        Ok(false)
+    }
+
+    pub fn node(&self, digest: &Digest) -> Result<Node, VaultError> {
+        let (path, plain) = self.read(Kind::Node, digest)?;
         Node::from_bytes(&plain).ok_or_else(|| VaultError::damaged(path, "not a node of the index"))
     }
 
-    fn page(&self, digest: &Digest) -> Result<(Vec<Digest>, Vec<Digest>), VaultError> {
-        let (path, plain) = self.below(Kind::Page, digest)?;
+    fn page(&self, digest: &Digest) -> Result<(Vec<Ancestor>, Vec<Digest>), VaultError> {
+        let (path, plain) = self.read(Kind::Page, digest)?;
         read_page(&plain).ok_or_else(|| VaultError::damaged(path, "not a page of the index"))
     }
 
-    fn below(&self, kind: Kind, digest: &Digest) -> Result<(String, zeroize::Zeroizing<Vec<u8>>), VaultError> {
+    fn read(&self, kind: Kind, digest: &Digest) -> Result<(String, zeroize::Zeroizing<Vec<u8>>), VaultError> {
         let path = below_path(self.ring.scope, digest);
         let file = self.store.read(&path, LARGEST_NODE)?;
         if Digest::of(&file) != *digest {
@@ -223,6 +426,7 @@ struct Writer<'a, 'b> {
     index: &'b Index<'a>,
     ring: &'b Ring,
     change: &'b mut Change,
+    id: Id,
     random: &'b mut Random,
 }
 
@@ -240,23 +444,32 @@ impl Writer<'_, '_> {
         }
     }
 
-    fn descend(&mut self, mut children: BTreeMap<u8, Digest>, depth: usize, entries: Vec<Entry>) -> Result<Node, VaultError> {
-        let mut by_child: BTreeMap<u8, Vec<Entry>> = BTreeMap::new();
+    fn descend(&mut self, mut children: BTreeMap<u8, Child>, depth: usize, entries: Vec<Entry>) -> Result<Node, VaultError> {
+        let written = children.iter().filter(|(_, child)| self.has_to_be_written(child));
+        let mut by_child: BTreeMap<u8, Vec<Entry>> = written.map(|(slot, _)| (*slot, Vec::new())).collect();
         for entry in entries {
             by_child.entry(child(&entry.name, depth)).or_default().push(entry);
         }
         for (slot, entries) in by_child {
             let below = match children.get(&slot) {
-                Some(digest) => {
-                    self.change.remove(below_path(self.index.ring.scope, digest));
-                    self.index.node(digest)?
+                Some(child) => {
+                    if !self.index.loose.contains_key(&child.digest) {
+                        self.change.remove(below_path(self.index.below.ring.scope, &child.digest));
+                    }
+                    self.index.node(&child.digest)?
                 }
                 None => Node::empty(),
             };
             let below = self.update(below, depth + 1, entries)?;
-            children.insert(slot, self.put(Kind::Node, &below.to_bytes())?);
+            let digest = self.put(Kind::Node, &below.to_bytes())?;
+            children.insert(slot, Child { digest, change: self.id });
         }
         Ok(Node::Branch(children))
+    }
+
+    /// A node that joining made, or, with a new scope key, any.
+    fn has_to_be_written(&self, child: &Child) -> bool {
+        self.index.loose.contains_key(&child.digest) || self.ring.current() != self.index.below.ring.current()
     }
 
     fn put(&mut self, kind: Kind, plain: &[u8]) -> Result<Digest, VaultError> {
@@ -294,17 +507,25 @@ mod tests {
     use super::super::testing::Folder;
     use super::*;
 
-    fn entry(n: u32, version: u64) -> Entry {
-        Entry {
+    fn entry(n: u32, number: u64) -> Write {
+        Write {
             name: format!("NAME_{n}"),
-            version,
+            number,
             record: Some((Hex([1; 16]), Digest::of(&n.to_be_bytes()))),
         }
     }
 
-    fn commit(store: &Store, ring: &Ring, before: Digest, entries: Vec<Entry>) -> Digest {
+    fn open<'a>(store: &'a Store, ring: &'a Ring, head: Digest) -> Index<'a> {
+        let trust = Trust {
+            in_force: [ring.current()].into(),
+            ..Trust::default()
+        };
+        Index::open(store, ring, &[head], &trust).unwrap()
+    }
+
+    fn commit(store: &Store, ring: &Ring, before: Digest, entries: Vec<Write>) -> Digest {
         let mut change = Change::default();
-        let index = Index::open(store, ring, before).unwrap();
+        let index = open(store, ring, before);
         let (digest, bytes) = index.next(ring, entries, &mut change, &mut random::system()).unwrap();
         change
             .commit(&store.lock().unwrap(), &head_path(ring.scope, &digest), &bytes)
@@ -328,10 +549,11 @@ mod tests {
         let (folder, store, ring, first) = start();
         let head = commit(&store, &ring, first, (0..1000).map(|n| entry(n, 1)).collect());
         let head = commit(&store, &ring, head, vec![entry(5, 2), entry(1000, 1)]);
-        let index = Index::open(&store, &ring, head).unwrap();
+        let index = open(&store, &ring, head);
         for n in 0..=1000 {
             let version = if n == 5 { 2 } else { 1 };
-            assert_eq!(index.find(&format!("NAME_{n}")).unwrap(), Some(entry(n, version)));
+            let found = index.find(&format!("NAME_{n}")).unwrap().unwrap();
+            assert_eq!((found.number(), found.records().next()), (version, entry(n, version).record));
         }
         assert_eq!(index.find("NAME_1001").unwrap(), None);
         assert_eq!(index.entries().unwrap().len(), 1001);
@@ -350,7 +572,7 @@ mod tests {
         for n in 0..200 {
             heads.push(commit(&store, &ring, heads[heads.len() - 1], vec![entry(n % 3, u64::from(n) + 1)]));
         }
-        let index = Index::open(&store, &ring, heads[200]).unwrap();
+        let index = open(&store, &ring, heads[200]);
         for head in &heads {
             assert!(index.descends_from(head).unwrap());
         }

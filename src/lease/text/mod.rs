@@ -31,8 +31,8 @@ pub struct VaultState {
     pub id: Digest,
     /// Digest of the newest roster statement.
     pub roster: Digest,
-    /// Newest index head of each scope that the text touches.
-    pub heads: BTreeMap<String, Digest>,
+    /// Index heads of each scope that the text touches: one, or several that the touch joins.
+    pub heads: BTreeMap<String, Vec<Digest>>,
 }
 
 /// What every text carries.
@@ -191,7 +191,7 @@ pub(crate) mod tests {
                 vault: VaultState {
                     id: Digest([2; 32]),
                     roster: Digest([3; 32]),
-                    heads: [("prod".into(), Digest([4; 32]))].into(),
+                    heads: [("prod".into(), vec![Digest([4; 32])])].into(),
                 },
             },
             task: Some(TaskText {

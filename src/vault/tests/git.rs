@@ -1,27 +1,25 @@
-//! The vault in git: plain `git merge` never conflicts, whatever two machines did apart from each other.
+//! The vault in git: plain `git merge` never conflicts, whatever two machines did apart from each other, and the next touch joins
+//! what it left.
 
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::device::enrolled::Profile;
 use crate::device::soft::SoftKey;
+use crate::encoding::Digest;
+use crate::encoding::sshsig::Namespace;
 use crate::vault::testing::Folder;
-use crate::vault::{Changes, Delivery, Rules, Vault, VaultError};
+use crate::vault::{Changes, Delivery, Rules, Vault, VaultError, Wanted, random};
 
-use super::rig::{apply, copy, found, get, put};
+use super::rig::{NOW, apply, copy, found, get, put, touch, unseal, wanted};
+
+const SCOPE: &str = "prod";
 
 fn git(folder: &Path, arguments: &[&str]) {
     let run = Command::new("git")
-        .args([
-            "-c",
-            "user.name=t",
-            "-c",
-            "user.email=t@t",
-            "-c",
-            "init.defaultBranch=main",
-            "-c",
-            "core.autocrlf=true",
-        ])
+        .args(["-c", "user.name=t", "-c", "user.email=t@t", "-c", "init.defaultBranch=main"])
+        .args(["-c", "core.autocrlf=true", "-c", "gc.auto=0"])
         .args(arguments)
         .current_dir(folder)
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
@@ -30,6 +28,121 @@ fn git(folder: &Path, arguments: &[&str]) {
         .unwrap();
     let said = String::from_utf8_lossy(&run.stdout).into_owned() + &String::from_utf8_lossy(&run.stderr);
     assert!(run.status.success(), "git {arguments:?}: {said}");
+}
+
+/// Machines that have clones of one vault, each with a memory of its own.
+struct Machines {
+    home: Folder,
+    blue: SoftKey,
+}
+
+impl Machines {
+    fn new(count: usize) -> Self {
+        let machines = Self {
+            home: Folder::new(),
+            blue: SoftKey::new("blue", Profile::Pin, 1),
+        };
+        found(&machines.folder(0), &machines.state(0), &machines.blue, &[SCOPE]).unwrap();
+        git(&machines.folder(0), &["init", "-q"]);
+        machines.commit(0);
+        for machine in 1..count {
+            git(&machines.home, &["clone", "-q", "0", &machine.to_string()]);
+        }
+        machines
+    }
+
+    fn folder(&self, machine: usize) -> PathBuf {
+        self.home.join(machine.to_string())
+    }
+
+    fn state(&self, machine: usize) -> PathBuf {
+        self.home.join(format!("state-{machine}"))
+    }
+
+    fn open(&self, machine: usize) -> Vault {
+        Vault::open(&self.folder(machine), &self.state(machine)).unwrap()
+    }
+
+    fn commit(&self, machine: usize) {
+        git(&self.folder(machine), &["add", "-A"]);
+        git(&self.folder(machine), &["commit", "-qm", "change", "--allow-empty"]);
+    }
+
+    fn try_change(&self, machine: usize, changes: Changes) -> Result<Digest, VaultError> {
+        let done = apply(&self.open(machine), &self.blue, SCOPE, changes);
+        self.commit(machine);
+        done
+    }
+
+    fn change(&self, machine: usize, changes: Changes) {
+        self.try_change(machine, changes).unwrap();
+    }
+
+    /// The same machines once more, elsewhere.
+    fn again(&self) -> Self {
+        let home = Folder::new();
+        let copied = Command::new("cp")
+            .arg("-a")
+            .arg(format!("{}/.", self.home.display()))
+            .arg(&*home)
+            .status();
+        assert!(copied.unwrap().success());
+        Self {
+            home,
+            blue: SoftKey::new("blue", Profile::Pin, 1),
+        }
+    }
+
+    /// Plain `git pull` of what another machine has.
+    fn pull(&self, machine: usize, from: usize) {
+        let from = self.folder(from);
+        git(
+            &self.folder(machine),
+            &["pull", "-q", "--no-rebase", "--no-edit", from.to_str().unwrap(), "main"],
+        );
+    }
+
+    /// Joins what a merge left, by a touch for that alone.
+    fn join(&self, machine: usize) {
+        let join = Changes {
+            join: true,
+            ..Changes::default()
+        };
+        match self.try_change(machine, join) {
+            Ok(_) | Err(VaultError::Nothing) => {}
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    /// Both machines take in what the other has, and join.
+    fn exchange(&self, one: usize, two: usize) {
+        self.pull(one, two);
+        self.join(one);
+        self.pull(two, one);
+        self.join(two);
+    }
+
+    /// Every name that the index has, with its values, by a touch.
+    fn state_of(&self, machine: usize) -> BTreeMap<String, BTreeSet<Vec<u8>>> {
+        let vault = self.open(machine);
+        let standing = vault.standing(&[SCOPE]).unwrap();
+        let proof = touch(&vault, &self.blue, Namespace::Lease, &standing, b"look");
+        let scope = vault.scope(SCOPE).unwrap();
+        let ring = vault.unlock(&proof, &[scope]).unwrap().remove(0);
+        let index = vault.index(scope, &ring, &standing).unwrap();
+        let mut state = BTreeMap::new();
+        for entry in index.entries().unwrap() {
+            for (id, digest) in entry.records() {
+                let path = crate::vault::record::path(scope.id, &entry.name, id);
+                let file = vault.store.read(&path, 1 << 20).unwrap();
+                assert_eq!(Digest::of(&file), digest);
+                let value = crate::vault::record::Record::parse(&file).unwrap().open(&ring, &path).unwrap();
+                let values: &mut BTreeSet<Vec<u8>> = state.entry(entry.name.clone()).or_default();
+                values.insert(value.expose().to_vec());
+            }
+        }
+        state
+    }
 }
 
 fn remove(name: &str) -> Changes {
@@ -50,49 +163,259 @@ fn rules(name: &str) -> Changes {
     }
 }
 
-/// What the two machines do to a vault that has A, B and C.
-fn sides() -> Vec<(&'static str, Changes, Changes)> {
+fn state(of: &[(&str, &[&[u8]])]) -> BTreeMap<String, BTreeSet<Vec<u8>>> {
+    of.iter()
+        .map(|(name, values)| ((*name).to_owned(), values.iter().map(|value| value.to_vec()).collect()))
+        .collect()
+}
+
+/// What the two machines do to a vault that has A, B and C, and what is there once they are joined.
+#[allow(clippy::type_complexity)]
+fn sides() -> Vec<(&'static str, Changes, Changes, BTreeMap<String, BTreeSet<Vec<u8>>>)> {
+    let with = |changed: &[(&str, &[&[u8]])]| {
+        let mut all = state(&[("A", &[b"0"]), ("B", &[b"0"]), ("C", &[b"0"])]);
+        for (name, values) in state(changed) {
+            all.insert(name.clone(), values.clone());
+            all.retain(|_, values| !values.is_empty());
+        }
+        all
+    };
     vec![
-        ("put and put", put("X", b"1"), put("Y", b"2")),
-        ("the same name put twice", put("X", b"1"), put("X", b"2")),
-        ("edit and edit", put("A", b"1"), put("A", b"2")),
-        ("rules and rules", rules("A"), rules("A")),
-        ("remove and edit", remove("A"), put("A", b"2")),
-        ("remove and remove", remove("A"), remove("A")),
-        ("remove and put", remove("B"), put("X", b"2")),
+        (
+            "put and put",
+            put("X", b"1"),
+            put("Y", b"2"),
+            with(&[("X", &[b"1"]), ("Y", &[b"2"])]),
+        ),
+        (
+            "the same name put twice",
+            put("X", b"1"),
+            put("X", b"2"),
+            with(&[("X", &[b"1", b"2"])]),
+        ),
+        ("edit and edit", put("A", b"1"), put("A", b"2"), with(&[("A", &[b"1", b"2"])])),
+        ("rules and value", rules("A"), put("A", b"2"), with(&[("A", &[b"0", b"2"])])),
+        (
+            "edit and another edit",
+            put("A", b"1"),
+            put("B", b"2"),
+            with(&[("A", &[b"1"]), ("B", &[b"2"])]),
+        ),
+        ("remove and edit", remove("A"), put("A", b"2"), with(&[("A", &[b"2"])])),
+        ("remove and remove", remove("A"), remove("A"), with(&[("A", &[])])),
+        ("remove and put", remove("B"), put("X", b"2"), with(&[("B", &[]), ("X", &[b"2"])])),
     ]
 }
 
 #[test]
-fn plain_git_merge_never_conflicts_in_either_order() {
-    let blue = SoftKey::new("blue", Profile::Pin, 1);
-    for (what, ours, theirs) in sides() {
+fn plain_git_merge_never_conflicts_and_the_next_touch_joins_to_one_state_in_either_order() {
+    let base = Machines::new(1);
+    for name in ["A", "B", "C"] {
+        base.change(0, put(name, b"0"));
+    }
+    git(&base.home, &["clone", "-q", "0", "1"]);
+    for (what, ours, theirs, joined) in sides() {
         for (first, second) in [(&ours, &theirs), (&theirs, &ours)] {
-            let home = Folder::new();
-            let (one, two) = (home.join("one"), home.join("two"));
-            let open = |folder: &Path| Vault::open(folder, &folder.with_extension("state"));
-            found(&one, &one.with_extension("state"), &blue, &["prod"]).unwrap();
-            for name in ["A", "B", "C"] {
-                apply(&open(&one).unwrap(), &blue, "prod", put(name, b"0")).unwrap();
-            }
-            apply(&open(&one).unwrap(), &blue, "prod", rules("A")).unwrap();
-            git(&one, &["init", "-q"]);
-            git(&one, &["add", "-A"]);
-            git(&one, &["commit", "-qm", "base"]);
-            git(&home, &["clone", "-q", "one", "two"]);
-            assert_eq!(get(&open(&two).unwrap(), &blue, "prod", "C").unwrap(), b"0", "{what}");
-            for (folder, changes) in [(&one, first), (&two, second)] {
-                apply(&open(folder).unwrap(), &blue, "prod", copy(changes)).unwrap();
-                git(folder, &["add", "-A"]);
-                git(folder, &["commit", "-qm", what]);
-            }
-            git(&two, &["pull", "-q", "--no-rebase", "--no-edit", "origin", "main"]);
-            // Joining the heads takes a touch; until then both are named, and nothing is guessed.
-            let merged = open(&two).unwrap();
-            assert!(
-                matches!(merged.standing(&["prod"]), Err(VaultError::ForkedIndex { heads, .. }) if heads.len() == 2),
-                "{what}"
-            );
+            let machines = base.again();
+            assert_eq!(get(&machines.open(1), &machines.blue, SCOPE, "C").unwrap(), b"0", "{what}");
+            machines.change(0, copy(first));
+            machines.change(1, copy(second));
+            machines.pull(1, 0);
+            assert_eq!(machines.open(1).standing(&[SCOPE]).unwrap().heads()[0].1.len(), 2, "{what}");
+            assert_eq!(machines.state_of(1), joined, "{what}: before it is joined on the disk");
+            machines.join(1);
+            assert_eq!(machines.open(1).standing(&[SCOPE]).unwrap().heads()[0].1.len(), 1, "{what}");
+            machines.pull(0, 1);
+            assert_eq!(machines.state_of(1), joined, "{what}");
+            assert_eq!(machines.state_of(0), joined, "{what}");
         }
+    }
+}
+
+#[test]
+fn a_lease_joins_on_the_disk_what_it_opened() {
+    let machines = Machines::new(2);
+    machines.change(0, put("A", b"1"));
+    machines.change(1, put("B", b"2"));
+    machines.pull(1, 0);
+    let vault = machines.open(1);
+    let standing = vault.standing(&[SCOPE]).unwrap();
+    let shown: Vec<_> = standing.claims().iter().map(|claim| claim.listed.name.as_str()).collect();
+    assert_eq!(shown, ["A"], "what came from elsewhere, and nothing that this machine wrote");
+    let lease = [wanted(&vault, SCOPE, "A").unwrap()];
+    let proof = touch(&vault, &machines.blue, Namespace::Lease, &standing, b"lease");
+    let material = vault.unseal(&proof, Digest::of(b"lease"), &standing, &lease).unwrap();
+    let material = vault.join(material, &standing, &mut random::system()).unwrap();
+    assert_eq!(material.value(SCOPE, "A").unwrap().expose(), b"1");
+    let standing = vault.standing(&[SCOPE]).unwrap();
+    assert_eq!((standing.heads()[0].1.len(), standing.claims().len()), (1, 0));
+    assert_eq!(machines.state_of(1), state(&[("A", &[b"1"]), ("B", &[b"2"])]));
+}
+
+#[test]
+fn of_two_versions_a_person_keeps_one_and_a_lease_waits_for_that() {
+    let machines = Machines::new(2);
+    machines.change(0, put("A", b"one"));
+    machines.change(1, put("A", b"two"));
+    machines.pull(1, 0);
+    let vault = machines.open(1);
+    let merges = vault.merges().unwrap();
+    let records = &merges[0].contests[0].records;
+    assert_eq!((merges[0].heads.len(), records.len()), (2, 2));
+    assert!(matches!(vault.find(SCOPE, "A"), Err(VaultError::Contested { .. })));
+    // One lies in front of the other: the touch tells all the same.
+    let standing = vault.standing(&[SCOPE]).unwrap();
+    let scope = vault.scope(SCOPE).unwrap();
+    let parts = vault.clear_parts(scope, |id| id == records[0].record).unwrap();
+    let judged = parts[0].1.clone();
+    let asked = Wanted {
+        scope: SCOPE.into(),
+        name: "A".into(),
+        judged: judged.clone(),
+    };
+    let opened = unseal(&vault, &machines.blue, &standing, &[asked]);
+    assert!(matches!(opened, Err(VaultError::Contested { .. })), "{opened:?}");
+    for other in [put("A", b"three"), remove("A"), rules("A")] {
+        assert!(matches!(
+            apply(&vault, &machines.blue, SCOPE, other),
+            Err(VaultError::Contested { .. } | VaultError::RulesChanged { .. })
+        ));
+    }
+    let keep = |record| Changes {
+        keeps: vec![("A".into(), record)],
+        judged: [("A".into(), judged.clone())].into(),
+        ..Changes::default()
+    };
+    let apply_as_it_is = |changes: &Changes| {
+        let standing = vault.standing(&[SCOPE]).unwrap();
+        let proof = touch(&vault, &machines.blue, Namespace::Change, &standing, b"keep");
+        vault.apply(&proof, Digest::of(b"keep"), &standing, changes, NOW, &mut random::system())
+    };
+    assert!(matches!(
+        apply_as_it_is(&keep(records[1].record)),
+        Err(VaultError::RulesChanged { .. })
+    ));
+    assert!(matches!(
+        apply_as_it_is(&keep(random::id(&mut random::system()))),
+        Err(VaultError::NotContested { .. })
+    ));
+    apply_as_it_is(&keep(records[0].record)).unwrap();
+    assert!(vault.merges().unwrap().is_empty());
+    assert_eq!(vault.find(SCOPE, "A").unwrap().listed.version, 2);
+    let kept = get(&vault, &machines.blue, SCOPE, "A").unwrap();
+    assert!(kept == b"one" || kept == b"two");
+    machines.commit(1);
+    machines.pull(0, 1);
+    assert_eq!(machines.state_of(0), state(&[("A", &[&kept])]));
+    assert!(matches!(
+        apply_as_it_is(&keep(records[0].record)),
+        Err(VaultError::NotContested { .. })
+    ));
+}
+
+#[test]
+fn two_who_settle_the_same_name_differently_are_asked_again() {
+    let machines = Machines::new(2);
+    machines.change(0, put("A", b"one"));
+    machines.change(1, put("A", b"two"));
+    machines.pull(1, 0);
+    machines.pull(0, 1);
+    for machine in [0, 1] {
+        let vault = machines.open(machine);
+        let records = vault.merges().unwrap()[0].contests[0].records.clone();
+        let record = records[machine].record;
+        let judged = vault.clear_parts(vault.scope(SCOPE).unwrap(), |id| id == record).unwrap()[0]
+            .1
+            .clone();
+        let keep = Changes {
+            keeps: vec![("A".into(), record)],
+            judged: [("A".into(), judged)].into(),
+            ..Changes::default()
+        };
+        let standing = vault.standing(&[SCOPE]).unwrap();
+        let proof = touch(&vault, &machines.blue, Namespace::Change, &standing, b"keep");
+        vault
+            .apply(&proof, Digest::of(b"keep"), &standing, &keep, NOW, &mut random::system())
+            .unwrap();
+        machines.commit(machine);
+    }
+    machines.exchange(0, 1);
+    let both = state(&[("A", &[b"one", b"two"])]);
+    assert_eq!((machines.state_of(0), machines.state_of(1)), (both.clone(), both));
+}
+
+#[test]
+fn three_machines_in_a_chain_and_criss_cross_come_to_one_state() {
+    let machines = Machines::new(3);
+    for (machine, name) in [(0, "A"), (1, "B"), (2, "C")] {
+        machines.change(machine, put(name, b"0"));
+    }
+    // 2 takes in 1, 1 takes in 0 without joining, and each goes on.
+    machines.pull(2, 1);
+    machines.change(2, put("A2", b"2"));
+    machines.pull(1, 0);
+    machines.change(1, put("B", b"1"));
+    // Criss-cross: both merge both, and join apart from each other.
+    machines.pull(2, 0);
+    machines.pull(0, 2);
+    machines.join(0);
+    machines.join(2);
+    machines.exchange(0, 2);
+    machines.exchange(1, 0);
+    machines.pull(2, 0);
+    machines.join(2);
+    machines.exchange(0, 2);
+    let all = state(&[("A", &[b"0"]), ("A2", &[b"2"]), ("B", &[b"1"]), ("C", &[b"0"])]);
+    for machine in 0..3 {
+        assert_eq!(machines.state_of(machine), all, "machine {machine}");
+    }
+}
+
+#[test]
+fn a_side_that_went_through_pages_of_heads_and_a_deep_tree_is_joined() {
+    let machines = Machines::new(1);
+    let many = |from: u32, value: &'static [u8]| {
+        let mut changes = Changes::default();
+        for n in from..from + 100 {
+            changes.puts.extend(put(&format!("N{n}"), value).puts);
+        }
+        changes
+    };
+    machines.change(0, many(0, b"0"));
+    git(&machines.home, &["clone", "-q", "0", "1"]);
+    for n in 0..70 {
+        apply(&machines.open(0), &machines.blue, SCOPE, put(&format!("N{}", n % 5), b"1")).unwrap();
+    }
+    machines.commit(0);
+    machines.change(1, put("N50", b"2"));
+    machines.change(1, put("N0", b"2"));
+    machines.change(1, remove("N99"));
+    machines.change(1, many(100, b"2"));
+    machines.exchange(0, 1);
+    let (one, two) = (machines.state_of(0), machines.state_of(1));
+    assert_eq!(one, two);
+    assert_eq!(one.len(), 199);
+    let value = |name: &str| one[name].iter().cloned().collect::<Vec<_>>();
+    assert_eq!(value("N0"), [b"1", b"2"]);
+    assert_eq!(
+        (value("N1"), value("N50"), value("N60")),
+        (vec![b"1".to_vec()], vec![b"2".to_vec()], vec![b"0".to_vec()])
+    );
+    // Every state of both sides is known to the joined one: a memory of any of them accepts it.
+    assert_eq!(machines.open(1).standing(&[SCOPE]).unwrap().heads()[0].1.len(), 1);
+}
+
+#[test]
+fn a_key_added_on_one_machine_and_a_secret_put_on_the_other_are_both_there() {
+    let machines = Machines::new(2);
+    let spare = SoftKey::new("spare", Profile::Pin, 2);
+    super::keys::add_to(&machines.open(0), &machines.blue, &spare, &[SCOPE]).unwrap();
+    machines.commit(0);
+    machines.change(1, put("A", b"1"));
+    machines.pull(0, 1);
+    machines.pull(1, 0);
+    for machine in [0, 1] {
+        assert_eq!(get(&machines.open(machine), &spare, SCOPE, "A").unwrap(), b"1");
+        assert_eq!(get(&machines.open(machine), &machines.blue, SCOPE, "A").unwrap(), b"1");
     }
 }

@@ -32,8 +32,11 @@ fn plan_addition(vault: &Vault, key: &SoftKey, scopes: &[&str]) -> Result<Plan, 
 }
 
 pub fn add(rig: &Rig, key: &SoftKey, scopes: &[&str]) -> Result<Digest, VaultError> {
-    let vault = rig.vault();
-    commit(plan_addition(&vault, key, scopes)?, &vault, &rig.blue)
+    add_to(&rig.vault(), &rig.blue, key, scopes)
+}
+
+pub fn add_to(vault: &Vault, signer: &SoftKey, key: &SoftKey, scopes: &[&str]) -> Result<Digest, VaultError> {
+    commit(plan_addition(vault, key, scopes)?, vault, signer)
 }
 
 pub fn remove_from(vault: &Vault, name: &str, signer: &SoftKey) -> Result<Digest, VaultError> {

@@ -121,6 +121,8 @@ pub fn copy(changes: &Changes) -> Changes {
         puts: changes.puts.iter().map(put).collect(),
         rules: changes.rules.clone(),
         removes: changes.removes.clone(),
+        keeps: changes.keeps.clone(),
+        join: changes.join,
         judged: changes.judged.clone(),
     }
 }

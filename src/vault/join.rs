@@ -1,0 +1,181 @@
+//! Joining states of a scope that were made apart from each other: what plain `git merge` left beside each other.
+//!
+//! Every version, and every node of the tree, names the change that wrote it, and every state names all changes that it was made
+//! from. So for two states it can be told of each version whether the other state knows it: one that is known there and is not there
+//! was replaced or removed. What neither side knew is taken in; two versions that do not know of each other stay beside each other
+//! until a person says which it is. The result does not depend on the order.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::encoding::Digest;
+
+use super::bytes::{Hex, Id};
+use super::error::VaultError;
+use super::index::{Child, DEEPEST, Entry, Node, Version, below_path, child};
+use super::tree::{Below, Line};
+
+/// The change of a node that is in no file yet: no state knows it.
+const UNWRITTEN: Id = Hex([0; 16]);
+
+/// Joined states.
+pub(super) struct Joined {
+    /// Root of the tree.
+    pub root: Node,
+    /// Nodes that are in no file yet, by the digests of their byte forms.
+    pub loose: BTreeMap<Digest, Node>,
+    /// Files of the nodes in whose place those are.
+    pub replaced: Vec<String>,
+}
+
+struct Join<'a> {
+    below: Below<'a>,
+    loose: BTreeMap<Digest, Node>,
+    replaced: Vec<String>,
+}
+
+/// Which changes each side knows.
+#[derive(Clone, Copy)]
+struct Known<'a> {
+    left: &'a BTreeSet<Id>,
+    /// None for a head under an earlier key, which may be made by somebody who had that key and was removed: it adds, and replaces
+    /// or removes nothing.
+    right: Option<&'a BTreeSet<Id>>,
+}
+
+/// Joins `lines`, those that count in full first.
+///
+/// # Errors
+/// A missing or damaged node or page.
+pub(super) fn join(below: Below<'_>, lines: &[Line]) -> Result<Joined, VaultError> {
+    let mut join = Join {
+        below,
+        loose: BTreeMap::new(),
+        replaced: Vec::new(),
+    };
+    let Some((first, others)) = lines.split_first() else {
+        return Err(VaultError::Nothing);
+    };
+    let mut root = first.head.root.clone();
+    if !others.is_empty() {
+        let mut known = below.changes(&first.head)?;
+        let mut changes = vec![first.head.change];
+        for line in others {
+            let theirs = below.changes(&line.head)?;
+            if known.contains(&line.head.change) {
+                continue;
+            }
+            if line.sure && changes.iter().all(|change| theirs.contains(change)) {
+                (root, join.loose) = (line.head.root.clone(), BTreeMap::new());
+            } else {
+                let sides = Known {
+                    left: &known,
+                    right: line.sure.then_some(&theirs),
+                };
+                root = join.nodes(root, line.head.root.clone(), 0, sides)?;
+            }
+            changes.push(line.head.change);
+            if line.sure {
+                known.extend(theirs);
+            }
+        }
+    }
+    Ok(Joined {
+        root,
+        loose: join.loose,
+        replaced: join.replaced,
+    })
+}
+
+impl Join<'_> {
+    fn nodes(&mut self, left: Node, right: Node, depth: usize, known: Known<'_>) -> Result<Node, VaultError> {
+        let (left, right) = match (left, right) {
+            (Node::Leaf(left), Node::Leaf(right)) => return Ok(Node::Leaf(leaves(left, right, known))),
+            (Node::Branch(_), _) | (_, Node::Branch(_)) if depth == DEEPEST => {
+                return Err(VaultError::damaged("index", "a tree that is too deep"));
+            }
+            (Node::Branch(left), Node::Branch(right)) => (left, right),
+            (Node::Leaf(left), Node::Branch(right)) => (self.split(left, depth), right),
+            (Node::Branch(left), Node::Leaf(right)) => (left, self.split(right, depth)),
+        };
+        let mut children = left;
+        for (slot, theirs) in right {
+            let ours = children.get(&slot).copied();
+            let child = match ours {
+                None => theirs,
+                Some(ours) => self.children(ours, theirs, depth + 1, known)?,
+            };
+            children.insert(slot, child);
+        }
+        Ok(Node::Branch(children))
+    }
+
+    fn children(&mut self, left: Child, right: Child, depth: usize, known: Known<'_>) -> Result<Child, VaultError> {
+        if left.digest == right.digest || known.left.contains(&right.change) {
+            return Ok(left);
+        }
+        if known.right.is_some_and(|known| known.contains(&left.change)) {
+            return Ok(right);
+        }
+        let (ours, theirs) = (self.take(left)?, self.take(right)?);
+        let joined = self.nodes(ours, theirs, depth, known)?;
+        Ok(self.keep(joined))
+    }
+
+    /// The leaf as the children of a branch.
+    fn split(&mut self, leaf: BTreeMap<String, Entry>, depth: usize) -> BTreeMap<u8, Child> {
+        let mut parts: BTreeMap<u8, BTreeMap<String, Entry>> = BTreeMap::new();
+        for (name, entry) in leaf {
+            parts.entry(child(&name, depth)).or_default().insert(name, entry);
+        }
+        parts.into_iter().map(|(slot, leaf)| (slot, self.keep(Node::Leaf(leaf)))).collect()
+    }
+
+    fn take(&mut self, child: Child) -> Result<Node, VaultError> {
+        if let Some(node) = self.loose.remove(&child.digest) {
+            return Ok(node);
+        }
+        self.replaced.push(below_path(self.below.ring.scope, &child.digest));
+        self.below.node(&child.digest)
+    }
+
+    fn keep(&mut self, node: Node) -> Child {
+        let digest = Digest::of(&node.to_bytes());
+        self.loose.insert(digest, node);
+        Child { digest, change: UNWRITTEN }
+    }
+}
+
+fn leaves(mut left: BTreeMap<String, Entry>, right: BTreeMap<String, Entry>, known: Known<'_>) -> BTreeMap<String, Entry> {
+    for (name, theirs) in right {
+        // A name never goes away: a side without it never had it.
+        let versions = match left.get(&name) {
+            None => theirs.versions,
+            Some(ours) => versions(&ours.versions, &theirs.versions, known),
+        };
+        left.insert(name.clone(), Entry { name, versions });
+    }
+    left
+}
+
+fn versions(left: &[Version], right: &[Version], known: Known<'_>) -> Vec<Version> {
+    let has = |side: &[Version], version: &Version| side.iter().any(|other| other.change == version.change);
+    let replaced = |version: &Version| known.right.is_some_and(|known| known.contains(&version.change));
+    let ours = left.iter().filter(|version| has(right, version) || !replaced(version));
+    let theirs = right
+        .iter()
+        .filter(|version| !has(left, version) && !known.left.contains(&version.change));
+    let mut versions: Vec<Version> = ours.chain(theirs).copied().collect();
+    if versions.is_empty() {
+        // Two states that each claim to have replaced the other's: no honest writer makes them.
+        return left.to_vec();
+    }
+    // A version that was written while the other side removed the one before it is one that nobody removed.
+    if versions.iter().any(|version| version.record.is_some()) {
+        versions.retain(|version| version.record.is_some());
+    } else {
+        versions.sort_by_key(|version| (version.number, version.change));
+        versions.drain(..versions.len() - 1);
+    }
+    versions.sort_by_key(|version| version.change);
+    versions
+}

@@ -1,0 +1,202 @@
+//! What a merge left: what a person is shown of it before the touch, and what the touch then has to find.
+//!
+//! Before the touch heads are sealed, but the clear parts of records are not: those that this machine has not accepted before are
+//! what came from elsewhere, as a claim of the folder.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::encoding::Digest;
+
+use super::bytes::Id;
+use super::error::VaultError;
+use super::index::{Entry, head_path};
+use super::journal::{self, Change};
+use super::listing::{Listed, list_one};
+use super::material::{Join, Material};
+use super::random::Random;
+use super::record::{Clear, LARGEST_RECORD, Record, path};
+use super::tree::Index;
+use super::{ScopeEntry, Standing, Vault};
+
+/// Beyond this many names the index is read as a whole instead of one path for each.
+const MANY: usize = 64;
+
+/// A record that lies in the folder and was not accepted on this machine before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// As it is listed.
+    pub listed: Listed,
+    /// Id of the record.
+    pub record: Id,
+    /// Digest of its clear part.
+    pub clear: Digest,
+    /// Whether it is sealed under a key of its scope that is not in force any more.
+    pub earlier_key: bool,
+}
+
+/// A name with several records in the folder: written apart from each other, or one of them is the leftover of an older version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contest {
+    /// The records, by version and id.
+    pub records: Vec<Claim>,
+}
+
+/// What there is to join in a scope.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Merge {
+    /// Name of the scope.
+    pub scope: String,
+    /// Its heads.
+    pub heads: Vec<Digest>,
+    /// What came from elsewhere.
+    pub claims: Vec<Claim>,
+    /// Names with several records.
+    pub contests: Vec<Contest>,
+}
+
+impl Vault {
+    /// Scopes that have several heads or names with several records, as the folder shows them; no touch.
+    ///
+    /// # Errors
+    /// The folder cannot be listed; a damaged head.
+    pub fn merges(&self) -> Result<Vec<Merge>, VaultError> {
+        let mut merges = Vec::new();
+        for scope in &self.roster.in_force().scopes {
+            let heads = self.heads(scope)?;
+            let claims = if heads.len() > 1 { self.claims(scope)? } else { Vec::new() };
+            let contests = self.contests(scope)?;
+            if heads.len() > 1 || !contests.is_empty() {
+                merges.push(Merge {
+                    scope: scope.name.clone(),
+                    heads,
+                    claims,
+                    contests,
+                });
+            }
+        }
+        Ok(merges)
+    }
+
+    /// Writes the join of the scopes of `standing` that have several heads: the touch that unsealed `material` approved it.
+    ///
+    /// # Errors
+    /// [`VaultError::Changed`]; a full disk, a read-only folder.
+    pub fn join(&self, mut material: Material, standing: &Standing, random: &mut Random) -> Result<Material, VaultError> {
+        let joins = std::mem::take(&mut material.joins);
+        if joins.is_empty() {
+            return Ok(material);
+        }
+        let lock = self.store.lock()?;
+        journal::settle_locked(&lock)?;
+        self.check_standing(standing)?;
+        for Join { scope, ring } in joins {
+            let index = self.index(&scope, &ring, standing)?;
+            let mut change = Change::default();
+            let (digest, bytes) = index.next(&ring, Vec::new(), &mut change, random)?;
+            change.commit(&lock, &head_path(scope.id, &digest), &bytes)?;
+            self.memory.remember(scope.id, digest)?;
+            self.memory
+                .learn(scope.id, standing.claims_of(&scope.name).map(|claim| claim.record))?;
+        }
+        Ok(material)
+    }
+
+    /// Records of `scope` that this machine has not accepted before.
+    pub(super) fn claims(&self, scope: &ScopeEntry) -> Result<Vec<Claim>, VaultError> {
+        let known = self.memory.known(scope.id)?;
+        let mut claims = self.records(scope, |id| !known.contains(&id))?;
+        claims.sort_by(|a, b| (&a.listed.name, a.record).cmp(&(&b.listed.name, b.record)));
+        Ok(claims)
+    }
+
+    fn contests(&self, scope: &ScopeEntry) -> Result<Vec<Contest>, VaultError> {
+        let mut by_name: BTreeMap<String, Vec<Claim>> = BTreeMap::new();
+        // Only shelves with two files of one name's tag are read.
+        let twice = self.ids_of_one_tag(scope)?;
+        for claim in self.records(scope, |id| twice.contains(&id))? {
+            by_name.entry(claim.listed.name.clone()).or_default().push(claim);
+        }
+        let several = by_name.into_values().filter(|records| records.len() > 1);
+        Ok(several
+            .map(|mut records| {
+                records.sort_by_key(|claim| (claim.listed.version, claim.record));
+                Contest { records }
+            })
+            .collect())
+    }
+
+    fn records(&self, scope: &ScopeEntry, wanted: impl Fn(Id) -> bool) -> Result<Vec<Claim>, VaultError> {
+        let claim = |(clear, bytes): (Clear, Vec<u8>)| Claim {
+            record: clear.id,
+            clear: Digest::of(&bytes),
+            earlier_key: clear.key != scope.commitment,
+            listed: list_one(scope, clear),
+        };
+        Ok(self.clear_parts(scope, wanted)?.into_iter().map(claim).collect())
+    }
+
+    /// Ids of the records whose files begin alike: those of one name are among them.
+    fn ids_of_one_tag(&self, scope: &ScopeEntry) -> Result<BTreeSet<Id>, VaultError> {
+        let mut by_tag: BTreeMap<String, Vec<Id>> = BTreeMap::new();
+        for (tag, id) in self.record_ids(scope)? {
+            by_tag.entry(tag).or_default().push(id);
+        }
+        Ok(by_tag.into_values().filter(|ids| ids.len() > 1).flatten().collect())
+    }
+
+    /// What joining takes in must have been shown, and what was shown must be there, byte for byte.
+    pub(super) fn check_claims(
+        &self,
+        scope: &ScopeEntry,
+        index: &Index<'_>,
+        own: Option<Digest>,
+        claims: &[&Claim],
+    ) -> Result<(), VaultError> {
+        let accepted = self.memory.known(scope.id)?;
+        let shown: BTreeSet<Id> = claims.iter().map(|claim| claim.record).collect();
+        for entry in index.news(&index.known(own)?)? {
+            if entry.records().any(|(id, _)| !shown.contains(&id) && !accepted.contains(&id)) {
+                return Err(VaultError::NotShown {
+                    scope: scope.name.clone(),
+                    name: entry.name,
+                });
+            }
+        }
+        let entries = entries(index, claims)?;
+        for claim in claims {
+            self.check_claim(scope, entries.get(&claim.listed.name), claim)?;
+        }
+        Ok(())
+    }
+
+    fn check_claim(&self, scope: &ScopeEntry, entry: Option<&Entry>, claim: &Claim) -> Result<(), VaultError> {
+        let (scope_name, name) = (scope.name.clone(), claim.listed.name.clone());
+        let path = path(scope.id, &name, claim.record);
+        let record = entry.and_then(|entry| entry.records().find(|(id, _)| *id == claim.record));
+        let Some((_, digest)) = record else {
+            // The leftover of a version that was replaced or removed is nothing to take in.
+            let superseded = entry.is_some_and(|entry| claim.listed.version <= entry.number());
+            return if superseded { Ok(()) } else { Err(VaultError::Unindexed { path }) };
+        };
+        let file = self.store.read(&path, LARGEST_RECORD)?;
+        if Digest::of(&file) != digest {
+            return Err(VaultError::Swapped { scope: scope_name, name });
+        }
+        let record = Record::parse(&file).map_err(|why| VaultError::damaged(&path, why))?;
+        if Digest::of(record.clear_bytes) != claim.clear {
+            return Err(VaultError::RulesChanged { scope: scope_name, name });
+        }
+        Ok(())
+    }
+}
+
+/// The index's entries of the names that are claimed.
+fn entries(index: &Index<'_>, claims: &[&Claim]) -> Result<BTreeMap<String, Entry>, VaultError> {
+    let found = if claims.len() > MANY {
+        index.entries()?
+    } else {
+        let find = |claim: &&Claim| index.find(&claim.listed.name).transpose();
+        claims.iter().filter_map(find).collect::<Result<_, _>>()?
+    };
+    Ok(found.into_iter().map(|entry| (entry.name.clone(), entry)).collect())
+}
