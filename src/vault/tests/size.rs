@@ -81,7 +81,9 @@ fn one_secret_of_many_is_opened_read_and_written_without_the_others() {
         (open, one, put)
     };
     let (small, large) = (looked(&few), looked(&many));
-    assert_eq!((large.0.bytes_read, large.0.reads), (small.0.bytes_read, small.0.reads));
+    // A signature has some bytes more or fewer (its integers have no leading zeros).
+    assert!(large.0.bytes_read.abs_diff(small.0.bytes_read) <= 16, "{large:?} {small:?}");
+    assert_eq!(large.0.reads, small.0.reads);
     // One leaf of the index and the branch above it, in place of the head alone; a leaf has at most 32 entries.
     for (large, small) in [(large.1, small.1), (large.2, small.2)] {
         assert!(large.reads <= small.reads + 8, "{large:?}");
