@@ -59,3 +59,35 @@ pub trait Ctap: Send + Sync {
         answer.recv().unwrap_or_else(|_| vec![OTHER])
     }
 }
+
+/// Somebody between host and authenticator, whose business is messages alone: the hand that pulls, and the finger, are the
+/// authenticator's.
+pub trait Front: Send + Sync {
+    /// What is behind.
+    fn behind(&self) -> &dyn Ctap;
+
+    /// Takes one message in its stead: see [`Ctap::submit`].
+    fn answer(&self, request: Vec<u8>, done: Done);
+}
+
+impl<F: Front> Ctap for F {
+    fn submit(&self, request: Vec<u8>, done: Done) {
+        self.answer(request, done);
+    }
+
+    fn cancel(&self) {
+        self.behind().cancel();
+    }
+
+    fn waiting(&self) -> bool {
+        self.behind().waiting()
+    }
+
+    fn power_cycle(&self) {
+        self.behind().power_cycle();
+    }
+
+    fn wipe(&self) {
+        self.behind().wipe();
+    }
+}

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hw_tests::authenticator::{Authenticator, Settings};
-use hw_tests::ctap::{Ctap, Done};
+use hw_tests::ctap::{Ctap, Done, Front};
 use hw_tests::finger::{Finger, Mode};
 use hw_tests::harness::{Daemon, Home, Terminal};
 use hw_tests::hid_socket::HidSocket;
@@ -168,8 +168,12 @@ impl Stopwatch {
     }
 }
 
-impl Ctap for Stopwatch {
-    fn submit(&self, request: Vec<u8>, done: Done) {
+impl Front for Stopwatch {
+    fn behind(&self) -> &dyn Ctap {
+        &self.inner
+    }
+
+    fn answer(&self, request: Vec<u8>, done: Done) {
         let (start, request_len, credential) = (Instant::now(), request.len(), credential(&request));
         let (worked, last) = (self.worked.clone(), self.last.clone());
         let stop = move |answer: Vec<u8>| {
@@ -182,22 +186,6 @@ impl Ctap for Stopwatch {
             done(answer);
         };
         self.inner.submit(request, Box::new(stop));
-    }
-
-    fn cancel(&self) {
-        self.inner.cancel();
-    }
-
-    fn waiting(&self) -> bool {
-        self.inner.waiting()
-    }
-
-    fn power_cycle(&self) {
-        self.inner.power_cycle();
-    }
-
-    fn wipe(&self) {
-        self.inner.wipe();
     }
 }
 

@@ -7,7 +7,7 @@ use p256::ecdsa::{DerSignature, SigningKey, signature::Signer};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    ctap::{Ctap, Done, GET_ASSERTION, GET_INFO, OK},
+    ctap::{Ctap, Done, Front, GET_ASSERTION, GET_INFO, OK},
     host::{member, number_map, text_member},
 };
 
@@ -37,8 +37,12 @@ impl Impostor {
     }
 }
 
-impl Ctap for Impostor {
-    fn submit(&self, request: Vec<u8>, done: Done) {
+impl Front for Impostor {
+    fn behind(&self) -> &dyn Ctap {
+        &*self.inner
+    }
+
+    fn answer(&self, request: Vec<u8>, done: Done) {
         match (request.first(), self.recognition) {
             (Some(&GET_INFO), _) => done(self.info.clone()),
             (Some(&GET_ASSERTION), Recognition::Forged) => match forged(&request[1..]) {
@@ -47,22 +51,6 @@ impl Ctap for Impostor {
             },
             _ => self.inner.submit(request, done),
         }
-    }
-
-    fn cancel(&self) {
-        self.inner.cancel();
-    }
-
-    fn waiting(&self) -> bool {
-        self.inner.waiting()
-    }
-
-    fn power_cycle(&self) {
-        self.inner.power_cycle();
-    }
-
-    fn wipe(&self) {
-        self.inner.wipe();
     }
 }
 

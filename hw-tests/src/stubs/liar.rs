@@ -14,7 +14,7 @@ use p256::ecdsa::{DerSignature, SigningKey, signature::Signer};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    ctap::{Ctap, Done, GET_ASSERTION, MAKE_CREDENTIAL, OK},
+    ctap::{Ctap, Done, Front, GET_ASSERTION, MAKE_CREDENTIAL, OK},
     host::{member, text_member},
     sync::lock,
 };
@@ -75,8 +75,12 @@ impl Liar {
     }
 }
 
-impl Ctap for Liar {
-    fn submit(&self, request: Vec<u8>, done: Done) {
+impl Front for Liar {
+    fn behind(&self) -> &dyn Ctap {
+        &*self.inner
+    }
+
+    fn answer(&self, request: Vec<u8>, done: Done) {
         let lie = *lock(&self.lie);
         let keys = self.keys.clone();
         let exchange = Exchange {
@@ -85,22 +89,6 @@ impl Ctap for Liar {
             request: request.clone(),
         };
         self.inner.submit(request, Box::new(move |answer| done(exchange.alter(answer))));
-    }
-
-    fn cancel(&self) {
-        self.inner.cancel();
-    }
-
-    fn waiting(&self) -> bool {
-        self.inner.waiting()
-    }
-
-    fn power_cycle(&self) {
-        self.inner.power_cycle();
-    }
-
-    fn wipe(&self) {
-        self.inner.wipe();
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use crate::{
-    ctap::{CLIENT_PIN, Ctap, Done},
+    ctap::{CLIENT_PIN, Ctap, Done, Front},
     host::member,
     sync::lock,
 };
@@ -45,25 +45,13 @@ fn carries_pin(request: &[u8]) -> bool {
     subcommand.is_some_and(|number| WITH_PIN.contains(&number.into()))
 }
 
-impl Ctap for Recorder {
-    fn submit(&self, request: Vec<u8>, done: Done) {
+impl Front for Recorder {
+    fn behind(&self) -> &dyn Ctap {
+        &*self.inner
+    }
+
+    fn answer(&self, request: Vec<u8>, done: Done) {
         lock(&self.requests).push(request.clone());
         self.inner.submit(request, done);
-    }
-
-    fn cancel(&self) {
-        self.inner.cancel();
-    }
-
-    fn waiting(&self) -> bool {
-        self.inner.waiting()
-    }
-
-    fn power_cycle(&self) {
-        self.inner.power_cycle();
-    }
-
-    fn wipe(&self) {
-        self.inner.wipe();
     }
 }

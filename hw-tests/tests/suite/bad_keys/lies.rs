@@ -7,7 +7,7 @@ use std::sync::{
 
 use hw_tests::{
     conformance::Machine,
-    ctap::{Ctap, Done, GET_ASSERTION, GET_INFO},
+    ctap::{Ctap, Done, Front, GET_ASSERTION, GET_INFO},
     key::{KeyHandle, PIN},
     stubs::{
         impostor::{Impostor, Recognition},
@@ -132,8 +132,12 @@ struct Replay {
     on: Arc<AtomicBool>,
 }
 
-impl Ctap for Replay {
-    fn submit(&self, request: Vec<u8>, done: Done) {
+impl Front for Replay {
+    fn behind(&self) -> &dyn Ctap {
+        &*self.inner
+    }
+
+    fn answer(&self, request: Vec<u8>, done: Done) {
         let last = self.last.clone();
         match last.lock().unwrap().clone().filter(|_| self.on.load(Ordering::Relaxed)) {
             Some(answer) if request[0] == GET_ASSERTION => done(answer),
@@ -149,22 +153,6 @@ impl Ctap for Replay {
             ),
             _ => self.inner.submit(request, done),
         }
-    }
-
-    fn cancel(&self) {
-        self.inner.cancel();
-    }
-
-    fn waiting(&self) -> bool {
-        self.inner.waiting()
-    }
-
-    fn power_cycle(&self) {
-        self.inner.power_cycle();
-    }
-
-    fn wipe(&self) {
-        self.inner.wipe();
     }
 }
 

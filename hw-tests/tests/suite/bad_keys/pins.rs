@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hw_tests::{
     conformance::{Machine, machine::said},
-    ctap::{Ctap, Done, GET_ASSERTION},
+    ctap::{Ctap, Done, Front, GET_ASSERTION},
     key::PIN,
 };
 
@@ -80,8 +80,12 @@ const PIN_AUTH: i64 = 6;
 const OPTIONS: i64 = 5;
 const PUAT_REQUIRED: u8 = 0x36;
 
-impl Ctap for AlwaysUv {
-    fn submit(&self, request: Vec<u8>, done: Done) {
+impl Front for AlwaysUv {
+    fn behind(&self) -> &dyn Ctap {
+        &*self.0
+    }
+
+    fn answer(&self, request: Vec<u8>, done: Done) {
         let wants = |request: &[u8]| {
             let parameters: ciborium::Value = ciborium::from_reader(&request[1..]).unwrap();
             let silent = hw_tests::host::member(&parameters, OPTIONS).is_some();
@@ -93,22 +97,6 @@ impl Ctap for AlwaysUv {
         } else {
             self.0.submit(request, done);
         }
-    }
-
-    fn cancel(&self) {
-        self.0.cancel();
-    }
-
-    fn waiting(&self) -> bool {
-        self.0.waiting()
-    }
-
-    fn power_cycle(&self) {
-        self.0.power_cycle();
-    }
-
-    fn wipe(&self) {
-        self.0.wipe();
     }
 }
 
