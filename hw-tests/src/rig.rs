@@ -18,17 +18,43 @@ pub const HIDRAW: &str = "EMUKEY_HIDRAW";
 /// What is added to each of these for a second key of the same kind, which starts pulled out.
 pub const SECOND: &str = "_SECOND";
 
-/// How the contact reader's name begins; pcscd appends numbers.
-pub const CONTACT_READER: &str = "Emulated Contact Reader";
-/// How the contactless reader's name begins.
-pub const CONTACTLESS_READER: &str = "Emulated Contactless Reader";
-/// How the name of the contactless reader for the second key begins.
-pub const SECOND_CONTACTLESS_READER: &str = "Second Contactless Reader";
+/// A reader of `with-readers`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reader {
+    /// How its name begins; pcscd appends numbers.
+    pub name: &'static str,
+    /// Where its driver waits for a card. For another card than the one that is there, pull that one first.
+    pub port: u16,
+}
 
-/// The port of the contact reader, for another card: pull the one that is there first.
-pub const CONTACT_PORT: u16 = 35963;
-/// The port of the contactless reader.
-pub const CONTACTLESS_PORT: u16 = 35973;
+/// The reader with contacts.
+pub const CONTACT_READER: Reader = Reader {
+    name: "Emulated Contact Reader",
+    port: 35963,
+};
+/// The reader without.
+pub const CONTACTLESS_READER: Reader = Reader {
+    name: "Emulated Contactless Reader",
+    port: 35973,
+};
+/// The one with contacts for the second key.
+pub const SECOND_CONTACT_READER: Reader = Reader {
+    name: "Second Contact Reader",
+    port: 35983,
+};
+/// The one without for the second key.
+pub const SECOND_CONTACTLESS_READER: Reader = Reader {
+    name: "Second Contactless Reader",
+    port: 35993,
+};
+
+impl Reader {
+    /// The reader whose driver waits on this port.
+    pub fn on(port: u16) -> Option<Self> {
+        let all = [CONTACT_READER, CONTACTLESS_READER, SECOND_CONTACT_READER, SECOND_CONTACTLESS_READER];
+        all.into_iter().find(|reader| reader.port == port)
+    }
+}
 
 /// The key behind the control socket that this variable names, if it is set. `variable` looks it up, as
 /// [`std::env::var_os`] does.

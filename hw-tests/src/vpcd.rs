@@ -5,32 +5,34 @@
 
 use std::{
     io::{self, Read, Write},
-    net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream},
-    sync::{Arc, Mutex, mpsc},
+    net::{Ipv4Addr, Shutdown, TcpStream},
+    sync::{Arc, Mutex},
     thread,
     time::{Duration, Instant},
 };
 
+use pcsc::{Context, Error, ReaderState, Scope, State};
 use rustix::net::sockopt;
 
-use crate::{card::SmartCard, ctap::Ctap, ctaphid::Keepalive, key::Attachment, sync::lock};
+use crate::{card::SmartCard, ctap::Ctap, ctaphid::Keepalive, key::Attachment, rig::Reader, sync::lock};
 
 const POWER_OFF: [u8; 1] = [0];
 const POWER_ON: [u8; 1] = [1];
 const RESET: [u8; 1] = [2];
 const ATR: [u8; 1] = [4];
 
-/// pcscd may be starting still.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// pcscd looks every 400 ms whether there is a card. One that was swapped in between is not powered up: to pcscd it is the
-/// card that was there before.
-const REMOVAL: Duration = Duration::from_millis(600);
-const INSERTION: Duration = Duration::from_millis(1500);
+/// pcscd may be starting still, and a loaded machine lets it look late.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How long one question to pcscd may take, so that a driver that dropped the card is noticed between two.
+const LOOK: Duration = Duration::from_millis(200);
 const RETRY: Duration = Duration::from_millis(5);
 
 /// A reader's slot for one card.
+///
+/// pcscd looks every 400 ms whether there is a card, and one that was swapped in between is to it the card that was there before:
+/// never powered up. So both directions wait until pcscd has seen what happened.
 pub struct VpcdSocket {
-    reader: SocketAddr,
+    reader: Reader,
     card: Arc<Mutex<Box<dyn SmartCard>>>,
     ctap: Option<Arc<dyn Ctap>>,
     keepalive: Keepalive,
@@ -38,9 +40,8 @@ pub struct VpcdSocket {
 }
 
 impl VpcdSocket {
-    /// The slot of the reader that listens on this port, for this card.
-    pub fn new(port: u16, card: Box<dyn SmartCard>) -> Self {
-        let reader = (Ipv4Addr::LOCALHOST, port).into();
+    /// The slot of this reader, for this card.
+    pub fn new(reader: Reader, card: Box<dyn SmartCard>) -> Self {
         Self {
             reader,
             card: Arc::new(Mutex::new(card)),
@@ -58,46 +59,38 @@ impl VpcdSocket {
         self
     }
 
-    /// Puts the card in once; `None` if the driver dropped it again, as it does while pcscd is starting, or if pcscd takes
-    /// it for the card before.
-    fn insert(&self) -> io::Result<Option<TcpStream>> {
-        let connection = match TcpStream::connect(self.reader) {
+    /// Puts the card in once; `None` if the driver dropped it again, as it does while pcscd is starting.
+    fn insert(&self, until: Instant) -> io::Result<Option<TcpStream>> {
+        let connection = match TcpStream::connect((Ipv4Addr::LOCALHOST, self.reader.port)) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(None),
             other => other?,
         };
         connection.set_nodelay(true)?;
         let inserted = connection.try_clone()?;
-        let (powered, seen) = mpsc::channel();
         let card = self.card.clone();
-        thread::spawn(move || {
+        let life = thread::spawn(move || {
             let mut card = lock(&card); // free once the last insertion's thread has noticed the removal
-            let _ = serve(connection, &mut **card, &powered); // the end of the connection is the removal
+            let _ = serve(connection, &mut **card); // the end of the connection is the removal
             card.power_down();
         });
-        match seen.recv_timeout(INSERTION) {
-            Ok(()) => Ok(Some(inserted)),
-            Err(mpsc::RecvTimeoutError::Disconnected) => Ok(None),
-            Err(mpsc::RecvTimeoutError::Timeout) => {
-                let _ = inserted.shutdown(Shutdown::Both); // to be put in again
-                thread::sleep(REMOVAL);
-                Ok(None)
+        while !life.is_finished() && Instant::now() < until {
+            if sees(self.reader, State::PRESENT) {
+                return Ok(Some(inserted));
             }
         }
+        Ok(None)
     }
 }
 
 impl Attachment for VpcdSocket {
-    /// Returns when pcscd has powered the card up: about 0.4 s, and 2 s more right after another card was pulled.
+    /// Returns when pcscd has powered the card up.
     fn plug(&self) -> io::Result<()> {
         let mut slot = lock(&self.slot);
-        if slot.is_some() {
-            return Ok(());
-        }
-        let since = Instant::now();
+        let until = Instant::now() + PATIENCE;
         while slot.is_none() {
-            *slot = self.insert()?;
+            *slot = self.insert(until)?;
             if slot.is_none() {
-                if since.elapsed() > PATIENCE {
+                if Instant::now() > until {
                     return Err(io::ErrorKind::ConnectionRefused.into());
                 }
                 thread::sleep(RETRY);
@@ -106,11 +99,15 @@ impl Attachment for VpcdSocket {
         Ok(())
     }
 
+    /// Returns when pcscd has seen that the reader is empty.
     fn pull(&self) {
-        if let Some(connection) = lock(&self.slot).take() {
-            let _ = connection.shutdown(Shutdown::Both); // pcscd may be gone
-            self.ctap.iter().for_each(|ctap| ctap.cancel());
-        }
+        let Some(connection) = lock(&self.slot).take() else {
+            return;
+        };
+        let _ = connection.shutdown(Shutdown::Both); // pcscd may be gone
+        self.ctap.iter().for_each(|ctap| ctap.cancel());
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until && !sees(self.reader, State::EMPTY) {}
     }
 
     fn keepalive(&self, interval: Duration) {
@@ -118,15 +115,41 @@ impl Attachment for VpcdSocket {
     }
 }
 
-fn serve(mut reader: TcpStream, card: &mut dyn SmartCard, powered: &mpsc::Sender<()>) -> io::Result<()> {
+/// Whether pcscd says this of the reader, at once or within [`LOOK`].
+fn sees(reader: Reader, wanted: State) -> bool {
+    let state = |context: &Context| -> Result<ReaderState, Error> {
+        let names = context.list_readers_owned()?;
+        let mut named = names.into_iter().filter(|name| name.to_bytes().starts_with(reader.name.as_bytes()));
+        let mut states = [ReaderState::new(named.next().ok_or(Error::UnknownReader)?, State::UNAWARE)];
+        context.get_status_change(Duration::ZERO, &mut states)?;
+        if !is(&states[0], wanted) {
+            states[0].sync_current_state();
+            // The limit passing says that nothing changed.
+            let _ = context.get_status_change(LOOK, &mut states);
+        }
+        let [state] = states;
+        Ok(state)
+    };
+    match Context::establish(Scope::System).and_then(|context| state(&context)) {
+        Ok(state) => is(&state, wanted),
+        Err(_) => {
+            thread::sleep(RETRY); // pcscd is starting, or gone
+            false
+        }
+    }
+}
+
+/// A card that does not answer to its power-up is there for nobody.
+fn is(state: &ReaderState, wanted: State) -> bool {
+    state.event_state().contains(wanted) && !state.event_state().contains(State::MUTE)
+}
+
+fn serve(mut reader: TcpStream, card: &mut dyn SmartCard) -> io::Result<()> {
     loop {
         let message = receive(&mut reader)?;
         match <[u8; 1]>::try_from(&message[..]) {
             Ok(POWER_OFF) => card.power_down(),
-            Ok(POWER_ON | RESET) => {
-                card.power_up();
-                let _ = powered.send(()); // only the first is waited for
-            }
+            Ok(POWER_ON | RESET) => card.power_up(),
             Ok(ATR) => send(&mut reader, &card.atr())?,
             _ => {
                 let answer = card.transmit(&message);

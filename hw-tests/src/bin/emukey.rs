@@ -17,6 +17,7 @@ use hw_tests::{
     hid_socket::HidSocket,
     host::{Host, Protocol},
     key::{Attachment, Key},
+    rig::Reader,
     uhid::Identity,
     vpcd::VpcdSocket,
 };
@@ -58,7 +59,7 @@ fn start(arguments: impl Iterator<Item = String>) -> Result<mpsc::Receiver<()>, 
         };
         match option.port {
             Port::Uhid => control::serve(&path, Arc::new(uhid(option)?), end),
-            Port::Vpcd(port, interface) => control::serve(&path, Arc::new(card(option, port, interface)?), end),
+            Port::Vpcd(reader, interface) => control::serve(&path, Arc::new(card(option, reader, interface)?), end),
         }
         .map_err(|error| control_error(&path, error))?;
     }
@@ -68,7 +69,7 @@ fn start(arguments: impl Iterator<Item = String>) -> Result<mpsc::Receiver<()>, 
 #[derive(Debug, Clone, Copy)]
 enum Port {
     Uhid,
-    Vpcd(u16, Interface),
+    Vpcd(Reader, Interface),
 }
 
 struct Options {
@@ -97,8 +98,9 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Vec<Options>, Us
         let port = match &*argument {
             "--uhid" => Some(Port::Uhid),
             "--vpcd" => {
-                let port = arguments.next().and_then(|port| port.parse().ok()).ok_or(Usage)?;
-                Some(Port::Vpcd(port, Interface::Contact))
+                let port = arguments.next().and_then(|port| port.parse().ok());
+                let reader = port.and_then(Reader::on).ok_or(Usage)?;
+                Some(Port::Vpcd(reader, Interface::Contact))
             }
             _ => None,
         };
@@ -137,7 +139,7 @@ fn uhid(options: Options) -> Result<Key<HidSocket>, Failure> {
     Ok(Key::new(finger, ctap, socket))
 }
 
-fn card(options: Options, port: u16, interface: Interface) -> Result<Key<VpcdSocket>, Failure> {
+fn card(options: Options, reader: Reader, interface: Interface) -> Result<Key<VpcdSocket>, Failure> {
     let (settings, mode) = match interface {
         Interface::Contact => (
             Settings {
@@ -157,9 +159,9 @@ fn card(options: Options, port: u16, interface: Interface) -> Result<Key<VpcdSoc
     let (finger, ctap) = authenticator(&options, settings, mode)?;
     let keepalive = Keepalive::never();
     let card = FidoCard::new(ctap.clone(), finger.clone(), interface, keepalive.clone());
-    let socket = VpcdSocket::new(port, Box::new(card)).with_authenticator(ctap.clone(), keepalive);
+    let socket = VpcdSocket::new(reader, Box::new(card)).with_authenticator(ctap.clone(), keepalive);
     if !options.out {
-        socket.plug().map_err(|error| format!("reader on port {port}: {error}"))?;
+        socket.plug().map_err(|error| format!("{}: {error}", reader.name))?;
     }
     Ok(Key::new(finger, ctap, socket))
 }

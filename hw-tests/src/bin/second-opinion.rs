@@ -94,7 +94,7 @@ fn enrol(variable: &str) -> Result<EnrolledKey> {
 
 /// The card of a reader is named by the reader; a USB key is alone.
 fn is_of(variable: &str, model: &str) -> bool {
-    variable != rig::CONTACT || model.starts_with(rig::CONTACT_READER)
+    variable != rig::CONTACT || model.starts_with(rig::CONTACT_READER.name)
 }
 
 fn ask(key: &str, salt: &str) -> Result<String> {

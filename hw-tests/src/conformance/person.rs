@@ -82,7 +82,7 @@ fn asks_for_pin(text: &str) -> bool {
 /// that lies on its own is what the cases have.
 fn wanted(text: &str) -> Option<usize> {
     let last = |name: &str| text.rfind(&format!("take the card off {name}"));
-    match (last(rig::CONTACTLESS_READER), last(rig::SECOND_CONTACTLESS_READER)) {
+    match (last(rig::CONTACTLESS_READER.name), last(rig::SECOND_CONTACTLESS_READER.name)) {
         (None, None) => None,
         (first, second) => Some(usize::from(second > first)),
     }

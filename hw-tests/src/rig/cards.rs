@@ -9,15 +9,13 @@ use crate::{
     card::Interface,
     conformance::{Machine, machine::LIMIT, rigs::Plugged},
     key::Attachment,
-    rig::CONTACTLESS_READER,
+    rig::{CONTACTLESS_READER, SECOND_CONTACTLESS_READER},
     stubs::cards::{Disturbance, Disturbed},
     vpcd::VpcdSocket,
 };
 use pcsc::{Context, Disposition, Protocols, Scope, ShareMode};
 
 const RUN: &[&str] = &["run", "--with", "prod/TOKEN", "--", "true"];
-/// The reader for the second contactless key; see `with-readers`.
-const SPARE_PORT: u16 = 35993;
 
 fn rig(name: &str) -> Plugged {
     Plugged::find(name, product(), |name| std::env::var_os(name)).unwrap()
@@ -50,7 +48,7 @@ fn t58_a_disturbed_card_beside_an_honest_key_keeps_nobody_from_using_it() {
         let machine = Machine::new(&rig).unwrap();
         machine.vault().unwrap();
         let card = Disturbed::new(Interface::Contactless, disturbance.clone());
-        let slot = VpcdSocket::new(SPARE_PORT, Box::new(card));
+        let slot = VpcdSocket::new(SECOND_CONTACTLESS_READER, Box::new(card));
         slot.plug().unwrap();
         let output = machine.approved(RUN).unwrap();
         assert!(output.status.success(), "{disturbance:?}: {output:?}");
@@ -93,7 +91,7 @@ fn power_cycle() -> bool {
     let reader: Option<CString> = context
         .list_readers(&mut names)
         .unwrap()
-        .find(|name| name.to_string_lossy().starts_with(CONTACTLESS_READER))
+        .find(|name| name.to_string_lossy().starts_with(CONTACTLESS_READER.name))
         .map(Into::into);
     let Ok(mut card) = context.connect(&reader.unwrap(), ShareMode::Shared, Protocols::ANY) else {
         return false;

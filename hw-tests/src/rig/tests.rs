@@ -17,16 +17,16 @@ use crate::{
 const RP: &str = "touchlease:lease";
 const HASH: [u8; 32] = [7; 32];
 
-struct Reader(pcsc::Card);
+struct Slot(pcsc::Card);
 
-impl Reader {
-    fn connect(name: &str) -> Host<Self> {
+impl Slot {
+    fn connect(reader: Reader) -> Host<Self> {
         let context = Context::establish(Scope::System).unwrap();
-        let name = reader(&context, name);
+        let name = found_by_pcscd(&context, reader);
         let card = context.connect(&name, ShareMode::Exclusive, Protocols::ANY).unwrap();
-        let mut reader = Self(card);
-        reader.select();
-        Host(reader)
+        let mut slot = Self(card);
+        slot.select();
+        Host(slot)
     }
 
     fn select(&mut self) {
@@ -49,7 +49,7 @@ impl Reader {
     }
 }
 
-impl Transport for Reader {
+impl Transport for Slot {
     fn exchange(&mut self, message: &[u8]) -> io::Result<Vec<u8>> {
         let length = (message.len() as u16).to_be_bytes();
         let answer = self.transmit(&[&[0x80, 0x10, 0, 0, 0], &length[..], message, &[0, 0]].concat())?;
@@ -61,11 +61,11 @@ impl Transport for Reader {
     }
 }
 
-fn reader(context: &Context, name: &str) -> CString {
+fn found_by_pcscd(context: &Context, reader: Reader) -> CString {
     let names = context.list_readers_owned().unwrap();
     names
         .into_iter()
-        .find(|found| found.to_bytes().starts_with(name.as_bytes()))
+        .find(|found| found.to_bytes().starts_with(reader.name.as_bytes()))
         .unwrap()
 }
 
@@ -101,7 +101,7 @@ fn secrets<'a>(allow: &'a [&'a [u8]]) -> NewAssertion<'a> {
 fn a_contact_card_makes_secrets_for_a_touch() {
     let key = found(CONTACT);
     key.grant().unwrap();
-    let mut host = Reader::connect(CONTACT_READER);
+    let mut host = Slot::connect(CONTACT_READER);
     let id = enrolled(&mut host);
     let assertion = host.get_assertion(&secrets(&[&id])).unwrap();
     assert_eq!((assertion.flags(), assertion.secrets.unwrap().len()), (0x81, 64));
@@ -120,7 +120,7 @@ fn a_contact_card_makes_secrets_for_a_touch() {
 fn a_tap_makes_secrets_once_and_a_program_can_fake_the_next() {
     let key = found(CONTACTLESS);
     key.tap().unwrap();
-    let mut host = Reader::connect(CONTACTLESS_READER);
+    let mut host = Slot::connect(CONTACTLESS_READER);
     host.0.power_cycle();
     let id = enrolled(&mut host);
     let again = host.get_assertion(&secrets(&[&id]));
@@ -135,9 +135,9 @@ fn a_card_that_misbehaves_takes_the_place_of_one_that_does_not() {
     let key = found(CONTACTLESS);
     key.pull().unwrap();
     let card = Disturbed::new(Interface::Contactless, Disturbance::Empty);
-    let slot = VpcdSocket::new(CONTACTLESS_PORT, Box::new(card));
+    let slot = VpcdSocket::new(CONTACTLESS_READER, Box::new(card));
     slot.plug().unwrap();
-    let host = Reader::connect(CONTACTLESS_READER);
+    let host = Slot::connect(CONTACTLESS_READER);
     assert!(host.0.transmit(&[0x80, 0x10, 0, 0, 1, 4, 0]).unwrap().is_empty());
     slot.pull();
     key.plug().unwrap();
