@@ -6,6 +6,7 @@ mod change;
 mod columns;
 mod completions;
 mod daemon;
+mod entry;
 mod init;
 mod key;
 mod lease;

@@ -6,8 +6,9 @@ use jiff::tz::TimeZone;
 
 use super::card::Card;
 use super::columns::fit;
+use super::entry::{Entered, Entries};
 use super::situation::Situation;
-use super::tty::{HiddenLine, Tty, Typed};
+use super::tty::Tty;
 use super::ui::{Tone, paint};
 use crate::wire::{Answer, Outcome, PromptView, TouchState, Value};
 
@@ -16,14 +17,7 @@ pub struct Standing {
     view: PromptView,
     now: Situation,
     closes: Deadline,
-    entry: Option<Entry>,
-}
-
-/// A PIN that is being typed.
-struct Entry {
-    key: String,
-    question: String,
-    line: HiddenLine,
+    entries: Entries,
 }
 
 /// When a prompt closes, on this process's own clock: only for showing, the daemon decides.
@@ -51,7 +45,7 @@ impl Standing {
             view,
             now: Situation::default(),
             closes,
-            entry: None,
+            entries: Entries::default(),
         };
         tty.write("\r\n");
         standing.redraw(tty);
@@ -66,6 +60,9 @@ impl Standing {
 
     /// Takes where the touch stands.
     pub fn update(&mut self, state: &TouchState, tty: &mut Tty) {
+        if let TouchState::Gone { key } = state {
+            self.entries.gone(key);
+        }
         match self.now.update(state) {
             Some(line) => self.say(&line, tty),
             None => self.redraw(tty),
@@ -87,8 +84,8 @@ impl Standing {
     /// Draws the two lines anew; while a PIN is typed the lower one asks for it, with the cursor where it is typed.
     pub fn redraw(&self, tty: &mut Tty) {
         let width = tty.width().saturating_sub(1);
-        if let Some(entry) = &self.entry {
-            let question = fit(&entry.question, width);
+        if let Some(question) = self.entries.question() {
+            let question = fit(question, width);
             tty.write(&format!("{CLEAR}{}\r\n {question}", self.left(width, true)));
             return;
         }
@@ -119,41 +116,34 @@ impl Standing {
             Some(tries) => format!(" ({tries} tries left)"),
             None => String::new(),
         };
-        let question = format!("{head}PIN of \"{key}\"{left}: ");
-        self.entry = Some(Entry {
-            key: key.to_owned(),
-            question,
-            line: HiddenLine::default(),
-        });
+        self.entries.ask(key, format!("{head}PIN of \"{key}\"{left}: "));
         self.redraw(tty);
     }
 
     /// Takes what was typed, and gives the answer that it makes. Nothing typed at all is a terminal that is gone: a no.
     pub fn typed(&mut self, keys: &[u8], tty: &mut Tty) -> Option<Answer> {
         let deny = Answer::Deny { prompt: self.number() };
-        let Some(entry) = &mut self.entry else {
-            return is_no(keys).then_some(deny);
+        let answer = match self.entries.push(keys) {
+            None => return is_no(keys).then_some(deny),
+            Some(Entered::More) => return None,
+            Some(Entered::Denied) => deny,
+            Some(Entered::Pin(key, pin)) => {
+                self.now.pin_typed(&key);
+                Answer::Pin {
+                    prompt: self.number(),
+                    key,
+                    pin: Value(pin),
+                }
+            }
         };
-        let typed = match entry.line.push(keys) {
-            Typed::More if !keys.is_empty() => return None,
-            Typed::More | Typed::Stopped => None,
-            Typed::Done(secret) => secret.ok().filter(|pin| !pin.is_empty()),
-        };
-        let key = std::mem::take(&mut entry.key);
-        self.entry = None;
-        self.now.pin_typed(&key);
         self.redraw(tty);
-        Some(typed.map_or(deny, |pin| Answer::Pin {
-            prompt: self.number(),
-            key,
-            pin: Value(pin),
-        }))
+        Some(answer)
     }
 
     /// Whether a PIN is being typed.
     #[must_use]
     pub fn is_typing(&self) -> bool {
-        self.entry.is_some()
+        self.entries.question().is_some()
     }
 
     fn left(&self, width: usize, typing: bool) -> String {
