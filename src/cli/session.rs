@@ -203,7 +203,7 @@ impl Asking<'_> {
     fn touch(&mut self, state: TouchState) -> Result<(), Failure> {
         let (Some(tty), Some(standing)) = (self.tty.as_mut(), self.standing.as_mut()) else {
             self.say_words();
-            if let TouchState::TouchNow { key, .. } = &state {
+            if let TouchState::TouchNow { key, hold: false, .. } = &state {
                 self.session
                     .ui
                     .note(Tone::Act, &format!("key \"{key}\" blinks: touch it if the words match"));

@@ -7,10 +7,20 @@ use crate::wire::TouchState;
 #[derive(Debug, Default)]
 pub struct Situation {
     touching: Vec<(String, String)>,
+    /// The card that was tapped, and must not be lifted yet.
+    held: Option<String>,
     pins: Vec<String>,
-    tap: Option<(String, bool)>,
+    tap: Option<Tap>,
     foreign: Option<String>,
     said: Vec<String>,
+}
+
+/// A reader that waits for a key.
+#[derive(Debug)]
+struct Tap {
+    reader: String,
+    insert: bool,
+    lift_first: bool,
 }
 
 impl Situation {
@@ -18,16 +28,27 @@ impl Situation {
     pub fn update(&mut self, state: &TouchState) -> Option<String> {
         match state {
             TouchState::Waiting => None,
-            TouchState::TouchNow { key, link } => {
+            TouchState::TouchNow { key, link, hold } => {
                 self.foreign = None;
                 self.pins.retain(|name| name != key);
-                if !self.touching.iter().any(|(name, _)| name == key) {
+                if *hold {
+                    self.held = Some(key.clone());
+                } else if !self.touching.iter().any(|(name, _)| name == key) {
                     self.touching.push((key.clone(), link.clone()));
                 }
                 None
             }
-            TouchState::TapNow { reader, lift_first } => {
-                self.tap = Some((reader.clone(), *lift_first));
+            TouchState::TapNow {
+                reader,
+                insert,
+                lift_first,
+            } => {
+                self.held = None;
+                self.tap = Some(Tap {
+                    reader: reader.clone(),
+                    insert: *insert,
+                    lift_first: *lift_first,
+                });
                 None
             }
             TouchState::PinNeeded { key, .. } => {
@@ -39,6 +60,7 @@ impl Situation {
                 None
             }
             TouchState::Gone { key } => {
+                self.held.take_if(|name| name == key);
                 self.touching.retain(|(name, _)| name != key);
                 self.pins.retain(|name| name != key);
                 self.once(format!("\"{key}\" was pulled out"))
@@ -59,11 +81,13 @@ impl Situation {
         if let Some(key) = &self.foreign {
             return (Tone::Bad, format!("another program is using \"{key}\": do not touch it"));
         }
+        if let Some(key) = &self.held {
+            return (Tone::Act, format!("hold \"{key}\" on the reader"));
+        }
         let tap = self.tap.as_ref();
         match (self.touching.as_slice(), self.pins.first(), tap) {
             ([], Some(key), _) => (Tone::Act, format!("type the PIN of \"{key}\"")),
-            ([], None, Some((reader, true))) => (Tone::Act, format!("take the card off {reader}, then tap it again")),
-            ([], None, Some((reader, false))) => (Tone::Act, format!("tap the key on {reader}")),
+            ([], None, Some(tap)) => (Tone::Act, tap.line()),
             ([], None, None) => (Tone::Plain, format!("plug in {}", quoted(keys))),
             (touching, _, tap) => {
                 let names = touching
@@ -71,7 +95,11 @@ impl Situation {
                     .map(|(key, link)| format!("\"{key}\" ({link})"))
                     .collect::<Vec<_>>()
                     .join(" or ");
-                let tap = if tap.is_some() { ", or tap one on a reader" } else { "" };
+                let tap = match tap {
+                    Some(Tap { insert: true, .. }) => ", or insert one into a reader",
+                    Some(_) => ", or tap one on a reader",
+                    None => "",
+                };
                 (Tone::Act, format!("touch {names} now: it blinks{tap}"))
             }
         }
@@ -83,6 +111,17 @@ impl Situation {
         }
         self.said.push(line.clone());
         Some(line)
+    }
+}
+
+impl Tap {
+    fn line(&self) -> String {
+        let reader = &self.reader;
+        match (self.insert, self.lift_first) {
+            (true, _) => format!("insert the key into {reader}"),
+            (false, true) => format!("take the card off {reader}, then tap it again"),
+            (false, false) => format!("tap the key on {reader}"),
+        }
     }
 }
 
@@ -98,6 +137,7 @@ mod tests {
         TouchState::TouchNow {
             key: key.into(),
             link: "USB".into(),
+            hold: false,
         }
     }
 
@@ -139,11 +179,49 @@ mod tests {
         });
         now.update(&TouchState::TapNow {
             reader: "a reader".into(),
+            insert: false,
             lift_first: true,
         });
         assert_eq!(now.line(&[]).1, "type the PIN of \"blue\"");
         now.pin_typed("blue");
         assert_eq!(now.line(&[]).1, "take the card off a reader, then tap it again");
+    }
+
+    #[test]
+    fn a_key_is_put_into_a_slot_and_tapped_on_a_field() {
+        let mut now = Situation::default();
+        for (insert, wanted) in [(true, "insert the key into R"), (false, "tap the key on R")] {
+            now.update(&TouchState::TapNow {
+                reader: "R".into(),
+                insert,
+                lift_first: false,
+            });
+            assert_eq!(now.line(&[]).1, wanted);
+        }
+    }
+
+    #[test]
+    fn a_card_that_was_tapped_is_to_be_held_until_the_next_tap_is_asked_for() {
+        let mut now = Situation::default();
+        let tap = |lift_first| TouchState::TapNow {
+            reader: "R".into(),
+            insert: false,
+            lift_first,
+        };
+        let held = TouchState::TouchNow {
+            key: "blue".into(),
+            link: "NFC".into(),
+            hold: true,
+        };
+        now.update(&tap(true));
+        now.update(&tap(false));
+        now.update(&held);
+        assert_eq!(now.line(&[]).1, "hold \"blue\" on the reader");
+        now.update(&tap(true));
+        assert_eq!(now.line(&[]).1, "take the card off R, then tap it again");
+        now.update(&held);
+        now.update(&TouchState::Gone { key: "blue".into() });
+        assert_eq!(now.line(&[]).1, "take the card off R, then tap it again");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use super::ctap::Status;
-use super::enrolled::Profile;
+use super::enrolled::{Link, Profile};
 use super::proof::ProofError;
 use super::worker::protocol::Failure;
 
@@ -88,6 +88,12 @@ pub enum DeviceError {
     /// The card lay on the reader since before the question.
     #[error("the card lay on the reader already: take it off and tap it")]
     CardNotAbsent,
+    /// The reader says of its card, in the middle of the work, what it did not say before. Nothing was sent to it.
+    #[error("the reader contradicts itself about its card, which it says is reached by {found}: take the card out and ask again")]
+    OtherLink {
+        /// How it is reached, by the reader's last word.
+        found: Link,
+    },
     /// The device says it is an enrolled key and cannot prove it. No PIN went to it (T13).
     #[error("the device is not the enrolled key that it pretends to be: nothing was sent to it; unplug it")]
     Impostor,
@@ -137,6 +143,7 @@ impl DeviceError {
                 what: "it does not answer".into(),
             },
             Failure::Busy(by) => Self::Busy { by },
+            Failure::OtherLink(found) => Self::OtherLink { found },
             Failure::Cancelled => Self::Withdrawn,
             Failure::Permission => Self::Permission,
             Failure::NotFido => Self::NotFido,

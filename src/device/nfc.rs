@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use pcsc::{Attribute, Card, Context, Disposition, Error, Protocols, Scope, ShareMode};
 
-pub use applet::{Apdu, Contact, Nfc, contact};
+pub use applet::{Apdu, Contact, Nfc, contact, contact_by_name};
 
 use super::ctap::TransportError;
 use super::find;

@@ -33,7 +33,7 @@ pub struct Place {
     pub port: Port,
     /// Changes with every plugging-in or insertion, not with a reset.
     pub plug: u64,
-    /// How a key there is reached. Meaningless for an empty reader.
+    /// How a key there is reached; in an empty reader, how one would most likely be.
     pub link: Link,
     /// What the device, or the reader, calls itself.
     pub model: String,

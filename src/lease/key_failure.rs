@@ -88,7 +88,7 @@ fn case(error: &DeviceError) -> (Outcome, &'static str, &'static str) {
             "the key or something between it and us lies: try another port or key",
         ),
         E::Refused(_) => (Outcome::Refused, "key_refused", "try again, or another key"),
-        E::Protocol { .. } => (Outcome::Internal, "key_misbehaves", "pull the key out, plug it in, and try again"),
+        E::Protocol { .. } | E::OtherLink { .. } => (Outcome::Internal, "key_misbehaves", "pull the key out, plug it in, and try again"),
         E::System { .. } => (Outcome::Internal, "system", "look at the daemon's log"),
     }
 }

@@ -12,7 +12,7 @@ use super::text::Fixed;
 use crate::audit::Event as AuditEvent;
 use crate::audit::event::{CounterBack, ExtraTouch, KeyTrouble, Trouble};
 use crate::device::broker::{Ask, Candidate, Event, Feed};
-use crate::device::{DeviceError, EnrolledKey, KeyId, Proof};
+use crate::device::{DeviceError, EnrolledKey, KeyId, Link, Proof};
 use crate::encoding::sshsig::Namespace;
 use crate::presence::Prompt;
 use crate::wire::{Failure, Outcome, TouchState};
@@ -130,8 +130,13 @@ fn hear(lobby: &Lobby<'_>, prompt: &Prompt<'_>, wrong: &mut HashSet<KeyId>, even
         Event::TouchNow { name, link, .. } => TouchState::TouchNow {
             key: name,
             link: link.to_string(),
+            hold: link == Link::Contactless,
         },
-        Event::TapNow { reader, lift_first } => TouchState::TapNow { reader, lift_first },
+        Event::TapNow { reader, link, lift_first } => TouchState::TapNow {
+            reader,
+            insert: link != Link::Contactless,
+            lift_first,
+        },
         Event::PinNeeded { key, name, tries } => TouchState::PinNeeded {
             key: name,
             tries,
@@ -145,7 +150,7 @@ fn hear(lobby: &Lobby<'_>, prompt: &Prompt<'_>, wrong: &mut HashSet<KeyId>, even
         Event::Gone { name } => TouchState::Gone { key: name },
         Event::Busy { port, by } => TouchState::Busy { key: port.to_string(), by },
         Event::Problem { error, .. } => TouchState::Problem { what: error.to_string() },
-        Event::ExtraTouch { name } => TouchState::ExtraTouch { key: name },
+        Event::ExtraTouch { name, .. } => TouchState::ExtraTouch { key: name },
         Event::CounterBack { .. } | Event::Sample { .. } => return,
     };
     prompt.tell(&state);
@@ -159,9 +164,9 @@ fn note(lobby: &Lobby<'_>, line: AuditEvent) {
 
 fn line(event: &Event) -> Option<AuditEvent> {
     Some(match event {
-        Event::ExtraTouch { name } => AuditEvent::ExtraTouch(ExtraTouch {
+        Event::ExtraTouch { key, name } => AuditEvent::ExtraTouch(ExtraTouch {
             asked: None,
-            key: crate::encoding::Digest([0; 32]),
+            key: key.0,
             name: name.clone(),
         }),
         Event::CounterBack { key, was, now } => AuditEvent::CounterBack(CounterBack {

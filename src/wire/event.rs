@@ -32,17 +32,23 @@ pub struct PromptView {
 pub enum TouchState {
     /// Waiting for any of the keys to be plugged in or tapped.
     Waiting,
-    /// The key blinks.
+    /// The key blinks; or, on a reader without contacts, it was tapped and has to stay there for a moment.
     TouchNow {
         /// Which.
         key: String,
         /// How it is connected, in words.
         link: String,
+        /// It was tapped.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        hold: bool,
     },
-    /// A reader waits for a tap.
+    /// A reader waits for a key.
     TapNow {
         /// Which reader.
         reader: String,
+        /// It has a slot: the key is put in, not tapped.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        insert: bool,
         /// A card lies on it already: take it off first.
         lift_first: bool,
     },

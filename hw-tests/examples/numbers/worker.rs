@@ -60,7 +60,7 @@ fn process(work: impl FnOnce(UnixStream) -> io::Result<()>) -> ExitCode {
     }
 }
 
-fn open(port: &Port, channel: Option<u32>) -> Result<Box<dyn Transport>, TransportError> {
+fn open(port: &Port, _: Link, channel: Option<u32>) -> Result<Box<dyn Transport>, TransportError> {
     let Port::Node(node) = port else {
         return Err(TransportError::PulledOut);
     };

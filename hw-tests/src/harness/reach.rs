@@ -126,7 +126,7 @@ impl Reach for EmulatedReach {
         let reach = self.clone();
         thread::spawn(move || {
             // The broker hangs up when it has heard enough.
-            let _ = worker::serve(theirs, &|port, channel| reach.open(port, channel));
+            let _ = worker::serve(theirs, &|port, _, channel| reach.open(port, channel));
         });
         Worker::from_socket(ours)
     }

@@ -23,6 +23,8 @@ pub struct Seen {
     pub model: String,
     /// Which enrolled key it proved to be.
     pub key: Option<KeyId>,
+    /// Whether something of its own, such as a fingerprint, can stand in for its PIN.
+    pub built_in_uv: bool,
     /// What keeps it from serving.
     pub problem: Option<DeviceError>,
 }
@@ -70,12 +72,16 @@ impl Broker {
     }
 
     async fn look(&self, place: Place, keys: &[EnrolledKey]) -> Seen {
-        let (key, problem) = match self.inner.identify(&place, keys).await {
+        let identified = self.inner.identify(&place, keys).await;
+        let place = self.inner.corrected(&place);
+        let (key, problem) = match identified {
             Ok(Some(key)) => (Some(key), None),
             Ok(None) => (None, self.reset(&place, keys)),
             Err(error) => (None, Some(error)),
         };
         Seen {
+            // A key that could not be asked says nothing of itself.
+            built_in_uv: self.inner.info(&place).is_ok_and(|info| info.built_in_uv()),
             port: place.port,
             link: place.link,
             model: place.model,
@@ -98,7 +104,7 @@ impl Broker {
     /// See [`DeviceError`].
     pub async fn info(&self, port: &Port) -> Result<KeyInfo, DeviceError> {
         let outlook = self.inner.outlook()?;
-        let place = self.inner.place(&outlook, port).await?;
+        let place = self.inner.corrected(&self.inner.place(&outlook, port).await?);
         let (tries, power_cycle) = self.inner.tries(&place, None).await?;
         Ok(KeyInfo {
             link: place.link,

@@ -4,7 +4,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::super::ctap::make_credential::Attested;
 use super::super::ctap::{CtapError, Info};
-use super::super::enrolled::{Credential, EnrolledKey, Link, Profile};
+use super::super::enrolled::{Credential, EnrolledKey, KeyId, Link, Profile};
 use super::super::error::DeviceError;
 use super::super::place::{Place, Port};
 use super::super::which;
@@ -13,6 +13,7 @@ use super::super::worker::random;
 use super::event::{Event, Feed};
 use super::{Broker, Inner, Outlook, Step, system, unexpected, until};
 use crate::clock::Boot;
+use crate::encoding::Digest;
 use crate::encoding::sshsig::RP_ID;
 use crate::secret::Secret;
 
@@ -80,6 +81,7 @@ impl Broker {
         if self.inner.identify(&place, &ask.enrolled).await?.is_some() {
             return Err(DeviceError::AlreadyEnrolled);
         }
+        let place = self.inner.corrected(&place);
         let (tries, power_cycle) = self.inner.tries(&place, None).await?;
         if tries == Some(0) {
             return Err(DeviceError::PinBlocked);
@@ -119,10 +121,10 @@ impl Enrolment<'_> {
             protection: 1,
         };
         let place = self.tapped(place).await?;
-        let made = self.make(&place, lease).await?;
+        let made = self.make(&place, lease, None).await?;
         check_lease(&made, self.ask.profile)?;
         let place = self.tapped(place).await?;
-        let told = self.make(&place, which).await?;
+        let told = self.make(&place, which, Some(key_of(&made))).await?;
         let key = EnrolledKey {
             name: self.ask.name.clone(),
             profile: self.ask.profile,
@@ -148,25 +150,40 @@ impl Enrolment<'_> {
         if place.link != Link::Contactless || self.inner.state().known.spend(&place) {
             return Ok(place);
         }
-        (self.feed)(Event::TapNow {
-            reader: place.model.clone(),
-            lift_first: true,
-        });
-        let mut places = self.outlook.places.clone();
-        let again = |seen: &Option<Vec<Place>>| {
-            let is_new = |p: &&Place| p.port == place.port && !p.empty && p.plug != place.plug;
-            seen.iter().flatten().find(is_new).cloned()
-        };
-        let fresh = tokio::select! {
-            seen = places.wait_for(|seen| again(seen).is_some()) => seen.ok().and_then(|seen| again(&seen)),
-            () = until(&*self.inner.clock, self.ask.deadline) => return Err(DeviceError::TimedOut),
-        };
-        let fresh = fresh.ok_or_else(|| system("keys cannot be watched"))?;
+        self.invite(&place, true);
+        let lies = |p: &Place| p.port == place.port && p.plug == place.plug && !p.empty;
+        self.once(|seen| (!seen.iter().any(lies)).then_some(())).await?;
+        self.invite(&place, false);
+        let is_new = |p: &&Place| p.port == place.port && p.plug != place.plug && !p.empty;
+        let fresh = self.once(|seen| seen.iter().find(is_new).cloned()).await?;
+        let fresh = Place { link: place.link, ..fresh };
         self.inner.state().known.spend(&fresh);
         Ok(fresh)
     }
 
-    async fn make(&self, place: &Place, wanted: Wanted) -> Result<Attested, DeviceError> {
+    fn invite(&self, place: &Place, lift_first: bool) {
+        (self.feed)(Event::TapNow {
+            reader: place.model.clone(),
+            link: place.link,
+            lift_first,
+        });
+    }
+
+    /// Waits until the places show this.
+    async fn once<T>(&self, shown: impl Fn(&[Place]) -> Option<T>) -> Result<T, DeviceError> {
+        let mut places = self.outlook.places.clone();
+        let found = |seen: &Option<Vec<Place>>| seen.as_deref().and_then(&shown);
+        tokio::select! {
+            seen = places.wait_for(|seen| found(seen).is_some()) => {
+                let found = seen.ok().and_then(|seen| found(&seen));
+                found.ok_or_else(|| system("keys cannot be watched"))
+            }
+            () = until(&*self.inner.clock, self.ask.deadline) => Err(DeviceError::TimedOut),
+        }
+    }
+
+    /// `key` is the new key's id, as soon as it has one.
+    async fn make(&self, place: &Place, wanted: Wanted, key: Option<KeyId>) -> Result<Attested, DeviceError> {
         let mut hash = [0; 32];
         random(&mut hash).map_err(system)?;
         let feed = self.feed.clone();
@@ -186,8 +203,15 @@ impl Enrolment<'_> {
             secret: self.ask.pin.as_ref().map(Secret::duplicate).transpose().map_err(system)?,
             deadline: self.ask.deadline,
             key: None,
-            late: Some(Box::new(move |_| feed(Event::ExtraTouch { name }))),
+            late: Some(Box::new(move |answer| {
+                if let Some(key) = key.or_else(|| made_by(answer)) {
+                    feed(Event::ExtraTouch { key, name });
+                }
+            })),
         };
+        if place.link == Link::Contactless {
+            self.touch_now(place);
+        }
         let done = self.inner.step(step, |report| self.hear(place, &report)).await?;
         let Answer::Made(auth_data) = done.answer else {
             return Err(unexpected());
@@ -199,16 +223,21 @@ impl Enrolment<'_> {
 
     fn hear(&self, place: &Place, report: &Report) {
         match report {
-            Report::TouchNow => (self.feed)(Event::TouchNow {
-                key: None,
-                name: self.ask.name.clone(),
-                link: place.link,
-            }),
+            // In a field it was said before: the tap is the touch.
+            Report::TouchNow if place.link != Link::Contactless => self.touch_now(place),
             Report::AnotherProgram => (self.feed)(Event::AnotherProgram {
                 name: self.ask.name.clone(),
             }),
             _ => {}
         }
+    }
+
+    fn touch_now(&self, place: &Place) {
+        (self.feed)(Event::TouchNow {
+            key: None,
+            name: self.ask.name.clone(),
+            link: place.link,
+        });
     }
 }
 
@@ -275,6 +304,19 @@ fn check_lease(attested: &Attested, profile: Profile) -> Result<(), DeviceError>
         // A key that protects everything by PIN of its own accord cannot be used by touch alone.
         Profile::TouchOnly if attested.protection >= BY_PIN_ONLY => Err(DeviceError::AlwaysUv),
         _ => Ok(()),
+    }
+}
+
+/// As [`EnrolledKey::id`].
+fn key_of(lease: &Attested) -> KeyId {
+    KeyId(Digest::of(&lease.public_key))
+}
+
+/// The id that a key would have had by this lease credential.
+fn made_by(answer: &Answer) -> Option<KeyId> {
+    match answer {
+        Answer::Made(auth_data) => Attested::parse(&auth_data.0).ok().as_ref().map(key_of),
+        _ => None,
     }
 }
 

@@ -14,7 +14,7 @@ pub type Feed = Arc<dyn Fn(Event) + Send + Sync>;
 pub enum Event {
     /// The prompt is open; keys are looked for.
     Waiting,
-    /// This key waits for its touch, now.
+    /// This key waits for its touch, now; one in a field was tapped, and works.
     TouchNow {
         /// Which; nothing while it is being enrolled.
         key: Option<KeyId>,
@@ -27,6 +27,8 @@ pub enum Event {
     TapNow {
         /// The reader's name.
         reader: String,
+        /// Into a slot, or onto a field.
+        link: Link,
         /// A card lies on it already, and has to be taken off first.
         lift_first: bool,
     },
@@ -72,6 +74,8 @@ pub enum Event {
     },
     /// A touch that nobody needed any more: its result is wiped.
     ExtraTouch {
+        /// Of which key.
+        key: KeyId,
         /// The key's name.
         name: String,
     },

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::super::enrolled::{EnrolledKey, KeyId};
+use super::super::enrolled::{EnrolledKey, KeyId, Link};
 use super::super::place::{Place, Port};
 use super::super::worker::protocol::Warm;
 
@@ -22,6 +22,8 @@ struct Plugged {
     ids: HashSet<KeyId>,
     warm: Warm,
     spent: bool,
+    /// What the reader says, where its card's answer to reset says otherwise.
+    link: Option<Link>,
 }
 
 /// What a look at the memory says.
@@ -78,9 +80,27 @@ impl Known {
         self.at(place).warm = warm;
     }
 
+    /// The reader has said of this card how it is reached.
+    pub(super) fn learn_link(&mut self, place: &Place, link: Link) {
+        self.at(place).link = Some(link);
+    }
+
+    /// The place as it is known to be.
+    pub(super) fn correct(&mut self, place: &Place) -> Place {
+        Place {
+            link: self.at(place).link.unwrap_or(place.link),
+            ..place.clone()
+        }
+    }
+
     /// Marks a tap as used; false if it was already.
     pub(super) fn spend(&mut self, place: &Place) -> bool {
         !std::mem::replace(&mut self.at(place).spent, true)
+    }
+
+    /// The tap was not used after all.
+    pub(super) fn unspend(&mut self, place: &Place) {
+        self.at(place).spent = false;
     }
 
     /// Forgets what is not plugged in any more; the keys that went.
@@ -169,6 +189,8 @@ mod tests {
         let mut known = Known::default();
         assert!(known.spend(&place("a", 1)));
         assert!(!known.spend(&place("a", 1)));
+        known.unspend(&place("a", 1));
+        assert!(known.spend(&place("a", 1)));
         assert!(known.spend(&place("a", 2)));
     }
 }

@@ -233,15 +233,19 @@ impl Inner {
             let turn = self.turn(&place.port).await;
             let request = Request {
                 port: place.port.clone(),
+                link: place.link,
                 warm: self.state().known.warm(place),
                 operation,
             };
             let worker = self.reach.start().map_err(system)?;
             let job = Job::new(worker, turn, late).map_err(system)?;
             let secret = secret.as_ref().map_or(&[][..], Secret::expose);
-            job.run(&request, secret, hear)
-                .await
-                .map_err(|failure| DeviceError::of(failure, key))
+            job.run(&request, secret, hear).await.map_err(|failure| {
+                if let Failure::OtherLink(found) = failure {
+                    self.state().known.learn_link(place, found);
+                }
+                DeviceError::of(failure, key)
+            })
         };
         let done = tokio::select! {
             done = work => done?,
@@ -253,8 +257,21 @@ impl Inner {
         Ok(done)
     }
 
-    /// Which of `keys` is plugged in at `place`: from memory, or by its silent signature.
+    /// The place with the reader's own word about its card, once it was heard.
+    fn corrected(&self, place: &Place) -> Place {
+        self.state().known.correct(place)
+    }
+
+    /// Which of `keys` is plugged in at `place`: from memory, or by its silent signature. The first look at a card is also when its
+    /// reader may contradict the answer to reset; the place is then to be [`Inner::corrected`].
     async fn identify(&self, place: &Place, keys: &[EnrolledKey]) -> Result<Option<KeyId>, DeviceError> {
+        match self.look(&self.corrected(place), keys).await {
+            Err(DeviceError::OtherLink { .. }) => self.look(&self.corrected(place), keys).await,
+            other => other,
+        }
+    }
+
+    async fn look(&self, place: &Place, keys: &[EnrolledKey]) -> Result<Option<KeyId>, DeviceError> {
         match self.state().known.recall(place, keys) {
             Recall::Key(key) => return Ok(Some(key)),
             Recall::None => return Ok(None),

@@ -181,6 +181,13 @@ fn run<T>(test: impl Future<Output = T>) -> T {
 
 const LIMIT: Duration = Duration::from_secs(5);
 
+/// Ends with the test's own limit where it does not come true.
+async fn eventually(mut holds: impl FnMut() -> bool) {
+    while !holds() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 fn asserts(script: &Script) -> Vec<(Port, Vec<u8>)> {
     let heard = script.heard.lock().unwrap();
     heard
@@ -346,7 +353,10 @@ fn the_first_touch_wins_and_one_that_comes_all_the_same_is_wiped_and_said() {
         let proof = broker.touch(ask(&keys, LIMIT), feed, pending()).await.unwrap();
         assert_eq!(proof.key_id(), keys[0].id());
         tokio::time::sleep(Duration::from_millis(300)).await;
-        let extra = Event::ExtraTouch { name: "key 2".into() };
+        let extra = Event::ExtraTouch {
+            key: keys[1].id(),
+            name: "key 2".into(),
+        };
         assert_eq!(log.lock().unwrap().iter().filter(|event| **event == extra).count(), 1);
     });
 }
@@ -433,6 +443,75 @@ fn in_a_field_touch_only_is_refused_and_a_card_that_lay_there_is_not_asked() {
             Some(DeviceError::CardNotAbsent)
         );
         assert_eq!(asserts(&script).len(), 1);
+    });
+}
+
+#[test]
+fn t57_in_a_field_a_wrong_pin_uses_the_tap_up_and_is_not_asked_for_again_before_the_next() {
+    run(async {
+        let script = script(vec![], |request, pin, _| match request.operation {
+            Operation::Assert { .. } if pin != b"right" => (Report::Failed(Failure::PinWrong(Some(7))), vec![]),
+            _ => honest(request, pin),
+        });
+        let broker = Broker::new(script.clone(), Arc::new(SystemClock));
+        let key = enrolled(1, Profile::Pin);
+        let (feed, log) = feed();
+        let tapped = |plug| {
+            script.places.send_replace(Some(vec![Place {
+                plug,
+                ..place(1, Link::Contactless)
+            }]));
+        };
+        let told = |wanted: &dyn Fn(&Event) -> bool| log.lock().unwrap().iter().filter(|event| wanted(event)).count();
+        let asked = |event: &Event| matches!(event, Event::PinNeeded { .. });
+        let wrong = DeviceError::PinWrong { left: Some(7) };
+        let said = |event: &Event| matches!(event, Event::Problem { error, .. } if *error == wrong);
+        let person = async {
+            eventually(|| told(&|event| *event == Event::Waiting) == 1).await;
+            tokio::task::yield_now().await;
+            tapped(2);
+            eventually(|| told(&asked) == 1).await;
+            broker.give_pin(key.id(), pin("wrong"), LIMIT).unwrap();
+            eventually(|| told(&said) == 1).await;
+            assert_eq!(told(&asked), 1, "asked again on the same tap: {:?}", log.lock().unwrap());
+            assert_eq!(told(&|event| matches!(event, Event::TapNow { lift_first: true, .. })), 1);
+            tapped(4);
+            eventually(|| told(&asked) == 2).await;
+            broker.give_pin(key.id(), pin("right"), LIMIT).unwrap();
+            pending::<()>().await;
+        };
+        assert!(broker.touch(ask(std::slice::from_ref(&key), LIMIT), feed, person).await.is_ok());
+        assert_eq!(asserts(&script).len(), 2);
+    });
+}
+
+#[test]
+fn t01_a_card_whose_reader_says_that_it_lies_in_a_field_is_judged_by_that_word() {
+    run(async {
+        // By its answer to reset a card in a slot, by its reader's word one in a field.
+        let script = script(vec![place(1, Link::Contact)], |request, pin, _| match request.link {
+            Link::Contactless => honest(request, pin),
+            _ => (Report::Failed(Failure::OtherLink(Link::Contactless)), vec![]),
+        });
+        let broker = Broker::new(script.clone(), Arc::new(SystemClock));
+        let weak = enrolled(1, Profile::TouchOnly);
+        assert_eq!(broker.seen(std::slice::from_ref(&weak)).await.unwrap()[0].link, Link::Contactless);
+        assert_eq!(broker.info(&port(1)).await.err(), Some(unexpected()), "asked by the right link");
+        let asked = ask(&[weak], Duration::from_millis(300));
+        assert_eq!(
+            broker.touch(asked, feed().0, pending()).await.err(),
+            Some(DeviceError::TouchOnlyContactless)
+        );
+        // A broker that has not seen the card before.
+        let broker = Broker::new(script.clone(), Arc::new(SystemClock));
+        let key = enrolled(1, Profile::Pin);
+        broker.give_pin(key.id(), pin("1234"), LIMIT).unwrap();
+        let asked = ask(&[key], Duration::from_millis(300));
+        assert_eq!(
+            broker.touch(asked, feed().0, pending()).await.err(),
+            Some(DeviceError::CardNotAbsent)
+        );
+        assert_eq!(asserts(&script), []);
     });
 }
 

@@ -129,14 +129,14 @@ impl Prompt {
     async fn collect(self: Arc<Self>, mut places: super::Places) -> Result<Proof, DeviceError> {
         let mut attempts: JoinSet<Outcome> = JoinSet::new();
         let mut running: HashMap<Plug, AbortHandle> = HashMap::new();
-        // Cards that lie there since before the question are no tap (T01).
+        // Cards that lie there since before the question are no tap (T01), should they turn out to lie in a field.
         let mut lying: Option<HashSet<Plug>> = None;
         // Attempts that lost their key though its place may still be there: a card that was only reset.
         let mut lost: Vec<Plug> = Vec::new();
         loop {
             let seen = places.borrow_and_update().clone();
             if let Some(seen) = seen {
-                let lying = lying.get_or_insert_with(|| fields(&seen));
+                let lying = lying.get_or_insert_with(|| cards(&seen));
                 self.follow(&seen, lying, &mut attempts, &mut running);
             }
             let ended = tokio::select! {
@@ -198,12 +198,14 @@ impl Prompt {
         }
     }
 
-    /// Says once that a card may be tapped there; only keys with a PIN count in a field.
+    /// Says once that a card may be put there; only keys with a PIN count in a field.
     fn invite(&self, place: &Place, lift_first: bool) {
         let told = self.progress().invited.insert(place.port.clone(), lift_first);
-        if told != Some(lift_first) && self.keys.iter().any(|key| key.profile == Profile::Pin) {
+        let counts = |key: &EnrolledKey| place.link != Link::Contactless || key.profile == Profile::Pin;
+        if told != Some(lift_first) && self.keys.iter().any(counts) {
             self.tell(Event::TapNow {
                 reader: place.model.clone(),
+                link: place.link,
                 lift_first,
             });
         }
@@ -275,6 +277,7 @@ impl Prompt {
         while let Some(ended) = attempts.try_join_next() {
             if let Ok((_, Ok(proof))) = ended {
                 self.tell(Event::ExtraTouch {
+                    key: proof.key_id(),
                     name: proof.key_name().into(),
                 });
             }
@@ -305,6 +308,7 @@ impl Prompt {
     /// Everything at one place, from recognising the key to its proof.
     async fn attempt(&self, place: &Place, lies: bool) -> Result<Proof, DeviceError> {
         let key = self.patiently(place, || self.inner.identify(place, &self.keys)).await?;
+        let place = &self.inner.corrected(place);
         let Some(candidate) = self.ask.candidates.iter().find(|c| Some(c.key.id()) == key) else {
             return Err(self.stranger(place));
         };
@@ -316,7 +320,7 @@ impl Prompt {
             Link::Contactless if lies => Err(DeviceError::CardNotAbsent),
             _ => self.ask_key(place, candidate).await,
         };
-        if matches!(result, Err(DeviceError::CardNotAbsent)) {
+        if matches!(result, Err(DeviceError::CardNotAbsent | DeviceError::PinWrong { .. })) {
             self.invite(place, true);
         }
         if let Err(error) = &result {
@@ -355,8 +359,11 @@ impl Prompt {
                 Profile::Pin => Some(self.pin(place, key, wrong.take()).await?),
                 Profile::TouchOnly => None,
             };
-            if place.link == Link::Contactless && !self.inner.state().known.spend(place) {
-                return Err(DeviceError::CardNotAbsent);
+            if place.link == Link::Contactless {
+                if !self.inner.state().known.spend(place) {
+                    return Err(DeviceError::CardNotAbsent);
+                }
+                self.touch_now(place, key);
             }
             self.stage(&place.port, Stage::WaitsForTouch);
             match self.assert(place, candidate, pin).await {
@@ -364,10 +371,18 @@ impl Prompt {
                 Err(DeviceError::TimedOut) if place.link != Link::Contactless && self.time_is_left() => {
                     tokio::time::sleep(AGAIN_PAUSE).await;
                 }
-                Err(DeviceError::Busy { by }) => self.busy(place, by).await,
+                Err(DeviceError::Busy { by }) => {
+                    // Whoever holds the card kept us from asking it.
+                    self.inner.state().known.unspend(place);
+                    self.busy(place, by).await;
+                }
                 Err(error @ DeviceError::PinWrong { left }) => {
                     self.inner.state().pins.forget(key.id());
                     self.tell(Event::PinWrong { key: key.id(), left });
+                    // In a field that was the tap's one try: asked now, the PIN would be forgotten as the card is lifted.
+                    if place.link == Link::Contactless {
+                        return Err(error);
+                    }
                     wrong = Some(error);
                 }
                 Err(error) => {
@@ -413,7 +428,8 @@ impl Prompt {
     }
 
     async fn tries(&self, place: &Place, key: &EnrolledKey) -> Result<Option<u32>, DeviceError> {
-        let (tries, power_cycle) = self.inner.tries(place, Some((&key.name, key.profile))).await?;
+        let asked = || self.inner.tries(place, Some((&key.name, key.profile)));
+        let (tries, power_cycle) = self.patiently(place, asked).await?;
         match (tries, power_cycle) {
             (Some(0), _) => Err(DeviceError::PinBlocked),
             (_, true) => Err(DeviceError::PinBlockedUntilReplug),
@@ -424,7 +440,7 @@ impl Prompt {
 
     async fn assert(&self, place: &Place, candidate: &Candidate, pin: Option<Secret>) -> Result<Proof, DeviceError> {
         let key = &candidate.key;
-        let (feed, name) = (self.feed.clone(), key.name.clone());
+        let (feed, id, name) = (self.feed.clone(), key.id(), key.name.clone());
         let step = Step {
             place,
             operation: Operation::Assert {
@@ -436,7 +452,7 @@ impl Prompt {
             secret: pin,
             deadline: self.ask.deadline,
             key: Some((&key.name, key.profile)),
-            late: Some(Box::new(move |_| feed(Event::ExtraTouch { name }))),
+            late: Some(Box::new(move |_| feed(Event::ExtraTouch { key: id, name }))),
         };
         let done = self.inner.step(step, |report| self.hear(place, key, &report)).await?;
         let Answer::Asserted(raw) = done.answer else {
@@ -458,14 +474,19 @@ impl Prompt {
 
     fn hear(&self, place: &Place, key: &EnrolledKey, report: &Report) {
         match report {
-            Report::TouchNow => self.tell(Event::TouchNow {
-                key: Some(key.id()),
-                name: key.name.clone(),
-                link: place.link,
-            }),
+            // In a field it was said before: the tap is the touch.
+            Report::TouchNow if place.link != Link::Contactless => self.touch_now(place, key),
             Report::AnotherProgram => self.tell(Event::AnotherProgram { name: key.name.clone() }),
             _ => {}
         }
+    }
+
+    fn touch_now(&self, place: &Place, key: &EnrolledKey) {
+        self.tell(Event::TouchNow {
+            key: Some(key.id()),
+            name: key.name.clone(),
+            link: place.link,
+        });
     }
 
     /// Repeats what fails only because another program holds the key.
@@ -514,12 +535,8 @@ fn plug(place: &Place) -> Plug {
     (place.port.clone(), place.plug)
 }
 
-fn fields(places: &[Place]) -> HashSet<Plug> {
-    places
-        .iter()
-        .filter(|p| !p.empty && p.link == Link::Contactless)
-        .map(plug)
-        .collect()
+fn cards(places: &[Place]) -> HashSet<Plug> {
+    places.iter().filter(|p| !p.empty && p.link != Link::Usb).map(plug).collect()
 }
 
 /// Errors that last for this key as long as it stays plugged in, or longer.
@@ -529,6 +546,7 @@ fn is_final(error: &DeviceError) -> bool {
         DeviceError::PulledOut
             | DeviceError::Busy { .. }
             | DeviceError::CardNotAbsent
+            | DeviceError::PinWrong { .. }
             | DeviceError::TimedOut
             | DeviceError::TouchOnlyContactless
     )

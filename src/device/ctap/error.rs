@@ -5,6 +5,8 @@ use std::io;
 
 use thiserror::Error;
 
+use super::super::enrolled::Link;
+
 /// A CTAP status code (CTAP 2.1, 8.2), one byte in front of every answer.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Status(pub u8);
@@ -114,6 +116,12 @@ pub enum TransportError {
     /// The device node may not be opened by this user: the udev rules are missing.
     #[error("no permission to open the key")]
     Permission,
+    /// The card is not reached as was expected of it, so what counts as a touch would be judged wrongly.
+    #[error("the reader says that its card is reached otherwise: by {found}")]
+    OtherLink {
+        /// How it is.
+        found: Link,
+    },
     /// The card has no FIDO2 applet.
     #[error("not a FIDO2 key")]
     NotFido,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::device::ctap::{Frames, KeepAlive, Transport, TransportError, Watch};
+use crate::device::enrolled::Link;
 
 /// SELECT of the FIDO applet, A0000006472F0001 (11.3.3).
 const SELECT: &[u8] = &[0x00, 0xA4, 0x04, 0x00, 0x08, 0xA0, 0x00, 0x00, 0x06, 0x47, 0x2F, 0x00, 0x01, 0x00];
@@ -33,6 +34,15 @@ pub enum Contact {
     Slot,
     /// In a field: presence is a power-up.
     Field,
+}
+
+impl From<Contact> for Link {
+    fn from(contact: Contact) -> Self {
+        match contact {
+            Contact::Slot => Self::Contact,
+            Contact::Field => Self::Contactless,
+        }
+    }
 }
 
 /// Exchanges one APDU.
@@ -178,6 +188,15 @@ pub fn contact(atr: &[u8], kind: Option<&[u8]>) -> Contact {
     let by_atr = matches!(atr, [0x3B, n, 0x80, 0x01, ..] if n & 0xF0 == 0x80);
     let by_reader = matches!(kind, Some([5..=7, ..]));
     if by_atr || by_reader { Contact::Field } else { Contact::Slot }
+}
+
+/// What an empty reader is for, by its name: PC/SC does not say before there is a card. Good for words only.
+#[must_use]
+pub fn contact_by_name(reader: &str) -> Contact {
+    let name = reader.to_lowercase();
+    let words = ["contactless", "picc", "nfc", "rfid", "felica", "pasori"];
+    let is_field = words.iter().any(|word| name.contains(word)) || name.split([' ', '-']).any(|word| word == "cl");
+    if is_field { Contact::Field } else { Contact::Slot }
 }
 
 /// makeCredential, and getAssertion without `up: false`, which is the only option ever sent: A1 62 'u' 'p' F4.

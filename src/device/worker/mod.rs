@@ -4,6 +4,7 @@
 //! The worker returns raw bytes and judges nothing but what has to be judged before a PIN leaves it.
 
 mod alarm;
+mod leash;
 mod line;
 mod manage;
 mod places;
@@ -18,6 +19,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::ctap::{Transport, TransportError};
+use super::enrolled::Link;
 use super::hid::Hid;
 use super::nfc::{Nfc, PcscCard};
 use super::place::Port;
@@ -32,8 +34,8 @@ pub const SUBCOMMAND: &str = "key-worker";
 /// The hidden subcommand of the worker that watches the places.
 pub const WATCH_SUBCOMMAND: &str = "key-watch";
 
-/// Opens what is at a port, with the channel of the last time.
-pub type Open<'a> = dyn Fn(&Port, Option<u32>) -> Result<Box<dyn Transport>, TransportError> + 'a;
+/// Opens what is at a port and reached so, with the channel of the last time.
+pub type Open<'a> = dyn Fn(&Port, Link, Option<u32>) -> Result<Box<dyn Transport>, TransportError> + 'a;
 
 /// The worker's `main`: the socket is descriptor 0, everything else is closed or null.
 #[must_use]
@@ -50,7 +52,8 @@ pub fn watch_main() -> ExitCode {
 fn process(work: impl FnOnce(UnixStream) -> io::Result<()>) -> ExitCode {
     // First of all: from here on no other process of this user can look into this one.
     let socket = sys::process::harden().and_then(|()| io::stdin().as_fd().try_clone_to_owned());
-    match socket.map(UnixStream::from).and_then(work) {
+    let on_a_leash = |socket: UnixStream| leash::hold(socket.try_clone()?).and_then(|()| work(socket));
+    match socket.map(UnixStream::from).and_then(on_a_leash) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
@@ -70,14 +73,18 @@ pub fn serve(socket: UnixStream, open: &Open<'_>) -> io::Result<()> {
 /// What the product's workers open: hidraw nodes and PC/SC readers.
 ///
 /// # Errors
-/// See [`TransportError`].
-pub fn open(port: &Port, channel: Option<u32>) -> Result<Box<dyn Transport>, TransportError> {
+/// See [`TransportError`]: `OtherLink` where the reader says of its card what its answer to reset does not.
+pub fn open(port: &Port, link: Link, channel: Option<u32>) -> Result<Box<dyn Transport>, TransportError> {
     let proc_root = Path::new("/proc");
     Ok(match port {
         Port::Node(node) => Box::new(Hid::open(node, channel, random, proc_root)?),
         Port::Reader(name) => {
             let card = PcscCard::connect(name, proc_root)?;
             let contact = card.contact();
+            let found = Link::from(contact);
+            if found != link {
+                return Err(TransportError::OtherLink { found });
+            }
             Box::new(Nfc::select(card, contact)?)
         }
     })

@@ -11,7 +11,7 @@ use zeroize::Zeroize;
 
 use super::super::ctap::get_assertion::RawAssertion;
 use super::super::ctap::{CtapError, Frames, Status, TransportError};
-use super::super::enrolled::{Credential, Text64, base64url};
+use super::super::enrolled::{Credential, Link, Text64, base64url};
 use super::super::place::{Place, Port};
 use crate::secret::Secret;
 
@@ -50,6 +50,8 @@ impl Warm {
 pub struct Request {
     /// What to open.
     pub port: Port,
+    /// How a key there is reached, as far as the daemon knows: a worker that finds it otherwise does nothing.
+    pub link: Link,
     /// From the last time.
     pub warm: Warm,
     /// What to do.
@@ -59,7 +61,7 @@ pub struct Request {
 /// What a worker does.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Operation {
-    /// getInfo, and the PIN's tries.
+    /// getInfo, asked anew, and the PIN's tries.
     Inspect,
     /// Silent assertion: which of these `which` credentials are this key's? Answered by [`Answer::Which`].
     Which {
@@ -248,6 +250,8 @@ pub enum Failure {
     Silent,
     /// Held by another program.
     Busy(Option<String>),
+    /// The key is reached in this way, and not as the request says.
+    OtherLink(Link),
     /// Cancelled by us.
     Cancelled,
     /// The node may not be opened.
@@ -281,6 +285,7 @@ impl From<TransportError> for Failure {
             TransportError::PulledOut => Self::PulledOut,
             TransportError::Silent => Self::Silent,
             TransportError::Busy { by } => Self::Busy(by),
+            TransportError::OtherLink { found } => Self::OtherLink(found),
             TransportError::Cancelled => Self::Cancelled,
             TransportError::Permission => Self::Permission,
             TransportError::NotFido => Self::NotFido,

@@ -19,11 +19,16 @@ type Tail = Option<Zeroizing<Vec<u8>>>;
 
 /// Performs one request; the last report and its tail.
 pub(super) fn perform(request: Request, secret: Secret, open: &Open<'_>, line: &mut Line) -> (Report, Tail) {
-    let Request { port, warm, operation } = request;
+    let Request {
+        port,
+        link,
+        warm,
+        operation,
+    } = request;
     if matches!((&port, &operation), (Port::Reader(_), Operation::Manage { .. })) {
         return (Report::Failed(Failure::OverUsbOnly), None);
     }
-    let mut transport = match open(&port, warm.channel) {
+    let mut transport = match open(&port, link, warm.channel) {
         Ok(transport) => transport,
         Err(error) => return (failed(error), None),
     };
@@ -47,7 +52,9 @@ fn converse(
     operation: Operation,
     secret: &Secret,
 ) -> Result<(Answer, Tail, Vec<u8>), Failure> {
-    let mut session = Session::open(transport, line, random, warm.raw_info().map(<[u8]>::to_vec))?;
+    // Whoever inspects a key wants to know what it is now: a PIN may have been set since it was plugged in.
+    let kept = warm.raw_info().filter(|_| !matches!(operation, Operation::Inspect));
+    let mut session = Session::open(transport, line, random, kept.map(<[u8]>::to_vec))?;
     let pin = (!secret.is_empty()).then(|| secret.expose());
     let (answer, tail) = match operation {
         Operation::Inspect => (inspect(&mut session)?, None),

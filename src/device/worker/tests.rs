@@ -80,7 +80,7 @@ fn start(recognition: Recognition, operation: Operation, pin: &[u8]) -> (UnixStr
     let heard = Arc::new(Mutex::new(Vec::new()));
     let kept = heard.clone();
     thread::spawn(move || {
-        let open = |_: &Port, _: Option<u32>| -> Result<Box<dyn Transport>, TransportError> {
+        let open = |_: &Port, _: Link, _: Option<u32>| -> Result<Box<dyn Transport>, TransportError> {
             Ok(Box::new(Device {
                 recognition,
                 heard: kept.clone(),
@@ -90,6 +90,7 @@ fn start(recognition: Recognition, operation: Operation, pin: &[u8]) -> (UnixStr
     });
     let request = Request {
         port: Port::Node("key".into()),
+        link: Link::Usb,
         warm: Warm::default(),
         operation,
     };
@@ -173,6 +174,7 @@ fn cards_are_not_cared_for() {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let request = Request {
         port: Port::Reader("r".into()),
+        link: Link::Contact,
         warm: Warm::default(),
         operation: Operation::Manage {
             task: protocol::Manage::SetPin,
@@ -180,7 +182,7 @@ fn cards_are_not_cared_for() {
         },
     };
     write_frame(&ours, &request, b"1234").unwrap();
-    serve(theirs, &|_, _| Err(TransportError::NotFido)).unwrap();
+    serve(theirs, &|_, _, _| Err(TransportError::NotFido)).unwrap();
     let (report, _) = read_frame(&ours).unwrap();
     assert!(matches!(report, Report::Failed(Failure::OverUsbOnly)));
 }

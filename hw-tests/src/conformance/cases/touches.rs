@@ -4,7 +4,7 @@ use std::{thread, time::Duration};
 
 use super::{ended, ensure, eventually};
 use crate::conformance::{
-    Case, Machine, Verdict,
+    Case, Link, Machine, Verdict,
     machine::{LIMIT, Request, said},
 };
 
@@ -172,10 +172,10 @@ fn plugged_in_late(machine: &Machine<'_>) -> Verdict {
     machine.keys[0].pull()?;
     machine.is_gone("blue")?;
     let mut request = waiting(machine)?;
-    let invitation = if machine.rig.link() == crate::conformance::Link::Usb {
-        "plug in"
-    } else {
-        "tap the key on"
+    let invitation = match machine.rig.link() {
+        Link::Usb => "plug in",
+        Link::Contact => "insert the key into",
+        Link::Contactless => "tap the key on",
     };
     request.watch.expect_within(invitation, LIMIT)?;
     if machine.is_contactless() {
