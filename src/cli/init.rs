@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::key::stolen_touch;
 use super::session::Session;
 use super::ui::Tone;
 use crate::wire::request::InitAsk;
@@ -37,13 +38,16 @@ pub fn run(session: &Session, args: Args) -> Result<(), Failure> {
         path,
         recovery_code,
         profile,
+        built_in_uv,
     } = reply
     else {
         return Err(unexpected());
     };
     let ui = session.ui;
     let code = String::from_utf8_lossy(recovery_code.0.expose());
-    ui.json(&json!({ "vault": vault, "path": path, "key": args.key, "profile": profile, "recovery_code": code }));
+    ui.json(
+        &json!({ "vault": vault, "path": path, "key": args.key, "profile": profile, "built_in_uv": built_in_uv, "recovery_code": code }),
+    );
     ui.line(&format!("vault {path} is made; key \"{}\" opens it", args.key));
     if profile != "pin" {
         ui.note(
@@ -51,6 +55,7 @@ pub fn run(session: &Session, args: Args) -> Result<(), Failure> {
             "this key is touch-only: whoever holds it and a copy of the vault can open it. Set a PIN and enrol it again for more.",
         );
     }
+    stolen_touch(ui, &profile, built_in_uv);
     ui.note(
         Tone::Strong,
         "\nRecovery code. Write it on paper now; it is shown once and kept nowhere. It opens everything without a touch:\n",

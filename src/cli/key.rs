@@ -5,7 +5,7 @@ use serde_json::json;
 use super::init::unexpected;
 use super::session::Session;
 use super::tty::Tty;
-use super::ui::Tone;
+use super::ui::{Tone, Ui};
 use crate::secret::Secret;
 use crate::wire::reply::KeyView;
 use crate::wire::request::{KeyAddAsk, Manage};
@@ -144,6 +144,9 @@ fn line(key: &KeyView) -> String {
             "touch only (weaker)".into()
         });
     }
+    if key.built_in_uv && key.profile.as_deref() != Some("touch-only") {
+        parts.push("takes a fingerprint for its PIN: a stolen touch counts as PIN".into());
+    }
     if !key.scopes.is_empty() {
         parts.push(format!("opens {}", key.scopes.join(", ")));
     }
@@ -164,10 +167,18 @@ fn line(key: &KeyView) -> String {
 
 fn add(session: &Session, name: String, touch_only: bool) -> Result<(), Failure> {
     let reply = session.ask(Request::KeyAdd(KeyAddAsk { name, touch_only }))?;
-    let Reply::KeyAdded { name, profile, scopes } = reply else {
+    let Reply::KeyAdded {
+        name,
+        profile,
+        built_in_uv,
+        scopes,
+    } = reply
+    else {
         return Err(unexpected());
     };
-    session.ui.json(&json!({ "name": name, "profile": profile, "scopes": scopes }));
+    session
+        .ui
+        .json(&json!({ "name": name, "profile": profile, "built_in_uv": built_in_uv, "scopes": scopes }));
     session
         .ui
         .line(&format!("key \"{name}\" is enrolled; it opens {}", scopes.join(", ")));
@@ -177,7 +188,19 @@ fn add(session: &Session, name: String, touch_only: bool) -> Result<(), Failure>
             "this key is touch-only: whoever holds it and a copy of the vault can open it",
         );
     }
+    stolen_touch(session.ui, &profile, built_in_uv);
     Ok(())
+}
+
+/// Where a fingerprint can stand in for the PIN, a touch that another program gets is worth as much. A touch-only key has no PIN that
+/// it could stand in for.
+pub(super) fn stolen_touch(ui: Ui, profile: &str, built_in_uv: bool) {
+    if built_in_uv && profile == "pin" {
+        ui.note(
+            Tone::Bad,
+            "this key takes a fingerprint in place of its PIN: a stolen touch counts as PIN. Touch it only for the words that you compared.",
+        );
+    }
 }
 
 fn remove(session: &Session, name: String) -> Result<(), Failure> {

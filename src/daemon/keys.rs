@@ -104,11 +104,12 @@ pub(super) async fn add(house: &Rc<House>, path: &Path, ask: KeyAddAsk, asker: &
         touch_only: ask.touch_only,
         scopes: &scopes,
     };
-    let profile = enrol::add(&house.office(&open), &candidacy, asker).await?;
+    let new = enrol::add(&house.office(&open), &candidacy, asker).await?;
     house.open(path)?;
     Ok(Reply::KeyAdded {
         name: ask.name,
-        profile: profile_said(profile).into(),
+        profile: profile_said(new.key.profile).into(),
+        built_in_uv: new.info.built_in_uv(),
         scopes,
     })
 }
@@ -198,6 +199,7 @@ fn view(open: Option<&OpenVault>, key: Option<&EnrolledKey>, seen: Option<&Seen>
     KeyView {
         name: key.map(|key| key.name.clone()),
         profile: key.map(|key| profile_said(key.profile).into()),
+        built_in_uv: seen.is_some_and(|seen| seen.built_in_uv),
         scopes: key.map(opens).unwrap_or_default(),
         transport: seen.map(|seen| transport(seen.link).into()),
         model: seen.map(|seen| seen.model.clone()),

@@ -68,7 +68,7 @@ pub(super) async fn init(house: &Rc<House>, path: &Path, ask: InitAsk, asker: &A
         touch_only: ask.touch_only,
         scopes: &ask.scopes,
     };
-    let (vault, code, profile) = enrol::init(&lobby, path, &house.places.state, &candidacy, asker).await?;
+    let (vault, code, new) = enrol::init(&lobby, path, &house.places.state, &candidacy, asker).await?;
     let id = vault.id().to_string();
     house.keep(path, vault)?;
     let code = Secret::from_slice_wiping(&mut code.to_text().to_string().into_bytes());
@@ -77,7 +77,8 @@ pub(super) async fn init(house: &Rc<House>, path: &Path, ask: InitAsk, asker: &A
         vault: id,
         path: shown,
         recovery_code: Value(code),
-        profile: profile_said(profile).into(),
+        profile: profile_said(new.key.profile).into(),
+        built_in_uv: new.info.built_in_uv(),
     })
 }
 

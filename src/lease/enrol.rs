@@ -64,7 +64,7 @@ pub async fn init(
     states: &Path,
     key: &Candidacy<'_>,
     asker: &Asker,
-) -> Result<(Vault, RecoveryCode, Profile), Failure> {
+) -> Result<(Vault, RecoveryCode, NewKey), Failure> {
     own_screen(asker)?;
     let slots = key.scopes.len().div_ceil(SCOPES_PER_TOUCH);
     let mut steps = Steps {
@@ -73,7 +73,7 @@ pub async fn init(
         of: count(CREDENTIALS + slots + 1),
     };
     let scopes: Vec<&str> = key.scopes.iter().map(String::as_str).collect();
-    let (founding, first) = {
+    let (founding, new) = {
         let prompt = enrol_prompt(lobby, key, CREDENTIALS + slots, asker).await?;
         let new = credentials(lobby, &prompt, key, &[], &mut steps).await?;
         let genesis = Genesis::begin(
@@ -89,23 +89,25 @@ pub async fn init(
             .seal(&refs(&proofs), &mut **lobby.random.borrow_mut())
             .map_err(IntoFailure::failure)?;
         prompt.approved();
-        (founding, new.key)
+        (founding, new)
     };
     steps.next("sign who may open the vault");
-    let profile = first.profile;
-    let signer = Candidate { key: first, salts: vec![] };
+    let signer = Candidate {
+        key: new.key.clone(),
+        salts: vec![],
+    };
     let proof = sign(lobby, founding.text(), vec![], vec![signer], asker).await?;
     let (vault, code) = founding
         .finish(&proof, states, &mut **lobby.random.borrow_mut())
         .map_err(IntoFailure::failure)?;
-    Ok((vault, code, profile))
+    Ok((vault, code, new))
 }
 
 /// Enrols one more key: its own touches, then those of an enrolled key, which sign the statement and open the scopes.
 ///
 /// # Errors
 /// Every way in which it can end before; the roster is as it was then.
-pub async fn add(office: &Office<'_>, key: &Candidacy<'_>, asker: &Asker) -> Result<Profile, Failure> {
+pub async fn add(office: &Office<'_>, key: &Candidacy<'_>, asker: &Asker) -> Result<NewKey, Failure> {
     own_screen(asker)?;
     let lobby = &office.lobby;
     let enrolled = office.vault.borrow().keys();
@@ -121,7 +123,7 @@ pub async fn add(office: &Office<'_>, key: &Candidacy<'_>, asker: &Asker) -> Res
         of: count(CREDENTIALS + slots + slots),
     };
     let scopes: Vec<&str> = key.scopes.iter().map(String::as_str).collect();
-    let (plan, profile) = {
+    let (plan, new) = {
         let prompt = enrol_prompt(lobby, key, CREDENTIALS + slots, asker).await?;
         let new = credentials(lobby, &prompt, key, &enrolled, &mut steps).await?;
         let addition = Addition::begin(&office.vault.borrow(), new.key.clone(), &scopes, &mut **lobby.random.borrow_mut());
@@ -131,10 +133,10 @@ pub async fn add(office: &Office<'_>, key: &Candidacy<'_>, asker: &Asker) -> Res
             .seal(&refs(&proofs), &mut **lobby.random.borrow_mut())
             .map_err(IntoFailure::failure)?;
         prompt.approved();
-        (plan, new.key.profile)
+        (plan, new)
     };
     commit(office, plan, format!("key add {}", key.name), &mut steps, asker).await?;
-    Ok(profile)
+    Ok(new)
 }
 
 /// Takes a key out and re-keys what it could open. Gives the secrets that it could read.

@@ -54,6 +54,9 @@ pub enum Reply {
         recovery_code: Value,
         /// The profile the key was given.
         profile: String,
+        /// Whether something of the key's own, such as a fingerprint, can stand in for its PIN.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        built_in_uv: bool,
     },
     /// A key was enrolled.
     KeyAdded {
@@ -61,6 +64,9 @@ pub enum Reply {
         name: String,
         /// Its profile.
         profile: String,
+        /// As in [`Reply::Made`].
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        built_in_uv: bool,
         /// Scopes it opens.
         scopes: Vec<String>,
     },
@@ -181,6 +187,9 @@ pub struct KeyView {
     pub name: Option<String>,
     /// `pin` or `touch-only`; nothing when it is not enrolled.
     pub profile: Option<String>,
+    /// As in [`Reply::Made`]; seen only while it is connected.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub built_in_uv: bool,
     /// Scopes it opens.
     pub scopes: Vec<String>,
     /// `usb`, `contact`, `nfc`; nothing when it is not connected.

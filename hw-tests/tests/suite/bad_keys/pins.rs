@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use hw_tests::{
-    conformance::{Machine, machine::said},
-    ctap::{Ctap, Done, Front, GET_ASSERTION},
+    conformance::{Machine, machine::said, rigs::InProcess},
+    ctap::{Ctap, Done, Front, GET_ASSERTION, GET_INFO},
     key::PIN,
 };
 
@@ -111,4 +111,74 @@ fn t08_always_uv_under_a_touch_only_key_is_a_clear_error() {
     let (code, said, ran) = run(&machine);
     assert!(!ran && code == Some(62), "{said}");
     assert!(said.contains("switch alwaysUv off"), "{said}");
+}
+
+/// A key on which a fingerprint was set up (CTAP 2.1, 6.4: option `uv`).
+struct Fingerprint(Arc<dyn Ctap>);
+
+impl Front for Fingerprint {
+    fn behind(&self) -> &dyn Ctap {
+        &*self.0
+    }
+
+    fn answer(&self, request: Vec<u8>, done: Done) {
+        let says = request == [GET_INFO];
+        self.0.submit(
+            request,
+            Box::new(move |answer| done(if says { with_fingerprint(&answer) } else { answer })),
+        );
+    }
+}
+
+fn with_fingerprint(answer: &[u8]) -> Vec<u8> {
+    let mut info: ciborium::Value = ciborium::from_reader(&answer[1..]).unwrap();
+    let members = info.as_map_mut().unwrap();
+    let (_, options) = members.iter_mut().find(|(name, _)| *name == ciborium::Value::from(4)).unwrap();
+    // Behind `rk` and `up`, in the order of CTAP2's canonical CBOR.
+    options.as_map_mut().unwrap().insert(2, ("uv".into(), true.into()));
+    let mut bytes = vec![answer[0]];
+    ciborium::into_writer(&info, &mut bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn p3_where_a_fingerprint_stands_in_for_the_pin_it_is_said_that_a_stolen_touch_counts_as_pin() {
+    const SAID: &str = "a stolen touch counts as PIN";
+    let with_sensor = || behind(|inner| Arc::new(Fingerprint(inner)));
+    let rig = rig(with_sensor());
+    let machine = Machine::new(&rig).unwrap();
+    let shown = machine.done(&["init", "--key", "blue", "--scope", "prod"]).unwrap();
+    assert!(shown.contains(SAID), "{shown}");
+    for arguments in [&["key", "list"][..], &["key", "info", "blue"]] {
+        let output = machine.home.run(arguments).unwrap();
+        assert!(String::from_utf8_lossy(&output.stdout).contains(SAID), "{arguments:?}: {output:?}");
+    }
+    assert_eq!(machine.json(&["key", "list"]).unwrap()["keys"][0]["built_in_uv"], true);
+
+    let rig = InProcess::with_keys(crate::product(), [honest(), with_sensor()]).unwrap();
+    let machine = Machine::new(&rig).unwrap();
+    let shown = machine.done(&["init", "--key", "blue", "--scope", "prod"]).unwrap();
+    assert!(!shown.contains(SAID), "{shown}");
+    machine.keys[1].plug().unwrap();
+    let shown = machine.done(&["key", "add", "spare"]).unwrap();
+    assert!(shown.contains(SAID), "{shown}");
+    // For touch alone there is no PIN that it could stand in for.
+    let rig = self::rig(with_sensor());
+    let machine = Machine::new(&rig).unwrap();
+    let shown = machine.done(&["init", "--key", "blue", "--scope", "prod", "--touch-only"]).unwrap();
+    assert!(!shown.contains(SAID), "{shown}");
+}
+
+#[test]
+fn t08_a_pin_set_since_the_key_was_plugged_in_is_seen_at_its_enrolment() {
+    let rig = rig(honest());
+    let machine = Machine::new(&rig).unwrap();
+    machine.keys[0].pull().unwrap();
+    machine.keys[0].reset().unwrap();
+    machine.keys[0].plug().unwrap();
+    // What the key says of itself is known from here on.
+    assert_eq!(machine.json(&["key", "info"]).unwrap()["pin_tries"], serde_json::Value::Null);
+    machine.keys[0].set_pin().unwrap();
+    machine.done(&["init", "--key", "blue", "--scope", "prod"]).unwrap();
+    assert_eq!(machine.json(&["key", "list"]).unwrap()["keys"][0]["profile"], "pin");
 }
