@@ -146,6 +146,20 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
+    /// Whether this screen asks to lift a card and to tap it again.
+    #[must_use]
+    pub fn wants_tap(&self, screen: &Terminal) -> bool {
+        person::wanted(&screen.unseen()).is_some()
+    }
+
+    /// Lifts this card and taps it, without waiting for what comes of it.
+    ///
+    /// # Errors
+    /// It cannot be told.
+    pub fn retap(&self, which: usize, screen: &mut Terminal) -> Result<()> {
+        person::retap(&*self.keys[which], screen)
+    }
+
     /// Waits until this key blinks.
     ///
     /// # Errors

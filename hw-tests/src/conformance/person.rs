@@ -15,10 +15,11 @@ use crate::{
 
 /// Longest ceremony: several taps of a card, each of which pcscd takes seconds to notice.
 const LIMIT: Duration = Duration::from_secs(120);
-/// The screen redraws a standing invitation every second; one that is drawn after this is meant for the next tap.
-const SETTLE: Duration = Duration::from_millis(150);
 /// How long a tapped card is left to answer.
-const TAP: Duration = Duration::from_secs(5);
+const TAP: Duration = Duration::from_secs(10);
+/// What the screen says of a reader once its card is off, and once the tapped card works.
+const TAP_NOW: &str = "tap the key on ";
+const HOLD: &str = "hold \"";
 const LOOK: Duration = Duration::from_millis(10);
 
 pub(super) fn attend(
@@ -48,15 +49,14 @@ pub(super) fn attend(
     Ok(())
 }
 
-/// Takes the card off its reader and taps it; a PIN is forgotten with the card's removal, and asked for again.
+/// Takes the card off its reader and taps it when the screen says so; a PIN is forgotten with the card's removal, and asked for again.
+/// Holds it there until it has answered.
 pub(super) fn tap(key: &dyn KeyHandle, screen: &mut Terminal, pin: &str) -> Result<(), Box<dyn Error>> {
     let before = given(key)?;
-    key.tap()?;
-    key.pull()?;
-    screen.skip();
-    key.plug()?;
+    retap(key, screen)?;
     let mut since = Instant::now();
-    while given(key)? == before && since.elapsed() < TAP && !screen.has_ended() {
+    let done = |screen: &Terminal| Ok::<_, ControlError>(screen.unseen().contains(HOLD) && given(key)? != before);
+    while !done(screen)? && since.elapsed() < TAP && !screen.has_ended() {
         if asks_for_pin(&screen.unseen()) {
             screen.skip();
             screen.type_in(&format!("{pin}\n"))?;
@@ -64,8 +64,21 @@ pub(super) fn tap(key: &dyn KeyHandle, screen: &mut Terminal, pin: &str) -> Resu
         }
         thread::sleep(LOOK);
     }
-    thread::sleep(SETTLE);
     screen.skip();
+    Ok(())
+}
+
+/// Lifts the card, and puts it back when the screen has seen it go.
+pub(super) fn retap(key: &dyn KeyHandle, screen: &mut Terminal) -> Result<(), Box<dyn Error>> {
+    key.tap()?;
+    screen.skip();
+    key.pull()?;
+    let since = Instant::now();
+    while !screen.unseen().contains(TAP_NOW) && since.elapsed() < TAP && !screen.has_ended() {
+        thread::sleep(LOOK);
+    }
+    screen.skip();
+    key.plug()?;
     Ok(())
 }
 
@@ -78,14 +91,19 @@ fn asks_for_pin(text: &str) -> bool {
     text.contains("PIN of \"") && text.ends_with(": ")
 }
 
-/// Which key is to be lifted and tapped: the one on the reader that was named last. A reader that is empty is named too; a card
-/// that lies on its own is what the cases have.
-fn wanted(text: &str) -> Option<usize> {
-    let last = |name: &str| text.rfind(&format!("take the card off {name}"));
-    match (last(rig::CONTACTLESS_READER.name), last(rig::SECOND_CONTACTLESS_READER.name)) {
-        (None, None) => None,
-        (first, second) => Some(usize::from(second > first)),
-    }
+/// Which key is to be lifted and tapped: the one on the reader that was named last, unless that was done meanwhile. A reader that is
+/// empty is named too; a card that lies on its own is what the cases have.
+pub(super) fn wanted(text: &str) -> Option<usize> {
+    let readers = [rig::CONTACTLESS_READER.name, rig::SECOND_CONTACTLESS_READER.name];
+    let last = |what: &str| text.rfind(what);
+    let asked = |name: &str| {
+        let asked = last(&format!("take the card off {name}"))?;
+        (Some(asked) > last(&format!("{TAP_NOW}{name}")) && Some(asked) > last(HOLD)).then_some(asked)
+    };
+    let asked = readers.map(asked);
+    (0..asked.len())
+        .filter(|which| asked[*which].is_some())
+        .max_by_key(|which| asked[*which])
 }
 
 #[cfg(test)]
@@ -104,5 +122,8 @@ mod tests {
         );
         assert_eq!(wanted(&line.replace("Emulated", "Second")), Some(1));
         assert_eq!(wanted("tap the key on Second Contactless Reader 00 00 now"), None);
+        assert_eq!(wanted(&format!("{line}\rtap the key on Emulated Contactless Reader 00 00")), None);
+        assert_eq!(wanted(&format!("{line}\rhold \"blue\" on the reader")), None);
+        assert_eq!(wanted(&format!("hold \"blue\" on the reader\r{line}")), Some(0));
     }
 }

@@ -74,15 +74,10 @@ fn asked_for(machine: &Machine<'_>, watch: &mut crate::harness::Terminal, questi
         let since = std::time::Instant::now();
         while !watch.unseen().contains(question) {
             ensure!(since.elapsed() < LIMIT, "no {question:?}: {}", watch.output());
-            std::thread::sleep(std::time::Duration::from_millis(50));
-            let seen = watch.unseen();
-            if seen.contains("then tap it again") && !seen.contains(question) {
-                machine.keys[0].tap()?;
-                machine.keys[0].pull()?;
-                // Only now: until the card was off, the invitation was redrawn.
-                watch.skip();
-                machine.keys[0].plug()?;
+            if machine.wants_tap(watch) {
+                machine.retap(0, watch)?;
             }
+            std::thread::sleep(std::time::Duration::from_millis(10));
         }
     }
     watch.expect_within(question, LIMIT)?;
