@@ -1,13 +1,12 @@
 //! The proof that somebody touched an enrolled key for exactly these bytes.
 
-use p256::ecdsa;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use super::ctap::get_assertion::RawAssertion;
 use super::enrolled::{EnrolledKey, KeyId, Link, Profile};
-use crate::encoding::Digest;
 use crate::encoding::sshsig::{Assertion, FLAG_UV, Namespace, Point, RP_ID, SshsigError};
+use crate::encoding::{Digest, es256};
 use crate::secret::Secret;
 
 /// A touch (and PIN, where the profile says so) on an enrolled key, for one text in one namespace.
@@ -139,12 +138,11 @@ pub(super) fn check(raw: &RawAssertion, credential: &[u8], rp_id: &str) -> Resul
         return Err(ProofError::OtherParty);
     }
     let counter = raw.auth_data[33..37].try_into().map_err(|_| ProofError::Form)?;
-    let signature = ecdsa::Signature::from_der(&raw.signature).map_err(|_| ProofError::Signature)?;
     Ok(Assertion {
         flags: raw.auth_data[32],
         counter: u32::from_be_bytes(counter),
         extensions: extensions.to_vec(),
-        signature: signature.to_bytes().into(),
+        signature: es256::from_der(&raw.signature).ok_or(ProofError::Signature)?,
     })
 }
 
@@ -213,8 +211,8 @@ impl Proof {
 #[cfg(test)]
 pub(super) mod tests {
     #![allow(clippy::unwrap_used)]
-    use p256::ecdsa::SigningKey;
     use p256::ecdsa::signature::hazmat::PrehashSigner;
+    use p256::ecdsa::{self, SigningKey};
 
     use super::super::enrolled::Credential;
     use super::*;

@@ -1,12 +1,9 @@
 //! Telling keys apart without a touch: a silent assertion by the `which` credential, which opens nothing.
 
-use p256::ecdsa::signature::hazmat::PrehashVerifier;
-use p256::ecdsa::{self, VerifyingKey};
-use sha2::{Digest as _, Sha256};
-
 use super::ctap::get_assertion::RawAssertion;
 use super::enrolled::Credential;
 use super::proof::check;
+use crate::encoding::es256;
 
 /// Relying party of the `which` credentials.
 pub const RP_ID: &str = "touchlease:which";
@@ -17,21 +14,16 @@ pub fn answers(raw: &RawAssertion, credential: &Credential, challenge: &[u8; 32]
     let Ok(assertion) = check(raw, &credential.id, RP_ID) else {
         return false;
     };
-    let Ok(key) = VerifyingKey::from_sec1_bytes(&credential.public_key) else {
-        return false;
-    };
-    let Ok(signature) = ecdsa::Signature::from_slice(&assertion.signature) else {
-        return false;
-    };
-    let signed = Sha256::digest([&raw.auth_data[..], challenge].concat());
-    key.verify_prehash(&signed, &signature).is_ok()
+    let signed = [&raw.auth_data[..], challenge].concat();
+    es256::verify(&credential.public_key, &signed, &assertion.signature).is_ok()
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use p256::ecdsa::SigningKey;
     use p256::ecdsa::signature::hazmat::PrehashSigner;
+    use p256::ecdsa::{self, SigningKey};
+    use sha2::{Digest as _, Sha256};
 
     use super::*;
 

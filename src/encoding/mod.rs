@@ -1,6 +1,7 @@
 //! The byte forms that lease, vault and audit share.
 
 pub mod digest;
+pub mod es256;
 pub mod jcs;
 pub mod plain;
 pub mod reference;

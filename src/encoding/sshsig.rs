@@ -4,12 +4,13 @@
 //! challenge. Stock `ssh-keygen -Y verify` accepts the result as `webauthn-sk-ecdsa-sha2-nistp256@openssh.com`.
 
 use data_encoding::{BASE64, BASE64URL_NOPAD};
-use p256::ecdsa::{self, VerifyingKey, signature::hazmat::PrehashVerifier};
 use sha2::{Digest as _, Sha256, Sha512};
 use ssh_encoding::{Decode, Encode, Reader};
 use thiserror::Error;
 
 use super::Digest;
+pub use super::es256::Point;
+use super::es256::{self, Es256Error, Signature};
 
 /// Relying party of every credential: no web site can claim it, an origin has no colon without a port.
 pub const RP_ID: &str = "touchlease:lease";
@@ -101,9 +102,6 @@ pub enum SshsigError {
     NotVerified,
 }
 
-/// A P-256 public key as an uncompressed SEC 1 point (65 bytes, first byte 0x04).
-pub type Point = [u8; 65];
-
 /// A WebAuthn assertion by an enrolled credential, as it goes into an SSHSIG.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assertion {
@@ -114,7 +112,7 @@ pub struct Assertion {
     /// Extension bytes of the authenticator data (CBOR map), empty when flag 0x80 is clear.
     pub extensions: Vec<u8>,
     /// r and s, 32 bytes each, big-endian.
-    pub signature: [u8; 64],
+    pub signature: Signature,
 }
 
 /// The bytes of which a signature is made: magic, namespace, reserved, hash name, SHA-512 of `text` (PROTOCOL.sshsig, "Signed Data").
@@ -157,12 +155,11 @@ impl Assertion {
     /// The first thing found wrong; see [`SshsigError`].
     pub fn verify(&self, key: &Point, namespace: Namespace, text: &[u8], uv: bool) -> Result<(), SshsigError> {
         self.check_flags()?;
-        let key = VerifyingKey::from_sec1_bytes(key).map_err(|_| SshsigError::Key)?;
-        let signature = ecdsa::Signature::from_slice(&self.signature).map_err(|_| SshsigError::Signature)?;
-        let mut signed = Sha256::new_with_prefix(self.auth_data());
-        signed.update(client_data_hash(namespace, text).0);
-        key.verify_prehash(&signed.finalize(), &signature)
-            .map_err(|_| SshsigError::Signature)?;
+        let signed = [&self.auth_data()[..], &client_data_hash(namespace, text).0].concat();
+        es256::verify(key, &signed, &self.signature).map_err(|error| match error {
+            Es256Error::Key => SshsigError::Key,
+            Es256Error::Signature => SshsigError::Signature,
+        })?;
         // Only now do the flags mean anything: the key signed them.
         if self.flags & FLAG_UP == 0 {
             return Err(SshsigError::NotTouched);
@@ -356,7 +353,7 @@ fn dearmor(armored: &str) -> Result<Vec<u8>, SshsigError> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use p256::ecdsa::{SigningKey, signature::hazmat::PrehashSigner};
+    use p256::ecdsa::{self, SigningKey, signature::hazmat::PrehashSigner};
 
     use super::*;
 

@@ -1,7 +1,6 @@
 //! The recovery code: 160 bits on paper, which open every scope when no key is left.
 
 use data_encoding::{Encoding, Specification};
-use hpke::Kem as _;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -10,7 +9,7 @@ use crate::encoding::{Digest, sshsig::Point};
 use super::bytes::Hex;
 use super::crypto::{derive, label};
 use super::random::{self, Random};
-use super::slot::{Kem, Private};
+use super::slot::Private;
 
 /// Bytes of the code: 160 bits.
 const LEN: usize = 20;
@@ -93,8 +92,7 @@ impl RecoveryCode {
     #[must_use]
     pub fn key_pair(&self, vault: &Digest) -> (Private, Point) {
         let ikm = derive(self.0.as_slice(), &vault.0, &label("recovery", &[&vault.0]));
-        let (private, public) = Kem::derive_keypair(ikm.as_slice());
-        Private::from_kem(private, &public)
+        Private::derive(ikm.as_slice())
     }
 }
 

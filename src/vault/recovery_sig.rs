@@ -1,10 +1,9 @@
 //! Signatures by the recovery key: an ordinary SSHSIG of type `ecdsa-sha2-nistp256`, which stock `ssh-keygen -Y verify` reads.
 
 use data_encoding::BASE64;
-use p256::ecdsa::signature::{Signer, Verifier};
-use p256::ecdsa::{Signature, SigningKey, VerifyingKey};
 
-use crate::encoding::sshsig::{Namespace, Point, signed_blob};
+use crate::encoding::es256::{self, Point};
+use crate::encoding::sshsig::{Namespace, signed_blob};
 
 use super::bytes::{Bytes, put_field};
 use super::slot::Private;
@@ -19,9 +18,8 @@ const LINE: usize = 70;
 /// The armored signature of `text` by the recovery key. `None` only for a scalar outside the curve's order.
 #[must_use]
 pub fn sign(private: &Private, point: &Point, namespace: Namespace, text: &[u8]) -> Option<String> {
-    let key = SigningKey::from_slice(private.scalar()).ok()?;
-    let signature: Signature = key.try_sign(&signed_blob(namespace, text)).ok()?;
-    Some(armored(point, namespace, &signature.to_bytes().into()))
+    let signature = es256::sign(private.scalar(), &signed_blob(namespace, text))?;
+    Some(armored(point, namespace, &signature))
 }
 
 /// The public key that an armored signature of this type names.
@@ -37,9 +35,7 @@ pub fn verify(armored: &str, point: &Point, namespace: Namespace, text: &[u8]) -
         let (_, scalars) = parse(armored)?;
         // Strict by re-encoding: namespace, hash, mpints and armor have one form each.
         (self::armored(point, namespace, &scalars) == armored).then_some(())?;
-        let key = VerifyingKey::from_sec1_bytes(point).ok()?;
-        let signature = Signature::from_slice(&scalars).ok()?;
-        key.verify(&signed_blob(namespace, text), &signature).ok()
+        es256::verify(point, &signed_blob(namespace, text), &scalars).ok()
     };
     check().is_some()
 }

@@ -50,12 +50,13 @@ pub struct Holder<'a> {
 impl Private {
     /// A fresh pair.
     pub fn generate(random: &mut Random) -> (Self, Point) {
-        let ikm = Zeroizing::new(random::bytes::<32>(random));
-        let (private, public) = Kem::derive_keypair(ikm.as_slice());
-        Self::from_kem(private, &public)
+        Self::derive(Zeroizing::new(random::bytes::<32>(random)).as_slice())
     }
 
-    pub(super) fn from_kem(private: <Kem as hpke::Kem>::PrivateKey, public: &<Kem as hpke::Kem>::PublicKey) -> (Self, Point) {
+    /// The pair that `ikm` stands for: RFC 9180, 7.1.3, DeriveKeyPair.
+    #[must_use]
+    pub fn derive(ikm: &[u8]) -> (Self, Point) {
+        let (private, public) = Kem::derive_keypair(ikm);
         let mut scalar = Key::default();
         private.write_exact(scalar.as_mut_slice());
         (Self(scalar), public.to_bytes().into())
@@ -80,30 +81,34 @@ pub fn is_public_key(point: &Point) -> bool {
     <Kem as hpke::Kem>::PublicKey::from_bytes(point).is_ok()
 }
 
+/// HPKE base mode, single shot (RFC 9180, 6.1), with ChaCha20-Poly1305: the encapsulated key (65 bytes), the ciphertext, its tag (16).
+/// `None` when `point` is not on the curve.
+pub fn seal_base(point: &Point, info: &[u8], aad: &[u8], plain: &[u8], random: &mut Random) -> Option<Vec<u8>> {
+    let point = Deserializable::from_bytes(point).ok()?;
+    let (enc, sealed) =
+        single_shot_seal_with_rng::<ChaCha20Poly1305, HkdfSha256, Kem>(&OpModeS::Base, &point, info, plain, aad, &mut &mut *random).ok()?;
+    Some([&enc.to_bytes()[..], &sealed].concat())
+}
+
+/// Opens what [`seal_base`] made.
+#[must_use]
+pub fn open_base(private: &Private, info: &[u8], aad: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let (enc, sealed) = sealed.split_at_checked(65)?;
+    let enc = Deserializable::from_bytes(enc).ok()?;
+    let opened = single_shot_open::<ChaCha20Poly1305, HkdfSha256, Kem>(&OpModeR::Base, &private.kem()?, &enc, info, sealed, aad);
+    opened.ok().map(Zeroizing::new)
+}
+
 /// Seals a scope key to a slot: HPKE base mode, [`SEALED_LEN`] bytes. `None` when `point` is not on the curve.
 pub fn seal_scope_key(place: &Place, epoch: u64, point: &Point, key: &Key, random: &mut Random) -> Option<Vec<u8>> {
-    let point = Deserializable::from_bytes(point).ok()?;
-    let aad = aad(place, epoch)?;
-    let (enc, sealed) = single_shot_seal_with_rng::<ChaCha20Poly1305, HkdfSha256, Kem>(
-        &OpModeS::Base,
-        &point,
-        INFO,
-        key.as_slice(),
-        &aad,
-        &mut &mut *random,
-    )
-    .ok()?;
-    Some([&SEALED[..], &enc.to_bytes(), &sealed].concat())
+    let sealed = seal_base(point, INFO, &aad(place, epoch)?, key.as_slice(), random)?;
+    Some([&SEALED[..], &sealed].concat())
 }
 
 /// Opens what [`seal_scope_key`] made. The caller checks the commitment: base mode says nothing about who sealed.
 #[must_use]
 pub fn open_scope_key(place: &Place, epoch: u64, private: &Private, sealed: &[u8]) -> Option<Key> {
-    let (enc, sealed) = sealed.strip_prefix(SEALED)?.split_at_checked(65)?;
-    let enc = Deserializable::from_bytes(enc).ok()?;
-    let aad = aad(place, epoch)?;
-    let opened = single_shot_open::<ChaCha20Poly1305, HkdfSha256, Kem>(&OpModeR::Base, &private.kem()?, &enc, INFO, sealed, &aad).ok()?;
-    let opened = Zeroizing::new(opened);
+    let opened = open_base(private, INFO, &aad(place, epoch)?, sealed.strip_prefix(SEALED)?)?;
     Some(Key::new(opened.as_slice().try_into().ok()?))
 }
 
@@ -154,8 +159,6 @@ fn aad(place: &Place, epoch: u64) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use data_encoding::HEXLOWER;
-
     use super::super::bytes::Hex;
     use super::*;
 
@@ -171,41 +174,6 @@ mod tests {
         credential: b"credential",
         profile: "pin",
     };
-
-    fn hex(text: &str) -> Vec<u8> {
-        HEXLOWER.decode(text.as_bytes()).unwrap()
-    }
-
-    /// RFC 9180, A.5.1: DHKEM(P-256, HKDF-SHA256), HKDF-SHA256, ChaCha20Poly1305, base mode.
-    #[test]
-    fn t59_rfc_9180_a_5_1_opens_and_its_pairs_derive() {
-        let ikm = hex("61092f3f56994dd424405899154a9918353e3e008171517ad576b900ddb275e7");
-        let (private, public) = Kem::derive_keypair(&ikm);
-        let (private, public) = Private::from_kem(private, &public);
-        assert_eq!(
-            private.0.as_slice(),
-            hex("a4d1c55836aa30f9b3fbb6ac98d338c877c2867dd3a77396d13f68d3ab150d3b")
-        );
-        assert_eq!(
-            public.to_vec(),
-            hex(
-                "04a697bffde9405c992883c5c439d6cc358170b51af72812333b015621dc0f40bad9bb726f68a5c013806a790ec716ab8669f84f6b694596c2987cf35baba2a006"
-            )
-        );
-        let enc = hex(
-            "04c07836a0206e04e31d8ae99bfd549380b072a1b1b82e563c935c095827824fc1559eac6fb9e3c70cd3193968994e7fe9781aa103f5b50e934b5b2f387e381291",
-        );
-        let opened = single_shot_open::<ChaCha20Poly1305, HkdfSha256, Kem>(
-            &OpModeR::Base,
-            &private.kem().unwrap(),
-            &Deserializable::from_bytes(&enc).unwrap(),
-            &hex("4f6465206f6e2061204772656369616e2055726e"),
-            &hex("6469c41c5c81d3aa85432531ecf6460ec945bde1eb428cb2fedf7a29f5a685b4ccb0d057f03ea2952a27bb458b"),
-            &hex("436f756e742d30"),
-        )
-        .unwrap();
-        assert_eq!(opened, b"Beauty is truth, truth beauty");
-    }
 
     #[test]
     fn a_scope_key_opens_only_in_its_place_and_epoch_with_its_pair() {

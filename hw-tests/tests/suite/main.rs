@@ -13,6 +13,7 @@ mod lifetime;
 mod races;
 mod screen;
 mod spine;
+mod vectors;
 
 /// The product lies beside the programs of this package, whose paths Cargo gives.
 fn product() -> std::path::PathBuf {
