@@ -2,6 +2,7 @@
 
 use std::{
     ffi::CString,
+    os::unix::net::UnixStream,
     time::{Duration, Instant},
 };
 
@@ -14,6 +15,7 @@ use crate::{
     vpcd::VpcdSocket,
 };
 use pcsc::{Context, Disposition, Protocols, Scope, ShareMode};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 const RUN: &[&str] = &["run", "--with", "prod/TOKEN", "--", "true"];
 
@@ -22,7 +24,7 @@ fn rig(name: &str) -> Plugged {
 }
 
 /// Beside this program, or where Cargo puts it: one folder up.
-fn product() -> std::path::PathBuf {
+pub(super) fn product() -> std::path::PathBuf {
     let program = std::env::current_exe().unwrap();
     let folders = program.ancestors().skip(1).take(2);
     folders
@@ -121,4 +123,48 @@ fn a_card_that_says_it_is_still_waiting_is_waited_for() {
         assert!(touched.elapsed() < Duration::from_secs(5), "{millis} ms");
         assert!(request.finish().unwrap().status.success());
     }
+}
+
+/// The processes whose parent this is.
+fn children(parent: Pid) -> Vec<Pid> {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let parent_of = |pid: i32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // Behind the name, which may hold anything: the state and the parent (proc_pid_stat(5)).
+        stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+    };
+    pids.filter(|pid| parent_of(*pid).and_then(Pid::from_raw) == Some(parent))
+        .filter_map(Pid::from_raw)
+        .collect()
+}
+
+#[test]
+#[ignore = "needs hw-tests/with-readers"]
+fn t17_no_worker_outlives_a_killed_daemon_even_one_that_waits_in_pcsc() {
+    let rig = rig("contact");
+    let machine = Machine::new(&rig).unwrap();
+    machine.vault().unwrap();
+    let request = machine.request(RUN).unwrap();
+    machine.blinks(0).unwrap();
+    let connection = UnixStream::connect(machine.home.places().unwrap().socket()).unwrap();
+    let daemon = rustix::net::sockopt::socket_peercred(&connection).unwrap().pid;
+    let workers = children(daemon);
+    assert!(workers.len() >= 2, "one watches, one waits: {workers:?}");
+    kill_process(daemon, Signal::KILL).unwrap();
+    let since = Instant::now();
+    while workers.iter().any(|pid| test_kill_process(*pid).is_ok()) {
+        assert!(since.elapsed() < LIMIT, "still there: {workers:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    println!(
+        "{} workers gone {} ms after their daemon was killed",
+        workers.len(),
+        since.elapsed().as_millis()
+    );
+    assert!(
+        machine.keys[0].counts().unwrap().waiting,
+        "the card was not waiting: the test shows nothing"
+    );
+    assert_eq!(request.finish().unwrap().status.code(), Some(69));
 }

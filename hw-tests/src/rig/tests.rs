@@ -3,6 +3,7 @@
 use std::{ffi::CString, io, time::Duration};
 
 use pcsc::{Context, Disposition, Protocols, Scope, ShareMode};
+use touchlease::device::{Link, Port, ctap::TransportError, worker};
 
 use super::*;
 use crate::{
@@ -127,6 +128,19 @@ fn a_tap_makes_secrets_once_and_a_program_can_fake_the_next() {
     assert!(matches!(again, Err(HostError::Status(OPERATION_DENIED))), "{again:?}");
     host.0.power_cycle();
     assert_eq!(host.get_assertion(&secrets(&[&id])).unwrap().secrets.unwrap().len(), 64);
+}
+
+#[test]
+#[ignore = "needs hw-tests/with-readers"]
+fn t01_a_worker_that_is_told_of_a_slot_does_not_talk_to_a_card_in_a_field() {
+    found(CONTACTLESS);
+    let context = Context::establish(Scope::User).unwrap();
+    let name = found_by_pcscd(&context, CONTACTLESS_READER);
+    let port = Port::Reader(name.to_string_lossy().into_owned());
+    let refused = worker::open(&port, Link::Contact, None).err();
+    let found = Link::Contactless;
+    assert_eq!(refused, Some(TransportError::OtherLink { found }));
+    assert!(worker::open(&port, found, None).is_ok());
 }
 
 #[test]

@@ -150,6 +150,10 @@ impl<'a> Session<'a> {
     }
 
     /// The secret shared with the key, agreed once per session: it serves the PIN and hmac-secret alike (CTAP 2.1, 6.5.4, 12.5).
+    ///
+    /// Not kept for the next one, though that would save three frames: a key makes a new pair after a wrong PIN, be it another
+    /// program's. An agreement that is void then costs a PIN try that nobody made, or a touch: firmware looks at the salts' tag only
+    /// after it (fido-authenticator 0.4).
     fn shared(&mut self) -> Result<&SharedSecret, CtapError> {
         let shared = match self.agreed.take() {
             Some(shared) => shared,
