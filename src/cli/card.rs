@@ -1,5 +1,6 @@
 //! A prompt as a person reads it, made from the bytes that will be signed and from nothing else.
 
+mod joins;
 mod roster;
 
 use jiff::{Timestamp, tz::TimeZone};
@@ -14,6 +15,7 @@ use crate::lease::text::{
 };
 use crate::vault::Statement;
 use crate::wire::PromptView;
+use crate::wire::request::RulesAsk;
 
 /// Width of the left column.
 const LABEL: usize = 9;
@@ -42,7 +44,7 @@ impl Card {
         if let Ok(lease) = LeaseText::decode(&view.text) {
             lease_rows(&mut rows, &lease, zone);
         } else if let Ok(change) = ChangeText::decode(&view.text) {
-            change_rows(&mut rows, &change);
+            change_rows(&mut rows, &change, zone);
         } else if let Ok(clock) = ClockText::decode(&view.text) {
             origin_rows(&mut rows, &clock.origin, "asks to accept the clock");
             push(&mut rows, "clock", format!("it says {}", clock_time(clock.now, zone)));
@@ -142,6 +144,7 @@ fn lease_rows(rows: &mut Vec<Row>, lease: &LeaseText, zone: &TimeZone) {
             tone: Tone::Strong,
         });
     }
+    joins::rows(rows, &lease.origin.vault, zone);
     push(rows, "for", term(lease, zone));
     push(rows, "held by", holder(lease));
 }
@@ -170,7 +173,7 @@ fn holder(lease: &LeaseText) -> String {
     }
 }
 
-fn change_rows(rows: &mut Vec<Row>, change: &ChangeText) {
+fn change_rows(rows: &mut Vec<Row>, change: &ChangeText, zone: &TimeZone) {
     origin_rows(rows, &change.origin, "changes the vault");
     for (i, write) in change.writes.iter().enumerate() {
         rows.push(Row {
@@ -186,6 +189,8 @@ fn change_rows(rows: &mut Vec<Row>, change: &ChangeText) {
             tone: Tone::Strong,
         });
     }
+    joins::kept(rows, &change.keeps, zone);
+    joins::rows(rows, &change.origin.vault, zone);
 }
 
 fn write_text(write: &WriteText) -> String {
@@ -194,14 +199,20 @@ fn write_text(write: &WriteText) -> String {
         (false, Some(version)) => format!("rules only, version {version}"),
         (true, Some(version)) => format!("new value, version {version}"),
     };
-    let mut text = format!("{}  {what}; {}", write.secret, write.rules.deliveries.join(" "));
-    if !write.rules.hosts.is_empty() {
-        text += &format!("; only to {}", write.rules.hosts.join(" "));
+    format!("{}  {what}; {}", write.secret, rules(&write.rules))
+}
+
+/// Rules in words.
+#[must_use]
+pub fn rules(rules: &RulesAsk) -> String {
+    let mut text = rules.deliveries.join(" ");
+    if !rules.hosts.is_empty() {
+        text += &format!("; only to {}", rules.hosts.join(" "));
     }
-    if let Some(ttl) = write.rules.ttl {
+    if let Some(ttl) = rules.ttl {
         text += &format!("; at most {}", duration(ttl));
     }
-    if let Some(uses) = write.rules.uses {
+    if let Some(uses) = rules.uses {
         text += &format!("; at most {uses} uses");
     }
     text

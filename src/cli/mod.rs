@@ -12,6 +12,7 @@ mod key;
 mod lease;
 mod list;
 mod lock;
+mod merge;
 mod prompt;
 mod run;
 mod session;
@@ -56,6 +57,7 @@ enum Command {
     Edit(change::EditArgs),
     Rm(change::RmArgs),
     List(list::Args),
+    Merge(merge::Args),
     #[command(subcommand)]
     Key(key::Command),
     Run(run::Args),
@@ -120,6 +122,7 @@ fn dispatch(cli: Cli, ui: Ui) -> Result<ExitCode, Failure> {
         Command::Edit(args) => change::edit(&session, args),
         Command::Rm(args) => change::rm(&session, args),
         Command::List(args) => list::run(&session, args),
+        Command::Merge(args) => merge::run(&session, args),
         Command::Key(command) => key::run(&session, command),
         Command::Run(args) => return run::run(&session, &args),
         Command::Lease(command) => lease::run(&session, command),

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::house::House;
 use super::peer::Peer;
-use super::{keys, leases, vaults};
+use super::{keys, leases, merges, vaults};
 use crate::lease::ledger::Why;
 use crate::lease::office::Asker;
 use crate::lease::requester::Requester;
@@ -175,6 +175,8 @@ async fn handle(house: &Rc<House>, call: Call, screen: Option<u64>, asker: &mut 
         Request::Edit { secret, rules } => vaults::edit(house, &path, &secret, &rules, asker).await?,
         Request::Remove { secrets } => vaults::remove(house, &path, &secrets, asker).await?,
         Request::List { scope, secrets } => vaults::list(house, &path, scope.as_deref(), &secrets, asker).await?,
+        Request::Merges => merges::list(house, &path)?,
+        Request::Merge { scope, keep } => merges::join(house, &path, scope, keep, asker).await?,
         Request::Audit => vaults::audit(house, &path, asker)?,
         Request::AcceptClock => vaults::accept_clock(house, &path, asker).await?,
         Request::Lease(ask) => return leases::request(house, &path, &ask, asker).await,

@@ -6,6 +6,7 @@ pub mod house;
 mod keys;
 mod leases;
 mod listener;
+mod merges;
 pub mod peer;
 pub mod serve;
 mod vaults;

@@ -104,7 +104,7 @@ pub(super) async fn put(house: &House, path: &Path, puts: Vec<PutAsk>, asker: &A
             value: put.value.0,
         });
     }
-    let secrets = change(&house.office(&open), Batch { scope, changes }, asker).await?;
+    let secrets = change(&house.office(&open), Batch::new(scope, changes), asker).await?;
     Ok(Reply::Changed { secrets })
 }
 
@@ -129,7 +129,7 @@ pub(super) async fn edit(house: &House, path: &Path, secret: &str, rules: &Rules
         judged: [(name, found.clear)].into(),
         ..Changes::default()
     };
-    let secrets = change(&house.office(&open), Batch { scope, changes }, asker).await?;
+    let secrets = change(&house.office(&open), Batch::new(scope, changes), asker).await?;
     Ok(Reply::Changed { secrets })
 }
 
@@ -143,13 +143,13 @@ pub(super) async fn remove(house: &House, path: &Path, secrets: &[String], asker
     }
     let secrets = change(
         &house.office(&open),
-        Batch {
+        Batch::new(
             scope,
-            changes: Changes {
+            Changes {
                 removes,
                 ..Changes::default()
             },
-        },
+        ),
         asker,
     )
     .await?;

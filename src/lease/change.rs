@@ -3,7 +3,7 @@
 use super::failure::{IntoFailure, internal};
 use super::office::{Asker, Office};
 use super::record::{self, Question};
-use super::text::{ChangeKind, ChangeText, Text, VERSION, WriteText};
+use super::text::{ChangeKind, ChangeText, KeepText, Text, VERSION, WriteText};
 use super::touch::touch;
 use crate::encoding::{Digest, SecretRef};
 use crate::vault::{Changes, Delivery, Rules, Standing, VaultError};
@@ -16,6 +16,8 @@ pub struct Batch {
     pub scope: String,
     /// What changes.
     pub changes: Changes,
+    /// Which versions stay, of secrets that were written apart: [`Changes::keeps`], as it is shown.
+    pub keeps: Vec<KeepText>,
 }
 
 /// Asks for the touch and makes the change. Gives the names that were written or removed.
@@ -61,6 +63,16 @@ fn question<'a>(asker: &'a Asker, names: &[String]) -> Question<'a> {
 }
 
 impl Batch {
+    /// A batch that keeps none of several versions.
+    #[must_use]
+    pub fn new(scope: String, changes: Changes) -> Self {
+        Self {
+            scope,
+            changes,
+            keeps: vec![],
+        }
+    }
+
     fn secret(&self, name: &str) -> SecretRef {
         SecretRef {
             scope: self.scope.clone(),
@@ -69,12 +81,7 @@ impl Batch {
     }
 
     fn names(&self) -> Vec<String> {
-        let puts = self.changes.puts.iter().map(|put| &put.name);
-        let rules = self.changes.rules.iter().map(|(name, _)| name);
-        puts.chain(rules)
-            .chain(&self.changes.removes)
-            .map(|name| self.secret(name).to_string())
-            .collect()
+        self.changes.names().map(|name| self.secret(name).to_string()).collect()
     }
 
     fn text(&self, office: &Office<'_>, asker: &Asker, standing: &Standing, asked: Digest) -> Result<ChangeText, Failure> {
@@ -93,6 +100,7 @@ impl Batch {
             origin: office.origin(&asker.requester, standing),
             writes: puts.chain(rules).collect::<Result<_, _>>()?,
             removes: self.changes.removes.iter().map(|name| self.secret(name)).collect(),
+            keeps: self.keeps.clone(),
             at: office.lobby.clock.wall().seconds(),
         })
     }

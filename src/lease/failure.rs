@@ -86,6 +86,9 @@ fn vault_outcome(error: &VaultError) -> (Outcome, &'static str) {
         }
         VaultError::RulesChanged { .. } => (Outcome::VaultRefused, "rules_changed"),
         VaultError::Older { .. } => (Outcome::VaultRefused, "older"),
+        VaultError::Contested { .. } => (Outcome::VaultRefused, "contested"),
+        VaultError::NotContested { .. } => (Outcome::BadInput, "no_such_version"),
+        VaultError::NotShown { .. } | VaultError::Unindexed { .. } => (Outcome::VaultRefused, "not_shown"),
         VaultError::Changed => (Outcome::VaultRefused, "vault_changed"),
         _ => (Outcome::VaultRefused, "vault"),
     }
@@ -117,6 +120,9 @@ fn vault_hint(reason: &str) -> &'static str {
         "vault_folder" => "mend the folder, then try again; nothing was lost",
         "rules_changed" => "the vault changed while it was asked for: ask again, and look at what is shown",
         "older" => "somebody put an old copy of the vault in its place: bring the newer one back",
+        "contested" => "touchlease merge shows the versions and keeps one of them",
+        "no_such_version" => "touchlease merge shows the secrets that were written apart, and their records",
+        "not_shown" => "look at what the merge brought: touchlease merge; then ask again",
         "vault_changed" => "the vault changed meanwhile: ask again",
         "newer_format" => "install a newer touchlease",
         "vault" => "nothing was handed out; compare the folder with a backup",

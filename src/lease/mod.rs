@@ -9,6 +9,7 @@ pub mod grant;
 pub mod issue;
 mod key_failure;
 pub mod ledger;
+pub mod merge;
 pub mod office;
 pub mod policy;
 pub mod record;

@@ -12,7 +12,7 @@ use super::failure::{IntoFailure, internal};
 use super::ledger::Ledger;
 use super::record::{self, Journal};
 use super::requester::Requester;
-use super::text::{Fixed, Origin, RequesterText, VaultState};
+use super::text::{Fixed, JoinText, Origin, RequesterText, VaultState};
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::device::Proof;
@@ -128,6 +128,7 @@ impl Office<'_> {
                 id: self.vault.borrow().id(),
                 roster: standing.roster(),
                 heads: standing.heads().iter().cloned().collect(),
+                joins: JoinText::of(standing),
             },
         }
     }

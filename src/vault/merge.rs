@@ -54,6 +54,27 @@ pub struct Merge {
     pub contests: Vec<Contest>,
 }
 
+impl Contest {
+    /// The name that the records share.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.records.first().map_or("", |claim| claim.listed.name.as_str())
+    }
+}
+
+impl Merge {
+    /// A scope in which there is nothing to join.
+    #[must_use]
+    pub fn nothing(scope: &str) -> Self {
+        Self {
+            scope: scope.to_owned(),
+            heads: Vec::new(),
+            claims: Vec::new(),
+            contests: Vec::new(),
+        }
+    }
+}
+
 impl Vault {
     /// Scopes that have several heads or names with several records, as the folder shows them; no touch.
     ///
@@ -75,6 +96,20 @@ impl Vault {
             }
         }
         Ok(merges)
+    }
+
+    /// The exact bytes of the clear part of a record that was shown.
+    ///
+    /// # Errors
+    /// [`VaultError::Deleted`], [`VaultError::RulesChanged`] when it is another one meanwhile.
+    pub fn clear_part(&self, claim: &Claim) -> Result<Vec<u8>, VaultError> {
+        let (scope, name) = (claim.listed.scope.clone(), claim.listed.name.clone());
+        let parts = self.clear_parts(self.scope(&scope)?, |id| id == claim.record)?;
+        match parts.into_iter().next() {
+            Some((_, clear)) if Digest::of(&clear) == claim.clear => Ok(clear),
+            Some(_) => Err(VaultError::RulesChanged { scope, name }),
+            None => Err(VaultError::Deleted { scope, name }),
+        }
     }
 
     /// Writes the join of the scopes of `standing` that have several heads: the touch that unsealed `material` approved it.

@@ -100,6 +100,20 @@ pub enum Reply {
         /// Keys that are or were in the roster.
         signers: Vec<Signer>,
     },
+    /// What was changed apart from each other.
+    Merges {
+        /// By scope.
+        merges: Vec<MergeView>,
+    },
+    /// States were joined.
+    Merged {
+        /// The scope.
+        scope: String,
+        /// How many states; 0 when there was one.
+        joined: u32,
+        /// Secrets of which one version was kept, `scope/NAME`.
+        kept: Vec<String>,
+    },
     /// A change is in the vault.
     Changed {
         /// What was written or removed, `scope/NAME`.
@@ -222,6 +236,45 @@ pub struct SecretView {
     pub version: u64,
     /// Its rules.
     pub rules: RulesAsk,
+}
+
+/// What was changed apart from each other in a scope.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MergeView {
+    /// The scope.
+    pub scope: String,
+    /// How many states it has.
+    pub heads: u32,
+    /// Secrets that joining takes in.
+    pub secrets: Vec<VersionView>,
+    /// Secrets of which a person has to keep one version.
+    pub contested: Vec<ContestView>,
+}
+
+/// A secret with several versions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContestView {
+    /// `scope/NAME`.
+    pub secret: String,
+    /// Its versions.
+    pub versions: Vec<VersionView>,
+}
+
+/// A version of a secret, as its record shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionView {
+    /// `scope/NAME`.
+    pub secret: String,
+    /// Its number.
+    pub version: u64,
+    /// Id of its record, hexadecimal.
+    pub record: String,
+    /// When it was written, by the clock of the machine that did: seconds since the epoch.
+    pub changed: u64,
+    /// Its rules.
+    pub rules: RulesAsk,
+    /// Whether it is sealed under a key of its scope that is not in force any more.
+    pub earlier_key: bool,
 }
 
 /// A key whose signatures may stand in the log.

@@ -110,6 +110,15 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         secrets: Vec<String>,
     },
+    /// What was changed apart from each other, without a touch.
+    Merges,
+    /// Join the states of one scope: one touch.
+    Merge {
+        /// Which; that of the secrets kept when absent.
+        scope: Option<String>,
+        /// Versions that stay.
+        keep: Vec<KeepAsk>,
+    },
     /// The audit log, as [`super::Event::Line`]s.
     Audit,
     /// The clock is right as it is, a person says by a touch.
@@ -128,6 +137,7 @@ impl Request {
             | Self::Put { .. }
             | Self::Edit { .. }
             | Self::Remove { .. }
+            | Self::Merge { .. }
             | Self::Unlock { .. }
             | Self::AcceptClock
             | Self::KeyManage { .. } => true,
@@ -229,6 +239,16 @@ pub struct PutAsk {
     /// The rules in full; a new version without keeps those it had.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rules: Option<RulesAsk>,
+}
+
+/// Of several versions of a secret, which one stays.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeepAsk {
+    /// `scope/NAME`.
+    pub secret: String,
+    /// The first digits of its record's id, four at least.
+    pub record: String,
 }
 
 /// Rules of a secret.

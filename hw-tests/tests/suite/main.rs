@@ -10,6 +10,7 @@ mod input;
 mod isolation;
 mod lab;
 mod lifetime;
+mod machines;
 mod races;
 mod screen;
 mod spine;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Origin, Text};
+use super::{KeepText, Origin, Text};
 use crate::encoding::sshsig::Namespace;
 use crate::encoding::{Digest, SecretRef};
 use crate::wire::request::RulesAsk;
@@ -25,6 +25,9 @@ pub struct ChangeText {
     pub writes: Vec<WriteText>,
     /// Secrets removed.
     pub removes: Vec<SecretRef>,
+    /// Secrets that were written apart, each with the version that stays.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keeps: Vec<KeepText>,
     /// Seconds since the epoch.
     pub at: u64,
 }

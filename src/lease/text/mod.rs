@@ -4,6 +4,7 @@
 
 mod change;
 mod lease;
+mod merge;
 mod notice;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use change::{ChangeKind, ChangeText, ClockKind, ClockText, WriteText};
 pub use lease::{GrantText, Holder, LeaseKind, LeaseText, TaskText};
+pub use merge::{JoinText, JoinedText, KeepText, VersionText};
 pub use notice::{EnrolKind, EnrolText, RosterBeside, UnlockKind, UnlockText};
 
 use super::requester::{Claimed, Requester};
@@ -33,6 +35,9 @@ pub struct VaultState {
     pub roster: Digest,
     /// Index heads of each scope that the text touches: one, or several that the touch joins.
     pub heads: BTreeMap<String, Vec<Digest>>,
+    /// What the touch takes in where it joins several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joins: Option<JoinText>,
 }
 
 /// What every text carries.
@@ -192,6 +197,7 @@ pub(crate) mod tests {
                     id: Digest([2; 32]),
                     roster: Digest([3; 32]),
                     heads: [("prod".into(), vec![Digest([4; 32])])].into(),
+                    joins: None,
                 },
             },
             task: Some(TaskText {

@@ -1,0 +1,105 @@
+//! What a touch joins, in the text: states of a scope that were changed apart from each other.
+
+use serde::{Deserialize, Serialize};
+
+use crate::encoding::{Digest, SecretRef};
+use crate::vault::{Claim, Standing};
+use crate::wire::request::RulesAsk;
+
+/// Secrets that are named one by one; of more, only their number is.
+const NAMED: usize = 40;
+
+/// What joining takes in, as the folder shows it before the touch. After the touch it must be there, byte for byte.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JoinText {
+    /// How many secrets came from elsewhere.
+    pub count: u64,
+    /// The first of them, by scope and name.
+    pub secrets: Vec<JoinedText>,
+    /// SHA-256 of the SHA-256s of all their clear parts, in their order.
+    pub judged: Digest,
+}
+
+/// A secret that came from elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JoinedText {
+    /// Which.
+    pub secret: SecretRef,
+    /// Its version.
+    pub version: u64,
+    /// When it was written, by the clock of the machine that did: seconds since the epoch.
+    pub changed: u64,
+    /// Whether it is sealed under a key of its scope that is not in force any more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub earlier_key: bool,
+}
+
+/// Of several versions of a secret, which one stays.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeepText {
+    /// Which secret.
+    pub secret: SecretRef,
+    /// The version that stays.
+    pub keeps: VersionText,
+    /// The version that it becomes.
+    pub version: u64,
+    /// Its rules.
+    pub rules: RulesAsk,
+    /// Those that go.
+    pub drops: Vec<VersionText>,
+}
+
+/// One of several versions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VersionText {
+    /// Id of its record, hexadecimal.
+    pub record: String,
+    /// Its number.
+    pub version: u64,
+    /// As in [`JoinedText`].
+    pub changed: u64,
+}
+
+impl JoinText {
+    /// What joining takes in; nothing where every scope has one head.
+    #[must_use]
+    pub fn of(standing: &Standing) -> Option<Self> {
+        let several = standing.heads().iter().any(|(_, heads)| heads.len() > 1);
+        let claims = standing.claims();
+        several.then(|| Self {
+            count: claims.len() as u64,
+            secrets: claims.iter().take(NAMED).map(JoinedText::of).collect(),
+            judged: Digest::of(&claims.iter().flat_map(|claim| claim.clear.0).collect::<Vec<_>>()),
+        })
+    }
+}
+
+impl JoinedText {
+    fn of(claim: &Claim) -> Self {
+        Self {
+            secret: SecretRef {
+                scope: claim.listed.scope.clone(),
+                name: claim.listed.name.clone(),
+            },
+            version: claim.listed.version,
+            changed: claim.listed.changed,
+            earlier_key: claim.earlier_key,
+        }
+    }
+}
+
+impl VersionText {
+    /// The version in `claim`'s record.
+    #[must_use]
+    pub fn of(claim: &Claim) -> Self {
+        Self {
+            record: claim.record.to_string(),
+            version: claim.listed.version,
+            changed: claim.listed.changed,
+        }
+    }
+}
