@@ -8,7 +8,7 @@
 //! ```text
 //! cli -> client -> wire <- daemon -> lease -> { presence, device, vault, audit }
 //!                                    deliver -> (cli process only; knows no daemon)
-//!                        encoding, secret, clock, sys: under everybody
+//!                        encoding, finding, secret, clock, sys: under everybody
 //! ```
 //!
 //! Start reading at [`lease::issue`]: the path from a request to its reply is that one function.
@@ -22,6 +22,7 @@ pub mod daemon;
 pub mod deliver;
 pub mod device;
 pub mod encoding;
+pub mod finding;
 pub mod lease;
 pub mod paths;
 pub mod presence;

@@ -7,12 +7,14 @@
 //! - [`log`]: the one writer, durable before anything is acted on;
 //! - [`clock_rule`]: the log as a witness against a clock that was set;
 //! - [`mod@verify`], [`report`]: the one reader that believes nothing;
+//! - [`health`]: how the log is, for a person who asks;
 //! - [`receipt`]: what is given to somebody else.
 
 pub mod clock_rule;
 mod error;
 pub mod event;
 mod file;
+pub mod health;
 pub mod log;
 #[cfg(test)]
 mod page;

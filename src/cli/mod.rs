@@ -6,6 +6,7 @@ mod change;
 mod columns;
 mod completions;
 mod daemon;
+mod doctor;
 mod entry;
 mod init;
 mod key;
@@ -67,6 +68,7 @@ enum Command {
     Lock(lock::LockArgs),
     Unlock(lock::UnlockArgs),
     Status(status::Args),
+    Doctor(doctor::Args),
     #[command(subcommand)]
     Audit(audit::Command),
     Daemon(daemon::Args),
@@ -130,6 +132,7 @@ fn dispatch(cli: Cli, ui: Ui) -> Result<ExitCode, Failure> {
         Command::Lock(_) => lock::lock(&session),
         Command::Unlock(args) => lock::unlock(&session, args),
         Command::Status(_) => status::run(&session),
+        Command::Doctor(_) => return doctor::run(&session),
         Command::Audit(command) => audit::run(&session, command),
         Command::Daemon(args) => daemon::run(&session, &args),
         Command::Completions(args) => completions::run(&session, &args),

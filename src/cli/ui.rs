@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
@@ -13,6 +14,10 @@ use crate::wire::Failure;
 
 /// Version of what `--json` prints: fields are only ever added.
 const JSON_VERSION: u32 = 1;
+
+/// Width of the column of words, and of the narrowest text beside it.
+const COLUMN: usize = 10;
+const NARROWEST: usize = 20;
 
 /// How to print.
 #[derive(Clone, Copy, Debug)]
@@ -43,10 +48,7 @@ impl Ui {
     #[must_use]
     pub fn new(json: bool, no_colour: bool) -> Self {
         let terminal = io::stderr().is_terminal();
-        let width = rustix::termios::tcgetwinsize(io::stderr())
-            .ok()
-            .map(|size| usize::from(size.ws_col))
-            .filter(|width| terminal && *width > 0);
+        let width = terminal_width(io::stderr());
         Self {
             json,
             colour: !json && !no_colour && terminal,
@@ -64,6 +66,23 @@ impl Ui {
     pub fn line(self, text: &str) {
         if !self.json {
             self.write_out(&format!("{}\n", plain_lines(text)));
+        }
+    }
+
+    /// The result, for a person: a word in a column of its own, and a text that is broken at the width of the terminal.
+    pub fn entry(self, tone: Tone, word: &str, text: &str) {
+        if self.json {
+            return;
+        }
+        let width = terminal_width(io::stdout()).unwrap_or(usize::MAX);
+        let colour = self.colour && io::stdout().is_terminal();
+        for (i, line) in wrap(&plain::visible(text), width.saturating_sub(COLUMN).max(NARROWEST))
+            .iter()
+            .enumerate()
+        {
+            let row = format!("{:COLUMN$}{line}", if i == 0 { word } else { "" });
+            let row = row.trim_end();
+            self.write_out(&format!("{}\n", if colour { paint(tone, row) } else { row.to_owned() }));
         }
     }
 
@@ -128,6 +147,12 @@ pub fn paint(tone: Tone, text: &str) -> String {
         Tone::Bad => Style::new().bold().fg_color(Some(AnsiColor::Red.into())),
     };
     format!("{style}{text}{style:#}")
+}
+
+/// Columns of the terminal, if it is one.
+fn terminal_width(stream: impl AsFd) -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(stream).ok()?;
+    Some(usize::from(size.ws_col)).filter(|width| *width > 0)
 }
 
 /// Texts from files, devices and other programs may not steer the terminal (T43).

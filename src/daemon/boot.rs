@@ -99,7 +99,7 @@ async fn live(outside: Outside, listening: Listening) -> io::Result<()> {
 }
 
 /// Only places that were ours at the start are read: nothing that a client names (T21).
-fn read_config(places: &Places) -> Result<Config, Failure> {
+pub(super) fn read_config(places: &Places) -> Result<Config, Failure> {
     let wrong = |error: &dyn std::fmt::Display| {
         Failure::new(Outcome::BadInput, "config", format!("{}: {error}", places.config.display())).hint("mend the file, or move it aside")
     };

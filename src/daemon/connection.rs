@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::house::House;
 use super::peer::Peer;
-use super::{keys, leases, merges, vaults};
+use super::{doctor, keys, leases, merges, vaults};
 use crate::lease::ledger::Why;
 use crate::lease::office::Asker;
 use crate::lease::requester::Requester;
@@ -164,6 +164,7 @@ async fn handle(house: &Rc<House>, call: Call, screen: Option<u64>, asker: &mut 
     let reply = match call.request {
         Request::Watch => watch(screen).await?,
         Request::Status => vaults::status(house, &path),
+        Request::Doctor => doctor::serve(house, &path).await,
         Request::Init(ask) => vaults::init(house, &path, ask, asker).await?,
         Request::KeyList => keys::list(house, &path).await?,
         Request::KeyInfo { key } => keys::info(house, &path, key.as_deref()).await?,

@@ -2,6 +2,7 @@
 
 pub mod boot;
 mod connection;
+pub mod doctor;
 pub mod house;
 mod keys;
 mod leases;

@@ -65,6 +65,19 @@ impl Drop for LockedPages {
     }
 }
 
+/// Whether the kernel gives memory that it does not map itself.
+#[must_use]
+pub fn has_secret_memory() -> bool {
+    map_secret(rustix::param::page_size()).is_some_and(|start| {
+        // Dropping wipes and unmaps.
+        drop(LockedPages {
+            start,
+            len: rustix::param::page_size(),
+        });
+        true
+    })
+}
+
 /// Pages of `memfd_secret(2)`, or nothing where the kernel or the memory limit has none: the caller then locks ordinary pages.
 fn map_secret(len: usize) -> Option<NonNull<u8>> {
     // SAFETY: takes a flags word and returns a descriptor or -1.

@@ -1,6 +1,7 @@
 //! The only place where `unsafe` lives: system calls that no safe wrapper offers. Each block says why it is sound.
 
 pub mod child;
+pub mod health;
 pub mod memory;
 pub mod process;
 pub mod signals;

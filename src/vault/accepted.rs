@@ -53,9 +53,7 @@ impl Memory {
             None => None,
             Some(bytes) => Some(read(folder, &bytes, vault)?),
         };
-        if known.as_ref().is_some_and(|known| !roster.contains(&known.roster)) {
-            return Err(VaultError::Older { what: "the roster".into() });
-        }
+        known.as_ref().map_or(Ok(()), |known| not_older(known, roster))?;
         let accepted = Accepted {
             heads: known.as_ref().map(|known| known.heads.clone()).unwrap_or_default(),
             roster: roster.end(),
@@ -157,6 +155,29 @@ fn lines(records: impl Iterator<Item = Id>) -> String {
 
 fn records_file(scope: Id) -> String {
     format!("records-{scope}")
+}
+
+/// Holds `roster` against the memory in `folder`, where there is one, and changes nothing.
+///
+/// # Errors
+/// [`VaultError::Older`], [`VaultError::State`]; a folder that cannot be read.
+pub fn look(folder: &Path, roster: &Roster) -> Result<(), VaultError> {
+    let store = match Store::open(folder) {
+        Err(VaultError::NoVault { .. }) => return Ok(()),
+        opened => opened?,
+    };
+    let Some(bytes) = store.read_if_there(FILE, LONGEST)? else {
+        return Ok(());
+    };
+    not_older(&read(folder, &bytes, roster.in_force().vault)?, roster)
+}
+
+fn not_older(known: &Accepted, roster: &Roster) -> Result<(), VaultError> {
+    if roster.contains(&known.roster) {
+        Ok(())
+    } else {
+        Err(VaultError::Older { what: "the roster".into() })
+    }
 }
 
 /// Reads the file of `vault`'s memory in `folder`.

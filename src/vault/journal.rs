@@ -8,7 +8,8 @@ use crate::encoding::Digest;
 use super::error::VaultError;
 use super::store::{Lock, Store};
 
-const FOLDER: &str = "pending";
+/// Folder of the lists.
+pub const FOLDER: &str = "pending";
 const FIRST_LINE: &str = "touchlease change 1";
 const LONGEST: usize = 64 << 20;
 /// The folders that a list may name: a forged one can delete nothing else (and who can write it could delete these anyway).

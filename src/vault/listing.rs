@@ -6,7 +6,7 @@ use super::bytes::Id;
 use super::error::{Unreadable, VaultError};
 use super::record::{self, Clear, LARGEST_RECORD};
 use super::rules::Rules;
-use super::store::Folder;
+use super::store::{Folder, Store};
 use super::{ScopeEntry, Vault};
 
 /// Bytes at the front of a record's file that hold the clear part of almost every one.
@@ -69,16 +69,11 @@ impl Vault {
             Some(name) => vec![self.scope(name)?],
             None => self.roster.in_force().scopes.iter().collect(),
         };
-        let mut shelves = Vec::new();
+        let mut all = Vec::new();
         for scope in scopes {
-            let records = record::folder(scope.id);
-            let names = self.store.list(&records)?.into_iter();
-            shelves.extend(names.map(|name| Shelf {
-                scope: scope.name.clone(),
-                folder: format!("{records}/{name}"),
-            }));
+            all.extend(shelves(&self.store, scope)?);
         }
-        Ok(shelves)
+        Ok(all)
     }
 
     /// The secrets of one part, by name, and the files in it that are none.
@@ -86,23 +81,7 @@ impl Vault {
     /// # Errors
     /// As [`Vault::list`].
     pub fn list_shelf(&self, shelf: &Shelf) -> Result<(Vec<Listed>, Vec<Unreadable>), VaultError> {
-        let (mut listed, mut unreadable) = (Vec::new(), Vec::new());
-        let scope = self.scope(&shelf.scope)?;
-        if let Some(folder) = self.store.folder_at(&shelf.folder)? {
-            for file in folder.names()? {
-                match read_clear(scope, &folder, &shelf.folder, &file) {
-                    Ok((clear, _)) => listed.push(list_one(scope, clear)),
-                    Err(why) => unreadable.push(Unreadable {
-                        path: format!("{}/{file}", shelf.folder),
-                        why,
-                    }),
-                }
-            }
-        }
-        listed.sort_by(|a, b| (&a.name, b.version).cmp(&(&b.name, a.version)));
-        // The file of an older version that lies beside the newer one; the index knows only the newer.
-        listed.dedup_by(|later, first| later.name == first.name);
-        Ok((listed, unreadable))
+        list_shelf(&self.store, self.scope(&shelf.scope)?, shelf)
     }
 
     /// Ids that the names of the files among the records of `scope` say, with what the names of one secret's files have in common.
@@ -175,6 +154,36 @@ impl Vault {
             }),
         }
     }
+}
+
+/// See [`Vault::shelves`].
+pub(super) fn shelves(store: &Store, scope: &ScopeEntry) -> Result<Vec<Shelf>, VaultError> {
+    let records = record::folder(scope.id);
+    let shelf = |name: String| Shelf {
+        scope: scope.name.clone(),
+        folder: format!("{records}/{name}"),
+    };
+    Ok(store.list(&records)?.into_iter().map(shelf).collect())
+}
+
+/// See [`Vault::list_shelf`].
+pub(super) fn list_shelf(store: &Store, scope: &ScopeEntry, shelf: &Shelf) -> Result<(Vec<Listed>, Vec<Unreadable>), VaultError> {
+    let (mut listed, mut unreadable) = (Vec::new(), Vec::new());
+    if let Some(folder) = store.folder_at(&shelf.folder)? {
+        for file in folder.names()? {
+            match read_clear(scope, &folder, &shelf.folder, &file) {
+                Ok((clear, _)) => listed.push(list_one(scope, clear)),
+                Err(why) => unreadable.push(Unreadable {
+                    path: format!("{}/{file}", shelf.folder),
+                    why,
+                }),
+            }
+        }
+    }
+    listed.sort_by(|a, b| (&a.name, b.version).cmp(&(&b.name, a.version)));
+    // The file of an older version that lies beside the newer one; the index knows only the newer.
+    listed.dedup_by(|later, first| later.name == first.name);
+    Ok((listed, unreadable))
 }
 
 /// The clear part of the record `file` on `shelf`, which must lie where its name and id say. The sealed value is not read.

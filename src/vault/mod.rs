@@ -4,7 +4,8 @@
 //! - [`slot`], [`scope`], [`recovery`]: the ways into a scope;
 //! - [`rules`], [`record`], [`index`], [`tree`]: secrets, and which of them there are; what was changed apart is joined there;
 //! - [`store`], [`journal`], [`accepted`]: files, changes that happen whole or not at all, the memory against old copies;
-//! - [`genesis`], [`keys`], [`change`], [`material`]: what a touch does to it.
+//! - [`genesis`], [`keys`], [`change`], [`material`]: what a touch does to it;
+//! - [`health`]: how it is, for a person who asks.
 //!
 //! `docs/format.md` describes every byte.
 
@@ -18,6 +19,7 @@ pub mod error;
 #[cfg(test)]
 mod faults;
 pub mod genesis;
+pub mod health;
 pub mod index;
 mod join;
 pub mod journal;
@@ -194,13 +196,7 @@ impl Vault {
     /// # Errors
     /// The folder cannot be listed.
     pub fn unsigned_slots(&self) -> Result<Vec<String>, VaultError> {
-        let signed = self.roster.slots();
-        let is_signed = |name: &str| {
-            let id = name.split_once('.').and_then(|(id, _)| bytes::Hex::from_text(id));
-            id.is_some_and(|id| signed.contains(&id))
-        };
-        let names = self.store.list("slots")?.into_iter();
-        Ok(names.filter(|name| !is_signed(name)).map(|name| format!("slots/{name}")).collect())
+        health::unsigned(&self.store, &self.roster)
     }
 
     /// Whether the folder's roster is still the one that was verified.

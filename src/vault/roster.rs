@@ -134,6 +134,24 @@ impl Roster {
             .collect()
     }
 
+    /// Ids of the slots that there were when a key was removed.
+    #[must_use]
+    pub fn slots_before_a_removal(&self) -> BTreeSet<Id> {
+        let removed = |before: &Statement, after: &Statement| {
+            let keys = before.keys.iter().map(|key| key.enrolled().id());
+            keys.into_iter().any(|id| after.key(id).is_none())
+        };
+        let steps = self.statements.values().flat_map(|after| {
+            let before = after.previous.iter().filter_map(|digest| self.statements.get(digest));
+            before.map(move |before| (before, after))
+        });
+        steps
+            .filter(|(before, after)| removed(before, after))
+            .flat_map(|(before, _)| before.scopes.iter().flat_map(|scope| &scope.slots))
+            .map(super::statement::SlotEntry::id)
+            .collect()
+    }
+
     /// Whether the folder still holds exactly these statements.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::request::RulesAsk;
 use super::{Failure, Value};
 use crate::encoding::Digest;
+use crate::finding::Finding;
 
 /// The one reply of a call.
 #[derive(Debug, Serialize, Deserialize)]
@@ -44,6 +45,11 @@ pub enum Reply {
     },
     /// What runs.
     Status(Status),
+    /// What was looked at, and how it is.
+    Findings {
+        /// By what depends on what.
+        findings: Vec<Finding>,
+    },
     /// A vault was made.
     Made {
         /// Its id.

@@ -29,6 +29,8 @@ pub struct Call {
 pub enum Request {
     /// What runs, which vault, keys, leases, screens.
     Status,
+    /// What is wrong with keys, readers, memory, vault and log.
+    Doctor,
     /// Show prompts on this connection's terminal, until it closes.
     Watch,
     /// A lease.

@@ -3,7 +3,10 @@
 use std::{
     ffi::OsStr,
     io,
-    os::unix::{fs::DirBuilderExt, net::UnixListener},
+    os::unix::{
+        fs::{DirBuilderExt, PermissionsExt},
+        net::UnixListener,
+    },
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     sync::Arc,
@@ -178,6 +181,7 @@ impl Home {
         let places = self.places()?;
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&places.runtime)?;
         let listener = UnixListener::bind(places.socket())?;
+        std::fs::set_permissions(places.socket(), std::fs::Permissions::from_mode(0o600))?;
         listener.set_nonblocking(true)?;
         let boot_id = peer::boot_id()?;
         let uid = rustix::process::getuid().as_raw();

@@ -5,6 +5,7 @@ mod bad_keys;
 mod conformance;
 mod consent;
 mod docs;
+mod doctor;
 mod hygiene;
 mod input;
 mod isolation;

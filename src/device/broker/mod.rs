@@ -5,6 +5,7 @@
 mod care;
 mod enrol;
 mod event;
+mod health;
 mod inbox;
 mod job;
 mod known;

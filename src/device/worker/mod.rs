@@ -28,6 +28,7 @@ use crate::sys;
 use line::Line;
 pub use places::watch;
 use protocol::{Report, Request, read_frame};
+pub use readers::SERVICE;
 
 /// The hidden subcommand of a worker for one operation.
 pub const SUBCOMMAND: &str = "key-worker";

@@ -13,7 +13,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use crate::device::nfc::{self, Reader};
 
 /// Where pcscd listens, if there is one (`PCSCLITE_CSOCK_NAME`, which workers do not have, could name another place).
-pub(super) const SERVICE: &str = "/run/pcscd/pcscd.comm";
+pub const SERVICE: &str = "/run/pcscd/pcscd.comm";
 /// Pause before asking again for a service that has its socket and does not answer.
 const AGAIN: Duration = Duration::from_secs(2);
 

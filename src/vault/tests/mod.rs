@@ -3,6 +3,7 @@
 
 mod faults;
 mod git;
+mod health;
 mod keys;
 mod life;
 mod rig;

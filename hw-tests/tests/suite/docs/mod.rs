@@ -2,6 +2,7 @@
 
 mod cli;
 mod files;
+mod findings;
 mod outcomes;
 mod security;
 mod tasks;

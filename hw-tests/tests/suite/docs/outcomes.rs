@@ -54,7 +54,7 @@ fn every_reason_in_the_source_is_in_the_table_and_none_besides() {
     );
 }
 
-fn sources(folder: &Path, look: &mut impl FnMut(&str)) {
+pub fn sources(folder: &Path, look: &mut impl FnMut(&str)) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
@@ -88,7 +88,7 @@ fn reasons(text: &str, found: &mut BTreeSet<(String, String)>) {
 }
 
 /// A string that stands right here, in snake_case.
-fn literal(text: &str) -> Option<String> {
+pub fn literal(text: &str) -> Option<String> {
     let text = text.trim_start_matches([',', ' ', '\n']).strip_prefix('"')?;
     let (literal, _) = text.split_once('"')?;
     let plain = !literal.is_empty() && literal.chars().all(|c| c.is_ascii_lowercase() || c == '_');

@@ -1,0 +1,136 @@
+//! What the daemon, or a command where none runs, finds when it looks at everything.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::process::getuid;
+use rustix::system::uname;
+use tokio::task::spawn_blocking;
+
+use super::boot::read_config;
+use super::house::{House, LOG_FILE};
+use super::peer;
+use crate::audit::clock_rule::Moment;
+use crate::audit::event::Profile as SignerProfile;
+use crate::audit::{self, SignerKey};
+use crate::clock::{Clock, SystemClock};
+use crate::device::broker::{Broker, Processes};
+use crate::device::enrolled::EnrolledKey;
+use crate::device::{Profile, worker};
+use crate::encoding::Digest;
+use crate::finding::{Finding, Part, quoted};
+use crate::paths::Places;
+use crate::vault::{self, health::Health};
+use crate::wire::Reply;
+
+/// Looks at everything. The daemon goes on meanwhile.
+pub(super) async fn serve(house: &House, path: &Path) -> Reply {
+    let unwritten = house.opened().iter().any(|open| open.log.sync().is_err());
+    let mut findings = examine(&house.broker, &house.places, path, &*house.clock).await;
+    if unwritten {
+        let what = "the audit log could not be written: no lease is given until it can";
+        findings.push(Part::Log.problem("log_not_written", what, format!("df -h {}", quoted(&house.places.state))));
+    }
+    Reply::Findings { findings }
+}
+
+/// The same in a process that is no daemon. `named` is the vault that the command line names.
+#[must_use]
+pub fn alone(places: &Places, named: Option<&Path>) -> Vec<Finding> {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+        let what = "the system gives no more descriptors";
+        return vec![Part::Daemon.problem("no_descriptors", what, "ulimit -n 4096")];
+    };
+    let mut findings = Vec::new();
+    let configured = match read_config(places) {
+        Ok(config) => config.vault,
+        Err(failure) => {
+            let remedy = format!("mv {0} {0}.old", quoted(&places.config));
+            findings.push(Part::Daemon.problem("config", failure.message, remedy));
+            None
+        }
+    };
+    let path = named.map(Path::to_owned).or(configured).unwrap_or_else(|| places.vault.clone());
+    let clock = Arc::new(SystemClock);
+    findings.extend(runtime.block_on(async {
+        let broker = Broker::new(Processes::new("/proc/self/exe".into()), clock.clone());
+        examine(&broker, places, &path, &*clock).await
+    }));
+    findings
+}
+
+async fn examine(broker: &Broker, places: &Places, path: &Path, clock: &dyn Clock) -> Vec<Finding> {
+    let mut findings = vec![versions()];
+    findings.extend(socket(places));
+    findings.extend(crate::sys::health::locking());
+    findings.extend(crate::sys::health::swap(Path::new("/proc"), Path::new("/sys")));
+    let now = Moment {
+        wall: clock.wall(),
+        boot: clock.boot(),
+        boot_id: peer::boot_id().unwrap_or_default(),
+    };
+    let (path, states) = (path.to_owned(), places.state.clone());
+    let stored = spawn_blocking(move || stored(&path, &states, &now)).await;
+    let (keys, stored) = stored.unwrap_or_default();
+    findings.extend(broker.examine(&keys).await);
+    findings.extend(broker.examine_readers(Path::new(worker::SERVICE)).await);
+    findings.extend(stored);
+    findings
+}
+
+/// What lies on disks: the vault, and its log.
+fn stored(path: &Path, states: &Path, now: &Moment) -> (Vec<EnrolledKey>, Vec<Finding>) {
+    let Health {
+        id,
+        keys,
+        keys_ever,
+        mut findings,
+    } = vault::health::examine(path, states);
+    if let Some(id) = id {
+        let log: PathBuf = states.join(id.to_string()).join(LOG_FILE);
+        let signer = |id: &Digest| keys_ever.iter().find(|key| key.id().0 == *id).map(signer);
+        findings.extend(audit::health::examine(&log, &signer, now));
+    }
+    (keys, findings)
+}
+
+fn signer(key: &EnrolledKey) -> SignerKey {
+    SignerKey {
+        point: key.lease.public_key,
+        profile: match key.profile {
+            Profile::Pin => SignerProfile::Pin,
+            Profile::TouchOnly => SignerProfile::TouchOnly,
+        },
+        name: key.name.clone(),
+    }
+}
+
+fn versions() -> Finding {
+    let system = uname();
+    let kernel = format!("{} {}", system.sysname().to_string_lossy(), system.release().to_string_lossy());
+    let formats = format!("protocol {}, vault format {}", crate::wire::VERSION, vault::statement::FORMAT);
+    let what = format!("touchlease {}, {formats}, {kernel}", env!("CARGO_PKG_VERSION"));
+    Part::Versions.ok("versions", what)
+}
+
+/// Whoever else can reach the socket's folder could stand in for the daemon (T25).
+fn socket(places: &Places) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (path, allowed) in [(places.runtime.clone(), 0o700), (places.socket(), 0o600)] {
+        let Ok(meta) = fs::symlink_metadata(&path) else { continue };
+        let shown = quoted(&path);
+        if meta.uid() != getuid().as_raw() {
+            let what = format!("{} belongs to uid {}, not to you", path.display(), meta.uid());
+            findings.push(Part::Daemon.problem("socket_not_ours", what, format!("sudo rm -r {shown}")));
+        } else if meta.mode() & 0o777 & !allowed != 0 {
+            let what = format!("{} can be reached by others: mode {:o}", path.display(), meta.mode() & 0o777);
+            findings.push(Part::Daemon.problem("socket_open", what, format!("chmod {allowed:o} {shown}")));
+        }
+    }
+    if findings.is_empty() {
+        findings.push(Part::Daemon.ok("socket", "the socket is yours alone"));
+    }
+    findings
+}
