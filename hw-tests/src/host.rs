@@ -99,6 +99,10 @@ pub struct NewAssertion<'a> {
     pub salts: Option<(Protocol, &'a [u8])>,
     /// Asks for no touch.
     pub silent: bool,
+    /// Asks for user verification by the key itself.
+    pub uv: bool,
+    /// What another program's request was authorised with by PIN: pinUvAuthParam and its protocol's number.
+    pub overheard: Option<(&'a [u8], u64)>,
     /// Where the key has a PIN.
     pub token: Option<&'a Token>,
 }
@@ -307,8 +311,14 @@ impl<T: Transport> Host<T> {
             ]);
             request.push((4, text_map([("hmac-secret", input)])));
         }
-        if new.silent {
-            request.push((5, text_map([("up", false.into())])));
+        let mut options = vec![];
+        options.extend(new.silent.then_some(("up", false.into())));
+        options.extend(new.uv.then_some(("uv", true.into())));
+        if !options.is_empty() {
+            request.push((5, text_map(options)));
+        }
+        if let Some((param, protocol)) = new.overheard {
+            request.extend([(6, Value::Bytes(param.to_vec())), (7, protocol.into())]);
         }
         if let Some(token) = new.token {
             request.extend([

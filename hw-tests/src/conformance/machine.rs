@@ -287,6 +287,16 @@ impl Drop for Machine<'_> {
 }
 
 impl Request {
+    /// The program goes away without an answer.
+    ///
+    /// # Errors
+    /// It cannot be ended.
+    pub fn abandon(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
     /// Waits for the program's end.
     ///
     /// # Errors

@@ -141,6 +141,12 @@ impl Exchange {
         self.form(altered)
     }
 
+    /// The lie is told of touches: whoever lied when it is asked in silence which key it is would get no further.
+    fn is_silent(&self) -> bool {
+        let request = ciborium::from_reader::<Value, _>(&self.request[1..]).ok();
+        request.and_then(|request| text_member(member(&request, 5)?, "up")?.as_bool()) == Some(false)
+    }
+
     fn form(&self, mut answer: Vec<u8>) -> Vec<u8> {
         match self.lie {
             Some(Lie::Truncated) => answer.truncate(answer.len() / 2),
@@ -173,7 +179,7 @@ impl Exchange {
         }
         auth_data.extend(extensions);
 
-        let signature = self.sign(&key, &auth_data, 1)?;
+        let signature = self.sign(&key, &auth_data, 1, self.lie)?;
         let mut statement = member(&map, 3)?.clone();
         replace_text(&mut statement, "sig", Value::Bytes(signature))?;
         replace(&mut map, 2, Value::Bytes(auth_data))?;
@@ -185,11 +191,12 @@ impl Exchange {
         let mut map: Value = ciborium::from_reader(body).ok()?;
         let mut auth_data = member(&map, 2)?.as_bytes()?.clone();
         let id = text_member(member(&map, 1)?, "id")?.as_bytes()?.clone();
-        let key = match self.lie {
+        let lie = self.lie.filter(|_| !self.is_silent());
+        let key = match lie {
             Some(Lie::ForeignSignature) => self.keys.of(b"nobody enrolled this")?,
             _ => self.keys.of(&id)?,
         };
-        match self.lie {
+        match lie {
             Some(Lie::NoPresence) => *auth_data.get_mut(at::FLAGS)? &= !PRESENT,
             Some(Lie::NoVerification) => *auth_data.get_mut(at::FLAGS)? &= !VERIFIED,
             Some(Lie::OtherRelyingParty) => *auth_data.first_mut()? ^= 1,
@@ -208,17 +215,17 @@ impl Exchange {
             }
             _ => {}
         }
-        let signature = self.sign(&key, &auth_data, 2)?;
+        let signature = self.sign(&key, &auth_data, 2, lie)?;
         replace(&mut map, 2, Value::Bytes(auth_data))?;
         replace(&mut map, 3, Value::Bytes(signature))?;
         success(&map)
     }
 
     /// Signs authenticator data and the request's clientDataHash, which is the parameter with this number.
-    fn sign(&self, key: &SigningKey, auth_data: &[u8], parameter: i64) -> Option<Vec<u8>> {
+    fn sign(&self, key: &SigningKey, auth_data: &[u8], parameter: i64, lie: Option<Lie>) -> Option<Vec<u8>> {
         let request: Value = ciborium::from_reader(self.request.get(1..)?).ok()?;
         let mut hash = member(&request, parameter)?.as_bytes()?.clone();
-        if self.lie == Some(Lie::OtherChallenge) {
+        if lie == Some(Lie::OtherChallenge) {
             *hash.first_mut()? ^= 1;
         }
         let signature: DerSignature = key.sign(&[auth_data, &hash].concat());

@@ -78,6 +78,7 @@ fn t02_no_lie_gets_past_the_pin_profile() {
     ] {
         let (code, said) = told(lie, false);
         assert_eq!(code, Some(62), "{lie:?}: {said}");
+        assert!(said.contains("no proof of a touch"), "{lie:?}: {said}");
     }
 }
 

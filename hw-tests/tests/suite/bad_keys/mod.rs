@@ -1,5 +1,6 @@
 //! Keys that lie, break, disturb and disappear: what they get out of the product, and what they leave behind.
 
+mod hijacks;
 mod lies;
 mod noise;
 mod other_programs;

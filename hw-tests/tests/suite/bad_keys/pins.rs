@@ -5,10 +5,12 @@ use std::sync::Arc;
 use hw_tests::{
     conformance::{Machine, machine::said, rigs::InProcess},
     ctap::{Ctap, Done, Front, GET_ASSERTION, GET_INFO},
+    host::Host,
     key::PIN,
 };
 
 use super::{approvals, behind, honest, rig, run};
+use crate::lab::Dice;
 
 const RUN: &[&str] = &["run", "--with", "prod/TOKEN", "--", "true"];
 
@@ -43,6 +45,85 @@ fn t57_every_entry_costs_one_try_the_last_is_announced_and_then_the_key_is_block
     assert_eq!(output.status.code(), Some(66), "{}", said(&output));
     assert!(said(&output).contains("PIN is blocked"), "{}", said(&output));
     assert_eq!(approvals(&machine), 0);
+}
+
+/// PINs typed in the everyday run, and in the long one.
+const ENTRIES: u32 = 14;
+const LONG: u32 = 500;
+
+#[test]
+fn p11_t57_no_pin_is_tried_that_nobody_typed() {
+    typed_is_tried(ENTRIES);
+}
+
+#[test]
+#[ignore = "long"]
+fn p11_t57_no_pin_is_tried_that_nobody_typed_500_times() {
+    typed_is_tried(LONG);
+}
+
+/// Two keys, one plugged in at a time; PINs right and wrong, requests that go away, keys that go away, PINs that are forgotten.
+fn typed_is_tried(of: u32) {
+    let rig = rig(honest());
+    let machine = Machine::new(&rig).unwrap();
+    machine.vault().unwrap();
+    machine.spare().unwrap();
+    machine.keys[1].pull().unwrap();
+    machine.json(&["lock"]).unwrap();
+    let left = |which: usize| Host(rig.usb_keys()[which].key().ctap().clone()).pin_retries().unwrap();
+    let mut dice = Dice(0x7410_0011);
+    // What each key should have left, and how many were wrong since it was plugged in.
+    let (mut model, mut wrong, mut which, mut kept) = ([8, 8], 0, 0, false);
+    let (mut entries, mut wrong_in_all, mut spent) = (0, 0, 0);
+    for number in 1.. {
+        if entries == of {
+            break;
+        }
+        if number % 10 == 0 {
+            // Room for ten more prompts; a PIN does not outlive its daemon.
+            machine.restart("").unwrap();
+            kept = false;
+        }
+        let mut request = machine.request(RUN).unwrap();
+        let mut is_over = false;
+        while !kept && !is_over && entries < of {
+            request.watch.expect("): ").unwrap();
+            match dice.roll(4) {
+                0 => is_over = true,
+                1 | 2 if wrong < 2 && model[which] > 2 => {
+                    request.watch.type_in("not the PIN\n").unwrap();
+                    (model[which], wrong, entries, wrong_in_all) = (model[which] - 1, wrong + 1, entries + 1, wrong_in_all + 1);
+                    request.watch.expect("wrong").unwrap();
+                    spent += u32::from(left(which) == model[which]);
+                }
+                _ => {
+                    request.watch.type_in(&format!("{PIN}\n")).unwrap();
+                    (model[which], wrong, entries, kept) = (8, 0, entries + 1, true);
+                }
+            }
+        }
+        if kept {
+            machine.touch(which, &mut request.watch).unwrap();
+            assert!(request.finish().unwrap().status.success());
+        } else {
+            request.abandon().unwrap();
+        }
+        match dice.roll(3) {
+            0 => drop(machine.json(&["lock"]).unwrap()),
+            1 => {
+                machine.keys[which].pull().unwrap();
+                which = usize::try_from(dice.roll(2)).unwrap();
+                machine.keys[which].plug().unwrap();
+                wrong = 0;
+            }
+            _ => continue,
+        }
+        kept = false;
+        assert_eq!([left(0), left(1)], model, "after {entries} entries");
+    }
+    assert_eq!([left(0), left(1)], model, "after {entries} entries");
+    println!("P11: {entries} of {of} entries; {wrong_in_all} wrong ones, {spent} tries spent");
+    assert_eq!((entries, spent), (of, wrong_in_all));
 }
 
 #[test]
