@@ -517,8 +517,8 @@ mod tests {
         ));
     }
 
-    #[test]
-    fn t54_every_kind_of_change_before_the_newest_receipt_is_found() {
+    /// 1,005 lines, the first three leases with 331 uses each, and the receipt of the last, which is held elsewhere.
+    fn long_log() -> (Vec<u8>, Receipt) {
         let (folder, mut log) = setup();
         for n in 0..3 {
             let text = lease(&add(&mut log, asked("x")), &n.to_string());
@@ -527,12 +527,22 @@ mod tests {
         }
         let held = receipt(&one_lease(&mut log, "last"));
         let bytes = fs::read(folder.log()).unwrap();
+        assert_eq!(split(&bytes).len(), 1 + 3 * 333 + 5);
+        (bytes, held)
+    }
+
+    #[test]
+    fn t54_every_kind_of_change_before_the_newest_receipt_is_found() {
+        let (bytes, held) = long_log();
         let lines = split(&bytes);
-        assert_eq!(lines.len(), 1 + 3 * 333 + 5);
         assert!(check(&bytes, Some(&held)).is_good());
         // Up to the `approved` line of the newest receipt; behind it nothing is promised.
         let (covered, approved) = (lines[..lines.len() - 4].concat().len(), lines[..lines.len() - 2].concat().len());
-        let found = |other: &[u8], what: &str| assert!(!check(other, Some(&held)).is_good(), "{what}");
+        let (mut of, mut missed) = (0, Vec::new());
+        let mut found = |other: &[u8], what: &str| {
+            of += 1;
+            missed.extend(check(other, Some(&held)).is_good().then(|| what.to_owned()));
+        };
         for at in (0..covered).step_by(covered / 60).chain([0, covered - 1]) {
             let mut other = bytes.clone();
             other[at] ^= 1 << (at % 8);
@@ -548,6 +558,81 @@ mod tests {
             let swapped = [&before[..], rest[1], rest[0], &rest[2..].concat()].concat();
             found(&swapped, &format!("line {n} behind the next"));
         }
+        println!("T54: {} of {of} changes found", of - missed.len());
+        assert!(missed.is_empty(), "{missed:?}");
+    }
+
+    impl Verifier<'_> {
+        /// Another that has come as far, and found nothing wrong.
+        fn again(&self) -> Self {
+            assert!(self.report.is_good());
+            let report = Report {
+                faults: Vec::new(),
+                newest: self.report.newest.clone(),
+                ..self.report
+            };
+            Self {
+                moment: self.moment.clone(),
+                asked: self.asked.clone(),
+                leases: self.leases.clone(),
+                spent: self.spent.clone(),
+                report,
+                ..*self
+            }
+        }
+    }
+
+    /// Whether a verification that has come to the line before finds fault with what follows. What it found is never taken back.
+    fn goes_wrong(before: &Verifier<'_>, rest: &[u8]) -> bool {
+        let (mut verifier, mut lines) = (before.again(), Lines::new(rest));
+        while let Some(bytes) = lines.next_bytes().unwrap() {
+            verifier.line(bytes);
+            if !verifier.report.is_good() {
+                return true;
+            }
+        }
+        !verifier.finish().is_good()
+    }
+
+    #[test]
+    #[ignore = "long"]
+    fn t54_every_byte_every_line_and_every_length_of_1000_entries() {
+        let (bytes, held) = long_log();
+        let lines = split(&bytes);
+        assert!(check(&bytes, Some(&held)).is_good());
+        let (covered, approved) = (lines.len() - 4, lines.len() - 2);
+        let mut flipped = bytes.clone();
+        let (mut found, mut of) = ([0; 3], [0; 3]);
+        let mut count = |kind: usize, is_found: bool| {
+            of[kind] += 1;
+            found[kind] += usize::from(is_found);
+        };
+        let (mut before, mut at) = (Verifier::new(&keys, Some(&held)), 0);
+        for n in 0..approved {
+            let (line, rest) = (lines[n], &bytes[at..]);
+            for offset in 0..line.len() {
+                if n < covered {
+                    flipped[at + offset] ^= 1 << (offset % 8);
+                    count(0, goes_wrong(&before, &flipped[at..]));
+                    flipped[at + offset] = bytes[at + offset];
+                }
+                count(2, goes_wrong(&before, &rest[..offset]));
+            }
+            if n < covered {
+                let after = &rest[line.len()..];
+                let next = &after[..lines[n + 1].len()];
+                count(1, goes_wrong(&before, after));
+                count(1, goes_wrong(&before, &[line, rest].concat()));
+                count(1, goes_wrong(&before, &[next, line, &after[next.len()..]].concat()));
+            }
+            before.line(line);
+            assert!(before.report.is_good());
+            at += line.len();
+        }
+        for (kind, what) in ["bytes", "lines cut, doubled or moved", "lengths"].iter().enumerate() {
+            println!("T54 {what}: {} of {} found", found[kind], of[kind]);
+        }
+        assert_eq!(found, of);
     }
 
     #[test]

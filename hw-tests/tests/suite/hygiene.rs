@@ -7,7 +7,7 @@ use std::{
     process::{Command, Stdio},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     thread,
     time::Duration,
@@ -19,9 +19,9 @@ use serde_json::{Value, json};
 
 use crate::lab::{CANARY, Lab, PATIENCE, WIRECAT, holds, lease_call};
 
-/// The encodings of the canary that masking knows: raw, base64 and base32 at every offset, hexadecimal, URL, backslash-u.
-fn forms() -> Vec<Vec<u8>> {
-    let raw = CANARY.as_bytes();
+/// The encodings of a value that masking knows: raw, base64 and base32 at every offset, hexadecimal, URL, backslash-u.
+pub fn forms(value: &str) -> Vec<Vec<u8>> {
+    let raw = value.as_bytes();
     let mut forms = vec![raw.to_vec(), HEXLOWER.encode(raw).into_bytes(), HEXUPPER.encode(raw).into_bytes()];
     let inner = |text: String, from: usize| text.trim_end_matches('=').as_bytes()[from..text.trim_end_matches('=').len() - 2].to_vec();
     for offset in 0..5 {
@@ -35,14 +35,11 @@ fn forms() -> Vec<Vec<u8>> {
     forms
 }
 
-fn leaks(bytes: &[u8], forms: &[Vec<u8>]) -> usize {
-    forms
-        .iter()
-        .filter(|form| bytes.windows(form.len()).any(|window| window == &form[..]))
-        .count()
+pub fn leaks(bytes: &[u8], forms: &[Vec<u8>]) -> usize {
+    forms.iter().filter(|form| memchr::memmem::find(bytes, form).is_some()).count()
 }
 
-fn files(folder: &Path) -> Vec<PathBuf> {
+pub fn files(folder: &Path) -> Vec<PathBuf> {
     let mut all = vec![];
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
@@ -55,35 +52,46 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     all
 }
 
-/// Looks at every command line of the machine until told to stop.
-fn poll_command_lines(stop: Arc<AtomicBool>, hits: Arc<AtomicUsize>, looks: Arc<AtomicUsize>) -> thread::JoinHandle<()> {
-    let forms = forms();
-    thread::spawn(move || {
-        while !stop.load(Ordering::Relaxed) {
-            for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-                let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-                if !line.is_empty() {
-                    looks.fetch_add(1, Ordering::Relaxed);
-                    hits.fetch_add(leaks(&line, &forms), Ordering::Relaxed);
+/// Looks at every command line of the machine until asked what it saw.
+pub struct CommandLines {
+    stop: Arc<AtomicBool>,
+    looking: thread::JoinHandle<(usize, usize)>,
+}
+
+impl CommandLines {
+    pub fn watch(value: &str) -> Self {
+        let (forms, stop) = (forms(value), Arc::<AtomicBool>::default());
+        let stopped = stop.clone();
+        let looking = thread::spawn(move || {
+            let (mut looks, mut hits) = (0, 0);
+            while !stopped.load(Ordering::Relaxed) {
+                for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+                    let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+                    looks += usize::from(!line.is_empty());
+                    hits += leaks(&line, &forms);
                 }
+                thread::sleep(Duration::from_millis(1));
             }
-        }
-    })
+            (looks, hits)
+        });
+        Self { stop, looking }
+    }
+
+    /// How many were looked at, and how often the value stood in one.
+    pub fn seen(self) -> (usize, usize) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.looking.join().unwrap()
+    }
 }
 
 #[test]
 fn t45_the_canary_is_in_no_file_no_command_line_and_no_message() {
     const N: usize = 24;
-    let forms = forms();
+    let forms = forms(CANARY);
     assert!(leaks(format!("x{CANARY}").as_bytes(), &forms) > 0 && leaks(BASE64.encode(CANARY.as_bytes()).as_bytes(), &forms) > 0);
     let lab = Lab::new();
     let watch = lab.home.watch().unwrap();
-    let (stop, hits, looks) = (
-        Arc::<AtomicBool>::default(),
-        Arc::<AtomicUsize>::default(),
-        Arc::<AtomicUsize>::default(),
-    );
-    let poll = poll_command_lines(stop.clone(), hits.clone(), looks.clone());
+    let command_lines = CommandLines::watch(CANARY);
     let mut clean = 0;
     for k in 0..N {
         lab.clock.suspend(Duration::from_secs(70));
@@ -128,10 +136,9 @@ fn t45_the_canary_is_in_no_file_no_command_line_and_no_message() {
         );
         clean += 1;
     }
-    stop.store(true, Ordering::Relaxed);
-    poll.join().unwrap();
-    assert_eq!(hits.load(Ordering::Relaxed), 0, "on a command line");
-    assert!(looks.load(Ordering::Relaxed) > N);
+    let (looks, hits) = command_lines.seen();
+    assert_eq!(hits, 0, "on a command line");
+    assert!(looks > N);
     let files = [lab.home.path(), Path::new("/dev/shm")]
         .into_iter()
         .flat_map(files)
@@ -143,9 +150,8 @@ fn t45_the_canary_is_in_no_file_no_command_line_and_no_message() {
     assert!(dirty.is_empty(), "{dirty:?}");
     assert_eq!(leaks(watch.output().as_bytes(), &forms), 0);
     println!(
-        "T45: 0 hits in {clean} of {N} leases, {} files, {} command lines, {} forms",
+        "T45: {clean} of {N} leases, 0 hits in {} files, {looks} command lines, {} forms",
         files.len(),
-        looks.load(Ordering::Relaxed),
         forms.len()
     );
 }
@@ -166,7 +172,7 @@ fn t46_output_is_masked_through_a_pipe_and_through_a_terminal() {
     assert!(status.success(), "{shown}");
     for (how, output) in [("pipe", piped), ("terminal", shown.into_bytes())] {
         let text = String::from_utf8_lossy(&output);
-        assert_eq!(leaks(&output, &forms()), 0, "{how}: {text}");
+        assert_eq!(leaks(&output, &forms(CANARY)), 0, "{how}: {text}");
         assert_eq!(text.matches("<touchlease:prod/TOKEN").count(), 5, "{how}: {text}");
     }
 }

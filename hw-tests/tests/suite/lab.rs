@@ -376,5 +376,5 @@ pub fn error_of(out: &Output) -> (Option<i32>, Value) {
 }
 
 pub fn holds(bytes: &[u8], part: &str) -> bool {
-    bytes.windows(part.len()).any(|window| window == part.as_bytes())
+    memchr::memmem::find(bytes, part.as_bytes()).is_some()
 }

@@ -36,9 +36,16 @@ fn t05_a_request_that_another_program_cancels_is_refused_recorded_and_not_repeat
     let rig = rig(honest());
     let machine = Machine::new(&rig).unwrap();
     machine.vault().unwrap();
+    machine.spare().unwrap();
+    machine.restart("").unwrap();
+    // Both PINs are typed ahead, so both keys wait for the touch.
+    for name in ["blue", "spare"] {
+        machine.done(&["unlock", name]).unwrap();
+    }
     let listener = rig.usb_keys()[0].key().open().unwrap();
     let request = machine.request(&["run", "--with", "prod/TOKEN", "--", "true"]).unwrap();
     machine.blinks(0).unwrap();
+    machine.blinks(1).unwrap();
     let asked = machine.keys[0].counts().unwrap().asked;
     // Every program hears the channel in the keepalives, and may write on it.
     let channel = loop {
@@ -61,6 +68,7 @@ fn t05_a_request_that_another_program_cancels_is_refused_recorded_and_not_repeat
     assert_eq!(output.status.code(), Some(60), "{said}");
     assert!(said.contains("another program cancelled"), "{said}");
     assert_eq!(machine.keys[0].counts().unwrap().asked, asked, "it asked again");
+    assert!(!machine.keys[1].counts().unwrap().waiting, "the other key waits on");
     let trouble = machine.events("key").unwrap();
     assert!(trouble.iter().any(|event| event["what"] == "cancelled_elsewhere"), "{trouble:?}");
     assert_eq!(approvals(&machine), 0);
