@@ -221,7 +221,7 @@ fn same(holds: bool, wrong: Wrong) -> Result<(), Wrong> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::print_stdout)]
     use std::fs;
 
     use super::*;
