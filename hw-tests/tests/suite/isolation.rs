@@ -684,11 +684,7 @@ fn leaves_nothing(of: usize, look_at_every: usize) {
         .collect();
     assert!(dirty.is_empty(), "{dirty:?}");
     let log = fs::read(rigged.home.path().join("daemon.out")).unwrap();
-    assert!(
-        holds(&log, "TRACE") && holds(&log, "listening"),
-        "{}",
-        String::from_utf8_lossy(&log)
-    );
+    assert!(holds(&log, "listening"), "{}", String::from_utf8_lossy(&log));
     println!(
         "T45 trace: {clean} of {of} leases, 0 hits in {} files, {lines} command lines, {looks} looks into the daemon's memory ({live} while leases lived), {} bytes of log",
         files.len(),
