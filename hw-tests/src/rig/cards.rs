@@ -143,28 +143,29 @@ fn children(parent: Pid) -> Vec<Pid> {
 #[ignore = "needs hw-tests/with-readers"]
 fn t17_no_worker_outlives_a_killed_daemon_even_one_that_waits_in_pcsc() {
     let rig = rig("contact");
-    let machine = Machine::new(&rig).unwrap();
-    machine.vault().unwrap();
-    let request = machine.request(RUN).unwrap();
-    machine.blinks(0).unwrap();
-    let connection = UnixStream::connect(machine.home.places().unwrap().socket()).unwrap();
-    let daemon = rustix::net::sockopt::socket_peercred(&connection).unwrap().pid;
-    let workers = children(daemon);
-    assert!(workers.len() >= 2, "one watches, one waits: {workers:?}");
-    kill_process(daemon, Signal::KILL).unwrap();
-    let since = Instant::now();
-    while workers.iter().any(|pid| test_kill_process(*pid).is_ok()) {
-        assert!(since.elapsed() < LIMIT, "still there: {workers:?}");
-        std::thread::sleep(Duration::from_millis(20));
+    // A card that says that it still waits can be told to stop; the wait for one that says nothing is ended by no call.
+    for (keepalive, goes_on) in [(100, false), (u64::MAX, true)] {
+        let machine = Machine::new(&rig).unwrap();
+        machine.keys[0].keepalive(Duration::from_millis(keepalive)).unwrap();
+        machine.vault().unwrap();
+        let request = machine.request(RUN).unwrap();
+        machine.blinks(0).unwrap();
+        let connection = UnixStream::connect(machine.home.places().unwrap().socket()).unwrap();
+        let daemon = rustix::net::sockopt::socket_peercred(&connection).unwrap().pid;
+        let workers = children(daemon);
+        assert!(workers.len() >= 2, "one watches, one waits: {workers:?}");
+        kill_process(daemon, Signal::KILL).unwrap();
+        let since = Instant::now();
+        while workers.iter().any(|pid| test_kill_process(*pid).is_ok()) {
+            assert!(since.elapsed() < LIMIT, "still there: {workers:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        println!(
+            "{} workers gone {} ms after their daemon was killed; the card waits on: {goes_on}",
+            workers.len(),
+            since.elapsed().as_millis()
+        );
+        assert_eq!(machine.keys[0].counts().unwrap().waiting, goes_on);
+        assert_eq!(request.finish().unwrap().status.code(), Some(69));
     }
-    println!(
-        "{} workers gone {} ms after their daemon was killed",
-        workers.len(),
-        since.elapsed().as_millis()
-    );
-    assert!(
-        machine.keys[0].counts().unwrap().waiting,
-        "the card was not waiting: the test shows nothing"
-    );
-    assert_eq!(request.finish().unwrap().status.code(), Some(69));
 }
