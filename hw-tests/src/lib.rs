@@ -21,6 +21,7 @@ pub mod harness;
 pub mod hid_socket;
 pub mod host;
 pub mod key;
+pub mod large;
 mod platform;
 pub mod rig;
 pub mod stubs;

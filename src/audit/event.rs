@@ -32,6 +32,8 @@ pub enum Event {
     Ended(Ended),
     /// A touch changed the vault's contents. Namespace `touchlease-change`.
     Change(Change),
+    /// A touch let every value of a scope out of the vault, in the clear. Namespace `touchlease-change`.
+    Exported(Signed),
     /// A person accepted the clock as it now stands, by a touch; namespace `touchlease-change`.
     ClockAccepted(Signed),
     /// A statement of the roster was accepted as the newest.

@@ -229,6 +229,7 @@ pub fn every_event() -> Vec<Event> {
             names: vec!["prod/TOKEN".into()],
             signed: signed("{}"),
         }),
+        Event::Exported(signed("{}")),
         Event::ClockAccepted(signed("{}")),
         Event::Roster(Roster { statement: digest }),
         Event::ExtraTouch(ExtraTouch {

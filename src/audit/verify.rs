@@ -143,7 +143,7 @@ impl<'a> Verifier<'a> {
             Event::Used(used) => same(self.leases.contains(&id_digest(&used.lease)), Wrong::UnknownLease),
             Event::Ended(ended) => same(self.leases.remove(&id_digest(&ended.lease)), Wrong::UnknownLease),
             Event::Change(change) => self.changed(&change.signed),
-            Event::ClockAccepted(signed) => self.changed(signed),
+            Event::ClockAccepted(signed) | Event::Exported(signed) => self.changed(signed),
             Event::Recovered(_) | Event::Roster(_) | Event::ExtraTouch(_) | Event::CounterBack(_) | Event::Key(_) => Ok(()),
         }
     }

@@ -11,7 +11,7 @@ use crate::encoding::Digest;
 use crate::encoding::plain;
 use crate::encoding::words::four_words;
 use crate::lease::text::{
-    ChangeText, ClockText, EnrolText, GrantText, Holder, LeaseText, Origin, RequesterText, Text as _, UnlockText, WriteText,
+    ChangeText, ClockText, EnrolText, ExportText, GrantText, Holder, LeaseText, Origin, RequesterText, Text as _, UnlockText, WriteText,
 };
 use crate::vault::Statement;
 use crate::wire::PromptView;
@@ -45,6 +45,8 @@ impl Card {
             lease_rows(&mut rows, &lease, zone);
         } else if let Ok(change) = ChangeText::decode(&view.text) {
             change_rows(&mut rows, &change, zone);
+        } else if let Ok(export) = ExportText::decode(&view.text) {
+            export_rows(&mut rows, &export);
         } else if let Ok(clock) = ClockText::decode(&view.text) {
             origin_rows(&mut rows, &clock.origin, "asks to accept the clock");
             push(&mut rows, "clock", format!("it says {}", clock_time(clock.now, zone)));
@@ -175,10 +177,14 @@ fn holder(lease: &LeaseText) -> String {
 
 fn change_rows(rows: &mut Vec<Row>, change: &ChangeText, zone: &TimeZone) {
     origin_rows(rows, &change.origin, "changes the vault");
-    for (i, write) in change.writes.iter().enumerate() {
+    for (i, (what, secrets)) in alike(&change.writes).into_iter().enumerate() {
+        let text = match secrets.as_slice() {
+            [secret] => format!("{secret}  {what}"),
+            many => format!("{} secrets, each {what}: {}", many.len(), many.join(", ")),
+        };
         rows.push(Row {
             label: if i == 0 { "writes" } else { "" },
-            text: write_text(write),
+            text,
             tone: Tone::Strong,
         });
     }
@@ -193,13 +199,42 @@ fn change_rows(rows: &mut Vec<Row>, change: &ChangeText, zone: &TimeZone) {
     joins::rows(rows, &change.origin.vault, zone);
 }
 
+fn export_rows(rows: &mut Vec<Row>, export: &ExportText) {
+    origin_rows(rows, &export.origin, "takes everything out");
+    rows.push(Row {
+        label: "WARNING",
+        text: export.warning.clone(),
+        tone: Tone::Bad,
+    });
+    let staying = match export.left_out {
+        0 => String::new(),
+        left_out => format!("; {left_out} stay, whose rules forbid it"),
+    };
+    push(rows, "takes", format!("{} secrets of {}{staying}", export.secrets, export.scope));
+    push(rows, "to", format!("{} (claimed)", export.to));
+}
+
+/// What is written, in the order of the text; neighbours of which the same can be said share a row, so that the names of a large batch
+/// are read as names.
+fn alike(writes: &[WriteText]) -> Vec<(String, Vec<String>)> {
+    let mut rows: Vec<(String, Vec<String>)> = Vec::new();
+    for write in writes {
+        let (what, secret) = (write_text(write), write.secret.to_string());
+        match rows.last_mut() {
+            Some((last, secrets)) if *last == what => secrets.push(secret),
+            _ => rows.push((what, vec![secret])),
+        }
+    }
+    rows
+}
+
 fn write_text(write: &WriteText) -> String {
     let what = match (write.value, write.version) {
         (_, None) => "new".to_owned(),
         (false, Some(version)) => format!("rules only, version {version}"),
         (true, Some(version)) => format!("new value, version {version}"),
     };
-    format!("{}  {what}; {}", write.secret, rules(&write.rules))
+    format!("{what}; {}", rules(&write.rules))
 }
 
 /// Rules in words.

@@ -56,7 +56,7 @@ pub struct RmArgs {
 }
 
 #[derive(Debug, clap::Args)]
-struct RulesArgs {
+pub struct RulesArgs {
     /// Allow these deliveries only [default: env,file; with --host: proxy].
     ///
     /// In this version env and file work. Rules may name proxy and signer already; nothing delivers so yet.
@@ -74,7 +74,8 @@ struct RulesArgs {
 }
 
 impl RulesArgs {
-    fn is_default(&self) -> bool {
+    /// Whether none is given.
+    pub fn is_default(&self) -> bool {
         self.allow.is_empty() && self.hosts.is_empty() && self.max_ttl.is_none() && self.max_uses.is_none()
     }
 
@@ -89,7 +90,7 @@ impl RulesArgs {
     }
 
     /// A secret with hosts goes through a proxy only, unless something else is allowed in so many words.
-    fn rules(&self) -> RulesAsk {
+    pub fn rules(&self) -> RulesAsk {
         let deliveries = match (self.allow.is_empty(), self.hosts.is_empty()) {
             (false, _) => self.allow.clone(),
             (true, true) => vec!["env".into(), "file".into()],

@@ -8,6 +8,8 @@ mod completions;
 mod daemon;
 mod doctor;
 mod entry;
+mod export;
+mod import;
 mod init;
 mod key;
 mod lease;
@@ -57,6 +59,8 @@ enum Command {
     Put(change::PutArgs),
     Edit(change::EditArgs),
     Rm(change::RmArgs),
+    Import(import::Args),
+    Export(export::Args),
     List(list::Args),
     Merge(merge::Args),
     #[command(subcommand)]
@@ -123,6 +127,8 @@ fn dispatch(cli: Cli, ui: Ui) -> Result<ExitCode, Failure> {
         Command::Put(args) => change::put(&session, args),
         Command::Edit(args) => change::edit(&session, args),
         Command::Rm(args) => change::rm(&session, args),
+        Command::Export(args) => export::run(&session, args),
+        Command::Import(args) => import::run(&session, args),
         Command::List(args) => list::run(&session, args),
         Command::Merge(args) => merge::run(&session, args),
         Command::Key(command) => key::run(&session, command),

@@ -158,7 +158,7 @@ impl Asking<'_> {
                 }
             }
             Event::Note { what } => self.say(&what),
-            part @ (Event::Line { .. } | Event::Secrets { .. }) => (self.parts)(part),
+            part @ (Event::Line { .. } | Event::Secrets { .. } | Event::Exported { .. }) => (self.parts)(part),
             Event::Waiting { waiting, .. } => {
                 if let (Some(standing), Some(tty)) = (self.standing.as_mut(), self.tty.as_mut()) {
                     standing.queue(waiting, tty);

@@ -1,5 +1,6 @@
 //! Calls about a vault and its secrets.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::rc::Rc;
@@ -9,14 +10,15 @@ use crate::device::Profile;
 use crate::encoding::SecretRef;
 use crate::encoding::reference::ReferenceError;
 use crate::lease::change::{Batch, change, one_scope, rules_meant, rules_said};
-use crate::lease::clock;
 use crate::lease::enrol::{self, Candidacy};
+use crate::lease::export::{Export, may_leave};
 use crate::lease::failure::IntoFailure;
 use crate::lease::office::Asker;
+use crate::lease::{self, clock};
 use crate::secret::Secret;
 use crate::vault::{Changes, Delivery, Found, Listed, Put, Rules, Vault, VaultError};
 use crate::wire::reply::{SecretView, Signer, Status};
-use crate::wire::request::{InitAsk, PutAsk, RulesAsk};
+use crate::wire::request::{ExportAsk, InitAsk, PutAsk, RulesAsk};
 use crate::wire::{Event, Failure, Outcome, Reply, Value};
 
 pub(super) fn status(house: &House, path: &Path) -> Reply {
@@ -209,6 +211,53 @@ fn tell(asker: &Asker, listed: Vec<Listed>) -> bool {
             secrets: secrets.collect(),
         })
         .is_ok()
+}
+
+/// Every value of a scope, each sent before the next is unsealed.
+///
+/// # Errors
+/// See [`Failure`]; a record that is not what the index names ends it.
+pub(super) async fn export(house: &House, path: &Path, ask: &ExportAsk, asker: &Asker) -> Result<Reply, Failure> {
+    let open = house.open(path)?;
+    let (mut secrets, mut staying) = (0, BTreeSet::new());
+    let shelves = open.vault.borrow().shelves(Some(&ask.scope)).map_err(IntoFailure::failure)?;
+    for shelf in shelves {
+        for one in open.vault.borrow().list_shelf(&shelf).map_err(IntoFailure::failure)?.0 {
+            if may_leave(&one.rules) {
+                secrets += 1;
+            } else {
+                staying.insert(one.name);
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+    let export = Export {
+        scope: ask.scope.clone(),
+        to: ask.to.clone(),
+        secrets,
+        left_out: staying.len() as u64,
+    };
+    let opened = lease::export::export(&house.office(&open), &export, asker).await?;
+    let mut sent = 0;
+    for at in 0..opened.len() {
+        let taken = open.vault.borrow().take_out(&opened, at).map_err(IntoFailure::failure)?;
+        // What was said to stay stays, and so does what the record itself, which nobody could forge, does not let out.
+        if staying.contains(&taken.name) || !may_leave(&taken.rules) {
+            staying.insert(taken.name);
+            continue;
+        }
+        let (name, value) = (taken.name, Value(taken.value));
+        if asker.tell.send(Event::Exported { name, value }).is_err() {
+            break;
+        }
+        sent += 1;
+        tokio::task::yield_now().await;
+    }
+    let left_out = staying.into_iter().map(|name| format!("{}/{name}", ask.scope));
+    Ok(Reply::Exported {
+        secrets: sent,
+        left_out: left_out.collect(),
+    })
 }
 
 /// The log, line by line, and the keys that may have signed in it.

@@ -4,6 +4,7 @@ pub mod change;
 pub mod clock;
 pub mod collapse;
 pub mod enrol;
+pub mod export;
 pub mod failure;
 pub mod grant;
 pub mod issue;

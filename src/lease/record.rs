@@ -151,6 +151,14 @@ impl AskedLine<'_> {
         self.answer(Event::Change(Change { names, signed }))
     }
 
+    /// Writes the touch for an export, and waits for the disk: what comes after hands values out.
+    ///
+    /// # Errors
+    /// As [`AskedLine::approved`].
+    pub fn exported(&self, proof: &Proof, fixed: &Fixed) -> Result<(), Failure> {
+        self.answer(Event::Exported(signed(proof, fixed)?))
+    }
+
     /// Writes that a statement of the roster is signed and about to take effect.
     ///
     /// # Errors

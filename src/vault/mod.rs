@@ -4,7 +4,7 @@
 //! - [`slot`], [`scope`], [`recovery`]: the ways into a scope;
 //! - [`rules`], [`record`], [`index`], [`tree`]: secrets, and which of them there are; what was changed apart is joined there;
 //! - [`store`], [`journal`], [`accepted`]: files, changes that happen whole or not at all, the memory against old copies;
-//! - [`genesis`], [`keys`], [`change`], [`material`]: what a touch does to it;
+//! - [`genesis`], [`keys`], [`change`], [`material`], [`export`]: what a touch does to it;
 //! - [`health`]: how it is, for a person who asks.
 //!
 //! `docs/format.md` describes every byte.
@@ -16,6 +16,7 @@ pub mod crypto;
 pub mod difference;
 pub mod enrolment;
 pub mod error;
+pub mod export;
 #[cfg(test)]
 mod faults;
 pub mod genesis;
@@ -61,6 +62,7 @@ use tree::Index;
 pub use change::{Changes, Put};
 pub use enrolment::Enrolment;
 pub use error::VaultError;
+pub use export::{OpenScope, Taken};
 pub use genesis::Genesis;
 pub use keys::{Addition, Plan, Removal};
 pub use listing::{Found, Listed, Shelf};

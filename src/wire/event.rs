@@ -160,6 +160,13 @@ pub enum Event {
         /// The line, byte for byte.
         line: String,
     },
+    /// One secret of an export.
+    Exported {
+        /// Its name within the scope.
+        name: String,
+        /// Its value.
+        value: Value,
+    },
     /// A part of a list, in no order.
     Secrets {
         /// Secrets without their values.

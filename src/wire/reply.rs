@@ -120,6 +120,13 @@ pub enum Reply {
         /// Secrets of which one version was kept, `scope/NAME`.
         kept: Vec<String>,
     },
+    /// An export was sent, as [`super::Event::Exported`].
+    Exported {
+        /// How many secrets left the vault.
+        secrets: u64,
+        /// Those that did not, because of their rules.
+        left_out: Vec<String>,
+    },
     /// A change is in the vault.
     Changed {
         /// What was written or removed, `scope/NAME`.

@@ -121,6 +121,8 @@ pub enum Request {
         /// Versions that stay.
         keep: Vec<KeepAsk>,
     },
+    /// Every value of a scope, in the clear, as [`super::Event::Exported`].
+    Export(ExportAsk),
     /// The audit log, as [`super::Event::Line`]s.
     Audit,
     /// The clock is right as it is, a person says by a touch.
@@ -142,6 +144,7 @@ impl Request {
             | Self::Merge { .. }
             | Self::Unlock { .. }
             | Self::AcceptClock
+            | Self::Export(_)
             | Self::KeyManage { .. } => true,
             _ => false,
         }
@@ -251,6 +254,16 @@ pub struct KeepAsk {
     pub secret: String,
     /// The first digits of its record's id, four at least.
     pub record: String,
+}
+
+/// An export.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExportAsk {
+    /// The scope.
+    pub scope: String,
+    /// Where the values go, as claimed: the person reads it.
+    pub to: String,
 }
 
 /// Rules of a secret.

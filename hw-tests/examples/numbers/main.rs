@@ -11,6 +11,7 @@ mod mask;
 mod page;
 mod rig;
 mod run;
+mod size;
 mod table;
 mod worker;
 
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
 fn measure(table: &mut Table) -> Result<(), Failure> {
     lease::rows(table)?;
     run::rows(table)?;
+    size::rows(table)?;
     mask::rows(table)?;
     log::rows(table)?;
     idle::rows(table)

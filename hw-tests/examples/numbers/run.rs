@@ -54,7 +54,8 @@ pub fn rows(table: &mut Table) -> Result<(), Failure> {
     }
 }
 
-enum Peer<'a> {
+/// Another program.
+pub enum Peer<'a> {
     There(&'static str, String, Work<'a>),
     Missing(&'static str, &'static str),
 }
@@ -87,7 +88,7 @@ fn age_like<'a>(rig: &'a Rig, name: &'static str, keygen: &str, missing: &'stati
 }
 
 /// `pass show`, with an OpenPGP key of the default kind, without a passphrase, and its agent running.
-fn pass(rig: &Rig) -> Result<Peer<'_>, Failure> {
+pub fn pass(rig: &Rig) -> Result<Peer<'_>, Failure> {
     let (Some(gpg), true) = (version("gpg", "--version"), exists("pass")) else {
         return Ok(Peer::Missing("pass", "apt-get install pass gnupg"));
     };
@@ -116,11 +117,11 @@ fn pass(rig: &Rig) -> Result<Peer<'_>, Failure> {
 }
 
 /// Debian 12's package of this name is another program.
-fn gopass() -> Peer<'static> {
+pub fn gopass() -> Peer<'static> {
     Peer::Missing("gopass", "not in Debian 12 (its package gopass is another program)")
 }
 
-fn environment(rig: &Rig, program: &str, arguments: &[&str]) -> Command {
+pub fn environment(rig: &Rig, program: &str, arguments: &[&str]) -> Command {
     // The home's environment, without the product.
     let like = rig.home.command([] as [&str; 0]);
     let mut command = Command::new(program);
@@ -129,7 +130,7 @@ fn environment(rig: &Rig, program: &str, arguments: &[&str]) -> Command {
     command
 }
 
-fn quiet(mut command: Command) -> Result<(), Failure> {
+pub fn quiet(mut command: Command) -> Result<(), Failure> {
     command.stdin(Stdio::null()).stdout(Stdio::null());
     let ended = command.stderr(Stdio::piped()).spawn()?.wait_with_output()?;
     if ended.status.success() {

@@ -6,7 +6,9 @@ mod conformance;
 mod consent;
 mod docs;
 mod doctor;
+mod export;
 mod hygiene;
+mod import;
 mod input;
 mod isolation;
 mod lab;
@@ -14,6 +16,7 @@ mod lifetime;
 mod machines;
 mod races;
 mod screen;
+mod size;
 mod spine;
 mod vectors;
 

@@ -3,6 +3,7 @@
 //! The bytes are fixed once, before the prompt opens; what a screen shows is decoded from them; what the key signs is their digest.
 
 mod change;
+mod export;
 mod lease;
 mod merge;
 mod notice;
@@ -13,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use change::{ChangeKind, ChangeText, ClockKind, ClockText, WriteText};
+pub use export::{ExportKind, ExportText};
 pub use lease::{GrantText, Holder, LeaseKind, LeaseText, TaskText};
 pub use merge::{JoinText, JoinedText, KeepText, VersionText};
 pub use notice::{EnrolKind, EnrolText, RosterBeside, UnlockKind, UnlockText};

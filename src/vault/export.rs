@@ -1,0 +1,99 @@
+//! Every value of a scope, one after the other, for its owner who takes them out of the vault.
+
+use crate::device::proof::Proof;
+use crate::encoding::Digest;
+use crate::encoding::sshsig::Namespace;
+use crate::secret::Secret;
+
+use super::error::VaultError;
+use super::index::Entry;
+use super::material::Held;
+use super::record::Record;
+use super::rules::Rules;
+use super::scope::Ring;
+use super::{Standing, Vault};
+
+/// A scope that is open for its export. Made only by [`Vault::open_for_export`], from a proof.
+///
+/// ```compile_fail
+/// let forged = touchlease::vault::OpenScope { name: String::new(), entries: Vec::new() };
+/// ```
+pub struct OpenScope {
+    name: String,
+    ring: Ring,
+    entries: Vec<Entry>,
+}
+
+/// A secret on its way out.
+#[derive(Debug)]
+pub struct Taken {
+    /// Its name.
+    pub name: String,
+    /// What it may be used for.
+    pub rules: Rules,
+    /// Its value.
+    pub value: Secret,
+}
+
+impl OpenScope {
+    /// How many secrets the index names.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+impl Vault {
+    /// Opens the one scope of `standing` with the touch that signed its export; `text` is the digest of the signed bytes. Holds its
+    /// names and keys, no value.
+    ///
+    /// # Errors
+    /// As [`Vault::unseal`].
+    pub fn open_for_export(&self, proof: &Proof, text: Digest, standing: &Standing) -> Result<OpenScope, VaultError> {
+        if proof.namespace() != Namespace::Change || proof.text_digest() != text {
+            return Err(VaultError::WrongProof("it signed another export"));
+        }
+        self.check_standing(standing)?;
+        let [(name, _)] = standing.heads() else {
+            return Err(VaultError::TooManyScopes {
+                asked: standing.heads().len(),
+            });
+        };
+        let scope = self.scope(name)?;
+        let ring = self.unlock(proof, &[scope])?.pop().ok_or(VaultError::Nothing)?;
+        let mut entries = self.index(scope, &ring, standing)?.entries()?;
+        entries.retain(|entry| entry.records().next().is_some());
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(OpenScope {
+            name: name.clone(),
+            ring,
+            entries,
+        })
+    }
+
+    /// The secret number `at` of an open scope, by name. It must be what the index named when the scope was opened.
+    ///
+    /// # Errors
+    /// [`VaultError::Contested`], [`VaultError::Deleted`], [`VaultError::Swapped`], [`VaultError::Damaged`]; no such number.
+    pub fn take_out(&self, scope: &OpenScope, at: usize) -> Result<Taken, VaultError> {
+        let entry = scope.entries.get(at).ok_or(VaultError::Nothing)?;
+        let (of, name) = (scope.name.clone(), entry.name.clone());
+        match self.read_record(&scope.ring, Some(entry), &name)? {
+            Held::Here(path, file) => {
+                let record = Record::parse(&file).map_err(|why| VaultError::damaged(&path, why))?;
+                let value = record.open(&scope.ring, &path)?;
+                let rules = record.clear.rules;
+                Ok(Taken { name, rules, value })
+            }
+            Held::Apart => Err(VaultError::Contested { scope: of, name }),
+            Held::Other => Err(VaultError::Swapped { scope: of, name }),
+            Held::Gone(_) | Held::Unknown | Held::Removed => Err(VaultError::Deleted { scope: of, name }),
+        }
+    }
+}
