@@ -38,6 +38,9 @@ pub enum Event {
     ClockAccepted(Signed),
     /// A statement of the roster was accepted as the newest.
     Roster(Roster),
+    /// The recovery code is about to sign a statement of the roster: the one exception to the touch of an enrolled key. Its signature
+    /// stands in the roster.
+    RecoveryCode(RecoveryCode),
     /// A second key was touched for a lease that another had approved already; its answer was wiped.
     ExtraTouch(ExtraTouch),
     /// A key's signature counter went back: a hint at a copy of the key, no proof.
@@ -246,6 +249,20 @@ pub struct Change {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Roster {
+    /// Digest of the statement.
+    pub statement: Digest,
+}
+
+/// See [`Event::RecoveryCode`].
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecoveryCode {
+    /// Hash of the `asked` line.
+    pub asked: Digest,
+    /// Name of the key that it lets in.
+    pub key: String,
+    /// Names of the keys that it takes out.
+    pub removes: Vec<String>,
     /// Digest of the statement.
     pub statement: Digest,
 }

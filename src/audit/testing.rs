@@ -232,6 +232,12 @@ pub fn every_event() -> Vec<Event> {
         Event::Exported(signed("{}")),
         Event::ClockAccepted(signed("{}")),
         Event::Roster(Roster { statement: digest }),
+        Event::RecoveryCode(RecoveryCode {
+            asked: digest,
+            key: name.clone(),
+            removes: vec!["lost".into()],
+            statement: digest,
+        }),
         Event::ExtraTouch(ExtraTouch {
             asked: Some(digest),
             key: digest,

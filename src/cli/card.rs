@@ -254,13 +254,34 @@ pub fn rules(rules: &RulesAsk) -> String {
 }
 
 fn enrol_rows(rows: &mut Vec<Row>, enrol: &EnrolText) {
-    requester_rows(rows, &enrol.requester, "enrols a key");
+    let verb = if enrol.recovers.is_some() {
+        "recovers the vault with its code"
+    } else {
+        "enrols a key"
+    };
+    requester_rows(rows, &enrol.requester, verb);
     rows.push(Row {
         label: "key",
         text: format!("\"{}\", to open {}", enrol.key, enrol.scopes.join(", ")),
         tone: Tone::Strong,
     });
     push(rows, "", format!("touch it {} times, each time it blinks", enrol.touches));
+    let Some(recovers) = &enrol.recovers else { return };
+    let quoted = |names: &[String]| names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
+    for (label, names) in [("removes", &recovers.removes), ("keeps", &recovers.keeps)] {
+        if !names.is_empty() {
+            rows.push(Row {
+                label,
+                text: quoted(names),
+                tone: Tone::Strong,
+            });
+        }
+    }
+    push(
+        rows,
+        "then",
+        "every scope has a new key, and a new recovery code is shown once".into(),
+    );
 }
 
 fn origin_rows(rows: &mut Vec<Row>, origin: &Origin, verb: &str) {

@@ -56,16 +56,21 @@ pub fn run(session: &Session, args: Args) -> Result<(), Failure> {
         );
     }
     stolen_touch(ui, &profile, built_in_uv);
-    ui.note(
-        Tone::Strong,
-        "\nRecovery code. Write it on paper now; it is shown once and kept nowhere. It opens everything without a touch:\n",
-    );
-    ui.line(&format!("    {code}\n"));
+    say_code(session, &code);
     ui.note(
         Tone::Act,
         "Next: enrol a second key, so that losing one locks nobody out: touchlease key add spare",
     );
     Ok(())
+}
+
+/// The recovery code, once.
+pub fn say_code(session: &Session, code: &str) {
+    session.ui.note(
+        Tone::Strong,
+        "\nRecovery code. Write it on paper now; it is shown once and kept nowhere. It opens everything without a touch:\n",
+    );
+    session.ui.line(&format!("    {code}\n"));
 }
 
 /// The daemon answered with something else: versions differ.

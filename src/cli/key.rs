@@ -8,7 +8,7 @@ use super::tty::Tty;
 use super::ui::{Tone, Ui};
 use crate::secret::Secret;
 use crate::wire::reply::KeyView;
-use crate::wire::request::{KeyAddAsk, Manage};
+use crate::wire::request::{KeyAddAsk, KeyRemoveAsk, Manage};
 use crate::wire::{Failure, Outcome, Reply, Request, Value};
 
 /// Look at keys, enrol and remove them, manage their PIN and fingerprints.
@@ -23,11 +23,25 @@ pub enum Command {
         /// Enrol it without its PIN. Weaker: whoever holds the key and a copy of the vault opens it.
         #[arg(long)]
         touch_only: bool,
+        /// Let it into this scope [default: all]. Repeat for more.
+        #[arg(long = "scope", value_name = "SCOPE")]
+        scopes: Vec<String>,
+    },
+    /// Let an enrolled key into scopes that it is not in: its touch, and that of a key that is in.
+    Admit {
+        /// Its name.
+        name: String,
+        /// Let it into this scope [default: all that it is not in]. Repeat for more.
+        #[arg(long = "scope", value_name = "SCOPE")]
+        scopes: Vec<String>,
     },
     /// Take a key out, re-key what it could open, and list the secrets to change at their issuers.
     Remove {
         /// Its name.
         name: String,
+        /// Touch this one of the keys that stay [default: a connected one].
+        #[arg(long, value_name = "NAME")]
+        key: Option<String>,
     },
     /// Show a connected key in detail, with the PIN tries it has left.
     Info {
@@ -93,8 +107,9 @@ pub enum FingerprintCommand {
 pub fn run(session: &Session, command: Command) -> Result<(), Failure> {
     match command {
         Command::List => list(session),
-        Command::Add { name, touch_only } => add(session, name, touch_only),
-        Command::Remove { name } => remove(session, name),
+        Command::Add { name, touch_only, scopes } => add(session, KeyAddAsk { name, touch_only, scopes }),
+        Command::Admit { name, scopes } => admit(session, name, scopes),
+        Command::Remove { name, key } => remove(session, KeyRemoveAsk { name, key }),
         Command::Info { key } => info(session, key),
         Command::Pin(PinCommand::Set { key }) => manage(session, key, Manage::PinSet { pin: new_pin()? }),
         Command::Pin(PinCommand::Change { key }) => manage(
@@ -150,6 +165,9 @@ fn line(key: &KeyView) -> String {
     if !key.scopes.is_empty() {
         parts.push(format!("opens {}", key.scopes.join(", ")));
     }
+    if !key.not_in.is_empty() {
+        parts.push(format!("not yet in {}", key.not_in.join(", ")));
+    }
     let transport = key.transport.as_deref().map(|transport| match transport {
         "usb" => "USB",
         "nfc" => "NFC",
@@ -165,8 +183,17 @@ fn line(key: &KeyView) -> String {
     parts.join("  ")
 }
 
-fn add(session: &Session, name: String, touch_only: bool) -> Result<(), Failure> {
-    let reply = session.ask(Request::KeyAdd(KeyAddAsk { name, touch_only }))?;
+fn admit(session: &Session, name: String, scopes: Vec<String>) -> Result<(), Failure> {
+    let Reply::KeyAdmitted { name, scopes } = session.ask(Request::KeyAdmit { name, scopes })? else {
+        return Err(unexpected());
+    };
+    session.ui.json(&json!({ "name": name, "scopes": scopes }));
+    session.ui.line(&format!("key \"{name}\" opens {} as well", scopes.join(", ")));
+    Ok(())
+}
+
+fn add(session: &Session, ask: KeyAddAsk) -> Result<(), Failure> {
+    let reply = session.ask(Request::KeyAdd(ask))?;
     let Reply::KeyAdded {
         name,
         profile,
@@ -203,24 +230,30 @@ pub(super) fn stolen_touch(ui: Ui, profile: &str, built_in_uv: bool) {
     }
 }
 
-fn remove(session: &Session, name: String) -> Result<(), Failure> {
-    let Reply::KeyRemoved { name, change } = session.ask(Request::KeyRemove { name })? else {
+fn remove(session: &Session, ask: KeyRemoveAsk) -> Result<(), Failure> {
+    let Reply::KeyRemoved { name, change } = session.ask(Request::KeyRemove(ask))? else {
         return Err(unexpected());
     };
     session.ui.json(&json!({ "name": name, "change_at_issuer": change }));
     session
         .ui
         .line(&format!("key \"{name}\" is out; the scopes it opened have new keys"));
-    if !change.is_empty() {
-        session.ui.note(
-            Tone::Bad,
-            "In old copies of the vault it can still read these. Change them at their issuers:",
-        );
-        for secret in change {
-            session.ui.line(&secret);
-        }
-    }
+    say_exposed(session, &change);
     Ok(())
+}
+
+/// What keys that were taken out could read.
+pub fn say_exposed(session: &Session, secrets: &[String]) {
+    if secrets.is_empty() {
+        return;
+    }
+    session.ui.note(
+        Tone::Bad,
+        "A key that is out can still read these in old copies of the vault. Change them at their issuers:",
+    );
+    for secret in secrets {
+        session.ui.line(secret);
+    }
 }
 
 fn info(session: &Session, key: Option<String>) -> Result<(), Failure> {

@@ -17,7 +17,10 @@ mod list;
 mod lock;
 mod merge;
 mod prompt;
+mod recover;
+mod rotate;
 mod run;
+mod scope;
 mod session;
 mod situation;
 mod status;
@@ -65,6 +68,10 @@ enum Command {
     Merge(merge::Args),
     #[command(subcommand)]
     Key(key::Command),
+    #[command(subcommand)]
+    Scope(scope::Command),
+    Rotate(rotate::Args),
+    Recover(recover::Args),
     Run(run::Args),
     #[command(subcommand)]
     Lease(lease::Command),
@@ -132,6 +139,9 @@ fn dispatch(cli: Cli, ui: Ui) -> Result<ExitCode, Failure> {
         Command::List(args) => list::run(&session, args),
         Command::Merge(args) => merge::run(&session, args),
         Command::Key(command) => key::run(&session, command),
+        Command::Scope(command) => scope::run(&session, command),
+        Command::Recover(args) => recover::run(&session, args),
+        Command::Rotate(args) => rotate::run(&session, args),
         Command::Run(args) => return run::run(&session, &args),
         Command::Lease(command) => lease::run(&session, command),
         Command::Watch(_) => watch::run(&session),

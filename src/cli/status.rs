@@ -32,6 +32,10 @@ pub fn run(session: &Session) -> Result<(), Failure> {
             status.screens.to_string()
         }
     ));
+    for (scope, keys) in &status.not_in {
+        let keys: Vec<_> = keys.iter().map(|key| format!("\"{key}\"")).collect();
+        ui.line(&format!("scope    {scope}: not yet in: {}", keys.join(", ")));
+    }
     for (key, left) in &status.unlocked {
         ui.line(&format!("PIN      of \"{key}\" kept for {} more", duration(*left)));
     }

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetwinsize, tcsetattr};
@@ -86,6 +86,19 @@ impl Tty {
         let n = self.file.read(&mut bytes)?;
         bytes.truncate(n);
         Ok(bytes)
+    }
+
+    /// A line that is typed and seen, without its end.
+    ///
+    /// # Errors
+    /// The terminal went away; Ctrl-D is [`io::ErrorKind::Interrupted`].
+    pub fn ask(&mut self, question: &str) -> io::Result<String> {
+        self.write(question);
+        let mut line = String::new();
+        match BufReader::new(&self.file).read_line(&mut line)? {
+            0 => Err(io::ErrorKind::Interrupted.into()),
+            _ => Ok(line.trim_end_matches(['\r', '\n']).to_owned()),
+        }
     }
 
     /// A line that is typed and not seen.

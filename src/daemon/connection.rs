@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::house::House;
 use super::peer::Peer;
-use super::{doctor, keys, leases, merges, vaults};
+use super::{doctor, keys, leases, merges, scopes, vaults};
 use crate::lease::ledger::Why;
 use crate::lease::office::Asker;
 use crate::lease::requester::Requester;
@@ -170,7 +170,14 @@ async fn handle(house: &Rc<House>, call: Call, screen: Option<u64>, asker: &mut 
         Request::KeyInfo { key } => keys::info(house, &path, key.as_deref()).await?,
         Request::KeyManage { key, what } => keys::manage(house, &path, key.as_deref(), what, asker).await?,
         Request::KeyAdd(ask) => keys::add(house, &path, ask, asker).await?,
-        Request::KeyRemove { name } => keys::remove(house, &path, &name, asker).await?,
+        Request::KeyRemove(ask) => keys::remove(house, &path, ask, asker).await?,
+        Request::Recover(ask) => keys::recover(house, &path, ask, asker).await?,
+        Request::KeyAdmit { name, scopes } => keys::admit(house, &path, name, &scopes, asker).await?,
+        Request::ScopeList => scopes::list(house, &path)?,
+        Request::ScopeAdd { name, keys } => scopes::add(house, &path, &name, &keys, asker).await?,
+        Request::ScopeRename { name, to } => scopes::rename(house, &path, &name, &to, asker).await?,
+        Request::ScopeRemove { name } => scopes::remove(house, &path, &name, asker).await?,
+        Request::Rotate(ask) => scopes::rotate(house, &path, ask, asker).await?,
         Request::Unlock { key, keep } => keys::unlock(house, &path, key, keep, asker).await?,
         Request::Put { puts, .. } => vaults::put(house, &path, puts, asker).await?,
         Request::Edit { secret, rules } => vaults::edit(house, &path, &secret, &rules, asker).await?,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::house::{House, OpenVault};
-use super::vaults::profile_said;
+use super::vaults::{code_said, profile_said};
 use crate::config::LONGEST_PIN;
 use crate::device::broker::{Cared, Event as KeyEvent, Feed, Seen};
 use crate::device::worker::protocol::{Id, Manage as Task};
@@ -14,10 +14,13 @@ use crate::device::{DeviceError, EnrolledKey, Link};
 use crate::lease::enrol::{self, Candidacy};
 use crate::lease::failure::IntoFailure;
 use crate::lease::office::Asker;
+use crate::lease::recover::recover as recover_with;
+use crate::lease::roster;
 use crate::lease::unlock::unlock as ask_pin;
 use crate::secret::Secret;
+use crate::vault::RecoveryCode;
 use crate::wire::reply::{KeyDetail, KeyView};
-use crate::wire::request::{KeyAddAsk, Manage};
+use crate::wire::request::{KeyAddAsk, KeyRemoveAsk, Manage, RecoverAsk};
 use crate::wire::{Event, Failure, Outcome, Reply};
 
 /// Longest care for a key: adding a fingerprint takes several touches.
@@ -98,11 +101,13 @@ pub(super) async fn manage(house: &Rc<House>, path: &Path, key: Option<&str>, wh
 /// See [`Failure`].
 pub(super) async fn add(house: &Rc<House>, path: &Path, ask: KeyAddAsk, asker: &Asker) -> Result<Reply, Failure> {
     let open = house.open(path)?;
-    let scopes: Vec<String> = open.vault.borrow().scopes().into_iter().map(str::to_owned).collect();
+    let all = || open.vault.borrow().scopes().into_iter().map(str::to_owned).collect();
+    let scopes: Vec<String> = if ask.scopes.is_empty() { all() } else { ask.scopes };
     let candidacy = Candidacy {
         name: &ask.name,
         touch_only: ask.touch_only,
         scopes: &scopes,
+        recovers: None,
     };
     let new = enrol::add(&house.office(&open), &candidacy, asker).await?;
     house.open(path)?;
@@ -116,13 +121,49 @@ pub(super) async fn add(house: &Rc<House>, path: &Path, ask: KeyAddAsk, asker: &
 
 /// # Errors
 /// See [`Failure`].
-pub(super) async fn remove(house: &Rc<House>, path: &Path, name: &str, asker: &Asker) -> Result<Reply, Failure> {
+pub(super) async fn remove(house: &Rc<House>, path: &Path, ask: KeyRemoveAsk, asker: &Asker) -> Result<Reply, Failure> {
     let open = house.open(path)?;
-    let change = enrol::remove(&house.office(&open), name, asker).await?;
+    let change = roster::remove(&house.office(&open), &ask.name, ask.key.as_deref(), asker).await?;
     house.open(path)?;
-    Ok(Reply::KeyRemoved {
-        name: name.to_owned(),
-        change,
+    Ok(Reply::KeyRemoved { name: ask.name, change })
+}
+
+/// # Errors
+/// See [`Failure`].
+pub(super) async fn admit(house: &Rc<House>, path: &Path, name: String, scopes: &[String], asker: &Asker) -> Result<Reply, Failure> {
+    let open = house.open(path)?;
+    let scopes = roster::admit(&house.office(&open), &name, scopes, asker).await?;
+    house.open(path)?;
+    Ok(Reply::KeyAdmitted { name, scopes })
+}
+
+/// # Errors
+/// See [`Failure`].
+pub(super) async fn recover(house: &Rc<House>, path: &Path, ask: RecoverAsk, asker: &Asker) -> Result<Reply, Failure> {
+    let open = house.open(path)?;
+    let RecoverAsk {
+        name,
+        touch_only,
+        code,
+        lost,
+    } = ask;
+    let code = str::from_utf8(code.0.expose()).map(RecoveryCode::parse);
+    let code = code
+        .map_err(|error| error.to_string())
+        .and_then(|code| code.map_err(|error| error.to_string()));
+    let code =
+        code.map_err(|error| Failure::new(Outcome::BadInput, "recovery_code", error).hint("type it again, as it stands on the paper"))?;
+    let recovered = recover_with(&house.office(&open), &name, touch_only, &code, &lost, asker).await?;
+    let recovery_code = code_said(&recovered.code)?;
+    // The code is told whatever else happens: it is in force already.
+    Ok(Reply::Recovered {
+        name,
+        profile: profile_said(recovered.new.key.profile).into(),
+        built_in_uv: recovered.new.info.built_in_uv(),
+        scopes: recovered.scopes,
+        recovery_code,
+        removed: lost,
+        change: recovered.exposed,
     })
 }
 
@@ -195,17 +236,27 @@ async fn find(house: &Rc<House>, open: Option<&OpenVault>, named: Option<&str>) 
 }
 
 fn view(open: Option<&OpenVault>, key: Option<&EnrolledKey>, seen: Option<&Seen>) -> KeyView {
-    let opens = |key: &EnrolledKey| open.map(|open| scopes_of(open, key)).unwrap_or_default();
+    let opens = |key: &EnrolledKey| open.map(|open| open.vault.borrow().scopes_of(key)).unwrap_or_default();
+    let scopes = key.map(opens).unwrap_or_default();
     KeyView {
         name: key.map(|key| key.name.clone()),
         profile: key.map(|key| profile_said(key.profile).into()),
         built_in_uv: seen.is_some_and(|seen| seen.built_in_uv),
-        scopes: key.map(opens).unwrap_or_default(),
+        not_in: key
+            .and(open)
+            .map(|open| without(&open.vault.borrow().scopes(), &scopes))
+            .unwrap_or_default(),
+        scopes,
         transport: seen.map(|seen| transport(seen.link).into()),
         model: seen.map(|seen| seen.model.clone()),
         place: seen.map(|seen| seen.port.to_string()),
         problem: seen.and_then(|seen| seen.problem.as_ref()).map(ToString::to_string),
     }
+}
+
+fn without(all: &[&str], some: &[String]) -> Vec<String> {
+    let rest = all.iter().filter(|one| !some.iter().any(|other| other == *one));
+    rest.map(|one| (*one).to_owned()).collect()
 }
 
 /// The word of the protocol; what a person reads is the client's.
@@ -215,12 +266,6 @@ fn transport(link: Link) -> &'static str {
         Link::Contact => "contact",
         Link::Contactless => "nfc",
     }
-}
-
-fn scopes_of(open: &OpenVault, key: &EnrolledKey) -> Vec<String> {
-    let vault = open.vault.borrow();
-    let opens = |scope: &&str| vault.keys_not_in(scope).is_ok_and(|out| !out.contains(&key.name));
-    vault.scopes().into_iter().filter(opens).map(str::to_owned).collect()
 }
 
 /// The worker's task, and the PIN or PINs for it.

@@ -9,5 +9,6 @@ mod leases;
 mod listener;
 mod merges;
 pub mod peer;
+mod scopes;
 pub mod serve;
 mod vaults;

@@ -16,7 +16,7 @@ use crate::lease::failure::IntoFailure;
 use crate::lease::office::Asker;
 use crate::lease::{self, clock};
 use crate::secret::Secret;
-use crate::vault::{Changes, Delivery, Found, Listed, Put, Rules, Vault, VaultError};
+use crate::vault::{Changes, Delivery, Found, Listed, Put, RecoveryCode, Rules, Vault, VaultError};
 use crate::wire::reply::{SecretView, Signer, Status};
 use crate::wire::request::{ExportAsk, InitAsk, PutAsk, RulesAsk};
 use crate::wire::{Event, Failure, Outcome, Reply, Value};
@@ -24,7 +24,7 @@ use crate::wire::{Event, Failure, Outcome, Reply, Value};
 pub(super) fn status(house: &House, path: &Path) -> Reply {
     // A vault that does not open is told by the commands that need it; the daemon's status needs none.
     let open = house.open(path).ok();
-    let vault = open.map(|open| open.vault.borrow().id());
+    let vault = open.as_ref().map(|open| open.vault.borrow().id());
     let (screens, prompts) = house.desk.counts();
     let now = house.clock.boot();
     let keys = house
@@ -41,6 +41,7 @@ pub(super) fn status(house: &House, path: &Path) -> Reply {
         vault: vault.map(|id| id.to_string()),
         prompts,
         screens,
+        not_in: open.map(|open| not_in(&open.vault.borrow())).unwrap_or_default(),
         unlocked: house
             .broker
             .pins()
@@ -48,6 +49,13 @@ pub(super) fn status(house: &House, path: &Path) -> Reply {
             .filter_map(|(id, until)| Some((name(id)?, until.since(now).as_secs())))
             .collect(),
     })
+}
+
+/// Scopes that some keys are not yet in, with these keys.
+fn not_in(vault: &Vault) -> Vec<(String, Vec<String>)> {
+    let keys = |scope: &str| vault.keys_not_in(scope).unwrap_or_default();
+    let scopes = vault.scopes().into_iter().map(|scope| (scope.to_owned(), keys(scope)));
+    scopes.filter(|(_, keys)| !keys.is_empty()).collect()
 }
 
 /// # Errors
@@ -69,16 +77,15 @@ pub(super) async fn init(house: &Rc<House>, path: &Path, ask: InitAsk, asker: &A
         name: &ask.key,
         touch_only: ask.touch_only,
         scopes: &ask.scopes,
+        recovers: None,
     };
     let (vault, code, new) = enrol::init(&lobby, path, &house.places.state, &candidacy, asker).await?;
     let id = vault.id().to_string();
     house.keep(path, vault)?;
-    let code = Secret::from_slice_wiping(&mut code.to_text().to_string().into_bytes());
-    let code = code.map_err(|error| Failure::new(Outcome::Internal, "locked_memory", error.to_string()))?;
     Ok(Reply::Made {
         vault: id,
         path: shown,
-        recovery_code: Value(code),
+        recovery_code: code_said(&code)?,
         profile: profile_said(new.key.profile).into(),
         built_in_uv: new.info.built_in_uv(),
     })
@@ -301,6 +308,13 @@ pub(super) async fn accept_clock(house: &House, path: &Path, asker: &Asker) -> R
     let open = house.open(path)?;
     clock::accept(&house.office(&open), asker).await?;
     Ok(Reply::Done)
+}
+
+/// A recovery code as it is printed.
+pub(super) fn code_said(code: &RecoveryCode) -> Result<Value, Failure> {
+    let code = Secret::from_slice_wiping(&mut code.to_text().to_string().into_bytes());
+    let code = code.map_err(|error| Failure::new(Outcome::Internal, "locked_memory", error.to_string()))?;
+    Ok(Value(code))
 }
 
 /// `pin` or `touch-only`.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::failure::{IntoFailure, internal};
 use super::office::{Asker, Lobby, Office, names};
 use super::record::{self, Question};
-use super::text::{EnrolKind, EnrolText, Fixed, RequesterText, RosterBeside, Text, VERSION};
+use super::text::{EnrolKind, EnrolText, Fixed, RecoversText, RequesterText, RosterBeside, Text, VERSION};
 use super::touch::{attend, feed, refusal, touch, touch_text};
 use crate::config::LONGEST_PROMPT;
 use crate::device::broker::{Candidate, Enrol, Event as KeyEvent, NewKey};
@@ -17,11 +17,11 @@ use crate::encoding::plain::check_name;
 use crate::encoding::sshsig::Namespace;
 use crate::presence::Prompt;
 use crate::secret::Secret;
-use crate::vault::{Addition, Enrolment, Genesis, Plan, RecoveryCode, Removal, SCOPES_PER_TOUCH, Vault};
+use crate::vault::{Addition, Enrolment, Genesis, Plan, Purpose, RecoveryCode, SCOPES_PER_TOUCH, Vault};
 use crate::wire::{Event, Failure, Outcome, TouchState};
 
 /// Touches for the two credentials of a key.
-const CREDENTIALS: usize = 2;
+pub(super) const CREDENTIALS: usize = 2;
 /// How often the keys are looked at while the one to enrol is not plugged in yet.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -33,16 +33,26 @@ pub struct Candidacy<'a> {
     pub touch_only: bool,
     /// What it will open.
     pub scopes: &'a [String],
+    /// Where the recovery code lets it in: what becomes of the others.
+    pub recovers: Option<RecoversText>,
 }
 
 /// Touches of a ceremony, counted for the person.
-struct Steps<'a> {
+pub(super) struct Steps<'a> {
     asker: &'a Asker,
     number: u32,
     of: u32,
 }
 
-impl Steps<'_> {
+impl<'a> Steps<'a> {
+    pub(super) fn new(asker: &'a Asker, touches: usize) -> Self {
+        Self {
+            asker,
+            number: 0,
+            of: count(touches),
+        }
+    }
+
     fn next(&mut self, what: &str) {
         self.number += 1;
         // Whoever asked may have gone; the ceremony ends with his connection.
@@ -67,11 +77,7 @@ pub async fn init(
 ) -> Result<(Vault, RecoveryCode, NewKey), Failure> {
     own_screen(asker)?;
     let slots = key.scopes.len().div_ceil(SCOPES_PER_TOUCH);
-    let mut steps = Steps {
-        asker,
-        number: 0,
-        of: count(CREDENTIALS + slots + 1),
-    };
+    let mut steps = Steps::new(asker, CREDENTIALS + slots + 1);
     let scopes: Vec<&str> = key.scopes.iter().map(String::as_str).collect();
     let (founding, new) = {
         let prompt = enrol_prompt(lobby, key, CREDENTIALS + slots, asker).await?;
@@ -86,7 +92,7 @@ pub async fn init(
         let genesis = genesis.map_err(IntoFailure::failure)?;
         let proofs = slots_of(lobby, &prompt, &new.key, genesis.enrolments(), &mut steps).await?;
         let founding = genesis
-            .seal(&refs(&proofs), &mut **lobby.random.borrow_mut())
+            .seal(&refs(&proofs), lobby.clock.wall().seconds(), &mut **lobby.random.borrow_mut())
             .map_err(IntoFailure::failure)?;
         prompt.approved();
         (founding, new)
@@ -117,20 +123,22 @@ pub async fn add(office: &Office<'_>, key: &Candidacy<'_>, asker: &Asker) -> Res
         );
     }
     let slots = key.scopes.len().div_ceil(SCOPES_PER_TOUCH);
-    let mut steps = Steps {
-        asker,
-        number: 0,
-        of: count(CREDENTIALS + slots + slots),
-    };
+    let mut steps = Steps::new(asker, CREDENTIALS + slots + slots);
     let scopes: Vec<&str> = key.scopes.iter().map(String::as_str).collect();
     let (plan, new) = {
         let prompt = enrol_prompt(lobby, key, CREDENTIALS + slots, asker).await?;
         let new = credentials(lobby, &prompt, key, &enrolled, &mut steps).await?;
-        let addition = Addition::begin(&office.vault.borrow(), new.key.clone(), &scopes, &mut **lobby.random.borrow_mut());
+        let addition = Addition::begin(
+            &office.vault.borrow(),
+            new.key.clone(),
+            &scopes,
+            lobby.clock.wall().seconds(),
+            &mut **lobby.random.borrow_mut(),
+        );
         let addition = addition.map_err(IntoFailure::failure)?;
         let proofs = slots_of(lobby, &prompt, &new.key, addition.enrolments(), &mut steps).await?;
         let plan = addition
-            .seal(&refs(&proofs), &mut **lobby.random.borrow_mut())
+            .seal(&office.vault.borrow(), &refs(&proofs), &mut **lobby.random.borrow_mut())
             .map_err(IntoFailure::failure)?;
         prompt.approved();
         (plan, new)
@@ -139,31 +147,9 @@ pub async fn add(office: &Office<'_>, key: &Candidacy<'_>, asker: &Asker) -> Res
     Ok(new)
 }
 
-/// Takes a key out and re-keys what it could open. Gives the secrets that it could read.
-///
-/// # Errors
-/// Every way in which it can end before; the roster is as it was then.
-pub async fn remove(office: &Office<'_>, name: &str, asker: &Asker) -> Result<Vec<String>, Failure> {
-    own_screen(asker)?;
-    let removal = Removal::begin(&office.vault.borrow(), name, &mut **office.lobby.random.borrow_mut()).map_err(IntoFailure::failure)?;
-    let exposed = removal
-        .exposed()
-        .iter()
-        .map(|listed| format!("{}/{}", listed.scope, listed.name))
-        .collect();
-    let plan = removal.into_plan();
-    let mut steps = Steps {
-        asker,
-        number: 0,
-        of: count(plan.touches()),
-    };
-    commit(office, plan, format!("key remove {name}"), &mut steps, asker).await?;
-    Ok(exposed)
-}
-
 /// The touches of enrolled keys that a plan needs, and the plan's effect. In the log before it takes effect: who asks, then the
 /// statement; the roster holds the signature.
-async fn commit(office: &Office<'_>, plan: Plan, what: String, steps: &mut Steps<'_>, asker: &Asker) -> Result<Digest, Failure> {
+pub(super) async fn commit(office: &Office<'_>, plan: Plan, what: String, steps: &mut Steps<'_>, asker: &Asker) -> Result<Digest, Failure> {
     let question = Question {
         requester: &asker.requester,
         secrets: vec![],
@@ -176,7 +162,7 @@ async fn commit(office: &Office<'_>, plan: Plan, what: String, steps: &mut Steps
     let path = async {
         let mut proofs = vec![];
         for touch in 0..plan.touches() {
-            steps.next("an enrolled key signs who may open the vault");
+            steps.next(&plan.purpose(touch).map_or_else(String::new, |purpose| said(&purpose)));
             let candidates = plan.candidates(&office.vault.borrow(), touch).map_err(IntoFailure::failure)?;
             let before = plan.follows(&office.vault.borrow()).map_err(IntoFailure::failure)?;
             proofs.push(sign(&office.lobby, plan.text(), before, candidates, asker).await?);
@@ -186,6 +172,16 @@ async fn commit(office: &Office<'_>, plan: Plan, what: String, steps: &mut Steps
         committed.map_err(IntoFailure::failure)
     };
     path.await.inspect_err(|failure| asked.failed(failure))
+}
+
+/// What a touch of an enrolled key is for.
+fn said(purpose: &Purpose) -> String {
+    let (opens, makes) = (purpose.opens.join(" and "), purpose.makes.join(" and "));
+    match &purpose.key {
+        Some(key) if opens.is_empty() => format!("\"{key}\" makes its way into {makes}"),
+        Some(key) => format!("\"{key}\" signs the new key of {opens}, and gets a new way in"),
+        None => "an enrolled key signs who may open the vault".into(),
+    }
 }
 
 /// One touch over a statement of the roster, which stands on the screen with who asks and with what it changes in those `before` it.
@@ -210,7 +206,12 @@ async fn sign(
     Ok(proof)
 }
 
-async fn enrol_prompt<'a>(lobby: &'a Lobby<'_>, key: &Candidacy<'_>, touches: usize, asker: &Asker) -> Result<Prompt<'a>, Failure> {
+pub(super) async fn enrol_prompt<'a>(
+    lobby: &'a Lobby<'_>,
+    key: &Candidacy<'_>,
+    touches: usize,
+    asker: &Asker,
+) -> Result<Prompt<'a>, Failure> {
     check_names(key)?;
     let text = EnrolText {
         v: VERSION,
@@ -220,6 +221,7 @@ async fn enrol_prompt<'a>(lobby: &'a Lobby<'_>, key: &Candidacy<'_>, touches: us
         key: key.name.to_owned(),
         scopes: key.scopes.to_vec(),
         touches: count(touches),
+        recovers: key.recovers.clone(),
     };
     let fixed = text.fix().map_err(IntoFailure::failure)?;
     let turn = lobby.turn(asker).await?;
@@ -236,7 +238,7 @@ fn check_names(key: &Candidacy<'_>) -> Result<(), Failure> {
 }
 
 /// The two credentials of the key that is plugged in and not enrolled.
-async fn credentials(
+pub(super) async fn credentials(
     lobby: &Lobby<'_>,
     prompt: &Prompt<'_>,
     key: &Candidacy<'_>,
@@ -326,7 +328,7 @@ async fn ask_pin(prompt: &Prompt<'_>, key: &str, tries: Option<u32>) -> Secret {
 }
 
 /// The new key's touches for its slots: each signs what the slots are, and gives what seals them.
-async fn slots_of(
+pub(super) async fn slots_of(
     lobby: &Lobby<'_>,
     prompt: &Prompt<'_>,
     key: &EnrolledKey,
@@ -384,7 +386,7 @@ fn vault_name(folder: &Path) -> String {
     }
 }
 
-fn refs(proofs: &[Proof]) -> Vec<&Proof> {
+pub(super) fn refs(proofs: &[Proof]) -> Vec<&Proof> {
     proofs.iter().collect()
 }
 

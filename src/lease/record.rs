@@ -167,6 +167,19 @@ impl AskedLine<'_> {
         self.answer(Event::Roster(event::Roster { statement }))
     }
 
+    /// Writes that the recovery code is about to let the key `name` in, and to take those called `lost` out.
+    ///
+    /// # Errors
+    /// As [`AskedLine::approved`].
+    pub fn recovered(&self, statement: Digest, name: &str, lost: &[String]) -> Result<(), Failure> {
+        self.answer(Event::RecoveryCode(event::RecoveryCode {
+            asked: self.hash,
+            key: name.to_owned(),
+            removes: lost.to_vec(),
+            statement,
+        }))
+    }
+
     /// Writes that a person accepts the clock as it is.
     ///
     /// # Errors

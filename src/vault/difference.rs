@@ -87,7 +87,7 @@ pub enum Difference {
 }
 
 /// Everything in which `after` differs from `before`: the keys first, then the scopes, then the vault. Its order among keys, scopes and
-/// slots says nothing, and neither do the digests that link the statements.
+/// slots says nothing, and neither do the digests that link the statements and the time at which each was made.
 #[must_use]
 pub fn differences(before: &Statement, after: &Statement) -> Vec<Difference> {
     let mut found = vec![];
@@ -277,6 +277,7 @@ mod tests {
     fn statement() -> Statement {
         let (blue, spare) = (key("blue", Profile::Pin, 1), key("spare", Profile::TouchOnly, 2));
         Statement {
+            at: 1_790_000_000,
             name: "laptop".into(),
             scopes: vec![
                 scope("prod", 50, vec![slot(&blue, 10), slot(&spare, 11)]),
@@ -372,7 +373,10 @@ mod tests {
         let tree = serde_json::to_value(&before).unwrap();
         let mut tried = 0;
         for path in leaves(&tree, "") {
-            if ["/previous", "/random", "/v", "/vault"].iter().any(|apart| path.starts_with(apart)) {
+            if ["/at", "/previous", "/random", "/v", "/vault"]
+                .iter()
+                .any(|apart| path.starts_with(apart))
+            {
                 continue;
             }
             let mut changed = tree.clone();

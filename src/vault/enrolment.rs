@@ -1,10 +1,10 @@
-//! Slots for a key that is being enrolled: what to ask it, and what to make of its answers.
+//! Slots in the making; and for a key that is being enrolled, what to ask it and what to make of its answers.
 
 use serde::Serialize;
 
-use crate::device::enrolled::EnrolledKey;
+use crate::device::enrolled::{EnrolledKey, KeyId};
 use crate::device::proof::Proof;
-use crate::encoding::sshsig::Namespace;
+use crate::encoding::sshsig::{Namespace, Point};
 use crate::encoding::{Digest, jcs};
 
 use super::SCOPES_PER_TOUCH;
@@ -35,17 +35,20 @@ impl Enrolment {
     }
 }
 
-/// Slots in the making.
+/// A slot whose private half waits for the output of its salt, which seals it.
+pub(super) struct Making {
+    place: Place,
+    key: EnrolledKey,
+    salt: Hex<32>,
+    private: Private,
+    public: Point,
+}
+
+/// The slots of a key that is being enrolled.
 pub(super) struct NewSlots {
     vault: Digest,
     key: EnrolledKey,
-    slots: Vec<NewSlot>,
-}
-
-struct NewSlot {
-    scope: Id,
-    id: Id,
-    salt: Hex<32>,
+    slots: Vec<Making>,
 }
 
 /// A slot that can be written into the roster, and the file of its private half.
@@ -71,18 +74,61 @@ struct TextSlot {
     scope: Id,
 }
 
+impl Making {
+    /// A slot of `key` in `scope` with a fresh id, pair and salt.
+    pub(super) fn new(vault: Digest, scope: Id, key: &EnrolledKey, random: &mut Random) -> Self {
+        let (private, public) = Private::generate(random);
+        let slot = random::id(random);
+        Self {
+            place: Place { vault, scope, slot },
+            key: key.clone(),
+            salt: random::id(random),
+            private,
+            public,
+        }
+    }
+
+    pub(super) fn scope(&self) -> Id {
+        self.place.scope
+    }
+
+    pub(super) fn slot(&self) -> Id {
+        self.place.slot
+    }
+
+    pub(super) fn key(&self) -> KeyId {
+        self.key.id()
+    }
+
+    pub(super) fn public(&self) -> Point {
+        self.public
+    }
+
+    pub(super) fn salt(&self) -> [u8; 32] {
+        self.salt.0
+    }
+
+    /// The slot as the roster names it; `half` is nothing where the touch that signs is the one that seals.
+    pub(super) fn entry(&self, half: Option<&[u8]>) -> SlotEntry {
+        SlotEntry::Fido2 {
+            half: half.map(Digest::of),
+            id: self.place.slot,
+            key: self.key.id().0,
+            public: self.public,
+            salt: self.salt,
+        }
+    }
+
+    /// The file of the private half, sealed under the output of the slot's salt.
+    pub(super) fn seal(&self, output: &[u8], random: &mut Random) -> Result<Vec<u8>, VaultError> {
+        seal_half(&self.place, &holder(&self.key), output, &self.private, random).ok_or(VaultError::Sealing("a private half"))
+    }
+}
+
 impl NewSlots {
     pub(super) fn new(vault: Digest, key: EnrolledKey, scopes: &[Id], random: &mut Random) -> Self {
-        let slot = |scope: &Id| NewSlot {
-            scope: *scope,
-            id: random::id(random),
-            salt: random::id(random),
-        };
-        Self {
-            vault,
-            key,
-            slots: scopes.iter().map(slot).collect(),
-        }
+        let slots = scopes.iter().map(|scope| Making::new(vault, *scope, &key, random)).collect();
+        Self { vault, key, slots }
     }
 
     pub(super) fn key(&self) -> &EnrolledKey {
@@ -94,11 +140,11 @@ impl NewSlots {
         self.slots.chunks(SCOPES_PER_TOUCH).map(|slots| self.enrolment(slots)).collect()
     }
 
-    fn enrolment(&self, slots: &[NewSlot]) -> Result<Enrolment, VaultError> {
-        let text_slot = |slot: &NewSlot| TextSlot {
-            id: slot.id,
+    fn enrolment(&self, slots: &[Making]) -> Result<Enrolment, VaultError> {
+        let text_slot = |slot: &Making| TextSlot {
+            id: slot.slot(),
             salt: slot.salt,
-            scope: slot.scope,
+            scope: slot.scope(),
         };
         let text = Text {
             key: self.key.id().0,
@@ -113,7 +159,7 @@ impl NewSlots {
         })
     }
 
-    /// Makes the slots' pairs and seals their private halves under the key's answers.
+    /// Seals the slots' private halves under the key's answers.
     pub(super) fn seal(&self, proofs: &[&Proof], random: &mut Random) -> Result<Vec<MadeSlot>, VaultError> {
         let enrolments = self.enrolments()?;
         if proofs.len() != enrolments.len() {
@@ -129,30 +175,14 @@ impl NewSlots {
                 return Err(VaultError::WrongProof("it is not of this enrolment"));
             }
             for (slot, output) in slots.iter().zip(proof.outputs()) {
-                made.push(self.make(slot, output.expose(), random)?);
+                let half = slot.seal(output.expose(), random)?;
+                made.push(MadeSlot {
+                    scope: slot.scope(),
+                    entry: slot.entry(Some(&half)),
+                    half,
+                });
             }
         }
         Ok(made)
-    }
-
-    fn make(&self, slot: &NewSlot, output: &[u8], random: &mut Random) -> Result<MadeSlot, VaultError> {
-        let place = Place {
-            vault: self.vault,
-            scope: slot.scope,
-            slot: slot.id,
-        };
-        let (private, public) = Private::generate(random);
-        let half = seal_half(&place, &holder(&self.key), output, &private, random).ok_or(VaultError::Sealing("a private half"))?;
-        Ok(MadeSlot {
-            scope: slot.scope,
-            entry: SlotEntry::Fido2 {
-                half: Some(Digest::of(&half)),
-                id: slot.id,
-                key: self.key.id().0,
-                public,
-                salt: slot.salt,
-            },
-            half,
-        })
     }
 }

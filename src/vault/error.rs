@@ -161,6 +161,9 @@ pub enum VaultError {
     /// The proof was made for something else: another namespace, another text, other salts, another vault.
     #[error("the touch was for something else: {0}")]
     WrongProof(&'static str),
+    /// The recovery code is one, but not of this vault, or an older one.
+    #[error("this recovery code is of another vault, or was replaced by a newer one")]
+    WrongCode,
     /// The key has no slot in a scope.
     #[error("{key} has no slot in scope {scope}")]
     NoSlot {
@@ -254,6 +257,28 @@ pub enum VaultError {
     /// The last key cannot be removed: only the recovery code would open the vault.
     #[error("{0} is the last key; add another one before it is removed")]
     LastKey(String),
+    /// The key opens the scope already.
+    #[error("{key} is in scope {scope} already")]
+    AlreadyIn {
+        /// Name of the key.
+        key: String,
+        /// Name of the scope.
+        scope: String,
+    },
+    /// A scope with secrets is not given up.
+    #[error("scope {scope} has {secrets} secrets")]
+    NotEmptyScope {
+        /// Name of the scope.
+        scope: String,
+        /// How many secrets it has.
+        secrets: usize,
+    },
+    /// A vault has at least one scope.
+    #[error("{0} is the only scope")]
+    LastScope(String),
+    /// No key that stays has a slot in a scope that has to be opened.
+    #[error("none of the keys that could be touched is in scope {0}")]
+    NoneIn(String),
     /// No such key.
     #[error("no key {0} is enrolled")]
     NoKey(String),

@@ -11,15 +11,14 @@ use crate::encoding::sshsig::Point;
 use super::bytes::{Hex, Id};
 use super::enrolment::{Enrolment, MadeSlot, NewSlots};
 use super::error::VaultError;
-use super::index::head_path;
 use super::journal::{self, Change};
 use super::random::{self, Random};
 use super::recovery::RecoveryCode;
 use super::roster::{self, signature_path, statement_path};
-use super::scope::{Ring, half_path, sealed_path};
+use super::scope::{Ring, half_path};
 use super::statement::{FORMAT, KeyEntry, ScopeEntry, SlotEntry, Statement};
 use super::store::{Lock, Store};
-use super::{GIT_FILES, Vault, marker, tree};
+use super::{GIT_FILES, Vault, marker, plan};
 
 /// A vault that is about to be made. Nothing is written before [`Founding::finish`].
 pub struct Genesis {
@@ -86,11 +85,11 @@ impl Genesis {
         self.slots.enrolments()
     }
 
-    /// Makes the slots with the key's answers, in the order of [`Genesis::enrolments`], and writes the statement.
+    /// Makes the slots with the key's answers, in the order of [`Genesis::enrolments`], and writes the statement; `now` is seconds since 1970.
     ///
     /// # Errors
     /// [`VaultError::WrongProof`].
-    pub fn seal(self, proofs: &[&Proof], random: &mut Random) -> Result<Founding, VaultError> {
+    pub fn seal(self, proofs: &[&Proof], now: u64, random: &mut Random) -> Result<Founding, VaultError> {
         let made = self.slots.seal(proofs, random)?;
         let recovery = self.code.key_pair(&self.vault).1;
         let scopes: Vec<(ScopeEntry, Ring)> = self
@@ -99,6 +98,7 @@ impl Genesis {
             .map(|(name, ring)| (scope_entry(name, &ring, &made, random), ring))
             .collect();
         let statement = Statement {
+            at: now,
             name: self.name,
             keys: vec![KeyEntry::Fido2(self.slots.key().clone())],
             previous: Vec::new(),
@@ -143,15 +143,7 @@ impl Founding {
             change.add(half_path(slot), half);
         }
         for (entry, ring) in &self.scopes {
-            for slot in &entry.slots {
-                let public = match slot {
-                    SlotEntry::Fido2 { public, .. } => public,
-                    SlotEntry::Recovery { .. } => &self.recovery,
-                };
-                change.add(sealed_path(slot.id(), &entry.commitment), ring.seal_to(slot.id(), public, random)?);
-            }
-            let (head, bytes) = tree::first_head(ring, random)?;
-            change.add(head_path(entry.id, &head), bytes);
+            plan::found(entry, &self.recovery, ring, &mut change, random)?;
         }
         check_free(&self.folder)?;
         let store = Store::create(&self.folder)?;

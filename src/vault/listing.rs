@@ -76,6 +76,15 @@ impl Vault {
         Ok(all)
     }
 
+    /// How many records a scope has, counted without reading any.
+    ///
+    /// # Errors
+    /// As [`Vault::list`].
+    pub fn count(&self, scope: &str) -> Result<usize, VaultError> {
+        let folder = record::folder(self.scope(scope)?.id);
+        Ok(self.store.list_below(&folder)?.len())
+    }
+
     /// The secrets of one part, by name, and the files in it that are none.
     ///
     /// # Errors

@@ -106,7 +106,7 @@ impl Vault {
     /// One value of a scope, opened with the recovery code: the one exception to the touch.
     ///
     /// # Errors
-    /// [`VaultError::WrongProof`] for a code of another vault; as [`Vault::unseal`].
+    /// [`VaultError::WrongCode`]; as [`Vault::unseal`].
     pub fn unseal_with_recovery(&self, code: &RecoveryCode, scope: &str, name: &str) -> Result<Secret, VaultError> {
         let wanted = Wanted {
             scope: scope.to_owned(),

@@ -4,7 +4,8 @@
 //! - [`slot`], [`scope`], [`recovery`]: the ways into a scope;
 //! - [`rules`], [`record`], [`index`], [`tree`]: secrets, and which of them there are; what was changed apart is joined there;
 //! - [`store`], [`journal`], [`accepted`]: files, changes that happen whole or not at all, the memory against old copies;
-//! - [`genesis`], [`keys`], [`change`], [`material`], [`export`]: what a touch does to it;
+//! - [`genesis`], [`change`], [`material`], [`export`]: what a touch does to it;
+//! - [`keys`], [`scopes`], [`recover`]: changes of who may open what, each a [`plan`];
 //! - [`health`]: how it is, for a person who asks.
 //!
 //! `docs/format.md` describes every byte.
@@ -14,6 +15,7 @@ pub mod bytes;
 pub mod change;
 pub mod crypto;
 pub mod difference;
+mod draft;
 pub mod enrolment;
 pub mod error;
 pub mod export;
@@ -29,13 +31,16 @@ pub mod listing;
 pub mod marker;
 pub mod material;
 pub mod merge;
+pub mod plan;
 pub mod random;
 pub mod record;
+pub mod recover;
 pub mod recovery;
 pub mod recovery_sig;
 pub mod roster;
 pub mod rules;
 pub mod scope;
+pub mod scopes;
 pub mod slot;
 pub mod statement;
 pub mod store;
@@ -48,14 +53,16 @@ pub mod tree;
 use std::path::Path;
 
 use crate::device::broker::Candidate;
-use crate::device::enrolled::{EnrolledKey, KeyId};
+use crate::device::enrolled::EnrolledKey;
 use crate::device::proof::Proof;
 use crate::encoding::Digest;
+use crate::secret::Secret;
 
 use accepted::Memory;
+use bytes::Id;
 use roster::Roster;
 use scope::Ring;
-use statement::{KeyEntry, ScopeEntry, SlotEntry};
+use statement::{KeyEntry, ScopeEntry};
 use store::Store;
 use tree::Index;
 
@@ -64,12 +71,14 @@ pub use enrolment::Enrolment;
 pub use error::VaultError;
 pub use export::{OpenScope, Taken};
 pub use genesis::Genesis;
-pub use keys::{Addition, Plan, Removal};
+pub use keys::{Addition, Removal};
 pub use listing::{Found, Listed, Shelf};
 pub use material::{Material, Wanted};
 pub use merge::{Claim, Contest, Merge};
+pub use plan::{Plan, Purpose};
 pub use random::Random;
 pub use record::LARGEST_VALUE;
+pub use recover::{Recovering, Recovery};
 pub use recovery::{CodeError, RecoveryCode};
 pub use rules::{Delivery, Header, Rules};
 pub use statement::Statement;
@@ -183,6 +192,12 @@ impl Vault {
         self.roster.in_force().scopes.iter().map(|scope| scope.name.as_str()).collect()
     }
 
+    /// Names of the scopes that a key opens.
+    #[must_use]
+    pub fn scopes_of(&self, key: &EnrolledKey) -> Vec<String> {
+        self.roster.in_force().opened_by(key)
+    }
+
     /// Names of the keys that have no slot in `scope`: "not yet in".
     ///
     /// # Errors
@@ -191,6 +206,14 @@ impl Vault {
         let scope = self.scope(scope)?;
         let keys = self.keys().into_iter().filter(|key| scope.slot_of(key.id()).is_none());
         Ok(keys.map(|key| key.name).collect())
+    }
+
+    /// Which key a scope has: 1 at first, one more with each re-keying.
+    ///
+    /// # Errors
+    /// [`VaultError::NoScope`].
+    pub fn epoch(&self, scope: &str) -> Result<u64, VaultError> {
+        Ok(self.scope(scope)?.epoch)
     }
 
     /// Files of slots that no touch signed. Nothing is ever sealed to them; somebody put them there.
@@ -250,12 +273,8 @@ impl Vault {
     }
 
     fn candidates_for(&self, scopes: &[&ScopeEntry]) -> Vec<Candidate> {
-        let salt = |scope: &ScopeEntry, key: KeyId| match scope.slot_of(key) {
-            Some(SlotEntry::Fido2 { salt, .. }) => Some(salt.0),
-            _ => None,
-        };
         let candidate = |key: EnrolledKey| {
-            let salts = scopes.iter().map(|scope| salt(scope, key.id())).collect::<Option<Vec<_>>>()?;
+            let salts = scopes.iter().map(|scope| scope.salt_of(key.id())).collect::<Option<Vec<_>>>()?;
             Some(Candidate { key, salts })
         };
         self.keys().into_iter().filter_map(candidate).collect()
@@ -272,6 +291,16 @@ impl Vault {
             .ok_or_else(|| VaultError::NoScope(name.to_owned()))
     }
 
+    fn scope_of(&self, id: Id) -> Result<&ScopeEntry, VaultError> {
+        let scope = self.roster.in_force().scopes.iter().find(|scope| scope.id == id);
+        scope.ok_or_else(|| VaultError::NoScope(id.to_string()))
+    }
+
+    fn key_named(&self, name: &str) -> Result<&EnrolledKey, VaultError> {
+        let mut keys = self.roster.in_force().keys.iter().map(KeyEntry::enrolled);
+        keys.find(|key| key.name == name).ok_or_else(|| VaultError::NoKey(name.to_owned()))
+    }
+
     /// Opens the scopes in the order of the salts with what the touch gave.
     fn unlock(&self, proof: &Proof, scopes: &[&ScopeEntry]) -> Result<Vec<Ring>, VaultError> {
         let statement = self.roster.in_force();
@@ -282,9 +311,11 @@ impl Vault {
             return Err(VaultError::WrongProof("it answers for another number of scopes"));
         }
         let pairs = scopes.iter().zip(proof.outputs());
-        pairs
-            .map(|(scope, output)| scope::open_with_key(&self.store, &self.roster, scope, key, output.expose()))
-            .collect()
+        pairs.map(|(scope, output)| self.open_scope(key, scope, output)).collect()
+    }
+
+    fn open_scope(&self, key: &EnrolledKey, scope: &ScopeEntry, output: &Secret) -> Result<Ring, VaultError> {
+        scope::open_with_key(&self.store, &self.roster, scope, key, output.expose())
     }
 
     /// Opens a scope's index, several heads of it joined; checks that it is no older than what was accepted, and that it holds what

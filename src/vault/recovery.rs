@@ -1,5 +1,7 @@
 //! The recovery code: 160 bits on paper, which open every scope when no key is left.
 
+use std::collections::BTreeSet;
+
 use data_encoding::{Encoding, Specification};
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -24,21 +26,39 @@ const GROUP: usize = 4;
 /// The recovery code of a vault, wiped when dropped. Printed once, kept by nobody but the person.
 pub struct RecoveryCode(Zeroizing<[u8; LEN]>);
 
-/// Why a text is not a recovery code.
+/// Why a text is not a recovery code. Groups count from 1.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum CodeError {
     /// Characters are missing or too many.
-    #[error("a recovery code has {expected} letters and digits; this one has {found}", expected = BODY + CHECK)]
+    #[error("a recovery code has {expected} letters and digits; this one has {found}{}", wrong_group(*.group), expected = BODY + CHECK)]
     Length {
         /// How many there are.
         found: usize,
+        /// The first group that is not four long, where the text has groups.
+        group: Option<usize>,
     },
     /// A character that no code has.
-    #[error("{0:?} is in no recovery code")]
-    Character(char),
+    #[error("{character:?} in group {group} is in no recovery code")]
+    Character {
+        /// The character.
+        character: char,
+        /// Its group.
+        group: usize,
+    },
     /// The checksum is another one: a character was misread or mistyped.
-    #[error("the recovery code has a typo in it: its checksum does not fit")]
-    Typo,
+    #[error("the recovery code has a typo in it: its checksum does not fit{}", likely_group(*.group))]
+    Typo {
+        /// The only group in which one wrong character, or two swapped, would explain it.
+        group: Option<usize>,
+    },
+}
+
+fn wrong_group(group: Option<usize>) -> String {
+    group.map_or_else(String::new, |group| format!("; look at group {group}, each has four"))
+}
+
+fn likely_group(group: Option<usize>) -> String {
+    group.map_or_else(String::new, |group| format!("; look at group {group}"))
 }
 
 impl RecoveryCode {
@@ -70,22 +90,26 @@ impl RecoveryCode {
     /// See [`CodeError`].
     pub fn parse(text: &str) -> Result<Self, CodeError> {
         let mut plain = Zeroizing::new(String::with_capacity(text.len()));
-        for c in text.chars().filter(|c| *c != '-' && !c.is_whitespace()) {
-            plain.push(read(c).ok_or(CodeError::Character(c))?);
+        let groups = || {
+            text.split(|c: char| c == '-' || c.is_whitespace())
+                .filter(|group| !group.is_empty())
+        };
+        let separated = groups().count() > 1;
+        for (n, group) in groups().enumerate() {
+            for character in group.chars() {
+                let group = if separated { n } else { plain.len() / GROUP } + 1;
+                plain.push(read(character).ok_or(CodeError::Character { character, group })?);
+            }
         }
         if plain.len() != BODY + CHECK {
-            return Err(CodeError::Length { found: plain.len() });
+            let group = groups().position(|group| group.chars().count() != GROUP).filter(|_| separated);
+            return Err(CodeError::Length {
+                found: plain.len(),
+                group: group.map(|n| n + 1),
+            });
         }
-        let (body, check) = plain.split_at(BODY);
-        let mut code = Zeroizing::new([0; LEN]);
-        base32()
-            .decode_mut(body.as_bytes(), code.as_mut_slice())
-            .map_err(|_| CodeError::Typo)?;
-        if checksum(&code).into_iter().eq(check.chars()) {
-            Ok(Self(code))
-        } else {
-            Err(CodeError::Typo)
-        }
+        let typo = |plain: &str| CodeError::Typo { group: likely_typo(plain) };
+        decode(&plain).map(Self).ok_or_else(|| typo(&plain))
     }
 
     /// The pair that the code stands for in `vault`: RFC 9180, 7.1.3, DeriveKeyPair over HKDF(code, vault id, "touchlease v1 recovery").
@@ -94,6 +118,36 @@ impl RecoveryCode {
         let ikm = derive(self.0.as_slice(), &vault.0, &label("recovery", &[&vault.0]));
         Private::derive(ikm.as_slice())
     }
+}
+
+/// The code in these characters, if its checksum fits.
+fn decode(plain: &str) -> Option<Zeroizing<[u8; LEN]>> {
+    let (body, check) = plain.split_at_checked(BODY)?;
+    let mut code = Zeroizing::new([0; LEN]);
+    base32().decode_mut(body.as_bytes(), code.as_mut_slice()).ok()?;
+    checksum(&code).into_iter().eq(check.chars()).then_some(code)
+}
+
+/// The group (from 1) in which one other character, or two neighbours swapped, would make the checksum fit, if there is only one. A
+/// wrong guess among the thousand tries has one chance in a thousand.
+fn likely_typo(plain: &str) -> Option<usize> {
+    let fits = |bytes: &[u8]| str::from_utf8(bytes).is_ok_and(|plain| decode(plain).is_some());
+    let mut tried = Zeroizing::new(plain.as_bytes().to_vec());
+    let mut groups = BTreeSet::new();
+    for at in 0..tried.len() {
+        let was = tried[at];
+        for other in ALPHABET.iter().filter(|other| **other != was) {
+            tried[at] = *other;
+            groups.extend(fits(&tried).then_some(at / GROUP + 1));
+        }
+        tried[at] = was;
+        if at > 0 {
+            tried.swap(at - 1, at);
+            groups.extend(fits(&tried).then_some(at / GROUP + 1));
+            tried.swap(at - 1, at);
+        }
+    }
+    groups.pop_first().filter(|_| groups.is_empty())
 }
 
 fn read(c: char) -> Option<char> {
@@ -146,31 +200,51 @@ mod tests {
     }
 
     #[test]
-    fn every_single_wrong_character_and_every_swap_of_neighbours_is_noticed() {
+    fn every_wrong_character_and_every_swap_of_neighbours_is_noticed_and_its_group_named() {
         let text: Vec<char> = code().to_text().replace('-', "").chars().collect();
-        for i in 0..text.len() {
-            for c in ALPHABET.iter().map(|b| char::from(*b)).filter(|c| *c != text[i]) {
+        let (mut tried, mut named) = (0, 0);
+        let mut try_one = |wrong: Vec<char>, at: usize| {
+            let wrong: String = wrong.into_iter().collect();
+            let Some(CodeError::Typo { group }) = RecoveryCode::parse(&wrong).err() else {
+                panic!("{wrong} was taken");
+            };
+            tried += 1;
+            // Seldom another group would explain it as well; then none is named, and never a wrong one.
+            assert!(group.is_none_or(|group| group == at / GROUP + 1), "{wrong}: {group:?}");
+            named += usize::from(group.is_some());
+        };
+        for at in 0..text.len() {
+            // Each is tried with a thousand corrections: a sample of the characters.
+            for c in [ALPHABET[at % 32], ALPHABET[(at + 13) % 32]]
+                .map(char::from)
+                .into_iter()
+                .filter(|c| *c != text[at])
+            {
                 let mut wrong = text.clone();
-                wrong[i] = c;
-                let wrong: String = wrong.into_iter().collect();
-                assert_eq!(RecoveryCode::parse(&wrong).err(), Some(CodeError::Typo), "{i} {c}");
+                wrong[at] = c;
+                try_one(wrong, at);
             }
-            if i > 0 && text[i] != text[i - 1] {
+            if at > 0 && text[at] != text[at - 1] {
                 let mut wrong = text.clone();
-                wrong.swap(i, i - 1);
-                assert_eq!(
-                    RecoveryCode::parse(&wrong.into_iter().collect::<String>()).err(),
-                    Some(CodeError::Typo)
-                );
+                wrong.swap(at, at - 1);
+                try_one(wrong, at);
             }
         }
+        assert!(tried > 90 && named * 100 > tried * 95, "{named} of {tried}");
     }
 
     #[test]
-    fn missing_characters_and_foreign_ones_are_named() {
-        assert_eq!(RecoveryCode::parse("ABCD-EFGH").err(), Some(CodeError::Length { found: 8 }));
-        assert_eq!(RecoveryCode::parse("ABCD-UFGH").err(), Some(CodeError::Character('U')));
-        assert_eq!(RecoveryCode::parse("").err(), Some(CodeError::Length { found: 0 }));
+    fn missing_characters_and_foreign_ones_are_named_with_their_group() {
+        let length = |found, group| Some(CodeError::Length { found, group });
+        assert_eq!(RecoveryCode::parse("ABCD-EFGH").err(), length(8, None));
+        assert_eq!(RecoveryCode::parse("").err(), length(0, None));
+        let text = code().to_text();
+        let short = text.replacen(&text[10..14], &text[10..13], 1);
+        assert_eq!(RecoveryCode::parse(&short).err(), length(35, Some(3)));
+        let foreign = CodeError::Character { character: 'U', group: 2 };
+        assert_eq!(RecoveryCode::parse("ABCD-UFGH").err(), Some(foreign));
+        assert_eq!(RecoveryCode::parse("ABCDEUGH").err(), Some(foreign));
+        assert_eq!(foreign.to_string(), "'U' in group 2 is in no recovery code");
     }
 
     #[test]

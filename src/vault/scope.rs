@@ -175,14 +175,12 @@ pub fn open_with_key(store: &Store, roster: &Roster, scope: &ScopeEntry, key: &E
 /// Opens a scope with the recovery code.
 ///
 /// # Errors
-/// [`VaultError::WrongProof`] for a code of another vault; as [`open_with_key`].
+/// [`VaultError::WrongCode`]; as [`open_with_key`].
 pub fn open_with_recovery(store: &Store, roster: &Roster, scope: &ScopeEntry, code: &RecoveryCode) -> Result<Ring, VaultError> {
     let statement = roster.in_force();
     let (private, public) = code.key_pair(&statement.vault);
     if public != statement.recovery {
-        return Err(VaultError::WrongProof(
-            "the recovery code is of another vault, or was replaced by a newer one",
-        ));
+        return Err(VaultError::WrongCode);
     }
     let slot = scope.slots.iter().find(|slot| matches!(slot, SlotEntry::Recovery { .. }));
     let place = Place {

@@ -10,6 +10,7 @@ use crate::encoding::{Digest, jcs, sshsig::Point};
 
 use super::bytes::{Hex, Id};
 use super::error::RosterFault;
+use super::scope::{carry_path, half_path, sealed_path};
 use super::slot::{Holder, is_public_key};
 
 /// The format that this version writes, and the newest that it reads.
@@ -19,6 +20,8 @@ pub const FORMAT: u64 = 1;
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct Statement {
+    /// When it was made: seconds since 1970 by the clock of the machine that made it. Shown, and nothing is decided by it.
+    pub at: u64,
     /// What the vault is called on screens.
     pub name: String,
     /// Who may sign the next statement, in the order of their enrolment.
@@ -162,7 +165,14 @@ impl Statement {
         self.scopes.iter().try_for_each(|scope| scope.check(&ids))
     }
 
-    /// Whether this may follow `before`: same vault, no scope key replaced within an epoch, no epoch back, no slot altered.
+    /// The files below `slots/` and `scopes/` that the statement asks for.
+    #[must_use]
+    pub fn files(&self) -> BTreeSet<String> {
+        self.scopes.iter().flat_map(ScopeEntry::files).collect()
+    }
+
+    /// Whether this may follow `before`: same vault, no scope key replaced within an epoch, no epoch back, no slot altered, and no
+    /// recovery slot kept for another recovery key.
     #[must_use]
     pub fn may_follow(&self, before: &Statement) -> bool {
         let same_line = |scope: &ScopeEntry| {
@@ -172,7 +182,11 @@ impl Statement {
             })
         };
         let old_slot = |id: Id| before.scopes.iter().flat_map(|scope| &scope.slots).find(|slot| slot.id() == id);
-        let unaltered = |slot: &SlotEntry| old_slot(slot.id()).is_none_or(|old| old == slot);
+        let same_code = self.recovery == before.recovery;
+        let unaltered = |slot: &SlotEntry| {
+            let kept = |old: &SlotEntry| old == slot && (same_code || !matches!(slot, SlotEntry::Recovery { .. }));
+            old_slot(slot.id()).is_none_or(kept)
+        };
         self.vault == before.vault && self.scopes.iter().all(same_line) && self.scopes.iter().flat_map(|scope| &scope.slots).all(unaltered)
     }
 }
@@ -184,6 +198,29 @@ impl ScopeEntry {
         self.slots
             .iter()
             .find(|slot| matches!(slot, SlotEntry::Fido2 { key: of, .. } if *of == key.0))
+    }
+
+    /// The salt of the slot of `key`.
+    #[must_use]
+    pub fn salt_of(&self, key: KeyId) -> Option<[u8; 32]> {
+        match self.slot_of(key) {
+            Some(SlotEntry::Fido2 { salt, .. }) => Some(salt.0),
+            _ => None,
+        }
+    }
+
+    fn files(&self) -> Vec<String> {
+        let mut files = Vec::new();
+        for slot in &self.slots {
+            if let SlotEntry::Fido2 { id, .. } = slot {
+                files.push(half_path(*id));
+            }
+            files.push(sealed_path(slot.id(), &self.commitment));
+        }
+        if self.epoch > 1 {
+            files.push(carry_path(self.id, &self.commitment));
+        }
+        files
     }
 
     fn check(&self, keys: &BTreeSet<Digest>) -> Option<()> {
@@ -266,6 +303,7 @@ mod tests {
             salt: Hex([3; 32]),
         };
         Statement {
+            at: 1_790_000_000,
             name: "laptop".into(),
             keys: vec![KeyEntry::Fido2(key)],
             previous: vec![],
@@ -295,7 +333,7 @@ mod tests {
         assert!(Statement::from_bytes(text.as_bytes()).is_ok());
         // Each in the place where canonical order has it.
         for (from, to) in [
-            ("{\"keys\"", "{\"a\":1,\"keys\""),
+            ("{\"at\"", "{\"a\":1,\"at\""),
             ("{\"commitment\"", "{\"a\":1,\"commitment\""),
             ("{\"half\"", "{\"a\":1,\"half\""),
             ("{\"kind\":\"fido2\"", "{\"a\":1,\"kind\":\"fido2\""),

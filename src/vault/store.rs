@@ -159,6 +159,23 @@ impl Store {
         }
     }
 
+    /// Paths of all files below the folder `path`, at most one folder deep.
+    ///
+    /// # Errors
+    /// As [`Store::list`].
+    pub fn list_below(&self, path: &str) -> Result<Vec<String>, VaultError> {
+        let mut paths = Vec::new();
+        for name in self.list(path)? {
+            let path = format!("{path}/{name}");
+            match self.list(&path) {
+                Ok(names) => paths.extend(names.into_iter().map(|name| format!("{path}/{name}"))),
+                Err(VaultError::NotPlain { .. }) => paths.push(path),
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(paths)
+    }
+
     /// Waits up to five seconds to be the only writer.
     ///
     /// The folder itself is locked (`flock(2)`), so that no lock file can be left behind or land in git.

@@ -83,6 +83,48 @@ pub enum Reply {
         /// Secrets it could read: to be changed at their issuers.
         change: Vec<String>,
     },
+    /// Scopes have new keys.
+    Rotated {
+        /// Their names.
+        scopes: Vec<String>,
+        /// The key that was touched.
+        key: String,
+    },
+    /// A key was enrolled with the recovery code.
+    Recovered {
+        /// Its name.
+        name: String,
+        /// Its profile.
+        profile: String,
+        /// As in [`Reply::Made`].
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        built_in_uv: bool,
+        /// Scopes it opens.
+        scopes: Vec<String>,
+        /// The code that holds from now on, shown once and kept nowhere.
+        recovery_code: Value,
+        /// Keys that were taken out.
+        removed: Vec<String>,
+        /// Secrets they could read: to be changed at their issuers.
+        change: Vec<String>,
+    },
+    /// A key is in more scopes than before.
+    KeyAdmitted {
+        /// Its name.
+        name: String,
+        /// The scopes.
+        scopes: Vec<String>,
+    },
+    /// Scopes.
+    Scopes {
+        /// In the order in which they were made.
+        scopes: Vec<ScopeView>,
+    },
+    /// A scope was made.
+    ScopeAdded {
+        /// The scope.
+        scope: ScopeView,
+    },
     /// Keys.
     Keys {
         /// Of the roster, and connected ones that are not in it.
@@ -205,6 +247,24 @@ pub struct Status {
     pub screens: u32,
     /// Keys whose PIN is kept, with the seconds left.
     pub unlocked: Vec<(String, u64)>,
+    /// Scopes that some enrolled keys are not yet in, with the names of these keys.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_in: Vec<(String, Vec<String>)>,
+}
+
+/// A scope in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScopeView {
+    /// Its name.
+    pub name: String,
+    /// Which key it has: 1 at first, one more with each re-keying.
+    pub epoch: u64,
+    /// The keys that open it.
+    pub keys: Vec<String>,
+    /// The enrolled keys that do not.
+    pub not_in: Vec<String>,
+    /// How many secrets are listed in it.
+    pub secrets: u64,
 }
 
 /// A key in a list.
@@ -219,6 +279,9 @@ pub struct KeyView {
     pub built_in_uv: bool,
     /// Scopes it opens.
     pub scopes: Vec<String>,
+    /// Scopes that it is not yet in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_in: Vec<String>,
     /// `usb`, `contact`, `nfc`; nothing when it is not connected.
     pub transport: Option<String>,
     /// Product or reader name.

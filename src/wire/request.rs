@@ -66,7 +66,38 @@ pub enum Request {
     /// Enrol another key.
     KeyAdd(KeyAddAsk),
     /// Take a key out of the roster and re-key its scopes.
-    KeyRemove {
+    KeyRemove(KeyRemoveAsk),
+    /// Give scopes new keys, and the touched key a new way in.
+    Rotate(RotateAsk),
+    /// Enrol a key with the recovery code.
+    Recover(RecoverAsk),
+    /// Let an enrolled key into scopes that it is not in.
+    KeyAdmit {
+        /// Its name.
+        name: String,
+        /// The scopes; none for all that it is not in.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        scopes: Vec<String>,
+    },
+    /// The scopes, and which keys are in.
+    ScopeList,
+    /// Make a scope.
+    ScopeAdd {
+        /// Its name.
+        name: String,
+        /// The keys that are touched for it, and open it; a connected one when there is none.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        keys: Vec<String>,
+    },
+    /// Call a scope something else.
+    ScopeRename {
+        /// Its name.
+        name: String,
+        /// Its name from then on.
+        to: String,
+    },
+    /// Give up a scope that has no secrets.
+    ScopeRemove {
         /// Its name.
         name: String,
     },
@@ -137,7 +168,13 @@ impl Request {
             Self::Lease(ask) => !ask.join_only,
             Self::Init(_)
             | Self::KeyAdd(_)
-            | Self::KeyRemove { .. }
+            | Self::KeyRemove(_)
+            | Self::Rotate(_)
+            | Self::Recover(_)
+            | Self::KeyAdmit { .. }
+            | Self::ScopeAdd { .. }
+            | Self::ScopeRename { .. }
+            | Self::ScopeRemove { .. }
             | Self::Put { .. }
             | Self::Edit { .. }
             | Self::Remove { .. }
@@ -231,6 +268,46 @@ pub struct KeyAddAsk {
     pub name: String,
     /// As in [`InitAsk`].
     pub touch_only: bool,
+    /// What it will open; none for every scope.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<String>,
+}
+
+/// A key to be taken out.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyRemoveAsk {
+    /// Its name.
+    pub name: String,
+    /// Which of those that stay is touched; a connected one when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+}
+
+/// Scopes to be given new keys.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RotateAsk {
+    /// Their names; none for all that the key opens.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<String>,
+    /// Which key is touched; a connected one when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+}
+
+/// A recovery.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecoverAsk {
+    /// Name of the key to be enrolled.
+    pub name: String,
+    /// As in [`InitAsk`].
+    pub touch_only: bool,
+    /// The recovery code as it is printed, or as a person writes it.
+    pub code: Value,
+    /// Names of the keys that are lost, and taken out.
+    pub lost: Vec<String>,
 }
 
 /// A secret to be put.

@@ -85,6 +85,7 @@ mod tests {
         let blue = SoftKey::new("blue", Profile::Pin, 1).enrolled();
         let slots = vec![slot(1), SlotEntry::Recovery { id: Hex([2; 16]) }];
         Statement {
+            at: 1_790_000_000,
             name: "laptop".into(),
             previous: vec![],
             random: Some(Hex([0; 32])),

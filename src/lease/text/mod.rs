@@ -17,7 +17,7 @@ pub use change::{ChangeKind, ChangeText, ClockKind, ClockText, WriteText};
 pub use export::{ExportKind, ExportText};
 pub use lease::{GrantText, Holder, LeaseKind, LeaseText, TaskText};
 pub use merge::{JoinText, JoinedText, KeepText, VersionText};
-pub use notice::{EnrolKind, EnrolText, RosterBeside, UnlockKind, UnlockText};
+pub use notice::{EnrolKind, EnrolText, RecoversText, RosterBeside, UnlockKind, UnlockText};
 
 use super::requester::{Claimed, Requester};
 use crate::encoding::sshsig::Namespace;

@@ -26,6 +26,19 @@ pub struct EnrolText {
     pub scopes: Vec<String>,
     /// Touches of this key.
     pub touches: u32,
+    /// Where the recovery code lets it in, and no enrolled key is touched: what becomes of the keys that there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovers: Option<RecoversText>,
+}
+
+/// What the recovery code changes beside the key that it lets in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecoversText {
+    /// Keys that are taken out.
+    pub removes: Vec<String>,
+    /// Keys that stay.
+    pub keeps: Vec<String>,
 }
 
 /// What a person sees while a PIN is asked for ahead. Nothing is signed by it.

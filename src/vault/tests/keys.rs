@@ -10,9 +10,9 @@ use crate::vault::roster::{signature_path, statement_path};
 use crate::vault::statement::SlotEntry;
 use crate::vault::{Addition, Plan, RecoveryCode, Removal, Statement, Vault, VaultError, random, recovery_sig};
 
-use super::rig::{Rig, apply, get, put};
+use super::rig::{NOW, Rig, apply, get, put};
 
-fn commit(plan: Plan, vault: &Vault, signer: &SoftKey) -> Result<Digest, VaultError> {
+pub fn commit(plan: Plan, vault: &Vault, signer: &SoftKey) -> Result<Digest, VaultError> {
     let proofs: Vec<Proof> = (0..plan.touches())
         .map(|touch| {
             let candidates = plan.candidates(vault, touch).unwrap();
@@ -23,12 +23,12 @@ fn commit(plan: Plan, vault: &Vault, signer: &SoftKey) -> Result<Digest, VaultEr
     plan.commit(vault, &proofs.iter().collect::<Vec<_>>(), &mut random::system())
 }
 
-fn plan_addition(vault: &Vault, key: &SoftKey, scopes: &[&str]) -> Result<Plan, VaultError> {
+pub fn plan_addition(vault: &Vault, key: &SoftKey, scopes: &[&str]) -> Result<Plan, VaultError> {
     let random = &mut random::system();
-    let addition = Addition::begin(vault, key.enrolled(), scopes, random)?;
+    let addition = Addition::begin(vault, key.enrolled(), scopes, NOW, random)?;
     let touches = addition.enrolments()?;
     let proofs: Vec<Proof> = touches.iter().map(|e| key.touch(Namespace::Enrol, e.text(), e.salts())).collect();
-    addition.seal(&proofs.iter().collect::<Vec<_>>(), random)
+    addition.seal(vault, &proofs.iter().collect::<Vec<_>>(), random)
 }
 
 pub fn add(rig: &Rig, key: &SoftKey, scopes: &[&str]) -> Result<Digest, VaultError> {
@@ -40,7 +40,11 @@ pub fn add_to(vault: &Vault, signer: &SoftKey, key: &SoftKey, scopes: &[&str]) -
 }
 
 pub fn remove_from(vault: &Vault, name: &str, signer: &SoftKey) -> Result<Digest, VaultError> {
-    commit(Removal::begin(vault, name, &mut random::system())?.into_plan(), vault, signer)
+    commit(removal(vault, name, signer)?.into_plan(), vault, signer)
+}
+
+fn removal(vault: &Vault, name: &str, signer: &SoftKey) -> Result<Removal, VaultError> {
+    Removal::begin(vault, name, &[signer.enrolled().id()], NOW, &mut random::system())
 }
 
 fn remove(rig: &Rig, name: &str, signer: &SoftKey) -> Result<Digest, VaultError> {
@@ -72,7 +76,7 @@ fn five_scopes_need_three_touches_of_each_key() {
     let scopes = ["a", "b", "c", "d", "e"];
     let rig = Rig::with(Profile::Pin, &scopes);
     let vault = rig.vault();
-    let addition = Addition::begin(&vault, spare().enrolled(), &scopes, &mut random::system()).unwrap();
+    let addition = Addition::begin(&vault, spare().enrolled(), &scopes, NOW, &mut random::system()).unwrap();
     assert_eq!(addition.enrolments().unwrap().len(), 3);
     let plan = plan_addition(&vault, &spare(), &scopes).unwrap();
     assert_eq!(plan.touches(), 3);
@@ -92,7 +96,7 @@ fn a_removed_key_opens_nothing_new_and_absent_keys_survive() {
     add(&rig, &absent, &["prod", "dev"]).unwrap();
     rig.put("prod", "A", b"old").unwrap();
     let with_spare = rig.files();
-    let removal = Removal::begin(&rig.vault(), "spare", &mut random::system()).unwrap();
+    let removal = removal(&rig.vault(), "spare", &rig.blue).unwrap();
     assert_eq!(removal.exposed().iter().map(|l| l.name.as_str()).collect::<Vec<_>>(), ["A"]);
     remove(&rig, "spare", &rig.blue).unwrap();
     let vault = rig.vault();
@@ -156,31 +160,38 @@ fn the_last_key_and_unknown_keys_cannot_be_removed_and_a_key_is_added_once() {
     let rig = Rig::new();
     let random = &mut random::system();
     let vault = rig.vault();
-    assert!(matches!(Removal::begin(&vault, "blue", random), Err(VaultError::LastKey(_))));
-    assert!(matches!(Removal::begin(&vault, "green", random), Err(VaultError::NoKey(_))));
-    let again = Addition::begin(&vault, rig.blue.enrolled(), &["prod"], random);
+    assert!(matches!(removal(&vault, "blue", &rig.blue), Err(VaultError::LastKey(_))));
+    assert!(matches!(removal(&vault, "green", &rig.blue), Err(VaultError::NoKey(_))));
+    let again = Addition::begin(&vault, rig.blue.enrolled(), &["prod"], NOW, random);
     assert!(matches!(again, Err(VaultError::Twice(_))));
-    let nowhere = Addition::begin(&vault, spare().enrolled(), &[], random);
+    let nowhere = Addition::begin(&vault, spare().enrolled(), &[], NOW, random);
     assert!(matches!(nowhere, Err(VaultError::Nothing)));
 }
 
 #[test]
 fn a_statement_is_not_signed_by_the_key_that_it_removes_or_by_a_proof_over_another() {
     let rig = Rig::new();
-    add(&rig, &spare(), &["prod", "dev"]).unwrap();
+    add(&rig, &spare(), &["prod"]).unwrap();
     let vault = rig.vault();
-    let plan = Removal::begin(&vault, "spare", &mut random::system()).unwrap().into_plan();
-    assert!(plan.candidates(&vault, 0).unwrap().iter().all(|c| c.key.name == "blue"));
-    let salts = vault.candidates(&vault.standing(&["prod", "dev"]).unwrap()).unwrap();
-    let salts = &salts.iter().find(|c| c.key.name == "spare").unwrap().salts;
-    let proof = spare().touch(Namespace::Vault, plan.text(), salts);
-    let refused = plan.commit(&vault, &[&proof], &mut random::system());
-    assert!(matches!(refused, Err(VaultError::WrongProof(_))));
-    let plan = Removal::begin(&vault, "spare", &mut random::system()).unwrap().into_plan();
-    let salts = &plan.candidates(&vault, 0).unwrap()[0].salts;
-    let proof = rig.blue.touch(Namespace::Vault, b"another", salts);
-    let refused = plan.commit(&vault, &[&proof], &mut random::system());
-    assert!(matches!(refused, Err(VaultError::WrongProof(_))));
+    let plan = || removal(&vault, "spare", &rig.blue).unwrap().into_plan();
+    let refused = |plan: Plan, key: &SoftKey, text: &[u8], salts: &[[u8; 32]]| {
+        let proof = key.touch(Namespace::Vault, text, salts);
+        let refused = plan.commit(&vault, &[&proof], &mut random::system());
+        assert!(matches!(refused, Err(VaultError::WrongProof(_))), "{refused:?}");
+    };
+    let removed = plan();
+    let candidates = removed.candidates(&vault, 0).unwrap();
+    assert!(candidates.iter().all(|c| c.key.name == "blue"));
+    let of_spare = vault.candidates(&vault.standing(&["prod"]).unwrap()).unwrap();
+    let of_spare = of_spare.iter().find(|c| c.key.name == "spare").unwrap().salts[0];
+    let text = removed.text().to_vec();
+    refused(removed, &spare(), &text, &[of_spare, candidates[0].salts[1]]);
+    let another = plan();
+    let salts = another.candidates(&vault, 0).unwrap()[0].salts.clone();
+    refused(another, &rig.blue, b"another", &salts);
+    let short = plan();
+    let (text, salts) = (short.text().to_vec(), short.candidates(&vault, 0).unwrap()[0].salts.clone());
+    refused(short, &rig.blue, &text, &salts[..1]);
 }
 
 #[test]

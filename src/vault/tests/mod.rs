@@ -7,5 +7,7 @@ mod health;
 mod keys;
 mod life;
 mod rig;
+mod rotation;
+mod scopes;
 mod size;
 mod tampering;

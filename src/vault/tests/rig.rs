@@ -84,7 +84,7 @@ pub fn found(folder: &Path, states: &Path, key: &SoftKey, scopes: &[&str]) -> Re
         .iter()
         .map(|e| key.touch(Namespace::Enrol, e.text(), e.salts()))
         .collect();
-    let founding = genesis.seal(&proofs.iter().collect::<Vec<_>>(), random)?;
+    let founding = genesis.seal(&proofs.iter().collect::<Vec<_>>(), NOW, random)?;
     let proof = key.touch(Namespace::Vault, founding.text(), &[]);
     founding.finish(&proof, states, random)
 }

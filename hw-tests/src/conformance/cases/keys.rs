@@ -25,6 +25,10 @@ pub(super) const CASES: &[Case] = &[
         run: removed,
     },
     Case {
+        name: "a scope gets a new key by one touch, and a key that is not there stays in",
+        run: rotated,
+    },
+    Case {
         name: "a key that is not enrolled opens nothing",
         run: not_enrolled,
     },
@@ -109,6 +113,28 @@ fn removed(machine: &Machine<'_>) -> Verdict {
     machine.keys[0].pull()?;
     machine.keys[1].plug()?;
     refuses(machine, "not enrolled")
+}
+
+fn rotated(machine: &Machine<'_>) -> Verdict {
+    machine.vault()?;
+    machine.spare()?;
+    machine.keys[1].pull()?;
+    let given = machine.keys[0].counts()?.given;
+    let shown = machine.done(&["rotate", "prod"])?;
+    ensure!(shown.contains("prod has a new key"), "{shown}");
+    let touches = machine.keys[0].counts()?.given - given;
+    ensure!(touches == 1, "{touches} touches");
+    for alone in [0, 1] {
+        machine.keys[1 - alone].pull()?;
+        machine.keys[alone].plug()?;
+        let output = machine.approved(&["run", "--with", "prod/TOKEN", "--", "sh", "-c", "test ${#TOKEN} = 21"])?;
+        ensure!(
+            output.status.success(),
+            "key {alone}: {}",
+            crate::conformance::machine::said(&output)
+        );
+    }
+    Ok(())
 }
 
 fn not_enrolled(machine: &Machine<'_>) -> Verdict {

@@ -25,11 +25,15 @@ const PIN_EVERY: u32 = 20_000;
 /// Steps after which the daemon is waited for: more than 256 connections at a time it hangs up on.
 const CATCH_UP: u32 = 200;
 /// What no client may be told, and no value may appear as.
-const NEVER_SAID: [&str; 7] = [
+const NEVER_SAID: [&str; 11] = [
     "\"granted\"",
     "\"changed\"",
     "\"key_added\"",
     "\"key_removed\"",
+    "\"rotated\"",
+    "\"recovered\"",
+    "\"key_admitted\"",
+    "\"scope_added\"",
     "\"accepted\"",
     "correct-horse",
     "Y29ycmVjdC1ob3JzZ",
@@ -59,7 +63,7 @@ fn good_lease(number: u64) -> Value {
 
 fn request(dice: &mut Dice) -> Value {
     let id = format!("{:032x}", dice.roll(4));
-    match dice.roll(18) {
+    match dice.roll(23) {
         0..6 => lease(dice),
         6 => json!({ "do": "lease_list" }),
         7 => json!({ "do": "lease_show", "id": id }),
@@ -72,6 +76,11 @@ fn request(dice: &mut Dice) -> Value {
         14 => json!({ "do": "key_remove", "name": "blue" }),
         15 => json!({ "do": "key_add", "name": "mine", "touch_only": true }),
         16 => json!({ "do": "accept_clock" }),
+        17 => json!({ "do": "rotate", "scopes": ["prod"] }),
+        18 => json!({ "do": "scope_add", "name": "mine" }),
+        19 => json!({ "do": "key_admit", "name": "blue" }),
+        20 => json!({ "do": "scope_remove", "name": "dev" }),
+        21 => json!({ "do": "recover", "name": "mine", "touch_only": true, "code": "QUJDRA==", "lost": ["blue"] }),
         _ => json!({ "do": "list", "scope": null }),
     }
 }

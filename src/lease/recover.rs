@@ -1,0 +1,92 @@
+//! The one exception to the touch of an enrolled key: whoever has the recovery code enrols a new one.
+
+use super::enrol::{CREDENTIALS, Candidacy, Steps, credentials, enrol_prompt, own_screen, refs, slots_of};
+use super::failure::IntoFailure;
+use super::office::{Asker, Office};
+use super::record::{self, Question};
+use super::text::RecoversText;
+use crate::device::broker::NewKey;
+use crate::encoding::Digest;
+use crate::vault::{Recovering, RecoveryCode, SCOPES_PER_TOUCH};
+use crate::wire::Failure;
+
+/// What a recovery comes to.
+pub struct Recovered {
+    /// The code that holds from now on.
+    pub code: RecoveryCode,
+    /// The new key.
+    pub new: NewKey,
+    /// Scopes that it opens: all.
+    pub scopes: Vec<String>,
+    /// Secrets that the lost keys could read.
+    pub exposed: Vec<String>,
+}
+
+/// Enrols the key `name` by the recovery code, takes the keys called `lost` out, gives every scope a new key and the vault a new code.
+///
+/// # Errors
+/// A code that is not this vault's; every way in which an enrolment can end before. The roster is as it was then.
+pub async fn recover(
+    office: &Office<'_>,
+    name: &str,
+    touch_only: bool,
+    code: &RecoveryCode,
+    lost: &[String],
+    asker: &Asker,
+) -> Result<Recovered, Failure> {
+    own_screen(asker)?;
+    let lobby = &office.lobby;
+    let (scopes, kept) = {
+        let vault = office.vault.borrow();
+        vault.check_code(code).map_err(IntoFailure::failure)?;
+        vault.check_recovery(name, lost).map_err(IntoFailure::failure)?;
+        let scopes: Vec<String> = vault.scopes().into_iter().map(str::to_owned).collect();
+        let kept: Vec<_> = vault.keys().into_iter().filter(|key| !lost.contains(&key.name)).collect();
+        (scopes, kept)
+    };
+    let key = Candidacy {
+        name,
+        touch_only,
+        scopes: &scopes,
+        recovers: Some(RecoversText {
+            removes: lost.to_vec(),
+            keeps: kept.iter().map(|key| key.name.clone()).collect(),
+        }),
+    };
+    let touches = CREDENTIALS + scopes.len().div_ceil(SCOPES_PER_TOUCH);
+    let mut steps = Steps::new(asker, touches);
+    let what = format!("recover {name} with the recovery code");
+    let question = Question {
+        requester: &asker.requester,
+        secrets: vec![],
+        task: None,
+        reason: Some(&what),
+        ttl: 0,
+        uses: None,
+    };
+    let asked = record::asked(office.log, &question)?;
+    let path = async {
+        let prompt = enrol_prompt(lobby, &key, touches, asker).await?;
+        asked.shown()?;
+        let new = credentials(lobby, &prompt, &key, &kept, &mut steps).await?;
+        let now = lobby.clock.wall().seconds();
+        let recovering = Recovering::begin(&office.vault.borrow(), new.key.clone(), lost, now, &mut **lobby.random.borrow_mut());
+        let recovering = recovering.map_err(IntoFailure::failure)?;
+        let proofs = slots_of(lobby, &prompt, &new.key, recovering.enrolments(), &mut steps).await?;
+        let recovery = recovering.seal(&refs(&proofs), &mut **lobby.random.borrow_mut());
+        let recovery = recovery.map_err(IntoFailure::failure)?;
+        let exposed = recovery.exposed().iter().map(|listed| format!("{}/{}", listed.scope, listed.name));
+        let exposed = exposed.collect();
+        asked.recovered(Digest::of(recovery.text()), name, lost)?;
+        let finished = recovery.finish(&office.vault.borrow(), code, &mut **lobby.random.borrow_mut());
+        let (_, code) = finished.map_err(IntoFailure::failure)?;
+        prompt.approved();
+        Ok(Recovered {
+            code,
+            new,
+            scopes: scopes.clone(),
+            exposed,
+        })
+    };
+    path.await.inspect_err(|failure| asked.failed(failure))
+}

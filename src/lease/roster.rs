@@ -1,0 +1,185 @@
+//! Changes of who may open what, by touches of enrolled keys.
+
+use super::enrol::{Steps, commit, own_screen};
+use super::failure::IntoFailure;
+use super::office::{Asker, Office};
+use crate::device::{EnrolledKey, KeyId};
+use crate::vault::{Plan, Removal};
+use crate::wire::{Event, Failure, Outcome};
+
+/// Takes a key out and re-keys what it could open, by touches of `touch` where it is named. Gives the secrets that it could read.
+///
+/// # Errors
+/// Every way in which it can end before; the roster is as it was then.
+pub async fn remove(office: &Office<'_>, name: &str, touch: Option<&str>, asker: &Asker) -> Result<Vec<String>, Failure> {
+    own_screen(asker)?;
+    let touched: Vec<KeyId> = touched(office, touch, Some(name)).await?.iter().map(EnrolledKey::id).collect();
+    let lobby = &office.lobby;
+    let removal = Removal::begin(
+        &office.vault.borrow(),
+        name,
+        &touched,
+        lobby.clock.wall().seconds(),
+        &mut **lobby.random.borrow_mut(),
+    );
+    let removal = removal.map_err(IntoFailure::failure)?;
+    let exposed = removal.exposed().iter().map(|listed| format!("{}/{}", listed.scope, listed.name));
+    let exposed = exposed.collect();
+    carry_out(office, removal.into_plan(), format!("key remove {name}"), asker).await?;
+    Ok(exposed)
+}
+
+/// Gives scopes new keys, and the key that is touched for it a new way into each. All that the key opens where none is named.
+/// Gives the scopes and the key.
+///
+/// # Errors
+/// Every way in which it can end before; the roster is as it was then.
+pub async fn rotate(office: &Office<'_>, scopes: &[String], touch: Option<&str>, asker: &Asker) -> Result<(Vec<String>, String), Failure> {
+    own_screen(asker)?;
+    let touched = touched(office, touch, None).await?;
+    let opens = |key: &EnrolledKey| office.vault.borrow().scopes_of(key);
+    let key = touched.iter().find(|key| scopes.iter().all(|scope| opens(key).contains(scope)));
+    let key = key.or(touched.first()).ok_or_else(|| no_such_key(touch.unwrap_or_default()))?;
+    let scopes = if scopes.is_empty() { opens(key) } else { scopes.to_vec() };
+    let lobby = &office.lobby;
+    let names: Vec<&str> = scopes.iter().map(String::as_str).collect();
+    let plan = office
+        .vault
+        .borrow()
+        .rotation(&names, key.id(), lobby.clock.wall().seconds(), &mut **lobby.random.borrow_mut());
+    carry_out(
+        office,
+        plan.map_err(IntoFailure::failure)?,
+        format!("rotate {}", scopes.join(" ")),
+        asker,
+    )
+    .await?;
+    Ok((scopes, key.name.clone()))
+}
+
+/// Makes a scope that these keys open, each by a touch of its own; a connected one where none is named. Gives their names.
+///
+/// # Errors
+/// Every way in which it can end before; the roster is as it was then.
+pub async fn new_scope(office: &Office<'_>, name: &str, keys: &[String], asker: &Asker) -> Result<Vec<String>, Failure> {
+    own_screen(asker)?;
+    let mut chosen: Vec<EnrolledKey> = vec![];
+    for name in keys {
+        let named = touched(office, Some(name), None).await?;
+        chosen.extend(named);
+    }
+    chosen.dedup();
+    if chosen.is_empty() {
+        chosen.extend(touched(office, None, None).await?.into_iter().take(1));
+    }
+    let ids: Vec<KeyId> = chosen.iter().map(EnrolledKey::id).collect();
+    let lobby = &office.lobby;
+    let now = lobby.clock.wall().seconds();
+    let plan = office.vault.borrow().new_scope(name, &ids, now, &mut **lobby.random.borrow_mut());
+    carry_out(office, plan.map_err(IntoFailure::failure)?, format!("scope add {name}"), asker).await?;
+    Ok(chosen.into_iter().map(|key| key.name).collect())
+}
+
+/// Lets an enrolled key into scopes that it is not in: all of those where none is named. Gives their names.
+///
+/// # Errors
+/// Every way in which it can end before; the roster is as it was then.
+pub async fn admit(office: &Office<'_>, name: &str, scopes: &[String], asker: &Asker) -> Result<Vec<String>, Failure> {
+    own_screen(asker)?;
+    let scopes = if scopes.is_empty() {
+        lacking(office, name)?
+    } else {
+        scopes.to_vec()
+    };
+    let names: Vec<&str> = scopes.iter().map(String::as_str).collect();
+    let lobby = &office.lobby;
+    let now = lobby.clock.wall().seconds();
+    let plan = office.vault.borrow().admission(name, &names, now, &mut **lobby.random.borrow_mut());
+    carry_out(office, plan.map_err(IntoFailure::failure)?, format!("key admit {name}"), asker).await?;
+    Ok(scopes)
+}
+
+/// The scopes that a key is not in.
+fn lacking(office: &Office<'_>, name: &str) -> Result<Vec<String>, Failure> {
+    let vault = office.vault.borrow();
+    let key = vault
+        .keys()
+        .into_iter()
+        .find(|key| key.name == name)
+        .ok_or_else(|| no_such_key(name))?;
+    let opens = vault.scopes_of(&key);
+    let scopes = vault.scopes().into_iter().map(str::to_owned);
+    let lacking: Vec<_> = scopes.filter(|scope| !opens.contains(scope)).collect();
+    if lacking.is_empty() {
+        return Err(
+            Failure::new(Outcome::BadInput, "already_in", format!("\"{name}\" is in every scope already")).hint("touchlease scope list"),
+        );
+    }
+    Ok(lacking)
+}
+
+/// Gives a scope another name.
+///
+/// # Errors
+/// Every way in which it can end before; the roster is as it was then.
+pub async fn rename(office: &Office<'_>, name: &str, to: &str, asker: &Asker) -> Result<(), Failure> {
+    own_screen(asker)?;
+    let plan = office.vault.borrow().renaming(name, to, office.lobby.clock.wall().seconds());
+    carry_out(
+        office,
+        plan.map_err(IntoFailure::failure)?,
+        format!("scope rename {name} {to}"),
+        asker,
+    )
+    .await
+}
+
+/// Gives up a scope that has no secrets.
+///
+/// # Errors
+/// Every way in which it can end before; the roster is as it was then.
+pub async fn give_up(office: &Office<'_>, name: &str, asker: &Asker) -> Result<(), Failure> {
+    own_screen(asker)?;
+    let plan = office.vault.borrow().giving_up(name, office.lobby.clock.wall().seconds());
+    carry_out(office, plan.map_err(IntoFailure::failure)?, format!("scope remove {name}"), asker).await
+}
+
+async fn carry_out(office: &Office<'_>, plan: Plan, what: String, asker: &Asker) -> Result<(), Failure> {
+    let touches = plan.touches();
+    if touches > 1 {
+        // Whoever asked may have gone; the change ends with his connection.
+        let _ = asker.tell.send(Event::Note {
+            what: format!("this takes {touches} touches; nothing changes before the last of them"),
+        });
+    }
+    let mut steps = Steps::new(asker, touches);
+    commit(office, plan, what, &mut steps, asker).await.map(drop)
+}
+
+/// The enrolled keys that may be touched, in the order in which they are asked: the named one alone; else those that are connected,
+/// then the others. Whoever is to be touched stands in the statement, so it has to be known before it is shown.
+async fn touched(office: &Office<'_>, named: Option<&str>, leaving: Option<&str>) -> Result<Vec<EnrolledKey>, Failure> {
+    let mut keys = office.vault.borrow().keys();
+    if let Some(named) = named {
+        keys.retain(|key| key.name == named);
+        return if keys.is_empty() { Err(no_such_key(named)) } else { Ok(keys) };
+    }
+    let seen = office.lobby.broker.seen(&keys).await.map_err(IntoFailure::failure)?;
+    keys.retain(|key| Some(key.name.as_str()) != leaving);
+    let (mut here, elsewhere): (Vec<_>, Vec<_>) = keys.into_iter().partition(|key| seen.iter().any(|seen| seen.key == Some(key.id())));
+    if here.is_empty() && elsewhere.len() > 1 {
+        let names: Vec<_> = elsewhere.iter().map(|key| format!("\"{}\"", key.name)).collect();
+        return Err(Failure::new(
+            Outcome::NoKey,
+            "no_key",
+            format!("none of the keys is connected that could sign: {}", names.join(", ")),
+        )
+        .hint("plug in the key that you want to touch, or name it: --key NAME"));
+    }
+    here.extend(elsewhere);
+    Ok(here)
+}
+
+fn no_such_key(name: &str) -> Failure {
+    Failure::new(Outcome::BadInput, "no_such_key", format!("no enrolled key is called {name:?}")).hint("touchlease key list")
+}

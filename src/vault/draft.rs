@@ -1,0 +1,270 @@
+//! The next statement in the making.
+
+use crate::device::enrolled::{EnrolledKey, KeyId};
+use crate::encoding::sshsig::Point;
+
+use super::bytes::Id;
+use super::enrolment::{MadeSlot, Making};
+use super::error::VaultError;
+use super::plan::{Open, Plan, Touch, Work};
+use super::random::{self, Random};
+use super::recovery::RecoveryCode;
+use super::scope::Ring;
+use super::statement::{ScopeEntry, SlotEntry, Statement};
+use super::{SCOPES_PER_TOUCH, Vault};
+
+/// A statement that follows the one in force, and what has to be opened and made for it.
+pub(super) struct Draft {
+    pub statement: Statement,
+    works: Vec<(Id, Work)>,
+    halves: Vec<(Id, Vec<u8>)>,
+    touches: Vec<Touch>,
+    /// Slots that enrolled keys make by touches that open nothing.
+    makes: Vec<Making>,
+    drops: Vec<String>,
+    /// Names of scopes that any key that stays may open.
+    opens: Vec<String>,
+}
+
+impl Draft {
+    /// What is in force, as the start of what follows it at `now`, in seconds since 1970.
+    pub fn after(vault: &Vault, now: u64) -> Self {
+        let statement = Statement {
+            at: now,
+            previous: vec![vault.roster_digest()],
+            random: None,
+            ..vault.roster.in_force().clone()
+        };
+        Self {
+            statement,
+            works: Vec::new(),
+            halves: Vec::new(),
+            touches: Vec::new(),
+            makes: Vec::new(),
+            drops: Vec::new(),
+            opens: Vec::new(),
+        }
+    }
+
+    /// A slot that a key has made already: any key that stays seals the scope's key to it.
+    pub fn grant(&mut self, made: MadeSlot) -> Result<(), VaultError> {
+        if let SlotEntry::Fido2 { id, public, .. } = &made.entry {
+            self.let_in(made.scope, *id, *public)?;
+        }
+        self.take_in(made)
+    }
+
+    /// A slot that a key has made already, in a scope that gets a new key.
+    pub fn take_in(&mut self, made: MadeSlot) -> Result<(), VaultError> {
+        self.halves.push((made.entry.id(), made.half));
+        self.scope_mut(made.scope)?.slots.push(made.entry);
+        Ok(())
+    }
+
+    /// Puts `code` in the place of the recovery code, with new slots, and gives every scope a new key.
+    pub fn replace_code(&mut self, vault: &Vault, code: &RecoveryCode, random: &mut Random) -> Result<(), VaultError> {
+        self.statement.recovery = code.key_pair(&vault.id()).1;
+        for scope in &mut self.statement.scopes {
+            for slot in &mut scope.slots {
+                if let SlotEntry::Recovery { id } = slot {
+                    *id = random::id(random);
+                }
+            }
+        }
+        for id in self.statement.scopes.iter().map(|scope| scope.id).collect::<Vec<_>>() {
+            self.next_epoch(vault, id, random)?;
+        }
+        Ok(())
+    }
+
+    /// Gives scope `id` a new key, sealed to the slots that are left. The touch is by `by`, whose slot it renews.
+    pub fn rekey(&mut self, vault: &Vault, id: Id, by: KeyId, random: &mut Random) -> Result<(), VaultError> {
+        let key = self.key(by)?;
+        let scope = self.scope_mut(id)?;
+        if scope.slot_of(by).is_none() {
+            return Err(VaultError::NoSlot {
+                key: key.name,
+                scope: scope.name.clone(),
+            });
+        }
+        let making = Making::new(vault.id(), id, &key, random);
+        for slot in &mut scope.slots {
+            if matches!(slot, SlotEntry::Fido2 { key, .. } if *key == by.0) {
+                *slot = making.entry(None);
+            }
+        }
+        self.next_epoch(vault, id, random)?;
+        let opens = vec![open(vault, id)?];
+        self.touches.push(Touch {
+            by: Some(by),
+            opens,
+            makes: vec![making],
+        });
+        Ok(())
+    }
+
+    /// A slot of an enrolled key in a scope that it is not in: its own touch makes it, and any key that is in seals the scope's key to it.
+    pub fn admit(&mut self, vault: &Vault, id: Id, key: KeyId, random: &mut Random) -> Result<(), VaultError> {
+        let (slot, public) = self.make(vault, id, key, random)?;
+        self.let_in(id, slot, public)
+    }
+
+    /// A scope that begins, with slots that touches of `keys` make.
+    pub fn found(&mut self, vault: &Vault, name: &str, keys: &[KeyId], random: &mut Random) -> Result<(), VaultError> {
+        let id = random::id(random);
+        let ring = Ring::generate(vault.id(), id, 1, random);
+        self.statement.scopes.push(ScopeEntry {
+            commitment: ring.current(),
+            epoch: 1,
+            id,
+            name: name.to_owned(),
+            slots: vec![SlotEntry::Recovery { id: random::id(random) }],
+        });
+        self.works.push((id, Work::Found(ring)));
+        for key in keys {
+            self.make(vault, id, *key, random)?;
+        }
+        Ok(())
+    }
+
+    /// Gives up a scope that has no secrets, with all its files.
+    pub fn give_up(&mut self, vault: &Vault, name: &str) -> Result<(), VaultError> {
+        let id = vault.scope(name)?.id;
+        self.statement.scopes.retain(|scope| scope.id != id);
+        self.works.push((id, Work::GiveUp));
+        self.opens.push(name.to_owned());
+        for folder in [format!("heads/{id}"), format!("index/{id}")] {
+            self.drops.extend(vault.store.list_below(&folder)?);
+        }
+        Ok(())
+    }
+
+    /// The plan, with the touches that it needs.
+    pub fn into_plan(mut self, vault: &Vault) -> Result<Plan, VaultError> {
+        for names in self.pairs(vault)? {
+            let opens = names.iter().map(|name| open(vault, vault.scope(name)?.id));
+            self.touches.push(Touch {
+                by: None,
+                opens: opens.collect::<Result<_, _>>()?,
+                makes: Vec::new(),
+            });
+        }
+        self.add_makes();
+        if self.touches.is_empty() {
+            self.touches.push(Touch {
+                by: None,
+                opens: Vec::new(),
+                makes: Vec::new(),
+            });
+        }
+        self.finished()
+    }
+
+    /// The plan as it is: what needs no touch of an enrolled key has none.
+    pub fn finished(self) -> Result<Plan, VaultError> {
+        let text = self.statement.to_bytes().map_err(|_| VaultError::Sealing("the statement"))?;
+        Ok(Plan {
+            text,
+            statement: self.statement,
+            touches: self.touches,
+            works: self.works,
+            halves: self.halves,
+            drops: self.drops,
+        })
+    }
+
+    /// One touch for each two slots of a key.
+    fn add_makes(&mut self) {
+        for making in std::mem::take(&mut self.makes) {
+            let by = Some(making.key());
+            let free = |touch: &&mut Touch| touch.by == by && touch.opens.is_empty() && touch.makes.len() < SCOPES_PER_TOUCH;
+            match self.touches.iter_mut().find(free) {
+                Some(touch) => touch.makes.push(making),
+                None => self.touches.push(Touch {
+                    by,
+                    opens: Vec::new(),
+                    makes: vec![making],
+                }),
+            }
+        }
+    }
+
+    fn make(&mut self, vault: &Vault, id: Id, key: KeyId, random: &mut Random) -> Result<(Id, Point), VaultError> {
+        let key = self.key(key)?;
+        let scope = self.scope_mut(id)?;
+        if scope.slot_of(key.id()).is_some() {
+            return Err(VaultError::AlreadyIn {
+                key: key.name,
+                scope: scope.name.clone(),
+            });
+        }
+        let making = Making::new(vault.id(), id, &key, random);
+        let made = (making.slot(), making.public());
+        scope.slots.push(making.entry(None));
+        self.makes.push(making);
+        Ok(made)
+    }
+
+    fn next_epoch(&mut self, vault: &Vault, id: Id, random: &mut Random) -> Result<(), VaultError> {
+        let scope = self.scope_mut(id)?;
+        scope.epoch += 1;
+        let fresh = Ring::generate(vault.id(), id, scope.epoch, random);
+        scope.commitment = fresh.current();
+        self.works.push((id, Work::Rekey(fresh)));
+        Ok(())
+    }
+
+    fn let_in(&mut self, scope: Id, slot: Id, public: Point) -> Result<(), VaultError> {
+        let name = self.scope_mut(scope)?.name.clone();
+        self.works.push((scope, Work::Grant(slot, public)));
+        self.opens.push(name);
+        Ok(())
+    }
+
+    fn key(&self, id: KeyId) -> Result<EnrolledKey, VaultError> {
+        let key = self.statement.key(id).cloned();
+        key.ok_or_else(|| VaultError::NoKey(id.to_string()))
+    }
+
+    pub fn scope_mut(&mut self, id: Id) -> Result<&mut ScopeEntry, VaultError> {
+        let scope = self.statement.scopes.iter_mut().find(|scope| scope.id == id);
+        scope.ok_or_else(|| VaultError::NoScope(id.to_string()))
+    }
+
+    /// The scopes to be opened, in groups that one touch of one key opens.
+    fn pairs(&self, vault: &Vault) -> Result<Vec<Vec<String>>, VaultError> {
+        let mut waiting = self.opens.clone();
+        waiting.sort_unstable();
+        waiting.dedup();
+        let mut groups = Vec::new();
+        while !waiting.is_empty() {
+            let mut group = vec![waiting.remove(0)];
+            if !self.is_opened_by_one(vault, &group)? {
+                return Err(VaultError::NoneIn(group.remove(0)));
+            }
+            for name in std::mem::take(&mut waiting) {
+                group.push(name);
+                if group.len() > SCOPES_PER_TOUCH || !self.is_opened_by_one(vault, &group)? {
+                    waiting.extend(group.pop());
+                }
+            }
+            groups.push(group);
+        }
+        Ok(groups)
+    }
+
+    /// Whether a key that stays is in all of these scopes.
+    fn is_opened_by_one(&self, vault: &Vault, names: &[String]) -> Result<bool, VaultError> {
+        let scopes = names.iter().map(|name| vault.scope(name)).collect::<Result<Vec<_>, _>>()?;
+        let mut keys = vault.keys().into_iter().filter(|key| self.statement.key(key.id()).is_some());
+        Ok(keys.any(|key| scopes.iter().all(|scope| scope.slot_of(key.id()).is_some())))
+    }
+}
+
+fn open(vault: &Vault, id: Id) -> Result<Open, VaultError> {
+    let scope = vault.scope_of(id)?;
+    Ok(Open {
+        scope: scope.name.clone(),
+        standing: vault.standing(&[&scope.name])?,
+    })
+}

@@ -1,0 +1,338 @@
+//! The next statement of the roster and what its touches do: the one path of every change of keys and scopes.
+//!
+//! Every touch of a plan signs the statement; the signature of the first goes into the roster. A touch has two hmac-secret salts
+//! (CTAP 2.1, 12.5), and each of them opens a scope or makes a slot: one touch opens two scopes, or opens one and renews the slot that
+//! opened it.
+
+use crate::device::broker::Candidate;
+use crate::device::enrolled::KeyId;
+use crate::device::proof::Proof;
+use crate::encoding::Digest;
+use crate::encoding::sshsig::{Namespace, Point};
+
+use super::bytes::Id;
+use super::enrolment::Making;
+use super::error::VaultError;
+use super::index::head_path;
+use super::journal::{self, Change};
+use super::random::Random;
+use super::recovery::RecoveryCode;
+use super::recovery_sig;
+use super::roster::{self, signature_path, statement_path};
+use super::scope::{self, Ring, carry_path, half_path, sealed_path};
+use super::statement::{ScopeEntry, SlotEntry, Statement};
+use super::store::Lock;
+use super::{SCOPES_PER_TOUCH, Standing, Vault, tree};
+
+/// The next statement, waiting for the touches of enrolled keys.
+pub struct Plan {
+    pub(super) text: Vec<u8>,
+    pub(super) statement: Statement,
+    pub(super) touches: Vec<Touch>,
+    pub(super) works: Vec<(Id, Work)>,
+    pub(super) halves: Vec<(Id, Vec<u8>)>,
+    /// Files that are not needed afterwards, beside those for which the statements speak.
+    pub(super) drops: Vec<String>,
+}
+
+/// What a touch of a plan is for, in the names of keys and scopes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Purpose {
+    /// The key to be touched; nothing where any that opens the scopes will do.
+    pub key: Option<String>,
+    /// Scopes that the touch opens.
+    pub opens: Vec<String>,
+    /// Scopes into which it makes the key a new way.
+    pub makes: Vec<String>,
+}
+
+/// One touch.
+pub(super) struct Touch {
+    /// By this key; by any that opens the scopes when there is none.
+    pub by: Option<KeyId>,
+    pub opens: Vec<Open>,
+    pub makes: Vec<Making>,
+}
+
+/// A scope to be opened, and what it stood at when the plan was made.
+pub(super) struct Open {
+    pub scope: String,
+    pub standing: Standing,
+}
+
+/// What is done in a scope once its touches are there.
+pub(super) enum Work {
+    /// Seal its key to a new slot.
+    Grant(Id, Point),
+    /// Give it a new key, sealed to the slots that the statement leaves. The ring holds the new key alone.
+    Rekey(Ring),
+    /// Begin it: its first key, sealed to its slots, and an empty index.
+    Found(Ring),
+    /// Give it up, if its index names no secret.
+    GiveUp,
+}
+
+/// A scope that a touch has opened.
+struct Opened {
+    scope: Id,
+    standing: Standing,
+    ring: Ring,
+}
+
+impl Plan {
+    /// The statement, to be signed in the namespace `touchlease-vault` by every touch of the plan.
+    #[must_use]
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// The statements that this one follows, byte for byte, in the order in which it names them.
+    ///
+    /// # Errors
+    /// [`VaultError::Changed`] when the vault is another one.
+    pub fn follows(&self, vault: &Vault) -> Result<Vec<Vec<u8>>, VaultError> {
+        let text = |digest: &Digest| vault.roster.statement(digest).and_then(|before| before.to_bytes().ok());
+        let texts = self.statement.previous.iter().map(text).collect::<Option<_>>();
+        texts.ok_or(VaultError::Changed)
+    }
+
+    /// How many touches of enrolled keys the plan needs, at least one.
+    #[must_use]
+    pub fn touches(&self) -> usize {
+        self.touches.len()
+    }
+
+    /// What touch number `touch` (from 0) is for.
+    #[must_use]
+    pub fn purpose(&self, touch: usize) -> Option<Purpose> {
+        let touch = self.touches.get(touch)?;
+        let scope = |id: Id| self.statement.scopes.iter().find(|scope| scope.id == id);
+        Some(Purpose {
+            key: touch.by.and_then(|key| self.statement.key(key)).map(|key| key.name.clone()),
+            opens: touch.opens.iter().map(|open| open.scope.clone()).collect(),
+            makes: touch
+                .makes
+                .iter()
+                .filter_map(|making| Some(scope(making.scope())?.name.clone()))
+                .collect(),
+        })
+    }
+
+    /// Who can give touch number `touch` (from 0), and the salts to ask for. Keys that the plan removes are not among them.
+    ///
+    /// # Errors
+    /// [`VaultError::Nothing`] when there is no such touch.
+    pub fn candidates(&self, vault: &Vault, touch: usize) -> Result<Vec<Candidate>, VaultError> {
+        let touch = self.touches.get(touch).ok_or(VaultError::Nothing)?;
+        let keys = vault.keys().into_iter();
+        let candidates = keys.filter(|key| self.may_give(touch, key.id())).filter_map(|key| {
+            let salts = touch.salts(vault, key.id())?;
+            Some(Candidate { key, salts })
+        });
+        Ok(candidates.collect())
+    }
+
+    /// Makes the plan effective with its touches, in their order. Gives the digest of the new statement; open the vault again.
+    ///
+    /// # Errors
+    /// [`VaultError::WrongProof`], [`VaultError::Changed`], as [`Vault::unseal`] for the scopes; a full disk, a read-only folder.
+    pub fn commit(self, vault: &Vault, proofs: &[&Proof], random: &mut Random) -> Result<Digest, VaultError> {
+        let lock = vault.store.lock()?;
+        journal::settle_locked(&lock)?;
+        self.check_current(vault)?;
+        let mut change = Change::default();
+        let signer = proofs.first().ok_or(VaultError::Nothing)?;
+        let signature = roster::signature(signer, &self.text)?;
+        let opened = self.take(vault, proofs, &mut change, random)?;
+        self.finish(vault, &lock, signature, opened, change, random)
+    }
+
+    /// Makes a plan effective that needs no touch of an enrolled key: the recovery code opens the scopes and signs.
+    pub(super) fn commit_with_code(self, vault: &Vault, code: &RecoveryCode, random: &mut Random) -> Result<Digest, VaultError> {
+        let lock = vault.store.lock()?;
+        journal::settle_locked(&lock)?;
+        self.check_current(vault)?;
+        let mut opened = Vec::new();
+        for (id, _) in &self.works {
+            let scope = vault.scope_of(*id)?;
+            opened.push(Opened {
+                scope: *id,
+                standing: vault.standing(&[&scope.name])?,
+                ring: scope::open_with_recovery(&vault.store, &vault.roster, scope, code)?,
+            });
+        }
+        let (private, public) = code.key_pair(&vault.id());
+        let signature = recovery_sig::sign(&private, &public, Namespace::Vault, &self.text);
+        let signature = signature.ok_or(VaultError::Sealing("the signature"))?.into_bytes();
+        self.finish(vault, &lock, signature, opened, Change::default(), random)
+    }
+
+    fn finish(
+        mut self,
+        vault: &Vault,
+        lock: &Lock<'_>,
+        signature: Vec<u8>,
+        opened: Vec<Opened>,
+        mut change: Change,
+        random: &mut Random,
+    ) -> Result<Digest, VaultError> {
+        let digest = Digest::of(&self.text);
+        change.add(signature_path(&digest), signature);
+        let heads = self.fill(vault, opened, &mut change, random)?;
+        change.commit(lock, &statement_path(&digest), &self.text)?;
+        vault.memory.remember_roster(digest)?;
+        for (scope, head) in heads {
+            vault.memory.remember(scope, head)?;
+        }
+        Ok(digest)
+    }
+
+    /// The roster and the index heads must be those for which the plan was made.
+    fn check_current(&self, vault: &Vault) -> Result<(), VaultError> {
+        if self.statement.previous != [vault.roster_digest()] || !vault.is_current()? {
+            return Err(VaultError::Changed);
+        }
+        let mut opens = self.touches.iter().flat_map(|touch| &touch.opens);
+        opens.try_for_each(|open| vault.check_standing(&open.standing))
+    }
+
+    /// Opens scopes with what the touches gave, and seals the private halves of the slots that they made.
+    fn take(&self, vault: &Vault, proofs: &[&Proof], change: &mut Change, random: &mut Random) -> Result<Vec<Opened>, VaultError> {
+        if proofs.len() != self.touches.len() {
+            return Err(VaultError::WrongProof("another number of touches than the plan has"));
+        }
+        let mut opened = Vec::new();
+        for (touch, proof) in self.touches.iter().zip(proofs) {
+            let key = vault.roster.in_force().key(proof.key_id());
+            let key = key.filter(|key| self.may_give(touch, key.id()));
+            let key = key.ok_or(VaultError::WrongProof("the key that was touched is not one that the plan asks"))?;
+            if proof.namespace() != Namespace::Vault || proof.text_digest() != Digest::of(&self.text) {
+                return Err(VaultError::WrongProof("it did not sign this statement"));
+            }
+            if proof.outputs().len() != touch.opens.len() + touch.makes.len() {
+                return Err(VaultError::WrongProof("it answers for another number of scopes"));
+            }
+            let (opening, making) = proof.outputs().split_at(touch.opens.len());
+            for (open, output) in touch.opens.iter().zip(opening) {
+                let scope = vault.scope(&open.scope)?;
+                opened.push(Opened {
+                    scope: scope.id,
+                    standing: open.standing.clone(),
+                    ring: vault.open_scope(key, scope, output)?,
+                });
+            }
+            for (making, output) in touch.makes.iter().zip(making) {
+                change.add(half_path(making.slot()), making.seal(output.expose(), random)?);
+            }
+        }
+        Ok(opened)
+    }
+
+    /// Adds all files of the plan but the statement and its signature. Gives the heads of the scopes that got new ones.
+    fn fill(
+        &mut self,
+        vault: &Vault,
+        opened: Vec<Opened>,
+        change: &mut Change,
+        random: &mut Random,
+    ) -> Result<Vec<(Id, Digest)>, VaultError> {
+        let (before, after) = (vault.roster.in_force().files(), self.statement.files());
+        for path in before.difference(&after).chain(&self.drops) {
+            change.remove(path.clone());
+        }
+        for (slot, half) in std::mem::take(&mut self.halves) {
+            change.add(half_path(slot), half);
+        }
+        let mut heads = Vec::new();
+        for (id, work) in std::mem::take(&mut self.works) {
+            let recovery = &self.statement.recovery;
+            let entry = || self.statement.scopes.iter().find(|scope| scope.id == id).ok_or(VaultError::Nothing);
+            let opened = || opened.iter().find(|opened| opened.scope == id).ok_or(VaultError::Nothing);
+            match work {
+                Work::Grant(slot, public) => {
+                    let sealed = opened()?.ring.seal_to(slot, &public, random)?;
+                    change.add(sealed_path(slot, &entry()?.commitment), sealed);
+                }
+                Work::Rekey(fresh) => heads.push((id, rekey(vault, entry()?, recovery, opened()?, fresh, change, random)?)),
+                Work::Found(ring) => heads.push((id, found(entry()?, recovery, &ring, change, random)?)),
+                Work::GiveUp => check_empty(vault, opened()?)?,
+            }
+        }
+        Ok(heads)
+    }
+
+    /// A key that the statement leaves, and the one that the touch asks for where it asks for one.
+    fn may_give(&self, touch: &Touch, key: KeyId) -> bool {
+        self.statement.key(key).is_some() && touch.by.is_none_or(|by| by == key)
+    }
+}
+
+impl Touch {
+    /// What to ask `key` for: the salts of the slots by which it opens scopes, then those of the slots that it makes.
+    fn salts(&self, vault: &Vault, key: KeyId) -> Option<Vec<[u8; 32]>> {
+        let opens = self.opens.iter().map(|open| vault.scope(&open.scope).ok()?.salt_of(key));
+        let makes = self.makes.iter().map(|making| Some(making.salt()));
+        let salts = opens.chain(makes).collect::<Option<Vec<_>>>()?;
+        (salts.len() <= SCOPES_PER_TOUCH).then_some(salts)
+    }
+}
+
+fn check_empty(vault: &Vault, opened: &Opened) -> Result<(), VaultError> {
+    let scope = vault.scope_of(opened.scope)?;
+    let entries = vault.index(scope, &opened.ring, &opened.standing)?.entries()?;
+    match entries.iter().filter(|entry| entry.records().next().is_some()).count() {
+        0 => Ok(()),
+        secrets => Err(VaultError::NotEmptyScope {
+            scope: scope.name.clone(),
+            secrets,
+        }),
+    }
+}
+
+/// Adds the files of a scope that begins: its key sealed to its slots, and an empty index. Gives the head's digest.
+///
+/// # Errors
+/// [`VaultError::Sealing`].
+pub(super) fn found(
+    scope: &ScopeEntry,
+    recovery: &Point,
+    ring: &Ring,
+    change: &mut Change,
+    random: &mut Random,
+) -> Result<Digest, VaultError> {
+    seal_to_slots(scope, recovery, ring, change, random)?;
+    let (head, bytes) = tree::first_head(ring, random)?;
+    change.add(head_path(scope.id, &head), bytes);
+    Ok(head)
+}
+
+/// Adds the files of a scope's next epoch: the new key sealed to every slot that the new statement names, the keys before it sealed under
+/// it, and the index's head sealed under it (the holder of the old key must not be able to make one). Gives the head's digest.
+fn rekey(
+    vault: &Vault,
+    scope: &ScopeEntry,
+    recovery: &Point,
+    before: &Opened,
+    fresh: Ring,
+    change: &mut Change,
+    random: &mut Random,
+) -> Result<Digest, VaultError> {
+    let index = vault.index(vault.scope_of(scope.id)?, &before.ring, &before.standing)?;
+    let ring = before.ring.followed_by(fresh);
+    seal_to_slots(scope, recovery, &ring, change, random)?;
+    change.add(carry_path(scope.id, &scope.commitment), ring.carry(random)?);
+    let (digest, bytes) = index.next(&ring, Vec::new(), change, random)?;
+    change.add(head_path(scope.id, &digest), bytes);
+    Ok(digest)
+}
+
+fn seal_to_slots(scope: &ScopeEntry, recovery: &Point, ring: &Ring, change: &mut Change, random: &mut Random) -> Result<(), VaultError> {
+    for slot in &scope.slots {
+        let public = match slot {
+            SlotEntry::Fido2 { public, .. } => public,
+            SlotEntry::Recovery { .. } => recovery,
+        };
+        change.add(sealed_path(slot.id(), &scope.commitment), ring.seal_to(slot.id(), public, random)?);
+    }
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! Getting back in with the recovery code: the one change of the roster that no enrolled key is touched for.
+
+use crate::device::enrolled::EnrolledKey;
+use crate::device::proof::Proof;
+use crate::encoding::Digest;
+use crate::encoding::plain::check_name;
+
+use super::Vault;
+use super::bytes::Id;
+use super::draft::Draft;
+use super::enrolment::{Enrolment, NewSlots};
+use super::error::VaultError;
+use super::listing::Listed;
+use super::plan::Plan;
+use super::random::Random;
+use super::recovery::RecoveryCode;
+use super::statement::{KeyEntry, SlotEntry};
+
+/// A key that the recovery code is about to let in; its own touches come first.
+pub struct Recovering {
+    draft: Draft,
+    slots: NewSlots,
+    fresh: RecoveryCode,
+    exposed: Vec<Listed>,
+}
+
+/// A recovery whose statement waits for the code's signature.
+pub struct Recovery {
+    plan: Plan,
+    fresh: RecoveryCode,
+    exposed: Vec<Listed>,
+}
+
+impl Vault {
+    /// Whether `code` is the one that this vault's roster names now.
+    ///
+    /// # Errors
+    /// [`VaultError::WrongCode`].
+    pub fn check_code(&self, code: &RecoveryCode) -> Result<(), VaultError> {
+        let statement = self.roster.in_force();
+        if code.key_pair(&statement.vault).1 == statement.recovery {
+            Ok(())
+        } else {
+            Err(VaultError::WrongCode)
+        }
+    }
+
+    /// Whether a key may be called `name` when those called `lost` are taken out: asked before any key makes anything.
+    ///
+    /// # Errors
+    /// As [`Recovering::begin`].
+    pub fn check_recovery(&self, name: &str, lost: &[String]) -> Result<(), VaultError> {
+        check_name("the key's name", name)?;
+        for name in lost {
+            self.key_named(name)?;
+        }
+        match self.key_named(name) {
+            Ok(_) if !lost.iter().any(|lost| lost == name) => Err(VaultError::Twice(name.to_owned())),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Recovering {
+    /// Plans to let `key` into every scope, to take the keys called `lost` out, and to replace the code, at `now` in seconds since 1970.
+    ///
+    /// # Errors
+    /// [`VaultError::NoKey`] for a lost key that is not enrolled, [`VaultError::Twice`] for a name or key that stays.
+    pub fn begin(vault: &Vault, key: EnrolledKey, lost: &[String], now: u64, random: &mut Random) -> Result<Self, VaultError> {
+        vault.check_recovery(&key.name, lost)?;
+        let lost = lost.iter().map(|name| vault.key_named(name)).collect::<Result<Vec<_>, _>>()?;
+        let mut draft = Draft::after(vault, now);
+        let keys = &mut draft.statement.keys;
+        keys.retain(|entry| !lost.contains(&entry.enrolled()));
+        if keys
+            .iter()
+            .map(KeyEntry::enrolled)
+            .any(|old| old.name == key.name || old.id() == key.id())
+        {
+            return Err(VaultError::Twice(key.name));
+        }
+        keys.push(KeyEntry::Fido2(key.clone()));
+        let (mut ids, mut exposed): (Vec<Id>, _) = (Vec::new(), Vec::new());
+        for scope in &vault.roster.in_force().scopes {
+            ids.push(scope.id);
+            if lost.iter().any(|key| scope.slot_of(key.id()).is_some()) {
+                exposed.extend(vault.list(Some(&scope.name))?.0);
+            }
+            let gone = |slot: &SlotEntry| lost.iter().any(|key| scope.slot_of(key.id()) == Some(slot));
+            draft.scope_mut(scope.id)?.slots.retain(|slot| !gone(slot));
+        }
+        let fresh = RecoveryCode::generate(random);
+        draft.replace_code(vault, &fresh, random)?;
+        Ok(Self {
+            draft,
+            slots: NewSlots::new(vault.id(), key, &ids, random),
+            fresh,
+            exposed,
+        })
+    }
+
+    /// The touches of the new key, two scopes in each.
+    ///
+    /// # Errors
+    /// [`VaultError::Sealing`].
+    pub fn enrolments(&self) -> Result<Vec<Enrolment>, VaultError> {
+        self.slots.enrolments()
+    }
+
+    /// Makes the new key's slots with its answers, in the order of [`Recovering::enrolments`].
+    ///
+    /// # Errors
+    /// [`VaultError::WrongProof`].
+    pub fn seal(mut self, proofs: &[&Proof], random: &mut Random) -> Result<Recovery, VaultError> {
+        for made in self.slots.seal(proofs, random)? {
+            self.draft.take_in(made)?;
+        }
+        Ok(Recovery {
+            plan: self.draft.finished()?,
+            fresh: self.fresh,
+            exposed: self.exposed,
+        })
+    }
+}
+
+impl Recovery {
+    /// The statement.
+    #[must_use]
+    pub fn text(&self) -> &[u8] {
+        self.plan.text()
+    }
+
+    /// The secrets that the lost keys could read, and can still read in old copies: to be changed at their issuers.
+    #[must_use]
+    pub fn exposed(&self) -> &[Listed] {
+        &self.exposed
+    }
+
+    /// Signs the statement with `code` and makes it effective. Gives its digest, and the code that holds from now on.
+    ///
+    /// # Errors
+    /// [`VaultError::WrongCode`], [`VaultError::Changed`], a scope that does not open; a full disk, a read-only folder.
+    pub fn finish(self, vault: &Vault, code: &RecoveryCode, random: &mut Random) -> Result<(Digest, RecoveryCode), VaultError> {
+        let digest = self.plan.commit_with_code(vault, code, random)?;
+        Ok((digest, self.fresh))
+    }
+}
