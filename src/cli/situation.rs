@@ -10,7 +10,8 @@ pub struct Situation {
     /// The card that was tapped, and must not be lifted yet.
     held: Option<String>,
     pins: Vec<String>,
-    tap: Option<Tap>,
+    /// The one told last stands last.
+    taps: Vec<Tap>,
     foreign: Option<String>,
     said: Vec<String>,
 }
@@ -21,6 +22,8 @@ struct Tap {
     reader: String,
     insert: bool,
     lift_first: bool,
+    /// Its card was just lifted, so that is the key to use.
+    lifted: bool,
 }
 
 impl Situation {
@@ -44,7 +47,13 @@ impl Situation {
                 lift_first,
             } => {
                 self.held = None;
-                self.tap = Some(Tap {
+                let before = self
+                    .taps
+                    .iter()
+                    .position(|tap| tap.reader == *reader)
+                    .map(|at| self.taps.remove(at));
+                self.taps.push(Tap {
+                    lifted: before.is_some_and(|tap| tap.lift_first),
                     reader: reader.clone(),
                     insert: *insert,
                     lift_first: *lift_first,
@@ -84,22 +93,17 @@ impl Situation {
         if let Some(key) = &self.held {
             return (Tone::Act, format!("hold \"{key}\" on the reader"));
         }
-        let tap = self.tap.as_ref();
-        match (self.touching.as_slice(), self.pins.first(), tap) {
+        match (self.touching.as_slice(), self.pins.first(), self.taps.as_slice()) {
             ([], Some(key), _) => (Tone::Act, format!("type the PIN of \"{key}\"")),
-            ([], None, Some(tap)) => (Tone::Act, tap.line()),
-            ([], None, None) => (Tone::Plain, format!("plug in {}", quoted(keys))),
-            (touching, _, tap) => {
+            ([], None, []) => (Tone::Plain, format!("plug in {}", quoted(keys))),
+            ([], None, taps) => (Tone::Act, invitation(taps, keys)),
+            (touching, _, taps) => {
                 let names = touching
                     .iter()
                     .map(|(key, link)| format!("\"{key}\" ({link})"))
                     .collect::<Vec<_>>()
                     .join(" or ");
-                let tap = match tap {
-                    Some(Tap { insert: true, .. }) => ", or insert one into a reader",
-                    Some(_) => ", or tap one on a reader",
-                    None => "",
-                };
+                let tap = if taps.is_empty() { "" } else { ", or use one at a reader" };
                 (Tone::Act, format!("touch {names} now: it blinks{tap}"))
             }
         }
@@ -111,6 +115,24 @@ impl Situation {
         }
         self.said.push(line.clone());
         Some(line)
+    }
+}
+
+/// At the reader where a card lies, or lay; else an empty reader does not say that the key belongs there.
+fn invitation(taps: &[Tap], keys: &[String]) -> String {
+    if let Some(tap) = taps.iter().rev().find(|tap| tap.lift_first || tap.lifted) {
+        return tap.line();
+    }
+    let here = match taps {
+        [only] => only.line(),
+        several if several.iter().all(|tap| tap.insert) => "insert the key into a reader".into(),
+        several if !several.iter().any(|tap| tap.insert) => "tap the key on a reader".into(),
+        _ => "insert the key into a reader, or tap it on one".into(),
+    };
+    if keys.is_empty() {
+        here
+    } else {
+        format!("{here}, or plug in {}", quoted(keys))
     }
 }
 
@@ -190,14 +212,25 @@ mod tests {
     #[test]
     fn a_key_is_put_into_a_slot_and_tapped_on_a_field() {
         let mut now = Situation::default();
-        for (insert, wanted) in [(true, "insert the key into R"), (false, "tap the key on R")] {
+        let mut told = |reader: &str, insert, lift_first| {
             now.update(&TouchState::TapNow {
-                reader: "R".into(),
+                reader: reader.into(),
                 insert,
-                lift_first: false,
+                lift_first,
             });
-            assert_eq!(now.line(&[]).1, wanted);
-        }
+            now.line(&["blue".into()]).1
+        };
+        assert_eq!(told("R", true, false), "insert the key into R, or plug in \"blue\"");
+        assert_eq!(told("R", false, false), "tap the key on R, or plug in \"blue\"");
+        assert_eq!(
+            told("S", true, false),
+            "insert the key into a reader, or tap it on one, or plug in \"blue\""
+        );
+        assert_eq!(told("R", true, false), "insert the key into a reader, or plug in \"blue\"");
+        // A card that lies somewhere is the key that is meant.
+        assert_eq!(told("R", false, true), "take the card off R, then tap it again");
+        assert_eq!(told("S", true, false), "take the card off R, then tap it again");
+        assert_eq!(told("R", false, false), "tap the key on R");
     }
 
     #[test]

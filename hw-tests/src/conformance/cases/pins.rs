@@ -95,7 +95,7 @@ fn not_typed(machine: &Machine<'_>) -> Verdict {
     }
     let mut request = machine.request(RUN)?;
     if machine.is_contactless() {
-        request.watch.expect_within("tap the key on", LIMIT)?;
+        request.watch.expect_within("tap it on one", LIMIT)?;
         machine.keys[0].plug()?;
     }
     request.watch.expect_within("tries left): ", LIMIT)?;

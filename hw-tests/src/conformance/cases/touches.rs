@@ -174,8 +174,8 @@ fn plugged_in_late(machine: &Machine<'_>) -> Verdict {
     let mut request = waiting(machine)?;
     let invitation = match machine.rig.link() {
         Link::Usb => "plug in",
-        Link::Contact => "insert the key into",
-        Link::Contactless => "tap the key on",
+        Link::Contact => "insert the key into a reader",
+        Link::Contactless => "tap it on one",
     };
     request.watch.expect_within(invitation, LIMIT)?;
     if machine.is_contactless() {
