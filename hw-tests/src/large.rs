@@ -8,6 +8,7 @@ use p256::ecdsa::{Signature, SigningKey, signature::hazmat::PrehashSigner};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use touchlease::{
+    clock::{Clock, SystemClock},
     device::{
         ctap::get_assertion::RawAssertion,
         enrolled::{Credential, EnrolledKey, Link, Profile},
@@ -118,7 +119,7 @@ impl LargeVault {
         for enrolment in genesis.enrolments()? {
             proofs.push(self.key.touch(Namespace::Enrol, enrolment.text(), enrolment.salts())?);
         }
-        let founding = genesis.seal(&proofs.iter().collect::<Vec<_>>(), random)?;
+        let founding = genesis.seal(&proofs.iter().collect::<Vec<_>>(), SystemClock.wall().seconds(), random)?;
         let proof = self.key.touch(Namespace::Vault, founding.text(), &[])?;
         founding.finish(&proof, &self.folder.path().join("state"), random)?;
         Ok(())

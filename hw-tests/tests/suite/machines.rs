@@ -120,7 +120,7 @@ fn of_a_secret_that_both_machines_wrote_a_person_keeps_one_by_a_touch_over_the_c
     commit(&two);
     pull(&one, &two);
     assert_eq!(value(&one, "prod/TOKEN"), "FROM-MACHINE-ONE");
-    let kept = two.events().into_iter().filter(|(name, _)| name == "change").next_back().unwrap().1;
+    let kept = two.events().into_iter().rfind(|(name, _)| name == "change").unwrap().1;
     assert!(kept["signed"]["text"].as_str().unwrap().contains("\"keeps\":[{"), "{kept}");
     assert_eq!(fs::metadata(two.vault()).unwrap().permissions().mode() & 0o777, 0o700);
 }
