@@ -169,9 +169,9 @@ fn term(lease: &LeaseText, zone: &TimeZone) -> String {
 }
 
 fn holder(lease: &LeaseText) -> String {
-    match lease.holder {
+    match &lease.holder {
         Holder::Connection => "this command; ends with it".into(),
-        Holder::Process { pid } => format!("process {pid} and what it starts; ends with it"),
+        Holder::Process { name, pid } => format!("{name}, pid {pid}, and what it starts; ends with it"),
     }
 }
 

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use thiserror::Error;
 
-use crate::lease::requester::{Claimed, ProcessId};
+use crate::lease::requester::{Claimed, Parent, ProcessId};
 use crate::presence::Standing;
 
 /// Deepest chain of ancestors that is followed.
@@ -33,6 +33,8 @@ pub struct Peer {
     pub process: ProcessId,
     /// It, its parent, and so on.
     pub lineage: Vec<ProcessId>,
+    /// Its parent.
+    pub parent: Option<Parent>,
     /// Where it stands.
     pub standing: Standing,
     /// What it says of itself.
@@ -71,6 +73,7 @@ impl Peer {
             uid,
             process: head.id,
             lineage: stats.iter().map(|stat| stat.id).collect(),
+            parent: stats.get(1).and_then(parent),
             standing,
             claimed,
             pidfd,
@@ -127,12 +130,30 @@ impl Stat {
 fn lineage(first: Stat) -> Vec<Stat> {
     let mut stats = vec![first];
     while let Some(parent) = stats.last().map(|stat| stat.parent).filter(|pid| *pid > 1 && stats.len() < DEEPEST) {
-        match Stat::read(parent) {
+        // A parent that began after its child is none: the pid was used again meanwhile.
+        match Stat::read(parent).filter(|stat| stats.last().is_some_and(|child| stat.id.started <= child.id.started)) {
             Some(stat) => stats.push(stat),
             None => break,
         }
     }
     stats
+}
+
+/// Nothing when it is gone meanwhile.
+fn parent(stat: &Stat) -> Option<Parent> {
+    Some(Parent {
+        process: stat.id,
+        name: stat.name.clone(),
+        uid: real_uid(stat.id.pid)?,
+        session: stat.session,
+    })
+}
+
+/// Not the owner of `/proc/PID`, which is root where a process is not dumpable (proc(5)).
+fn real_uid(pid: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    line.split_ascii_whitespace().next()?.parse().ok()
 }
 
 fn claims(stats: &[Stat]) -> Claimed {

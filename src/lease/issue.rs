@@ -91,9 +91,9 @@ pub async fn issue(office: &Office<'_>, prepared: Prepared, asker: &Asker) -> Re
 
 /// Whose lease it is: `Process` names the parent of the client, which the kernel knows.
 fn parties(requester: &Requester, terms: &Terms) -> Parties {
-    let holder = match terms.request.holder {
+    let holder = match &terms.request.holder {
         Holder::Connection => requester.process,
-        Holder::Process { .. } => requester.lineage.get(1).copied().unwrap_or(requester.process),
+        Holder::Process { .. } => requester.parent.as_ref().map_or(requester.process, |parent| parent.process),
     };
     Parties {
         asker: requester.process,
@@ -153,7 +153,7 @@ impl Terms {
             command: request.command.clone(),
             grants: request.grants.iter().map(grant_text).collect(),
             at_end: request.at_end,
-            holder: request.holder,
+            holder: request.holder.clone(),
             not_before: now.seconds(),
             // The prompt may stand open for a while before the lease begins; the deadline that counts runs from the touch.
             not_after: (now + office.lobby.limits.prompt + self.ttl + Duration::from_secs(1)).seconds(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::failure::IntoFailure;
 use super::grant::{AtEnd, Grant, Via};
-use super::requester::Requester;
+use super::requester::{self, Requester};
 use super::task::{Task, check_grants};
 use super::text::{Holder, TaskText};
 use crate::encoding::plain::{check_line, check_variable};
@@ -136,18 +136,36 @@ fn look_up(vault: &Vault, grant: Grant) -> Result<Judged, Failure> {
     })
 }
 
-/// A lease that comes with its values ends with the connection; another belongs to the process that ran the client.
+/// A lease that comes with its values ends with the connection; another belongs to the process that ran the client. When that is gone
+/// already, whoever adopted the client (the system's first process, a session's manager) would hold the lease for all of its children.
 fn holder(deliver: bool, requester: &Requester) -> Result<Holder, Failure> {
-    match (deliver, requester.lineage.get(1)) {
-        (true, _) => Ok(Holder::Connection),
-        (false, Some(parent)) => Ok(Holder::Process { pid: parent.pid }),
-        (false, None) => Err(Failure::new(
-            Outcome::Refused,
-            "no_holder",
-            "the process that asked has no parent that could hold the lease",
-        )
-        .hint("use `touchlease run -- COMMAND`")),
+    if deliver {
+        return Ok(Holder::Connection);
     }
+    let refused = |why: String| {
+        Failure::new(Outcome::Refused, "no_holder", why)
+            .hint("ask in the shell that is to hold the lease, or let the command hold it: touchlease run -- COMMAND")
+    };
+    let Some(parent) = &requester.parent else {
+        return Err(refused("no process is left above this command that could hold the lease".into()));
+    };
+    let name = requester::fit(&parent.name);
+    let named = format!("{name} (pid {})", parent.process.pid);
+    if parent.uid != requester.uid {
+        return Err(refused(format!(
+            "{named}, under which this command runs, is of uid {} and cannot hold its lease",
+            parent.uid
+        )));
+    }
+    if parent.session != requester.standing.session {
+        return Err(refused(format!(
+            "{named}, under which this command runs, is of another session: it would hold the lease for everything below it"
+        )));
+    }
+    Ok(Holder::Process {
+        name,
+        pid: parent.process.pid,
+    })
 }
 
 fn shown_command(words: &[String]) -> Vec<String> {
@@ -160,4 +178,69 @@ fn shown_command(words: &[String]) -> Vec<String> {
 
 fn plain(error: &crate::encoding::plain::PlainError) -> Failure {
     Failure::new(Outcome::BadInput, "text", format!("{error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::requester::{Claimed, Parent, ProcessId};
+    use super::*;
+    use crate::presence::Standing;
+
+    fn requester(parent: Option<Parent>) -> Requester {
+        let process = ProcessId { pid: 20, started: 7 };
+        Requester {
+            uid: 1000,
+            process,
+            lineage: vec![process],
+            parent,
+            standing: Standing {
+                pid: 20,
+                session: 19,
+                ..Standing::default()
+            },
+            own_screen: None,
+            claimed: Claimed::default(),
+        }
+    }
+
+    fn shell() -> Parent {
+        Parent {
+            process: ProcessId { pid: 19, started: 5 },
+            name: "zsh".into(),
+            uid: 1000,
+            session: 19,
+        }
+    }
+
+    #[test]
+    fn t20_the_shell_that_ran_the_client_holds_the_lease() {
+        let held = holder(false, &requester(Some(shell()))).unwrap();
+        let name = "zsh".into();
+        assert_eq!(held, Holder::Process { name, pid: 19 });
+        assert_eq!(holder(true, &requester(None)).unwrap(), Holder::Connection);
+    }
+
+    #[test]
+    fn t20_who_adopted_the_client_of_a_shell_that_is_gone_holds_nothing() {
+        let manager = Parent {
+            session: 1,
+            name: "systemd\u{1b}[2J".into(),
+            ..shell()
+        };
+        let root = Parent { uid: 0, ..shell() };
+        for (parent, said) in [
+            (None, "no process is left above this command"),
+            (
+                Some(manager),
+                "systemd<U+001B>[2J (pid 19), under which this command runs, is of another session",
+            ),
+            (Some(root), "zsh (pid 19), under which this command runs, is of uid 0"),
+        ] {
+            let refusal = holder(false, &requester(parent)).unwrap_err();
+            assert_eq!((refusal.outcome, refusal.reason.as_str()), (Outcome::Refused, "no_holder"));
+            assert!(refusal.message.starts_with(said), "{}", refusal.message);
+            assert!(refusal.hint.unwrap().contains("touchlease run"));
+        }
+    }
 }

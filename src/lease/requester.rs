@@ -20,6 +20,19 @@ pub struct ProcessId {
     pub started: u64,
 }
 
+/// The process that started the client, or adopted it since, by kernel's account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parent {
+    /// Which.
+    pub process: ProcessId,
+    /// What it calls itself.
+    pub name: String,
+    /// Its user id.
+    pub uid: u32,
+    /// Its session.
+    pub session: u32,
+}
+
 /// Who asks.
 #[derive(Clone, Debug)]
 pub struct Requester {
@@ -29,6 +42,8 @@ pub struct Requester {
     pub process: ProcessId,
     /// It and its ancestors, from the nearest, by kernel's account.
     pub lineage: Vec<ProcessId>,
+    /// Its parent; nothing when only the system's first process is above it.
+    pub parent: Option<Parent>,
     /// Where it stands towards screens.
     pub standing: Standing,
     /// Its own screen, when a person runs it in the foreground of a terminal.
@@ -93,7 +108,8 @@ fn fit_all(texts: Vec<String>) -> Vec<String> {
     fitted
 }
 
-fn fit(text: &str) -> String {
+/// One claimed text, fit for a screen.
+pub(super) fn fit(text: &str) -> String {
     let shown = plain::visible(text);
     if shown.len() <= LONGEST_CLAIM {
         return shown;

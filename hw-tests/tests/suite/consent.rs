@@ -372,7 +372,7 @@ fn t12_identical_retries_of_one_holder_are_one_lease_and_one_touch() {
     lab.key.never().unwrap();
     let before = lab.key.counts().unwrap();
     let asked: Vec<_> = (0..5)
-        .map(|_| lab.agent(&["--json", "lease", "request", "--with", "prod/TOKEN"]))
+        .map(|_| lab.child(&["--json", "lease", "request", "--with", "prod/TOKEN"]))
         .collect();
     assert!(lab.key.await_asked(PATIENCE).unwrap());
     lab.key.press().unwrap();

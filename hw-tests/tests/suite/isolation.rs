@@ -348,7 +348,9 @@ fn t17_kill_9_ends_the_child_and_leaves_no_lease() {
     let rigged = Rigged::new(0, None);
     let watch = rigged.home.watch().unwrap();
     let holder = rigged.holding(&[]);
-    let requested = rigged.agent(&["--json", "lease", "request", "--with", "prod/TOKEN"]);
+    // By a child of this session: its shell, not whoever adopts it, holds the lease.
+    let mut request = rigged.home.command(["--json", "lease", "request", "--with", "prod/TOKEN"]);
+    let requested = request.stdin(Stdio::null()).output().unwrap();
     assert_eq!(requested.status.code(), Some(0), "{requested:?}");
     assert_eq!(rigged.status()["leases"], 2);
     let pid: u32 = fs::read_to_string(rigged.home.work().join("started"))

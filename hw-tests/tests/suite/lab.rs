@@ -121,7 +121,14 @@ impl Lab {
         command.spawn().unwrap()
     }
 
-    /// The same, waited for.
+    /// A command that this process itself runs, in its own session: a lease that it asks for is held by this process.
+    pub fn child(&self, arguments: &[&str]) -> Child {
+        let mut command = self.home.command(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    }
+
+    /// The same as [`Lab::agent`], waited for.
     pub fn agent_to_its_end(&self, arguments: &[&str]) -> Output {
         self.agent(arguments).wait_with_output().unwrap()
     }

@@ -148,7 +148,10 @@ fn t16_a_child_that_ignores_it_is_killed_after_its_grace() {
 fn t16_a_joined_run_ends_with_the_lease_that_it_joined() {
     let lab = Lab::new();
     let _watch = lab.home.watch().unwrap();
-    let out = lab.agent_to_its_end(&["--json", "lease", "request", "--with", "prod/TOKEN"]);
+    let out = lab
+        .child(&["--json", "lease", "request", "--with", "prod/TOKEN"])
+        .wait_with_output()
+        .unwrap();
     let lease: Value = serde_json::from_slice(&out.stdout).unwrap();
     let id = lease["lease"]["id"].as_str().unwrap();
     let touches = lab.key.counts().unwrap().given;
@@ -317,4 +320,33 @@ fn t20_a_lease_is_joined_by_its_holders_children_and_by_nobody_else() {
             .iter()
             .any(|(name, event)| name == "ended" && event["why"] == "requester_gone")
     );
+}
+
+#[test]
+fn t20_a_command_whose_shell_is_gone_gets_no_lease_for_whoever_adopted_it() {
+    let lab = Lab::new();
+    let _watch = lab.home.watch().unwrap();
+    let given = lab.key.counts().unwrap().given;
+    // The shell ends at once; what becomes the client waits until it is adopted.
+    let script = "(while read -r _ _ _ parent _ < /proc/$BASHPID/stat; [ $parent -eq $$ ]; do sleep 0.05; done; exec \"$0\" --json lease request --with prod/TOKEN > reply) &";
+    let mut shell = std::process::Command::new("setsid");
+    shell.args(["bash", "-c", script]).arg(crate::lab::product());
+    shell.current_dir(lab.home.work()).envs(
+        ["HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"].map(|name| (name, lab.home.variable(name))),
+    );
+    assert!(shell.status().unwrap().success());
+    let reply = lab.home.work().join("reply");
+    let read = || serde_json::from_slice::<Value>(&std::fs::read(&reply).unwrap_or_default()).ok();
+    lab.until("a reply", || read().is_some());
+    let error = read().unwrap()["error"].clone();
+    assert_eq!(
+        (&error["outcome"], &error["reason"]),
+        (&json!("refused"), &json!("no_holder")),
+        "{error}"
+    );
+    // As an agent's child in a session of its own: its parent is of another one.
+    let (code, error) = error_of(&lab.agent_to_its_end(&["--json", "lease", "request", "--with", "prod/TOKEN"]));
+    assert_eq!(code, Some(62), "{error}");
+    assert!(error["message"].as_str().unwrap().contains("is of another session"), "{error}");
+    assert_eq!(lab.key.counts().unwrap().given, given, "nobody was to be asked");
 }

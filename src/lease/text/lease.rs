@@ -49,13 +49,16 @@ pub struct LeaseText {
 }
 
 /// Whose end is the lease's end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "by", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Holder {
     /// The connection of `run`.
     Connection,
     /// A process and what it starts: the one that ran `touchlease lease request`.
     Process {
+        /// What it calls itself.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        name: String,
         /// Its id.
         pid: u32,
     },

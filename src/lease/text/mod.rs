@@ -217,7 +217,10 @@ pub(crate) mod tests {
                 judged: Digest([6; 32]),
             }],
             at_end: AtEnd::Terminate,
-            holder: Holder::Process { pid: 4700 },
+            holder: Holder::Process {
+                name: "zsh".into(),
+                pid: 4700,
+            },
             not_before: 1_800_000_000,
             not_after: 1_800_000_900,
             ttl: 900,
