@@ -124,10 +124,9 @@ pub fn main() -> ExitCode {
 fn dispatch(cli: Cli, ui: Ui) -> Result<ExitCode, Failure> {
     let places = Places::from_env(&|name| std::env::var_os(name));
     let places = places.map_err(|error| Failure::new(Outcome::BadInput, "places", error.to_string()))?;
-    let vault = match cli.vault {
-        Some(path) => Some(std::path::absolute(&path).map_err(|error| Failure::new(Outcome::BadInput, "vault_path", error.to_string()))?),
-        None => std::env::var_os("TOUCHLEASE_VAULT").map(PathBuf::from),
-    };
+    let named = cli.vault.or_else(|| std::env::var_os("TOUCHLEASE_VAULT").map(PathBuf::from));
+    let vault = named.map(std::path::absolute).transpose();
+    let vault = vault.map_err(|error| Failure::new(Outcome::BadInput, "vault_path", error.to_string()))?;
     let session = Session { ui, places, vault };
     let done = match cli.command {
         Command::Init(args) => init::run(&session, args),

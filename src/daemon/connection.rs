@@ -162,7 +162,8 @@ async fn pass_on(lines: &mut Lines, events: &mut UnboundedReceiver<Event>, held:
 }
 
 async fn handle(house: &Rc<House>, call: Call, screen: Option<u64>, asker: &mut Asker) -> Result<Handled, Failure> {
-    let path = house.vault_path(call.vault.as_deref());
+    let path = house.vault_path(call.vault.as_deref())?;
+    house.wait_for_writer(&path).await;
     let reply = match call.request {
         Request::Watch => watch(screen).await?,
         Request::Status => vaults::status(house, &path),

@@ -2,12 +2,13 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use rustix::fs::{Access, access};
 use tokio::sync::Notify;
 
 use crate::audit::log::Owner;
@@ -15,14 +16,15 @@ use crate::audit::{Event as AuditEvent, Log, event};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::device::broker::Broker;
+use crate::encoding::Digest;
 use crate::lease::collapse::Questions;
 use crate::lease::failure::IntoFailure;
 use crate::lease::ledger::{Ledger, Over};
-use crate::lease::office::{Lobby, Office};
+use crate::lease::office::{Lobby, Office, when_free};
 use crate::lease::record::{self, Journal};
 use crate::paths::Places;
 use crate::presence::Desk;
-use crate::vault::{Random, Vault};
+use crate::vault::{Random, Vault, VaultError};
 use crate::wire::{Failure, Outcome};
 
 /// Name and version in the log.
@@ -62,14 +64,17 @@ pub struct House {
     pub(super) questions: Questions,
     /// Told when a line was written that may wait for the disk.
     pub(super) log_written: Rc<Notify>,
-    vaults: RefCell<HashMap<PathBuf, Rc<OpenVault>>>,
+    vaults: RefCell<HashMap<Place, Rc<OpenVault>>>,
+    /// One for each vault id: copies of one vault share what was asked and approved for it.
+    logs: RefCell<HashMap<Digest, Rc<Journal>>>,
 }
+
+/// Device and inode of a vault's folder: several paths lead to one vault (links, mounts), and it is served as one.
+type Place = (u64, u64);
 
 /// A vault with its log.
 pub struct OpenVault {
-    /// Its folder.
-    pub path: PathBuf,
-    /// The same, for a screen.
+    /// Its folder, for a screen.
     pub shown: String,
     /// The vault.
     pub vault: RefCell<Vault>,
@@ -104,14 +109,33 @@ impl House {
             questions: Questions::default(),
             log_written: Rc::default(),
             vaults: RefCell::default(),
+            logs: RefCell::default(),
         }
     }
 
-    /// The vault that a call names, or the configured one, or the usual one.
-    #[must_use]
-    pub fn vault_path(&self, named: Option<&Path>) -> PathBuf {
+    /// The vault that a call names, or the configured one, or the usual one; links on the way are followed here and nowhere later.
+    ///
+    /// # Errors
+    /// A path that is not absolute: it would lead from wherever the daemon was started.
+    pub fn vault_path(&self, named: Option<&Path>) -> Result<PathBuf, Failure> {
         let configured = self.config.vault.as_deref();
-        named.or(configured).unwrap_or(&self.places.vault).to_path_buf()
+        let path = named.or(configured).unwrap_or(&self.places.vault);
+        if !path.is_absolute() {
+            return Err(Failure::new(
+                Outcome::BadInput,
+                "vault_path",
+                format!("the vault's path is not absolute: {:?}", path.display().to_string()),
+            )
+            .hint("name the folder from / on"));
+        }
+        // Where there is no vault yet there is nothing to follow.
+        Ok(path.canonicalize().unwrap_or_else(|_| path.to_path_buf()))
+    }
+
+    /// Waits while another process is in the middle of a change there, so that opening it does not find a half.
+    pub async fn wait_for_writer(&self, path: &Path) {
+        // Anything but a writer is told by whoever opens the vault.
+        let _ = when_free(|| Vault::settle(path)).await;
     }
 
     /// Opens the vault at `path`, verified anew when its roster changed on the disk since.
@@ -119,14 +143,16 @@ impl House {
     /// # Errors
     /// What vault and log say.
     pub fn open(&self, path: &Path) -> Result<Rc<OpenVault>, Failure> {
-        let known = self.vaults.borrow().get(path).cloned();
-        let Some(known) = known else { return self.open_first(path) };
+        let place = fs::metadata(path).ok().map(|folder| (folder.dev(), folder.ino()));
+        let known = place.and_then(|place| self.vaults.borrow().get(&place).cloned());
+        let Some(known) = known else {
+            return self.keep(path, self.read(path).map_err(IntoFailure::failure)?);
+        };
         let current = known.vault.borrow().is_current().map_err(IntoFailure::failure)?;
         if !current {
-            let vault = self.read(path)?;
+            let vault = self.read(path).map_err(IntoFailure::failure)?;
             if vault.id() != known.vault.borrow().id() {
-                self.vaults.borrow_mut().remove(path);
-                return self.open_first(path);
+                return self.keep(path, vault);
             }
             self.adopt(&known, vault);
         }
@@ -138,17 +164,15 @@ impl House {
     /// # Errors
     /// What the log says.
     pub fn keep(&self, path: &Path, vault: Vault) -> Result<Rc<OpenVault>, Failure> {
-        let log = self.open_log(&vault)?;
-        let shown = path.display().to_string();
+        let log = self.log_of(vault.id())?;
+        let (place, statement) = (vault.place().map_err(IntoFailure::failure)?, vault.roster_digest());
         let open = Rc::new(OpenVault {
-            path: path.to_owned(),
-            shown,
+            shown: path.display().to_string(),
             vault: RefCell::new(vault),
-            log: Rc::new(log),
+            log,
         });
-        let statement = open.vault.borrow().roster_digest();
         record::best_effort(&open.log, AuditEvent::Roster(event::Roster { statement }));
-        self.vaults.borrow_mut().insert(path.to_owned(), open.clone());
+        self.vaults.borrow_mut().insert(place, open.clone());
         Ok(open)
     }
 
@@ -184,22 +208,50 @@ impl House {
         self.vaults.borrow().values().cloned().collect()
     }
 
+    /// Logs that are open.
+    #[must_use]
+    pub fn logs(&self) -> Vec<Rc<Journal>> {
+        self.logs.borrow().values().cloned().collect()
+    }
+
     /// Writes the ends of leases into the logs of their vaults.
     pub fn record_over(&self, ended: &[Over]) {
-        for open in self.opened() {
-            let id = open.vault.borrow().id();
-            let of_vault: Vec<_> = ended.iter().filter(|over| over.vault == id).cloned().collect();
-            record::over(&open.log, &of_vault);
+        for (id, log) in &*self.logs.borrow() {
+            let of_vault: Vec<_> = ended.iter().filter(|over| over.vault == *id).cloned().collect();
+            record::over(log, &of_vault);
         }
     }
 
-    fn open_first(&self, path: &Path) -> Result<Rc<OpenVault>, Failure> {
-        let vault = self.read(path)?;
-        self.keep(path, vault)
+    /// Makes a folder for state, and sees that it can be written.
+    ///
+    /// # Errors
+    /// It cannot.
+    pub(super) fn make_state(&self, folder: &Path) -> Result<(), Failure> {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        let writable = made.and_then(|()| Ok(access(folder, Access::WRITE_OK)?));
+        writable.map_err(|error| {
+            Failure::new(
+                Outcome::LogRefused,
+                "state_folder",
+                format!("{} cannot be made or written: {error}", folder.display()),
+            )
+            .hint("the audit log lives there; make the folder above it writable")
+        })
     }
 
-    fn read(&self, path: &Path) -> Result<Vault, Failure> {
-        Vault::open(path, &self.places.state).map_err(IntoFailure::failure)
+    /// Drops the log and the memory of a vault that did not come to be.
+    pub(super) fn forget(&self, vault: Digest) {
+        self.logs.borrow_mut().remove(&vault);
+        // What stays is a log in which nothing was asked.
+        let _ = fs::remove_dir_all(self.places.state_of(&vault.to_string()));
+    }
+
+    /// The vault at `path` as it lies there, without its log.
+    ///
+    /// # Errors
+    /// What the vault says.
+    pub(super) fn read(&self, path: &Path) -> Result<Vault, VaultError> {
+        Vault::open(path, &self.places.state)
     }
 
     fn adopt(&self, open: &OpenVault, vault: Vault) {
@@ -208,23 +260,24 @@ impl House {
         record::best_effort(&open.log, AuditEvent::Roster(event::Roster { statement }));
     }
 
-    fn open_log(&self, vault: &Vault) -> Result<Journal, Failure> {
-        let folder = self.places.state_of(&vault.id().to_string());
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(&folder);
-        made.map_err(|error| {
-            Failure::new(
-                Outcome::LogRefused,
-                "state_folder",
-                format!("{} cannot be made: {error}", folder.display()),
-            )
-            .hint("the audit log lives there; make the folder above it writable")
-        })?;
+    /// The log of the vault with this id, opened or begun.
+    ///
+    /// # Errors
+    /// The state folder cannot be made; what the log says.
+    pub(super) fn log_of(&self, vault: Digest) -> Result<Rc<Journal>, Failure> {
+        if let Some(log) = self.logs.borrow().get(&vault) {
+            return Ok(log.clone());
+        }
+        let folder = self.places.state_of(&vault.to_string());
+        self.make_state(&folder)?;
         let owner = Owner {
-            vault: vault.id(),
+            vault,
             boot_id: self.boot_id.clone(),
             program: PROGRAM.into(),
         };
         let log = Log::open(&folder.join(LOG_FILE), owner, self.clock.clone()).map_err(IntoFailure::failure)?;
-        Ok(Journal::new(log, self.log_written.clone()))
+        let log = Rc::new(Journal::new(log, self.log_written.clone()));
+        self.logs.borrow_mut().insert(vault, log.clone());
+        Ok(log)
     }
 }

@@ -51,8 +51,8 @@ async fn stop(house: &House) {
     house.ledger.close();
     let ended = house.ledger.end_all(Why::DaemonStopped, |_| true);
     house.record_over(&ended);
-    for open in house.opened() {
-        if let Err(error) = open.log.sync() {
+    for log in house.logs() {
+        if let Err(error) = log.sync() {
             tracing::error!(%error, "the audit log's last lines");
         }
     }
@@ -86,8 +86,8 @@ async fn sync_logs(house: Rc<House>) {
     loop {
         house.log_written.notified().await;
         tokio::time::sleep(crate::audit::log::GROUPED_FOR).await;
-        for open in house.opened() {
-            if let Err(error) = open.log.sync() {
+        for log in house.logs() {
+            if let Err(error) = log.sync() {
                 tracing::error!(%error, "the audit log's grouped lines");
             }
         }

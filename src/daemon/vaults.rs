@@ -5,6 +5,8 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::rc::Rc;
 
+use rustix::fs::{Access, access};
+
 use super::house::{House, LOG_FILE};
 use crate::device::Profile;
 use crate::encoding::SecretRef;
@@ -71,6 +73,7 @@ pub(super) async fn init(house: &Rc<House>, path: &Path, ask: InitAsk, asker: &A
             );
         }
     }
+    check_room(house, path)?;
     let shown = path.display().to_string();
     let lobby = house.lobby(&shown, None);
     let candidacy = Candidacy {
@@ -79,7 +82,18 @@ pub(super) async fn init(house: &Rc<House>, path: &Path, ask: InitAsk, asker: &A
         scopes: &ask.scopes,
         recovers: None,
     };
-    let (vault, code, new) = enrol::init(&lobby, path, &house.places.state, &candidacy, asker).await?;
+    let mut begun = None;
+    let ready = |vault| {
+        begun = Some(vault);
+        house.log_of(vault).map(drop)
+    };
+    let made = enrol::init(&lobby, path, &house.places.state, &candidacy, ready, asker).await;
+    let (vault, code, new) = made.inspect_err(|_| {
+        // Unless there is a vault after all, its log is one of nothing.
+        if let (Some(vault), Err(VaultError::NoVault { .. })) = (begun, house.read(path)) {
+            house.forget(vault);
+        }
+    })?;
     let id = vault.id().to_string();
     house.keep(path, vault)?;
     Ok(Reply::Made {
@@ -88,6 +102,20 @@ pub(super) async fn init(house: &Rc<House>, path: &Path, ask: InitAsk, asker: &A
         recovery_code: code_said(&code)?,
         profile: profile_said(new.key.profile).into(),
         built_in_uv: new.info.built_in_uv(),
+    })
+}
+
+/// Before anybody is asked for a touch: there is a place for the log, and for the vault.
+fn check_room(house: &House, path: &Path) -> Result<(), Failure> {
+    house.make_state(&house.places.state)?;
+    let above = path.ancestors().find(|folder| folder.exists()).unwrap_or(path);
+    access(above, Access::WRITE_OK).map_err(|error| {
+        Failure::new(
+            Outcome::Internal,
+            "vault_folder",
+            format!("no vault can be made in {}: {error}", above.display()),
+        )
+        .hint("make the folder writable, or name another one with --vault")
     })
 }
 

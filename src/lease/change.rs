@@ -1,7 +1,7 @@
 //! The path of a change to the vault: like a lease's, one touch for the whole batch, and the record before the deed.
 
 use super::failure::{IntoFailure, internal};
-use super::office::{Asker, Office};
+use super::office::{Asker, Office, when_free};
 use super::record::{self, Question};
 use super::text::{ChangeKind, ChangeText, KeepText, Text, VERSION, WriteText};
 use super::touch::touch;
@@ -39,12 +39,11 @@ pub async fn change(office: &Office<'_>, batch: Batch, asker: &Asker) -> Result<
         asked.shown()?;
         let proof = touch(&office.lobby, &prompt, &fixed, candidates).await?;
         asked.changed(&proof, &fixed, names.clone())?;
-        let mut random = office.lobby.random.borrow_mut();
-        let applied = office
-            .vault
-            .borrow()
-            .apply(&proof, fixed.digest(), &standing, &batch.changes, text.at, &mut **random);
-        applied.map_err(IntoFailure::failure)?;
+        let apply = || {
+            let (vault, mut random) = (office.vault.borrow(), office.lobby.random.borrow_mut());
+            vault.apply(&proof, fixed.digest(), &standing, &batch.changes, text.at, &mut **random)
+        };
+        when_free(apply).await.map_err(IntoFailure::failure)?;
         prompt.approved();
         Ok(names)
     };

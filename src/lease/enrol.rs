@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::failure::{IntoFailure, internal};
-use super::office::{Asker, Lobby, Office, names};
+use super::office::{Asker, Lobby, Office, names, when_free};
 use super::record::{self, Question};
 use super::text::{EnrolKind, EnrolText, Fixed, RecoversText, RequesterText, RosterBeside, Text, VERSION};
 use super::touch::{attend, feed, refusal, touch, touch_text};
@@ -17,7 +17,7 @@ use crate::encoding::plain::check_name;
 use crate::encoding::sshsig::Namespace;
 use crate::presence::Prompt;
 use crate::secret::Secret;
-use crate::vault::{Addition, Enrolment, Genesis, Plan, Purpose, RecoveryCode, SCOPES_PER_TOUCH, Vault};
+use crate::vault::{Addition, Enrolment, Genesis, Plan, Purpose, SCOPES_PER_TOUCH, Vault};
 use crate::wire::{Event, Failure, Outcome, TouchState};
 
 /// Touches for the two credentials of a key.
@@ -64,7 +64,9 @@ impl<'a> Steps<'a> {
     }
 }
 
-/// Makes a vault: the first key's touches, then its touch for the first statement of the roster. Gives the recovery code, once.
+/// Makes a vault: the first key's touches, then its touch for the first statement of the roster. Gives the recovery code, once; from
+/// when the vault is made on nobody could be told it after a failure. So `ready` is called before, with the vault's id, for everything
+/// that the vault needs besides its folder.
 ///
 /// # Errors
 /// Every way in which it can end before; no vault is left then.
@@ -73,8 +75,9 @@ pub async fn init(
     folder: &Path,
     states: &Path,
     key: &Candidacy<'_>,
+    ready: impl FnOnce(Digest) -> Result<(), Failure>,
     asker: &Asker,
-) -> Result<(Vault, RecoveryCode, NewKey), Failure> {
+) -> Result<(Vault, Secret, NewKey), Failure> {
     own_screen(asker)?;
     let slots = key.scopes.len().div_ceil(SCOPES_PER_TOUCH);
     let mut steps = Steps::new(asker, CREDENTIALS + slots + 1);
@@ -82,14 +85,11 @@ pub async fn init(
     let (founding, new) = {
         let prompt = enrol_prompt(lobby, key, CREDENTIALS + slots, asker).await?;
         let new = credentials(lobby, &prompt, key, &[], &mut steps).await?;
-        let genesis = Genesis::begin(
-            folder,
-            &vault_name(folder),
-            &scopes,
-            new.key.clone(),
-            &mut **lobby.random.borrow_mut(),
-        );
-        let genesis = genesis.map_err(IntoFailure::failure)?;
+        let begin = || {
+            let mut random = lobby.random.borrow_mut();
+            Genesis::begin(folder, &vault_name(folder), &scopes, new.key.clone(), &mut **random)
+        };
+        let genesis = when_free(begin).await.map_err(IntoFailure::failure)?;
         let proofs = slots_of(lobby, &prompt, &new.key, genesis.enrolments(), &mut steps).await?;
         let founding = genesis
             .seal(&refs(&proofs), lobby.clock.wall().seconds(), &mut **lobby.random.borrow_mut())
@@ -103,9 +103,11 @@ pub async fn init(
         salts: vec![],
     };
     let proof = sign(lobby, founding.text(), vec![], vec![signer], asker).await?;
-    let (vault, code) = founding
-        .finish(&proof, states, &mut **lobby.random.borrow_mut())
-        .map_err(IntoFailure::failure)?;
+    let code = Secret::from_slice_wiping(&mut founding.code().to_text().to_string().into_bytes());
+    let code = code.map_err(|error| internal("locked_memory", error))?;
+    ready(founding.vault())?;
+    let finish = || founding.finish(&proof, states, &mut **lobby.random.borrow_mut());
+    let vault = when_free(finish).await.map_err(IntoFailure::failure)?;
     Ok((vault, code, new))
 }
 
@@ -168,6 +170,7 @@ pub(super) async fn commit(office: &Office<'_>, plan: Plan, what: String, steps:
             proofs.push(sign(&office.lobby, plan.text(), before, candidates, asker).await?);
         }
         asked.roster(Digest::of(plan.text()))?;
+        when_free(|| office.vault.borrow().is_free()).await.map_err(IntoFailure::failure)?;
         let committed = plan.commit(&office.vault.borrow(), &refs(&proofs), &mut **office.lobby.random.borrow_mut());
         committed.map_err(IntoFailure::failure)
     };

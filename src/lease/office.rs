@@ -18,8 +18,12 @@ use crate::config::Limits;
 use crate::device::Proof;
 use crate::device::broker::{Broker, Candidate};
 use crate::presence::{Desk, Prompt, Showing, Turn, Whose};
-use crate::vault::{Material, Random, Standing, Vault, Wanted};
+use crate::vault::{Material, Random, Standing, Vault, VaultError, Wanted};
 use crate::wire::{Event, Failure};
+
+/// How long, and in which steps, a change waits for another writer of the vault.
+const WRITER_WAIT: Duration = Duration::from_secs(30);
+const WRITER_STEP: Duration = Duration::from_millis(50);
 
 /// What every question to a person needs, with or without a vault.
 pub struct Lobby<'a> {
@@ -189,6 +193,23 @@ impl Office<'_> {
             .borrow()
             .unseal(proof, fixed.digest(), standing, wanted)
             .map_err(IntoFailure::failure)
+    }
+}
+
+/// Does `work`, which needs the vault to itself, and tries again while another process writes to it. Others are served meanwhile.
+///
+/// # Errors
+/// What `work` says; [`VaultError::Busy`] when the other one does not come to an end.
+pub async fn when_free<T>(mut work: impl FnMut() -> Result<T, VaultError>) -> Result<T, VaultError> {
+    let mut waited = Duration::ZERO;
+    loop {
+        match work() {
+            Err(VaultError::Busy) if waited < WRITER_WAIT => {
+                tokio::time::sleep(WRITER_STEP).await;
+                waited += WRITER_STEP;
+            }
+            done => return done,
+        }
     }
 }
 

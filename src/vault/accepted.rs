@@ -5,6 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,13 +16,16 @@ use super::bytes::Id;
 use super::error::VaultError;
 use super::roster::Roster;
 use super::statement::FORMAT;
-use super::store::Store;
+use super::store::{Lock, Store};
 use super::tree::Index;
 
 const FILE: &str = "accepted.json";
 const LONGEST: usize = 1 << 20;
 /// Some millions of records.
 const LONGEST_LIST: usize = 256 << 20;
+/// How often, and in which steps, the memory's lock is tried.
+const LOCK_TRIES: u32 = 20;
+const LOCK_STEP: Duration = Duration::from_millis(5);
 
 /// The memory of one vault.
 pub struct Memory {
@@ -42,6 +47,20 @@ pub(crate) struct Accepted {
 }
 
 impl Memory {
+    /// Begins the memory in `folder` of a vault that is about to be made with this first statement.
+    ///
+    /// # Errors
+    /// A folder that cannot be made or written: then no vault must be made either.
+    pub fn begin(folder: &Path, vault: Digest, statement: Digest) -> Result<(), VaultError> {
+        let accepted = Accepted {
+            heads: BTreeMap::new(),
+            roster: statement,
+            v: FORMAT,
+            vault,
+        };
+        write(&Store::create(folder)?, &accepted)
+    }
+
     /// Reads the memory in `folder` (made where it is missing), and checks that `roster` is the remembered one or follows it.
     ///
     /// # Errors
@@ -103,7 +122,7 @@ impl Memory {
     /// # Errors
     /// The list cannot be written.
     pub fn learn(&self, scope: Id, records: impl Iterator<Item = Id>) -> Result<(), VaultError> {
-        self.store.lock()?.append(&records_file(scope), lines(records).as_bytes())
+        lock(&self.store)?.append(&records_file(scope), lines(records).as_bytes())
     }
 
     /// Takes `records` for those of `scope` that were accepted here, in the place of what was known.
@@ -111,7 +130,7 @@ impl Memory {
     /// # Errors
     /// As [`Memory::learn`].
     pub fn learn_anew(&self, scope: Id, records: impl Iterator<Item = Id>) -> Result<(), VaultError> {
-        self.store.lock()?.write(&records_file(scope), lines(records).as_bytes())
+        lock(&self.store)?.write(&records_file(scope), lines(records).as_bytes())
     }
 
     /// Remembers a state that this process has accepted or made itself.
@@ -139,14 +158,29 @@ impl Memory {
     }
 
     fn write(&self, accepted: &Accepted) -> Result<(), VaultError> {
-        let bytes = jcs::to_vec(accepted).map_err(|_| VaultError::Sealing("the remembered state"))?;
-        self.store.lock()?.write(FILE, &bytes)
+        write(&self.store, accepted)
     }
 
     fn accepted(&self) -> MutexGuard<'_, Accepted> {
         // The guarded value is replaced whole, so a panic elsewhere cannot leave it half changed.
         self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn write(store: &Store, accepted: &Accepted) -> Result<(), VaultError> {
+    let bytes = jcs::to_vec(accepted).map_err(|_| VaultError::Sealing("the remembered state"))?;
+    lock(store)?.write(FILE, &bytes)
+}
+
+/// Another daemon that opens the same vault holds the lock for as long as it writes one of these files: milliseconds.
+fn lock(store: &Store) -> Result<Lock<'_>, VaultError> {
+    for _ in 0..LOCK_TRIES {
+        match store.lock() {
+            Err(VaultError::Busy) => thread::sleep(LOCK_STEP),
+            lock => return lock,
+        }
+    }
+    Err(VaultError::Busy)
 }
 
 fn lines(records: impl Iterator<Item = Id>) -> String {

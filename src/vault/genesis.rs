@@ -8,6 +8,7 @@ use crate::encoding::Digest;
 use crate::encoding::plain::check_name;
 use crate::encoding::sshsig::Point;
 
+use super::accepted::Memory;
 use super::bytes::{Hex, Id};
 use super::enrolment::{Enrolment, MadeSlot, NewSlots};
 use super::error::VaultError;
@@ -34,6 +35,7 @@ pub struct Genesis {
 /// A vault whose first statement waits for its signature.
 pub struct Founding {
     folder: PathBuf,
+    vault: Digest,
     text: Vec<u8>,
     first: EnrolledKey,
     recovery: Point,
@@ -111,6 +113,7 @@ impl Genesis {
         let text = statement.to_bytes().map_err(|_| VaultError::Sealing("the first statement"))?;
         Ok(Founding {
             folder: self.folder,
+            vault: self.vault,
             text,
             first: self.slots.key().clone(),
             recovery,
@@ -128,19 +131,33 @@ impl Founding {
         &self.text
     }
 
-    /// Writes the vault and opens it; the recovery code is handed out here and nowhere else.
+    /// The id of the vault that is about to be made.
+    #[must_use]
+    pub fn vault(&self) -> Digest {
+        self.vault
+    }
+
+    /// Its recovery code, handed out here and nowhere else. It opens nothing before [`Founding::finish`], and nobody can be told it
+    /// afterwards if that fails: whoever passes it on gets ready to do so first.
+    #[must_use]
+    pub fn code(&self) -> &RecoveryCode {
+        &self.code
+    }
+
+    /// Writes the vault and opens it. What can fail outside its folder fails before it is made.
     ///
     /// # Errors
-    /// [`VaultError::WrongProof`], [`VaultError::NotEmpty`]; a full disk, a read-only folder.
-    pub fn finish(self, proof: &Proof, states: &Path, random: &mut Random) -> Result<(Vault, RecoveryCode), VaultError> {
+    /// [`VaultError::WrongProof`], [`VaultError::NotEmpty`], [`VaultError::Busy`]; a full disk, a read-only folder. There is no vault
+    /// then, and it can be tried again.
+    pub fn finish(&self, proof: &Proof, states: &Path, random: &mut Random) -> Result<Vault, VaultError> {
         if proof.key_id() != self.first.id() {
             return Err(VaultError::WrongProof("another key than the first one signed"));
         }
         let digest = Digest::of(&self.text);
         let mut change = Change::default();
         change.add(signature_path(&digest), roster::signature(proof, &self.text)?);
-        for (slot, half) in self.halves {
-            change.add(half_path(slot), half);
+        for (slot, half) in &self.halves {
+            change.add(half_path(*slot), half.clone());
         }
         for (entry, ring) in &self.scopes {
             plan::found(entry, &self.recovery, ring, &mut change, random)?;
@@ -153,10 +170,11 @@ impl Founding {
             if !store.list(roster::FOLDER)?.is_empty() {
                 return Err(not_empty(&self.folder));
             }
+            Memory::begin(&states.join(self.vault.to_string()), self.vault, digest)?;
             write_markers(&lock)?;
             change.commit(&lock, &statement_path(&digest), &self.text)?;
         }
-        Ok((Vault::with_store(store, states)?, self.code))
+        Vault::with_store(store, states)
     }
 }
 

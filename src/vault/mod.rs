@@ -150,6 +150,14 @@ impl Vault {
         Self::with_store(store, states)
     }
 
+    /// Finishes or takes back what an interrupted change left in `folder`, as [`Vault::open`] does.
+    ///
+    /// # Errors
+    /// [`VaultError::Busy`] while another one is at work there; as [`Vault::open`].
+    pub fn settle(folder: &Path) -> Result<(), VaultError> {
+        journal::settle(&Store::open(folder)?)
+    }
+
     fn with_store(store: Store, states: &Path) -> Result<Self, VaultError> {
         let roster = Roster::read(&store)?;
         let memory = Memory::open(&states.join(roster.in_force().vault.to_string()), &roster)?;
@@ -160,6 +168,22 @@ impl Vault {
     #[must_use]
     pub fn id(&self) -> Digest {
         self.roster.in_force().vault
+    }
+
+    /// Whether nobody else is writing to it at this moment.
+    ///
+    /// # Errors
+    /// [`VaultError::Busy`].
+    pub fn is_free(&self) -> Result<(), VaultError> {
+        self.store.lock().map(drop)
+    }
+
+    /// Device and inode of its folder: the same for every path that leads to it.
+    ///
+    /// # Errors
+    /// The file system does not answer.
+    pub fn place(&self) -> Result<(u64, u64), VaultError> {
+        self.store.place()
     }
 
     /// What the vault is called on screens.

@@ -6,17 +6,12 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::Duration;
 
 use rustix::fs::{self, AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::error::VaultError;
 
-/// How long, and in which steps, a writer waits for another one.
-const LOCK_TRIES: u32 = 50;
-const LOCK_STEP: Duration = Duration::from_millis(100);
 /// Files and folders of one change that are synced each by itself; for more, syncfs(2) is faster, whatever else waits for the disk.
 const SYNCED_ONE_BY_ONE: usize = 64;
 
@@ -176,7 +171,7 @@ impl Store {
         Ok(paths)
     }
 
-    /// Waits up to five seconds to be the only writer.
+    /// Becomes the only writer, or says at once that there is another one: nobody is kept waiting by a wait for it.
     ///
     /// The folder itself is locked (`flock(2)`), so that no lock file can be left behind or land in git.
     ///
@@ -185,7 +180,7 @@ impl Store {
     pub fn lock(&self) -> Result<Lock<'_>, VaultError> {
         // A descriptor of its own: a second lock through the same one would always succeed.
         let flock = fs::openat(&self.root, ".", DIRECTORY, Mode::empty()).map_err(|e| VaultError::read(".", e.into()))?;
-        for wait in 0..LOCK_TRIES {
+        loop {
             match fs::flock(&flock, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {
                     return Ok(Lock {
@@ -193,12 +188,20 @@ impl Store {
                         _flock: flock,
                     });
                 }
-                Err(Errno::WOULDBLOCK | Errno::INTR) if wait + 1 < LOCK_TRIES => thread::sleep(LOCK_STEP),
-                Err(Errno::WOULDBLOCK | Errno::INTR) => break,
+                Err(Errno::INTR) => {}
+                Err(Errno::WOULDBLOCK) => return Err(VaultError::Busy),
                 Err(e) => return Err(VaultError::read(".", e.into())),
             }
         }
-        Err(VaultError::Busy)
+    }
+
+    /// Device and inode of the folder: the same for every path that leads to it.
+    ///
+    /// # Errors
+    /// The file system does not answer.
+    pub fn place(&self) -> Result<(u64, u64), VaultError> {
+        let stat = fs::fstat(&self.root).map_err(|e| VaultError::read(".", e.into()))?;
+        Ok((stat.st_dev, stat.st_ino))
     }
 
     fn parent<'p>(&self, path: &'p str) -> Result<(OwnedFd, &'p str), VaultError> {
@@ -526,8 +529,7 @@ mod tests {
         let folder = Folder::new();
         let (one, two) = (Store::open(&folder).unwrap(), Store::open(&folder).unwrap());
         let held = one.lock().unwrap();
-        let tried = fs::openat(&two.root, ".", DIRECTORY, Mode::empty()).unwrap();
-        assert_eq!(fs::flock(&tried, FlockOperation::NonBlockingLockExclusive), Err(Errno::WOULDBLOCK));
+        assert!(matches!(two.lock(), Err(VaultError::Busy)));
         drop(held);
         two.lock().unwrap();
     }

@@ -388,6 +388,90 @@ fn a_full_disk_or_a_read_only_vault_folder_loses_nothing_and_says_what_to_do() {
 }
 
 #[test]
+fn init_loses_no_recovery_code_to_a_full_or_read_only_disk() {
+    let lab = Lab::empty(touchlease::config::Config::default());
+    let state = lab.home.places().unwrap().state;
+    let data = lab.vault().parent().unwrap().to_owned();
+    let init = || person(&lab, &["init", "--key", "blue"]);
+    let given = || lab.key.counts().unwrap().given;
+    let nothing_made = || {
+        assert_eq!(failed(&agent(&lab, &["list"])), (65, "no_vault".into()));
+        let left: Vec<_> = std::fs::read_dir(&state)
+            .unwrap()
+            .flatten()
+            .map(|entry| entry.file_name())
+            .collect();
+        assert!(left.iter().all(|name| name == ".fill"), "{left:?}");
+    };
+    for (folder, code) in [(&state, 72), (&data, 70)] {
+        std::fs::create_dir_all(folder).unwrap();
+        let disk = SmallDisk::over(folder, "256k");
+        // What can be known is said before a touch.
+        let before = given();
+        disk.writable(false);
+        let (exit, shown) = init();
+        assert_eq!((exit, given()), (Some(code), before), "{shown}");
+        assert!(shown.contains("ead-only") && shown.contains("hint:"), "{shown}");
+        disk.writable(true);
+        disk.fill();
+        let (exit, shown) = init();
+        assert_eq!(exit, Some(code), "{shown}");
+        assert!(shown.contains("hint:") && !shown.contains("Recovery code"), "{shown}");
+        disk.make_room();
+        nothing_made();
+        lab.clock.suspend(std::time::Duration::from_secs(700));
+    }
+    let (exit, shown) = init();
+    assert!(exit == Some(0) && shown.contains("Recovery code"), "{shown}");
+}
+
+#[test]
+fn one_vault_by_several_paths_is_one_vault_and_a_copy_shares_its_log() {
+    let lab = Lab::new();
+    let _watch = lab.home.watch().unwrap();
+    let (vault, work) = (lab.vault(), lab.home.work());
+    std::os::unix::fs::symlink(&vault, work.join("link")).unwrap();
+    crate::lab::copy(&vault, &work.join("copy"));
+    std::fs::create_dir(work.join("bound")).unwrap();
+    let bound = work.join("bound").display().to_string();
+    assert!(mount(&["--bind", &vault.display().to_string(), &bound]), "this case needs root");
+    let bound = SmallDisk(bound.into());
+    let whole = format!("{}/", vault.display());
+    for path in ["link", "./link/", "../data/touchlease/vault", &whole, "bound", "copy"] {
+        lab.clock.suspend(std::time::Duration::from_secs(70));
+        let out = agent(&lab, &["--vault", path, "run", "--with", "prod/TOKEN", "--", "true"]);
+        assert_eq!(out.status.code(), Some(0), "{path}: {out:?}");
+    }
+    lab.put("prod/OTHER", b"put by the first path", &[]);
+    let out = agent(&lab, &["--vault", "link", "list"]);
+    assert!(crate::lab::holds(&out.stdout, "prod/OTHER"), "{out:?}");
+    lab.person(&["audit", "verify"]);
+    drop(bound);
+    let mut relative = lab.call(&json!({"v": 1, "vault": "data/touchlease/vault", "request": {"do": "status"}}));
+    assert_eq!(relative.reply().unwrap()["reason"], "vault_path");
+}
+
+#[test]
+fn t52_a_change_that_waits_for_another_writer_keeps_nobody_else_waiting() {
+    use rustix::fs::{FlockOperation, flock};
+    let lab = Lab::new();
+    let writer = std::fs::File::open(lab.vault()).unwrap();
+    flock(&writer, FlockOperation::LockExclusive).unwrap();
+    std::fs::write(lab.home.work().join("value"), "a new one").unwrap();
+    let changes = lab.count("change");
+    let put = lab.home.terminal(["put", "prod/NEW", "--from-file", "value"]).unwrap();
+    lab.until("the touch", || lab.count("change") > changes);
+    assert_eq!(lab.status()["leases"], 0);
+    let listed = agent(&lab, &["list"]);
+    assert!(crate::lab::holds(&listed.stdout, "prod/TOKEN") && !crate::lab::holds(&listed.stdout, "prod/NEW"));
+    assert!(!put.has_ended());
+    flock(&writer, FlockOperation::Unlock).unwrap();
+    let (status, shown) = put.finish().unwrap();
+    assert!(status.success(), "{shown}");
+    assert!(crate::lab::holds(&agent(&lab, &["list"]).stdout, "prod/NEW"));
+}
+
+#[test]
 fn t55_without_a_log_there_is_no_lease_but_revoke_and_lock_work_and_it_recovers() {
     let mut lab = Lab::new();
     let watch = lab.home.watch().unwrap();

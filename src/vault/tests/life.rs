@@ -1,6 +1,7 @@
 //! What an honest user does.
 
 use crate::device::enrolled::Profile;
+use crate::device::soft::SoftKey;
 use crate::encoding::Digest;
 use crate::encoding::sshsig::Namespace;
 use crate::vault::testing::Folder;
@@ -191,4 +192,18 @@ fn values_are_in_no_file_of_the_vault() {
     let debug = format!("{:?}", put("A", b"canary"));
     assert!(!debug.contains("canary") && !debug.contains("99, 97"), "{debug}");
     drop(secret(b"x"));
+}
+
+#[test]
+fn a_vault_whose_memory_cannot_be_kept_is_not_made() {
+    let home = Folder::new();
+    let blue = SoftKey::new("blue", Profile::Pin, 1);
+    std::fs::write(home.join("state"), "a file where the folder is to be").unwrap();
+    assert!(found(&home.join("vault"), &home.join("state"), &blue, &["prod"]).is_err());
+    assert!(matches!(
+        Vault::open(&home.join("vault"), &home.join("elsewhere")),
+        Err(VaultError::NoVault { .. })
+    ));
+    std::fs::remove_file(home.join("state")).unwrap();
+    found(&home.join("vault"), &home.join("state"), &blue, &["prod"]).unwrap();
 }

@@ -51,7 +51,7 @@ impl Rig {
     }
 
     pub fn put(&self, scope: &str, name: &str, value: &[u8]) -> Result<Digest, VaultError> {
-        apply(&self.vault(), &self.blue, scope, put(name, value))
+        apply(&self.try_open()?, &self.blue, scope, put(name, value))
     }
 
     pub fn get(&self, scope: &str, name: &str) -> Result<Vec<u8>, VaultError> {
@@ -86,7 +86,9 @@ pub fn found(folder: &Path, states: &Path, key: &SoftKey, scopes: &[&str]) -> Re
         .collect();
     let founding = genesis.seal(&proofs.iter().collect::<Vec<_>>(), NOW, random)?;
     let proof = key.touch(Namespace::Vault, founding.text(), &[]);
-    founding.finish(&proof, states, random)
+    let vault = founding.finish(&proof, states, random)?;
+    let code = RecoveryCode::parse(&founding.code().to_text()).expect("a code is read as it is printed");
+    Ok((vault, code))
 }
 
 pub fn secret(bytes: &[u8]) -> Secret {
