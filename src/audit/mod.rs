@@ -30,6 +30,7 @@ pub use clock_rule::ClockError;
 pub use error::{AuditError, Damage};
 pub use event::Event;
 pub use log::{Durability, Log, Owner};
+pub use read::Lines;
 pub use receipt::{Receipt, ReceiptError};
 pub use record::Line;
 pub use report::Report;

@@ -30,7 +30,10 @@ impl<R: BufRead> Lines<R> {
     }
 
     /// The bytes of the next line, newline included. Of a line that is too long, one byte more than [`LONGEST_LINE`].
-    pub(super) fn next_bytes(&mut self) -> io::Result<Option<&[u8]>> {
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn next_bytes(&mut self) -> io::Result<Option<&[u8]>> {
         self.bytes.clear();
         let limit = LONGEST_LINE as u64 + 1;
         (&mut self.reader).take(limit).read_until(b'\n', &mut self.bytes)?;

@@ -22,7 +22,7 @@ const LARGEST_INTEGER: u64 = (1 << 53) - 1;
 #[derive(Debug, Error)]
 pub enum LineError {
     /// Not JSON of this form: a damaged line, or one of a later version.
-    #[error("not a line of this version: {0}")]
+    #[error("not a line of this version, from its character {} on", .0.column())]
     Form(#[from] serde_json::Error),
     /// The same line has another canonical form: somebody rewrote it with another program.
     #[error("not in canonical form (RFC 8785)")]

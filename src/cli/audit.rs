@@ -62,9 +62,17 @@ pub fn run(session: &Session, command: Command) -> Result<(), Failure> {
             log.push('\n');
         }
     })?;
-    let Reply::Log { signers } = reply else { return Err(unexpected()) };
+    let Reply::Log { signers, damage } = reply else {
+        return Err(unexpected());
+    };
+    if let Some(damage) = &damage {
+        session.ui.note(
+            Tone::Bad,
+            &format!("{damage}; here it is as it lies there, and no lease is given meanwhile"),
+        );
+    }
     match command {
-        Command::Show { last } => show(session, &log, last),
+        Command::Show { last } => show(session, &log, last, damage.as_deref()),
         Command::Verify { since } => check(session, &log, &signers, since),
         Command::Export { id, folder } => export(session, &log, &id, &folder),
         // Answered above.
@@ -72,18 +80,18 @@ pub fn run(session: &Session, command: Command) -> Result<(), Failure> {
     }
 }
 
-fn show(session: &Session, log: &str, last: Option<usize>) -> Result<(), Failure> {
+fn show(session: &Session, log: &str, last: Option<usize>, damage: Option<&str>) -> Result<(), Failure> {
     let lines: Vec<&str> = log.lines().collect();
     let from = last.map_or(0, |last| lines.len().saturating_sub(last));
     if session.ui.is_json() {
         let parsed = lines[from..]
             .iter()
             .map(|line| serde_json::from_str::<Value>(line).unwrap_or(Value::Null));
-        session.ui.json(&json!({ "lines": parsed.collect::<Vec<_>>() }));
+        session.ui.json(&json!({ "lines": parsed.collect::<Vec<_>>(), "damage": damage }));
         return Ok(());
     }
     let zone = TimeZone::system();
-    for line in &lines[from..] {
+    for (number, line) in lines.iter().enumerate().skip(from) {
         match Line::from_bytes(format!("{line}\n").as_bytes()) {
             Ok(parsed) => session.ui.line(&format!(
                 "{:>6}  {}  {}",
@@ -91,7 +99,9 @@ fn show(session: &Session, log: &str, last: Option<usize>) -> Result<(), Failure
                 clock_time(parsed.wall().seconds(), &zone),
                 event(line)
             )),
-            Err(error) => session.ui.line(&format!("     ?  not a line of the log: {error}")),
+            Err(error) => session
+                .ui
+                .line(&format!("{:>6}  damaged: not a line of the log: {error}", number + 1)),
         }
     }
     Ok(())
@@ -134,7 +144,7 @@ fn check(session: &Session, log: &str, signers: &[Signer], since: Option<PathBuf
         return Ok(());
     }
     Err(Failure::new(Outcome::LogRefused, "log_faulty", "the audit log does not verify")
-        .hint("keep the file as it is and look who could write to it"))
+        .hint("keep the file as it is and look who could write to it; moved aside, the next lease begins a new one"))
 }
 
 fn tell(session: &Session, report: &Report) {

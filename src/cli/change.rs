@@ -147,7 +147,7 @@ pub fn edit(session: &Session, args: EditArgs) -> Result<(), Failure> {
 
 /// The rules that a secret has: what the command line does not name stays as it is.
 fn rules_of(session: &Session, secret: &SecretRef) -> Result<RulesAsk, Failure> {
-    let (secrets, _) = list::secrets(session, None, vec![secret.to_string()])?;
+    let secrets = list::secrets(session, None, vec![secret.to_string()])?.secrets;
     secrets.into_iter().next().map(|view| view.rules).ok_or_else(|| {
         Failure::new(Outcome::BadInput, "no_secret", format!("there is no secret {secret}")).hint("touchlease list shows what there is")
     })

@@ -133,10 +133,11 @@ pub fn run(session: &Session, command: Command) -> Result<(), Failure> {
 }
 
 fn list(session: &Session) -> Result<(), Failure> {
-    let Reply::Keys { keys } = session.ask(Request::KeyList)? else {
+    let Reply::Keys { keys, unsigned } = session.ask(Request::KeyList)? else {
         return Err(unexpected());
     };
-    session.ui.json(&json!({ "keys": keys }));
+    session.ui.json(&json!({ "keys": keys, "unsigned": unsigned }));
+    session.ui.unsigned(&unsigned);
     for key in &keys {
         session.ui.line(&line(key));
     }

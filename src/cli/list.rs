@@ -24,25 +24,42 @@ pub struct Args {
 /// # Errors
 /// See [`Failure`].
 pub fn run(session: &Session, args: Args) -> Result<(), Failure> {
-    let (secrets, unreadable) = secrets(session, args.scope, vec![])?;
-    session.ui.json(&json!({ "secrets": secrets, "unreadable": unreadable }));
+    let Secrets {
+        secrets,
+        unreadable,
+        unsigned,
+    } = secrets(session, args.scope, vec![])?;
+    session
+        .ui
+        .json(&json!({ "secrets": secrets, "unreadable": unreadable, "unsigned": unsigned }));
     for some in secrets.chunks(PRINTED_AT_ONCE) {
         session.ui.line(&some.iter().map(line).collect::<Vec<_>>().join("\n"));
     }
     for file in &unreadable {
         session.ui.note(Tone::Bad, &format!("not readable: {file}"));
     }
+    session.ui.unsigned(&unsigned);
     if secrets.is_empty() {
         session.ui.note(Tone::Dim, "no secrets yet: touchlease put prod/NAME");
     }
     Ok(())
 }
 
-/// The secrets of one scope or of all, or those that are `named`, by their names, and the files that are not readable.
+/// What a list found.
+pub struct Secrets {
+    /// By their names.
+    pub secrets: Vec<SecretView>,
+    /// Files that are not readable.
+    pub unreadable: Vec<String>,
+    /// Slots that no touch signed.
+    pub unsigned: Vec<String>,
+}
+
+/// The secrets of one scope or of all, or those that are `named`.
 ///
 /// # Errors
 /// See [`Failure`].
-pub fn secrets(session: &Session, scope: Option<String>, named: Vec<String>) -> Result<(Vec<SecretView>, Vec<String>), Failure> {
+pub fn secrets(session: &Session, scope: Option<String>, named: Vec<String>) -> Result<Secrets, Failure> {
     let mut secrets = vec![];
     let request = Request::List { scope, secrets: named };
     let (reply, _) = session.ask_parts(request, &mut |part| {
@@ -50,11 +67,15 @@ pub fn secrets(session: &Session, scope: Option<String>, named: Vec<String>) -> 
             secrets.extend(some);
         }
     })?;
-    let Reply::Listed { unreadable } = reply else {
+    let Reply::Listed { unreadable, unsigned } = reply else {
         return Err(unexpected());
     };
     secrets.sort_by(|a, b| a.secret.split('/').cmp(b.secret.split('/')));
-    Ok((secrets, unreadable))
+    Ok(Secrets {
+        secrets,
+        unreadable,
+        unsigned,
+    })
 }
 
 fn line(secret: &SecretView) -> String {

@@ -36,6 +36,7 @@ pub fn run(session: &Session) -> Result<(), Failure> {
         let keys: Vec<_> = keys.iter().map(|key| format!("\"{key}\"")).collect();
         ui.line(&format!("scope    {scope}: not yet in: {}", keys.join(", ")));
     }
+    ui.unsigned(&status.unsigned);
     for (key, left) in &status.unlocked {
         ui.line(&format!("PIN      of \"{key}\" kept for {} more", duration(*left)));
     }

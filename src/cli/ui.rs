@@ -111,6 +111,16 @@ impl Ui {
         }
     }
 
+    /// Slots in the vault that no touch signed, each by its file.
+    pub fn unsigned(self, files: &[String]) {
+        for file in files {
+            self.note(
+                Tone::Bad,
+                &format!("no touch signed {file}: nothing is sealed to it. Somebody put it there; remove the file and look who can write to the vault."),
+            );
+        }
+    }
+
     /// How it failed: a sentence, then what to do.
     pub fn fail(self, failure: &Failure) {
         if self.json {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::house::{House, OpenVault};
-use super::vaults::{code_said, profile_said};
+use super::vaults::{code_said, profile_said, unsigned};
 use crate::config::LONGEST_PIN;
 use crate::device::broker::{Cared, Event as KeyEvent, Feed, Seen};
 use crate::device::worker::protocol::{Id, Manage as Task};
@@ -40,6 +40,7 @@ pub(super) async fn list(house: &Rc<House>, path: &Path) -> Result<Reply, Failur
         .map(|seen| view(None, None, Some(seen)));
     Ok(Reply::Keys {
         keys: of_roster.chain(others).collect(),
+        unsigned: open.as_ref().map(|open| unsigned(&open.vault.borrow())).unwrap_or_default(),
     })
 }
 

@@ -1,13 +1,14 @@
 //! Calls about a vault and its secrets.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader};
+use std::io::BufReader;
 use std::path::Path;
 use std::rc::Rc;
 
-use rustix::fs::{Access, access};
+use rustix::fs::{Access, Mode, OFlags, access};
 
 use super::house::{House, LOG_FILE};
+use crate::audit::Lines;
 use crate::device::Profile;
 use crate::encoding::SecretRef;
 use crate::encoding::reference::ReferenceError;
@@ -50,6 +51,7 @@ pub(super) fn status(house: &House, path: &Path) -> Reply {
             .into_iter()
             .filter_map(|(id, until)| Some((name(id)?, until.since(now).as_secs())))
             .collect(),
+        unsigned: open.map(|open| unsigned(&open.vault.borrow())).unwrap_or_default(),
     })
 }
 
@@ -58,6 +60,11 @@ fn not_in(vault: &Vault) -> Vec<(String, Vec<String>)> {
     let keys = |scope: &str| vault.keys_not_in(scope).unwrap_or_default();
     let scopes = vault.scopes().into_iter().map(|scope| (scope.to_owned(), keys(scope)));
     scopes.filter(|(_, keys)| !keys.is_empty()).collect()
+}
+
+/// Files of slots that no touch signed; what cannot be listed is told by the commands that need it.
+pub(super) fn unsigned(vault: &Vault) -> Vec<String> {
+    vault.unsigned_slots().unwrap_or_default()
 }
 
 /// # Errors
@@ -202,7 +209,8 @@ pub(super) async fn list(house: &House, path: &Path, scope: Option<&str>, named:
     if !named.is_empty() {
         let (listed, unreadable) = named_secrets(&open.vault.borrow(), named)?;
         tell(asker, listed);
-        return Ok(Reply::Listed { unreadable });
+        let unsigned = unsigned(&open.vault.borrow());
+        return Ok(Reply::Listed { unreadable, unsigned });
     }
     let shelves = open.vault.borrow().shelves(scope).map_err(IntoFailure::failure)?;
     let mut unreadable = Vec::new();
@@ -214,7 +222,8 @@ pub(super) async fn list(house: &House, path: &Path, scope: Option<&str>, named:
         }
         tokio::task::yield_now().await;
     }
-    Ok(Reply::Listed { unreadable })
+    let unsigned = unsigned(&open.vault.borrow());
+    Ok(Reply::Listed { unreadable, unsigned })
 }
 
 fn named_secrets(vault: &Vault, named: &[String]) -> Result<(Vec<Listed>, Vec<String>), Failure> {
@@ -295,31 +304,32 @@ pub(super) async fn export(house: &House, path: &Path, ask: &ExportAsk, asker: &
     })
 }
 
-/// The log, line by line, and the keys that may have signed in it.
+/// The log, line by line, and the keys that may have signed in it. One that is damaged is not added to, and shown all the same.
 ///
 /// # Errors
 /// The log cannot be read.
 pub(super) fn audit(house: &House, path: &Path, asker: &Asker) -> Result<Reply, Failure> {
-    let open = house.open(path)?;
+    let damage = match house.open(path) {
+        // What waits for the disk is part of what is shown.
+        Ok(open) => open.log.sync().map_err(IntoFailure::failure).err(),
+        Err(failure) if failure.outcome == Outcome::LogRefused => Some(failure),
+        Err(failure) => return Err(failure),
+    };
+    let vault = house.read(path).map_err(IntoFailure::failure)?;
     let unreadable = |error: std::io::Error| Failure::new(Outcome::LogRefused, "log", format!("the audit log cannot be read: {error}"));
-    // What waits for the disk is part of what is shown.
-    let synced = open.log.sync();
-    synced.map_err(IntoFailure::failure)?;
-    let id = open.vault.borrow().id().to_string();
-    let file = std::fs::File::open(house.places.state_of(&id).join(LOG_FILE)).map_err(unreadable)?;
-    for line in BufReader::new(file).lines() {
+    let file = house.places.state_of(&vault.id().to_string()).join(LOG_FILE);
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::open(file, flags, Mode::empty()).map_err(|error| unreadable(error.into()))?;
+    let mut lines = Lines::new(BufReader::new(std::fs::File::from(file)));
+    while let Some(line) = lines.next_bytes().map_err(unreadable)? {
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        let line = String::from_utf8_lossy(line).into_owned();
         // The client may stop reading.
-        if asker
-            .tell
-            .send(Event::Line {
-                line: line.map_err(unreadable)?,
-            })
-            .is_err()
-        {
+        if asker.tell.send(Event::Line { line }).is_err() {
             break;
         }
     }
-    let signers = open.vault.borrow().keys_ever().into_iter().map(|key| Signer {
+    let signers = vault.keys_ever().into_iter().map(|key| Signer {
         id: key.id().0,
         point: data_encoding::BASE64URL_NOPAD.encode(&key.lease.public_key),
         profile: profile_said(key.profile).into(),
@@ -327,6 +337,7 @@ pub(super) fn audit(house: &House, path: &Path, asker: &Asker) -> Result<Reply, 
     });
     Ok(Reply::Log {
         signers: signers.collect(),
+        damage: damage.map(|failure| failure.message),
     })
 }
 

@@ -129,6 +129,9 @@ pub enum Reply {
     Keys {
         /// Of the roster, and connected ones that are not in it.
         keys: Vec<KeyView>,
+        /// As in [`Status`].
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        unsigned: Vec<String>,
     },
     /// One key.
     Key(KeyDetail),
@@ -142,11 +145,17 @@ pub enum Reply {
         /// Files of the vault that are no readable record: path and why.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         unreadable: Vec<String>,
+        /// As in [`Status`].
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        unsigned: Vec<String>,
     },
     /// The audit log was sent, as [`super::Event::Line`]s.
     Log {
         /// Keys that are or were in the roster.
         signers: Vec<Signer>,
+        /// Why no line can be added to it: the lines were sent as they lie there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        damage: Option<String>,
     },
     /// What was changed apart from each other.
     Merges {
@@ -247,6 +256,9 @@ pub struct Status {
     pub screens: u32,
     /// Keys whose PIN is kept, with the seconds left.
     pub unlocked: Vec<(String, u64)>,
+    /// Files of slots that no touch signed, in the vault's folder.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unsigned: Vec<String>,
     /// Scopes that some enrolled keys are not yet in, with the names of these keys.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_in: Vec<(String, Vec<String>)>,

@@ -472,6 +472,68 @@ fn t52_a_change_that_waits_for_another_writer_keeps_nobody_else_waiting() {
 }
 
 #[test]
+fn t54_a_damaged_log_is_shown_as_it_lies_and_the_damaged_line_is_named() {
+    let mut lab = Lab::new();
+    let path = lab.home.log().unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    let lines = whole.iter().filter(|byte| **byte == b'\n').count();
+    let cut = whole.len() - 40;
+    let damaged: [(&str, Vec<u8>, usize); 3] = [
+        ("text behind it", [&whole[..], b"not ours\n"].concat(), lines + 1),
+        ("bytes that are no text", [&whole[..cut], b"\xff\xfe\n"].concat(), lines),
+        (
+            "a number changed",
+            String::from_utf8_lossy(&whole)
+                .replacen(&format!("\"seq\":{lines}"), "\"seq\":7777", 1)
+                .into_bytes(),
+            lines,
+        ),
+    ];
+    for (what, bytes, line) in damaged {
+        lab.restart(|_| std::fs::write(&path, &bytes).unwrap());
+        let out = agent(&lab, &["run", "--with", "prod/TOKEN", "--", "true"]);
+        assert_eq!(failed(&out), (72, "log".into()), "{what}");
+        let shown = lab.agent_to_its_end(&["audit", "show"]);
+        let (text, note) = (String::from_utf8_lossy(&shown.stdout), String::from_utf8_lossy(&shown.stderr));
+        println!("{what}\n{note}{text}");
+        assert!(
+            shown.status.success() && note.contains("the audit log is damaged"),
+            "{what}: {shown:?}"
+        );
+        assert_eq!(text.lines().count(), bytes.iter().filter(|byte| **byte == b'\n').count(), "{text}");
+        assert!(text.contains("     1  ") && text.contains("opened"), "{text}");
+        assert_eq!(
+            text.contains(&format!("{line:>6}  damaged: ")),
+            what != "a number changed",
+            "{text}"
+        );
+        let verified = agent(&lab, &["audit", "verify"]);
+        let said = String::from_utf8_lossy(&verified.stdout).into_owned();
+        assert!(said.contains(&format!("{{\"line\":{line},\"wrong\":")), "{what}: {said}");
+        assert_eq!(verified.status.code(), Some(72));
+        assert_eq!(std::fs::read(&path).unwrap(), bytes, "{what}: looking changes nothing");
+    }
+    lab.restart(|_| std::fs::write(&path, &whole).unwrap());
+    assert_nothing_lost(&lab);
+}
+
+#[test]
+fn t53_a_slot_that_no_touch_signed_is_named_wherever_keys_and_secrets_are_listed() {
+    let lab = Lab::new();
+    let planted = format!("slots/{}.half", "0a".repeat(16));
+    std::fs::write(lab.vault().join(&planted), "a way in").unwrap();
+    for arguments in [&["status"][..], &["list"], &["key", "list"]] {
+        let said: Value = serde_json::from_slice(&agent(&lab, arguments).stdout).unwrap();
+        assert_eq!(said["unsigned"], json!([planted]), "{arguments:?}: {said}");
+        let out = lab.agent_to_its_end(arguments);
+        let warned = format!("no touch signed {planted}");
+        assert!(holds(&out.stderr, &warned), "{arguments:?}: {out:?}");
+    }
+    std::fs::remove_file(lab.vault().join(&planted)).unwrap();
+    assert!(!holds(&agent(&lab, &["status"]).stdout, "unsigned"));
+}
+
+#[test]
 fn t55_without_a_log_there_is_no_lease_but_revoke_and_lock_work_and_it_recovers() {
     let mut lab = Lab::new();
     let watch = lab.home.watch().unwrap();
