@@ -1,6 +1,6 @@
-//! A receipt: the exact bytes of a lease and the signature of the touch that approved it, as given to somebody else.
+//! A receipt: the exact bytes of a lease or change and the signature of the touch that approved it, as given to somebody else.
 //!
-//! Three files: `lease.json`, `lease.sig` (armored SSHSIG) and `allowed_signers` (the key, under its name). A receipt is identified by
+//! Three files: `lease.json`, `lease.sig` (armored SSHSIG), for a change `change.json` and `change.sig`, and `allowed_signers` (the key, under its name). A receipt is identified by
 //! the digest of the lease's bytes, never by the signature: an ECDSA signature (r, s) has a twin, (r, n - s).
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -19,8 +19,9 @@ use super::verify::{SignerKey, check_signature};
 use crate::encoding::sshsig::{Assertion, FLAG_UP, FLAG_UV, Namespace, Point, SshsigError, public_key_line};
 use crate::encoding::{Digest, jcs, jcs::JcsError, plain, plain::PlainError};
 
-const LEASE: &str = "lease.json";
-const SIGNATURE: &str = "lease.sig";
+/// Text and signature, by what was signed.
+const LEASE: [&str; 2] = ["lease.json", "lease.sig"];
+const CHANGE: [&str; 2] = ["change.json", "change.sig"];
 const SIGNERS: &str = "allowed_signers";
 
 /// Why a receipt is none, or cannot be read or written.
@@ -64,6 +65,34 @@ pub struct Receipt {
 pub(super) struct LeaseNames {
     pub(super) asked: Digest,
     pub(super) id: String,
+    #[serde(default)]
+    kind: Kind,
+}
+
+/// What a text is, by its own word. One without is a lease.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    #[default]
+    Lease,
+    Change,
+    Clock,
+}
+
+impl Kind {
+    fn namespace(self) -> Namespace {
+        match self {
+            Self::Lease => Namespace::Lease,
+            Self::Change | Self::Clock => Namespace::Change,
+        }
+    }
+
+    fn files(self) -> [&'static str; 2] {
+        match self {
+            Self::Lease => LEASE,
+            Self::Change | Self::Clock => CHANGE,
+        }
+    }
 }
 
 impl LeaseNames {
@@ -81,7 +110,7 @@ impl Receipt {
     pub fn new(text: String, sshsig: String, name: String) -> Result<Self, ReceiptError> {
         plain::check_name("the key's name", &name)?;
         let names = LeaseNames::read(&text)?;
-        let (point, assertion) = Assertion::from_sshsig(&sshsig, Namespace::Lease, text.as_bytes())?;
+        let (point, assertion) = Assertion::from_sshsig(&sshsig, names.kind.namespace(), text.as_bytes())?;
         Ok(Self {
             text,
             sshsig,
@@ -92,7 +121,7 @@ impl Receipt {
         })
     }
 
-    /// The receipt of an `approved` line.
+    /// The receipt of an `approved` line, or of one about a change.
     ///
     /// # Errors
     /// As for [`Receipt::new`].
@@ -100,19 +129,30 @@ impl Receipt {
         Self::new(signed.text.clone(), signed.sshsig.clone(), signed.name.clone())
     }
 
-    /// The `approved` line of the lease with this id, if the log has one. Checks no chain: [`verify`](super::verify()) does.
+    /// What was signed under this id, a lease, a change or an accepted clock, if the log has it. Checks no chain:
+    /// [`verify`](super::verify()) does.
     ///
     /// # Errors
     /// The log cannot be read.
     pub fn find(log: impl BufRead, id: &str) -> Result<Option<Signed>, ReadError> {
         for line in Lines::new(log) {
-            if let Event::Approved(signed) = line?.event.into_owned()
-                && LeaseNames::read(&signed.text).is_ok_and(|names| names.id == id)
-            {
+            let signed = match line?.event.into_owned() {
+                Event::Approved(signed) | Event::ClockAccepted(signed) => signed,
+                Event::Change(change) => change.signed,
+                _ => continue,
+            };
+            if LeaseNames::read(&signed.text).is_ok_and(|names| names.id == id) {
                 return Ok(Some(signed));
             }
         }
         Ok(None)
+    }
+
+    /// The names of its files: text, signature, signers.
+    #[must_use]
+    pub fn files(&self) -> [&'static str; 3] {
+        let [text, signature] = self.names.kind.files();
+        [text, signature, SIGNERS]
     }
 
     /// By what it is identified: SHA-256 of the lease's bytes.
@@ -180,13 +220,18 @@ impl Receipt {
     /// # Errors
     /// The first thing found wrong.
     pub fn check(&self, key: &SignerKey) -> Result<(), ReceiptError> {
-        Ok(check_signature(key, Namespace::Lease, self.text.as_bytes(), &self.sshsig)?)
+        Ok(check_signature(
+            key,
+            self.names.kind.namespace(),
+            self.text.as_bytes(),
+            &self.sshsig,
+        )?)
     }
 
     /// The line for `allowed_signers`, newline included.
     #[must_use]
     pub fn allowed_signers(&self) -> String {
-        let namespace = Namespace::Lease.as_str();
+        let namespace = self.names.kind.namespace().as_str();
         format!("{} namespaces=\"{namespace}\" {}\n", self.name, public_key_line(&self.point))
     }
 
@@ -200,7 +245,7 @@ impl Receipt {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed("the folder")(error)),
             _ => {}
         }
-        for (file, text) in [(LEASE, &self.text), (SIGNATURE, &self.sshsig), (SIGNERS, &self.allowed_signers())] {
+        for (file, text) in self.files().into_iter().zip([&self.text, &self.sshsig, &self.allowed_signers()]) {
             write_new(&folder.join(file), text.as_bytes()).map_err(failed(file))?;
         }
         File::open(folder).and_then(|f| f.sync_all()).map_err(failed("the folder"))
@@ -214,7 +259,8 @@ impl Receipt {
         let read = |file| read_text(&folder.join(file)).map_err(|error| ReceiptError::Io { file, error });
         let signers = read(SIGNERS)?;
         let name = signers.split(' ').next().unwrap_or_default();
-        let receipt = Self::new(read(LEASE)?, read(SIGNATURE)?, name.to_owned())?;
+        let [text, signature] = if folder.join(CHANGE[0]).exists() { CHANGE } else { LEASE };
+        let receipt = Self::new(read(text)?, read(signature)?, name.to_owned())?;
         if receipt.allowed_signers() == signers {
             Ok(receipt)
         } else {
@@ -267,6 +313,23 @@ mod tests {
         assert_eq!(fs::read(to.join("lease.json")).unwrap(), receipt.text().as_bytes());
         assert_eq!(read.digest(), Digest::of(receipt.text().as_bytes()));
         read.check(&keys(&key_id()).unwrap()).unwrap();
+    }
+
+    #[test]
+    fn the_receipt_of_a_change_has_its_own_names_and_namespace() {
+        let folder = Folder::new();
+        let text = format!("{{\"asked\":\"{}\",\"id\":\"id-2\",\"kind\":\"change\"}}", Digest([5; 32]));
+        let receipt = Receipt::of(&crate::audit::testing::signed(&text)).unwrap();
+        assert!(receipt.allowed_signers().contains("namespaces=\"touchlease-change\""));
+        let to = folder.0.join("receipt");
+        receipt.export(&to).unwrap();
+        assert_eq!(fs::read_to_string(to.join("change.json")).unwrap(), text);
+        let read = Receipt::read(&to).unwrap();
+        assert_eq!(read, receipt);
+        read.check(&keys(&key_id()).unwrap()).unwrap();
+        // A signature that was given for a lease makes no change.
+        let lease = text.replace("change", "lease");
+        assert!(Receipt::new(lease, receipt.sshsig().to_owned(), "blue".into()).is_err());
     }
 
     #[test]

@@ -169,6 +169,7 @@ impl<'a> Verifier<'a> {
     fn changed(&mut self, signed: &Signed) -> Result<(), Wrong> {
         self.signature(signed, Namespace::Change)?;
         self.report.changes += 1;
+        self.since_approved |= self.since.is_some_and(|receipt| receipt.text() == signed.text);
         Ok(())
     }
 

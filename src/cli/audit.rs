@@ -127,7 +127,16 @@ fn event(line: &str) -> String {
         )),
         _ => None,
     });
-    std::iter::once(name).chain(short).collect::<Vec<_>>().join("  ")
+    let signed = members.get("signed").and_then(Value::as_object).unwrap_or(&members);
+    let id = signed.get("text").and_then(Value::as_str).and_then(id_of);
+    let id = id.map(|id| format!("id={id}"));
+    std::iter::once(name).chain(id).chain(short).collect::<Vec<_>>().join("  ")
+}
+
+/// The id in a text that was signed: what `audit export` asks for.
+fn id_of(text: &str) -> Option<String> {
+    let text: Value = serde_json::from_str(text).ok()?;
+    text["id"].as_str().map(str::to_owned)
 }
 
 fn check(session: &Session, log: &str, signers: &[Signer], since: Option<PathBuf>) -> Result<(), Failure> {
@@ -184,25 +193,31 @@ fn export(session: &Session, log: &str, id: &str, folder: &std::path::Path) -> R
     let unreadable =
         |error: &dyn std::fmt::Display| Failure::new(Outcome::LogRefused, "log", format!("the audit log cannot be read: {error}"));
     let signed = Receipt::find(Cursor::new(log), id).map_err(|error| unreadable(&error))?;
-    let signed = signed.ok_or_else(|| {
-        Failure::new(Outcome::BadInput, "no_receipt", format!("the log holds no receipt of {id:?}"))
-            .hint("touchlease audit show lists the ids")
-    })?;
+    let signed = signed.ok_or_else(|| no_receipt(log, id))?;
     let receipt = Receipt::of(&signed).map_err(|error| receipt_failure(&error))?;
     receipt.export(folder).map_err(|error| receipt_failure(&error))?;
     session
         .ui
         .json(&json!({ "id": receipt.id(), "digest": receipt.digest(), "folder": folder }));
-    session
-        .ui
-        .line(&format!("{}: lease.json, lease.sig, allowed_signers", folder.display()));
+    session.ui.line(&format!("{}: {}", folder.display(), receipt.files().join(", ")));
     session
         .ui
         .note(Tone::Dim, "docs/verify.md: ssh-keygen -Y verify, then the flags byte");
     Ok(())
 }
 
+fn no_receipt(log: &str, id: &str) -> Failure {
+    let none = Failure::new(Outcome::BadInput, "no_receipt", format!("the log holds no receipt of {id:?}"));
+    // Its signature is no line of the log: it lies beside the statement, in the form that ssh-keygen reads.
+    if log.contains(&format!("\"statement\":\"{id}\"")) {
+        return none.hint(format!(
+            "it is a statement of the roster, signed in the vault itself: roster/{id}.json and roster/{id}.sig"
+        ));
+    }
+    none.hint("touchlease audit show lists the ids")
+}
+
 fn receipt_failure(error: &ReceiptError) -> Failure {
     Failure::new(Outcome::BadInput, "receipt", error.to_string())
-        .hint("a receipt is a folder with lease.json, lease.sig and allowed_signers")
+        .hint("a receipt is a folder with lease.json, lease.sig (or change.json, change.sig) and allowed_signers")
 }

@@ -6,7 +6,7 @@ mod roster;
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::columns::wrap;
-use super::ui::{Tone, paint};
+use super::ui::{Tone, Ui};
 use crate::encoding::Digest;
 use crate::encoding::plain;
 use crate::encoding::words::four_words;
@@ -20,14 +20,28 @@ use crate::wire::request::RulesAsk;
 /// Width of the left column.
 const LABEL: usize = 9;
 /// Fewest columns that a card is laid out for.
-const NARROWEST: usize = 40;
+pub const NARROWEST: usize = 40;
 
 /// A row: its label and its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     label: &'static str,
     text: String,
+    /// Where room is short, of a row that has to be there.
+    short: Option<String>,
     tone: Tone,
+    need: Need,
+}
+
+/// What a person must have seen before a touch, and what gives way first on a small terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Need {
+    /// Who, what, how long, the words: without them no key is armed.
+    Must,
+    /// What helps to judge.
+    Helps,
+    /// What can be looked up elsewhere.
+    Spare,
 }
 
 /// A card: what is fixed about a prompt.
@@ -49,13 +63,13 @@ impl Card {
             export_rows(&mut rows, &export);
         } else if let Ok(clock) = ClockText::decode(&view.text) {
             origin_rows(&mut rows, &clock.origin, "asks to accept the clock");
-            push(&mut rows, "clock", format!("it says {}", clock_time(clock.now, zone)));
-            push(&mut rows, "", clock.moved.clone());
+            must(&mut rows, "clock", format!("it says {}", clock_time(clock.now, zone)));
+            must(&mut rows, "", clock.moved.clone());
         } else if let Ok(enrol) = EnrolText::decode(&view.text) {
             enrol_rows(&mut rows, &enrol);
         } else if let Ok(unlock) = UnlockText::decode(&view.text) {
             requester_rows(&mut rows, &unlock.requester, "asks for a PIN");
-            push(
+            must(
                 &mut rows,
                 "key",
                 format!(
@@ -69,38 +83,70 @@ impl Card {
             roster::rows(&mut rows, &statement, view.beside.as_deref())?;
         }
         let words = four_words(&Digest::of(view.text.as_bytes())).join("  ");
-        rows.push(Row {
-            label: "words",
-            text: words,
-            tone: Tone::Strong,
-        });
-        rows.push(Row {
-            label: "vault",
-            text: view.vault.clone(),
-            tone: Tone::Dim,
-        });
+        strong(&mut rows, "words", words);
+        rows.push(Row::new("vault", view.vault.clone(), Tone::Dim, Need::Spare));
         // The texts were checked when they were fixed; a path, or a statement that somebody else wrote, was not (T10).
         for row in &mut rows {
             row.text = plain::visible(&row.text);
+            row.short = row.short.as_deref().map(plain::visible);
         }
         Some(Self { rows })
     }
 
-    /// The card as lines of at most `width` columns.
+    /// The card as lines that fit a screen of so many columns and rows, painted. On a small one what helps gives way, and says so;
+    /// nothing when what a person must see does not fit.
     #[must_use]
-    pub fn lines(&self, width: usize) -> Vec<String> {
-        self.rows.iter().flat_map(|row| row.lines(width.max(NARROWEST))).collect()
+    pub fn lines(&self, width: usize, height: usize, ui: Ui) -> Option<Vec<String>> {
+        if width < NARROWEST {
+            return None;
+        }
+        let whole = [Need::Spare, Need::Helps, Need::Must].map(|least| (least, false));
+        let mut layouts = whole.into_iter().chain([(Need::Must, true)]);
+        layouts.find_map(|(least, short)| {
+            let lines = self.layout(width, least, short, ui);
+            (lines.len() <= height).then_some(lines)
+        })
+    }
+
+    /// Rows of the smallest screen of `width` columns on which it can be shown.
+    #[must_use]
+    pub fn least_height(&self, width: usize, ui: Ui) -> usize {
+        self.layout(width.max(NARROWEST), Need::Must, true, ui).len()
+    }
+
+    fn layout(&self, width: usize, least: Need, short: bool, ui: Ui) -> Vec<String> {
+        let (shown, left_out): (Vec<&Row>, Vec<&Row>) = self.rows.iter().partition(|row| row.need <= least);
+        let mut lines: Vec<String> = shown.iter().flat_map(|row| row.lines(width, short, ui)).collect();
+        if short || !left_out.is_empty() {
+            let more = match left_out.len() {
+                0 => "more of it on a larger terminal".to_owned(),
+                n => format!("{n} lines more on a larger terminal"),
+            };
+            lines.extend(Row::new("", more, Tone::Dim, Need::Must).lines(width, false, ui));
+        }
+        lines
     }
 }
 
 impl Row {
-    fn lines(&self, width: usize) -> Vec<String> {
-        let wrapped = wrap(&self.text, width - LABEL - 1);
+    fn new(label: &'static str, text: String, tone: Tone, need: Need) -> Self {
+        Self {
+            label,
+            text,
+            short: None,
+            tone,
+            need,
+        }
+    }
+
+    fn lines(&self, width: usize, short: bool, ui: Ui) -> Vec<String> {
+        let text = self.short.as_ref().filter(|_| short).unwrap_or(&self.text);
+        let wrapped = wrap(text, width - LABEL - 1);
         let label = |i: usize| if i == 0 { self.label } else { "" };
         wrapped
             .iter()
             .enumerate()
-            .map(|(i, part)| format!(" {:LABEL$}{}", label(i), paint(self.tone, part)))
+            .map(|(i, part)| format!(" {:LABEL$}{}", label(i), ui.paint_screen(self.tone, part)))
             .collect()
     }
 }
@@ -140,14 +186,13 @@ fn lease_rows(rows: &mut Vec<Row>, lease: &LeaseText, zone: &TimeZone) {
         push(rows, "runs", format!("{} (claimed)", lease.command.join(" ")));
     }
     for (i, grant) in lease.grants.iter().enumerate() {
-        rows.push(Row {
-            label: if i == 0 { "gets" } else { "" },
-            text: grant_text(grant),
-            tone: Tone::Strong,
-        });
+        strong(rows, if i == 0 { "gets" } else { "" }, grant_text(grant));
     }
     joins::rows(rows, &lease.origin.vault, zone);
-    push(rows, "for", term(lease, zone));
+    rows.push(Row {
+        short: Some(shortest_term(lease)),
+        ..Row::new("for", term(lease, zone), Tone::Plain, Need::Must)
+    });
     push(rows, "held by", holder(lease));
 }
 
@@ -168,6 +213,13 @@ fn term(lease: &LeaseText, zone: &TimeZone) -> String {
     }
 }
 
+fn shortest_term(lease: &LeaseText) -> String {
+    match lease.uses {
+        Some(uses) => format!("{}, {uses} uses at most", duration(lease.ttl)),
+        None => duration(lease.ttl),
+    }
+}
+
 fn holder(lease: &LeaseText) -> String {
     match &lease.holder {
         Holder::Connection => "this command; ends with it".into(),
@@ -182,18 +234,14 @@ fn change_rows(rows: &mut Vec<Row>, change: &ChangeText, zone: &TimeZone) {
             [secret] => format!("{secret}  {what}"),
             many => format!("{} secrets, each {what}: {}", many.len(), many.join(", ")),
         };
+        let ends = secrets.first().zip(secrets.last()).filter(|_| secrets.len() > 2);
         rows.push(Row {
-            label: if i == 0 { "writes" } else { "" },
-            text,
-            tone: Tone::Strong,
+            short: ends.map(|(first, last)| format!("{} secrets, each {what}: {first} ... {last}", secrets.len())),
+            ..Row::new(if i == 0 { "writes" } else { "" }, text, Tone::Strong, Need::Must)
         });
     }
     for (i, secret) in change.removes.iter().enumerate() {
-        rows.push(Row {
-            label: if i == 0 { "removes" } else { "" },
-            text: secret.to_string(),
-            tone: Tone::Strong,
-        });
+        strong(rows, if i == 0 { "removes" } else { "" }, secret.to_string());
     }
     joins::kept(rows, &change.keeps, zone);
     joins::rows(rows, &change.origin.vault, zone);
@@ -201,17 +249,13 @@ fn change_rows(rows: &mut Vec<Row>, change: &ChangeText, zone: &TimeZone) {
 
 fn export_rows(rows: &mut Vec<Row>, export: &ExportText) {
     origin_rows(rows, &export.origin, "takes everything out");
-    rows.push(Row {
-        label: "WARNING",
-        text: export.warning.clone(),
-        tone: Tone::Bad,
-    });
+    rows.push(Row::new("WARNING", export.warning.clone(), Tone::Bad, Need::Must));
     let staying = match export.left_out {
         0 => String::new(),
         left_out => format!("; {left_out} stay, whose rules forbid it"),
     };
-    push(rows, "takes", format!("{} secrets of {}{staying}", export.secrets, export.scope));
-    push(rows, "to", format!("{} (claimed)", export.to));
+    must(rows, "takes", format!("{} secrets of {}{staying}", export.secrets, export.scope));
+    must(rows, "to", format!("{} (claimed)", export.to));
 }
 
 /// What is written, in the order of the text; neighbours of which the same can be said share a row, so that the names of a large batch
@@ -260,24 +304,16 @@ fn enrol_rows(rows: &mut Vec<Row>, enrol: &EnrolText) {
         "enrols a key"
     };
     requester_rows(rows, &enrol.requester, verb);
-    rows.push(Row {
-        label: "key",
-        text: format!("\"{}\", to open {}", enrol.key, enrol.scopes.join(", ")),
-        tone: Tone::Strong,
-    });
+    strong(rows, "key", format!("\"{}\", to open {}", enrol.key, enrol.scopes.join(", ")));
     push(rows, "", format!("touch it {} times, each time it blinks", enrol.touches));
     let Some(recovers) = &enrol.recovers else { return };
     let quoted = |names: &[String]| names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
     for (label, names) in [("removes", &recovers.removes), ("keeps", &recovers.keeps)] {
         if !names.is_empty() {
-            rows.push(Row {
-                label,
-                text: quoted(names),
-                tone: Tone::Strong,
-            });
+            strong(rows, label, quoted(names));
         }
     }
-    push(
+    must(
         rows,
         "then",
         "every scope has a new key, and a new recovery code is shown once".into(),
@@ -296,9 +332,8 @@ fn requester_rows(rows: &mut Vec<Row>, requester: &RequesterText, verb: &str) {
         .next()
         .map_or_else(|| claimed.in_short(), |label| format!("{} ({label})", claimed.in_short()));
     rows.push(Row {
-        label: "who",
-        text: format!("{who} {verb}"),
-        tone: Tone::Strong,
+        short: Some(format!("{} {verb}", claimed.program())),
+        ..Row::new("who", format!("{who} {verb}"), Tone::Strong, Need::Must)
     });
     push(
         rows,
@@ -306,16 +341,26 @@ fn requester_rows(rows: &mut Vec<Row>, requester: &RequesterText, verb: &str) {
         format!("as claimed; the kernel says pid {}, uid {}", requester.pid, requester.uid),
     );
     if !claimed.folder.is_empty() {
-        push(rows, "in", claimed.folder.clone());
+        spare(rows, "in", claimed.folder.clone());
     }
 }
 
+/// What has to be seen.
+fn must(rows: &mut Vec<Row>, label: &'static str, text: String) {
+    rows.push(Row::new(label, text, Tone::Plain, Need::Must));
+}
+
+/// What has to be seen first.
+fn strong(rows: &mut Vec<Row>, label: &'static str, text: String) {
+    rows.push(Row::new(label, text, Tone::Strong, Need::Must));
+}
+
 fn push(rows: &mut Vec<Row>, label: &'static str, text: String) {
-    rows.push(Row {
-        label,
-        text,
-        tone: Tone::Plain,
-    });
+    rows.push(Row::new(label, text, Tone::Plain, Need::Helps));
+}
+
+fn spare(rows: &mut Vec<Row>, label: &'static str, text: String) {
+    rows.push(Row::new(label, text, Tone::Plain, Need::Spare));
 }
 
 #[cfg(test)]
@@ -338,11 +383,64 @@ mod tests {
         }
     }
 
+    /// Without colours.
+    pub(super) fn plain_screen() -> Ui {
+        Ui::new(false, true)
+    }
+
+    fn lease_card(lease: &LeaseText) -> Card {
+        Card::of(&view(lease.fix().unwrap().text()), &TimeZone::UTC).unwrap()
+    }
+
+    #[test]
+    fn on_a_small_screen_what_helps_gives_way_and_says_so_and_what_must_be_seen_stays() {
+        let card = lease_card(&sample());
+        let full = card.lines(80, 24, plain_screen()).unwrap();
+        assert!(!full.join("\n").contains("larger terminal") && full.len() > 10, "{full:?}");
+        for (width, height) in [(80, full.len() - 1), (60, 11), (60, 9), (40, 9)] {
+            let lines = card.lines(width, height, plain_screen()).unwrap();
+            let shown = lines.join("\n");
+            assert!(lines.len() <= height && lines.iter().all(|line| line.width() <= width), "{shown}");
+            for part in [
+                "codex asks for a lease",
+                "prod/TOKEN",
+                "version 3",
+                "15 min",
+                "20 uses",
+                "words",
+                "larger terminal",
+            ] {
+                let flat = shown.split_ascii_whitespace().collect::<Vec<_>>().join(" ");
+                assert!(flat.contains(part), "{part} at {width}x{height} in\n{shown}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_screen_too_small_for_what_must_be_seen_shows_nothing() {
+        let mut lease = sample();
+        let card = lease_card(&lease);
+        let least = card.least_height(40, plain_screen());
+        assert!(card.lines(40, least, plain_screen()).is_some());
+        assert_eq!(card.lines(40, least - 1, plain_screen()), None);
+        assert_eq!(card.lines(39, 100, plain_screen()), None);
+        lease.grants = vec![lease.grants[0].clone(); 30];
+        assert_eq!(lease_card(&lease).lines(80, 22, plain_screen()), None);
+    }
+
+    #[test]
+    fn a_screen_without_colours_gets_none() {
+        let card = lease_card(&sample());
+        let lines = |ui| card.lines(80, 24, ui).unwrap().concat();
+        assert!(!lines(Ui::new(false, true)).contains('\u{1b}'));
+        assert!(lines(Ui::new(false, false)).contains('\u{1b}'));
+    }
+
     #[test]
     fn a_card_names_who_what_how_long_and_the_words() {
         let fixed = sample().fix().unwrap();
         let card = Card::of(&view(fixed.text()), &TimeZone::UTC).unwrap();
-        let shown = card.lines(100).join("\n");
+        let shown = card.lines(100, 40, plain_screen()).unwrap().join("\n");
         for part in [
             "codex",
             "pid 4711, uid 1000",
@@ -371,16 +469,8 @@ mod tests {
             ..sample()
         };
         let card = Card::of(&view(lease.fix().unwrap().text()), &TimeZone::UTC).unwrap();
-        for line in card.lines(60) {
-            let bare: String = line
-                .split('\u{1b}')
-                .map(|part| {
-                    part.split_once('m')
-                        .filter(|_| line.contains('\u{1b}'))
-                        .map_or(part, |(_, rest)| rest)
-                })
-                .collect();
-            assert!(bare.width() <= 60, "{bare}");
+        for line in card.lines(60, 60, plain_screen()).unwrap() {
+            assert!(line.width() <= 60, "{line}");
         }
     }
 

@@ -56,7 +56,7 @@ enum Format {
 /// # Errors
 /// See [`Failure`].
 pub fn run(session: &Session, args: Args) -> Result<(), Failure> {
-    let (secrets, _) = list::secrets(session, Some(args.scope.clone()), vec![])?;
+    let secrets = list::secrets(session, Some(args.scope.clone()), vec![])?.secrets;
     let leaving = announce(session, &args, &secrets)?;
     let to = match &args.out {
         Some(path) => std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string(),

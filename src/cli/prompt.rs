@@ -4,52 +4,94 @@ use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 
-use super::card::Card;
-use super::columns::fit;
+use super::card::{Card, NARROWEST};
+use super::columns::{fit, wrap};
 use super::entry::{Entered, Entries};
 use super::situation::Situation;
 use super::tty::Tty;
-use super::ui::{Tone, paint};
+use super::ui::{Tone, Ui};
+use crate::encoding::plain::visible;
 use crate::wire::{Answer, Outcome, PromptView, TouchState, Value};
 
 /// The prompt that stands on this terminal.
 pub struct Standing {
     view: PromptView,
+    card: Card,
     now: Situation,
     closes: Deadline,
     entries: Entries,
+    ui: Ui,
+    /// The terminal's size when the card was drawn, and the rows used since, the two that are redrawn not counted.
+    drawn: (usize, usize),
+    used: usize,
 }
 
 /// When a prompt closes, on this process's own clock: only for showing, the daemon decides.
 struct Deadline(Instant);
 
+/// Lines that are redrawn.
+const LIVE: usize = 2;
 /// Goes to the start of the line above, and clears both.
 const CLEAR: &str = "\r\x1b[2K\x1b[1A\r\x1b[2K";
 
 impl Standing {
-    /// Draws the card and says whether it is on the screen: a text that cannot be decoded is not shown, and so never armed.
-    pub fn draw(view: PromptView, zone: &TimeZone, tty: &mut Tty) -> Option<Self> {
+    /// Draws the card and says whether it is on the screen: a text that cannot be decoded, or does not fit, is not shown, and so never
+    /// armed.
+    pub fn draw(view: PromptView, zone: &TimeZone, ui: Ui, tty: &mut Tty) -> Option<Self> {
         let Some(card) = Card::of(&view, zone) else {
-            tty.write(&format!(
-                "{}\r\n",
-                paint(Tone::Bad, "a request came that this version cannot show; it is not armed")
-            ));
+            let what = "a request came that this version cannot show; it is not armed";
+            tty.write(&format!("{}\r\n", ui.paint_screen(Tone::Bad, what)));
             return None;
         };
-        tty.write("\r\n");
-        for line in card.lines(tty.width()) {
-            tty.write(&format!("{line}\r\n"));
-        }
-        let closes = Deadline::after(Duration::from_millis(view.left_ms));
-        let standing = Self {
+        let mut standing = Self {
+            closes: Deadline::after(Duration::from_millis(view.left_ms)),
             view,
+            card,
             now: Situation::default(),
-            closes,
             entries: Entries::default(),
+            ui,
+            drawn: (0, 0),
+            used: 0,
         };
+        if !standing.draw_card(tty) {
+            standing.say_too_small(false, tty);
+            return None;
+        }
         tty.write("\r\n");
         standing.redraw(tty);
         Some(standing)
+    }
+
+    /// Draws the card where the cursor is, if what a person must see fits above the two lines that are redrawn.
+    fn draw_card(&mut self, tty: &mut Tty) -> bool {
+        let (width, height) = tty.size();
+        let Some(lines) = self.card.lines(width, height.saturating_sub(LIVE), self.ui) else {
+            return false;
+        };
+        self.drawn = (width, height);
+        self.used = lines.len();
+        tty.write(&format!("\r\n{}\r\n", lines.join("\r\n")));
+        true
+    }
+
+    fn say_too_small(&self, armed: bool, tty: &mut Tty) {
+        let (width, height) = tty.size();
+        let room = if width < NARROWEST {
+            format!("it needs {NARROWEST} columns, and here are {width}")
+        } else {
+            format!(
+                "it needs {} lines, and here are {height}",
+                self.card.least_height(width, self.ui) + LIVE
+            )
+        };
+        let what = if armed {
+            format!("The request does not fit any more: {room}. Enlarge the terminal before you touch a key, or deny.")
+        } else {
+            format!("A request came and is not armed: {room}. Enlarge the terminal, and ask again.")
+        };
+        for line in wrap(&what, width.max(1)) {
+            tty.write(&format!("{}\r\n", self.ui.paint_screen(Tone::Bad, &line)));
+        }
     }
 
     /// Its number.
@@ -75,9 +117,29 @@ impl Standing {
         self.redraw(tty);
     }
 
-    /// Leaves a line standing above those that are redrawn.
-    pub fn say(&self, line: &str, tty: &mut Tty) {
-        tty.write(&format!("{CLEAR} {}\r\n\r\n", fit(line, tty.width().saturating_sub(1))));
+    /// Leaves a line standing above those that are redrawn. What would push the card off the screen is followed by the card again.
+    pub fn say(&mut self, line: &str, tty: &mut Tty) {
+        let (width, height) = tty.size();
+        let lines = wrap(&visible(line), width.saturating_sub(1));
+        self.used += lines.len();
+        tty.write(&format!("{CLEAR} {}\r\n", lines.join("\r\n ")));
+        if self.used + LIVE > height && !self.draw_card(tty) {
+            self.say_too_small(true, tty);
+        }
+        tty.write("\r\n");
+        self.redraw(tty);
+    }
+
+    /// Once a second: the time left, and the card again where the terminal was made larger or smaller.
+    pub fn tick(&mut self, tty: &mut Tty) {
+        if tty.size() != self.drawn {
+            tty.write(CLEAR);
+            if !self.draw_card(tty) {
+                self.say_too_small(true, tty);
+                self.drawn = tty.size();
+            }
+            tty.write("\r\n");
+        }
         self.redraw(tty);
     }
 
@@ -92,7 +154,7 @@ impl Standing {
         let (tone, todo) = self.now.line(&self.view.keys);
         tty.write(&format!(
             "{CLEAR} {}\r\n{}",
-            paint(tone, &fit(&todo, width)),
+            self.ui.paint_screen(tone, &fit(&todo, width)),
             self.left(width, false)
         ));
     }
@@ -100,12 +162,12 @@ impl Standing {
     /// Says how it ended, in the place of the two lines.
     pub fn close(self, outcome: Option<Outcome>, tty: &mut Tty) {
         let said = match outcome {
-            None => paint(Tone::Act, "approved"),
-            Some(Outcome::Denied) => paint(Tone::Bad, "denied"),
-            Some(Outcome::TimedOut) => paint(Tone::Bad, "nobody touched a key in time"),
-            Some(_) => paint(Tone::Bad, "not approved"),
+            None => (Tone::Act, "approved"),
+            Some(Outcome::Denied) => (Tone::Bad, "denied"),
+            Some(Outcome::TimedOut) => (Tone::Bad, "nobody touched a key in time"),
+            Some(_) => (Tone::Bad, "not approved"),
         };
-        tty.write(&format!("{CLEAR} {said}\r\n"));
+        tty.write(&format!("{CLEAR} {}\r\n", self.ui.paint_screen(said.0, said.1)));
     }
 
     /// Asks for the PIN of `key`: what is typed from now on is that, unseen, until Enter.

@@ -87,7 +87,7 @@ pub fn run(session: &Session, args: Args) -> Result<(), Failure> {
 
 /// Which of the enrolled keys are lost: those that the command line does not name are asked, and count as lost by default.
 fn ask_lost(session: &Session, args: &Args, tty: &mut Tty) -> Result<Vec<String>, Failure> {
-    let Reply::Keys { keys } = session.ask(Request::KeyList)? else {
+    let Reply::Keys { keys, .. } = session.ask(Request::KeyList)? else {
         return Err(unexpected());
     };
     let mut lost = args.lost.clone();

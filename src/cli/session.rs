@@ -139,7 +139,7 @@ impl Asking<'_> {
                 self.client.answer(&answer)?;
             }
         }
-        standing.redraw(tty);
+        standing.tick(tty);
         Ok(daemon)
     }
 
@@ -182,7 +182,7 @@ impl Asking<'_> {
 
     /// A line that stays: above the prompt's own lines, if one stands.
     fn say(&mut self, line: &str) {
-        match (&self.standing, self.tty.as_mut()) {
+        match (&mut self.standing, self.tty.as_mut()) {
             (Some(standing), Some(tty)) => standing.say(line, tty),
             _ => self.session.ui.note(Tone::Strong, line),
         }
@@ -191,7 +191,7 @@ impl Asking<'_> {
     fn show(&mut self, view: crate::wire::PromptView) -> Result<(), Failure> {
         let Some(tty) = self.tty.as_mut() else { return Ok(()) };
         let prompt = view.prompt;
-        self.standing = Standing::draw(view, &TimeZone::system(), tty);
+        self.standing = Standing::draw(view, &TimeZone::system(), self.session.ui, tty);
         if self.standing.is_some() {
             let raw = tty.raw();
             raw.map_err(|error| Failure::new(Outcome::NoScreen, "terminal_gone", format!("the terminal went away: {error}")))?;

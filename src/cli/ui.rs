@@ -24,6 +24,8 @@ const NARROWEST: usize = 20;
 pub struct Ui {
     json: bool,
     colour: bool,
+    /// Whether a screen that is a terminal for certain may have colours.
+    on_screens: bool,
     /// Columns of standard error; more than any text has when it is no terminal.
     width: usize,
 }
@@ -52,6 +54,7 @@ impl Ui {
         Self {
             json,
             colour: !json && !no_colour && terminal,
+            on_screens: !no_colour,
             width: width.unwrap_or(usize::MAX),
         }
     }
@@ -139,6 +142,12 @@ impl Ui {
         if self.colour { paint(tone, text) } else { text.to_owned() }
     }
 
+    /// The same for the person's own terminal, whatever standard error is.
+    #[must_use]
+    pub fn paint_screen(self, tone: Tone, text: &str) -> String {
+        if self.on_screens { paint(tone, text) } else { text.to_owned() }
+    }
+
     fn write_out(self, text: &str) {
         // A reader that went away is no error of ours (`touchlease list | head`).
         let mut out = io::stdout().lock();
@@ -146,9 +155,7 @@ impl Ui {
     }
 }
 
-/// `text` in the colour of `tone`, for a screen that is known to be one.
-#[must_use]
-pub fn paint(tone: Tone, text: &str) -> String {
+fn paint(tone: Tone, text: &str) -> String {
     let style = match tone {
         Tone::Plain => return text.to_owned(),
         Tone::Dim => Style::new().dimmed(),

@@ -6,7 +6,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::prompt::Standing;
 use super::session::Session;
 use super::tty::Tty;
-use super::ui::{Tone, paint};
+use super::ui::{Tone, Ui};
 use crate::client::{Client, Message};
 use crate::wire::{Answer, Call, Event, Failure, Outcome, Reply, Request, TouchState, VERSION};
 
@@ -15,6 +15,7 @@ struct Watch {
     tty: Tty,
     standing: Option<Standing>,
     zone: TimeZone,
+    ui: Ui,
 }
 
 /// Runs until Ctrl-C, `q`, or the daemon's end.
@@ -41,13 +42,16 @@ pub fn run(session: &Session) -> Result<(), Failure> {
     tty.raw().map_err(|_| no_terminal())?;
     tty.write(&format!(
         "{}\r\n",
-        paint(Tone::Strong, "touchlease: requests appear here; d deny, q quit")
+        session
+            .ui
+            .paint_screen(Tone::Strong, "touchlease: requests appear here; d deny, q quit")
     ));
     Watch {
         client,
         tty,
         standing: None,
         zone: TimeZone::system(),
+        ui: session.ui,
     }
     .run()
 }
@@ -86,8 +90,8 @@ impl Watch {
         let mut fds = [PollFd::new(&self.client, PollFlags::IN), PollFd::new(&self.tty, PollFlags::IN)];
         let polled = poll(&mut fds, limit);
         let key = polled.is_ok() && !fds[1].revents().is_empty();
-        if let (Some(standing), false) = (&self.standing, key) {
-            standing.redraw(&mut self.tty);
+        if let (Some(standing), false) = (&mut self.standing, key) {
+            standing.tick(&mut self.tty);
         }
         if !key {
             return Ok(true);
@@ -118,7 +122,7 @@ impl Watch {
             Event::Prompt(view) => {
                 let prompt = view.prompt;
                 self.tty.write("\x07");
-                self.standing = Standing::draw(view, &self.zone, &mut self.tty);
+                self.standing = Standing::draw(view, &self.zone, self.ui, &mut self.tty);
                 match self.standing {
                     Some(_) => self.client.answer(&Answer::Shown { prompt }),
                     None => Ok(()),

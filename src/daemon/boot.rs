@@ -17,7 +17,7 @@ use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::device::broker::{Broker, Processes};
 use crate::paths::Places;
-use crate::sys::process::close_inherited;
+use crate::sys::process::{close_inherited, forbid_cores};
 use crate::vault::random;
 use crate::wire::{Failure, Outcome, codec};
 
@@ -39,7 +39,9 @@ pub fn run(places: Places, background: Background<'_>) -> Result<(), Failure> {
         let _ = close_inherited();
     }
     start_log();
-    let ready = prepare(places);
+    let ready = forbid_cores()
+        .map_err(|error| broken("harden", &error))
+        .and_then(|()| prepare(places));
     match (&ready, &background) {
         (Ok(_), Background::Yes(say)) => {
             say("ready\n");

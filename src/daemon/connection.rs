@@ -163,7 +163,13 @@ async fn pass_on(lines: &mut Lines, events: &mut UnboundedReceiver<Event>, held:
 
 async fn handle(house: &Rc<House>, call: Call, screen: Option<u64>, asker: &mut Asker) -> Result<Handled, Failure> {
     let path = house.vault_path(call.vault.as_deref())?;
-    house.wait_for_writer(&path).await;
+    // What ends leases, and what says how things are, waits for nobody.
+    if !matches!(
+        call.request,
+        Request::Lock | Request::LeaseEnd { .. } | Request::LeaseRevoke { .. } | Request::Watch | Request::Status
+    ) {
+        house.wait_for_writer(&path).await;
+    }
     let reply = match call.request {
         Request::Watch => watch(screen).await?,
         Request::Status => vaults::status(house, &path),

@@ -44,7 +44,7 @@ pub(super) fn status(house: &House, path: &Path) -> Reply {
         vault: vault.map(|id| id.to_string()),
         prompts,
         screens,
-        not_in: open.map(|open| not_in(&open.vault.borrow())).unwrap_or_default(),
+        not_in: open.as_ref().map(|open| not_in(&open.vault.borrow())).unwrap_or_default(),
         unlocked: house
             .broker
             .pins()
@@ -106,7 +106,7 @@ pub(super) async fn init(house: &Rc<House>, path: &Path, ask: InitAsk, asker: &A
     Ok(Reply::Made {
         vault: id,
         path: shown,
-        recovery_code: code_said(&code)?,
+        recovery_code: Value(code),
         profile: profile_said(new.key.profile).into(),
         built_in_uv: new.info.built_in_uv(),
     })

@@ -81,7 +81,7 @@ pub async fn issue(office: &Office<'_>, prepared: Prepared, asker: &Asker) -> Re
         let proof = touch(&office.lobby, &prompt, &fixed, candidates).await?;
         let material = office.unseal(&proof, &fixed, &standing, &terms.wanted())?;
         let approved = asked.approved(&proof, &fixed)?;
-        let material = office.join(material, &standing)?;
+        let material = office.join(material, &standing).await?;
         let lease = office.ledger.begin(approved, material, Grounds { fixed, sameness, parties })?;
         prompt.approved();
         Ok(lease)

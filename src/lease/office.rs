@@ -176,12 +176,13 @@ impl Office<'_> {
     ///
     /// # Errors
     /// What the vault says; then nothing is handed out.
-    pub fn join(&self, material: Material, standing: &Standing) -> Result<Material, Failure> {
-        let mut random = self.lobby.random.borrow_mut();
-        self.vault
-            .borrow()
-            .join(material, standing, &mut **random)
-            .map_err(IntoFailure::failure)
+    pub async fn join(&self, mut material: Material, standing: &Standing) -> Result<Material, Failure> {
+        let join = || {
+            let (vault, mut random) = (self.vault.borrow(), self.lobby.random.borrow_mut());
+            vault.join(&mut material, standing, &mut **random)
+        };
+        when_free(join).await.map_err(IntoFailure::failure)?;
+        Ok(material)
     }
 
     /// Unseals what the lease names with the touch that signed it.

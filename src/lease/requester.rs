@@ -87,11 +87,16 @@ impl Claimed {
         }
     }
 
+    /// The program's name, without its folder.
+    #[must_use]
+    pub fn program(&self) -> &str {
+        self.executable.rsplit('/').next().unwrap_or_default()
+    }
+
     /// One line: the innermost program and those that started it.
     #[must_use]
     pub fn in_short(&self) -> String {
-        let program = self.executable.rsplit('/').next().unwrap_or_default();
-        std::iter::once(program)
+        std::iter::once(self.program())
             .chain(self.ancestors.iter().map(String::as_str))
             .take(4)
             .collect::<Vec<_>>()

@@ -83,6 +83,7 @@ impl<'a> Prompt<'a> {
     pub fn approved(&self) {
         self.outcome.set(None);
         self.desk().state.borrow_mut().brakes.get_mut(self.budget).approved();
+        self.desk().changed.notify_waiters();
     }
 
     fn desk(&self) -> &Desk {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
+use super::brake::Budget;
 use super::*;
 use crate::clock::SystemClock;
 use crate::wire::{Answer, Event, Outcome};
@@ -183,5 +184,30 @@ fn t12_a_flood_is_refused_after_ten_prompts() {
         }
         let eleventh = open(&desk, &requester, None).await.err();
         assert!(matches!(eleventh, Some(PromptError::TooMany { .. })), "{eleventh:?}");
+    });
+}
+
+#[test]
+fn who_waits_for_the_end_of_a_pause_is_woken_by_an_approval() {
+    run(async {
+        let (desk, requester) = (desk(), agent());
+        let (tx, mut rx) = unbounded_channel();
+        let watch = desk.attach(ScreenKind::Watch, person(), tx);
+        // Six denials in a row: the next prompt has to wait for more than a minute.
+        for _ in 0..6 {
+            let now = desk.clock.boot();
+            desk.state.borrow_mut().brakes.get_mut(Budget::Watches).denied(now);
+        }
+        let since = tokio::time::Instant::now();
+        let waiting = open(&desk, &requester, None);
+        let (prompt, ()) = tokio::join!(waiting, async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            desk.state.borrow_mut().brakes.get_mut(Budget::Watches).approved();
+            desk.changed.notify_waiters();
+            let prompt = next_prompt(&mut rx).await;
+            desk.answer(watch.id(), Answer::Shown { prompt });
+        });
+        assert!(prompt.is_ok());
+        assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
     });
 }

@@ -41,7 +41,11 @@ impl<'a> Turn<'a> {
             };
             match (ahead, pause) {
                 (0, None) => return,
-                (0, Some(pause)) => tokio::time::sleep(pause).await,
+                (0, Some(pause)) => tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    // An approval may have ended the pause.
+                    () = changed => {}
+                },
                 (ahead, _) => {
                     if told.replace(ahead) != Some(ahead) {
                         // Whoever asked may have gone already; the connection's own end cancels the request.

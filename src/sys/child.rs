@@ -48,6 +48,22 @@ fn close_others(keep: &[RawFd]) {
     }
 }
 
+/// Gives `command` what [`harden`](super::process::harden) took from this process: its limit of core files, and the signals that were
+/// blocked when it started (the standard library unblocks all of them in a child, and cannot know what SIGPIPE was).
+pub fn as_started(command: &mut Command) {
+    let Some(before) = super::process::started_with() else { return };
+    // SAFETY: between fork and exec only async-signal-safe calls are made: setrlimit, sigprocmask; what they read was copied.
+    unsafe {
+        command.pre_exec(move || {
+            rustix::process::setrlimit(rustix::process::Resource::Core, before.core)?;
+            match libc::sigprocmask(libc::SIG_SETMASK, &raw const before.blocked, std::ptr::null_mut()) {
+                0 => Ok(()),
+                _ => Err(io::Error::last_os_error()),
+            }
+        });
+    }
+}
+
 /// Lets `command` start in its own process group, in the foreground of the terminal `tty`, which must stay open until the spawn.
 /// As the group changes before `exec`, the program never reads as a background one (POSIX, 11.1.4).
 pub fn start_in_foreground(command: &mut Command, tty: RawFd) {

@@ -1,10 +1,35 @@
 //! What a process of ours forbids others of the same user.
 
 use std::io;
+use std::sync::OnceLock;
 
-use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 
-/// Makes this process non-dumpable, without core files.
+/// What this process was started with and its own programs do without.
+static STARTED_WITH: OnceLock<StartedWith> = OnceLock::new();
+
+#[derive(Clone, Copy)]
+pub(super) struct StartedWith {
+    pub(super) core: Rlimit,
+    pub(super) blocked: libc::sigset_t,
+}
+
+/// Nothing where a child gets it by itself: without any closure before `exec` it is started by vfork.
+pub(super) fn started_with() -> Option<StartedWith> {
+    let before = STARTED_WITH.get().copied()?;
+    (before.core.current != Some(0) || before.blocks_any()).then_some(before)
+}
+
+impl StartedWith {
+    #[allow(unsafe_code)]
+    fn blocks_any(&self) -> bool {
+        // SAFETY: the set was initialised; a number that is no signal gives -1.
+        (1..=64).any(|signal| unsafe { libc::sigismember(&raw const self.blocked, signal) } == 1)
+    }
+}
+
+/// Makes this process non-dumpable, without core files. What a command of the user's is to have again is kept
+/// ([`child::as_started`](super::child::as_started)).
 ///
 /// Non-dumpable stops ptrace, `/proc/PID/mem`, `environ`, `fd` and `pidfd_getfd` by other processes of the same uid
 /// (ptrace(2), "Ptrace access mode checking"); `exec` resets it, so every program of ours calls this first.
@@ -13,6 +38,23 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior,
 /// The kernel refused; the caller must not go on to hold secrets.
 pub fn harden() -> io::Result<()> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    let core = getrlimit(Resource::Core);
+    STARTED_WITH.get_or_init(|| StartedWith { core, blocked: blocked() });
+    setrlimit(
+        Resource::Core,
+        Rlimit {
+            current: Some(0),
+            maximum: core.maximum,
+        },
+    )?;
+    Ok(())
+}
+
+/// For a process that starts no command of the user's: no core files, and nobody raises that limit again.
+///
+/// # Errors
+/// The kernel refused.
+pub fn forbid_cores() -> io::Result<()> {
     setrlimit(
         Resource::Core,
         Rlimit {
@@ -21,6 +63,17 @@ pub fn harden() -> io::Result<()> {
         },
     )?;
     Ok(())
+}
+
+#[allow(unsafe_code)]
+fn blocked() -> libc::sigset_t {
+    // SAFETY: a null set asks only; `set` is initialised by sigemptyset, and written by the call.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigprocmask(libc::SIG_SETMASK, std::ptr::null(), &raw mut set);
+        set
+    }
 }
 
 /// Closes every descriptor but standard input, output and error: a daemon must not keep a lock or a pipe of whoever started it.

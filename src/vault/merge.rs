@@ -115,16 +115,16 @@ impl Vault {
     /// Writes the join of the scopes of `standing` that have several heads: the touch that unsealed `material` approved it.
     ///
     /// # Errors
-    /// [`VaultError::Changed`]; a full disk, a read-only folder.
-    pub fn join(&self, mut material: Material, standing: &Standing, random: &mut Random) -> Result<Material, VaultError> {
-        let joins = std::mem::take(&mut material.joins);
-        if joins.is_empty() {
-            return Ok(material);
+    /// [`VaultError::Busy`], with which nothing has begun and it can be tried again; [`VaultError::Changed`]; a full disk, a read-only
+    /// folder.
+    pub fn join(&self, material: &mut Material, standing: &Standing, random: &mut Random) -> Result<(), VaultError> {
+        if material.joins.is_empty() {
+            return Ok(());
         }
         let lock = self.store.lock()?;
         journal::settle_locked(&lock)?;
         self.check_standing(standing)?;
-        for Join { scope, ring } in joins {
+        for Join { scope, ring } in std::mem::take(&mut material.joins) {
             let index = self.index(&scope, &ring, standing)?;
             let mut change = Change::default();
             let (digest, bytes) = index.next(&ring, Vec::new(), &mut change, random)?;
@@ -133,7 +133,7 @@ impl Vault {
             self.memory
                 .learn(scope.id, standing.claims_of(&scope.name).map(|claim| claim.record))?;
         }
-        Ok(material)
+        Ok(())
     }
 
     /// Records of `scope` that this machine has not accepted before.

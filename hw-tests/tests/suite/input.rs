@@ -518,6 +518,38 @@ fn t54_a_damaged_log_is_shown_as_it_lies_and_the_damaged_line_is_named() {
 }
 
 #[test]
+fn every_receipt_is_exported_by_its_id_and_stock_openssh_verifies_it() {
+    let lab = Lab::new();
+    lab.put("prod/OTHER", b"another value", &["--allow", "file"]);
+    lab.person(&["edit", "prod/OTHER", "--max-ttl", "1m"]);
+    lab.person(&["rm", "prod/OTHER"]);
+    let changes: Vec<_> = lab.events().into_iter().filter(|(name, _)| name == "change").collect();
+    assert_eq!(changes.len(), 4);
+    let shown = lab.agent_to_its_end(&["audit", "show"]).stdout;
+    for (n, (_, change)) in changes.iter().enumerate() {
+        let text: Value = serde_json::from_str(change["signed"]["text"].as_str().unwrap()).unwrap();
+        let id = text["id"].as_str().unwrap();
+        assert!(holds(&shown, &format!("change  id={id}")), "{id} is not listed");
+        let folder = format!("receipt-{n}");
+        let out = agent(&lab, &["audit", "export", id, &folder]);
+        assert_eq!(out.status.code(), Some(0), "{out:?}");
+        let check = "ssh-keygen -Y verify -n touchlease-change -I \"$(cut -d ' ' -f 1 allowed_signers)\" -f allowed_signers -s change.sig < change.json";
+        let verified = Command::new("sh")
+            .args(["-c", check])
+            .current_dir(lab.home.work().join(&folder))
+            .output()
+            .unwrap();
+        assert!(holds(&verified.stdout, "Good \"touchlease-change\""), "{verified:?}");
+        lab.person(&["audit", "verify", "--since", &folder]);
+    }
+    let (_, roster) = lab.events().into_iter().find(|(name, _)| name == "roster").unwrap();
+    let out = agent(&lab, &["audit", "export", roster["statement"].as_str().unwrap(), "statement"]);
+    assert_eq!(failed(&out), (65, "no_receipt".into()));
+    let file = format!("roster/{}.sig", roster["statement"].as_str().unwrap());
+    assert!(hint(&out).contains(&file) && lab.vault().join(&file).is_file(), "{}", hint(&out));
+}
+
+#[test]
 fn t53_a_slot_that_no_touch_signed_is_named_wherever_keys_and_secrets_are_listed() {
     let lab = Lab::new();
     let planted = format!("slots/{}.half", "0a".repeat(16));

@@ -5,6 +5,7 @@
 use std::{
     collections::BTreeSet,
     fs,
+    io::{BufRead, BufReader},
     os::unix::process::{CommandExt, ExitStatusExt},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -692,4 +693,110 @@ fn leaves_nothing(of: usize, look_at_every: usize) {
         files.len(),
         log.len()
     );
+}
+
+/// Processes of `trace` that descend from `first`, itself included.
+fn family(trace: &str, first: &str) -> std::collections::BTreeSet<String> {
+    let mut family = std::collections::BTreeSet::from([first.to_owned()]);
+    for line in trace.lines() {
+        let (pid, call) = line.split_once(' ').unwrap_or_default();
+        let started = ["clone", "fork"].iter().any(|word| call.contains(word));
+        if let (true, Some((_, child))) = (started && family.contains(pid), call.rsplit_once("= ")) {
+            family.insert(child.trim().to_owned());
+        }
+    }
+    family
+}
+
+#[test]
+fn t21_the_daemon_opens_no_file_that_a_client_or_its_environment_names() {
+    let home = Home::new(product()).unwrap();
+    // Everything that a client can name is called canary, and is there to be opened.
+    let canary = home.path().join("canary");
+    fs::create_dir(&canary).unwrap();
+    let named = |name: &str| {
+        let file = canary.join(name);
+        fs::write(&file, "[task.canary]\nabout = \"x\"\ncommand = [\"/canary\"]\n").unwrap();
+        file.display().to_string()
+    };
+    let library = named("canary.so");
+    let poison = [
+        "LD_PRELOAD",
+        "LD_LIBRARY_PATH",
+        "LD_AUDIT",
+        "GCONV_PATH",
+        "SSH_SK_PROVIDER",
+        "PCSCLITE_CSOCK_NAME",
+        "OPENSSL_CONF",
+        "RUST_LOG",
+    ];
+    let poison = poison.map(|name| (name, library.clone()));
+    let trace = home.path().join("trace");
+    let start = home.command(["--json", "status"]);
+    let mut traced = Command::new("strace");
+    traced
+        .args([
+            "-f",
+            "-q",
+            "-s",
+            "512",
+            "-e",
+            "trace=execve,open,openat,openat2,clone,clone3,fork,vfork",
+            "-o",
+        ])
+        .arg(&trace)
+        .args(["env", "-C"])
+        .arg(&canary)
+        .args(poison.iter().map(|(name, value)| format!("{name}={value}")))
+        .arg(product())
+        .args(["--json", "status"])
+        .env_clear()
+        .envs(start.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    // It stays with the daemon that the client starts, until that ends.
+    let mut traced = traced
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    BufReader::new(traced.stdout.take().unwrap()).read_line(&mut said).unwrap();
+    let daemon = serde_json::from_str::<Value>(&said).unwrap()["pid"].to_string();
+    let env_file = named("canary.env");
+    let vault = canary.display().to_string();
+    for arguments in [
+        &["run", "--task", "canary", "--", "/canary/program"][..],
+        &["run", "--env-file", &env_file, "--with", "prod/CANARY", "--", "/canary/program"],
+        &["put", "prod/CANARY", "--from-file", &library],
+        &["key", "list"],
+        &["--vault", &vault, "list"],
+    ] {
+        let mut client = home.command(arguments);
+        client
+            .envs(poison.clone())
+            .current_dir(&canary)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+    }
+    signal(daemon.parse().unwrap(), "TERM");
+    traced.wait().unwrap();
+    let trace = fs::read_to_string(&trace).unwrap();
+    let family = family(&trace, &daemon);
+    let opened: Vec<&str> = trace
+        .lines()
+        .filter(|line| {
+            line.split_once(' ')
+                .is_some_and(|(pid, call)| family.contains(pid) && call.contains("open"))
+        })
+        .collect();
+    println!("T21: {} files opened by {} processes", opened.len(), family.len());
+    // The trace sees what there is to see: the daemon's own files, and that the client did load what its environment names.
+    assert!(opened.iter().any(|line| line.contains("touchlease/config.toml")), "{opened:?}");
+    assert!(family.len() > 1 && trace.contains("canary.so\", O_RDONLY"), "{trace}");
+    // A vault that a client names is looked at as a folder, never as a program or library.
+    let of_clients = opened
+        .iter()
+        .filter(|line| line.contains("canary") && !line.contains("O_DIRECTORY"));
+    assert_eq!(of_clients.collect::<Vec<_>>(), Vec::<&&str>::new());
 }

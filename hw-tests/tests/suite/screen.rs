@@ -16,6 +16,10 @@ struct Tmux(String);
 
 impl Tmux {
     fn start(lab: &Lab, columns: u32, command: &[&str]) -> Self {
+        Self::sized(lab, (columns, 30), command)
+    }
+
+    fn sized(lab: &Lab, (columns, rows): (u32, u32), command: &[&str]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let tmux = Self(format!(
             "touchlease-{}-{}",
@@ -35,7 +39,7 @@ impl Tmux {
                 "-x",
                 &columns.to_string(),
                 "-y",
-                "30",
+                &rows.to_string(),
             ])
             .args(command);
         start
@@ -51,8 +55,18 @@ impl Tmux {
         Command::new("tmux").args(["-L", &self.0]).args(arguments).output().unwrap()
     }
 
+    /// All that was written.
     fn lines(&self) -> Vec<String> {
-        let out = self.run(&["capture-pane", "-p", "-S", "-200"]);
+        self.captured(&["-S", "-200"])
+    }
+
+    /// What is to be seen without scrolling.
+    fn visible(&self) -> Vec<String> {
+        self.captured(&[])
+    }
+
+    fn captured(&self, range: &[&str]) -> Vec<String> {
+        let out = self.run(&[&["capture-pane", "-p"], range].concat());
         String::from_utf8_lossy(&out.stdout)
             .lines()
             .map(|line| line.trim_end().to_owned())
@@ -126,6 +140,51 @@ fn a_prompt_is_readable_at_80_and_at_50_columns() {
         second.kill();
         screen.run(&["send-keys", "q"]);
     }
+}
+
+/// What has to be seen before a touch.
+const MUST: [&str; 5] = ["asks for a lease", "prod/TOKEN", "1 h 30 min", "words", "touch \"blue\""];
+
+#[test]
+fn no_key_is_armed_before_what_must_be_seen_fits_the_terminal() {
+    let lab = Lab::new();
+    let watch = product().display().to_string();
+    lab.key.never().unwrap();
+    let reason = "Publish the release notes of version 2 on the site that everybody reads, then tell the channel";
+    let call = lease_call(json!({"reason": reason, "command": ["./deploy.sh", "--all"], "ttl": 5400, "uses": 3}));
+    for (columns, rows) in [(80, 24), (60, 15), (40, 10)] {
+        lab.clock.suspend(std::time::Duration::from_secs(700));
+        let screen = Tmux::sized(&lab, (columns, rows), &[&watch, "watch"]);
+        screen.until("requests appear here");
+        lab.until("the screen", || lab.status()["screens"] == 1);
+        let asked = lab.key.counts().unwrap().asked;
+        let mut first = lab.call(&call);
+        screen.until("touch \"blue\"");
+        let text = screen.visible().join("\n");
+        println!("{columns}x{rows}\n{text}");
+        let flat = text.split_ascii_whitespace().collect::<Vec<_>>().join(" ");
+        for part in MUST {
+            assert!(flat.contains(part), "{part:?} is not to be seen at {columns}x{rows}:\n{text}");
+        }
+        assert_eq!(lab.key.counts().unwrap().asked, asked + 1);
+        // Enlarged, the whole request is there.
+        screen.run(&["resize-window", "-x", "100", "-y", "40"]);
+        screen.until("./deploy.sh --all");
+        screen.run(&["send-keys", "d"]);
+        assert_eq!(first.reply().unwrap()["outcome"], "denied");
+        screen.until("denied");
+    }
+    lab.clock.suspend(std::time::Duration::from_secs(700));
+    let screen = Tmux::sized(&lab, (40, 6), &[&watch, "watch"]);
+    screen.until("requests appear here");
+    lab.until("the screen", || lab.status()["screens"] == 1);
+    let asked = lab.key.counts().unwrap().asked;
+    let reply = lab.call(&call).reply().unwrap();
+    assert_eq!(reply["reason"], "screen_gone");
+    let text = screen.visible().join(" ");
+    println!("{text}");
+    assert!(text.contains("not armed") && text.contains("Enlarge"), "{text}");
+    assert_eq!(lab.key.counts().unwrap().asked, asked, "the key was armed");
 }
 
 #[test]

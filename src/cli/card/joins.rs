@@ -2,8 +2,7 @@
 
 use jiff::tz::TimeZone;
 
-use super::{Row, clock_time, rules};
-use crate::cli::ui::Tone;
+use super::{Row, clock_time, rules, strong};
 use crate::lease::text::{JoinedText, KeepText, VaultState, VersionText};
 
 /// Rows about the states that are joined; none where there is one.
@@ -13,20 +12,20 @@ pub(super) fn rows(rows: &mut Vec<Row>, vault: &VaultState, zone: &TimeZone) {
     let said = scopes
         .map(|(scope, heads)| format!("{} states of {scope}", heads.len()))
         .collect::<Vec<_>>();
-    push(rows, "joins", format!("{} that were made apart", said.join(", ")));
+    strong(rows, "joins", format!("{} that were made apart", said.join(", ")));
     for (i, secret) in joins.secrets.iter().enumerate() {
-        push(rows, if i == 0 { "takes in" } else { "" }, taken(secret, zone));
+        strong(rows, if i == 0 { "takes in" } else { "" }, taken(secret, zone));
     }
     let more = joins.count.saturating_sub(joins.secrets.len() as u64);
     if more > 0 {
-        push(rows, "", format!("and {more} more"));
+        strong(rows, "", format!("and {more} more"));
     }
 }
 
 /// Rows about the versions that stay.
 pub(super) fn kept(rows: &mut Vec<Row>, keeps: &[KeepText], zone: &TimeZone) {
     for keep in keeps {
-        push(
+        strong(
             rows,
             "keeps",
             format!(
@@ -38,7 +37,7 @@ pub(super) fn kept(rows: &mut Vec<Row>, keeps: &[KeepText], zone: &TimeZone) {
             ),
         );
         for drop in &keep.drops {
-            push(rows, "drops", version(drop, zone));
+            strong(rows, "drops", version(drop, zone));
         }
     }
 }
@@ -51,12 +50,4 @@ fn taken(secret: &JoinedText, zone: &TimeZone) -> String {
 
 fn version(version: &VersionText, zone: &TimeZone) -> String {
     format!("version {} of {}", version.version, clock_time(version.changed, zone))
-}
-
-fn push(rows: &mut Vec<Row>, label: &'static str, text: String) {
-    rows.push(Row {
-        label,
-        text,
-        tone: Tone::Strong,
-    });
 }

@@ -1,7 +1,6 @@
 //! A statement of the roster, as a person reads it: who asks, what it changes, and what holds from then on.
 
-use super::{Row, push, requester_rows};
-use crate::cli::ui::Tone;
+use super::{Row, must, push, requester_rows, strong};
 use crate::device::Profile;
 use crate::lease::text::RosterBeside;
 use crate::vault::Statement;
@@ -28,7 +27,7 @@ pub(super) fn rows(rows: &mut Vec<Row>, statement: &Statement, beside: Option<&s
         several => {
             requester_rows(rows, &requester, "joins two histories of the vault");
             for (before, digest) in several.iter().zip(&statement.previous) {
-                push(rows, "", format!("in the one that ends with {}:", &digest.to_string()[..DIGEST]));
+                must(rows, "", format!("in the one that ends with {}:", &digest.to_string()[..DIGEST]));
                 changes(rows, before, statement);
             }
             holds(rows, "then", statement);
@@ -58,20 +57,13 @@ fn holds(rows: &mut Vec<Row>, label: &'static str, statement: &Statement) {
     }
 }
 
-fn strong(rows: &mut Vec<Row>, label: &'static str, text: String) {
-    rows.push(Row {
-        label,
-        text,
-        tone: Tone::Strong,
-    });
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use jiff::tz::TimeZone;
 
     use super::super::Card;
+    use super::super::tests::plain_screen;
     use crate::device::enrolled::Profile;
     use crate::device::soft::SoftKey;
     use crate::encoding::{Digest, jcs};
@@ -155,7 +147,8 @@ mod tests {
             waiting: 0,
             vault: "/v".into(),
         };
-        Some(Card::of(&view, &TimeZone::UTC)?.lines(80).join("\n"))
+        let card = Card::of(&view, &TimeZone::UTC)?;
+        Some(card.lines(80, 60, plain_screen()).unwrap().join("\n"))
     }
 
     fn assert_says(shown: &str, parts: &[&str]) {

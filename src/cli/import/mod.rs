@@ -89,7 +89,7 @@ pub fn run(session: &Session, args: Args) -> Result<(), Failure> {
 fn existing(session: &Session, names: &[String]) -> Result<Vec<(String, u64)>, Failure> {
     let mut known = vec![];
     for names in names.chunks(1000) {
-        let (secrets, unreadable) = list::secrets(session, None, names.to_vec())?;
+        let list::Secrets { secrets, unreadable, .. } = list::secrets(session, None, names.to_vec())?;
         if let Some(file) = unreadable.into_iter().next() {
             return Err(
                 Failure::new(Outcome::VaultRefused, "vault", format!("a record is not readable: {file}"))
@@ -158,7 +158,7 @@ fn so_far(failure: Failure, done: usize) -> Failure {
 
 /// The scope, where there is only one to choose.
 fn only_scope(session: &Session) -> Result<String, Failure> {
-    let Reply::Keys { keys } = session.ask(Request::KeyList)? else {
+    let Reply::Keys { keys, .. } = session.ask(Request::KeyList)? else {
         return Err(unexpected());
     };
     let mut scopes: Vec<_> = keys.into_iter().flat_map(|key| key.scopes).collect();

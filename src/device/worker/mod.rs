@@ -52,7 +52,9 @@ pub fn watch_main() -> ExitCode {
 
 fn process(work: impl FnOnce(UnixStream) -> io::Result<()>) -> ExitCode {
     // First of all: from here on no other process of this user can look into this one.
-    let socket = sys::process::harden().and_then(|()| io::stdin().as_fd().try_clone_to_owned());
+    let socket = sys::process::harden()
+        .and_then(|()| sys::process::forbid_cores())
+        .and_then(|()| io::stdin().as_fd().try_clone_to_owned());
     let on_a_leash = |socket: UnixStream| leash::hold(socket.try_clone()?).and_then(|()| work(socket));
     match socket.map(UnixStream::from).and_then(on_a_leash) {
         Ok(()) => ExitCode::SUCCESS,
