@@ -195,7 +195,7 @@ async fn handle(house: &Rc<House>, call: Call, screen: Option<u64>, asker: &mut 
         Request::Merges => merges::list(house, &path)?,
         Request::Merge { scope, keep } => merges::join(house, &path, scope, keep, asker).await?,
         Request::Export(ask) => vaults::export(house, &path, &ask, asker).await?,
-        Request::Audit => vaults::audit(house, &path, asker)?,
+        Request::Audit => vaults::audit(house, &path, asker).await?,
         Request::AcceptClock => vaults::accept_clock(house, &path, asker).await?,
         Request::Lease(ask) => return leases::request(house, &path, &ask, asker).await,
         Request::LeaseList => leases::list(house, &path)?,

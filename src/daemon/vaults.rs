@@ -24,6 +24,9 @@ use crate::wire::reply::{SecretView, Signer, Status};
 use crate::wire::request::{ExportAsk, InitAsk, PutAsk, RulesAsk};
 use crate::wire::{Event, Failure, Outcome, Reply, Value};
 
+/// Lines of the log that wait to be sent.
+const LINES_AT_ONCE: usize = 64;
+
 pub(super) fn status(house: &House, path: &Path) -> Reply {
     // A vault that does not open is told by the commands that need it; the daemon's status needs none.
     let open = house.open(path).ok();
@@ -308,7 +311,7 @@ pub(super) async fn export(house: &House, path: &Path, ask: &ExportAsk, asker: &
 ///
 /// # Errors
 /// The log cannot be read.
-pub(super) fn audit(house: &House, path: &Path, asker: &Asker) -> Result<Reply, Failure> {
+pub(super) async fn audit(house: &House, path: &Path, asker: &Asker) -> Result<Reply, Failure> {
     let damage = match house.open(path) {
         // What waits for the disk is part of what is shown.
         Ok(open) => open.log.sync().map_err(IntoFailure::failure).err(),
@@ -321,12 +324,18 @@ pub(super) fn audit(house: &House, path: &Path, asker: &Asker) -> Result<Reply, 
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = rustix::fs::open(file, flags, Mode::empty()).map_err(|error| unreadable(error.into()))?;
     let mut lines = Lines::new(BufReader::new(std::fs::File::from(file)));
+    let mut sent = 0_usize;
     while let Some(line) = lines.next_bytes().map_err(unreadable)? {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         let line = String::from_utf8_lossy(line).into_owned();
         // The client may stop reading.
         if asker.tell.send(Event::Line { line }).is_err() {
             break;
+        }
+        // What was sent is not held, and others are served in between.
+        sent += 1;
+        if sent.is_multiple_of(LINES_AT_ONCE) {
+            tokio::task::yield_now().await;
         }
     }
     let signers = vault.keys_ever().into_iter().map(|key| Signer {

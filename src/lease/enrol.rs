@@ -361,7 +361,7 @@ async fn unless_refused<T>(prompt: &Prompt<'_>, work: impl Future<Output = Resul
     }
 }
 
-/// Who may open a vault, and what becomes of a key, is decided at a person's own terminal.
+/// Who may open a vault, what becomes of a key, and that everything leaves, is decided at a person's own terminal.
 ///
 /// # Errors
 /// There is none, or the command does not run in its foreground.
@@ -371,7 +371,7 @@ pub fn own_screen(asker: &Asker) -> Result<(), Failure> {
         None => Err(Failure::new(
             Outcome::NoScreen,
             "no_terminal",
-            "keys are cared for by a person at a terminal, and there is none",
+            "this is for a person at a terminal, and there is none",
         )
         .hint("run this command in a terminal, in the foreground")),
     }

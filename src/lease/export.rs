@@ -1,5 +1,6 @@
 //! The path of an export: like a change's, one touch over words that say what it does, and the record before the deed.
 
+use super::enrol::own_screen;
 use super::failure::IntoFailure;
 use super::office::{Asker, Office};
 use super::record::{self, Question};
@@ -36,6 +37,8 @@ pub fn may_leave(rules: &Rules) -> bool {
 /// Every way in which a request can end without it.
 pub async fn export(office: &Office<'_>, export: &Export, asker: &Asker) -> Result<OpenScope, Failure> {
     check_line("the place", &export.to, LONGEST_PLACE).map_err(|error| Failure::new(Outcome::BadInput, "place", error.to_string()))?;
+    // A prompt among others on a watch is approved in passing one day: this one stands where its command was typed, or nowhere.
+    own_screen(asker).inspect_err(|refusal| office.refused(refusal))?;
     let turn = office.lobby.turn(asker).await.inspect_err(|refusal| office.refused(refusal))?;
     let standing = office.standing(&[&export.scope])?;
     // The text names what leaves by one head; what came from elsewhere has to be seen, and joined, first.

@@ -100,6 +100,18 @@ fn an_export_that_nobody_approves_leaves_no_file() {
 }
 
 #[test]
+fn an_export_that_no_person_asks_for_is_on_no_screen() {
+    let lab = Lab::new();
+    let recorder = lab.recorder();
+    let before = lab.key.counts().unwrap().given;
+    let path = out(&lab, "out.json");
+    let (code, error) = error_of(&lab.agent_to_its_end(&["--json", "export", "--scope", "prod", "--out", &path]));
+    assert_eq!((code, &error["reason"]), (Some(67), &"no_terminal".into()));
+    assert!(recorder.texts().is_empty() && !fs::exists(&path).unwrap());
+    assert_eq!(lab.key.counts().unwrap().given, before);
+}
+
+#[test]
 fn standard_output_is_asked_for_by_name_and_names_that_are_no_variables_cost_no_touch() {
     let lab = Lab::new();
     lab.put("prod/a-b", b"seven-letters", &[]);
