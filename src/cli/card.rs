@@ -397,7 +397,7 @@ mod tests {
         let card = lease_card(&sample());
         let full = card.lines(80, 24, plain_screen()).unwrap();
         assert!(!full.join("\n").contains("larger terminal") && full.len() > 10, "{full:?}");
-        for (width, height) in [(80, full.len() - 1), (60, 11), (60, 9), (40, 9)] {
+        for (width, height) in [(80, full.len() - 1), (60, 10), (60, 9), (40, 9)] {
             let lines = card.lines(width, height, plain_screen()).unwrap();
             let shown = lines.join("\n");
             assert!(lines.len() <= height && lines.iter().all(|line| line.width() <= width), "{shown}");
