@@ -134,7 +134,7 @@ fn p2_bytes_shown_are_bytes_signed_and_one_touch_is_one_lease() {
     );
     // And what is on record is what the key signed.
     lab.person(&["audit", "verify"]);
-    println!("P2: 0 mismatches in {} of {asked} races, {touches} touches", granted.len());
+    println!("P2 processes: {} of {asked} races, 0 mismatches, {touches} touches", granted.len());
 }
 
 const HOSTILE: [&str; 8] = [

@@ -30,7 +30,7 @@ fn inside(name: &str) -> bool {
     let launcher = Path::new(env!("CARGO_MANIFEST_DIR")).join("with-readers");
     let out = Command::new(launcher)
         .arg(std::env::current_exe().unwrap())
-        .args([&format!("isolation::{name}"), "--exact", "--nocapture"])
+        .args([&format!("isolation::{name}"), "--exact", "--nocapture", "--include-ignored"])
         .env("EMUKEY", PROGRAM)
         .output()
         .unwrap();
@@ -297,7 +297,7 @@ fn t23_no_process_of_the_same_user_gets_into_daemon_worker_or_command() {
             child(pid, "touchlease")
         };
         let open = ways_into(pid);
-        println!("T23: {name}: {} of 7", open.len());
+        println!("T23 {name}: {} of 7 ways in", open.len());
         assert!(open.is_empty(), "{name}: {open:?}");
     }
     rigged.key.press().unwrap();
