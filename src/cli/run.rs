@@ -17,6 +17,7 @@ use crate::client::{Client, Message};
 use crate::clock::SystemClock;
 use crate::config::parse_duration;
 use crate::deliver::env::{self, AtEnd, DeliverError, Delivery, How, LeaseEnd, Status, Streams, Var};
+use crate::deliver::mask::Patterns;
 use crate::encoding::SecretRef;
 use crate::encoding::reference::SCHEME;
 use crate::lease::task::Task;
@@ -116,8 +117,9 @@ pub fn run(session: &Session, args: &Args) -> Result<ExitCode, Failure> {
     let (reply, client) = session.ask_held(Request::Lease(ask))?;
     let Reply::Granted(granted) = reply else { return Err(unexpected()) };
     let delivery = delivery(command, plain, granted, !args.no_masking);
-    let patterns = delivery.patterns();
-    for name in patterns.too_short().iter().filter(|_| delivery.masking) {
+    // Every form of every value: not for a command whose output goes by.
+    let patterns = if delivery.masking { delivery.patterns() } else { Patterns::new([]) };
+    for name in patterns.too_short() {
         session
             .ui
             .note(Tone::Bad, &format!("{name} has fewer than 6 bytes and is not masked"));

@@ -12,27 +12,36 @@ const NOT_MEASURED: &str = "\
   packet socket in place of a hidraw node.
 - Readers: no PC/SC service runs, so its part of looking for keys is the attempt to reach it.
 - Other machines: the ratios are of one run on one machine, everything in turn, on a machine that others use too. Absolute times are
-  of that machine, and where its load average is above its number of cores, absolute goals (milliseconds) say little.
+  of that machine; where the load (the average over the minute before the row was done) is above its number of cores, absolute goals
+  (milliseconds) say little.
 ";
 
 /// Prints the table.
 pub fn print(table: &Table) {
     for row in &table.rows {
-        println!("{:9}{}: {}{}", verdict(row.verdict), row.what, row.measured, goal(row));
+        println!(
+            "{:9}{:>6}  {}: {}{}",
+            verdict(row.verdict),
+            row.load,
+            row.what,
+            row.measured,
+            goal(row)
+        );
     }
 }
 
 /// The whole of `docs/performance.md`.
 pub fn markdown(table: &Table) -> String {
     let mut page = String::from("# Performance\n\n`hw-tests/bench` measures all of this again and writes this page.\n\n");
-    page.push_str("| what | measured | goal | |\n|---|---|---|---|\n");
+    page.push_str("| what | measured | goal | | load |\n|---|---|---|---|---|\n");
     for row in &table.rows {
         page.push_str(&format!(
-            "| {} | {} | {} | {} |\n",
+            "| {} | {} | {} | {} | {} |\n",
             row.what,
             row.measured,
             row.goal,
-            verdict(row.verdict)
+            verdict(row.verdict),
+            row.load
         ));
     }
     page.push_str("\n## Where and with what\n\n");
@@ -71,10 +80,6 @@ fn machine() -> Vec<(String, String)> {
         ("date", said("date", &["-u", "+%F"])),
         ("machine", format!("{} x {model}", models.len())),
         ("system", format!("{}, Linux {}", system(), said("uname", &["-rm"]))),
-        (
-            "load average after the run",
-            fs::read_to_string("/proc/loadavg").unwrap_or_default().trim().to_owned(),
-        ),
         ("touchlease", format!("{} ({commit})", env!("CARGO_PKG_VERSION"))),
     ];
     pairs.into_iter().map(|(name, text)| (name.to_owned(), text)).collect()

@@ -66,7 +66,7 @@ fn age(rig: &Rig) -> Result<Peer<'_>, Failure> {
 }
 
 fn rage(rig: &Rig) -> Result<Peer<'_>, Failure> {
-    age_like(rig, "rage", "rage-keygen", "not in Debian 12: cargo install rage")
+    age_like(rig, "rage", "rage-keygen", "hw-tests/bench builds it")
 }
 
 fn age_like<'a>(rig: &'a Rig, name: &'static str, keygen: &str, missing: &'static str) -> Result<Peer<'a>, Failure> {

@@ -28,6 +28,8 @@ pub struct Row {
     pub measured: String,
     pub goal: String,
     pub verdict: Verdict,
+    /// The machine's load average over the minute before the row was done.
+    pub load: String,
 }
 
 /// All lines, and the versions of what was measured.
@@ -82,8 +84,14 @@ impl Table {
             measured,
             goal,
             verdict,
+            load: load(),
         });
     }
+}
+
+fn load() -> String {
+    let averages = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    averages.split(' ').next().unwrap_or("?").to_owned()
 }
 
 /// Durations of one thing that was done many times.

@@ -145,6 +145,21 @@ fn t16_a_child_that_ignores_it_is_killed_after_its_grace() {
 }
 
 #[test]
+fn t16_a_program_in_a_session_on_a_terminal_ends_with_its_lease() {
+    let lab = Lab::new();
+    let script = "trap 'echo got TERM; exit 5' TERM; echo reading $TOKEN; while :; do sleep 0.05; done";
+    let run = ["run", "--with", "prod/TOKEN", "--ttl", "90s", "--", "sh", "-c", script];
+    let mut terminal = lab.home.terminal(run).unwrap();
+    terminal.expect("approved").unwrap();
+    terminal.expect("reading <touchlease:prod/TOKEN>").unwrap();
+    lab.clock.suspend(Duration::from_secs(91));
+    terminal.expect("got TERM").unwrap();
+    let (status, shown) = terminal.finish().unwrap();
+    assert!(status.code() == Some(5) && shown.contains("the lease is over (expired)"), "{shown}");
+    assert_eq!(lab.status()["leases"], 0);
+}
+
+#[test]
 fn t16_a_joined_run_ends_with_the_lease_that_it_joined() {
     let lab = Lab::new();
     let _watch = lab.home.watch().unwrap();
