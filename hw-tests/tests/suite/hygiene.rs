@@ -39,7 +39,7 @@ pub fn leaks(bytes: &[u8], forms: &[Vec<u8>]) -> usize {
     forms.iter().filter(|form| memchr::memmem::find(bytes, form).is_some()).count()
 }
 
-pub fn files(folder: &Path) -> Vec<PathBuf> {
+fn files(folder: &Path) -> Vec<PathBuf> {
     let mut all = vec![];
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
@@ -50,6 +50,13 @@ pub fn files(folder: &Path) -> Vec<PathBuf> {
         }
     }
     all
+}
+
+/// What a home left behind: its files, and private files in memory.
+pub fn left_behind(home: &Path) -> Vec<PathBuf> {
+    let folders = std::fs::read_dir("/dev/shm").unwrap().flatten().map(|entry| entry.path());
+    let private = folders.filter(|path| path.to_string_lossy().contains("touchlease-run-"));
+    private.flat_map(|folder| files(&folder)).chain(files(home)).collect()
 }
 
 /// Looks at every command line of the machine until asked what it saw.
@@ -139,10 +146,7 @@ fn t45_the_canary_is_in_no_file_no_command_line_and_no_message() {
     let (looks, hits) = command_lines.seen();
     assert_eq!(hits, 0, "on a command line");
     assert!(looks > N);
-    let files = [lab.home.path(), Path::new("/dev/shm")]
-        .into_iter()
-        .flat_map(files)
-        .collect::<Vec<_>>();
+    let files = left_behind(lab.home.path());
     let dirty: Vec<_> = files
         .iter()
         .filter(|file| leaks(&std::fs::read(file).unwrap_or_default(), &forms) > 0)

@@ -16,7 +16,7 @@ use std::{
 use hw_tests::{control::Control, harness::Home, key::KeyHandle, rig};
 use serde_json::{Value, json};
 
-use crate::hygiene::{CommandLines, files, forms, leaks};
+use crate::hygiene::{CommandLines, forms, leaks, left_behind};
 use crate::lab::{CANARY, Caller, PATIENCE, PROGRAM, WIRECAT, event, holds, lease_call, product, until};
 
 const PROBE: &str = env!("CARGO_BIN_EXE_probe");
@@ -674,8 +674,7 @@ fn leaves_nothing(of: usize, look_at_every: usize) {
     );
     rigged.fall();
     drop(holder);
-    let folders = [rigged.home.path(), Path::new("/dev/shm")];
-    let files: Vec<_> = folders.into_iter().flat_map(files).collect();
+    let files = left_behind(rigged.home.path());
     assert!(
         !files
             .iter()
