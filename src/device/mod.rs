@@ -6,6 +6,7 @@
 //! ```
 
 pub mod broker;
+pub mod candidate;
 pub mod ctap;
 pub mod enrolled;
 pub mod error;

@@ -120,7 +120,7 @@ impl Vault {
         self.unseal_one(&index, &ring, &wanted)
     }
 
-    fn unseal_one(&self, index: &Index<'_>, ring: &Ring, wanted: &Wanted) -> Result<Secret, VaultError> {
+    pub(super) fn unseal_one(&self, index: &Index<'_>, ring: &Ring, wanted: &Wanted) -> Result<Secret, VaultError> {
         let (scope, name) = (wanted.scope.clone(), wanted.name.clone());
         let entry = index.find(&name)?;
         let (path, file) = match self.read_record(ring, entry.as_ref(), &name)? {

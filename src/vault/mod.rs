@@ -52,7 +52,7 @@ pub mod tree;
 
 use std::path::Path;
 
-use crate::device::broker::Candidate;
+use crate::device::candidate::Candidate;
 use crate::device::enrolled::EnrolledKey;
 use crate::device::proof::Proof;
 use crate::encoding::Digest;

@@ -4,7 +4,7 @@
 //! (CTAP 2.1, 12.5), and each of them opens a scope or makes a slot: one touch opens two scopes, or opens one and renews the slot that
 //! opened it.
 
-use crate::device::broker::Candidate;
+use crate::device::candidate::Candidate;
 use crate::device::enrolled::KeyId;
 use crate::device::proof::Proof;
 use crate::encoding::Digest;

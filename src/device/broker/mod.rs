@@ -20,11 +20,12 @@ use std::time::Duration;
 use tokio::sync::{OwnedMutexGuard, watch};
 use tokio::task::JoinHandle;
 
+pub use super::candidate::Candidate;
 pub use care::{Cared, KeyInfo, Seen};
 pub use enrol::{Enrol, NewKey};
 pub use event::{Event, Feed};
 pub use reach::{Places, Processes, Reach, Worker};
-pub use touch::{Ask, Candidate};
+pub use touch::Ask;
 
 use super::ctap::Frames;
 use super::ctap::get_assertion::RawAssertion;

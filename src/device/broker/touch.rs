@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::task::{AbortHandle, JoinSet};
 
+use super::super::candidate::Candidate;
 use super::super::enrolled::{EnrolledKey, KeyId, Link, Profile};
 use super::super::error::DeviceError;
 use super::super::place::{Place, Port};
@@ -41,15 +42,6 @@ pub struct Ask {
     pub deadline: Boot,
     /// Only a key at this place.
     pub at: Option<Port>,
-}
-
-/// A key that may answer, and what it is to unseal.
-#[derive(Clone, Debug)]
-pub struct Candidate {
-    /// The key.
-    pub key: EnrolledKey,
-    /// For hmac-secret, at most two; the outputs come back in this order.
-    pub salts: Vec<[u8; 32]>,
 }
 
 /// One ask under way, shared by the attempts at all places.

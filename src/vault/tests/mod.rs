@@ -5,6 +5,7 @@ mod faults;
 mod git;
 mod health;
 mod keys;
+mod kit;
 mod life;
 mod rig;
 mod rotation;

@@ -165,7 +165,7 @@ pub fn get(vault: &Vault, key: &SoftKey, scope: &str, name: &str) -> Result<Vec<
     Ok(unseal(vault, key, &standing, &[wanted])?.remove(0))
 }
 
-fn collect(root: &Path, folder: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) {
+pub fn collect(root: &Path, folder: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
