@@ -26,6 +26,7 @@ mod situation;
 mod status;
 mod tty;
 pub mod ui;
+mod vault;
 mod watch;
 
 use std::ffi::OsStr;
@@ -72,6 +73,8 @@ enum Command {
     Scope(scope::Command),
     Rotate(rotate::Args),
     Recover(recover::Args),
+    #[command(subcommand)]
+    Vault(vault::Command),
     Run(run::Args),
     #[command(subcommand)]
     Lease(lease::Command),
@@ -139,6 +142,7 @@ fn dispatch(cli: Cli, ui: Ui) -> Result<ExitCode, Failure> {
         Command::Merge(args) => merge::run(&session, args),
         Command::Key(command) => key::run(&session, command),
         Command::Scope(command) => scope::run(&session, command),
+        Command::Vault(command) => vault::run(&session, command),
         Command::Recover(args) => recover::run(&session, args),
         Command::Rotate(args) => rotate::run(&session, args),
         Command::Run(args) => return run::run(&session, &args),

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::house::House;
 use super::peer::Peer;
-use super::{doctor, keys, leases, merges, scopes, vaults};
+use super::{doctor, forks, keys, leases, merges, scopes, vaults};
 use crate::lease::ledger::Why;
 use crate::lease::office::Asker;
 use crate::lease::requester::Requester;
@@ -180,6 +180,8 @@ async fn handle(house: &Rc<House>, call: Call, screen: Option<u64>, asker: &mut 
         Request::KeyManage { key, what } => keys::manage(house, &path, key.as_deref(), what, asker).await?,
         Request::KeyAdd(ask) => keys::add(house, &path, ask, asker).await?,
         Request::KeyRemove(ask) => keys::remove(house, &path, ask, asker).await?,
+        Request::VaultFork => forks::look(house, &path)?,
+        Request::VaultJoin(ask) => forks::join(house, &path, ask, asker).await?,
         Request::Recover(ask) => keys::recover(house, &path, ask, asker).await?,
         Request::KeyAdmit { name, scopes } => keys::admit(house, &path, name, &scopes, asker).await?,
         Request::ScopeList => scopes::list(house, &path)?,

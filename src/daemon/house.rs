@@ -24,7 +24,7 @@ use crate::lease::office::{Lobby, Office, when_free};
 use crate::lease::record::{self, Journal};
 use crate::paths::Places;
 use crate::presence::Desk;
-use crate::vault::{Random, Vault, VaultError};
+use crate::vault::{Fork, Random, Vault, VaultError};
 use crate::wire::{Failure, Outcome};
 
 /// Name and version in the log.
@@ -220,6 +220,19 @@ impl House {
             let of_vault: Vec<_> = ended.iter().filter(|over| over.vault == *id).cloned().collect();
             record::over(log, &of_vault);
         }
+    }
+
+    /// The fork of the roster of the vault at `path`, and the vault's log; nothing when there is no fork.
+    ///
+    /// # Errors
+    /// What vault and log say.
+    pub fn fork(&self, path: &Path) -> Result<Option<(Fork, Rc<Journal>)>, Failure> {
+        let Some(fork) = Fork::open(path, &self.places.state).map_err(IntoFailure::failure)? else {
+            return Ok(None);
+        };
+        let id = fork.id().ok_or_else(|| VaultError::Nothing.failure())?;
+        let log = self.log_of(id)?;
+        Ok(Some((fork, log)))
     }
 
     /// Makes a folder for state, and sees that it can be written.

@@ -3,6 +3,7 @@
 pub mod boot;
 mod connection;
 pub mod doctor;
+mod forks;
 pub mod house;
 mod keys;
 mod leases;

@@ -1,11 +1,12 @@
 //! Keys into and out of a vault: several touches, each said before it is asked for.
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::time::Duration;
 
 use super::failure::{IntoFailure, internal};
 use super::office::{Asker, Lobby, Office, names, when_free};
-use super::record::{self, Question};
+use super::record::{self, Journal, Question};
 use super::text::{EnrolKind, EnrolText, Fixed, RecoversText, RequesterText, RosterBeside, Text, VERSION};
 use super::touch::{attend, feed, refusal, touch, touch_text};
 use crate::config::LONGEST_PROMPT;
@@ -17,7 +18,7 @@ use crate::encoding::plain::check_name;
 use crate::encoding::sshsig::Namespace;
 use crate::presence::Prompt;
 use crate::secret::Secret;
-use crate::vault::{Addition, Enrolment, Genesis, Plan, Purpose, SCOPES_PER_TOUCH, Vault};
+use crate::vault::{Addition, Enrolment, Fork, Genesis, Plan, Purpose, Random, SCOPES_PER_TOUCH, Vault, VaultError};
 use crate::wire::{Event, Failure, Outcome, TouchState};
 
 /// Touches for the two credentials of a key.
@@ -145,13 +146,74 @@ pub async fn add(office: &Office<'_>, key: &Candidacy<'_>, asker: &Asker) -> Res
         prompt.approved();
         (plan, new)
     };
-    commit(office, plan, format!("key add {}", key.name), &mut steps, asker).await?;
+    commit(
+        lobby,
+        office.log,
+        office.vault,
+        plan,
+        format!("key add {}", key.name),
+        &mut steps,
+        asker,
+    )
+    .await?;
     Ok(new)
+}
+
+/// What a plan is made for: a vault, or a fork of its roster.
+pub(super) trait Ground {
+    fn candidates(&self, plan: &Plan, touch: usize) -> Result<Vec<Candidate>, VaultError>;
+    fn follows(&self, plan: &Plan) -> Result<Vec<Vec<u8>>, VaultError>;
+    fn is_free(&self) -> Result<(), VaultError>;
+    fn commit(&self, plan: Plan, proofs: &[&Proof], random: &mut Random) -> Result<Digest, VaultError>;
+}
+
+impl Ground for RefCell<Vault> {
+    fn candidates(&self, plan: &Plan, touch: usize) -> Result<Vec<Candidate>, VaultError> {
+        plan.candidates(&self.borrow(), touch)
+    }
+
+    fn follows(&self, plan: &Plan) -> Result<Vec<Vec<u8>>, VaultError> {
+        plan.follows(&self.borrow())
+    }
+
+    fn is_free(&self) -> Result<(), VaultError> {
+        self.borrow().is_free()
+    }
+
+    fn commit(&self, plan: Plan, proofs: &[&Proof], random: &mut Random) -> Result<Digest, VaultError> {
+        plan.commit(&self.borrow(), proofs, random)
+    }
+}
+
+impl Ground for Fork {
+    fn candidates(&self, plan: &Plan, touch: usize) -> Result<Vec<Candidate>, VaultError> {
+        self.candidates(plan, touch)
+    }
+
+    fn follows(&self, plan: &Plan) -> Result<Vec<Vec<u8>>, VaultError> {
+        self.follows(plan)
+    }
+
+    fn is_free(&self) -> Result<(), VaultError> {
+        self.is_free()
+    }
+
+    fn commit(&self, plan: Plan, proofs: &[&Proof], random: &mut Random) -> Result<Digest, VaultError> {
+        self.commit(plan, proofs, random)
+    }
 }
 
 /// The touches of enrolled keys that a plan needs, and the plan's effect. In the log before it takes effect: who asks, then the
 /// statement; the roster holds the signature.
-pub(super) async fn commit(office: &Office<'_>, plan: Plan, what: String, steps: &mut Steps<'_>, asker: &Asker) -> Result<Digest, Failure> {
+pub(super) async fn commit(
+    lobby: &Lobby<'_>,
+    log: &Journal,
+    ground: &dyn Ground,
+    plan: Plan,
+    what: String,
+    steps: &mut Steps<'_>,
+    asker: &Asker,
+) -> Result<Digest, Failure> {
     let question = Question {
         requester: &asker.requester,
         secrets: vec![],
@@ -160,18 +222,18 @@ pub(super) async fn commit(office: &Office<'_>, plan: Plan, what: String, steps:
         ttl: 0,
         uses: None,
     };
-    let asked = record::asked(office.log, &question)?;
+    let asked = record::asked(log, &question)?;
     let path = async {
         let mut proofs = vec![];
         for touch in 0..plan.touches() {
             steps.next(&plan.purpose(touch).map_or_else(String::new, |purpose| said(&purpose)));
-            let candidates = plan.candidates(&office.vault.borrow(), touch).map_err(IntoFailure::failure)?;
-            let before = plan.follows(&office.vault.borrow()).map_err(IntoFailure::failure)?;
-            proofs.push(sign(&office.lobby, plan.text(), before, candidates, asker).await?);
+            let candidates = ground.candidates(&plan, touch).map_err(IntoFailure::failure)?;
+            let before = ground.follows(&plan).map_err(IntoFailure::failure)?;
+            proofs.push(sign(lobby, plan.text(), before, candidates, asker).await?);
         }
         asked.roster(Digest::of(plan.text()))?;
-        when_free(|| office.vault.borrow().is_free()).await.map_err(IntoFailure::failure)?;
-        let committed = plan.commit(&office.vault.borrow(), &refs(&proofs), &mut **office.lobby.random.borrow_mut());
+        when_free(|| ground.is_free()).await.map_err(IntoFailure::failure)?;
+        let committed = ground.commit(plan, &refs(&proofs), &mut **lobby.random.borrow_mut());
         committed.map_err(IntoFailure::failure)
     };
     path.await.inspect_err(|failure| asked.failed(failure))
@@ -335,7 +397,7 @@ pub(super) async fn slots_of(
     lobby: &Lobby<'_>,
     prompt: &Prompt<'_>,
     key: &EnrolledKey,
-    enrolments: Result<Vec<Enrolment>, crate::vault::VaultError>,
+    enrolments: Result<Vec<Enrolment>, VaultError>,
     steps: &mut Steps<'_>,
 ) -> Result<Vec<Proof>, Failure> {
     let mut proofs = vec![];

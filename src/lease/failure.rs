@@ -91,6 +91,7 @@ fn vault_outcome(error: &VaultError) -> (Outcome, &'static str) {
             (Outcome::Internal, "vault_folder")
         }
         VaultError::RulesChanged { .. } => (Outcome::VaultRefused, "rules_changed"),
+        VaultError::Fork { .. } => (Outcome::VaultRefused, "roster_fork"),
         VaultError::Older { .. } => (Outcome::VaultRefused, "older"),
         VaultError::Contested { .. } => (Outcome::VaultRefused, "contested"),
         VaultError::NotContested { .. } => (Outcome::BadInput, "no_such_version"),
@@ -121,6 +122,7 @@ fn vault_hint(reason: &str) -> &'static str {
         "value_size" => "a value has 1 byte to 1 MiB",
         "last_key" => "add another key first: touchlease key add",
         "no_such_key" => "touchlease key list",
+        "roster_fork" => "touchlease vault join shows both, and joins them by a touch",
         "wrong_code" => "look for the newest code; each recovery prints a new one and ends the one before",
         "already_in" => "touchlease scope list",
         "scope_not_empty" => "touchlease list shows them; touchlease rm removes them",

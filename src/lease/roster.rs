@@ -1,10 +1,13 @@
 //! Changes of who may open what, by touches of enrolled keys.
 
-use super::enrol::{Steps, commit, own_screen};
+use std::collections::BTreeMap;
+
+use super::enrol::{Ground, Steps, commit, own_screen};
 use super::failure::IntoFailure;
-use super::office::{Asker, Office};
+use super::office::{Asker, Lobby, Office};
+use super::record::Journal;
 use crate::device::{EnrolledKey, KeyId};
-use crate::vault::{Plan, Removal};
+use crate::vault::{Fork, Plan, Removal};
 use crate::wire::{Event, Failure, Outcome};
 
 /// Takes a key out and re-keys what it could open, by touches of `touch` where it is named. Gives the secrets that it could read.
@@ -144,7 +147,38 @@ pub async fn give_up(office: &Office<'_>, name: &str, asker: &Asker) -> Result<(
     carry_out(office, plan.map_err(IntoFailure::failure)?, format!("scope remove {name}"), asker).await
 }
 
+/// Joins the ends of a forked roster by touches of `touch` where it is named; `names` has other names for keys and scopes, by their ids.
+///
+/// # Errors
+/// Every way in which it can end before; the fork is as it was then.
+pub async fn join(
+    lobby: &Lobby<'_>,
+    log: &Journal,
+    fork: &Fork,
+    touch: Option<&str>,
+    names: &BTreeMap<String, String>,
+    asker: &Asker,
+) -> Result<(), Failure> {
+    own_screen(asker)?;
+    let keys = fork.keys();
+    if keys.is_empty() {
+        return Err(Failure::new(
+            Outcome::VaultRefused,
+            "no_common_key",
+            "no key is enrolled on every side, so none can sign for all of them",
+        )
+        .hint("restore the folder of one side from a backup or from git"));
+    }
+    let touched: Vec<KeyId> = in_order(lobby, keys, touch, None).await?.iter().map(EnrolledKey::id).collect();
+    let plan = fork.join(&touched, names, lobby.clock.wall().seconds(), &mut **lobby.random.borrow_mut());
+    change(lobby, log, fork, plan.map_err(IntoFailure::failure)?, "vault join".into(), asker).await
+}
+
 async fn carry_out(office: &Office<'_>, plan: Plan, what: String, asker: &Asker) -> Result<(), Failure> {
+    change(&office.lobby, office.log, office.vault, plan, what, asker).await
+}
+
+async fn change(lobby: &Lobby<'_>, log: &Journal, ground: &dyn Ground, plan: Plan, what: String, asker: &Asker) -> Result<(), Failure> {
     let touches = plan.touches();
     if touches > 1 {
         // Whoever asked may have gone; the change ends with his connection.
@@ -153,18 +187,27 @@ async fn carry_out(office: &Office<'_>, plan: Plan, what: String, asker: &Asker)
         });
     }
     let mut steps = Steps::new(asker, touches);
-    commit(office, plan, what, &mut steps, asker).await.map(drop)
+    commit(lobby, log, ground, plan, what, &mut steps, asker).await.map(drop)
 }
 
 /// The enrolled keys that may be touched, in the order in which they are asked: the named one alone; else those that are connected,
 /// then the others. Whoever is to be touched stands in the statement, so it has to be known before it is shown.
 async fn touched(office: &Office<'_>, named: Option<&str>, leaving: Option<&str>) -> Result<Vec<EnrolledKey>, Failure> {
-    let mut keys = office.vault.borrow().keys();
+    let keys = office.vault.borrow().keys();
+    in_order(&office.lobby, keys, named, leaving).await
+}
+
+async fn in_order(
+    lobby: &Lobby<'_>,
+    mut keys: Vec<EnrolledKey>,
+    named: Option<&str>,
+    leaving: Option<&str>,
+) -> Result<Vec<EnrolledKey>, Failure> {
     if let Some(named) = named {
         keys.retain(|key| key.name == named);
         return if keys.is_empty() { Err(no_such_key(named)) } else { Ok(keys) };
     }
-    let seen = office.lobby.broker.seen(&keys).await.map_err(IntoFailure::failure)?;
+    let seen = lobby.broker.seen(&keys).await.map_err(IntoFailure::failure)?;
     keys.retain(|key| Some(key.name.as_str()) != leaving);
     let (mut here, elsewhere): (Vec<_>, Vec<_>) = keys.into_iter().partition(|key| seen.iter().any(|seen| seen.key == Some(key.id())));
     if here.is_empty() && elsewhere.len() > 1 {

@@ -66,6 +66,22 @@ impl Memory {
     /// # Errors
     /// [`VaultError::Older`], [`VaultError::State`]; a folder that cannot be written.
     pub fn open(folder: &Path, roster: &Roster) -> Result<Self, VaultError> {
+        let (memory, changed) = Self::load(folder, roster)?;
+        if changed {
+            memory.write(&memory.accepted())?;
+        }
+        Ok(memory)
+    }
+
+    /// The same for one side of a fork: it is looked at, and accepted only once it is joined.
+    ///
+    /// # Errors
+    /// As [`Memory::open`].
+    pub fn look(folder: &Path, roster: &Roster) -> Result<Self, VaultError> {
+        Ok(Self::load(folder, roster)?.0)
+    }
+
+    fn load(folder: &Path, roster: &Roster) -> Result<(Self, bool), VaultError> {
         let store = Store::create(folder)?;
         let vault = roster.in_force().vault;
         let known = match store.read_if_there(FILE, LONGEST)? {
@@ -80,14 +96,8 @@ impl Memory {
             vault,
         };
         let changed = known.as_ref() != Some(&accepted);
-        let memory = Self {
-            store,
-            accepted: Mutex::new(accepted),
-        };
-        if changed {
-            memory.write(&memory.accepted())?;
-        }
-        Ok(memory)
+        let accepted = Mutex::new(accepted);
+        Ok((Self { store, accepted }, changed))
     }
 
     /// Checks that `index` is the remembered state of the scope or follows it. Gives the head that is remembered.

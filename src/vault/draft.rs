@@ -1,6 +1,9 @@
 //! The next statement in the making.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::device::enrolled::{EnrolledKey, KeyId};
+use crate::encoding::Digest;
 use crate::encoding::sshsig::Point;
 
 use super::bytes::Id;
@@ -22,6 +25,8 @@ pub(super) struct Draft {
     /// Slots that enrolled keys make by touches that open nothing.
     makes: Vec<Making>,
     drops: Vec<String>,
+    /// Where a fork of the roster is joined: the commitments under which index heads count in full.
+    pub in_full: BTreeSet<Digest>,
     /// Names of scopes that any key that stays may open.
     opens: Vec<String>,
 }
@@ -35,6 +40,11 @@ impl Draft {
             random: None,
             ..vault.roster.in_force().clone()
         };
+        Self::of(statement)
+    }
+
+    /// A statement that joins several.
+    pub fn of(statement: Statement) -> Self {
         Self {
             statement,
             works: Vec::new(),
@@ -42,6 +52,7 @@ impl Draft {
             touches: Vec::new(),
             makes: Vec::new(),
             drops: Vec::new(),
+            in_full: BTreeSet::new(),
             opens: Vec::new(),
         }
     }
@@ -72,35 +83,55 @@ impl Draft {
             }
         }
         for id in self.statement.scopes.iter().map(|scope| scope.id).collect::<Vec<_>>() {
-            self.next_epoch(vault, id, random)?;
+            self.next_epoch(vault.id(), id, random)?;
         }
         Ok(())
     }
 
     /// Gives scope `id` a new key, sealed to the slots that are left. The touch is by `by`, whose slot it renews.
     pub fn rekey(&mut self, vault: &Vault, id: Id, by: KeyId, random: &mut Random) -> Result<(), VaultError> {
-        let key = self.key(by)?;
+        self.rekey_over(&[vault], &[0], id, by, random)
+    }
+
+    /// The same where a fork of the roster is joined: `by` opens the scope on the sides `open_on`, and its slot is renewed where a salt is left.
+    pub fn rekey_over(&mut self, sides: &[&Vault], open_on: &[usize], id: Id, by: KeyId, random: &mut Random) -> Result<(), VaultError> {
+        let (key, vault) = (self.key(by)?, sides.first().ok_or(VaultError::Nothing)?.id());
         let scope = self.scope_mut(id)?;
-        if scope.slot_of(by).is_none() {
-            return Err(VaultError::NoSlot {
-                key: key.name,
-                scope: scope.name.clone(),
-            });
-        }
-        let making = Making::new(vault.id(), id, &key, random);
-        for slot in &mut scope.slots {
-            if matches!(slot, SlotEntry::Fido2 { key, .. } if *key == by.0) {
-                *slot = making.entry(None);
+        let no_slot = || VaultError::NoSlot {
+            key: key.name.clone(),
+            scope: scope.name.clone(),
+        };
+        // Sides that have one key of the scope are opened once; sides on which the key has one slot are opened by one salt.
+        let mut by_salt: BTreeMap<[u8; 32], Vec<Open>> = BTreeMap::new();
+        let mut seen = BTreeSet::new();
+        for side in open_on {
+            let vault = sides.get(*side).ok_or(VaultError::Nothing)?;
+            let old = vault.scope_of(id)?;
+            let salt = old.salt_of(by).ok_or_else(no_slot)?;
+            if seen.insert(old.commitment) {
+                by_salt.entry(salt).or_default().push(open(vault, *side, id)?);
             }
         }
-        self.next_epoch(vault, id, random)?;
-        let opens = vec![open(vault, id)?];
-        self.touches.push(Touch {
-            by: Some(by),
-            opens,
-            makes: vec![making],
-        });
-        Ok(())
+        if scope.slot_of(by).is_none() || by_salt.is_empty() {
+            return Err(no_slot());
+        }
+        let mut opens: Vec<Vec<Open>> = by_salt.into_values().collect();
+        while !opens.is_empty() {
+            let now: Vec<_> = opens.drain(..opens.len().min(SCOPES_PER_TOUCH)).collect();
+            let mut touch = Touch {
+                by: Some(by),
+                makes: Vec::new(),
+                opens: Vec::new(),
+            };
+            if opens.is_empty() && now.len() < SCOPES_PER_TOUCH {
+                touch.makes.push(self.renew(vault, id, &key, random)?);
+            }
+            touch.opens.extend(now.into_iter().flatten());
+            self.touches.push(touch);
+        }
+        let newest = sides.iter().filter_map(|side| Some(side.scope_of(id).ok()?.epoch)).max();
+        self.scope_mut(id)?.epoch = newest.unwrap_or_default();
+        self.next_epoch(vault, id, random)
     }
 
     /// A slot of an enrolled key in a scope that it is not in: its own touch makes it, and any key that is in seals the scope's key to it.
@@ -142,7 +173,7 @@ impl Draft {
     /// The plan, with the touches that it needs.
     pub fn into_plan(mut self, vault: &Vault) -> Result<Plan, VaultError> {
         for names in self.pairs(vault)? {
-            let opens = names.iter().map(|name| open(vault, vault.scope(name)?.id));
+            let opens = names.iter().map(|name| open(vault, 0, vault.scope(name)?.id));
             self.touches.push(Touch {
                 by: None,
                 opens: opens.collect::<Result<_, _>>()?,
@@ -150,6 +181,11 @@ impl Draft {
             });
         }
         self.add_makes();
+        self.with_a_touch()
+    }
+
+    /// The plan, with one touch at least: somebody has to sign.
+    pub fn with_a_touch(mut self) -> Result<Plan, VaultError> {
         if self.touches.is_empty() {
             self.touches.push(Touch {
                 by: None,
@@ -170,6 +206,7 @@ impl Draft {
             works: self.works,
             halves: self.halves,
             drops: self.drops,
+            in_full: self.in_full,
         })
     }
 
@@ -205,10 +242,20 @@ impl Draft {
         Ok(made)
     }
 
-    fn next_epoch(&mut self, vault: &Vault, id: Id, random: &mut Random) -> Result<(), VaultError> {
+    fn renew(&mut self, vault: Digest, id: Id, key: &EnrolledKey, random: &mut Random) -> Result<Making, VaultError> {
+        let making = Making::new(vault, id, key, random);
+        for slot in &mut self.scope_mut(id)?.slots {
+            if matches!(slot, SlotEntry::Fido2 { key: of, .. } if *of == key.id().0) {
+                *slot = making.entry(None);
+            }
+        }
+        Ok(making)
+    }
+
+    fn next_epoch(&mut self, vault: Digest, id: Id, random: &mut Random) -> Result<(), VaultError> {
         let scope = self.scope_mut(id)?;
         scope.epoch += 1;
-        let fresh = Ring::generate(vault.id(), id, scope.epoch, random);
+        let fresh = Ring::generate(vault, id, scope.epoch, random);
         scope.commitment = fresh.current();
         self.works.push((id, Work::Rekey(fresh)));
         Ok(())
@@ -261,9 +308,10 @@ impl Draft {
     }
 }
 
-fn open(vault: &Vault, id: Id) -> Result<Open, VaultError> {
+fn open(vault: &Vault, side: usize, id: Id) -> Result<Open, VaultError> {
     let scope = vault.scope_of(id)?;
     Ok(Open {
+        side,
         scope: scope.name.clone(),
         standing: vault.standing(&[&scope.name])?,
     })

@@ -8,6 +8,8 @@ use thiserror::Error;
 use crate::encoding::Digest;
 use crate::encoding::plain::PlainError;
 
+use super::fork::Side;
+
 /// Why the vault refuses. Nothing was handed out and nothing was changed, except where a variant says so.
 #[derive(Debug, Error)]
 pub enum VaultError {
@@ -104,10 +106,10 @@ pub enum VaultError {
         why: RosterFault,
     },
     /// Two statements follow the same one: two machines changed the roster apart from each other, or somebody added an old one.
-    #[error("the roster has ends that nobody joined: {}", list(.ends))]
+    #[error("who may open this vault was changed in two places that do not know of each other: {}", said(.sides))]
     Fork {
-        /// Digests of the ends.
-        ends: Vec<Digest>,
+        /// What each side did.
+        sides: Vec<Side>,
     },
     /// Two machines wrote the same secret apart from each other, and nobody has said yet which version it is.
     #[error("{scope}/{name} has two versions that were written apart from each other")]
@@ -359,6 +361,7 @@ fn errno(error: &io::Error) -> Option<Errno> {
     error.raw_os_error().map(Errno::from_raw_os_error)
 }
 
-fn list(digests: &[Digest]) -> String {
-    digests.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+fn said(sides: &[Side]) -> String {
+    let sides = sides.iter().enumerate().map(|(n, side)| format!("side {}: {side}", n + 1));
+    sides.collect::<Vec<_>>().join("; ")
 }

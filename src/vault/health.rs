@@ -260,7 +260,7 @@ fn refusal(folder: &Path, error: &VaultError) -> Finding {
         VaultError::ReadOnly { .. } | VaultError::Unfinished => problem("read_only", format!("chmod -R u+rwX {shown}")),
         VaultError::Full { .. } => problem("full", format!("df -h {shown}")),
         VaultError::Busy => Part::Vault.warning("busy", what, "touchlease doctor (again, when the other writer is done)"),
-        VaultError::Fork { .. } => problem("forked_roster", "touchlease key list".into()),
+        VaultError::Fork { .. } => problem("forked_roster", "touchlease vault join".into()),
         VaultError::Older { .. } => problem("older", restore(folder)),
         VaultError::State { path, .. } => problem("remembered_state", format!("mv {0} {0}.damaged", quoted(Path::new(path)))),
         VaultError::Roster { .. } => problem("roster", restore(folder)),

@@ -5,7 +5,7 @@
 //! - [`rules`], [`record`], [`index`], [`tree`]: secrets, and which of them there are; what was changed apart is joined there;
 //! - [`store`], [`journal`], [`accepted`]: files, changes that happen whole or not at all, the memory against old copies;
 //! - [`genesis`], [`change`], [`material`], [`export`]: what a touch does to it;
-//! - [`keys`], [`scopes`], [`recover`]: changes of who may open what, each a [`plan`];
+//! - [`keys`], [`scopes`], [`recover`], [`fork`]: changes of who may open what, each a [`plan`];
 //! - [`health`]: how it is, for a person who asks.
 //!
 //! `docs/format.md` describes every byte.
@@ -21,6 +21,7 @@ pub mod error;
 pub mod export;
 #[cfg(test)]
 mod faults;
+pub mod fork;
 pub mod genesis;
 pub mod health;
 pub mod index;
@@ -70,6 +71,7 @@ pub use change::{Changes, Put};
 pub use enrolment::Enrolment;
 pub use error::VaultError;
 pub use export::{OpenScope, Taken};
+pub use fork::{Clash, Fork, Side};
 pub use genesis::Genesis;
 pub use keys::{Addition, Removal};
 pub use listing::{Found, Listed, Shelf};

@@ -4,6 +4,8 @@
 //! (CTAP 2.1, 12.5), and each of them opens a scope or makes a slot: one touch opens two scopes, or opens one and renews the slot that
 //! opened it.
 
+use std::collections::BTreeSet;
+
 use crate::device::candidate::Candidate;
 use crate::device::enrolled::KeyId;
 use crate::device::proof::Proof;
@@ -22,6 +24,7 @@ use super::roster::{self, signature_path, statement_path};
 use super::scope::{self, Ring, carry_path, half_path, sealed_path};
 use super::statement::{ScopeEntry, SlotEntry, Statement};
 use super::store::Lock;
+use super::tree::Index;
 use super::{SCOPES_PER_TOUCH, Standing, Vault, tree};
 
 /// The next statement, waiting for the touches of enrolled keys.
@@ -33,6 +36,8 @@ pub struct Plan {
     pub(super) halves: Vec<(Id, Vec<u8>)>,
     /// Files that are not needed afterwards, beside those for which the statements speak.
     pub(super) drops: Vec<String>,
+    /// Where a fork of the roster is joined: the commitments under which index heads count in full.
+    pub(super) in_full: BTreeSet<Digest>,
 }
 
 /// What a touch of a plan is for, in the names of keys and scopes.
@@ -56,6 +61,8 @@ pub(super) struct Touch {
 
 /// A scope to be opened, and what it stood at when the plan was made.
 pub(super) struct Open {
+    /// On which side: the first, except where a fork of the roster is joined.
+    pub side: usize,
     pub scope: String,
     pub standing: Standing,
 }
@@ -74,6 +81,7 @@ pub(super) enum Work {
 
 /// A scope that a touch has opened.
 struct Opened {
+    side: usize,
     scope: Id,
     standing: Standing,
     ring: Ring,
@@ -123,10 +131,15 @@ impl Plan {
     /// # Errors
     /// [`VaultError::Nothing`] when there is no such touch.
     pub fn candidates(&self, vault: &Vault, touch: usize) -> Result<Vec<Candidate>, VaultError> {
+        self.candidates_over(&[vault], touch)
+    }
+
+    /// The same where a fork of the roster is joined.
+    pub(super) fn candidates_over(&self, sides: &[&Vault], touch: usize) -> Result<Vec<Candidate>, VaultError> {
         let touch = self.touches.get(touch).ok_or(VaultError::Nothing)?;
-        let keys = vault.keys().into_iter();
-        let candidates = keys.filter(|key| self.may_give(touch, key.id())).filter_map(|key| {
-            let salts = touch.salts(vault, key.id())?;
+        let keys = first(sides)?.keys().into_iter();
+        let candidates = keys.filter(|key| self.may_give(sides, touch, key.id())).filter_map(|key| {
+            let salts = touch.salts(sides, key.id())?;
             Some(Candidate { key, salts })
         });
         Ok(candidates.collect())
@@ -137,25 +150,31 @@ impl Plan {
     /// # Errors
     /// [`VaultError::WrongProof`], [`VaultError::Changed`], as [`Vault::unseal`] for the scopes; a full disk, a read-only folder.
     pub fn commit(self, vault: &Vault, proofs: &[&Proof], random: &mut Random) -> Result<Digest, VaultError> {
-        let lock = vault.store.lock()?;
+        self.commit_over(&[vault], proofs, random)
+    }
+
+    /// The same where a fork of the roster is joined.
+    pub(super) fn commit_over(self, sides: &[&Vault], proofs: &[&Proof], random: &mut Random) -> Result<Digest, VaultError> {
+        let lock = first(sides)?.store.lock()?;
         journal::settle_locked(&lock)?;
-        self.check_current(vault)?;
+        self.check_current(sides)?;
         let mut change = Change::default();
         let signer = proofs.first().ok_or(VaultError::Nothing)?;
         let signature = roster::signature(signer, &self.text)?;
-        let opened = self.take(vault, proofs, &mut change, random)?;
-        self.finish(vault, &lock, signature, opened, change, random)
+        let opened = self.take(sides, proofs, &mut change, random)?;
+        self.finish(sides, &lock, signature, opened, change, random)
     }
 
     /// Makes a plan effective that needs no touch of an enrolled key: the recovery code opens the scopes and signs.
     pub(super) fn commit_with_code(self, vault: &Vault, code: &RecoveryCode, random: &mut Random) -> Result<Digest, VaultError> {
         let lock = vault.store.lock()?;
         journal::settle_locked(&lock)?;
-        self.check_current(vault)?;
+        self.check_current(&[vault])?;
         let mut opened = Vec::new();
         for (id, _) in &self.works {
             let scope = vault.scope_of(*id)?;
             opened.push(Opened {
+                side: 0,
                 scope: *id,
                 standing: vault.standing(&[&scope.name])?,
                 ring: scope::open_with_recovery(&vault.store, &vault.roster, scope, code)?,
@@ -164,12 +183,12 @@ impl Plan {
         let (private, public) = code.key_pair(&vault.id());
         let signature = recovery_sig::sign(&private, &public, Namespace::Vault, &self.text);
         let signature = signature.ok_or(VaultError::Sealing("the signature"))?.into_bytes();
-        self.finish(vault, &lock, signature, opened, Change::default(), random)
+        self.finish(&[vault], &lock, signature, opened, Change::default(), random)
     }
 
     fn finish(
         mut self,
-        vault: &Vault,
+        sides: &[&Vault],
         lock: &Lock<'_>,
         signature: Vec<u8>,
         opened: Vec<Opened>,
@@ -178,8 +197,9 @@ impl Plan {
     ) -> Result<Digest, VaultError> {
         let digest = Digest::of(&self.text);
         change.add(signature_path(&digest), signature);
-        let heads = self.fill(vault, opened, &mut change, random)?;
+        let heads = self.fill(sides, opened, &mut change, random)?;
         change.commit(lock, &statement_path(&digest), &self.text)?;
+        let vault = first(sides)?;
         vault.memory.remember_roster(digest)?;
         for (scope, head) in heads {
             vault.memory.remember(scope, head)?;
@@ -188,41 +208,52 @@ impl Plan {
     }
 
     /// The roster and the index heads must be those for which the plan was made.
-    fn check_current(&self, vault: &Vault) -> Result<(), VaultError> {
-        if self.statement.previous != [vault.roster_digest()] || !vault.is_current()? {
+    fn check_current(&self, sides: &[&Vault]) -> Result<(), VaultError> {
+        let mut ends: Vec<Digest> = sides.iter().map(|side| side.roster_digest()).collect();
+        ends.sort_unstable();
+        if self.statement.previous != ends || !first(sides)?.is_current()? {
             return Err(VaultError::Changed);
         }
         let mut opens = self.touches.iter().flat_map(|touch| &touch.opens);
-        opens.try_for_each(|open| vault.check_standing(&open.standing))
+        opens.try_for_each(|open| side(sides, open.side)?.check_standing(&open.standing))
     }
 
     /// Opens scopes with what the touches gave, and seals the private halves of the slots that they made.
-    fn take(&self, vault: &Vault, proofs: &[&Proof], change: &mut Change, random: &mut Random) -> Result<Vec<Opened>, VaultError> {
+    fn take(&self, sides: &[&Vault], proofs: &[&Proof], change: &mut Change, random: &mut Random) -> Result<Vec<Opened>, VaultError> {
         if proofs.len() != self.touches.len() {
             return Err(VaultError::WrongProof("another number of touches than the plan has"));
         }
         let mut opened = Vec::new();
         for (touch, proof) in self.touches.iter().zip(proofs) {
-            let key = vault.roster.in_force().key(proof.key_id());
-            let key = key.filter(|key| self.may_give(touch, key.id()));
-            let key = key.ok_or(VaultError::WrongProof("the key that was touched is not one that the plan asks"))?;
+            let id = proof.key_id();
+            let salts = touch.salts(sides, id).filter(|_| self.may_give(sides, touch, id));
+            let salts = salts.ok_or(VaultError::WrongProof("the key that was touched is not one that the plan asks"))?;
             if proof.namespace() != Namespace::Vault || proof.text_digest() != Digest::of(&self.text) {
                 return Err(VaultError::WrongProof("it did not sign this statement"));
             }
-            if proof.outputs().len() != touch.opens.len() + touch.makes.len() {
+            if proof.outputs().len() != salts.len() {
                 return Err(VaultError::WrongProof("it answers for another number of scopes"));
             }
-            let (opening, making) = proof.outputs().split_at(touch.opens.len());
-            for (open, output) in touch.opens.iter().zip(opening) {
-                let scope = vault.scope(&open.scope)?;
+            let output = |salt: Option<[u8; 32]>| {
+                let found = salts.iter().zip(proof.outputs()).find(|(of, _)| Some(**of) == salt);
+                found.map(|(_, output)| output).ok_or(VaultError::Nothing)
+            };
+            for open in &touch.opens {
+                let vault = side(sides, open.side)?;
+                let (key, scope) = (
+                    vault.roster.in_force().key(id).ok_or(VaultError::Nothing)?,
+                    vault.scope(&open.scope)?,
+                );
                 opened.push(Opened {
+                    side: open.side,
                     scope: scope.id,
                     standing: open.standing.clone(),
-                    ring: vault.open_scope(key, scope, output)?,
+                    ring: vault.open_scope(key, scope, output(scope.salt_of(id))?)?,
                 });
             }
-            for (making, output) in touch.makes.iter().zip(making) {
-                change.add(half_path(making.slot()), making.seal(output.expose(), random)?);
+            for making in &touch.makes {
+                let half = making.seal(output(Some(making.salt()))?.expose(), random)?;
+                change.add(half_path(making.slot()), half);
             }
         }
         Ok(opened)
@@ -231,12 +262,13 @@ impl Plan {
     /// Adds all files of the plan but the statement and its signature. Gives the heads of the scopes that got new ones.
     fn fill(
         &mut self,
-        vault: &Vault,
+        sides: &[&Vault],
         opened: Vec<Opened>,
         change: &mut Change,
         random: &mut Random,
     ) -> Result<Vec<(Id, Digest)>, VaultError> {
-        let (before, after) = (vault.roster.in_force().files(), self.statement.files());
+        let before: BTreeSet<String> = sides.iter().flat_map(|side| side.roster.in_force().files()).collect();
+        let after = self.statement.files();
         for path in before.difference(&after).chain(&self.drops) {
             change.remove(path.clone());
         }
@@ -247,32 +279,39 @@ impl Plan {
         for (id, work) in std::mem::take(&mut self.works) {
             let recovery = &self.statement.recovery;
             let entry = || self.statement.scopes.iter().find(|scope| scope.id == id).ok_or(VaultError::Nothing);
-            let opened = || opened.iter().find(|opened| opened.scope == id).ok_or(VaultError::Nothing);
+            let opened: Vec<&Opened> = opened.iter().filter(|opened| opened.scope == id).collect();
+            let one = || opened.first().copied().ok_or(VaultError::Nothing);
             match work {
                 Work::Grant(slot, public) => {
-                    let sealed = opened()?.ring.seal_to(slot, &public, random)?;
+                    let sealed = one()?.ring.seal_to(slot, &public, random)?;
                     change.add(sealed_path(slot, &entry()?.commitment), sealed);
                 }
-                Work::Rekey(fresh) => heads.push((id, rekey(vault, entry()?, recovery, opened()?, fresh, change, random)?)),
+                Work::Rekey(fresh) => heads.push((id, rekey(sides, &self.in_full, entry()?, recovery, &opened, fresh, change, random)?)),
                 Work::Found(ring) => heads.push((id, found(entry()?, recovery, &ring, change, random)?)),
-                Work::GiveUp => check_empty(vault, opened()?)?,
+                Work::GiveUp => check_empty(first(sides)?, one()?)?,
             }
         }
         Ok(heads)
     }
 
     /// A key that the statement leaves, and the one that the touch asks for where it asks for one.
-    fn may_give(&self, touch: &Touch, key: KeyId) -> bool {
-        self.statement.key(key).is_some() && touch.by.is_none_or(|by| by == key)
+    fn may_give(&self, sides: &[&Vault], touch: &Touch, key: KeyId) -> bool {
+        let known = sides.iter().all(|side| side.roster.in_force().key(key).is_some());
+        known && self.statement.key(key).is_some() && touch.by.is_none_or(|by| by == key)
     }
 }
 
 impl Touch {
-    /// What to ask `key` for: the salts of the slots by which it opens scopes, then those of the slots that it makes.
-    fn salts(&self, vault: &Vault, key: KeyId) -> Option<Vec<[u8; 32]>> {
-        let opens = self.opens.iter().map(|open| vault.scope(&open.scope).ok()?.salt_of(key));
-        let makes = self.makes.iter().map(|making| Some(making.salt()));
-        let salts = opens.chain(makes).collect::<Option<Vec<_>>>()?;
+    /// What to ask `key` for: the salts of the slots by which it opens scopes, each once, then those of the slots that it makes.
+    fn salts(&self, sides: &[&Vault], key: KeyId) -> Option<Vec<[u8; 32]>> {
+        let mut salts = Vec::new();
+        for open in &self.opens {
+            let salt = sides.get(open.side)?.scope(&open.scope).ok()?.salt_of(key)?;
+            if !salts.contains(&salt) {
+                salts.push(salt);
+            }
+        }
+        salts.extend(self.makes.iter().map(Making::salt));
         (salts.len() <= SCOPES_PER_TOUCH).then_some(salts)
     }
 }
@@ -308,22 +347,64 @@ pub(super) fn found(
 
 /// Adds the files of a scope's next epoch: the new key sealed to every slot that the new statement names, the keys before it sealed under
 /// it, and the index's head sealed under it (the holder of the old key must not be able to make one). Gives the head's digest.
+#[allow(clippy::too_many_arguments)]
 fn rekey(
-    vault: &Vault,
+    sides: &[&Vault],
+    in_full: &BTreeSet<Digest>,
     scope: &ScopeEntry,
     recovery: &Point,
-    before: &Opened,
+    opened: &[&Opened],
     fresh: Ring,
     change: &mut Change,
     random: &mut Random,
 ) -> Result<Digest, VaultError> {
-    let index = vault.index(vault.scope_of(scope.id)?, &before.ring, &before.standing)?;
-    let ring = before.ring.followed_by(fresh);
+    let ring = opened.iter().fold(fresh, |ring, opened| opened.ring.followed_by(ring));
     seal_to_slots(scope, recovery, &ring, change, random)?;
     change.add(carry_path(scope.id, &scope.commitment), ring.carry(random)?);
-    let (digest, bytes) = index.next(&ring, Vec::new(), change, random)?;
+    let (digest, bytes) = match opened {
+        [one] if sides.len() == 1 => {
+            let vault = first(sides)?;
+            let index = vault.index(vault.scope_of(scope.id)?, &one.ring, &one.standing)?;
+            index.next(&ring, Vec::new(), change, random)?
+        }
+        _ => joined_index(sides, in_full, scope, opened, &ring)?.next(&ring, Vec::new(), change, random)?,
+    };
     change.add(head_path(scope.id, &digest), bytes);
     Ok(digest)
+}
+
+/// The index of a scope in which the heads of all sides count in full, each under the key that is in force there.
+fn joined_index<'a>(
+    sides: &[&'a Vault],
+    in_full: &BTreeSet<Digest>,
+    scope: &ScopeEntry,
+    opened: &[&Opened],
+    ring: &'a Ring,
+) -> Result<Index<'a>, VaultError> {
+    let one = opened.first().ok_or(VaultError::Nothing)?;
+    let vault = side(sides, one.side)?;
+    let before = vault.scope_of(scope.id)?;
+    let mut trust = vault.roster.trust(before);
+    let of_sides = sides.iter().filter_map(|side| Some(side.scope_of(scope.id).ok()?.commitment));
+    let (in_force, earlier) = of_sides.partition(|commitment| in_full.contains(commitment));
+    trust.in_force = in_force;
+    trust.earlier.extend::<BTreeSet<Digest>>(earlier);
+    trust.earlier.retain(|commitment| !trust.in_force.contains(commitment));
+    let heads = tree::heads(&vault.store, scope.id, &scope.name, &trust)?;
+    let index = Index::open(&vault.store, ring, &heads, &trust)?;
+    let own = vault.memory.check(scope.id, &scope.name, &index)?;
+    if heads.len() > 1 {
+        vault.check_claims(before, &index, own, &one.standing.claims_of(&before.name).collect::<Vec<_>>())?;
+    }
+    Ok(index)
+}
+
+fn first<'a>(sides: &[&'a Vault]) -> Result<&'a Vault, VaultError> {
+    side(sides, 0)
+}
+
+fn side<'a>(sides: &[&'a Vault], n: usize) -> Result<&'a Vault, VaultError> {
+    sides.get(n).copied().ok_or(VaultError::Nothing)
 }
 
 fn seal_to_slots(scope: &ScopeEntry, recovery: &Point, ring: &Ring, change: &mut Change, random: &mut Random) -> Result<(), VaultError> {

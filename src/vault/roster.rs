@@ -9,6 +9,7 @@ use crate::encoding::sshsig::{Assertion, Namespace, Point};
 
 use super::bytes::Id;
 use super::error::{RosterFault, VaultError};
+use super::fork;
 use super::recovery_sig;
 use super::statement::{FORMAT, KeyEntry, ScopeEntry, Statement};
 use super::store::Store;
@@ -27,22 +28,40 @@ pub struct Roster {
     in_force: Statement,
 }
 
-impl Roster {
+/// Who signed a statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signer {
+    /// A touch of this key.
+    Key(KeyId),
+    /// The recovery code.
+    RecoveryCode,
+}
+
+/// All statements of a folder, verified, and the ends to which they lead: one, or several where machines changed the roster apart from
+/// each other.
+pub struct Chain {
+    statements: BTreeMap<Digest, Statement>,
+    signers: BTreeMap<Digest, Signer>,
+    ends: Vec<Digest>,
+}
+
+impl Chain {
     /// Reads and verifies every statement.
     ///
     /// # Errors
-    /// [`VaultError::Roster`] at the first statement that does not verify, [`VaultError::Fork`], [`VaultError::Newer`].
+    /// [`VaultError::Roster`] at the first statement that does not verify, [`VaultError::Newer`]; [`VaultError::NoVault`] without any.
     pub fn read(store: &Store) -> Result<Self, VaultError> {
         let mut waiting = BTreeMap::new();
         for digest in listed(store)? {
             waiting.insert(digest, read_statement(store, digest)?);
         }
-        let mut verified = BTreeMap::new();
+        let (mut verified, mut signers) = (BTreeMap::new(), BTreeMap::new());
         while let Some(digest) = next(&waiting, &verified) {
             if let Some((statement, bytes)) = waiting.remove(&digest) {
                 let signature = read_signature(store, digest)?;
-                verify(&statement, &bytes, &signature, &verified).map_err(|why| fault(digest, why))?;
+                let signer = verify(&statement, &bytes, &signature, &verified).map_err(|why| fault(digest, why))?;
                 verified.insert(digest, statement);
+                signers.insert(digest, signer);
             }
         }
         if let Some((digest, (statement, _))) = waiting.first_key_value() {
@@ -54,22 +73,96 @@ impl Roster {
             };
             return Err(fault(*digest, why));
         }
-        Self::with_one_end(store, verified)
+        let followed: BTreeSet<Digest> = verified.values().flat_map(|s| s.previous.iter().copied()).collect();
+        let ends: Vec<Digest> = verified.keys().copied().filter(|d| !followed.contains(d)).collect();
+        if ends.is_empty() {
+            return Err(VaultError::NoVault {
+                folder: store.folder().display().to_string(),
+            });
+        }
+        Ok(Self {
+            statements: verified,
+            signers,
+            ends,
+        })
     }
 
-    fn with_one_end(store: &Store, statements: BTreeMap<Digest, Statement>) -> Result<Self, VaultError> {
-        let followed: BTreeSet<Digest> = statements.values().flat_map(|s| s.previous.iter().copied()).collect();
-        let ends: Vec<Digest> = statements.keys().copied().filter(|d| !followed.contains(d)).collect();
-        match (ends.as_slice(), ends.first().and_then(|end| statements.get(end))) {
-            ([end], Some(in_force)) => Ok(Self {
-                end: *end,
-                in_force: in_force.clone(),
-                statements,
+    /// The ends, ascending.
+    #[must_use]
+    pub fn ends(&self) -> &[Digest] {
+        &self.ends
+    }
+
+    /// The statement of this digest.
+    #[must_use]
+    pub fn statement(&self, digest: &Digest) -> Option<&Statement> {
+        self.statements.get(digest)
+    }
+
+    /// Who signed it.
+    #[must_use]
+    pub fn signer(&self, digest: &Digest) -> Option<Signer> {
+        self.signers.get(digest).copied()
+    }
+
+    /// The roster as if `end` were the only end.
+    ///
+    /// # Errors
+    /// [`VaultError::Nothing`] for a statement that there is not.
+    pub fn side(&self, end: Digest) -> Result<Roster, VaultError> {
+        Ok(Roster {
+            end,
+            in_force: self.statements.get(&end).ok_or(VaultError::Nothing)?.clone(),
+            statements: self.statements.clone(),
+        })
+    }
+
+    /// `end` and all statements that it follows.
+    #[must_use]
+    pub fn behind(&self, end: Digest) -> BTreeSet<Digest> {
+        let (mut behind, mut waiting) = (BTreeSet::new(), vec![end]);
+        while let Some(digest) = waiting.pop() {
+            if behind.insert(digest) {
+                waiting.extend(self.statements.get(&digest).into_iter().flat_map(|statement| &statement.previous));
+            }
+        }
+        behind
+    }
+
+    /// The statements of these digests.
+    pub fn of<'a>(&'a self, digests: &'a BTreeSet<Digest>) -> impl Iterator<Item = &'a Statement> {
+        digests.iter().filter_map(|digest| self.statements.get(digest))
+    }
+
+    /// These statements, each after those that it follows.
+    #[must_use]
+    pub fn in_order(&self, digests: &BTreeSet<Digest>) -> Vec<Digest> {
+        let mut ordered = Vec::new();
+        while let Some(next) = digests.iter().find(|digest| {
+            let follows = self.statements.get(digest).into_iter().flat_map(|statement| &statement.previous);
+            !ordered.contains(*digest)
+                && follows
+                    .into_iter()
+                    .all(|before| !digests.contains(before) || ordered.contains(before))
+        }) {
+            ordered.push(*next);
+        }
+        ordered
+    }
+}
+
+impl Roster {
+    /// Reads and verifies every statement.
+    ///
+    /// # Errors
+    /// As [`Chain::read`]; [`VaultError::Fork`].
+    pub fn read(store: &Store) -> Result<Self, VaultError> {
+        let chain = Chain::read(store)?;
+        match chain.ends() {
+            [end] => chain.side(*end),
+            _ => Err(VaultError::Fork {
+                sides: fork::words(&chain),
             }),
-            ([], _) => Err(VaultError::NoVault {
-                folder: store.folder().display().to_string(),
-            }),
-            _ => Err(VaultError::Fork { ends }),
         }
     }
 
@@ -226,7 +319,7 @@ fn next(waiting: &BTreeMap<Digest, (Statement, Vec<u8>)>, verified: &BTreeMap<Di
     waiting.iter().find(|(_, (s, _))| ready(s)).map(|(digest, _)| *digest)
 }
 
-fn verify(statement: &Statement, bytes: &[u8], signature: &str, verified: &BTreeMap<Digest, Statement>) -> Result<(), RosterFault> {
+fn verify(statement: &Statement, bytes: &[u8], signature: &str, verified: &BTreeMap<Digest, Statement>) -> Result<Signer, RosterFault> {
     let before: Vec<&Statement> = statement.previous.iter().filter_map(|d| verified.get(d)).collect();
     if let Some(random) = &statement.random {
         let first = statement.keys.first().map(KeyEntry::enrolled).ok_or(RosterFault::Content)?;
@@ -260,12 +353,12 @@ fn verify_signature(
     signature: &str,
     signer: impl Fn(&Point) -> Option<Profile>,
     recovery: &[Point],
-) -> Result<(), RosterFault> {
+) -> Result<Signer, RosterFault> {
     if let Some(point) = recovery_sig::signer(signature) {
         let known = !recovery.is_empty() && recovery.iter().all(|of| *of == point);
         return match (known, recovery_sig::verify(signature, &point, Namespace::Vault, bytes)) {
             (false, _) => Err(RosterFault::Signer),
-            (true, true) => Ok(()),
+            (true, true) => Ok(Signer::RecoveryCode),
             (true, false) => Err(RosterFault::Signature),
         };
     }
@@ -273,6 +366,7 @@ fn verify_signature(
     let profile = signer(&point).ok_or(RosterFault::Signer)?;
     assertion
         .verify(&point, Namespace::Vault, bytes, profile == Profile::Pin)
+        .map(|()| Signer::Key(KeyId(Digest::of(&point))))
         .map_err(|_| RosterFault::Signature)
 }
 

@@ -90,6 +90,13 @@ pub enum Reply {
         /// The key that was touched.
         key: String,
     },
+    /// How the roster was changed in places that do not know of each other.
+    Fork {
+        /// What each side did; none when there is nothing to join.
+        sides: Vec<SideView>,
+        /// Names that two keys or two scopes would share.
+        clashes: Vec<ClashView>,
+    },
     /// A key was enrolled with the recovery code.
     Recovered {
         /// Its name.
@@ -262,6 +269,41 @@ pub struct Status {
     /// Scopes that some enrolled keys are not yet in, with the names of these keys.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_in: Vec<(String, Vec<String>)>,
+}
+
+/// One side of a fork of the roster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SideView {
+    /// Digest of its last statement.
+    pub end: String,
+    /// Its statements since the sides part, the oldest first.
+    pub steps: Vec<StepView>,
+}
+
+/// A statement of a side.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepView {
+    /// Its digest.
+    pub statement: String,
+    /// The key that signed it; nothing for the recovery code.
+    pub signer: Option<String>,
+    /// Seconds since the epoch, by the clock of the machine that made it.
+    pub at: u64,
+    /// What it changed, in words.
+    pub changes: Vec<String>,
+    /// Whether another side removed the key that signed it: then what the side added is not taken.
+    pub shut_out: bool,
+}
+
+/// Two keys or two scopes of one name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClashView {
+    /// `key` or `scope`.
+    pub what: String,
+    /// The name.
+    pub name: String,
+    /// Their ids.
+    pub ids: Vec<String>,
 }
 
 /// A scope in a list.

@@ -69,6 +69,10 @@ pub enum Request {
     KeyRemove(KeyRemoveAsk),
     /// Give scopes new keys, and the touched key a new way in.
     Rotate(RotateAsk),
+    /// The sides of a roster that was changed in two places apart from each other.
+    VaultFork,
+    /// Join them.
+    VaultJoin(JoinAsk),
     /// Enrol a key with the recovery code.
     Recover(RecoverAsk),
     /// Let an enrolled key into scopes that it is not in.
@@ -171,6 +175,7 @@ impl Request {
             | Self::KeyRemove(_)
             | Self::Rotate(_)
             | Self::Recover(_)
+            | Self::VaultJoin(_)
             | Self::KeyAdmit { .. }
             | Self::ScopeAdd { .. }
             | Self::ScopeRename { .. }
@@ -294,6 +299,18 @@ pub struct RotateAsk {
     /// Which key is touched; a connected one when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+}
+
+/// A fork of the roster to be joined.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JoinAsk {
+    /// Which key is touched; a connected one when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Other names for keys and scopes that share one, by the ids of [`super::reply::ClashView`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub names: BTreeMap<String, String>,
 }
 
 /// A recovery.

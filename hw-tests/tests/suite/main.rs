@@ -15,6 +15,7 @@ mod lab;
 mod lifetime;
 mod machines;
 mod races;
+mod rehearsals;
 mod screen;
 mod size;
 mod spine;

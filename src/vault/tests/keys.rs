@@ -208,7 +208,8 @@ fn two_statements_after_the_same_one_are_a_fork_that_names_both_ends() {
         std::fs::write(rig.folder().join(path), bytes).unwrap();
     }
     match rig.try_open() {
-        Err(VaultError::Fork { ends }) => {
+        Err(VaultError::Fork { sides }) => {
+            let ends: Vec<_> = sides.iter().map(|side| side.end).collect();
             assert_eq!(ends.len(), 2);
             assert!(ends.contains(&one) && ends.contains(&two));
         }

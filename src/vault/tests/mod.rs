@@ -2,11 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod faults;
+mod fork;
 mod git;
 mod health;
 mod keys;
 mod kit;
 mod life;
+mod recover;
 mod rig;
 mod rotation;
 mod scopes;

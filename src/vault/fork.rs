@@ -1,0 +1,469 @@
+//! A roster that two machines changed apart from each other: what each did, in words, and the statement that joins them.
+//!
+//! The join takes the additions of every side, and a removal on one side wins over what another still has. What a side added by the
+//! hand of a key that another side removed is not taken: somebody who was shut out could have written it after the fact, on top of an
+//! old statement. Scopes whose keys differ, and those from which somebody is shut out, get a new key above all sides.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use crate::device::candidate::Candidate;
+use crate::device::enrolled::{EnrolledKey, KeyId};
+use crate::device::proof::Proof;
+use crate::encoding::Digest;
+use crate::encoding::plain::check_name;
+use crate::encoding::sshsig::Point;
+
+use super::accepted::Memory;
+use super::bytes::Id;
+use super::difference::differences;
+use super::draft::Draft;
+use super::error::VaultError;
+use super::plan::Plan;
+use super::random::{self, Random};
+use super::roster::{Chain, Signer};
+use super::statement::{KeyEntry, ScopeEntry, SlotEntry, Statement};
+use super::store::Store;
+use super::{Vault, journal, marker};
+
+/// One statement of a side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Its digest.
+    pub statement: Digest,
+    /// Name of the key that signed it; nothing for the recovery code.
+    pub signer: Option<String>,
+    /// When, by the clock of the machine that made it: seconds since 1970.
+    pub at: u64,
+    /// What it changed, in words.
+    pub changes: Vec<String>,
+    /// Whether another side has removed the key that signed it.
+    pub shut_out: bool,
+}
+
+/// One of the ends, and what leads to it from where the sides part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Side {
+    /// Digest of its last statement.
+    pub end: Digest,
+    /// Its statements, the oldest first.
+    pub steps: Vec<Step>,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.signer {
+            Some(key) => write!(f, "\"{key}\"")?,
+            None => f.write_str("the recovery code")?,
+        }
+        let at = i64::try_from(self.at).ok().and_then(|at| Timestamp::from_second(at).ok());
+        let at = at.map(|at| at.strftime("%Y-%m-%d %H:%M UTC").to_string());
+        write!(f, ", {}, {}", at.unwrap_or_default(), self.changes.join(", "))?;
+        if self.shut_out {
+            f.write_str(" (this key is removed on another side: what it added is not taken)")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.steps.iter().map(ToString::to_string).collect::<Vec<_>>().join("; then "))
+    }
+}
+
+/// Two keys, or two scopes, of one name that a person has to tell apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Clash {
+    /// Whether they are keys; else scopes.
+    pub keys: bool,
+    /// The name.
+    pub name: String,
+    /// Their ids, in hexadecimal digits: the first keeps the name unless it is given another.
+    pub ids: Vec<String>,
+}
+
+/// A vault whose roster has several ends. Nothing is read from it but the roster.
+pub struct Fork {
+    sides: Vec<Vault>,
+    words: Vec<Side>,
+    /// Statements behind each side, its end among them.
+    behind: Vec<BTreeSet<Digest>>,
+    chain: Chain,
+}
+
+impl Fork {
+    /// Reads the roster of the vault in `folder`; nothing when it has one end.
+    ///
+    /// # Errors
+    /// As [`Vault::open`].
+    pub fn open(folder: &Path, states: &Path) -> Result<Option<Self>, VaultError> {
+        let store = Store::open(folder)?;
+        marker::check(&store)?;
+        journal::settle(&store)?;
+        let chain = Chain::read(&store)?;
+        if chain.ends().len() < 2 {
+            return Ok(None);
+        }
+        let mut sides = Vec::new();
+        for end in chain.ends() {
+            let roster = chain.side(*end)?;
+            let memory = Memory::look(&states.join(roster.in_force().vault.to_string()), &roster)?;
+            let store = Store::open(folder)?;
+            sides.push(Vault { store, roster, memory });
+        }
+        let behind = chain.ends().iter().map(|end| chain.behind(*end)).collect::<Vec<_>>();
+        let words = words(&chain);
+        Ok(Some(Self {
+            sides,
+            words,
+            behind,
+            chain,
+        }))
+    }
+
+    /// The sides in words.
+    #[must_use]
+    pub fn sides(&self) -> &[Side] {
+        &self.words
+    }
+
+    /// The vault's id.
+    #[must_use]
+    pub fn id(&self) -> Option<Digest> {
+        self.sides.first().map(Vault::id)
+    }
+
+    /// Every key that is or was enrolled on any side.
+    #[must_use]
+    pub fn keys_ever(&self) -> Vec<EnrolledKey> {
+        self.sides.first().map(Vault::keys_ever).unwrap_or_default()
+    }
+
+    /// The keys that every side names: those that may sign the join.
+    #[must_use]
+    pub fn keys(&self) -> Vec<EnrolledKey> {
+        let Some((first, others)) = self.sides.split_first() else {
+            return Vec::new();
+        };
+        let everywhere = |key: &EnrolledKey| others.iter().all(|side| side.roster.in_force().key(key.id()).is_some());
+        first.keys().into_iter().filter(everywhere).collect()
+    }
+
+    /// Names that two keys or two scopes share after the join.
+    #[must_use]
+    pub fn clashes(&self) -> Vec<Clash> {
+        let keys = self.merged_keys().into_iter().map(|key| (key.name.clone(), key.id().to_string()));
+        let scopes = self.merged_scopes().into_iter().map(|scope| (scope.name, scope.id.to_string()));
+        [(true, keys.collect::<Vec<_>>()), (false, scopes.collect())]
+            .into_iter()
+            .flat_map(|(keys, named)| clashes_of(keys, named))
+            .collect()
+    }
+
+    /// Plans the statement that joins the sides, at `now` in seconds since 1970. In each scope that gets a new key the first of `touched`
+    /// that can open it on every side gives the touch. `names` has other names for keys and scopes, by the ids of [`Clash`].
+    ///
+    /// # Errors
+    /// [`VaultError::NoneIn`] for a scope that none of `touched` opens, [`VaultError::Twice`] for a name that two still share, a refused
+    /// name.
+    pub fn join(&self, touched: &[KeyId], names: &BTreeMap<String, String>, now: u64, random: &mut Random) -> Result<Plan, VaultError> {
+        let mut statement = self.statement(now)?;
+        rename(&mut statement, names)?;
+        let old = self.fitting_recovery(&mut statement, random);
+        let rekeyed: Vec<Id> = statement
+            .scopes
+            .iter()
+            .filter(|scope| old.contains(&scope.id) || self.differs(scope))
+            .map(|s| s.id)
+            .collect();
+        let sides: Vec<&Vault> = self.sides.iter().collect();
+        let mut draft = Draft::of(statement);
+        for id in rekeyed {
+            let scope = draft.scope_mut(id)?.clone();
+            let open = self.to_be_opened(id);
+            let opens = |key: &KeyId| {
+                let mut of_sides = open.iter().filter_map(|side| sides.get(*side)?.scope_of(id).ok());
+                scope.slot_of(*key).is_some() && of_sides.all(|old| old.slot_of(*key).is_some())
+            };
+            match touched.iter().find(|key| opens(key)) {
+                Some(by) => draft.rekey_over(&sides, &open, id, *by, random)?,
+                None => return Err(VaultError::NoneIn(scope.name)),
+            }
+        }
+        draft.in_full = self
+            .trusted()
+            .flat_map(|(_, statement)| &statement.scopes)
+            .map(|scope| scope.commitment)
+            .collect();
+        draft.with_a_touch()
+    }
+
+    /// Who can give touch number `touch` (from 0) of a plan of [`Fork::join`], and the salts to ask for.
+    ///
+    /// # Errors
+    /// As [`Plan::candidates`].
+    pub fn candidates(&self, plan: &Plan, touch: usize) -> Result<Vec<Candidate>, VaultError> {
+        plan.candidates_over(&self.sides.iter().collect::<Vec<_>>(), touch)
+    }
+
+    /// The statements that the join follows, as [`Plan::follows`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn follows(&self, plan: &Plan) -> Result<Vec<Vec<u8>>, VaultError> {
+        plan.follows(self.sides.first().ok_or(VaultError::Nothing)?)
+    }
+
+    /// Whether no other process writes to the vault.
+    ///
+    /// # Errors
+    /// As [`Vault::is_free`].
+    pub fn is_free(&self) -> Result<(), VaultError> {
+        self.sides.first().ok_or(VaultError::Nothing)?.is_free()
+    }
+
+    /// Makes the join effective.
+    ///
+    /// # Errors
+    /// As [`Plan::commit`].
+    pub fn commit(&self, plan: Plan, proofs: &[&Proof], random: &mut Random) -> Result<Digest, VaultError> {
+        plan.commit_over(&self.sides.iter().collect::<Vec<_>>(), proofs, random)
+    }
+
+    fn statement(&self, now: u64) -> Result<Statement, VaultError> {
+        let first = self.sides.first().ok_or(VaultError::Nothing)?.roster.in_force();
+        let mut previous = self.chain.ends().to_vec();
+        previous.sort_unstable();
+        let newest = |one: &&Statement| one.at;
+        let trusted = || self.trusted().map(|(_, statement)| statement);
+        Ok(Statement {
+            at: now,
+            keys: self.merged_keys().into_iter().cloned().map(KeyEntry::Fido2).collect(),
+            name: trusted().max_by_key(newest).unwrap_or(first).name.clone(),
+            previous,
+            random: None,
+            recovery: self.merged_recovery().unwrap_or(first.recovery),
+            scopes: self.merged_scopes(),
+            v: first.v,
+            vault: first.vault,
+        })
+    }
+
+    /// Sides by which a name or a recovery code is changed: none that was signed by somebody who is shut out, if there is another.
+    fn trusted(&self) -> impl Iterator<Item = (usize, &Statement)> {
+        let all_shut_out = (0..self.sides.len()).all(|side| self.is_shut_out(side));
+        let statements = self.sides.iter().map(|side| side.roster.in_force()).enumerate();
+        statements.filter(move |(side, _)| all_shut_out || !self.is_shut_out(*side))
+    }
+
+    fn is_shut_out(&self, side: usize) -> bool {
+        self.words.get(side).is_some_and(|side| side.steps.iter().any(|step| step.shut_out))
+    }
+
+    /// A recovery point that one side put in the place of the one before is the one that holds; of two the newer.
+    fn merged_recovery(&self) -> Option<Point> {
+        let new = |(side, statement): &(usize, &Statement)| {
+            let mut others = self.behind.iter().enumerate().filter(|(other, _)| other != side);
+            !others.any(|(_, behind)| self.chain.of(behind).any(|old| old.recovery == statement.recovery))
+        };
+        let newest = self.trusted().filter(new).max_by_key(|(_, statement)| statement.at);
+        newest.or_else(|| self.trusted().next()).map(|(_, statement)| statement.recovery)
+    }
+
+    /// Keys that no side removed, and that were not let in by somebody who is shut out.
+    fn merged_keys(&self) -> Vec<&EnrolledKey> {
+        let mut keys: Vec<&EnrolledKey> = Vec::new();
+        for (side, vault) in self.sides.iter().enumerate() {
+            for key in vault.roster.in_force().keys.iter().map(KeyEntry::enrolled) {
+                let here = |vault: &Vault| vault.roster.in_force().key(key.id()).is_some();
+                let knew = |statement: &Statement| statement.key(key.id()).is_some();
+                if self.stays(side, here, knew) && !keys.iter().any(|other| other.id() == key.id()) {
+                    keys.push(key);
+                }
+            }
+        }
+        keys
+    }
+
+    fn merged_scopes(&self) -> Vec<ScopeEntry> {
+        let mut scopes: Vec<ScopeEntry> = Vec::new();
+        for (side, vault) in self.sides.iter().enumerate() {
+            for scope in &vault.roster.in_force().scopes {
+                let here = |vault: &Vault| vault.scope_of(scope.id).is_ok();
+                let knew = |statement: &Statement| statement.scopes.iter().any(|old| old.id == scope.id);
+                if self.stays(side, here, knew) && !scopes.iter().any(|other| other.id == scope.id) {
+                    scopes.push(self.merged_scope(scope));
+                }
+            }
+        }
+        scopes
+    }
+
+    /// A scope with the slots of the keys that stay; its name from the side that changed it last.
+    fn merged_scope(&self, scope: &ScopeEntry) -> ScopeEntry {
+        let keys: BTreeSet<Digest> = self.merged_keys().into_iter().map(|key| key.id().0).collect();
+        let mut slots: BTreeMap<Digest, &SlotEntry> = BTreeMap::new();
+        for (side, vault) in self.sides.iter().enumerate() {
+            let Ok(old) = vault.scope_of(scope.id) else { continue };
+            for slot in &old.slots {
+                let SlotEntry::Fido2 { key, id, .. } = slot else { continue };
+                let has = |scope: &ScopeEntry| scope.slots.iter().any(|slot| slot.id() == *id);
+                let here = |vault: &Vault| vault.scope_of(scope.id).is_ok_and(has);
+                let knew = |statement: &Statement| statement.scopes.iter().any(|old| old.id == scope.id && has(old));
+                if keys.contains(key) && self.stays(side, here, knew) {
+                    // Two ways of one key, each renewed on its side: both are good, one is kept.
+                    slots.entry(*key).or_insert(slot);
+                }
+            }
+        }
+        let names = self.trusted().filter_map(|(side, statement)| {
+            let of_side = statement.scopes.iter().find(|old| old.id == scope.id)?;
+            let mut others = self.behind.iter().enumerate().filter(|(other, _)| *other != side);
+            let old = |old: &Statement| old.scopes.iter().any(|old| old.id == scope.id && old.name == of_side.name);
+            let renamed = !others.any(|(_, behind)| self.chain.of(behind).any(old));
+            renamed.then_some((statement.at, of_side.name.clone()))
+        });
+        let recovery = scope.slots.iter().find(|slot| matches!(slot, SlotEntry::Recovery { .. }));
+        ScopeEntry {
+            name: names.max().map_or_else(|| scope.name.clone(), |(_, name)| name),
+            slots: slots.into_values().chain(recovery).cloned().collect(),
+            ..scope.clone()
+        }
+    }
+
+    /// Whether what `side` has stays: every other side has it too, or has never known it; and nobody who is shut out brought it.
+    fn stays(&self, side: usize, here: impl Fn(&Vault) -> bool, knew: impl Fn(&Statement) -> bool) -> bool {
+        let mut others = self.sides.iter().zip(&self.behind).enumerate().filter(|(other, _)| *other != side);
+        let everywhere = self.sides.iter().all(&here);
+        let removed = others.any(|(_, (vault, behind))| !here(vault) && self.chain.of(behind).any(&knew));
+        everywhere || !removed && !self.is_shut_out(side)
+    }
+
+    /// Gives the recovery slots of scopes that were sealed to another recovery key than the one that holds fresh ids. Gives these scopes.
+    fn fitting_recovery(&self, statement: &mut Statement, random: &mut Random) -> Vec<Id> {
+        let recovery = statement.recovery;
+        let mut changed = Vec::new();
+        for scope in &mut statement.scopes {
+            let mut of_sides = self.sides.iter().filter(|side| side.roster.in_force().recovery == recovery);
+            let kept = of_sides.find_map(|side| {
+                let scope = side.scope_of(scope.id).ok()?;
+                scope
+                    .slots
+                    .iter()
+                    .find(|slot| matches!(slot, SlotEntry::Recovery { .. }))
+                    .map(SlotEntry::id)
+            });
+            for slot in &mut scope.slots {
+                if let SlotEntry::Recovery { id } = slot
+                    && Some(*id) != kept
+                {
+                    *id = kept.unwrap_or_else(|| random::id(random));
+                    changed.push(scope.id);
+                }
+            }
+        }
+        changed
+    }
+
+    /// The sides on which a scope has to be opened: those whose key no other side carries among the keys before its own. A side that was
+    /// re-keyed took the files of the key before away.
+    fn to_be_opened(&self, id: Id) -> Vec<usize> {
+        let key_of = |side: usize| Some(self.sides.get(side)?.scope_of(id).ok()?.commitment);
+        let carried = |side: usize, key: Digest| {
+            let mut others = (0..self.sides.len()).filter(|other| *other != side && key_of(*other).is_some_and(|of| of != key));
+            others.any(|other| {
+                let mut scopes = self.chain.of(&self.behind[other]).flat_map(|statement| &statement.scopes);
+                scopes.any(|scope| scope.id == id && scope.commitment == key)
+            })
+        };
+        (0..self.sides.len())
+            .filter(|side| key_of(*side).is_some_and(|key| !carried(*side, key)))
+            .collect()
+    }
+
+    /// Whether a scope has different keys on the sides, or somebody who was in it on one of them is not any more.
+    fn differs(&self, scope: &ScopeEntry) -> bool {
+        let mut of_sides = self.sides.iter().filter_map(|side| side.scope_of(scope.id).ok());
+        of_sides.any(|old| old.commitment != scope.commitment || old.slots.iter().any(|slot| !scope.slots.contains(slot)))
+    }
+}
+
+fn rename(statement: &mut Statement, names: &BTreeMap<String, String>) -> Result<(), VaultError> {
+    let mut taken = BTreeSet::new();
+    for entry in &mut statement.keys {
+        let KeyEntry::Fido2(key) = entry;
+        if let Some(name) = names.get(&key.id().to_string()) {
+            check_name("the key's name", name)?;
+            key.name.clone_from(name);
+        }
+        if !taken.insert(key.name.clone()) {
+            return Err(VaultError::Twice(key.name.clone()));
+        }
+    }
+    taken.clear();
+    for scope in &mut statement.scopes {
+        if let Some(name) = names.get(&scope.id.to_string()) {
+            check_name("the scope's name", name)?;
+            scope.name.clone_from(name);
+        }
+        if !taken.insert(scope.name.clone()) {
+            return Err(VaultError::Twice(scope.name.clone()));
+        }
+    }
+    Ok(())
+}
+
+fn clashes_of(keys: bool, named: Vec<(String, String)>) -> Vec<Clash> {
+    let mut by_name: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (name, id) in named {
+        by_name.entry(name).or_default().push(id);
+    }
+    let several = by_name.into_iter().filter(|(_, ids)| ids.len() > 1);
+    several.map(|(name, ids)| Clash { keys, name, ids }).collect()
+}
+
+/// What each side did since they part.
+pub(super) fn words(chain: &Chain) -> Vec<Side> {
+    let behind: Vec<BTreeSet<Digest>> = chain.ends().iter().map(|end| chain.behind(*end)).collect();
+    let common = behind
+        .iter()
+        .skip(1)
+        .fold(behind.first().cloned().unwrap_or_default(), |common, side| &common & side);
+    let removed_elsewhere = |side: usize, key: &KeyId| {
+        let mut others = chain.ends().iter().zip(&behind).enumerate().filter(|(other, _)| *other != side);
+        others.any(|(_, (end, behind))| {
+            let here = chain.statement(end).is_some_and(|statement| statement.key(*key).is_some());
+            !here && chain.of(behind).any(|old| old.key(*key).is_some())
+        })
+    };
+    let side = |(n, end): (usize, &Digest)| Side {
+        end: *end,
+        steps: chain
+            .in_order(&(&behind[n] - &common))
+            .into_iter()
+            .filter_map(|digest| {
+                let statement = chain.statement(&digest)?;
+                let before = statement.previous.first().and_then(|before| chain.statement(before));
+                let signer = chain.signer(&digest)?;
+                let name = |key: KeyId| before.and_then(|before| before.key(key)).map(|key| key.name.clone());
+                Some(Step {
+                    statement: digest,
+                    signer: match signer {
+                        Signer::Key(key) => Some(name(key).unwrap_or_default()),
+                        Signer::RecoveryCode => None,
+                    },
+                    at: statement.at,
+                    changes: before.map_or_else(Vec::new, |before| {
+                        differences(before, statement).iter().map(ToString::to_string).collect()
+                    }),
+                    shut_out: matches!(signer, Signer::Key(key) if removed_elsewhere(n, &key)),
+                })
+            })
+            .collect(),
+    };
+    chain.ends().iter().enumerate().map(side).collect()
+}

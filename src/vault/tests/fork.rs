@@ -1,0 +1,270 @@
+//! Two machines that changed the roster apart from each other.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::device::enrolled::{KeyId, Profile};
+use crate::device::proof::Proof;
+use crate::device::soft::SoftKey;
+use crate::encoding::Digest;
+use crate::encoding::sshsig::Namespace;
+use crate::vault::{Fork, Plan, Vault, VaultError, random};
+
+use super::keys::{add, commit, plan_addition, remove_from};
+use super::recover::recover;
+use super::rig::{NOW, Rig, apply, get, put};
+
+type Files = BTreeMap<PathBuf, Vec<u8>>;
+
+/// What plain `git merge` makes of the changes of two machines: files that one added are added, files that one removed are gone.
+fn merged(before: &Files, one: &Files, two: &Files) -> Files {
+    let all = one.iter().chain(two);
+    let gone = |path: &PathBuf| before.contains_key(path) && !(one.contains_key(path) && two.contains_key(path));
+    all.filter(|(path, _)| !gone(path))
+        .map(|(path, bytes)| (path.clone(), bytes.clone()))
+        .collect()
+}
+
+/// Lets two machines change the vault apart, and merges.
+fn apart(rig: &Rig, one: impl FnOnce(&Vault), two: impl FnOnce(&Vault)) {
+    let before = rig.files();
+    one(&rig.vault());
+    let first = rig.files();
+    rig.restore(&before);
+    two(&Vault::open(&rig.folder(), &rig.home.join("other")).unwrap());
+    let second = rig.files();
+    rig.restore(&merged(&before, &first, &second));
+}
+
+fn fork(rig: &Rig) -> Fork {
+    Fork::open(&rig.folder(), &rig.home.join("state")).unwrap().expect("a fork")
+}
+
+fn join_by(fork: &Fork, keys: &[&SoftKey], names: &[(&str, &str)]) -> Result<Digest, VaultError> {
+    let ids: Vec<KeyId> = keys.iter().map(|key| key.enrolled().id()).collect();
+    let names = names.iter().map(|(id, name)| ((*id).to_owned(), (*name).to_owned())).collect();
+    let plan = fork.join(&ids, &names, NOW + 5, &mut random::system())?;
+    let proof = |touch| {
+        let candidates = fork.candidates(&plan, touch).unwrap();
+        let asked = keys
+            .iter()
+            .find_map(|key| Some((key, candidates.iter().find(|c| c.key.id() == key.enrolled().id())?)));
+        let (key, candidate) = asked.expect("one of the keys is asked");
+        key.touch(Namespace::Vault, plan.text(), &candidate.salts)
+    };
+    let proofs: Vec<Proof> = (0..plan.touches()).map(proof).collect();
+    fork.commit(plan, &proofs.iter().collect::<Vec<_>>(), &mut random::system())
+}
+
+fn joined(rig: &Rig) -> Vault {
+    join_by(&fork(rig), &[&rig.blue], &[]).unwrap();
+    rig.vault()
+}
+
+fn names(vault: &Vault) -> Vec<String> {
+    let mut names: Vec<_> = vault.keys().into_iter().map(|key| key.name).collect();
+    names.sort();
+    names
+}
+
+fn spare() -> SoftKey {
+    SoftKey::new("spare", Profile::TouchOnly, 2)
+}
+
+fn third() -> SoftKey {
+    SoftKey::new("third", Profile::Pin, 3)
+}
+
+fn added(vault: &Vault, key: &SoftKey, scopes: &[&str], by: &SoftKey) {
+    commit(plan_addition(vault, key, scopes).unwrap(), vault, by).unwrap();
+}
+
+fn rotation(vault: &Vault, scopes: &[&str], key: &SoftKey) -> Plan {
+    vault.rotation(scopes, key.enrolled().id(), NOW, &mut random::system()).unwrap()
+}
+
+#[test]
+fn both_sides_are_said_in_words_and_nothing_is_read_until_they_are_joined() {
+    let rig = Rig::new();
+    rig.put("prod", "A", b"1").unwrap();
+    apart(
+        &rig,
+        |v| added(v, &spare(), &["prod"], &rig.blue),
+        |v| added(v, &third(), &["dev"], &rig.blue),
+    );
+    let error = rig.try_open().err().expect("a fork is not opened");
+    let said = error.to_string();
+    for part in [
+        "\"blue\", 2026-09-21",
+        "adds key \"spare\" (touch only) to prod",
+        "adds key \"third\" (PIN and touch) to dev",
+    ] {
+        assert!(said.contains(part), "{part} in {said}");
+    }
+    assert!(matches!(error, VaultError::Fork { sides } if sides.len() == 2));
+    // Nothing was re-keyed or removed: one touch signs, and opens nothing.
+    let before = rig.files();
+    let vault = joined(&rig);
+    assert_eq!(names(&vault), ["blue", "spare", "third"]);
+    assert_eq!(get(&vault, &spare(), "prod", "A").unwrap(), b"1");
+    assert!(before.keys().all(|path| rig.folder().join(path).exists()), "no file was taken away");
+    assert!(Fork::open(&rig.folder(), &rig.home.join("state")).unwrap().is_none());
+    // The other machine follows.
+    assert_eq!(
+        get(
+            &Vault::open(&rig.folder(), &rig.home.join("other")).unwrap(),
+            &rig.blue,
+            "prod",
+            "A"
+        )
+        .unwrap(),
+        b"1"
+    );
+}
+
+#[test]
+fn a_removal_on_one_side_wins_and_what_was_put_on_the_other_is_there() {
+    let rig = Rig::new();
+    add(&rig, &spare(), &["prod", "dev"]).unwrap();
+    rig.put("prod", "A", b"1").unwrap();
+    apart(
+        &rig,
+        |vault| {
+            remove_from(vault, "spare", &rig.blue).unwrap();
+            apply(&rig.vault(), &rig.blue, "prod", put("HERE", b"2")).unwrap();
+        },
+        |vault| {
+            added(vault, &third(), &["prod"], &rig.blue);
+            let vault = Vault::open(&rig.folder(), &rig.home.join("other")).unwrap();
+            apply(&vault, &third(), "prod", put("THERE", b"3")).unwrap();
+        },
+    );
+    let vault = joined(&rig);
+    assert_eq!(names(&vault), ["blue", "third"]);
+    for key in [&rig.blue, &third()] {
+        for (name, value) in [("A", b"1"), ("HERE", b"2"), ("THERE", b"3")] {
+            assert_eq!(get(&vault, key, "prod", name).unwrap(), value, "{name}");
+        }
+    }
+    assert_eq!(vault.roster.in_force().scope("prod").unwrap().epoch, 3);
+    assert_eq!(vault.unseal_with_recovery(&rig.code, "prod", "THERE").unwrap().expose(), b"3");
+    apply(&vault, &third(), "prod", put("AFTER", b"4")).unwrap();
+    assert_eq!(rig.get("prod", "AFTER").unwrap(), b"4");
+}
+
+#[test]
+fn a_scope_that_both_sides_rekeyed_is_opened_with_both_salts_of_one_touch() {
+    let rig = Rig::with(Profile::Pin, &["prod"]);
+    add(&rig, &spare(), &["prod"]).unwrap();
+    rig.put("prod", "A", b"1").unwrap();
+    apart(
+        &rig,
+        |vault| {
+            commit(rotation(vault, &["prod"], &rig.blue), vault, &rig.blue).unwrap();
+        },
+        |vault| {
+            commit(rotation(vault, &["prod"], &rig.blue), vault, &rig.blue).unwrap();
+        },
+    );
+    let forked = fork(&rig);
+    let plan = forked
+        .join(&[rig.blue.enrolled().id()], &BTreeMap::new(), NOW, &mut random::system())
+        .unwrap();
+    assert_eq!((plan.touches(), forked.candidates(&plan, 0).unwrap()[0].salts.len()), (1, 2));
+    let vault = joined(&rig);
+    assert_eq!(vault.roster.in_force().scope("prod").unwrap().epoch, 3);
+    for key in [&rig.blue, &spare()] {
+        assert_eq!(get(&vault, key, "prod", "A").unwrap(), b"1");
+    }
+    let asked = vault.roster.in_force().files();
+    let there = rig.files().into_keys().map(|path| path.to_str().unwrap().to_owned());
+    let there = there.filter(|path| path.starts_with("slots/") || path.starts_with("scopes/"));
+    assert_eq!(there.collect::<std::collections::BTreeSet<_>>(), asked);
+}
+
+#[test]
+fn what_a_removed_key_adds_on_top_of_an_old_statement_is_not_taken() {
+    let rig = Rig::new();
+    add(&rig, &spare(), &["prod", "dev"]).unwrap();
+    rig.put("prod", "A", b"1").unwrap();
+    let mallory = SoftKey::new("mallory", Profile::TouchOnly, 7);
+    apart(
+        &rig,
+        |vault| {
+            remove_from(vault, "spare", &rig.blue).unwrap();
+        },
+        |vault| added(vault, &mallory, &["prod", "dev"], &spare()),
+    );
+    let forked = fork(&rig);
+    let shut_out = forked.sides().iter().flat_map(|side| &side.steps).filter(|step| step.shut_out);
+    assert_eq!(shut_out.filter_map(|step| step.signer.as_deref()).collect::<Vec<_>>(), ["spare"]);
+    let vault = joined(&rig);
+    assert_eq!(names(&vault), ["blue"]);
+    assert_eq!(rig.get("prod", "A").unwrap(), b"1");
+    // Its key signs no join: one side does not know it.
+    let random = &mut random::system();
+    assert!(forked.keys().iter().all(|key| key.name == "blue"));
+    let by_spare = forked.join(&[spare().enrolled().id()], &BTreeMap::new(), NOW, random);
+    assert!(matches!(by_spare, Err(VaultError::NoneIn(_))));
+}
+
+#[test]
+fn keys_and_scopes_of_one_name_are_told_apart_by_a_person() {
+    let rig = Rig::new();
+    let other = SoftKey::new("spare", Profile::Pin, 8);
+    let scope = |vault: &Vault| {
+        let plan = vault
+            .new_scope("web", &[rig.blue.enrolled().id()], NOW, &mut random::system())
+            .unwrap();
+        commit(plan, vault, &rig.blue).unwrap();
+    };
+    apart(
+        &rig,
+        |vault| {
+            added(vault, &spare(), &["prod"], &rig.blue);
+            scope(&rig.vault());
+        },
+        |vault| {
+            added(vault, &other, &["prod"], &rig.blue);
+            scope(&Vault::open(&rig.folder(), &rig.home.join("other")).unwrap());
+        },
+    );
+    let forked = fork(&rig);
+    let clashes = forked.clashes();
+    assert_eq!(
+        clashes.iter().map(|c| (c.keys, c.name.as_str(), c.ids.len())).collect::<Vec<_>>(),
+        [(true, "spare", 2), (false, "web", 2)]
+    );
+    assert!(matches!(join_by(&forked, &[&rig.blue], &[]), Err(VaultError::Twice(name)) if name == "spare"));
+    let names_given = [(clashes[0].ids[1].as_str(), "spare-2"), (clashes[1].ids[1].as_str(), "web-2")];
+    join_by(&forked, &[&rig.blue], &names_given).unwrap();
+    let vault = rig.vault();
+    assert_eq!(names(&vault), ["blue", "spare", "spare-2"]);
+    assert_eq!(vault.scopes(), ["prod", "dev", "web", "web-2"]);
+}
+
+#[test]
+fn a_code_that_was_used_on_one_side_is_void_after_the_join() {
+    let rig = Rig::new();
+    let mut fresh = None;
+    apart(
+        &rig,
+        |vault| fresh = Some(recover(vault, &rig.code, &third(), &[]).unwrap()),
+        |vault| {
+            let plan = vault
+                .new_scope("web", &[rig.blue.enrolled().id()], NOW, &mut random::system())
+                .unwrap();
+            commit(plan, vault, &rig.blue).unwrap();
+            let vault = Vault::open(&rig.folder(), &rig.home.join("other")).unwrap();
+            apply(&vault, &rig.blue, "web", put("A", b"1")).unwrap();
+        },
+    );
+    let said = rig.try_open().err().unwrap().to_string();
+    assert!(
+        said.contains("the recovery code, 2026-09-21") && said.contains("replaces the recovery code"),
+        "{said}"
+    );
+    let vault = joined(&rig);
+    assert!(vault.check_code(&rig.code).is_err());
+    assert_eq!(vault.unseal_with_recovery(&fresh.unwrap(), "web", "A").unwrap().expose(), b"1");
+}
