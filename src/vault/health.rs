@@ -29,7 +29,7 @@ pub struct Health {
     pub findings: Vec<Finding>,
 }
 
-/// Looks at the vault in `folder`; `states` is as in [`Vault::open`].
+/// Looks at the vault in `folder`; `states` is as in [`Vault::open`](super::Vault::open).
 #[must_use]
 pub fn examine(folder: &Path, states: &Path) -> Health {
     let mut health = Health::default();

@@ -256,7 +256,7 @@ impl Head {
     }
 
     /// Opens a head under the scope key that it names. One under an earlier key may be anybody's who ever had that key (a removed
-    /// security key): what it may say is for [`super::join`].
+    /// security key): what it may say is for whoever joins them.
     #[must_use]
     pub fn open(ring: &Ring, file: &[u8]) -> Option<Self> {
         let clear = HeadClear::read(file)?;

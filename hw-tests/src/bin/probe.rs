@@ -6,7 +6,10 @@
 use std::{
     env, fs,
     io::{self, Read},
-    os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
+    os::{
+        fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
+        unix::fs::MetadataExt,
+    },
     process::ExitCode,
 };
 
@@ -94,7 +97,7 @@ fn take_descriptor(pid: libc::pid_t) -> io::Result<()> {
     Ok(())
 }
 
-/// A core file needs a limit above nothing.
+/// A core file needs a limit above nothing, and a process that is dumpable (core(5)): of one that is not, /proc is root's (proc(5)).
 fn allow_core(pid: libc::pid_t) -> io::Result<()> {
     let limit = libc::rlimit {
         rlim_cur: libc::RLIM_INFINITY,
@@ -103,8 +106,14 @@ fn allow_core(pid: libc::pid_t) -> io::Result<()> {
     // SAFETY: `limit` lives through the call; the old limit is not asked for.
     result(i64::from(unsafe {
         libc::prlimit(pid, libc::RLIMIT_CORE, &raw const limit, std::ptr::null_mut())
-    }))
-    .map(drop)
+    }))?;
+    let owner = fs::metadata(format!("/proc/{pid}/status"))?.uid();
+    // SAFETY: takes nothing and cannot fail.
+    if owner == unsafe { libc::geteuid() } {
+        Ok(())
+    } else {
+        Err(io::Error::other("not dumpable"))
+    }
 }
 
 fn trace(pid: libc::pid_t) -> io::Result<()> {

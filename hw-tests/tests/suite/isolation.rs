@@ -119,18 +119,8 @@ impl Rigged {
 
     /// Makes the daemon fall over: no core.
     fn fall(&mut self) {
-        let mut ending = self.daemon.take().unwrap();
-        // The first is taken by the handler that looks for stack overflows, which then stands aside.
-        until("the daemon's end", || {
-            let ended = ending.try_wait().unwrap().is_some();
-            if !ended {
-                signal(ending.id(), "SEGV");
-            }
-            ended
-        });
-        let ended = ending.wait().unwrap();
-        assert_eq!(ended.signal(), Some(11), "{ended:?}");
-        assert!(!ended.core_dumped());
+        let daemon = self.daemon.take().unwrap();
+        falls_without_core(daemon);
     }
 
     fn put(&self, secret: &str, value: &str) {
@@ -184,6 +174,20 @@ impl Rigged {
         let log = fs::read_to_string(self.home.log().unwrap()).unwrap();
         log.lines().filter_map(event).collect()
     }
+}
+
+fn falls_without_core(mut ending: Child) {
+    // The first is taken by the handler that looks for stack overflows, which then stands aside.
+    until("its end", || {
+        let ended = ending.try_wait().unwrap().is_some();
+        if !ended {
+            signal(ending.id(), "SEGV");
+        }
+        ended
+    });
+    let ended = ending.wait().unwrap();
+    assert_eq!(ended.signal(), Some(11), "{ended:?}");
+    assert!(!ended.core_dumped());
 }
 
 impl Drop for Rigged {
@@ -305,8 +309,8 @@ fn t23_no_process_of_the_same_user_gets_into_daemon_worker_or_command() {
 }
 
 #[test]
-fn t47_no_core_of_daemon_or_worker() {
-    if !inside("t47_no_core_of_daemon_or_worker") {
+fn t47_no_core_of_daemon_worker_or_command() {
+    if !inside("t47_no_core_of_daemon_worker_or_command") {
         return;
     }
     // The machine can write cores at all.
@@ -325,6 +329,12 @@ fn t47_no_core_of_daemon_or_worker() {
     // A worker that dies takes its request with it, or is replaced; in no case is there a core.
     signal(child(rigged.daemon_pid(), "key-worker"), "SEGV");
     std::thread::sleep(Duration::from_millis(300));
+    // Its command is to have the caller's limit again, so `run` keeps the hard one.
+    let falls = rigged.background(&["--json", "run", "--with", "prod/TOKEN", "--", "true"]);
+    std::thread::sleep(Duration::from_millis(300));
+    let limit = ["--core=unlimited:unlimited", "--pid", &falls.id().to_string()];
+    assert!(Command::new("prlimit").args(limit).status().unwrap().success());
+    falls_without_core(falls);
     rigged.fall();
     let out = asks.wait_with_output().unwrap();
     assert!(!out.status.success());
