@@ -16,6 +16,7 @@ pub mod conformance;
 pub mod control;
 pub mod ctap;
 pub mod ctaphid;
+pub mod faults;
 pub mod finger;
 pub mod harness;
 pub mod hid_socket;

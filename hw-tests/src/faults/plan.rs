@@ -1,0 +1,67 @@
+//! Which calls are cut, and how.
+
+use super::strace::{Call, Fault};
+
+/// How many of the calls that are not vital are left out in a sample.
+const EVERY: usize = 10;
+/// How many of the calls that make something durable have one power cut in a sample.
+const SAMPLES: usize = 12;
+
+/// The faults of a run: all of them, or a sample with every rename and fsync and every tenth other call, each with a kill or one of
+/// its errors in turn.
+#[must_use]
+pub fn plan(points: &[Call], all: bool) -> Vec<(&Call, Fault)> {
+    if all {
+        return points
+            .iter()
+            .flat_map(|call| faults(call).map(move |fault| (call, fault)))
+            .collect();
+    }
+    let (vital, others): (Vec<&Call>, Vec<&Call>) = points.iter().partition(|call| call.is_vital());
+    let sample = vital.into_iter().chain(others.into_iter().step_by(EVERY));
+    let turn = |(n, call): (usize, _)| faults(call).cycle().nth(n).map(|fault| (call, fault));
+    sample.enumerate().filter_map(turn).collect()
+}
+
+/// At which calls the power is taken away: at every one that makes something durable, and right after the answer (none). A sample has
+/// the latter and one in [`SAMPLES`] of the former, which ones by its number.
+#[must_use]
+pub fn power_plan(points: &[Call], sample: Option<usize>) -> Vec<Option<&Call>> {
+    let vital = points.iter().filter(|call| call.is_vital());
+    let picked = vital
+        .enumerate()
+        .filter(|(n, _)| sample.is_none_or(|sample| n % SAMPLES == sample * SAMPLES / 3));
+    picked.map(|(_, call)| Some(call)).chain([None]).collect()
+}
+
+fn faults(call: &Call) -> impl Iterator<Item = Fault> + Clone + use<> {
+    let errors = call.errors().iter().map(|error| Fault::Error(error));
+    std::iter::once(Fault::Kill).chain(errors)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(name: &str, nth: u32) -> Call {
+        Call {
+            name: name.into(),
+            nth,
+            line: format!("{name}(3</home/x>)"),
+            cut: false,
+        }
+    }
+
+    #[test]
+    fn a_sample_has_every_rename_and_fsync_and_every_tenth_other_call() {
+        let mut points: Vec<Call> = (1..=40).map(|nth| call("openat", nth)).collect();
+        points.extend((1..=5).map(|nth| call("fsync", nth)));
+        points.extend((1..=5).map(|nth| call("renameat", nth)));
+        let sample = plan(&points, false);
+        assert_eq!(sample.len(), 14);
+        assert_eq!(sample.iter().filter(|(call, _)| call.is_vital()).count(), 10);
+        assert!(sample.iter().filter(|(_, fault)| *fault == Fault::Kill).count() >= 2);
+        // openat: a kill and three errors; fsync and renameat: a kill and four.
+        assert_eq!(plan(&points, true).len(), 40 * 4 + 10 * 5);
+    }
+}

@@ -1,0 +1,184 @@
+//! A daemon under strace: what it calls, and a fault at one of these calls.
+
+use std::{
+    collections::HashMap,
+    ffi::OsString,
+    fmt, fs, io,
+    os::unix::net::UnixStream,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::harness::Home;
+
+/// Calls that change a file, open one, or answer a client.
+const TRACED: &str =
+    "openat,open,mkdir,mkdirat,write,pwrite64,ftruncate,fsync,fdatasync,syncfs,rename,renameat,renameat2,unlink,unlinkat,sendto";
+/// Longest start, with everything slowed down by the trace.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// One call of the daemon's only thread.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// Its name.
+    pub name: String,
+    /// Its number among the calls of this name, from 1: how strace counts.
+    pub nth: u32,
+    /// The line that strace wrote.
+    pub line: String,
+    /// Whether the fault hit it.
+    pub cut: bool,
+}
+
+/// What happens at a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The process is killed in place of the call.
+    Kill,
+    /// The call does nothing and fails with this error.
+    Error(&'static str),
+}
+
+/// A running daemon. Killed when dropped.
+pub struct Traced {
+    strace: Child,
+    daemon: Pid,
+    log: PathBuf,
+}
+
+impl Traced {
+    /// Starts a daemon in this home, with a fault in store.
+    ///
+    /// # Errors
+    /// No strace; the daemon does not listen.
+    pub fn start(home: &Home, fault: Option<(&Call, Fault)>) -> io::Result<Self> {
+        let log = home.path().join("calls");
+        let daemon = home.command(["daemon"]);
+        let mut strace = Command::new("strace");
+        strace.args(["-qq", "-y", "-s", "0", "-e", &format!("trace={TRACED}")]);
+        strace.arg("-o").arg(&log);
+        if let Some((call, fault)) = fault {
+            strace.args(["-e", &format!("inject={}:{fault}:when={}", call.name, call.nth)]);
+        }
+        strace.arg(daemon.get_program()).args(daemon.get_args()).env_clear();
+        let environment = daemon.get_envs().filter_map(|(name, value)| Some((name, value?)));
+        strace.envs(environment.map(|(name, value)| (OsString::from(name), value.to_owned())));
+        let null = Stdio::null;
+        let mut strace = strace.stdin(null()).stdout(null()).stderr(null()).spawn()?;
+        let socket = home.places()?.socket();
+        let since = Instant::now();
+        loop {
+            if let Ok(stream) = UnixStream::connect(&socket) {
+                let daemon = rustix::net::sockopt::socket_peercred(&stream)?.pid;
+                return Ok(Self { strace, daemon, log });
+            }
+            if since.elapsed() > LIMIT || strace.try_wait()?.is_some() {
+                let _ = strace.kill();
+                return Err(io::Error::other("the daemon does not listen under strace"));
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Kills the daemon, and gives what it called.
+    ///
+    /// # Errors
+    /// The trace cannot be read.
+    pub fn end(mut self) -> io::Result<Vec<Call>> {
+        self.kill()?;
+        Ok(parse(&String::from_utf8_lossy(&fs::read(&self.log)?)))
+    }
+
+    fn kill(&mut self) -> io::Result<()> {
+        // It may have been killed by its fault.
+        let _ = kill_process(self.daemon, Signal::KILL);
+        self.strace.wait().map(drop)
+    }
+}
+
+impl Drop for Traced {
+    fn drop(&mut self) {
+        let _ = self.kill();
+    }
+}
+
+impl Call {
+    /// Whether it makes something durable: these are never left out.
+    #[must_use]
+    pub fn is_vital(&self) -> bool {
+        ["fsync", "fdatasync", "syncfs", "rename", "renameat", "renameat2"].contains(&self.name.as_str())
+    }
+
+    /// Whether it goes to another process: a client, or a key's worker.
+    #[must_use]
+    pub fn is_answer(&self) -> bool {
+        self.line.contains("<socket:[") || self.line.contains("<UNIX")
+    }
+
+    /// The errors that such a call can have.
+    #[must_use]
+    pub fn errors(&self) -> &'static [&'static str] {
+        match self.name.as_str() {
+            // A socket that fails is another process that went away.
+            _ if self.is_answer() => &[],
+            "openat" | "open" if self.line.contains("O_CREAT") => &["EIO", "ENOSPC", "EDQUOT", "EMFILE", "ENOMEM"],
+            "openat" | "open" => &["EIO", "EMFILE", "ENOMEM"],
+            "unlink" | "unlinkat" => &["EIO", "ENOMEM"],
+            _ => &["EIO", "ENOSPC", "EDQUOT", "ENOMEM"],
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kill => write!(f, "signal=KILL"),
+            Self::Error(error) => write!(f, "error={error}"),
+        }
+    }
+}
+
+/// The calls of a trace. The last one before a kill has no result, or `?`.
+fn parse(log: &str) -> Vec<Call> {
+    let mut counts = HashMap::new();
+    let lines: Vec<&str> = log.lines().collect();
+    let killed = lines.iter().position(|line| line.starts_with("+++ killed"));
+    let mut calls = vec![];
+    for (at, line) in lines.iter().enumerate() {
+        let Some((name, _)) = line.split_once('(') else { continue };
+        if !TRACED.split(',').any(|traced| traced == name) {
+            continue;
+        }
+        let count = counts.entry(name.to_owned()).or_insert(0);
+        *count += 1;
+        let last = killed == Some(at + 1) && !line.contains(") = ") || line.trim_end().ends_with("= ?");
+        calls.push(Call {
+            name: name.to_owned(),
+            nth: *count,
+            line: (*line).to_owned(),
+            cut: line.ends_with("(INJECTED)") || last,
+        });
+    }
+    calls
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_are_counted_by_name_and_the_one_that_was_cut_is_known() {
+        let log = "openat(AT_FDCWD</>, \"/x\", O_RDONLY) = 3</x>\nfsync(3</x>) = 0\n--- SIGCHLD {si_signo=SIGCHLD} ---\n\
+            fsync(3</x>) = -1 EIO (Input/output error) (INJECTED)\nfsync(3</x>) = ?\n+++ killed by SIGKILL +++\n";
+        let calls = parse(log);
+        let short: Vec<(&str, u32, bool)> = calls.iter().map(|call| (call.name.as_str(), call.nth, call.cut)).collect();
+        assert_eq!(
+            short,
+            [("openat", 1, false), ("fsync", 1, false), ("fsync", 2, true), ("fsync", 3, true)]
+        );
+    }
+}
