@@ -44,7 +44,7 @@ pub struct Config {
     pub limits: Limits,
 }
 
-/// Limits of time. Written as `90s`, `15m`, `1h 30m`.
+/// Limits, most of them of time: written as `90s`, `15m`, `1h 30m`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
@@ -60,6 +60,8 @@ pub struct Limits {
     /// How long a PIN is kept; 1 h.
     #[serde(deserialize_with = "duration", serialize_with = "seconds")]
     pub pin: Duration,
+    /// Whether a lease ends when the key that approved it is pulled out; not.
+    pub end_when_unplugged: bool,
 }
 
 impl Default for Limits {
@@ -69,6 +71,7 @@ impl Default for Limits {
             ttl: Duration::from_secs(15 * 60),
             longest_ttl: LONGEST_TTL,
             pin: Duration::from_secs(3600),
+            end_when_unplugged: false,
         }
     }
 }
@@ -93,7 +96,7 @@ impl Limits {
     /// Digest of the limits in canonical JSON: each lease names the policy under which it was judged.
     ///
     /// # Errors
-    /// None in practice: the members are whole numbers of seconds.
+    /// None in practice: the members are whole numbers of seconds, yes or no.
     pub fn digest(&self) -> Result<Digest, jcs::JcsError> {
         Ok(Digest::of(&jcs::to_vec(self)?))
     }

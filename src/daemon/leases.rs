@@ -69,6 +69,9 @@ pub(super) async fn request(house: &Rc<House>, path: &Path, ask: &LeaseAsk, aske
     let open = house.open(path)?;
     let office = house.office(&open);
     let (lease, joined) = collapse::request(&office, ask, asker).await?;
+    if house.config.limits.end_when_unplugged && !joined {
+        watch_key(house, &open, &lease);
+    }
     if !ask.deliver {
         if !joined {
             watch_holder(house, &lease);
@@ -128,6 +131,40 @@ fn delivered(text: &LeaseText, material: &Material) -> Result<Vec<Delivered>, Fa
     text.grants.iter().map(one).collect()
 }
 
+/// A lease ends when the key that approved it is pulled out (T18).
+fn watch_key(house: &Rc<House>, open: &OpenVault, lease: &Lease) {
+    let approved = house.ledger.show(lease.id()).map(|(view, _, _)| view.key);
+    let keys = open.vault.borrow().keys();
+    let Some(key) = keys.into_iter().find(|key| Some(&key.name) == approved.as_ref()) else {
+        return;
+    };
+    let broker = house.broker.clone();
+    end_after(house, lease, Why::KeyRemoved, async move {
+        // A key that cannot be watched may be away.
+        if let Err(error) = broker.wait_away(&key).await {
+            tracing::error!(%error, "the key that approved a lease cannot be watched");
+        }
+    });
+}
+
+/// Ends a lease when `over` ends, unless it is over before.
+fn end_after(house: &Rc<House>, lease: &Lease, why: Why, over: impl Future<Output = ()> + 'static) {
+    let (house, id) = (house.clone(), lease.id().to_owned());
+    tokio::task::spawn_local(async move {
+        let ended = async {
+            while house.ledger.is_live(&id) {
+                house.ledger.changed().await;
+            }
+        };
+        tokio::select! {
+            () = over => {}
+            () = ended => return,
+        }
+        let over = house.ledger.end(&id, why);
+        house.record_over(&Vec::from_iter(over));
+    });
+}
+
 /// A lease that a process holds ends with that process.
 fn watch_holder(house: &Rc<House>, lease: &Lease) {
     let Ok(holder) = house
@@ -139,24 +176,13 @@ fn watch_holder(house: &Rc<House>, lease: &Lease) {
     let Some(process) = house.ledger.holder(lease).filter(|_| holder) else {
         return;
     };
-    let (house, id) = (house.clone(), lease.id().to_owned());
-    tokio::task::spawn_local(async move {
+    end_after(house, lease, Why::RequesterGone, async move {
         // A holder that is gone already, or whose end cannot be waited for, holds nothing.
         if let Some(pidfd) = peer::open(process)
             && let Ok(ended) = sys::wait::readable(pidfd)
         {
-            let changed = async {
-                while house.ledger.is_live(&id) {
-                    house.ledger.changed().await
-                }
-            };
-            tokio::select! {
-                _ = ended.readable() => {}
-                () = changed => return,
-            }
+            let _ = ended.readable().await;
         }
-        let over = house.ledger.end(&id, Why::RequesterGone);
-        house.record_over(&Vec::from_iter(over));
     });
 }
 

@@ -34,6 +34,8 @@ pub enum Why {
     Locked,
     /// Its holder ended.
     RequesterGone,
+    /// The key that approved it was pulled out, and the configuration says that this ends it.
+    KeyRemoved,
     /// The daemon stopped.
     DaemonStopped,
 }
@@ -374,6 +376,7 @@ impl Why {
             Self::Revoked => "revoked",
             Self::Locked => "locked",
             Self::RequesterGone => "requester_gone",
+            Self::KeyRemoved => "key_removed",
             Self::DaemonStopped => "daemon_stopped",
         }
     }

@@ -366,6 +366,7 @@ fn why(why: Why) -> event::Why {
         Why::Revoked => event::Why::Revoked,
         Why::Locked => event::Why::Locked,
         Why::RequesterGone => event::Why::RequesterGone,
+        Why::KeyRemoved => event::Why::KeyRemoved,
         Why::DaemonStopped => event::Why::DaemonEnd,
     }
 }

@@ -152,7 +152,7 @@ pub enum Event {
     Ended {
         /// Id of the lease.
         id: String,
-        /// Why: `expired`, `used_up`, `ended`, `revoked`, `locked`, `requester_gone`, `daemon_stopped`.
+        /// Why: `expired`, `used_up`, `ended`, `revoked`, `locked`, `requester_gone`, `key_removed`, `daemon_stopped`.
         why: String,
     },
     /// One line of the audit log, without its newline.

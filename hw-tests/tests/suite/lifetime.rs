@@ -7,6 +7,7 @@ use std::{
 
 use hw_tests::key::KeyHandle;
 use serde_json::{Value, json};
+use touchlease::config::{Config, Limits};
 
 use crate::lab::{CANARY, Lab, error_of, holds, lease_call};
 
@@ -401,4 +402,60 @@ fn a_leased_command_has_the_limits_umask_and_signals_of_whoever_ran_it() {
         ));
         assert_eq!(leased, plain, "{masking}");
     }
+}
+
+fn unplug_lab() -> Lab {
+    Lab::with(Config {
+        limits: Limits {
+            end_when_unplugged: true,
+            ..Limits::default()
+        },
+        ..Config::default()
+    })
+}
+
+#[test]
+fn t18_a_lease_ends_when_its_key_is_pulled_out_where_the_configuration_says_so() {
+    let lab = unplug_lab();
+    let _watch = lab.home.watch().unwrap();
+    let mut caller = held(&lab, json!({}));
+    let pulled = Instant::now();
+    lab.key.pull().unwrap();
+    assert_eq!(why(&mut caller), "key_removed");
+    assert!(pulled.elapsed() >= Duration::from_secs(3), "not debounced: {:?}", pulled.elapsed());
+    assert_eq!(lab.status()["leases"], 0);
+    assert!(
+        lab.events()
+            .iter()
+            .any(|(name, event)| name == "ended" && event["why"] == "key_removed")
+    );
+}
+
+#[test]
+fn t18_a_key_that_is_enumerated_anew_was_not_pulled_out_and_another_one_in_its_place_is_not_it() {
+    let lab = unplug_lab();
+    let _watch = lab.home.watch().unwrap();
+    let mut caller = held(&lab, json!({}));
+    let asked = lab.key.counts().unwrap().asked;
+    for _ in 0..3 {
+        lab.key.pull().unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        lab.key.plug().unwrap();
+    }
+    std::thread::sleep(Duration::from_secs(4));
+    assert_eq!(lab.status()["leases"], 1, "a lease ended that should not");
+    assert_eq!(lab.key.counts().unwrap().asked, asked, "somebody had to touch");
+    lab.key.pull().unwrap();
+    lab.reach.add().unwrap();
+    assert_eq!(why(&mut caller), "key_removed");
+}
+
+#[test]
+fn t18_without_the_setting_a_lease_outlives_its_keys_removal() {
+    let lab = Lab::new();
+    let _watch = lab.home.watch().unwrap();
+    let _caller = held(&lab, json!({}));
+    lab.key.pull().unwrap();
+    std::thread::sleep(Duration::from_secs(4));
+    assert_eq!(lab.status()["leases"], 1);
 }

@@ -1,5 +1,7 @@
 //! What is plugged in, and caring for it: `touchlease key`.
 
+use std::time::Duration;
+
 use tokio::task::JoinSet;
 
 use super::super::ctap::Info;
@@ -8,9 +10,12 @@ use super::super::error::DeviceError;
 use super::super::place::{Place, Port};
 use super::super::worker::protocol::{Answer, Listed, Manage, Operation, Report};
 use super::event::{Event, Feed};
-use super::{Broker, Step, unexpected};
-use crate::clock::Boot;
+use super::{Broker, Step, system, unexpected};
+use crate::clock::{Boot, until};
 use crate::secret::Secret;
+
+/// How long a key has to be away to have been pulled out: the kernel takes one anew after a suspend, or on a bad cable, in about one.
+const AWAY: Duration = Duration::from_secs(3);
 
 /// A key that is plugged in, inserted, or on a reader.
 #[derive(Clone, Debug)]
@@ -69,6 +74,36 @@ impl Broker {
         let mut seen = looks.join_all().await;
         seen.sort_by_key(|(n, _)| *n);
         Ok(seen.into_iter().map(|(_, seen)| seen).collect())
+    }
+
+    /// Ends when `key` has been away for [`AWAY`]. A device that the kernel finds anew has another plug and may be the same key: it is
+    /// asked, without a touch. One that another program holds cannot be asked, and is waited for.
+    ///
+    /// # Errors
+    /// The system refuses to look.
+    pub async fn wait_away(&self, key: &EnrolledKey) -> Result<(), DeviceError> {
+        let outlook = self.inner.outlook()?;
+        let mut places = outlook.places.clone();
+        loop {
+            places.mark_unchanged();
+            if self.is_there(key).await? {
+                places.changed().await.map_err(|_| system("keys cannot be watched"))?;
+                continue;
+            }
+            until(&*self.inner.clock, self.inner.clock.boot() + AWAY).await;
+            if !self.is_there(key).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whether it is there, or may be.
+    async fn is_there(&self, key: &EnrolledKey) -> Result<bool, DeviceError> {
+        let seen = self.seen(std::slice::from_ref(key)).await?;
+        let busy = |problem: &DeviceError| matches!(problem, DeviceError::Busy { .. } | DeviceError::TimedOut);
+        Ok(seen
+            .iter()
+            .any(|one| one.key == Some(key.id()) || one.problem.as_ref().is_some_and(busy)))
     }
 
     async fn look(&self, place: Place, keys: &[EnrolledKey]) -> Seen {
