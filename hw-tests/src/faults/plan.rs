@@ -4,8 +4,8 @@ use super::strace::{Call, Fault};
 
 /// How many of the calls that are not vital are left out in a sample.
 const EVERY: usize = 10;
-/// How many of the calls that make something durable have one power cut in a sample.
-const SAMPLES: usize = 12;
+/// How many of these calls have one power cut in a sample.
+const SAMPLES: usize = 18;
 
 /// The faults of a run: all of them, or a sample with every rename and fsync and every tenth other call, each with a kill or one of
 /// its errors in turn.
@@ -17,21 +17,23 @@ pub fn plan(points: &[Call], all: bool) -> Vec<(&Call, Fault)> {
             .flat_map(|call| faults(call).map(move |fault| (call, fault)))
             .collect();
     }
-    let (vital, others): (Vec<&Call>, Vec<&Call>) = points.iter().partition(|call| call.is_vital());
-    let sample = vital.into_iter().chain(others.into_iter().step_by(EVERY));
     let turn = |(n, call): (usize, _)| faults(call).cycle().nth(n).map(|fault| (call, fault));
-    sample.enumerate().filter_map(turn).collect()
+    vital_and_tenth(points).enumerate().filter_map(turn).collect()
 }
 
-/// At which calls the power is taken away: at every one that makes something durable, and right after the answer (none). A sample has
-/// the latter and one in [`SAMPLES`] of the former, which ones by its number.
+/// At which calls the power is taken away: at every rename and fsync and every tenth other call, and right after the answer (none). A
+/// sample has the latter and one in [`SAMPLES`] of the former, which ones by its number.
 #[must_use]
 pub fn power_plan(points: &[Call], sample: Option<usize>) -> Vec<Option<&Call>> {
-    let vital = points.iter().filter(|call| call.is_vital());
-    let picked = vital
+    let picked = vital_and_tenth(points)
         .enumerate()
         .filter(|(n, _)| sample.is_none_or(|sample| n % SAMPLES == sample * SAMPLES / 3));
     picked.map(|(_, call)| Some(call)).chain([None]).collect()
+}
+
+fn vital_and_tenth(points: &[Call]) -> impl Iterator<Item = &Call> {
+    let (vital, others): (Vec<&Call>, Vec<&Call>) = points.iter().partition(|call| call.is_vital());
+    vital.into_iter().chain(others.into_iter().step_by(EVERY))
 }
 
 fn faults(call: &Call) -> impl Iterator<Item = Fault> + Clone + use<> {
@@ -63,5 +65,8 @@ mod tests {
         assert!(sample.iter().filter(|(_, fault)| *fault == Fault::Kill).count() >= 2);
         // openat: a kill and three errors; fsync and renameat: a kill and four.
         assert_eq!(plan(&points, true).len(), 40 * 4 + 10 * 5);
+        assert_eq!(power_plan(&points, None).len(), 15);
+        let sampled: Vec<usize> = (0..3).map(|sample| power_plan(&points, Some(sample)).len()).collect();
+        assert_eq!(sampled, [2, 2, 2]);
     }
 }
