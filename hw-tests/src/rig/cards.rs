@@ -19,7 +19,7 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 const RUN: &[&str] = &["run", "--with", "prod/TOKEN", "--", "true"];
 
-fn rig(name: &str) -> Plugged {
+pub(super) fn rig(name: &str) -> Plugged {
     Plugged::find(name, product(), |name| std::env::var_os(name)).unwrap()
 }
 

@@ -19,6 +19,7 @@ mod rehearsals;
 mod screen;
 mod size;
 mod spine;
+mod storms;
 mod vectors;
 
 /// The product lies beside the programs of this package, whose paths Cargo gives.
