@@ -121,7 +121,7 @@ impl Look<'_> {
             findings.push(Part::Vault.note(
                 "not_yet_in",
                 format!("\"{}\" is not yet in scope {name}", key.name),
-                "touchlease key list",
+                format!("touchlease key admit {} --scope {name}", key.name),
             ));
         }
         for key in into.into_iter().filter(|key| self.is_old(scope, key)) {
@@ -131,7 +131,7 @@ impl Look<'_> {
                     "the slot of \"{}\" in scope {name} is older than the last removal of a key",
                     key.name
                 ),
-                "touchlease key list",
+                format!("touchlease rotate {name} --key {}", key.name),
             ));
         }
         findings

@@ -79,6 +79,18 @@ pub const OPERATIONS: &[Operation] = &[
         start: Start::TwoKeys,
         arguments: &["key", "remove", "spare"],
     },
+    Operation {
+        name: "rotate",
+        calls: 100,
+        start: Start::TwoKeys,
+        arguments: &["rotate", "prod", "--key", "blue"],
+    },
+    Operation {
+        name: "scope add",
+        calls: 100,
+        start: Start::OneKey,
+        arguments: &["scope", "add", "dev", "--key", "blue"],
+    },
 ];
 
 /// Two keys that are always touched, and homes to start from.

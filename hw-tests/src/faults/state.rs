@@ -13,6 +13,8 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 pub struct State {
     /// Names of the enrolled keys, in their order.
     keys: Vec<String>,
+    /// Scopes: number of the key, and who is in, by name.
+    scopes: BTreeMap<String, String>,
     /// Secrets: version and rules by name.
     secrets: BTreeMap<String, String>,
     /// Values by name.
@@ -45,6 +47,11 @@ impl State {
         if keys.is_empty() {
             return Ok(Self::default());
         }
+        let scopes = json(home, &["scope", "list"])?;
+        let scopes = scopes["scopes"].as_array().into_iter().flatten().map(|scope| {
+            let name = scope["name"].as_str().unwrap_or_default().to_owned();
+            (name, format!("key {} {}", scope["epoch"], scope["keys"]))
+        });
         let list = json(home, &["list"])?;
         if list["unreadable"].as_array().is_some_and(|files| !files.is_empty()) {
             return Err(format!("unreadable: {list}").into());
@@ -55,6 +62,7 @@ impl State {
         });
         Ok(Self {
             keys,
+            scopes: scopes.collect(),
             secrets: secrets.collect(),
             values: BTreeMap::new(),
         })
