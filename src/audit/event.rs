@@ -36,6 +36,8 @@ pub enum Event {
     Exported(Signed),
     /// A person accepted the clock as it now stands, by a touch; namespace `touchlease-change`.
     ClockAccepted(Signed),
+    /// A person took an older copy of the vault as it is, by a touch; namespace `touchlease-change`.
+    OlderAccepted(Signed),
     /// A statement of the roster was accepted as the newest.
     Roster(Roster),
     /// The recovery code is about to sign a statement of the roster: the one exception to the touch of an enrolled key. Its signature

@@ -231,6 +231,7 @@ pub fn every_event() -> Vec<Event> {
         }),
         Event::Exported(signed("{}")),
         Event::ClockAccepted(signed("{}")),
+        Event::OlderAccepted(signed("{}")),
         Event::Roster(Roster { statement: digest }),
         Event::RecoveryCode(RecoveryCode {
             asked: digest,

@@ -144,7 +144,7 @@ impl<'a> Verifier<'a> {
             Event::Ended(ended) => same(self.leases.remove(&id_digest(&ended.lease)), Wrong::UnknownLease),
             Event::RecoveryCode(used) => same(self.asked.remove(&used.asked).is_some(), Wrong::NotAsked),
             Event::Change(change) => self.changed(&change.signed),
-            Event::ClockAccepted(signed) | Event::Exported(signed) => self.changed(signed),
+            Event::ClockAccepted(signed) | Event::OlderAccepted(signed) | Event::Exported(signed) => self.changed(signed),
             Event::Recovered(_) | Event::Roster(_) | Event::ExtraTouch(_) | Event::CounterBack(_) | Event::Key(_) => Ok(()),
         }
     }

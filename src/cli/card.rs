@@ -1,6 +1,7 @@
 //! A prompt as a person reads it, made from the bytes that will be signed and from nothing else.
 
 mod joins;
+mod older;
 mod roster;
 
 use jiff::{Timestamp, tz::TimeZone};
@@ -11,7 +12,8 @@ use crate::encoding::Digest;
 use crate::encoding::plain;
 use crate::encoding::words::four_words;
 use crate::lease::text::{
-    ChangeText, ClockText, EnrolText, ExportText, GrantText, Holder, LeaseText, Origin, RequesterText, Text as _, UnlockText, WriteText,
+    ChangeText, ClockText, EnrolText, ExportText, GrantText, Holder, LeaseText, OlderText, Origin, RequesterText, Text as _, UnlockText,
+    WriteText,
 };
 use crate::vault::Statement;
 use crate::wire::PromptView;
@@ -65,6 +67,9 @@ impl Card {
             origin_rows(&mut rows, &clock.origin, "asks to accept the clock");
             must(&mut rows, "clock", format!("it says {}", clock_time(clock.now, zone)));
             must(&mut rows, "", clock.moved.clone());
+        } else if let Ok(text) = OlderText::decode(&view.text) {
+            origin_rows(&mut rows, &text.origin, "asks to accept an older vault");
+            older::rows(&mut rows, &text, zone);
         } else if let Ok(enrol) = EnrolText::decode(&view.text) {
             enrol_rows(&mut rows, &enrol);
         } else if let Ok(unlock) = UnlockText::decode(&view.text) {

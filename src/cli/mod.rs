@@ -1,6 +1,7 @@
 //! The command line: one file per command.
 
 mod audit;
+mod backup;
 mod card;
 mod change;
 mod columns;
@@ -85,6 +86,8 @@ enum Command {
     Doctor(doctor::Args),
     #[command(subcommand)]
     Audit(audit::Command),
+    #[command(subcommand)]
+    Backup(backup::Command),
     Daemon(daemon::Args),
     Completions(completions::Args),
 }
@@ -153,6 +156,7 @@ fn dispatch(cli: Cli, ui: Ui) -> Result<ExitCode, Failure> {
         Command::Status(_) => status::run(&session),
         Command::Doctor(_) => return doctor::run(&session),
         Command::Audit(command) => audit::run(&session, command),
+        Command::Backup(command) => backup::run(&session, command),
         Command::Daemon(args) => daemon::run(&session, &args),
         Command::Completions(args) => completions::run(&session, &args),
     };

@@ -1,4 +1,4 @@
-//! `touchlease vault`: what two machines did to one vault apart from each other.
+//! `touchlease vault`: what two machines did to one vault apart from each other, and an older copy in its place.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::wire::reply::{ClashView, SideView, StepView};
 use crate::wire::request::JoinAsk;
 use crate::wire::{Failure, Outcome, Reply, Request};
 
-/// Join what two machines changed about who may open the vault.
+/// Decide about the vault as a whole.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Show the two sides of a roster that was changed in two places, and join them by a touch.
@@ -26,12 +26,22 @@ pub enum Command {
         #[arg(long, value_name = "NAME")]
         key: Option<String>,
     },
+    /// Take the vault as it is, by a touch, though this machine has seen a newer one.
+    ///
+    /// The prompt says what would be lost, as far as this machine knows. Bring the newer copy back if there is one.
+    AcceptOlder,
 }
 
 /// # Errors
 /// See [`Failure`].
 pub fn run(session: &Session, command: Command) -> Result<(), Failure> {
-    let Command::Join { key } = command;
+    match command {
+        Command::Join { key } => join(session, key),
+        Command::AcceptOlder => accept_older(session),
+    }
+}
+
+fn join(session: &Session, key: Option<String>) -> Result<(), Failure> {
     let Reply::Fork { sides, clashes } = session.ask(Request::VaultFork)? else {
         return Err(unexpected());
     };
@@ -49,6 +59,15 @@ pub fn run(session: &Session, command: Command) -> Result<(), Failure> {
     };
     session.ui.json(&json!({ "sides": sides, "joined": true }));
     session.ui.line("the sides are joined");
+    Ok(())
+}
+
+fn accept_older(session: &Session) -> Result<(), Failure> {
+    let Reply::Done = session.ask(Request::AcceptOlder)? else {
+        return Err(unexpected());
+    };
+    session.ui.json(&json!({}));
+    session.ui.line("the vault is accepted as it is");
     Ok(())
 }
 

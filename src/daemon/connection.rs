@@ -198,6 +198,7 @@ async fn handle(house: &Rc<House>, call: Call, screen: Option<u64>, asker: &mut 
         Request::Merge { scope, keep } => merges::join(house, &path, scope, keep, asker).await?,
         Request::Export(ask) => vaults::export(house, &path, &ask, asker).await?,
         Request::Audit => vaults::audit(house, &path, asker).await?,
+        Request::AcceptOlder => vaults::accept_older(house, &path, asker).await?,
         Request::AcceptClock => vaults::accept_clock(house, &path, asker).await?,
         Request::Lease(ask) => return leases::request(house, &path, &ask, asker).await,
         Request::LeaseList => leases::list(house, &path)?,

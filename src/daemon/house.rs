@@ -159,6 +159,28 @@ impl House {
         Ok(known)
     }
 
+    /// The vault at `path` as it is, though it may be older than what was seen: to ask a person about it, and for nothing else.
+    ///
+    /// # Errors
+    /// As [`House::open`].
+    pub fn open_as_is(&self, path: &Path) -> Result<Rc<OpenVault>, Failure> {
+        let vault = Vault::open_as_is(path, &self.places.state).map_err(IntoFailure::failure)?;
+        let log = self.log_of(vault.id())?;
+        Ok(Rc::new(OpenVault {
+            shown: path.display().to_string(),
+            vault: RefCell::new(vault),
+            log,
+        }))
+    }
+
+    /// Opens the vault at `path` anew, after what this machine remembers of it was changed by a touch.
+    ///
+    /// # Errors
+    /// As [`House::open`].
+    pub fn open_anew(&self, path: &Path) -> Result<Rc<OpenVault>, Failure> {
+        self.keep(path, self.read(path).map_err(IntoFailure::failure)?)
+    }
+
     /// Takes a vault that was just made or changed.
     ///
     /// # Errors

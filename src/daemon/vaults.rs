@@ -17,7 +17,7 @@ use crate::lease::enrol::{self, Candidacy};
 use crate::lease::export::{Export, may_leave};
 use crate::lease::failure::IntoFailure;
 use crate::lease::office::Asker;
-use crate::lease::{self, clock};
+use crate::lease::{self, clock, older};
 use crate::secret::Secret;
 use crate::vault::{Changes, Delivery, Found, Listed, Put, RecoveryCode, Rules, Vault, VaultError};
 use crate::wire::reply::{SecretView, Signer, Status};
@@ -355,6 +355,19 @@ pub(super) async fn audit(house: &House, path: &Path, asker: &Asker) -> Result<R
 pub(super) async fn accept_clock(house: &House, path: &Path, asker: &Asker) -> Result<Reply, Failure> {
     let open = house.open(path)?;
     clock::accept(&house.office(&open), asker).await?;
+    Ok(Reply::Done)
+}
+
+/// # Errors
+/// See [`Failure`].
+pub(super) async fn accept_older(house: &House, path: &Path, asker: &Asker) -> Result<Reply, Failure> {
+    let open = house.open_as_is(path)?;
+    open.log.sync().map_err(IntoFailure::failure)?;
+    let id = open.vault.borrow().id().to_string();
+    let log = std::fs::File::open(house.places.state_of(&id).join(LOG_FILE))
+        .map_err(|error| Failure::new(Outcome::LogRefused, "log", format!("the audit log cannot be read: {error}")))?;
+    older::accept(&house.office(&open), asker, BufReader::new(log)).await?;
+    house.open_anew(path)?;
     Ok(Reply::Done)
 }
 

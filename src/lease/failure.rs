@@ -132,8 +132,10 @@ fn vault_hint(reason: &str) -> &'static str {
         "locked_memory" => "raise the limit: ulimit -l 65536, or LimitMEMLOCK= in the service file",
         "vault_folder" => "mend the folder, then try again; nothing was lost",
         "rules_changed" => "the vault changed while it was asked for: ask again, and look at what is shown",
-        "older" => "somebody put an old copy of the vault in its place: bring the newer one back",
-        "contested" => "touchlease merge shows the versions and keeps one of them",
+        "older" => {
+            "somebody put an old copy of the vault in its place: bring the newer one back; to go on with the old one: touchlease vault accept-older"
+        }
+        "contested" => "touchlease merge shows them; touchlease merge --keep SECRET=RECORD keeps one",
         "no_such_version" => "touchlease merge shows the secrets that were written apart, and their records",
         "not_shown" => "look at what the merge brought: touchlease merge; then ask again",
         "vault_changed" => "the vault changed meanwhile: ask again",

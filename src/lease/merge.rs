@@ -22,11 +22,12 @@ pub fn batch(vault: &Vault, merge: &Merge, keep: &[(String, KeepAsk)]) -> Result
     };
     let mut keeps = vec![];
     for (name, ask) in keep {
-        let (contest, chosen) = choose(merge, name, &ask.record).ok_or_else(|| no_such_version(ask))?;
+        let contest = vault.records_of(&merge.scope, name).map_err(IntoFailure::failure)?;
+        let chosen = choose(&contest, &ask.record).ok_or_else(|| no_such_version(ask))?;
         let clear = vault.clear_part(chosen).map_err(IntoFailure::failure)?;
         changes.keeps.push((name.clone(), chosen.record));
         changes.judged.insert(name.clone(), clear);
-        keeps.push(text(contest, chosen));
+        keeps.push(text(&contest, chosen));
     }
     Ok(Batch {
         scope: merge.scope.clone(),
@@ -35,11 +36,10 @@ pub fn batch(vault: &Vault, merge: &Merge, keep: &[(String, KeepAsk)]) -> Result
     })
 }
 
-fn choose<'a>(merge: &'a Merge, name: &str, digits: &str) -> Option<(&'a Contest, &'a Claim)> {
-    let contest = merge.contests.iter().find(|contest| contest.name() == name)?;
+fn choose<'a>(contest: &'a Contest, digits: &str) -> Option<&'a Claim> {
     let mut fitting = contest.records.iter().filter(|claim| claim.record.to_string().starts_with(digits));
     match (fitting.next(), fitting.next()) {
-        (Some(chosen), None) if digits.len() >= FEWEST_DIGITS => Some((contest, chosen)),
+        (Some(chosen), None) if digits.len() >= FEWEST_DIGITS => Some(chosen),
         _ => None,
     }
 }
@@ -63,7 +63,7 @@ fn no_such_version(ask: &KeepAsk) -> Failure {
     Failure::new(
         Outcome::BadInput,
         "no_such_version",
-        format!("{} has no record {:?} beside another one", ask.secret, ask.record),
+        format!("{} has no record that begins with {:?}", ask.secret, ask.record),
     )
     .hint("touchlease merge shows the secrets that were written apart, and their records")
 }

@@ -12,6 +12,7 @@ mod key_failure;
 pub mod ledger;
 pub mod merge;
 pub mod office;
+pub mod older;
 pub mod policy;
 pub mod record;
 pub mod recover;

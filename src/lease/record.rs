@@ -188,6 +188,14 @@ impl AskedLine<'_> {
         self.answer(Event::ClockAccepted(signed(proof, fixed)?))
     }
 
+    /// Writes that a person takes an older copy of the vault as it is.
+    ///
+    /// # Errors
+    /// As [`AskedLine::approved`].
+    pub fn older_accepted(&self, proof: &Proof, fixed: &Fixed) -> Result<(), Failure> {
+        self.answer(Event::OlderAccepted(signed(proof, fixed)?))
+    }
+
     /// Writes how the question ended without an approval. The answer goes out even if that cannot be written: it gives nothing.
     pub fn failed(&self, failure: &Failure) {
         let of = OfAsked { asked: self.hash };

@@ -66,9 +66,11 @@ impl Memory {
     /// # Errors
     /// [`VaultError::Older`], [`VaultError::State`]; a folder that cannot be written.
     pub fn open(folder: &Path, roster: &Roster) -> Result<Self, VaultError> {
-        let (memory, changed) = Self::load(folder, roster)?;
-        if changed {
-            memory.write(&memory.accepted())?;
+        let memory = Self::open_as_is(folder, roster)?;
+        not_older(&memory.accepted(), roster)?;
+        let stored = memory.store.exists(FILE)?;
+        if !stored || memory.roster() != roster.end() {
+            memory.remember_roster(roster.end())?;
         }
         Ok(memory)
     }
@@ -78,26 +80,57 @@ impl Memory {
     /// # Errors
     /// As [`Memory::open`].
     pub fn look(folder: &Path, roster: &Roster) -> Result<Self, VaultError> {
-        Ok(Self::load(folder, roster)?.0)
+        let memory = Self::open_as_is(folder, roster)?;
+        not_older(&memory.accepted(), roster)?;
+        memory.accepted().roster = roster.end();
+        Ok(memory)
     }
 
-    fn load(folder: &Path, roster: &Roster) -> Result<(Self, bool), VaultError> {
+    /// The same without the check, and without remembering `roster` in the place of what is remembered.
+    ///
+    /// # Errors
+    /// [`VaultError::State`].
+    pub fn open_as_is(folder: &Path, roster: &Roster) -> Result<Self, VaultError> {
         let store = Store::create(folder)?;
         let vault = roster.in_force().vault;
-        let known = match store.read_if_there(FILE, LONGEST)? {
-            None => None,
-            Some(bytes) => Some(read(folder, &bytes, vault)?),
+        let accepted = match store.read_if_there(FILE, LONGEST)? {
+            Some(bytes) => read(folder, &bytes, vault)?,
+            None => Accepted {
+                heads: BTreeMap::new(),
+                roster: roster.end(),
+                v: FORMAT,
+                vault,
+            },
         };
-        known.as_ref().map_or(Ok(()), |known| not_older(known, roster))?;
-        let accepted = Accepted {
-            heads: known.as_ref().map(|known| known.heads.clone()).unwrap_or_default(),
-            roster: roster.end(),
-            v: FORMAT,
-            vault,
-        };
-        let changed = known.as_ref() != Some(&accepted);
         let accepted = Mutex::new(accepted);
-        Ok((Self { store, accepted }, changed))
+        Ok(Self { store, accepted })
+    }
+
+    /// The statement that was accepted last.
+    #[must_use]
+    pub fn roster(&self) -> Digest {
+        self.accepted().roster
+    }
+
+    /// The head of `scope` that was accepted last.
+    #[must_use]
+    pub fn head(&self, scope: Id) -> Option<Digest> {
+        self.accepted().heads.get(&scope.to_string()).copied()
+    }
+
+    /// Remembers `roster`, whatever was before it, and forgets what was accepted of `scopes`.
+    ///
+    /// # Errors
+    /// The memory cannot be written.
+    pub fn accept_as_is(&self, roster: Digest, scopes: impl Iterator<Item = Id>) -> Result<(), VaultError> {
+        let mut next = self.accepted().clone();
+        next.roster = roster;
+        for scope in scopes {
+            next.heads.remove(&scope.to_string());
+        }
+        self.write(&next)?;
+        *self.accepted() = next;
+        Ok(())
     }
 
     /// Checks that `index` is the remembered state of the scope or follows it. Gives the head that is remembered.
@@ -105,8 +138,7 @@ impl Memory {
     /// # Errors
     /// [`VaultError::Older`]; a missing or damaged page.
     pub fn check(&self, scope: Id, name: &str, index: &Index<'_>) -> Result<Option<Digest>, VaultError> {
-        let known = self.accepted().heads.get(&scope.to_string()).copied();
-        match known {
+        match self.head(scope) {
             Some(known) if !index.descends_from(&known)? => Err(VaultError::Older {
                 what: format!("scope {name}"),
             }),

@@ -182,7 +182,7 @@ impl Batch<'_> {
                 let record = Record::parse(&file).map_err(|why| VaultError::damaged(&path, why))?;
                 judged.is_some_and(|judged| *judged == record.clear_bytes)
             }
-            Held::Apart => return Err(self.contested(name)),
+            Held::Apart(records) => return Err(self.contested(name, records)),
             // A record that is gone or was replaced may be written anew, if nothing of the claim is taken over.
             Held::Unknown | Held::Removed | Held::Gone(_) | Held::Other => judged.is_none(),
         };
@@ -239,18 +239,19 @@ impl Batch<'_> {
         self.write(name, Some(entry), record.clear.rules, &value, random)
     }
 
-    fn contested(&self, name: &str) -> VaultError {
+    fn contested(&self, name: &str, records: Vec<Id>) -> VaultError {
         VaultError::Contested {
             scope: self.scope.to_owned(),
             name: name.to_owned(),
+            records,
         }
     }
 
     fn remove(&mut self, name: &str) -> Result<(), VaultError> {
         let before = self.index.find(name)?;
         let live = before.as_ref().filter(|entry| entry.records().next().is_some());
-        if live.is_some_and(|entry| entry.versions.len() > 1) {
-            return Err(self.contested(name));
+        if let Some(entry) = live.filter(|entry| entry.versions.len() > 1) {
+            return Err(self.contested(name, self.vault.apart(self.ring.scope, entry)?));
         }
         let Some(entry) = live else {
             return Err(VaultError::NoSecret {
@@ -280,7 +281,7 @@ impl Batch<'_> {
                 .map_err(|why| VaultError::damaged(&path, why))?
                 .open(self.ring, &path),
             Held::Unknown | Held::Removed => Err(VaultError::NoSecret { scope, name }),
-            Held::Apart => Err(self.contested(&name)),
+            Held::Apart(records) => Err(self.contested(&name, records)),
             Held::Gone(_) => Err(VaultError::Deleted { scope, name }),
             Held::Other => Err(VaultError::Swapped { scope, name }),
         }

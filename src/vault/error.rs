@@ -8,6 +8,7 @@ use thiserror::Error;
 use crate::encoding::Digest;
 use crate::encoding::plain::PlainError;
 
+use super::bytes::Id;
 use super::fork::Side;
 
 /// Why the vault refuses. Nothing was handed out and nothing was changed, except where a variant says so.
@@ -112,12 +113,14 @@ pub enum VaultError {
         sides: Vec<Side>,
     },
     /// Two machines wrote the same secret apart from each other, and nobody has said yet which version it is.
-    #[error("{scope}/{name} has two versions that were written apart from each other")]
+    #[error("{scope}/{name} has versions that were written apart from each other; their records are {}", list(.records))]
     Contested {
         /// Name of the scope.
         scope: String,
         /// Name of the secret.
         name: String,
+        /// Ids of their records, as far as the folder has them.
+        records: Vec<Id>,
     },
     /// A version that was to be kept is none of those that were written apart.
     #[error("{scope}/{name} has no such version to keep: it was settled meanwhile, or the file is another one's")]
@@ -364,4 +367,8 @@ fn errno(error: &io::Error) -> Option<Errno> {
 fn said(sides: &[Side]) -> String {
     let sides = sides.iter().enumerate().map(|(n, side)| format!("side {}: {side}", n + 1));
     sides.collect::<Vec<_>>().join("; ")
+}
+
+fn list(ids: &[impl ToString]) -> String {
+    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

@@ -91,7 +91,7 @@ impl Vault {
                 let rules = record.clear.rules;
                 Ok(Taken { name, rules, value })
             }
-            Held::Apart => Err(VaultError::Contested { scope: of, name }),
+            Held::Apart(records) => Err(VaultError::Contested { scope: of, name, records }),
             Held::Other => Err(VaultError::Swapped { scope: of, name }),
             Held::Gone(_) | Held::Unknown | Held::Removed => Err(VaultError::Deleted { scope: of, name }),
         }

@@ -131,15 +131,15 @@ impl Vault {
         let entry = self.scope(scope)?;
         let (shelf, start) = record::shelf(entry.id, name);
         let mut best: Option<(Clear, Vec<u8>)> = None;
-        let (mut damaged, mut apart) = (None, false);
+        let (mut damaged, mut apart) = (None, Vec::new());
         if let Some(folder) = self.store.folder_at(&shelf)? {
             for file in folder.names()?.iter().filter(|file| file.starts_with(&start)) {
                 match read_clear(entry, &folder, &shelf, file) {
                     Ok((clear, _)) if clear.name != name => {}
                     Ok(found) => match best.as_ref().map(|(best, _)| found.0.version.cmp(&best.version)) {
-                        None | Some(Ordering::Greater) => (best, apart) = (Some(found), false),
+                        None | Some(Ordering::Greater) => (best, apart) = (Some(found), Vec::new()),
                         // Two of one version were written apart from each other.
-                        Some(Ordering::Equal) => apart = true,
+                        Some(Ordering::Equal) => apart.push(found.0.id),
                         // The file of an older version that lies beside the newer one.
                         Some(Ordering::Less) => {}
                     },
@@ -148,10 +148,14 @@ impl Vault {
             }
         }
         match (best, damaged) {
-            _ if apart => Err(VaultError::Contested {
-                scope: scope.to_owned(),
-                name: name.to_owned(),
-            }),
+            (Some((clear, _)), _) if !apart.is_empty() => {
+                apart.push(clear.id);
+                Err(VaultError::Contested {
+                    scope: scope.to_owned(),
+                    name: name.to_owned(),
+                    records: apart,
+                })
+            }
             (Some((clear, bytes)), _) => Ok(Found {
                 listed: list_one(entry, clear),
                 clear: bytes,

@@ -7,6 +7,7 @@ use crate::encoding::Digest;
 use crate::encoding::sshsig::Namespace;
 use crate::secret::Secret;
 
+use super::bytes::Id;
 use super::error::VaultError;
 use super::index::Entry;
 use super::record::{self, LARGEST_RECORD, Record};
@@ -127,7 +128,7 @@ impl Vault {
             Held::Here(path, file) => (path, file),
             Held::Unknown => return Err(VaultError::NoSecret { scope, name }),
             Held::Removed => return Err(VaultError::Removed { scope, name }),
-            Held::Apart => return Err(VaultError::Contested { scope, name }),
+            Held::Apart(records) => return Err(VaultError::Contested { scope, name, records }),
             Held::Other => return Err(VaultError::Swapped { scope, name }),
             // What was judged lay in another file: that one was put in the place of the one that is gone.
             Held::Gone(id) if judged_id(&wanted.judged) != Some(id) => return Err(VaultError::Swapped { scope, name }),
@@ -145,19 +146,28 @@ impl Vault {
         let Some(entry) = entry else {
             return Ok(Held::Unknown);
         };
-        let mut records = entry.records();
-        let Some((id, digest)) = records.next() else {
-            return Ok(Held::Removed);
+        let (id, digest) = match *entry.records().collect::<Vec<_>>() {
+            [] => return Ok(Held::Removed),
+            [one] => one,
+            _ => return Ok(Held::Apart(self.apart(ring.scope, entry)?)),
         };
-        if records.next().is_some() {
-            return Ok(Held::Apart);
-        }
         let path = record::path(ring.scope, name, id);
         match self.store.read_if_there(&path, LARGEST_RECORD)? {
             None => Ok(Held::Gone(id)),
             Some(file) if Digest::of(&file) != digest => Ok(Held::Other),
             Some(file) => Ok(Held::Here(path, file)),
         }
+    }
+
+    /// Ids of the records of a name that was written apart, as far as the folder has them.
+    pub(super) fn apart(&self, scope: Id, entry: &Entry) -> Result<Vec<Id>, VaultError> {
+        let mut there = Vec::new();
+        for (id, _) in entry.records() {
+            if self.store.exists(&record::path(scope, &entry.name, id))? {
+                there.push(id);
+            }
+        }
+        Ok(there)
     }
 
     pub(super) fn scope_entry(&self, name: &str) -> Result<&ScopeEntry, VaultError> {
@@ -173,8 +183,8 @@ pub(super) enum Held {
     Unknown,
     /// The index has a tombstone.
     Removed,
-    /// Several versions, written apart from each other.
-    Apart,
+    /// Several versions, written apart from each other: those of their records that are there.
+    Apart(Vec<Id>),
     /// The file of this id is gone.
     Gone(super::bytes::Id),
     /// Another file, an older one or a forged one.

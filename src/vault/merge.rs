@@ -14,7 +14,7 @@ use super::journal::{self, Change};
 use super::listing::{Listed, list_one};
 use super::material::{Join, Material};
 use super::random::Random;
-use super::record::{Clear, LARGEST_RECORD, Record, path};
+use super::record::{Clear, LARGEST_RECORD, Record, path, shelf};
 use super::tree::Index;
 use super::{ScopeEntry, Standing, Vault};
 
@@ -54,14 +54,6 @@ pub struct Merge {
     pub contests: Vec<Contest>,
 }
 
-impl Contest {
-    /// The name that the records share.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        self.records.first().map_or("", |claim| claim.listed.name.as_str())
-    }
-}
-
 impl Merge {
     /// A scope in which there is nothing to join.
     #[must_use]
@@ -96,6 +88,22 @@ impl Vault {
             }
         }
         Ok(merges)
+    }
+
+    /// The records that the folder has of one name: of a name that was written apart, what there is to keep.
+    ///
+    /// # Errors
+    /// [`VaultError::NoScope`]; the folder cannot be listed.
+    pub fn records_of(&self, scope: &str, name: &str) -> Result<Contest, VaultError> {
+        let scope = self.scope(scope)?;
+        let (shelf, start) = shelf(scope.id, name);
+        let tag = format!("{shelf}/{}", start.trim_end_matches('-'));
+        let ids = self.record_ids(scope)?.into_iter().filter(|(of, _)| *of == tag);
+        let ids: BTreeSet<Id> = ids.map(|(_, id)| id).collect();
+        let mut records = self.records(scope, |id| ids.contains(&id))?;
+        records.retain(|claim| claim.listed.name == name);
+        records.sort_by_key(|claim| (claim.listed.version, claim.record));
+        Ok(Contest { records })
     }
 
     /// The exact bytes of the clear part of a record that was shown.

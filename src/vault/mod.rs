@@ -4,6 +4,7 @@
 //! - [`slot`], [`scope`], [`recovery`]: the ways into a scope;
 //! - [`rules`], [`record`], [`index`], [`tree`]: secrets, and which of them there are; what was changed apart is joined there;
 //! - [`store`], [`journal`], [`accepted`]: files, changes that happen whole or not at all, the memory against old copies;
+//! - [`backup`]: all of it in one file;
 //! - [`genesis`], [`change`], [`material`], [`export`]: what a touch does to it;
 //! - [`keys`], [`scopes`], [`recover`], [`fork`]: changes of who may open what, each a [`plan`];
 //! - [`health`]: how it is, for a person who asks.
@@ -11,6 +12,7 @@
 //! `docs/format.md` describes every byte.
 
 pub mod accepted;
+pub mod backup;
 pub mod bytes;
 pub mod change;
 pub mod crypto;
@@ -32,6 +34,7 @@ pub mod listing;
 pub mod marker;
 pub mod material;
 pub mod merge;
+pub mod older;
 pub mod plan;
 pub mod random;
 pub mod record;
@@ -77,6 +80,7 @@ pub use keys::{Addition, Removal};
 pub use listing::{Found, Listed, Shelf};
 pub use material::{Material, Wanted};
 pub use merge::{Claim, Contest, Merge};
+pub use older::{Older, OlderScope};
 pub use plan::{Plan, Purpose};
 pub use random::Random;
 pub use record::LARGEST_VALUE;
@@ -304,6 +308,16 @@ impl Vault {
             Some(Candidate { key, salts })
         };
         self.keys().into_iter().filter_map(candidate).collect()
+    }
+
+    /// Whether one of `heads` names `before` as a parent.
+    fn follows(&self, scope: &ScopeEntry, heads: &[Digest], before: &Digest) -> Result<bool, VaultError> {
+        for head in heads {
+            if tree::parents(&self.store, scope.id, head)?.contains(before) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn heads(&self, scope: &ScopeEntry) -> Result<Vec<Digest>, VaultError> {

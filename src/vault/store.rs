@@ -45,6 +45,11 @@ pub struct Lock<'a> {
     _flock: OwnedFd,
 }
 
+/// No writer, until dropped.
+pub struct Shared {
+    _flock: OwnedFd,
+}
+
 impl Store {
     /// Opens the folder of an existing vault.
     ///
@@ -178,16 +183,25 @@ impl Store {
     /// # Errors
     /// [`VaultError::Busy`].
     pub fn lock(&self) -> Result<Lock<'_>, VaultError> {
+        let _flock = self.flock(FlockOperation::NonBlockingLockExclusive)?;
+        Ok(Lock { store: self, _flock })
+    }
+
+    /// Keeps writers out until what is given is dropped, or says at once that there is one.
+    ///
+    /// # Errors
+    /// [`VaultError::Busy`].
+    pub fn lock_shared(&self) -> Result<Shared, VaultError> {
+        let _flock = self.flock(FlockOperation::NonBlockingLockShared)?;
+        Ok(Shared { _flock })
+    }
+
+    fn flock(&self, operation: FlockOperation) -> Result<OwnedFd, VaultError> {
         // A descriptor of its own: a second lock through the same one would always succeed.
         let flock = fs::openat(&self.root, ".", DIRECTORY, Mode::empty()).map_err(|e| VaultError::read(".", e.into()))?;
         loop {
-            match fs::flock(&flock, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => {
-                    return Ok(Lock {
-                        store: self,
-                        _flock: flock,
-                    });
-                }
+            match fs::flock(&flock, operation) {
+                Ok(()) => return Ok(flock),
                 Err(Errno::INTR) => {}
                 Err(Errno::WOULDBLOCK) => return Err(VaultError::Busy),
                 Err(e) => return Err(VaultError::read(".", e.into())),

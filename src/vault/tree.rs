@@ -107,6 +107,15 @@ pub fn heads(store: &Store, scope: Id, name: &str, trust: &Trust) -> Result<Vec<
     Ok(standing)
 }
 
+/// The parents that the head `digest` names, read without a touch.
+///
+/// # Errors
+/// A missing or damaged head.
+pub fn parents(store: &Store, scope: Id, digest: &Digest) -> Result<Vec<Digest>, VaultError> {
+    let clear = HeadClear::read(&read_head(store, scope, digest)?);
+    clear.map(|clear| clear.parents).ok_or_else(|| damaged_head(scope, digest))
+}
+
 /// The heads that count; none when another writer removed one between the list and the look.
 fn listed(store: &Store, scope: Id, trust: &Trust) -> Result<Option<BTreeMap<Digest, HeadClear>>, VaultError> {
     let mut heads = BTreeMap::new();
@@ -241,14 +250,15 @@ impl<'a> Index<'a> {
         Ok(entries)
     }
 
-    /// Whether this state is `earlier` or was made from it. Only heads in force are heard.
+    /// Whether this state is `earlier` or was made from it. What was before them only heads under a key in force can say.
     ///
     /// # Errors
     /// A missing or damaged page.
     pub fn descends_from(&self, earlier: &Digest) -> Result<bool, VaultError> {
-        for line in self.lines.iter().filter(|line| line.sure) {
-            let found = |ancestor: &Ancestor| ancestor.digest == *earlier;
-            if line.digest == *earlier || self.below.ancestors(&line.head, |heads| heads.iter().any(found))? {
+        let found = |ancestor: &Ancestor| ancestor.digest == *earlier;
+        for line in &self.lines {
+            let before = |heads: &[Ancestor]| heads.iter().any(found);
+            if line.digest == *earlier || line.sure && self.below.ancestors(&line.head, before)? {
                 return Ok(true);
             }
         }

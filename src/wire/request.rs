@@ -160,6 +160,8 @@ pub enum Request {
     Export(ExportAsk),
     /// The audit log, as [`super::Event::Line`]s.
     Audit,
+    /// The vault is to be taken as it is though it is older than what was seen, a person says by a touch.
+    AcceptOlder,
     /// The clock is right as it is, a person says by a touch.
     AcceptClock,
 }
@@ -187,6 +189,7 @@ impl Request {
             | Self::Unlock { .. }
             | Self::AcceptClock
             | Self::Export(_)
+            | Self::AcceptOlder
             | Self::KeyManage { .. } => true,
             _ => false,
         }

@@ -124,3 +124,84 @@ fn of_a_secret_that_both_machines_wrote_a_person_keeps_one_by_a_touch_over_the_c
     assert!(kept["signed"]["text"].as_str().unwrap().contains("\"keeps\":[{"), "{kept}");
     assert_eq!(fs::metadata(two.vault()).unwrap().permissions().mode() & 0o777, 0o700);
 }
+
+fn copy(from: &Path, to: &Path) {
+    let _ = fs::remove_dir_all(to);
+    let copied = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
+    assert!(copied.success());
+}
+
+#[test]
+fn t53_an_older_copy_is_refused_until_a_touch_accepts_it_in_words() {
+    let lab = Lab::new();
+    let old = lab.home.path().join("old");
+    copy(&lab.vault(), &old);
+    lab.put("prod/NEWER", b"of-today", &[]);
+    copy(&old, &lab.vault());
+    let run = lab.home.terminal(["run", "--with", "prod/TOKEN", "--", "true"]);
+    let (status, shown) = run.unwrap().finish().unwrap();
+    assert_eq!(status.code(), Some(71), "{shown}");
+    assert!(
+        shown.contains("scope prod is older") && shown.contains("touchlease vault accept-older"),
+        "{shown}"
+    );
+    let shown = lab.person(&["vault", "accept-older"]);
+    for part in [
+        "asks to accept an older vault",
+        "prod is not as it was seen last; 1 of its records are gone",
+        "loses",
+        "prod/NEWER",
+        "accepted as it is",
+    ] {
+        assert!(shown.contains(part), "{part} in {shown}");
+    }
+    assert_eq!(value(&lab, "prod/TOKEN"), crate::lab::CANARY.to_uppercase());
+    assert_eq!(lab.count("older_accepted"), 1);
+    let verified = json(&lab, &["audit", "verify"]);
+    assert!(verified["error"].is_null(), "{verified}");
+    // Nothing is asked where nothing is older.
+    lab.person(&["vault", "accept-older"]);
+    assert_eq!(lab.count("older_accepted"), 1);
+}
+
+#[test]
+fn a_backup_is_verified_without_a_touch_and_opens_on_another_machine() {
+    let lab = Lab::new();
+    let archive = lab.home.path().join("vault.tar").display().to_string();
+    let asked = lab.count("asked");
+    let made = json(&lab, &["backup", "create", &archive]);
+    assert!(made["files"].as_u64().unwrap() > 8, "{made}");
+    assert_eq!(fs::metadata(&archive).unwrap().permissions().mode() & 0o777, 0o600);
+    let verified = json(&lab, &["backup", "verify", &archive]);
+    assert_eq!(
+        (&verified["keys"][0], &verified["scopes"][0]["records"]),
+        (&"blue".into(), &1.into()),
+        "{verified}"
+    );
+    assert!(verified["unchecked"].as_str().unwrap().contains("takes a touch"));
+    assert_eq!(lab.count("asked"), asked, "nobody was asked for a touch");
+    assert_eq!(json(&lab, &["backup", "create", &archive])["error"]["reason"], "backup_file");
+    assert_eq!(json(&lab, &["backup", "restore", &archive])["error"]["reason"], "not_empty");
+    let piped = lab.agent_to_its_end(&["backup", "create", "-"]);
+    assert_eq!(piped.stdout, fs::read(&archive).unwrap(), "the same state, the same bytes");
+    let mut broken = piped.stdout;
+    broken.truncate(broken.len() / 2);
+    let cut = lab.home.path().join("cut.tar").display().to_string();
+    fs::write(&cut, broken).unwrap();
+    assert_eq!(json(&lab, &["backup", "verify", &cut])["error"]["outcome"], "bad_input");
+
+    let other = lab.elsewhere();
+    for folder in ["data", "state"] {
+        fs::remove_dir_all(other.home.path().join(folder)).unwrap();
+    }
+    assert_eq!(json(&other, &["list"])["error"]["reason"], "no_vault");
+    let folder = other.vault().display().to_string();
+    let restored = json(&other, &["--vault", &folder, "backup", "restore", &archive]);
+    assert_eq!(restored["folder"], folder.as_str(), "{restored}");
+    assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
+    assert_eq!(value(&other, "prod/TOKEN"), crate::lab::CANARY.to_uppercase());
+    assert!(!fs::read_dir(other.vault().parent().unwrap()).unwrap().any(|entry| {
+        let name = entry.unwrap().file_name();
+        name.to_string_lossy().starts_with(".touchlease-backup")
+    }));
+}

@@ -1,4 +1,4 @@
-//! Changes: to a vault, and to what the log believes of the clock.
+//! Changes: to a vault, to what this machine takes for its newest state, and to what the log believes of the clock.
 
 use serde::{Deserialize, Serialize};
 
@@ -67,6 +67,71 @@ pub struct ClockText {
     pub moved: String,
 }
 
+/// An older copy of the vault, accepted by a person in the place of a newer one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OlderText {
+    /// [`super::VERSION`].
+    pub v: u32,
+    /// `older`.
+    pub kind: OlderKind,
+    /// 128 random bits, hexadecimal.
+    pub id: String,
+    /// As in a lease.
+    pub asked: Digest,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// Who may open the vault is as it was before; nothing where that is as it was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roster: Option<OlderRosterText>,
+    /// Scopes in another state than the one that was seen last.
+    pub scopes: Vec<OlderScopeText>,
+    /// How many changes the log knows that were made after the state that is accepted.
+    pub count: u64,
+    /// The newest of them.
+    pub lost: Vec<LostText>,
+}
+
+/// A roster that is older than the one that was seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OlderRosterText {
+    /// The statement that was accepted last.
+    pub remembered: Digest,
+    /// How many statements the log knows that the folder has not.
+    pub missing: u64,
+}
+
+/// A scope in another state than the one that was seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OlderScopeText {
+    /// Its name.
+    pub scope: String,
+    /// The head that was accepted last.
+    pub remembered: Digest,
+    /// Records that were accepted here and that the folder has not.
+    pub gone: u64,
+}
+
+/// A change that is lost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LostText {
+    /// When it was made: seconds since the epoch.
+    pub at: u64,
+    /// What it wrote or removed, `scope/NAME`.
+    pub names: Vec<String>,
+}
+
+/// The member `kind` of an accepted older copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OlderKind {
+    /// `older`.
+    Older,
+}
+
 /// The member `kind` of an accepted clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -84,6 +149,14 @@ pub enum ChangeKind {
 }
 
 impl Text for ChangeText {
+    const NAMESPACE: Namespace = Namespace::Change;
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl Text for OlderText {
     const NAMESPACE: Namespace = Namespace::Change;
 
     fn id(&self) -> &str {

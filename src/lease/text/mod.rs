@@ -13,7 +13,9 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-pub use change::{ChangeKind, ChangeText, ClockKind, ClockText, WriteText};
+pub use change::{
+    ChangeKind, ChangeText, ClockKind, ClockText, LostText, OlderKind, OlderRosterText, OlderScopeText, OlderText, WriteText,
+};
 pub use export::{ExportKind, ExportText};
 pub use lease::{GrantText, Holder, LeaseKind, LeaseText, TaskText};
 pub use merge::{JoinText, JoinedText, KeepText, VersionText};

@@ -419,3 +419,198 @@ fn a_key_added_on_one_machine_and_a_secret_put_on_the_other_are_both_there() {
         assert_eq!(get(&machines.open(machine), &machines.blue, SCOPE, "A").unwrap(), b"1");
     }
 }
+
+#[test]
+fn a_scope_re_keyed_on_one_machine_and_changed_on_the_other_loses_nothing_and_replaces_nothing_unasked() {
+    let spare = SoftKey::new("spare", Profile::Pin, 2);
+    let base = Machines::new(1);
+    super::keys::add_to(&base.open(0), &base.blue, &spare, &[SCOPE]).unwrap();
+    for name in ["A", "B"] {
+        base.change(0, put(name, b"0"));
+    }
+    let mut filler = Changes::default();
+    for n in 0..60 {
+        filler.puts.extend(put(&format!("N{n}"), b"0").puts);
+    }
+    base.change(0, filler);
+    git(&base.home, &["clone", "-q", "0", "1"]);
+    for (here, there) in [(0, 1), (1, 0)] {
+        let machines = base.again();
+        super::keys::remove_from(&machines.open(0), "spare", &machines.blue).unwrap();
+        machines.commit(0);
+        // With the key that was removed meanwhile: it is the same to who merges.
+        apply(&machines.open(1), &spare, SCOPE, put("X", b"1")).unwrap();
+        apply(&machines.open(1), &spare, SCOPE, put("A", b"1")).unwrap();
+        apply(&machines.open(1), &spare, SCOPE, remove("B")).unwrap();
+        machines.commit(1);
+        machines.pull(here, there);
+        let vault = machines.open(here);
+        let claims = vault.standing(&[SCOPE]).unwrap();
+        let earlier: Vec<_> = claims
+            .claims()
+            .iter()
+            .filter(|claim| claim.earlier_key)
+            .map(|c| c.listed.name.clone())
+            .collect();
+        assert!(earlier.contains(&"X".to_owned()) || here == 1, "{earlier:?}");
+        machines.join(here);
+        machines.pull(there, here);
+        for machine in [here, there] {
+            let vault = machines.open(machine);
+            assert_eq!(get(&vault, &machines.blue, SCOPE, "X").unwrap(), b"1");
+            assert_eq!(get(&vault, &machines.blue, SCOPE, "N7").unwrap(), b"0");
+            // What the other side replaced under the key before is a choice of a person's; its old record is gone from the folder.
+            let asked = get(&vault, &machines.blue, SCOPE, "A");
+            assert!(
+                matches!(&asked, Err(VaultError::Contested { records, .. }) if records.len() == 1),
+                "{asked:?}"
+            );
+            assert!(matches!(vault.find(SCOPE, "B"), Err(VaultError::NoSecret { .. })));
+        }
+        let vault = machines.open(here);
+        let left = vault.records_of(SCOPE, "A").unwrap().records.remove(0);
+        let keep = Changes {
+            keeps: vec![("A".into(), left.record)],
+            judged: [("A".into(), vault.clear_part(&left).unwrap())].into(),
+            ..Changes::default()
+        };
+        let standing = vault.standing(&[SCOPE]).unwrap();
+        let proof = touch(&vault, &machines.blue, Namespace::Change, &standing, b"keep");
+        vault
+            .apply(&proof, Digest::of(b"keep"), &standing, &keep, NOW, &mut random::system())
+            .unwrap();
+        assert_eq!(get(&vault, &machines.blue, SCOPE, "A").unwrap(), b"1");
+        machines.change(here, put("B", b"again"));
+        assert_eq!(machines.state_of(here).len(), 63);
+    }
+}
+
+/// Random changes on two machines that merge now and then, against a model of what each knows.
+#[test]
+fn random_changes_on_two_machines_never_conflict_and_come_to_what_the_model_says() {
+    sequences(3, 12);
+}
+
+#[test]
+#[ignore = "long"]
+fn many_random_changes_on_two_machines_never_conflict_and_come_to_what_the_model_says() {
+    sequences(100, 30);
+}
+
+#[allow(clippy::print_stdout)]
+fn sequences(count: u64, steps: usize) {
+    let mut done = 0;
+    for seed in 0..count {
+        sequence(seed, steps);
+        done += 1;
+    }
+    println!("{done} of {count} sequences of {steps} steps: no conflict, one state");
+}
+
+fn sequence(seed: u64, steps: usize) {
+    let mut dice = Dice(seed);
+    let machines = Machines::new(2);
+    let mut model = [Model::default(), Model::default()];
+    for step in 0..steps {
+        let machine = dice.roll(2);
+        let name = format!("N{}", dice.roll(4));
+        match dice.roll(6) {
+            0..=2 => {
+                let value = format!("{seed}-{step}");
+                let done = machines.try_change(machine, put(&name, value.as_bytes()));
+                model[machine].put(step, &name, value.as_bytes(), &done);
+            }
+            3 => {
+                let done = machines.try_change(machine, remove(&name));
+                model[machine].remove(step, &name, &done);
+            }
+            _ => {
+                machines.pull(machine, 1 - machine);
+                machines.join(machine);
+                let theirs = model[1 - machine].clone();
+                model[machine].join(&theirs);
+            }
+        }
+        assert_eq!(machines.state_of(machine), model[machine].state(), "seed {seed}, step {step}");
+    }
+    machines.exchange(0, 1);
+    let theirs = model[1].clone();
+    model[0].join(&theirs);
+    for machine in [0, 1] {
+        assert_eq!(machines.state_of(machine), model[0].state(), "seed {seed}, machine {machine}");
+    }
+}
+
+struct Dice(u64);
+
+impl Dice {
+    /// splitmix64.
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed ^ (mixed >> 31)) % sides as u64) as usize
+    }
+}
+
+/// What a machine knows: every write it has heard of, and for each name those that nobody who knew them replaced.
+#[derive(Clone, Default)]
+struct Model {
+    heard: BTreeSet<usize>,
+    /// By name: the step that wrote it, and the value; none for a removal.
+    live: BTreeMap<String, BTreeMap<usize, Option<Vec<u8>>>>,
+}
+
+impl Model {
+    fn values(&self, name: &str) -> usize {
+        self.live.get(name).map_or(0, |versions| versions.values().flatten().count())
+    }
+
+    fn write(&mut self, step: usize, name: &str, value: Option<Vec<u8>>) {
+        self.heard.insert(step);
+        self.live.insert(name.to_owned(), [(step, value)].into());
+    }
+
+    fn put(&mut self, step: usize, name: &str, value: &[u8], done: &Result<Digest, VaultError>) {
+        match (self.values(name), done) {
+            (0 | 1, Ok(_)) => self.write(step, name, Some(value.to_vec())),
+            (2.., Err(VaultError::Contested { .. } | VaultError::RulesChanged { .. })) => {}
+            (versions, done) => panic!("put {name} with {versions} versions: {done:?}"),
+        }
+    }
+
+    fn remove(&mut self, step: usize, name: &str, done: &Result<Digest, VaultError>) {
+        match (self.values(name), done) {
+            (1, Ok(_)) => self.write(step, name, None),
+            (0, Err(VaultError::NoSecret { .. })) | (2.., Err(VaultError::Contested { .. })) => {}
+            (versions, done) => panic!("remove {name} with {versions} versions: {done:?}"),
+        }
+    }
+
+    fn join(&mut self, theirs: &Self) {
+        let names: BTreeSet<String> = self.live.keys().chain(theirs.live.keys()).cloned().collect();
+        for name in names {
+            let (ours, other) = (
+                self.live.remove(&name).unwrap_or_default(),
+                theirs.live.get(&name).cloned().unwrap_or_default(),
+            );
+            let stays = |step: &usize, there: &BTreeMap<usize, Option<Vec<u8>>>, heard: &BTreeSet<usize>| {
+                there.contains_key(step) || !heard.contains(step)
+            };
+            let mut all: BTreeMap<usize, Option<Vec<u8>>> = BTreeMap::new();
+            all.extend(ours.clone().into_iter().filter(|(step, _)| stays(step, &other, &theirs.heard)));
+            all.extend(other.clone().into_iter().filter(|(step, _)| stays(step, &ours, &self.heard)));
+            if all.values().any(Option::is_some) {
+                all.retain(|_, value| value.is_some());
+            }
+            self.live.insert(name, all);
+        }
+        self.heard.extend(&theirs.heard);
+    }
+
+    fn state(&self) -> BTreeMap<String, BTreeSet<Vec<u8>>> {
+        let values = |versions: &BTreeMap<usize, Option<Vec<u8>>>| versions.values().flatten().cloned().collect::<BTreeSet<_>>();
+        let all = self.live.iter().map(|(name, versions)| (name.clone(), values(versions)));
+        all.filter(|(_, values)| !values.is_empty()).collect()
+    }
+}

@@ -1,6 +1,7 @@
 //! The vault as its callers see it.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod backup;
 mod faults;
 mod fork;
 mod git;
@@ -8,6 +9,7 @@ mod health;
 mod keys;
 mod kit;
 mod life;
+mod older;
 mod recover;
 mod rig;
 mod rotation;

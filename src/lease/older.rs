@@ -1,0 +1,149 @@
+//! An older copy of the vault in the place of a newer one: a person says by a touch that it is to be taken as it is.
+
+use std::io::BufRead;
+
+use serde_json::Value;
+
+use super::failure::{IntoFailure, internal};
+use super::office::{Asker, Office};
+use super::record::{self, Question};
+use super::text::{LostText, OlderKind, OlderRosterText, OlderScopeText, OlderText, Text, VERSION};
+use super::touch::touch;
+use crate::audit::Event;
+use crate::audit::read::Lines;
+use crate::encoding::Digest;
+use crate::vault::{Older, SCOPES_PER_TOUCH, Standing};
+use crate::wire::Failure;
+
+/// Changes that are named one by one; of more, only their number is.
+const NAMED: usize = 20;
+
+/// What the log knows of what the folder does not have.
+#[derive(Default)]
+struct Lost {
+    changes: Vec<LostText>,
+    statements: Vec<Digest>,
+}
+
+/// Asks for the touch, writes it down and forgets the newer state. Nothing to do when the folder is what was seen. `log` is the log
+/// from its start.
+///
+/// # Errors
+/// Every way in which a request can end without it.
+pub async fn accept(office: &Office<'_>, asker: &Asker, log: impl BufRead) -> Result<(), Failure> {
+    let older = office.vault.borrow().older().map_err(IntoFailure::failure)?;
+    if older.is_nothing() {
+        return Ok(());
+    }
+    let lost = lost(office, &older, log);
+    let turn = office.lobby.turn(asker).await.inspect_err(|refusal| office.refused(refusal))?;
+    let standing = standing(office, &older)?;
+    // Nothing is opened, so no salts.
+    let mut candidates = office.candidates(&standing)?;
+    candidates.iter_mut().for_each(|candidate| candidate.salts.clear());
+    let asked = record::asked(
+        office.log,
+        &Question {
+            requester: &asker.requester,
+            secrets: vec![],
+            task: None,
+            reason: None,
+            ttl: 0,
+            uses: None,
+        },
+    )?;
+    let path = async {
+        office.log.check_clock()?;
+        let text = text(office, asker, &standing, &older, lost, asked.hash());
+        let fixed = text.fix().map_err(IntoFailure::failure)?;
+        let prompt = office.show(turn, &fixed, &candidates, asker).await?;
+        asked.shown()?;
+        let proof = touch(&office.lobby, &prompt, &fixed, candidates).await?;
+        asked.older_accepted(&proof, &fixed)?;
+        let accepted = office.vault.borrow().accept_as_is(&proof, fixed.digest(), &older);
+        accepted.map_err(IntoFailure::failure)?;
+        prompt.approved();
+        Ok(())
+    };
+    path.await.inspect_err(|failure| asked.failed(failure))
+}
+
+fn standing(office: &Office<'_>, older: &Older) -> Result<Standing, Failure> {
+    let vault = office.vault.borrow();
+    let mut scopes: Vec<&str> = older.scopes.iter().map(|older| older.scope.as_str()).collect();
+    if scopes.is_empty() {
+        scopes = vault.scopes();
+        scopes.truncate(1);
+    }
+    scopes.truncate(SCOPES_PER_TOUCH);
+    if scopes.is_empty() {
+        return Err(internal("no_scope", "the vault has no scope"));
+    }
+    vault.standing(&scopes).map_err(IntoFailure::failure)
+}
+
+fn text(office: &Office<'_>, asker: &Asker, standing: &Standing, older: &Older, lost: Lost, asked: Digest) -> OlderText {
+    let count = lost.changes.len();
+    OlderText {
+        v: VERSION,
+        kind: OlderKind::Older,
+        id: office.lobby.random_id(),
+        asked,
+        origin: office.origin(&asker.requester, standing),
+        roster: older.roster.map(|remembered| OlderRosterText {
+            remembered,
+            missing: lost.statements.len() as u64,
+        }),
+        scopes: older
+            .scopes
+            .iter()
+            .map(|older| OlderScopeText {
+                scope: older.scope.clone(),
+                remembered: older.remembered,
+                gone: older.gone as u64,
+            })
+            .collect(),
+        count: count as u64,
+        // The newest are those that a person remembers.
+        lost: lost.changes.into_iter().skip(count.saturating_sub(NAMED)).collect(),
+    }
+}
+
+/// Changes from the first line on that was written over the state which the folder has, and statements that the folder has not.
+fn lost(office: &Office<'_>, older: &Older, log: impl BufRead) -> Lost {
+    let vault = office.vault.borrow();
+    let mut lost = Lost::default();
+    let mut from_here = false;
+    for line in Lines::new(log).flatten() {
+        match &*line.event {
+            Event::Roster(roster) if !vault.has_statement(&roster.statement) && !lost.statements.contains(&roster.statement) => {
+                lost.statements.push(roster.statement);
+            }
+            Event::Approved(signed) => from_here |= is_of(&signed.text, older),
+            Event::Change(change) => {
+                from_here |= is_of(&change.signed.text, older);
+                let of_scope = |name: &String| older.scopes.iter().any(|older| name.starts_with(&format!("{}/", older.scope)));
+                let names: Vec<String> = change.names.iter().filter(|name| of_scope(name)).cloned().collect();
+                if from_here && !names.is_empty() {
+                    let at = line.wall().seconds();
+                    lost.changes.push(LostText { at, names });
+                }
+            }
+            _ => {}
+        }
+    }
+    lost
+}
+
+/// Whether a text was fixed over the state of one of the scopes as the folder has it.
+fn is_of(text: &str, older: &Older) -> bool {
+    let Ok(text) = serde_json::from_str::<Value>(text) else {
+        return false;
+    };
+    let heads = &text["origin"]["vault"]["heads"];
+    older.scopes.iter().any(|older| {
+        let of_scope = heads[&older.scope].as_array().into_iter().flatten();
+        let named: Vec<&str> = of_scope.filter_map(Value::as_str).collect();
+        !named.is_empty() && older.heads.iter().all(|head| named.contains(&head.to_string().as_str()))
+    })
+}

@@ -1,0 +1,72 @@
+//! An older copy that was put back, and a person who takes it as it is.
+
+use crate::device::enrolled::Profile;
+use crate::device::soft::SoftKey;
+use crate::encoding::Digest;
+use crate::encoding::sshsig::Namespace;
+use crate::vault::{Older, Vault, VaultError};
+
+use super::rig::Rig;
+
+fn as_is(rig: &Rig) -> Vault {
+    Vault::open_as_is(&rig.folder(), &rig.home.join("state")).unwrap()
+}
+
+fn accept(vault: &Vault, key: &SoftKey, older: &Older) -> Result<(), VaultError> {
+    let proof = key.touch(Namespace::Change, b"older", &[]);
+    vault.accept_as_is(&proof, Digest::of(b"older"), older)
+}
+
+#[test]
+fn t53_an_older_state_is_refused_until_a_touch_accepts_it() {
+    let rig = Rig::new();
+    rig.put("prod", "A", b"old").unwrap();
+    let old = rig.files();
+    rig.put("prod", "A", b"new").unwrap();
+    rig.put("prod", "B", b"new").unwrap();
+    assert!(as_is(&rig).older().unwrap().is_nothing());
+    rig.restore(&old);
+    assert!(matches!(rig.get("prod", "A"), Err(VaultError::Older { .. })));
+    let older = as_is(&rig).older().unwrap();
+    assert_eq!((older.roster, older.scopes.len()), (None, 1));
+    assert_eq!((older.scopes[0].scope.as_str(), older.scopes[0].gone), ("prod", 2));
+    let stranger = SoftKey::new("blue", Profile::Pin, 9);
+    assert!(matches!(accept(&as_is(&rig), &stranger, &older), Err(VaultError::WrongProof(_))));
+    let lease = rig.blue.touch(Namespace::Lease, b"older", &[]);
+    assert!(matches!(
+        as_is(&rig).accept_as_is(&lease, Digest::of(b"older"), &older),
+        Err(VaultError::WrongProof(_))
+    ));
+    assert!(matches!(rig.get("prod", "A"), Err(VaultError::Older { .. })));
+    accept(&as_is(&rig), &rig.blue, &older).unwrap();
+    assert_eq!(rig.get("prod", "A").unwrap(), b"old");
+    rig.put("prod", "B", b"again").unwrap();
+    rig.restore(&old);
+    // What was accepted counts from here: the same copy is older again.
+    assert!(matches!(rig.get("prod", "A"), Err(VaultError::Older { .. })));
+}
+
+#[test]
+fn t53_an_older_roster_is_accepted_by_a_touch_and_changes_meanwhile_are_not() {
+    let rig = Rig::new();
+    rig.put("prod", "A", b"1").unwrap();
+    let before = rig.files();
+    let added = super::keys::add(&rig, &SoftKey::new("spare", Profile::Pin, 2), &["prod"]).unwrap();
+    let after = rig.files();
+    rig.restore(&before);
+    assert!(matches!(rig.try_open(), Err(VaultError::Older { .. })));
+    let vault = as_is(&rig);
+    let older = vault.older().unwrap();
+    assert_eq!((older.roster, older.scopes.len()), (Some(added), 0));
+    // Another copy is put in its place while the person looks.
+    rig.restore(&after);
+    assert!(matches!(accept(&vault, &rig.blue, &older), Err(VaultError::Changed)));
+    rig.restore(&before);
+    accept(&as_is(&rig), &rig.blue, &older).unwrap();
+    assert_eq!(rig.vault().keys().len(), 1);
+    assert_eq!(rig.get("prod", "A").unwrap(), b"1");
+    // Nobody is asked about a newer state.
+    rig.restore(&after);
+    assert!(as_is(&rig).older().unwrap().is_nothing());
+    assert_eq!(rig.vault().keys().len(), 2);
+}
