@@ -33,13 +33,8 @@ impl Tally {
 
     /// Prints the count, and holds it against what it was: a set that shrinks is a test that was lost.
     fn is(&self, ran: usize, all: usize, left_out: &str) {
-        println!(
-            "t59 {}: {} of {} apply; {} left out: {left_out}",
-            self.name,
-            self.ran,
-            self.all,
-            self.all - self.ran
-        );
+        let Self { name, ran: n, all: of } = self;
+        println!("T59: {n} of {of} of {name} apply; {} left out: {left_out}", of - n);
         assert_eq!((self.ran, self.all), (ran, all), "{}", self.name);
     }
 }

@@ -160,7 +160,7 @@ fn judge_every(step: usize) {
         }
     }
     println!(
-        "t53 vaults of the kit: {judged} of {} judged ({} bad), for {} reasons",
+        "T53: {judged} of {} vaults of the kit judged as they say; {} are bad, for {} reasons",
         expected.len(),
         bad.len(),
         reasons.len()

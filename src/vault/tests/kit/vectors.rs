@@ -242,9 +242,4 @@ fn t59_the_vectors_of_the_format_come_out_byte_for_byte() {
         published == made,
         "the format changed; TOUCHLEASE_WRITE_VECTORS=1 cargo test --lib kit writes its vectors anew"
     );
-    println!(
-        "t59 format: {} values of {} steps",
-        made.matches("\": \"").count(),
-        made.matches(": {").count()
-    );
 }

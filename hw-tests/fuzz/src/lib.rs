@@ -1,0 +1,91 @@
+//! The parsers of touchlease with nothing else of it, and what has to hold for each whatever bytes it gets.
+//!
+//! The modules up to [`wire`] are the product's own files, taken in by their paths: no daemon, no command line, no reader of cards.
+//! Each of the [`targets`] runs one parser over arbitrary bytes and asserts that what parses is written back as the same bytes, and
+//! that memory stays within a factor of the input ([`meter`]). What they are fed first ([`samples`]) is made by the product's writers.
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "the product's files are taken in whole, and only what parses is called"
+)]
+
+#[path = "../../../src/audit"]
+pub mod audit {
+    pub mod clock_rule;
+    pub mod error;
+    pub mod event;
+    pub mod file;
+    pub mod log;
+    pub mod read;
+    pub mod receipt;
+    pub mod record;
+    pub mod report;
+    pub mod testing;
+    pub mod verify;
+
+    pub use error::AuditError;
+    pub use event::Event;
+    pub use receipt::Receipt;
+    pub use record::Line;
+    pub use report::Report;
+    pub use verify::{SignerKey, verify};
+}
+#[path = "../../../src/clock.rs"]
+pub mod clock;
+#[path = "../../../src/config.rs"]
+pub mod config;
+#[path = "../../../src/device"]
+pub mod device {
+    pub mod candidate;
+    pub mod ctap;
+    pub mod enrolled;
+    pub mod find;
+    pub mod hid;
+    #[path = "nfc"]
+    pub mod nfc {
+        pub mod applet;
+    }
+    pub mod place;
+    pub mod proof;
+    pub mod soft;
+    pub mod which;
+    #[path = "worker"]
+    pub mod worker {
+        pub mod protocol;
+    }
+
+    pub use enrolled::{Credential, EnrolledKey, KeyId, Link, Profile};
+    pub use proof::Proof;
+}
+#[path = "../../../src/encoding/mod.rs"]
+pub mod encoding;
+#[path = "../../../src/finding.rs"]
+pub mod finding;
+#[path = "../../../src/lease"]
+pub mod lease {
+    pub mod grant;
+    pub mod requester;
+    pub mod task;
+    pub mod text;
+}
+/// What `lease::requester` names and no parser looks at.
+pub mod presence {
+    /// Where a process stands towards screens.
+    #[derive(Clone, Debug)]
+    pub struct Standing;
+}
+#[path = "../../../src/secret.rs"]
+pub mod secret;
+#[path = "../../../src/sys"]
+pub mod sys {
+    pub mod memory;
+    pub mod wait;
+}
+#[path = "../../../src/vault/mod.rs"]
+pub mod vault;
+#[path = "../../../src/wire/mod.rs"]
+pub mod wire;
+
+pub mod meter;
+pub mod samples;
+pub mod targets;

@@ -1,0 +1,80 @@
+//! Texts that a prompt shows, and files that people write.
+
+use super::blocks;
+use super::wire::prompts;
+
+const DIGEST: &str = "0101010101010101010101010101010101010101010101010101010101010101";
+
+/// What every text carries: one head, or several that the touch joins.
+fn origin(joins: &str) -> String {
+    let requester =
+        r#"{"claimed":{"ancestors":["sh"],"command":["touchlease"],"executable":"/bin/touchlease","folder":"/home"},"pid":27594,"uid":0}"#;
+    let vault = format!(r#"{{"heads":{{"prod":["{DIGEST}"]}},"id":"{DIGEST}",{joins}"roster":"{DIGEST}"}}"#);
+    format!(r#""origin":{{"boot":"486e","nonce":"1143","requester":{requester},"vault":{vault}}}"#)
+}
+
+pub fn lease_text() -> Vec<Vec<u8>> {
+    let joins = format!(
+        r#""joins":{{"count":1,"judged":"{DIGEST}","secrets":[{{"changed":1800000000,"earlier_key":true,"secret":"prod/A","version":2}}]}},"#
+    );
+    let grant = format!(r#"{{"env":"TOKEN","judged":"{DIGEST}","secret":"prod/TOKEN","version":3,"via":"env"}}"#);
+    let lease = |joins: &str, holder: &str, tail: &str| {
+        let origin = origin(joins);
+        format!(
+            r#"{{"asked":"{DIGEST}","at_end":"terminate","command":["make"],"grants":[{grant}],"holder":{holder},"id":"0f0f","kind":"lease","not_after":1800000900,"not_before":1800000000,{origin},"policy":"{DIGEST}",{tail}"ttl":900,"uses":20,"v":1}}"#
+        )
+    };
+    let task = format!(r#""reason":"release","task":{{"about":"Deploy","digest":"{DIGEST}","name":"deploy"}},"#);
+    let texts = [
+        lease("", r#"{"by":"connection"}"#, ""),
+        lease(&joins, r#"{"by":"process","name":"make","pid":7}"#, &task),
+    ];
+    texts.map(String::into_bytes).into_iter().chain(prompts()).collect()
+}
+
+pub fn change_text() -> Vec<Vec<u8>> {
+    let origin = origin("");
+    let version = |record: &str| format!(r#"{{"changed":1800000000,"record":"{record}","version":2}}"#);
+    let keeps = format!(
+        r#""keeps":[{{"drops":[{}],"keeps":{},"rules":{{"deliveries":["env"]}},"secret":"prod/A","version":3}}],"#,
+        version("0a"),
+        version("0b")
+    );
+    let change = |keeps: &str| {
+        format!(
+            r#"{{"asked":"{DIGEST}","at":1800000000,"id":"0f0f",{keeps}"kind":"change",{origin},"removes":["prod/OLD"],"v":1,"writes":[{{"rules":{{"deliveries":["env"],"ttl":600,"uses":3}},"secret":"prod/TOKEN","value":true,"version":2}}]}}"#
+        )
+    };
+    let clock = format!(r#"{{"asked":"{DIGEST}","id":"0f0f","kind":"clock","moved":"an hour ahead","now":1800000000,{origin},"v":1}}"#);
+    [change(""), change(&keeps), clock].map(String::into_bytes).into()
+}
+
+pub fn enrol_text() -> Vec<Vec<u8>> {
+    let requester = r#""requester":{"claimed":{"ancestors":["sh"],"command":["touchlease"],"executable":"/bin/touchlease","folder":"/home","labels":{"CLAUDECODE":"1"}},"pid":27594,"uid":0}"#;
+    vec![
+        format!(r#"{{"id":"0f0f","key":"blue","kind":"enrol",{requester},"scopes":["prod","dev"],"touches":4,"v":1}}"#).into_bytes(),
+        format!(r#"{{"id":"0f0f","keep":3600,"key":"blue","kind":"unlock",{requester},"v":1}}"#).into_bytes(),
+    ]
+}
+
+pub fn task_file() -> Vec<Vec<u8>> {
+    let page = blocks(include_str!("../../../../docs/tasks.md"), "toml")
+        .into_iter()
+        .map(|block| block.as_bytes().to_vec());
+    let two = "[task.a]\nabout = \"\"\nat_end = \"kill\"\n[[task.a.grant]]\nsecret = \"prod/A\"\nvia = \"file\"\nenv = \"A\"\n[task.b]\nabout = \"x\"\n";
+    page.chain([two.as_bytes().to_vec()]).collect()
+}
+
+pub fn configuration() -> Vec<Vec<u8>> {
+    let page = blocks(include_str!("../../../../docs/daemon.md"), "toml")
+        .into_iter()
+        .map(|block| block.as_bytes().to_vec());
+    let others = [
+        "90s",
+        "1h30m",
+        "1h 30m",
+        "vault = \"/x\"\n[limits]\nttl = \"1h30m\"\nlongest_ttl = \"2h\"\n",
+        "[limits]\nprompt = \"6m\"\n",
+    ];
+    page.chain(others.map(|text| text.as_bytes().to_vec())).collect()
+}

@@ -1,0 +1,40 @@
+//! Signatures and references.
+
+use crate::encoding::plain::{check_line, check_name, nearest_name, visible};
+use crate::encoding::reference::SCHEME;
+use crate::encoding::sshsig::{Assertion, Namespace};
+use crate::encoding::{Digest, SecretRef, words};
+use crate::samples::text;
+
+/// An armored signature over a text that the samples sign too.
+pub fn sshsig(data: &[u8]) {
+    let Ok(armored) = str::from_utf8(data) else { return };
+    for namespace in [Namespace::Lease, Namespace::Vault] {
+        if let Ok((point, assertion)) = Assertion::from_sshsig(armored, namespace, text::SIGNED) {
+            assert_eq!(assertion.to_sshsig(&point, namespace, text::SIGNED), armored);
+            let good = assertion.verify(&point, namespace, text::SIGNED, false).is_ok();
+            let with_pin = assertion.verify(&point, namespace, text::SIGNED, true).is_ok();
+            assert!(good || !with_pin, "a PIN without a touch");
+        }
+    }
+}
+
+/// `scope/NAME`, as on command lines, in tasks and in environment files.
+pub fn reference(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else { return };
+    let shown = visible(text);
+    assert_eq!(check_line("the text", &shown, shown.len()), Ok(()));
+    if let Some(name) = nearest_name(text) {
+        assert_eq!(check_name("the name", &name), Ok(()));
+    }
+    if let Ok(secret) = text.parse::<SecretRef>() {
+        assert_eq!(secret.to_string(), text.strip_prefix(SCHEME).unwrap_or(text));
+        assert_eq!(check_name("the name", &secret.name), Ok(()));
+        assert_eq!(check_line("the text", text, text.len()), Ok(()), "what is a reference can be shown");
+    }
+    assert!(
+        words::four_words(&Digest::of(data))
+            .iter()
+            .all(|word| (3..=8).contains(&word.len()))
+    );
+}

@@ -1,0 +1,109 @@
+//! What is signed, and what people write.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::config::{Config, parse_duration};
+use crate::lease::task::{MOST_GRANTS, Task};
+use crate::lease::text::{ChangeText, ClockText, EnrolText, LeaseText, Text, UnlockText};
+
+/// A lease.
+pub fn lease_text(data: &[u8]) {
+    one_form::<LeaseText>(data);
+}
+
+/// A change to a vault, and one to what the log believes of the clock.
+pub fn change_text(data: &[u8]) {
+    one_form::<ChangeText>(data);
+    one_form::<ClockText>(data);
+}
+
+/// What a prompt shows where nothing of it is signed.
+pub fn enrol_text(data: &[u8]) {
+    one_form::<EnrolText>(data);
+    one_form::<UnlockText>(data);
+}
+
+fn one_form<T: Text>(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else { return };
+    if let Ok(decoded) = T::decode(text) {
+        let fixed = decoded.fix().expect("what was read can be written");
+        assert_eq!((fixed.text(), fixed.id()), (text, decoded.id()));
+        let _ = fixed.words();
+    }
+}
+
+/// `touchlease.toml`.
+pub fn task_file(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else { return };
+    for name in Task::names(text).unwrap_or_default() {
+        if let Ok(task) = Task::parse(text, &name) {
+            assert!((1..=MOST_GRANTS).contains(&task.grants.len()) && task.uses != Some(0));
+            let again = Task {
+                digest: task.digest,
+                ..Task::parse(&written(&task), &name).expect("the same, written plainly")
+            };
+            assert_eq!(again, task);
+        }
+    }
+    assert!(Task::parse(text, "no task has a name with blanks").is_err());
+}
+
+fn written(task: &Task) -> String {
+    let quoted = |text: &str| serde_json::to_string(text).expect("JSON's strings are TOML's");
+    let name = quoted(&task.name);
+    let command: Vec<String> = task.command.iter().map(|word| quoted(word)).collect();
+    let mut text = format!(
+        "[task.{name}]\nabout = {}\ncommand = [{}]\nat_end = \"{}\"\n",
+        quoted(&task.about),
+        command.join(", "),
+        word(&task.at_end)
+    );
+    text.extend(task.ttl.map(|ttl| format!("ttl = \"{}s\"\n", ttl.as_secs())));
+    text.extend(task.uses.map(|uses| format!("uses = {uses}\n")));
+    for grant in &task.grants {
+        let secret = quoted(&grant.secret.to_string());
+        text += &format!(
+            "[[task.{name}.grant]]\nsecret = {secret}\nvia = \"{}\"\nenv = \"{}\"\n",
+            word(&grant.via),
+            grant.env
+        );
+    }
+    text
+}
+
+fn word(value: &impl Serialize) -> String {
+    serde_json::to_value(value)
+        .ok()
+        .and_then(|value| value.as_str().map(str::to_owned))
+        .expect("a word")
+}
+
+/// `config.toml`, and a duration as people write it.
+pub fn configuration(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else { return };
+    if let Ok(duration) = parse_duration(text) {
+        assert_eq!(parse_duration(&format!("{}s", duration.as_secs())), Ok(duration));
+        assert!(duration >= Duration::from_secs(1));
+    }
+    if let Ok(config) = Config::parse(text) {
+        let limits = &config.limits;
+        let seconds = |name: &str, time: Duration| format!("{name} = \"{}s\"\n", time.as_secs());
+        let mut again = config
+            .vault
+            .as_ref()
+            .map(|vault| format!("vault = {}\n", serde_json::to_string(vault).expect("a string")))
+            .unwrap_or_default();
+        again += "[limits]\n";
+        let named = [
+            ("prompt", limits.prompt),
+            ("ttl", limits.ttl),
+            ("longest_ttl", limits.longest_ttl),
+            ("pin", limits.pin),
+        ];
+        again.extend(named.map(|(name, time)| seconds(name, time)));
+        assert_eq!(Config::parse(&again).expect("the same, written plainly"), config);
+        assert!(limits.digest().is_ok() && limits.ttl <= limits.longest_ttl);
+    }
+}

@@ -1,0 +1,83 @@
+//! One target for each parser.
+
+mod audit;
+mod device;
+mod encoding;
+mod lease;
+mod vault;
+mod wire;
+
+use crate::samples;
+
+/// A parser, what has to hold for it, and what it is fed first.
+pub struct Target {
+    /// By which `run` knows it.
+    pub name: &'static str,
+    /// Longest input that makes sense, in bytes.
+    pub longest: usize,
+    /// Parses, and asserts what has to hold.
+    pub run: fn(&[u8]),
+    /// Inputs made by the product's own writers.
+    pub samples: fn() -> Vec<Vec<u8>>,
+}
+
+/// The target called `name`.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Target> {
+    ALL.iter().find(|target| target.name == name)
+}
+
+const fn target(name: &'static str, longest: usize, run: fn(&[u8]), samples: fn() -> Vec<Vec<u8>>) -> Target {
+    Target {
+        name,
+        longest,
+        run,
+        samples,
+    }
+}
+
+/// Every target.
+pub const ALL: &[Target] = &[
+    target("hid-packets", 64 * 140, device::packets, samples::device::packets),
+    target("hid-conversation", 64 * 32, device::conversation, samples::device::conversation),
+    target("hid-descriptor", 256, device::descriptor, samples::device::descriptor),
+    target("apdu", 4096, device::apdu, samples::device::apdu),
+    target("cbor", 2048, device::cbor, samples::device::cbor),
+    target("get-info", 2048, device::get_info, samples::device::get_info),
+    target("make-credential", 2048, device::make_credential, samples::device::make_credential),
+    target("get-assertion", 2048, device::get_assertion, samples::device::get_assertion),
+    target("client-pin", 1024, device::client_pin, samples::device::client_pin),
+    target("ctap-session", 4096, device::session, samples::device::session),
+    target("worker-frame", 4096, device::worker_frame, samples::device::worker_frame),
+    target("sshsig", 2048, encoding::sshsig, samples::encoding::sshsig),
+    target("reference", 300, encoding::reference, samples::encoding::reference),
+    target("marker", 64, vault::marker, samples::vault::marker),
+    target("statement", 8192, vault::statement, samples::vault::statement),
+    target(
+        "recovery-signature",
+        2048,
+        vault::recovery_signature,
+        samples::vault::recovery_signature,
+    ),
+    target("head", 4096, vault::head, samples::vault::head),
+    target("node", 4096, vault::node, samples::vault::node),
+    target("page", 4096, vault::page, samples::vault::page),
+    target("record", 4096, vault::record, samples::vault::record),
+    target("slot-half", 256, vault::half, samples::vault::slot_half),
+    target("slot-seal", 256, vault::seal, samples::vault::slot_seal),
+    target("carry", 1024, vault::carry, samples::vault::carry),
+    target("change-list", 4096, vault::change_list, samples::vault::change_list),
+    target("accepted", 2048, vault::accepted, samples::vault::accepted),
+    target("recovery-code", 128, vault::recovery_code, samples::vault::recovery_code),
+    target("lease-text", 4096, lease::lease_text, samples::lease::lease_text),
+    target("change-text", 4096, lease::change_text, samples::lease::change_text),
+    target("enrol-text", 2048, lease::enrol_text, samples::lease::enrol_text),
+    target("task-file", 4096, lease::task_file, samples::lease::task_file),
+    target("configuration", 1024, lease::configuration, samples::lease::configuration),
+    target("wire-call", 4096, wire::call, samples::wire::call),
+    target("wire-reply", 4096, wire::reply, samples::wire::reply),
+    target("wire-lines", 8192, wire::lines, samples::wire::lines_of_all),
+    target("audit-line", 4096, audit::line, samples::audit::line),
+    target("audit-log", 16384, audit::log, samples::audit::log),
+    target("receipt", 4096, audit::receipt, samples::audit::receipt),
+];
