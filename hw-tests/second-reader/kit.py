@@ -1,0 +1,109 @@
+"""Runs the second reader over hw-tests/vectors/vaults (README.md there) and prints n of N.
+
+usage: kit.py VAULTS AT-LEAST
+
+Of the vaults that are opened with the recovery code: what is refused, and what is read, has to be what they say. The reasons are
+not compared. Fails when one disagrees, or when there are fewer than AT-LEAST.
+"""
+
+import base64
+import sys
+import tempfile
+from pathlib import Path
+
+from primitives import Refused, need
+from reader import Scope, Vault, recovery_pair
+
+
+def parse(path: Path) -> tuple[dict[str, list[str]], list[str]]:
+    header, _, changes = path.read_text().partition("\n\n")
+    first, *lines = header.splitlines()
+    if first != "touchlease vault kit 1":
+        raise SystemExit(f"{path}: not of this kit")
+    names: dict[str, list[str]] = {}
+    for line in lines:
+        name, _, value = line.partition(": ")
+        names.setdefault(name, []).append(value)
+    return names, changes.splitlines()
+
+
+def change(folder: Path, line: str) -> None:
+    kind, name, *rest = line.split(" ")
+    path = folder / name
+    if kind == "+":
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(base64.b64decode(rest[0] if rest else "", validate=True))
+    elif kind == "-":
+        path.unlink()
+    elif kind == ">":
+        (folder / rest[0]).parent.mkdir(parents=True, exist_ok=True)
+        path.rename(folder / rest[0])
+    elif kind == "<":
+        path.write_bytes(path.read_bytes()[: int(rest[0])])
+    elif kind == "~":
+        data, at, new = bytearray(path.read_bytes()), int(rest[0]), bytes.fromhex(rest[1])
+        data[at : at + len(new)] = new
+        path.write_bytes(data)
+    else:
+        raise SystemExit(f"a change of an unknown kind: {line}")
+
+
+def outcome(folder: Path, code: str, secrets: list[str]) -> dict[str, bytes | None]:
+    """The value of each secret; None for one that is refused, with its scope, or with the whole vault."""
+    read: dict[str, bytes | None] = dict.fromkeys(secrets)
+    try:
+        vault = Vault(folder)
+        recovery = recovery_pair(vault, code)
+    except Refused:
+        return read
+    scopes: dict[str, Scope] = {}
+    for scope in vault.roster["scopes"]:
+        try:
+            scopes[scope["name"]] = Scope(vault, scope, recovery)
+        except Refused:
+            continue
+    for secret in secrets:
+        scope_name, _, name = secret.partition("/")
+        try:
+            if scope_name in scopes:
+                versions = scopes[scope_name].find(name)
+                need(len(versions) == 1, "written apart")
+                read[secret] = scopes[scope_name].record(name, versions[0])[1]
+        except Refused:
+            continue
+    return read
+
+
+def expected(says: str, values: dict[str, bytes]) -> dict[str, bytes | None]:
+    refused: set[str] = set()
+    for part in [] if says == "fine" else says.split(", ") if ", " in says else says.split(","):
+        what, name, *_ = [*part.split(), ""]
+        refused |= {secret for secret in values if what == "vault" or (what == "scope" and secret.startswith(f"{name}/"))
+                    or (what == "secret" and secret == name)}
+    return {secret: None if secret in refused else value for secret, value in values.items()}
+
+
+def main() -> int:
+    vaults, at_least = Path(sys.argv[1]), int(sys.argv[2])
+    base, first_lines = parse(vaults / "base-vault.txt")
+    values = {line.split(" ")[0]: base64.b64decode(line.split(" ")[1]) for line in base["secret"]}
+    agreed = tried = 0
+    for path in sorted(vaults.glob("*.txt")):
+        header, lines = parse(path)
+        if path.name == "base-vault.txt" or header["door"] != ["recovery"]:
+            continue
+        tried += 1
+        with tempfile.TemporaryDirectory() as folder:
+            for line in first_lines + lines:
+                change(Path(folder), line)
+            got = outcome(Path(folder), base["recovery"][0], list(values))
+        if got == expected(header["expect"][0], values):
+            agreed += 1
+        else:
+            print(f"{path.name}: expected {header['expect'][0]}; secrets read: {sum(value is not None for value in got.values())}")
+    print(f"second reader, {agreed} of {tried} vaults")
+    return 0 if agreed == tried >= at_least else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
