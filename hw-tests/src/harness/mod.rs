@@ -6,4 +6,4 @@ mod terminal;
 
 pub use home::{Daemon, Home};
 pub use reach::{EmulatedReach, UsbKey};
-pub use terminal::{Echo, Terminal};
+pub use terminal::{Echo, ROWS, Terminal};

@@ -21,6 +21,9 @@ use crate::sync::lock;
 /// Called with everything the program writes, as it comes.
 pub type Echo = Box<dyn Fn(&[u8]) + Send>;
 
+/// Rows of a terminal that nobody resized.
+pub const ROWS: u16 = 40;
+
 /// A running program and its terminal.
 pub struct Terminal {
     child: Child,
@@ -43,7 +46,7 @@ struct State {
 }
 
 impl Terminal {
-    /// Starts `command` on a terminal of 100 columns and 40 rows.
+    /// Starts `command` on a terminal of 100 columns and [`ROWS`] rows.
     ///
     /// # Errors
     /// No pseudo-terminal, or no such program.
@@ -98,12 +101,12 @@ impl Terminal {
         self.keyboard.try_clone()
     }
 
-    /// Makes the window this wide.
+    /// Makes the window this large.
     ///
     /// # Errors
     /// The terminal is gone.
-    pub fn resize(&self, columns: u16) -> io::Result<()> {
-        resize(self.keyboard.as_fd(), columns)
+    pub fn resize(&self, columns: u16, rows: u16) -> io::Result<()> {
+        resize(self.keyboard.as_fd(), columns, rows)
     }
 
     /// Waits until `text` comes after what was expected before, and gives everything up to it.
@@ -225,13 +228,13 @@ fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
         rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::CLOEXEC,
         rustix::fs::Mode::empty(),
     )?;
-    resize(theirs.as_fd(), 100)?;
+    resize(theirs.as_fd(), 100, ROWS)?;
     Ok((ours, theirs))
 }
 
-fn resize(terminal: BorrowedFd<'_>, columns: u16) -> io::Result<()> {
+fn resize(terminal: BorrowedFd<'_>, columns: u16, rows: u16) -> io::Result<()> {
     let size = Winsize {
-        ws_row: 40,
+        ws_row: rows,
         ws_col: columns,
         ws_xpixel: 0,
         ws_ypixel: 0,

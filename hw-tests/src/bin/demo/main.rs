@@ -293,7 +293,7 @@ impl Demo {
 
     fn terminal(&self, arguments: &[&str]) -> io::Result<Terminal> {
         let terminal = Terminal::start_with(&self.home.command(arguments), self.stage.echo())?;
-        terminal.resize(self.stage.columns())?;
+        terminal.resize(self.stage.columns(), hw_tests::harness::ROWS)?;
         Ok(terminal)
     }
 }
