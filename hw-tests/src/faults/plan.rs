@@ -22,7 +22,7 @@ pub fn plan(points: &[Call], all: bool) -> Vec<(&Call, Fault)> {
 }
 
 /// At which calls the power is taken away: at every rename and fsync and every tenth other call, and right after the answer (none). A
-/// sample has the latter and one in [`SAMPLES`] of the former, which ones by its number.
+/// sample has the latter and one in `SAMPLES` of the former, which ones by its number.
 #[must_use]
 pub fn power_plan(points: &[Call], sample: Option<usize>) -> Vec<Option<&Call>> {
     let picked = vital_and_tenth(points)

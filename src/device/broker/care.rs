@@ -76,7 +76,7 @@ impl Broker {
         Ok(seen.into_iter().map(|(_, seen)| seen).collect())
     }
 
-    /// Ends when `key` has been away for [`AWAY`]. A device that the kernel finds anew has another plug and may be the same key: it is
+    /// Ends when `key` has been away for three seconds. A device that the kernel finds anew has another plug and may be the same key: it is
     /// asked, without a touch. One that another program holds cannot be asked, and is waited for.
     ///
     /// # Errors

@@ -8,7 +8,11 @@ use std::{
 
 use hw_tests::harness::{EmulatedReach, Home};
 use serde::{Serialize, de::DeserializeOwned};
-use touchlease::wire::{Answer, Call, Event, Reply, Request, TouchState, codec, request::Manage};
+use touchlease::{
+    encoding::{Digest, words::four_words},
+    lease::text::{LeaseText, Text},
+    wire::{Answer, Call, Event, Reply, Request, TouchState, codec, request::Manage},
+};
 
 use super::{blocks, page};
 
@@ -40,6 +44,24 @@ fn every_line_of_the_page_is_read_and_written_again_byte_for_byte() {
             line if line.starts_with("{\"reply\":") => round_trip::<Reply>(line),
             line => panic!("no message: {line}"),
         }
+    }
+}
+
+#[test]
+fn the_lease_texts_of_the_page_are_what_is_signed_today() {
+    let mut texts = vec![];
+    for line in lines() {
+        if let Ok(Event::Prompt(view)) = codec::decode(line.as_bytes()) {
+            texts.push(view.text);
+        }
+        if let Ok(Reply::Lease { text, lease, .. }) = codec::decode(line.as_bytes()) {
+            assert_eq!(lease.words, four_words(&Digest::of(text.as_bytes())));
+            texts.push(text);
+        }
+    }
+    assert!(texts.len() >= 2, "{texts:?}");
+    for text in texts {
+        LeaseText::decode(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
     }
 }
 
