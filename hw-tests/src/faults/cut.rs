@@ -31,6 +31,7 @@ pub fn points(bench: &Bench, operation: &Operation) -> Result<Vec<Call>, Box<dyn
     let home = bench.home(operation.start)?;
     let daemon = Traced::start(&home, None)?;
     done(&home, operation.arguments)?;
+    operation.linger();
     let calls = daemon.end()?;
     let ours = home.path().display().to_string();
     Ok(calls.into_iter().filter(|call| is_point(call, &ours)).collect())
@@ -38,7 +39,10 @@ pub fn points(bench: &Bench, operation: &Operation) -> Result<Vec<Call>, Box<dyn
 
 /// On a file of the home, and not the daemon's start; or an answer.
 fn is_point(call: &Call, home: &str) -> bool {
-    let on_file = call.line.contains(home) && !call.line.contains("/run/touchlease");
+    let of_the_start = ["/run/touchlease", "/config/touchlease"]
+        .iter()
+        .any(|folder| call.line.contains(folder));
+    let on_file = call.line.contains(home) && !of_the_start;
     on_file || call.is_answer()
 }
 
@@ -48,12 +52,10 @@ fn is_point(call: &Call, home: &str) -> bool {
 /// A third state; something acknowledged that is lost; a vault or log that is not as it should be.
 pub fn cut(bench: &Bench, operation: &Operation, both: &Both, call: &Call, fault: Fault) -> Result<Ended, Box<dyn Error>> {
     let home = bench.home(operation.start)?;
-    // At a kill while it starts there is nobody to ask, and the next start has to find all as it was.
-    let Ok(daemon) = Traced::start(&home, Some((call, fault))) else {
-        return judge(&State::of(&home)?, both, false);
-    };
+    let daemon = Traced::start(&home, Some((call, fault)))?;
     let (status, shown) = home.terminal(operation.arguments)?.finish()?;
     let acknowledged = status.success();
+    operation.linger();
     let standing = match fault {
         Fault::Kill => None,
         Fault::Error(_) => Some(State::without_values(&home)?),

@@ -1,6 +1,8 @@
 //! The operations that are cut, and what they start from.
 
-use std::{error::Error, fs, process::Command};
+use std::{error::Error, fs, process::Command, thread, time::Duration};
+
+use touchlease::audit::log::GROUPED_FOR;
 
 use super::state::State;
 use crate::{
@@ -33,6 +35,15 @@ pub struct Operation {
     pub calls: usize,
     /// The command line.
     pub arguments: &'static [&'static str],
+}
+
+impl Operation {
+    /// Waits until the daemon has done what it does after its answer: a lease's last lines are written together, a second later.
+    pub fn linger(&self) {
+        if self.name == "lease" {
+            thread::sleep(GROUPED_FOR + Duration::from_millis(500));
+        }
+    }
 }
 
 /// All of them.

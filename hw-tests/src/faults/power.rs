@@ -99,6 +99,9 @@ impl<'a> Disks<'a> {
         let disks = self.mount(&home, operation.start)?;
         let daemon = Traced::start(&home, call.map(|call| (call, Fault::Kill)))?;
         let (status, shown) = home.terminal(operation.arguments)?.finish()?;
+        if call.is_some() {
+            operation.linger();
+        }
         let copies = disks.copy(self.folder.path())?;
         let calls = daemon.end()?;
         drop(disks);
