@@ -204,7 +204,7 @@ impl Batch<'_> {
             rules,
             scope: self.ring.scope,
             v: FORMAT,
-            version: before.map_or(0, Entry::number) + 1,
+            version: Entry::next_number(before)?,
         };
         let file = record::seal(self.ring, &clear, value, random)?;
         self.writes.push(Write {
@@ -261,7 +261,7 @@ impl Batch<'_> {
         };
         self.writes.push(Write {
             name: name.to_owned(),
-            number: entry.number() + 1,
+            number: Entry::next_number(Some(entry))?,
             record: None,
         });
         self.drop_files(name, before.as_ref());

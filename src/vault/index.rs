@@ -9,6 +9,7 @@ use crate::encoding::Digest;
 
 use super::bytes::{Bytes, Hex, Id, put_field};
 use super::crypto::{self, Key};
+use super::error::VaultError;
 use super::random::Random;
 use super::scope::Ring;
 
@@ -21,6 +22,10 @@ pub const LEAF: usize = 32;
 const BITS: usize = 6;
 /// Levels below which leaves are not split any more: 60 bits of the digest are used up.
 pub const DEEPEST: usize = 10;
+/// Versions of one name that may stand beside each other: their number is one byte.
+pub const MOST_VERSIONS: usize = 255;
+/// All version numbers are below this, the largest integer of canonical JSON.
+const NUMBERS_END: u64 = (1 << 53) - 1;
 
 /// What the index knows of a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -186,10 +191,26 @@ fn read_ascending<K: Ord, V>(count: u32, mut next: impl FnMut() -> Option<(K, V)
 }
 
 impl Entry {
-    /// The highest number of its versions: the next one counts on from it.
+    /// The highest number of its versions.
     #[must_use]
     pub fn number(&self) -> u64 {
         self.versions.iter().map(|version| version.number).max().unwrap_or(0)
+    }
+
+    /// The number of the version that comes after `before`: it counts on from the highest.
+    ///
+    /// # Errors
+    /// [`VaultError::Damaged`] where the numbers are used up: no honest writer gets there, and a node with a higher one is not read.
+    pub fn next_number(before: Option<&Self>) -> Result<u64, VaultError> {
+        let next = before.map_or(0, Self::number).saturating_add(1);
+        if next < NUMBERS_END {
+            Ok(next)
+        } else {
+            Err(VaultError::damaged(
+                "index",
+                "a secret has the highest version number that there is",
+            ))
+        }
     }
 
     /// Ids and digests of its records; none of a tombstone, several of a secret that was written apart.
@@ -227,7 +248,8 @@ impl Entry {
 impl Version {
     fn take(bytes: &mut Bytes<'_>) -> Option<Self> {
         Some(Self {
-            number: bytes.u64()?,
+            // One that a former holder of the key made up must not keep the others from counting on.
+            number: bytes.u64().filter(|number| *number < NUMBERS_END)?,
             change: Hex(bytes.array()?),
             record: match bytes.u8()? {
                 0 => None,
@@ -427,6 +449,27 @@ mod tests {
                 versions,
             };
             assert_eq!(Node::from_bytes(&Node::Leaf([("a".into(), bad)].into()).to_bytes()), None);
+        }
+    }
+
+    #[test]
+    fn version_numbers_are_integers_of_json_and_the_last_one_is_not_followed() {
+        let numbered = |number| Entry {
+            name: "a".into(),
+            versions: vec![Version {
+                number,
+                ..version(1, None)
+            }],
+        };
+        let is_read = |number| Node::from_bytes(&Node::Leaf([("a".into(), numbered(number))].into()).to_bytes()).is_some();
+        assert!(is_read(NUMBERS_END - 1) && !is_read(NUMBERS_END) && !is_read(u64::MAX));
+        assert_eq!(Entry::next_number(None).unwrap(), 1);
+        assert_eq!(Entry::next_number(Some(&numbered(NUMBERS_END - 2))).unwrap(), NUMBERS_END - 1);
+        for number in [NUMBERS_END - 1, u64::MAX] {
+            assert!(matches!(
+                Entry::next_number(Some(&numbered(number))),
+                Err(VaultError::Damaged { .. })
+            ));
         }
     }
 

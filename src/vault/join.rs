@@ -11,7 +11,7 @@ use crate::encoding::Digest;
 
 use super::bytes::{Hex, Id};
 use super::error::VaultError;
-use super::index::{Child, DEEPEST, Entry, Node, Version, below_path, child};
+use super::index::{Child, DEEPEST, Entry, MOST_VERSIONS, Node, Version, below_path, child};
 use super::tree::{Below, Line};
 
 /// The change of a node that is in no file yet: no state knows it.
@@ -45,7 +45,7 @@ struct Known<'a> {
 /// Joins `lines`, those that count in full first.
 ///
 /// # Errors
-/// A missing or damaged node or page.
+/// A missing or damaged node or page; more versions of one name than a node holds.
 pub(super) fn join(below: Below<'_>, lines: &[Line]) -> Result<Joined, VaultError> {
     let mut join = Join {
         below,
@@ -89,7 +89,7 @@ pub(super) fn join(below: Below<'_>, lines: &[Line]) -> Result<Joined, VaultErro
 impl Join<'_> {
     fn nodes(&mut self, left: Node, right: Node, depth: usize, known: Known<'_>) -> Result<Node, VaultError> {
         let (left, right) = match (left, right) {
-            (Node::Leaf(left), Node::Leaf(right)) => return Ok(Node::Leaf(leaves(left, right, known))),
+            (Node::Leaf(left), Node::Leaf(right)) => return Ok(Node::Leaf(leaves(left, right, known)?)),
             (Node::Branch(_), _) | (_, Node::Branch(_)) if depth == DEEPEST => {
                 return Err(VaultError::damaged("index", "a tree that is too deep"));
             }
@@ -145,19 +145,23 @@ impl Join<'_> {
     }
 }
 
-fn leaves(mut left: BTreeMap<String, Entry>, right: BTreeMap<String, Entry>, known: Known<'_>) -> BTreeMap<String, Entry> {
+fn leaves(
+    mut left: BTreeMap<String, Entry>,
+    right: BTreeMap<String, Entry>,
+    known: Known<'_>,
+) -> Result<BTreeMap<String, Entry>, VaultError> {
     for (name, theirs) in right {
         // A name never goes away: a side without it never had it.
         let versions = match left.get(&name) {
             None => theirs.versions,
-            Some(ours) => versions(&ours.versions, &theirs.versions, known),
+            Some(ours) => versions(&ours.versions, &theirs.versions, known)?,
         };
         left.insert(name.clone(), Entry { name, versions });
     }
-    left
+    Ok(left)
 }
 
-fn versions(left: &[Version], right: &[Version], known: Known<'_>) -> Vec<Version> {
+fn versions(left: &[Version], right: &[Version], known: Known<'_>) -> Result<Vec<Version>, VaultError> {
     let has = |side: &[Version], version: &Version| side.iter().any(|other| other.change == version.change);
     let replaced = |version: &Version| known.right.is_some_and(|known| known.contains(&version.change));
     let ours = left.iter().filter(|version| has(right, version) || !replaced(version));
@@ -167,7 +171,7 @@ fn versions(left: &[Version], right: &[Version], known: Known<'_>) -> Vec<Versio
     let mut versions: Vec<Version> = ours.chain(theirs).copied().collect();
     if versions.is_empty() {
         // Two states that each claim to have replaced the other's: no honest writer makes them.
-        return left.to_vec();
+        return Ok(left.to_vec());
     }
     // A version that was written while the other side removed the one before it is one that nobody removed.
     if versions.iter().any(|version| version.record.is_some()) {
@@ -176,6 +180,40 @@ fn versions(left: &[Version], right: &[Version], known: Known<'_>) -> Vec<Versio
         versions.sort_by_key(|version| (version.number, version.change));
         versions.drain(..versions.len() - 1);
     }
+    if versions.len() > MOST_VERSIONS {
+        // A node with more is not read again: whoever once had the key could make the scope unreadable.
+        return Err(VaultError::damaged(
+            "index",
+            "a secret has more than 255 versions that were written apart from each other",
+        ));
+    }
     versions.sort_by_key(|version| version.change);
-    versions
+    Ok(versions)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn version(change: u8) -> Version {
+        Version {
+            number: 1,
+            change: Hex([change; 16]),
+            record: Some((Hex([1; 16]), Digest::of(&[change]))),
+        }
+    }
+
+    #[test]
+    fn a_head_under_an_earlier_key_cannot_add_more_versions_than_a_node_holds() {
+        let nothing = BTreeSet::new();
+        let known = Known {
+            left: &nothing,
+            right: None,
+        };
+        let many: Vec<_> = (1..=254).map(version).collect();
+        assert_eq!(versions(&[version(0)], &many, known).unwrap().len(), MOST_VERSIONS);
+        let many: Vec<_> = (1..=255).map(version).collect();
+        assert!(matches!(versions(&[version(0)], &many, known), Err(VaultError::Damaged { .. })));
+    }
 }
