@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::house::{House, OpenVault};
-use super::vaults::{code_said, profile_said, unsigned};
+use super::vaults::{profile_said, unsigned};
 use crate::config::LONGEST_PIN;
 use crate::device::broker::{Cared, Event as KeyEvent, Feed, Seen};
 use crate::device::worker::protocol::{Id, Manage as Task};
@@ -21,7 +21,7 @@ use crate::secret::Secret;
 use crate::vault::RecoveryCode;
 use crate::wire::reply::{KeyDetail, KeyView};
 use crate::wire::request::{KeyAddAsk, KeyRemoveAsk, Manage, RecoverAsk};
-use crate::wire::{Event, Failure, Outcome, Reply};
+use crate::wire::{Event, Failure, Outcome, Reply, Value};
 
 /// Longest care for a key: adding a fingerprint takes several touches.
 const CARE: Duration = Duration::from_secs(120);
@@ -155,14 +155,13 @@ pub(super) async fn recover(house: &Rc<House>, path: &Path, ask: RecoverAsk, ask
     let code =
         code.map_err(|error| Failure::new(Outcome::BadInput, "recovery_code", error).hint("type it again, as it stands on the paper"))?;
     let recovered = recover_with(&house.office(&open), &name, touch_only, &code, &lost, asker).await?;
-    let recovery_code = code_said(&recovered.code)?;
     // The code is told whatever else happens: it is in force already.
     Ok(Reply::Recovered {
         name,
         profile: profile_said(recovered.new.key.profile).into(),
         built_in_uv: recovered.new.info.built_in_uv(),
         scopes: recovered.scopes,
-        recovery_code,
+        recovery_code: Value(recovered.code),
         removed: lost,
         change: recovered.exposed,
     })

@@ -18,8 +18,7 @@ use crate::lease::export::{Export, may_leave};
 use crate::lease::failure::IntoFailure;
 use crate::lease::office::Asker;
 use crate::lease::{self, clock, older};
-use crate::secret::Secret;
-use crate::vault::{Changes, Delivery, Found, Listed, Put, RecoveryCode, Rules, Vault, VaultError};
+use crate::vault::{Changes, Delivery, Found, Listed, Put, Rules, Vault, VaultError};
 use crate::wire::reply::{SecretView, Signer, Status};
 use crate::wire::request::{ExportAsk, InitAsk, PutAsk, RulesAsk};
 use crate::wire::{Event, Failure, Outcome, Reply, Value};
@@ -369,13 +368,6 @@ pub(super) async fn accept_older(house: &House, path: &Path, asker: &Asker) -> R
     older::accept(&house.office(&open), asker, BufReader::new(log)).await?;
     house.open_anew(path)?;
     Ok(Reply::Done)
-}
-
-/// A recovery code as it is printed.
-pub(super) fn code_said(code: &RecoveryCode) -> Result<Value, Failure> {
-    let code = Secret::from_slice_wiping(&mut code.to_text().to_string().into_bytes());
-    let code = code.map_err(|error| Failure::new(Outcome::Internal, "locked_memory", error.to_string()))?;
-    Ok(Value(code))
 }
 
 /// `pin` or `touch-only`.

@@ -1,19 +1,20 @@
 //! The one exception to the touch of an enrolled key: whoever has the recovery code enrols a new one.
 
 use super::enrol::{CREDENTIALS, Candidacy, Steps, credentials, enrol_prompt, own_screen, refs, slots_of};
-use super::failure::IntoFailure;
+use super::failure::{IntoFailure, internal};
 use super::office::{Asker, Office};
 use super::record::{self, Question};
 use super::text::RecoversText;
 use crate::device::broker::NewKey;
 use crate::encoding::Digest;
+use crate::secret::Secret;
 use crate::vault::{Recovering, RecoveryCode, SCOPES_PER_TOUCH};
 use crate::wire::Failure;
 
 /// What a recovery comes to.
 pub struct Recovered {
-    /// The code that holds from now on.
-    pub code: RecoveryCode,
+    /// The code that holds from now on, as it is printed.
+    pub code: Secret,
     /// The new key.
     pub new: NewKey,
     /// Scopes that it opens: all.
@@ -77,12 +78,15 @@ pub async fn recover(
         let recovery = recovery.map_err(IntoFailure::failure)?;
         let exposed = recovery.exposed().iter().map(|listed| format!("{}/{}", listed.scope, listed.name));
         let exposed = exposed.collect();
+        // Before the statement is in force: without locked memory nothing is changed, and the code on the paper still holds.
+        let fresh = Secret::from_slice_wiping(&mut recovery.fresh().to_text().to_string().into_bytes());
+        let fresh = fresh.map_err(|error| internal("locked_memory", error))?;
         asked.recovered(Digest::of(recovery.text()), name, lost)?;
         let finished = recovery.finish(&office.vault.borrow(), code, &mut **lobby.random.borrow_mut());
-        let (_, code) = finished.map_err(IntoFailure::failure)?;
+        finished.map_err(IntoFailure::failure)?;
         prompt.approved();
         Ok(Recovered {
-            code,
+            code: fresh,
             new,
             scopes: scopes.clone(),
             exposed,

@@ -29,7 +29,7 @@ const LOCK_STEP: Duration = Duration::from_millis(5);
 
 /// The memory of one vault.
 pub struct Memory {
-    store: Store,
+    pub(super) store: Store,
     accepted: Mutex<Accepted>,
 }
 

@@ -198,11 +198,14 @@ impl Plan {
         let digest = Digest::of(&self.text);
         change.add(signature_path(&digest), signature);
         let heads = self.fill(sides, opened, &mut change, random)?;
+        let memory = &first(sides)?.memory;
         change.commit(lock, &statement_path(&digest), &self.text)?;
-        let vault = first(sides)?;
-        vault.memory.remember_roster(digest)?;
-        for (scope, head) in heads {
-            vault.memory.remember(scope, head)?;
+        // The statement is in force now. An error would say that nothing was changed, and a recovery would lose the new code with it;
+        // what follows the remembered statement and heads is remembered when it is next opened.
+        let remembered = memory.remember_roster(digest);
+        let remembered = remembered.and_then(|()| heads.into_iter().try_for_each(|(scope, head)| memory.remember(scope, head)));
+        if let Err(error) = remembered {
+            tracing::warn!(%error, "the new roster could not be remembered yet");
         }
         Ok(digest)
     }

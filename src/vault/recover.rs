@@ -136,6 +136,12 @@ impl Recovery {
         &self.exposed
     }
 
+    /// The code that holds once this is finished: whatever can fail in telling it has to come before.
+    #[must_use]
+    pub fn fresh(&self) -> &RecoveryCode {
+        &self.fresh
+    }
+
     /// Signs the statement with `code` and makes it effective. Gives its digest, and the code that holds from now on.
     ///
     /// # Errors

@@ -124,3 +124,18 @@ fn p9_a_recovery_that_is_cut_leaves_the_old_code_or_the_new_one() {
     }
     assert!(seen[0] > 1 && seen[1] > 5, "{seen:?}");
 }
+
+#[test]
+fn a_memory_that_cannot_be_written_costs_no_new_code() {
+    let rig = Rig::with(Profile::Pin, &["prod"]);
+    rig.put("prod", "A", b"1").unwrap();
+    let vault = rig.vault();
+    let recovery = plan(&vault, &green(), &["blue"]).unwrap();
+    vault.memory.store.faults.cut_at(0);
+    let (digest, fresh) = recovery.finish(&vault, &rig.code, &mut random::system()).unwrap();
+    assert_ne!(vault.memory.roster(), digest);
+    let after = rig.vault();
+    after.check_code(&fresh).unwrap();
+    assert_eq!(after.memory.roster(), digest);
+    assert_eq!(get(&after, &green(), "prod", "A").unwrap(), b"1");
+}
