@@ -37,13 +37,13 @@ pub async fn recover(
 ) -> Result<Recovered, Failure> {
     own_screen(asker)?;
     let lobby = &office.lobby;
-    let (scopes, kept) = {
+    let (shown, scopes, kept) = {
         let vault = office.vault.borrow();
         vault.check_code(code).map_err(IntoFailure::failure)?;
         vault.check_recovery(name, lost).map_err(IntoFailure::failure)?;
         let scopes: Vec<String> = vault.scopes().into_iter().map(str::to_owned).collect();
         let kept: Vec<_> = vault.keys().into_iter().filter(|key| !lost.contains(&key.name)).collect();
-        (scopes, kept)
+        (vault.roster_digest(), scopes, kept)
     };
     let key = Candidacy {
         name,
@@ -71,7 +71,14 @@ pub async fn recover(
         asked.shown()?;
         let new = credentials(lobby, &prompt, &key, &kept, &mut steps).await?;
         let now = lobby.clock.wall().seconds();
-        let recovering = Recovering::begin(&office.vault.borrow(), new.key.clone(), lost, now, &mut **lobby.random.borrow_mut());
+        let recovering = Recovering::begin(
+            &office.vault.borrow(),
+            shown,
+            new.key.clone(),
+            lost,
+            now,
+            &mut **lobby.random.borrow_mut(),
+        );
         let recovering = recovering.map_err(IntoFailure::failure)?;
         let proofs = slots_of(lobby, &prompt, &new.key, recovering.enrolments(), &mut steps).await?;
         let recovery = recovering.seal(&refs(&proofs), &mut **lobby.random.borrow_mut());

@@ -63,10 +63,22 @@ impl Vault {
 
 impl Recovering {
     /// Plans to let `key` into every scope, to take the keys called `lost` out, and to replace the code, at `now` in seconds since 1970.
+    /// `shown` is the roster's statement from which the person was told who stays and which scopes there are.
     ///
     /// # Errors
-    /// [`VaultError::NoKey`] for a lost key that is not enrolled, [`VaultError::Twice`] for a name or key that stays.
-    pub fn begin(vault: &Vault, key: EnrolledKey, lost: &[String], now: u64, random: &mut Random) -> Result<Self, VaultError> {
+    /// [`VaultError::Changed`] when another one is in force; [`VaultError::NoKey`] for a lost key that is not enrolled, [`VaultError::Twice`] for a name or key that stays.
+    pub fn begin(
+        vault: &Vault,
+        shown: Digest,
+        key: EnrolledKey,
+        lost: &[String],
+        now: u64,
+        random: &mut Random,
+    ) -> Result<Self, VaultError> {
+        // No touch signs the statement: a key that came in meanwhile would stay without anybody having seen its name.
+        if vault.roster_digest() != shown {
+            return Err(VaultError::Changed);
+        }
         vault.check_recovery(&key.name, lost)?;
         let lost = lost.iter().map(|name| vault.key_named(name)).collect::<Result<Vec<_>, _>>()?;
         let mut draft = Draft::after(vault, now);

@@ -13,7 +13,7 @@ use super::rig::{NOW, Rig, apply, get, put};
 fn plan(vault: &Vault, key: &SoftKey, lost: &[&str]) -> Result<Recovery, VaultError> {
     let random = &mut random::system();
     let lost: Vec<String> = lost.iter().map(|name| (*name).to_owned()).collect();
-    let recovering = Recovering::begin(vault, key.enrolled(), &lost, NOW, random)?;
+    let recovering = Recovering::begin(vault, vault.roster_digest(), key.enrolled(), &lost, NOW, random)?;
     let touches = recovering.enrolments()?;
     let proofs: Vec<Proof> = touches.iter().map(|e| key.touch(Namespace::Enrol, e.text(), e.salts())).collect();
     recovering.seal(&proofs.iter().collect::<Vec<_>>(), random)
@@ -87,6 +87,16 @@ fn a_key_that_is_kept_opens_as_before_and_one_name_is_had_by_one_key() {
     assert_eq!(vault.keys_not_in("dev").unwrap(), ["absent"]);
     remove_from(&vault, "absent", &again).unwrap();
     assert_eq!(get(&rig.vault(), &again, "prod", "A").unwrap(), b"1");
+}
+
+#[test]
+fn a_key_that_came_in_after_what_was_shown_is_not_kept_unseen() {
+    let rig = Rig::new();
+    let shown = rig.vault().roster_digest();
+    add(&rig, &SoftKey::new("absent", Profile::TouchOnly, 3), &["prod"]).unwrap();
+    let lost = ["blue".to_owned()];
+    let late = Recovering::begin(&rig.vault(), shown, green().enrolled(), &lost, NOW, &mut random::system());
+    assert!(matches!(late, Err(VaultError::Changed)));
 }
 
 #[test]
