@@ -7,7 +7,7 @@ use super::record::{self, Question};
 use super::text::{ExportKind, ExportText, Text, VERSION};
 use super::touch::touch;
 use crate::encoding::plain::check_line;
-use crate::vault::{Delivery, OpenScope, Rules};
+use crate::vault::{Delivery, OpenScope, Rules, VaultError};
 use crate::wire::{Failure, Outcome};
 
 /// Longest place that is shown, in bytes.
@@ -43,8 +43,7 @@ pub async fn export(office: &Office<'_>, export: &Export, asker: &Asker) -> Resu
     let standing = office.standing(&[&export.scope])?;
     // The text names what leaves by one head; what came from elsewhere has to be seen, and joined, first.
     if standing.heads().iter().any(|(_, heads)| heads.len() > 1) {
-        let message = format!("scope {} was written on two machines and is not joined yet", export.scope);
-        return Err(Failure::new(Outcome::VaultRefused, "not_joined", message).hint(format!("touchlease merge {}", export.scope)));
+        return Err(VaultError::NotJoined(export.scope.clone()).failure());
     }
     let candidates = office.candidates(&standing)?;
     // No name has an asterisk in it: every secret of the scope.

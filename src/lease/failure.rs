@@ -94,6 +94,7 @@ fn vault_outcome(error: &VaultError) -> (Outcome, &'static str) {
         VaultError::Fork { .. } => (Outcome::VaultRefused, "roster_fork"),
         VaultError::Older { .. } => (Outcome::VaultRefused, "older"),
         VaultError::Contested { .. } => (Outcome::VaultRefused, "contested"),
+        VaultError::NotJoined(_) => (Outcome::VaultRefused, "not_joined"),
         VaultError::NotContested { .. } => (Outcome::BadInput, "no_such_version"),
         VaultError::NotShown { .. } | VaultError::Unindexed { .. } => (Outcome::VaultRefused, "not_shown"),
         VaultError::Changed => (Outcome::VaultRefused, "vault_changed"),
@@ -105,6 +106,9 @@ impl IntoFailure for VaultError {
     fn failure(self) -> Failure {
         let (outcome, reason) = vault_outcome(&self);
         let failure = Failure::new(outcome, reason, self.to_string());
+        if let Self::NotJoined(scope) = &self {
+            return failure.hint(format!("touchlease merge {scope}"));
+        }
         match vault_hint(reason) {
             "" => failure,
             hint => failure.hint(hint),

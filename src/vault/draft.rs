@@ -89,7 +89,14 @@ impl Draft {
     }
 
     /// Gives scope `id` a new key, sealed to the slots that are left. The touch is by `by`, whose slot it renews.
+    ///
+    /// # Errors
+    /// [`VaultError::NotJoined`]: the statement that is shown and signed does not say what a join takes in.
     pub fn rekey(&mut self, vault: &Vault, id: Id, by: KeyId, random: &mut Random) -> Result<(), VaultError> {
+        let scope = vault.scope_of(id)?;
+        if vault.heads(scope)?.len() > 1 {
+            return Err(VaultError::NotJoined(scope.name.clone()));
+        }
         self.rekey_over(&[vault], &[0], id, by, random)
     }
 

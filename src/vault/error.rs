@@ -122,6 +122,9 @@ pub enum VaultError {
         /// Ids of their records, as far as the folder has them.
         records: Vec<Id>,
     },
+    /// A scope that several heads stand for, where its next state has to be the one that is there.
+    #[error("scope {0} was written on two machines and is not joined yet")]
+    NotJoined(String),
     /// A version that was to be kept is none of those that were written apart.
     #[error("{scope}/{name} has no such version to keep: it was settled meanwhile, or the file is another one's")]
     NotContested {

@@ -79,7 +79,8 @@ impl Removal {
     /// scope the first of `touched` that stays and is in it gives the touch, and gets a new slot by it.
     ///
     /// # Errors
-    /// [`VaultError::NoKey`], [`VaultError::LastKey`]; [`VaultError::NoneIn`] for a scope that none of `touched` can open.
+    /// [`VaultError::NoKey`], [`VaultError::LastKey`]; [`VaultError::NoneIn`] for a scope that none of `touched` can open;
+    /// [`VaultError::NotJoined`].
     pub fn begin(vault: &Vault, name: &str, touched: &[KeyId], now: u64, random: &mut Random) -> Result<Self, VaultError> {
         let key = vault.key_named(name)?.id();
         let mut draft = Draft::after(vault, now);

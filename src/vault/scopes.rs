@@ -13,7 +13,7 @@ impl Vault {
     /// Plans to give each of `scopes` a new key at `now`, in seconds since 1970, by touches of `key`, which gets a new slot in each.
     ///
     /// # Errors
-    /// [`VaultError::NoScope`], [`VaultError::Nothing`]; [`VaultError::NoSlot`] where `key` is not in a scope.
+    /// [`VaultError::NoScope`], [`VaultError::Nothing`]; [`VaultError::NoSlot`] where `key` is not in a scope; [`VaultError::NotJoined`].
     pub fn rotation(&self, scopes: &[&str], key: KeyId, now: u64, random: &mut Random) -> Result<Plan, VaultError> {
         let mut names = scopes.to_vec();
         names.sort_unstable();

@@ -12,6 +12,7 @@ use crate::encoding::sshsig::Namespace;
 use crate::vault::testing::Folder;
 use crate::vault::{Changes, Delivery, Rules, Vault, VaultError, Wanted, random};
 
+use super::keys::commit;
 use super::rig::{NOW, apply, copy, found, get, put, touch, unseal, wanted};
 
 const SCOPE: &str = "prod";
@@ -613,4 +614,20 @@ impl Model {
         let all = self.live.iter().map(|(name, versions)| (name.clone(), values(versions)));
         all.filter(|(_, values)| !values.is_empty()).collect()
     }
+}
+
+#[test]
+fn a_scope_gets_a_new_key_only_once_it_is_joined() {
+    let machines = Machines::new(2);
+    machines.change(0, put("A", b"1"));
+    machines.change(1, put("B", b"2"));
+    machines.pull(0, 1);
+    let rotation = || {
+        let vault = machines.open(0);
+        vault.rotation(&[SCOPE], machines.blue.enrolled().id(), NOW, &mut random::system())
+    };
+    assert!(matches!(rotation(), Err(VaultError::NotJoined(scope)) if scope == SCOPE));
+    machines.join(0);
+    commit(rotation().unwrap(), &machines.open(0), &machines.blue).unwrap();
+    assert_eq!(get(&machines.open(0), &machines.blue, SCOPE, "B").unwrap(), b"2");
 }
