@@ -121,7 +121,7 @@ pub fn main() -> ExitCode {
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return usage(&error),
+        Err(error) => return usage(&in_full().unwrap_or(error)),
     };
     let ui = Ui::new(cli.json, std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()));
     finish(ui, dispatch(cli, ui))
@@ -168,6 +168,13 @@ fn finish(ui: Ui, done: Result<ExitCode, Failure>) -> ExitCode {
         ui.fail(&failure);
         ExitCode::from(failure.outcome.exit_code())
     })
+}
+
+/// What clap says of the command line when every subcommand is built: their one-line texts are missing otherwise.
+fn in_full() -> Option<clap::Error> {
+    let mut command = command();
+    command.build();
+    command.try_get_matches_from_mut(std::env::args_os()).err()
 }
 
 /// clap prints help and version on standard output with 0; a wrong command line is our 64 (sysexits EX_USAGE), not its 2.

@@ -222,7 +222,7 @@ fn command_of(args: &Args, ask: &LeaseAsk) -> Result<Vec<OsString>, Failure> {
         || Failure::new(Outcome::Usage, "no_command", "there is no command to run").hint("touchlease run --with prod/TOKEN -- COMMAND");
     let task = ask.task.as_ref().ok_or_else(none)?;
     let task = Task::parse(&task.file, &task.name)
-        .map_err(|error| Failure::new(Outcome::BadInput, "task", error.to_string()).hint("docs/cli.md shows a task file"))?;
+        .map_err(|error| Failure::new(Outcome::BadInput, "task", error.to_string()).hint("docs/tasks.md shows a task file"))?;
     if task.command.is_empty() {
         Err(none())
     } else {

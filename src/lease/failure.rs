@@ -92,6 +92,7 @@ fn vault_outcome(error: &VaultError) -> (Outcome, &'static str) {
         }
         VaultError::RulesChanged { .. } => (Outcome::VaultRefused, "rules_changed"),
         VaultError::Fork { .. } => (Outcome::VaultRefused, "roster_fork"),
+        VaultError::ShutOut => (Outcome::VaultRefused, "all_shut_out"),
         VaultError::Older { .. } => (Outcome::VaultRefused, "older"),
         VaultError::Contested { .. } => (Outcome::VaultRefused, "contested"),
         VaultError::NotJoined(_) => (Outcome::VaultRefused, "not_joined"),
@@ -127,6 +128,7 @@ fn vault_hint(reason: &str) -> &'static str {
         "last_key" => "add another key first: touchlease key add",
         "no_such_key" => "touchlease key list",
         "roster_fork" => "touchlease vault join shows both, and joins them by a touch",
+        "all_shut_out" => "restore the folder of the side that is yours from a backup or from git",
         "wrong_code" => "look for the newest code; each recovery prints a new one and ends the one before",
         "already_in" => "touchlease scope list",
         "scope_not_empty" => "touchlease list shows them; touchlease rm removes them",

@@ -58,7 +58,7 @@ impl Request {
     pub fn parse(ask: &LeaseAsk, requester: &Requester, vault: &Vault) -> Result<Self, Failure> {
         let task = ask.task.as_ref().map(|task| Task::parse(&task.file, &task.name)).transpose();
         let task =
-            task.map_err(|error| Failure::new(Outcome::BadInput, "task", error.to_string()).hint("docs/cli.md shows a task file"))?;
+            task.map_err(|error| Failure::new(Outcome::BadInput, "task", error.to_string()).hint("docs/tasks.md shows a task file"))?;
         let mut grants = task.as_ref().map(|task| task.grants.clone()).unwrap_or_default();
         for asked in &ask.with {
             grants.push(ad_hoc(asked)?);

@@ -112,6 +112,10 @@ pub enum VaultError {
         /// What each side did.
         sides: Vec<Side>,
     },
+    /// In a fork every side did something by the hand of a key, or of a recovery code, that another side took away: which one is the
+    /// owner's only he can tell.
+    #[error("each side of the roster was changed by a key or a code that another side took away, so no touch can tell which one is right")]
+    ShutOut,
     /// Two machines wrote the same secret apart from each other, and nobody has said yet which version it is.
     #[error("{scope}/{name} has versions that were written apart from each other; their records are {}", list(.records))]
     Contested {

@@ -1,8 +1,9 @@
 //! A roster that two machines changed apart from each other: what each did, in words, and the statement that joins them.
 //!
-//! The join takes the additions of every side, and a removal on one side wins over what another still has. What a side added by the
-//! hand of a key that another side removed is not taken: somebody who was shut out could have written it after the fact, on top of an
-//! old statement. Scopes whose keys differ, and those from which somebody is shut out, get a new key above all sides.
+//! The join takes the additions of every side, and a removal on one side wins over what another still has. What a side did by the hand
+//! of a key that another side removed, or of a recovery code that another side replaced, is not taken: somebody who was shut out could
+//! have written it after the fact, on top of an old statement. Where every side is like that, nobody can tell which one is the owner's,
+//! and there is no join. Scopes whose keys differ, and those from which somebody is shut out, get a new key above all sides.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -40,7 +41,7 @@ pub struct Step {
     pub at: u64,
     /// What it changed, in words.
     pub changes: Vec<String>,
-    /// Whether another side has removed the key that signed it.
+    /// Whether another side has removed the key, or replaced the recovery code, that signed it.
     pub shut_out: bool,
 }
 
@@ -62,8 +63,10 @@ impl fmt::Display for Step {
         let at = i64::try_from(self.at).ok().and_then(|at| Timestamp::from_second(at).ok());
         let at = at.map(|at| at.strftime("%Y-%m-%d %H:%M UTC").to_string());
         write!(f, ", {}, {}", at.unwrap_or_default(), self.changes.join(", "))?;
-        if self.shut_out {
-            f.write_str(" (this key is removed on another side: what it added is not taken)")?;
+        match (self.shut_out, &self.signer) {
+            (true, Some(_)) => f.write_str(" (this key is removed on another side: what it did is not taken)")?,
+            (true, None) => f.write_str(" (this code is replaced on another side: what it did is not taken)")?,
+            (false, _) => {}
         }
         Ok(())
     }
@@ -92,6 +95,8 @@ pub struct Fork {
     words: Vec<Side>,
     /// Statements behind each side, its end among them.
     behind: Vec<BTreeSet<Digest>>,
+    /// The last statement of each side before somebody who is shut out signed one: what a side may remove by.
+    vouched: Vec<Digest>,
     chain: Chain,
 }
 
@@ -117,10 +122,12 @@ impl Fork {
         }
         let behind = chain.ends().iter().map(|end| chain.behind(*end)).collect::<Vec<_>>();
         let words = words(&chain);
+        let vouched = words.iter().map(|side| vouched(&chain, side)).collect();
         Ok(Some(Self {
             sides,
             words,
             behind,
+            vouched,
             chain,
         }))
     }
@@ -168,9 +175,12 @@ impl Fork {
     /// that can open it on every side gives the touch. `names` has other names for keys and scopes, by the ids of [`Clash`].
     ///
     /// # Errors
-    /// [`VaultError::NoneIn`] for a scope that none of `touched` opens, [`VaultError::Twice`] for a name that two still share, a refused
-    /// name.
+    /// [`VaultError::ShutOut`] when every side has been shut out by another, [`VaultError::NoneIn`] for a scope that none of `touched`
+    /// opens, [`VaultError::Twice`] for a name that two still share, a refused name.
     pub fn join(&self, touched: &[KeyId], names: &BTreeMap<String, String>, now: u64, random: &mut Random) -> Result<Plan, VaultError> {
+        if self.trusted().next().is_none() {
+            return Err(VaultError::ShutOut);
+        }
         let mut statement = self.statement(now)?;
         rename(&mut statement, names)?;
         let old = self.fitting_recovery(&mut statement, random);
@@ -253,18 +263,29 @@ impl Fork {
         })
     }
 
-    /// Sides by which a name or a recovery code is changed: none that was signed by somebody who is shut out, if there is another.
+    /// Sides that count in full: nobody who is shut out signed anything there.
     fn trusted(&self) -> impl Iterator<Item = (usize, &Statement)> {
-        let all_shut_out = (0..self.sides.len()).all(|side| self.is_shut_out(side));
         let statements = self.sides.iter().map(|side| side.roster.in_force()).enumerate();
-        statements.filter(move |(side, _)| all_shut_out || !self.is_shut_out(*side))
+        statements.filter(|(side, _)| !self.is_shut_out(*side))
+    }
+
+    /// All sides, those that count in full first: of what several have, theirs is taken.
+    fn trusted_first(&self) -> impl Iterator<Item = (usize, &Vault)> {
+        let of = |shut_out| {
+            self.sides
+                .iter()
+                .enumerate()
+                .filter(move |(side, _)| self.is_shut_out(*side) == shut_out)
+        };
+        of(false).chain(of(true))
     }
 
     fn is_shut_out(&self, side: usize) -> bool {
         self.words.get(side).is_some_and(|side| side.steps.iter().any(|step| step.shut_out))
     }
 
-    /// A recovery point that one side put in the place of the one before is the one that holds; of two the newer.
+    /// A recovery point that one side put in the place of the one before is the one that holds; of two, each by the hand of a key that
+    /// every side knows, the newer.
     fn merged_recovery(&self) -> Option<Point> {
         let new = |(side, statement): &(usize, &Statement)| {
             let mut others = self.behind.iter().enumerate().filter(|(other, _)| other != side);
@@ -277,11 +298,10 @@ impl Fork {
     /// Keys that no side removed, and that were not let in by somebody who is shut out.
     fn merged_keys(&self) -> Vec<&EnrolledKey> {
         let mut keys: Vec<&EnrolledKey> = Vec::new();
-        for (side, vault) in self.sides.iter().enumerate() {
+        for (side, vault) in self.trusted_first() {
             for key in vault.roster.in_force().keys.iter().map(KeyEntry::enrolled) {
-                let here = |vault: &Vault| vault.roster.in_force().key(key.id()).is_some();
-                let knew = |statement: &Statement| statement.key(key.id()).is_some();
-                if self.stays(side, here, knew) && !keys.iter().any(|other| other.id() == key.id()) {
+                let has = |statement: &Statement| statement.key(key.id()).is_some();
+                if self.stays(side, has) && !keys.iter().any(|other| other.id() == key.id()) {
                     keys.push(key);
                 }
             }
@@ -291,11 +311,10 @@ impl Fork {
 
     fn merged_scopes(&self) -> Vec<ScopeEntry> {
         let mut scopes: Vec<ScopeEntry> = Vec::new();
-        for (side, vault) in self.sides.iter().enumerate() {
+        for (side, vault) in self.trusted_first() {
             for scope in &vault.roster.in_force().scopes {
-                let here = |vault: &Vault| vault.scope_of(scope.id).is_ok();
-                let knew = |statement: &Statement| statement.scopes.iter().any(|old| old.id == scope.id);
-                if self.stays(side, here, knew) && !scopes.iter().any(|other| other.id == scope.id) {
+                let has = |statement: &Statement| statement.scopes.iter().any(|old| old.id == scope.id);
+                if self.stays(side, has) && !scopes.iter().any(|other| other.id == scope.id) {
                     scopes.push(self.merged_scope(scope));
                 }
             }
@@ -307,14 +326,13 @@ impl Fork {
     fn merged_scope(&self, scope: &ScopeEntry) -> ScopeEntry {
         let keys: BTreeSet<Digest> = self.merged_keys().into_iter().map(|key| key.id().0).collect();
         let mut slots: BTreeMap<Digest, &SlotEntry> = BTreeMap::new();
-        for (side, vault) in self.sides.iter().enumerate() {
+        for (side, vault) in self.trusted_first() {
             let Ok(old) = vault.scope_of(scope.id) else { continue };
             for slot in &old.slots {
                 let SlotEntry::Fido2 { key, id, .. } = slot else { continue };
-                let has = |scope: &ScopeEntry| scope.slots.iter().any(|slot| slot.id() == *id);
-                let here = |vault: &Vault| vault.scope_of(scope.id).is_ok_and(has);
-                let knew = |statement: &Statement| statement.scopes.iter().any(|old| old.id == scope.id && has(old));
-                if keys.contains(key) && self.stays(side, here, knew) {
+                let in_scope = |scope: &ScopeEntry| scope.slots.iter().any(|slot| slot.id() == *id);
+                let has = |statement: &Statement| statement.scopes.iter().any(|old| old.id == scope.id && in_scope(old));
+                if keys.contains(key) && self.stays(side, has) {
                     // Two ways of one key, each renewed on its side: both are good, one is kept.
                     slots.entry(*key).or_insert(slot);
                 }
@@ -335,12 +353,16 @@ impl Fork {
         }
     }
 
-    /// Whether what `side` has stays: every other side has it too, or has never known it; and nobody who is shut out brought it.
-    fn stays(&self, side: usize, here: impl Fn(&Vault) -> bool, knew: impl Fn(&Statement) -> bool) -> bool {
-        let mut others = self.sides.iter().zip(&self.behind).enumerate().filter(|(other, _)| *other != side);
-        let everywhere = self.sides.iter().all(&here);
-        let removed = others.any(|(_, (vault, behind))| !here(vault) && self.chain.of(behind).any(&knew));
-        everywhere || !removed && !self.is_shut_out(side)
+    /// Whether what `side` has stays: every other side has it too, or has never known it; and nobody who is shut out brought it or took
+    /// it away.
+    fn stays(&self, side: usize, has: impl Fn(&Statement) -> bool) -> bool {
+        let everywhere = self.sides.iter().all(|side| has(side.roster.in_force()));
+        let removed = |vouched: &Digest| {
+            let there = self.chain.statement(vouched).is_some_and(&has);
+            !there && self.chain.of(&self.chain.behind(*vouched)).any(&has)
+        };
+        let mut others = self.vouched.iter().enumerate().filter(|(other, _)| *other != side);
+        everywhere || !self.is_shut_out(side) && !others.any(|(_, vouched)| removed(vouched))
     }
 
     /// Gives the recovery slots of scopes that were sealed to another recovery key than the one that holds fresh ids. Gives these scopes.
@@ -426,6 +448,13 @@ fn clashes_of(keys: bool, named: Vec<(String, String)>) -> Vec<Clash> {
     several.map(|(name, ids)| Clash { keys, name, ids }).collect()
 }
 
+/// The last statement of a side before the first one that somebody signed who is shut out.
+fn vouched(chain: &Chain, side: &Side) -> Digest {
+    let first = side.steps.iter().find(|step| step.shut_out);
+    let before = first.and_then(|step| chain.statement(&step.statement)?.previous.first().copied());
+    before.unwrap_or(side.end)
+}
+
 /// What each side did since they part.
 pub(super) fn words(chain: &Chain) -> Vec<Side> {
     let behind: Vec<BTreeSet<Digest>> = chain.ends().iter().map(|end| chain.behind(*end)).collect();
@@ -438,6 +467,13 @@ pub(super) fn words(chain: &Chain) -> Vec<Side> {
         others.any(|(_, (end, behind))| {
             let here = chain.statement(end).is_some_and(|statement| statement.key(*key).is_some());
             !here && chain.of(behind).any(|old| old.key(*key).is_some())
+        })
+    };
+    let replaced_elsewhere = |side: usize, point: &Point| {
+        let mut others = chain.ends().iter().zip(&behind).enumerate().filter(|(other, _)| *other != side);
+        others.any(|(_, (end, behind))| {
+            let here = chain.statement(end).is_some_and(|statement| statement.recovery == *point);
+            !here && chain.of(behind).any(|old| old.recovery == *point)
         })
     };
     let side = |(n, end): (usize, &Digest)| Side {
@@ -460,7 +496,10 @@ pub(super) fn words(chain: &Chain) -> Vec<Side> {
                     changes: before.map_or_else(Vec::new, |before| {
                         differences(before, statement).iter().map(ToString::to_string).collect()
                     }),
-                    shut_out: matches!(signer, Signer::Key(key) if removed_elsewhere(n, &key)),
+                    shut_out: match signer {
+                        Signer::Key(key) => removed_elsewhere(n, &key),
+                        Signer::RecoveryCode => before.is_none_or(|before| replaced_elsewhere(n, &before.recovery)),
+                    },
                 })
             })
             .collect(),

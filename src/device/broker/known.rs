@@ -76,6 +76,12 @@ impl Known {
         self.at(place).warm.clone()
     }
 
+    /// The same for an operation that may be cut short: then the next one begins anew. A key that is slow to hear a cancel answers on the
+    /// old channel when the next question has been asked there, and CTAPHID (11.2.4) has nothing that tells the two answers apart.
+    pub(super) fn take_warm(&mut self, place: &Place) -> Warm {
+        std::mem::take(&mut self.at(place).warm)
+    }
+
     pub(super) fn keep_warm(&mut self, place: &Place, warm: Warm) {
         self.at(place).warm = warm;
     }

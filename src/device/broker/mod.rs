@@ -236,7 +236,7 @@ impl Inner {
             let request = Request {
                 port: place.port.clone(),
                 link: place.link,
-                warm: self.state().known.warm(place),
+                warm: self.state().known.take_warm(place),
                 operation,
             };
             let worker = self.reach.start().map_err(system)?;

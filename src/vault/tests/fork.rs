@@ -209,6 +209,66 @@ fn what_a_removed_key_adds_on_top_of_an_old_statement_is_not_taken() {
 }
 
 #[test]
+fn sides_that_shut_each_other_out_are_joined_by_nobody() {
+    let rig = Rig::new();
+    for key in [spare(), third()] {
+        add(&rig, &key, &["prod", "dev"]).unwrap();
+    }
+    apart(
+        &rig,
+        |vault| {
+            remove_from(vault, "spare", &rig.blue).unwrap();
+        },
+        |vault| {
+            remove_from(vault, "blue", &spare()).unwrap();
+        },
+    );
+    let files = rig.files();
+    assert!(fork(&rig).sides().iter().all(|side| side.steps.iter().all(|step| step.shut_out)));
+    assert!(matches!(join_by(&fork(&rig), &[&third()], &[]), Err(VaultError::ShutOut)));
+    assert_eq!(rig.files(), files);
+}
+
+#[test]
+fn a_recovery_code_that_was_replaced_lets_nobody_in_by_another_side() {
+    let rig = Rig::new();
+    let mallory = SoftKey::new("mallory", Profile::TouchOnly, 7);
+    apart(
+        &rig,
+        |vault| {
+            recover(vault, &rig.code, &third(), &[]).unwrap();
+        },
+        |vault| {
+            recover(vault, &rig.code, &mallory, &[]).unwrap();
+        },
+    );
+    assert!(matches!(join_by(&fork(&rig), &[&rig.blue], &[]), Err(VaultError::ShutOut)));
+}
+
+#[test]
+fn whom_a_removed_key_removes_stays() {
+    let rig = Rig::new();
+    let away = SoftKey::new("away", Profile::Pin, 9);
+    for key in [&spare(), &third(), &away] {
+        add(&rig, key, &["prod", "dev"]).unwrap();
+    }
+    rig.put("prod", "A", b"1").unwrap();
+    apart(
+        &rig,
+        |vault| {
+            remove_from(vault, "spare", &rig.blue).unwrap();
+        },
+        |vault| {
+            remove_from(vault, "third", &spare()).unwrap();
+        },
+    );
+    join_by(&fork(&rig), &[&away], &[]).unwrap();
+    let vault = rig.vault();
+    assert_eq!(names(&vault), ["away", "blue", "third"]);
+    assert_eq!(get(&vault, &away, "prod", "A").unwrap(), b"1");
+}
+
+#[test]
 fn keys_and_scopes_of_one_name_are_told_apart_by_a_person() {
     let rig = Rig::new();
     let other = SoftKey::new("spare", Profile::Pin, 8);

@@ -1,10 +1,11 @@
 //! `docs/cli.md` is written from the command line itself.
 
-use std::{env, fs};
+use std::{env, fs, process};
 
 use clap::Command;
 
 use super::{page, repository};
+use crate::lab::product;
 
 const HEAD: &str = "\
 # The command line
@@ -34,6 +35,18 @@ fn every_command_and_option_says_what_it_does_in_one_voice() {
             one_line(&format!("{name} {}", argument.get_id()), argument.get_help());
         }
     });
+}
+
+#[test]
+fn the_program_itself_says_what_each_command_does() {
+    for words in [&["--help"][..], &["help"], &["-h"], &["key", "--help"]] {
+        let out = process::Command::new(product()).args(words).output().unwrap();
+        let help = String::from_utf8(out.stdout).unwrap();
+        let (_, commands) = help.split_once("Commands:").unwrap();
+        for line in commands.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   ")) {
+            assert!(line.split_whitespace().count() > 1, "{words:?}: {line:?} in\n{help}");
+        }
+    }
 }
 
 fn one_line(what: &str, help: Option<&clap::builder::StyledStr>) {
