@@ -30,7 +30,7 @@ pub async fn change(office: &Office<'_>, batch: Batch, asker: &Asker) -> Result<
     let standing = office.standing(&[&batch.scope])?;
     let candidates = office.candidates(&standing)?;
     let names = batch.names();
-    let asked = record::asked(office.log, &question(asker, &names))?;
+    let asked = record::asked(office.log, &Question::of_change(&asker.requester, names.clone(), None))?;
     let path = async {
         office.log.check_clock()?;
         let text = batch.text(office, asker, &standing, asked.hash())?;
@@ -48,17 +48,6 @@ pub async fn change(office: &Office<'_>, batch: Batch, asker: &Asker) -> Result<
         Ok(names)
     };
     path.await.inspect_err(|failure| asked.failed(failure))
-}
-
-fn question<'a>(asker: &'a Asker, names: &[String]) -> Question<'a> {
-    Question {
-        requester: &asker.requester,
-        secrets: names.to_vec(),
-        task: None,
-        reason: None,
-        ttl: 0,
-        uses: None,
-    }
 }
 
 impl Batch {

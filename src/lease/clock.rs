@@ -20,17 +20,7 @@ pub async fn accept(office: &Office<'_>, asker: &Asker) -> Result<(), Failure> {
     // Whoever may open a scope may say it; nothing is opened, so no salts.
     let mut candidates = office.candidates(&standing)?;
     candidates.iter_mut().for_each(|candidate| candidate.salts.clear());
-    let asked = record::asked(
-        office.log,
-        &Question {
-            requester: &asker.requester,
-            secrets: vec![],
-            task: None,
-            reason: None,
-            ttl: 0,
-            uses: None,
-        },
-    )?;
+    let asked = record::asked(office.log, &Question::of_change(&asker.requester, vec![], None))?;
     let path = async {
         let text = ClockText {
             v: VERSION,

@@ -214,15 +214,7 @@ pub(super) async fn commit(
     steps: &mut Steps<'_>,
     asker: &Asker,
 ) -> Result<Digest, Failure> {
-    let question = Question {
-        requester: &asker.requester,
-        secrets: vec![],
-        task: None,
-        reason: Some(&what),
-        ttl: 0,
-        uses: None,
-    };
-    let asked = record::asked(log, &question)?;
+    let asked = record::asked(log, &Question::of_change(&asker.requester, vec![], Some(&what)))?;
     let path = async {
         let mut proofs = vec![];
         for touch in 0..plan.touches() {

@@ -47,15 +47,8 @@ pub async fn export(office: &Office<'_>, export: &Export, asker: &Asker) -> Resu
     }
     let candidates = office.candidates(&standing)?;
     // No name has an asterisk in it: every secret of the scope.
-    let question = Question {
-        requester: &asker.requester,
-        secrets: vec![format!("{}/*", export.scope)],
-        task: None,
-        reason: None,
-        ttl: 0,
-        uses: None,
-    };
-    let asked = record::asked(office.log, &question)?;
+    let everything = vec![format!("{}/*", export.scope)];
+    let asked = record::asked(office.log, &Question::of_change(&asker.requester, everything, None))?;
     let path = async {
         office.log.check_clock()?;
         let text = ExportText {

@@ -43,6 +43,21 @@ pub struct Question<'a> {
     pub uses: Option<u32>,
 }
 
+impl<'a> Question<'a> {
+    /// About a change, which no task asks for and no time ends; `what` it is, where its text does not stand in the log.
+    #[must_use]
+    pub fn of_change(requester: &'a Requester, secrets: Vec<String>, what: Option<&'a str>) -> Self {
+        Self {
+            requester,
+            secrets,
+            task: None,
+            reason: what,
+            ttl: 0,
+            uses: None,
+        }
+    }
+}
+
 /// A question that stands in the log, and has to be answered there: by the touch, by how it failed, or, when whoever asked goes
 /// away in between, by being withdrawn.
 pub struct AskedLine<'a> {

@@ -57,15 +57,7 @@ pub async fn recover(
     let touches = CREDENTIALS + scopes.len().div_ceil(SCOPES_PER_TOUCH);
     let mut steps = Steps::new(asker, touches);
     let what = format!("recover {name} with the recovery code");
-    let question = Question {
-        requester: &asker.requester,
-        secrets: vec![],
-        task: None,
-        reason: Some(&what),
-        ttl: 0,
-        uses: None,
-    };
-    let asked = record::asked(office.log, &question)?;
+    let asked = record::asked(office.log, &Question::of_change(&asker.requester, vec![], Some(&what)))?;
     let path = async {
         let prompt = enrol_prompt(lobby, &key, touches, asker).await?;
         asked.shown()?;
