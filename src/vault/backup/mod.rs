@@ -3,7 +3,7 @@
 //! A backup only reads the vault, under a lock that keeps writers out meanwhile. Nothing in it opens without a key or the recovery
 //! code; names and rules can be read, as in the folder. `docs/format.md` describes the archive.
 
-mod archive;
+pub(super) mod archive;
 mod check;
 
 use std::collections::BTreeMap;
@@ -164,6 +164,11 @@ fn unpack(archive: impl Read, store: &Store, keep: impl Fn(&str) -> bool) -> Res
     let mut files = Files::default();
     let mut waiting: Vec<(String, Vec<u8>)> = Vec::new();
     let contents = archive::read(archive, |path, bytes| {
+        if !is_as_written(path, &bytes) {
+            let path = path.to_owned();
+            let why = "it is not what touchlease writes there, and git does what it says";
+            return Err(BackupError::Form { path, why });
+        }
         if path.starts_with("records/")
             && let Err(why) = check_record(path, &bytes)
         {
@@ -192,11 +197,18 @@ fn check_record(path: &str, bytes: &[u8]) -> Result<(), &'static str> {
     }
 }
 
-/// Paths of all files of the vault, ascending.
+/// What git is told of a vault's folder is not signed by anybody: whoever makes an archive could have it run programs (gitattributes(5),
+/// filter) or leave files out. So it is what we write, or it is not in the archive.
+fn is_as_written(path: &str, bytes: &[u8]) -> bool {
+    GIT_FILES.iter().all(|(git, ours)| *git != path || ours.as_bytes() == bytes)
+}
+
+/// Paths of all files of the vault, ascending; git files that somebody wrote himself are not of them.
 fn paths(store: &Store) -> Result<Vec<String>, VaultError> {
     let mut paths = vec![marker::FILE.to_owned()];
     for (path, _) in GIT_FILES {
-        if store.exists(path)? {
+        let there = store.read_if_there(path, archive::LONGEST_FILE)?;
+        if there.is_some_and(|bytes| is_as_written(path, &bytes)) {
             paths.push(path.to_owned());
         }
     }

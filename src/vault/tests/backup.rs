@@ -1,9 +1,12 @@
 //! Backups: made, verified and put back, and what is no backup.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::encoding::Digest;
+use crate::vault::backup::archive::Writer;
 use crate::vault::backup::{BackupError, create, restore, verify};
 use crate::vault::testing::Folder;
 use crate::vault::{Vault, VaultError};
@@ -187,6 +190,41 @@ fn t25_an_archive_that_leads_out_of_the_vault_is_refused_and_writes_nothing() {
         restore(&forged("format", tar::EntryType::Regular)[..], &scratch.next(), &scratch.next()),
         Err(BackupError::NoManifest)
     ));
+}
+
+/// The archive of `files` of a vault, with an honest list at its end.
+fn archive_of(files: &BTreeMap<PathBuf, Vec<u8>>, roster: Digest, vault: Digest) -> Vec<u8> {
+    let mut archive = Vec::new();
+    let mut writer = Writer::new(&mut archive);
+    for (path, bytes) in files {
+        writer.add(path.to_str().unwrap(), bytes).unwrap();
+    }
+    writer.finish(vault, roster).unwrap();
+    archive
+}
+
+#[test]
+fn t25_an_archive_that_tells_git_something_else_than_we_do_is_refused() {
+    let rig = Rig::new();
+    let (id, roster) = (rig.vault().id(), rig.vault().roster_digest());
+    let mut scratch = scratch();
+    let before = rig.files();
+    let honest = archive_of(&before, roster, id);
+    assert_eq!(honest, backup(&rig));
+    restore(&honest[..], &scratch.next(), &scratch.next()).unwrap();
+    for (path, bytes) in [(".gitattributes", "* filter=evil\n"), (".gitignore", "roster/\n")] {
+        let mut files = before.clone();
+        files.insert(path.into(), bytes.into());
+        let (archive, folder) = (archive_of(&files, roster, id), scratch.next());
+        let refused = restore(&archive[..], &folder, &scratch.next());
+        assert!(matches!(refused, Err(BackupError::Form { path: of, .. }) if of == path));
+        assert!(!folder.exists() && verify(&archive[..], &scratch.next()).is_err());
+        // Somebody's own are not taken along, so his backup can be put back.
+        fs::write(rig.folder().join(path), bytes).unwrap();
+        let put_back = scratch.next();
+        restore(&backup(&rig)[..], &put_back, &scratch.next()).unwrap();
+        assert!(!put_back.join(path).exists());
+    }
 }
 
 #[test]
