@@ -63,11 +63,18 @@ fn join(session: &Session, key: Option<String>) -> Result<(), Failure> {
 }
 
 fn accept_older(session: &Session) -> Result<(), Failure> {
-    let Reply::Done = session.ask(Request::AcceptOlder)? else {
+    let Reply::Older { accepted } = session.ask(Request::AcceptOlder)? else {
         return Err(unexpected());
     };
-    session.ui.json(&json!({}));
-    session.ui.line("the vault is accepted as it is");
+    session.ui.json(&json!({ "accepted": accepted }));
+    if accepted {
+        session.ui.line("the vault is accepted as it is");
+    } else {
+        session.ui.note(
+            Tone::Dim,
+            "the vault is no older than what was seen here: there is nothing to accept",
+        );
+    }
     Ok(())
 }
 

@@ -365,9 +365,11 @@ pub(super) async fn accept_older(house: &House, path: &Path, asker: &Asker) -> R
     let id = open.vault.borrow().id().to_string();
     let log = std::fs::File::open(house.places.state_of(&id).join(LOG_FILE))
         .map_err(|error| Failure::new(Outcome::LogRefused, "log", format!("the audit log cannot be read: {error}")))?;
-    older::accept(&house.office(&open), asker, BufReader::new(log)).await?;
-    house.open_anew(path)?;
-    Ok(Reply::Done)
+    let accepted = older::accept(&house.office(&open), asker, BufReader::new(log)).await?;
+    if accepted {
+        house.open_anew(path)?;
+    }
+    Ok(Reply::Older { accepted })
 }
 
 /// `pin` or `touch-only`.

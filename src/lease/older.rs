@@ -4,6 +4,7 @@ use std::io::BufRead;
 
 use serde_json::Value;
 
+use super::enrol::own_screen;
 use super::failure::{IntoFailure, internal};
 use super::office::{Asker, Office};
 use super::record::{self, Question};
@@ -17,6 +18,8 @@ use crate::wire::Failure;
 
 /// Changes that are named one by one; of more, only their number is.
 const NAMED: usize = 20;
+/// Lines of the log that are read before others are served.
+const LINES_AT_ONCE: usize = 256;
 
 /// What the log knows of what the folder does not have.
 #[derive(Default)]
@@ -25,17 +28,18 @@ struct Lost {
     statements: Vec<Digest>,
 }
 
-/// Asks for the touch, writes it down and forgets the newer state. Nothing to do when the folder is what was seen. `log` is the log
-/// from its start.
+/// Asks for the touch, writes it down and forgets the newer state. False when there was nothing to ask: the folder is what was seen.
+/// `log` is the log from its start.
 ///
 /// # Errors
 /// Every way in which a request can end without it.
-pub async fn accept(office: &Office<'_>, asker: &Asker, log: impl BufRead) -> Result<(), Failure> {
+pub async fn accept(office: &Office<'_>, asker: &Asker, log: impl BufRead) -> Result<bool, Failure> {
+    own_screen(asker).inspect_err(|refusal| office.refused(refusal))?;
     let older = office.vault.borrow().older().map_err(IntoFailure::failure)?;
     if older.is_nothing() {
-        return Ok(());
+        return Ok(false);
     }
-    let lost = lost(office, &older, log);
+    let lost = lost(office, &older, log).await;
     let turn = office.lobby.turn(asker).await.inspect_err(|refusal| office.refused(refusal))?;
     let standing = standing(office, &older)?;
     // Nothing is opened, so no salts.
@@ -53,7 +57,7 @@ pub async fn accept(office: &Office<'_>, asker: &Asker, log: impl BufRead) -> Re
         let accepted = office.vault.borrow().accept_as_is(&proof, fixed.digest(), &older);
         accepted.map_err(IntoFailure::failure)?;
         prompt.approved();
-        Ok(())
+        Ok(true)
     };
     path.await.inspect_err(|failure| asked.failed(failure))
 }
@@ -100,13 +104,18 @@ fn text(office: &Office<'_>, asker: &Asker, standing: &Standing, older: &Older, 
 }
 
 /// Changes from the first line on that was written over the state which the folder has, and statements that the folder has not.
-fn lost(office: &Office<'_>, older: &Older, log: impl BufRead) -> Lost {
-    let vault = office.vault.borrow();
+async fn lost(office: &Office<'_>, older: &Older, log: impl BufRead) -> Lost {
     let mut lost = Lost::default();
     let mut from_here = false;
-    for line in Lines::new(log).flatten() {
+    for (n, line) in Lines::new(log).enumerate() {
+        if n % LINES_AT_ONCE == LINES_AT_ONCE - 1 {
+            tokio::task::yield_now().await;
+        }
+        let Ok(line) = line else { continue };
         match &*line.event {
-            Event::Roster(roster) if !vault.has_statement(&roster.statement) && !lost.statements.contains(&roster.statement) => {
+            Event::Roster(roster)
+                if !office.vault.borrow().has_statement(&roster.statement) && !lost.statements.contains(&roster.statement) =>
+            {
                 lost.statements.push(roster.statement);
             }
             Event::Approved(signed) => from_here |= is_of(&signed.text, older),

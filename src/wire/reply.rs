@@ -97,6 +97,11 @@ pub enum Reply {
         /// Names that two keys or two scopes would share.
         clashes: Vec<ClashView>,
     },
+    /// Whether the vault is as it was seen last.
+    Older {
+        /// Whether it was not, and was accepted as it is; else there was nothing to accept.
+        accepted: bool,
+    },
     /// A key was enrolled with the recovery code.
     Recovered {
         /// Its name.

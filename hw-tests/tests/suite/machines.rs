@@ -145,6 +145,10 @@ fn t53_an_older_copy_is_refused_until_a_touch_accepts_it_in_words() {
         shown.contains("scope prod is older") && shown.contains("touchlease vault accept-older"),
         "{shown}"
     );
+    // Not on a watch among other prompts: where the command was typed, or nowhere.
+    let elsewhere = json(&lab, &["vault", "accept-older"]);
+    assert_eq!(elsewhere["error"]["reason"], "no_terminal", "{elsewhere}");
+    assert_eq!(lab.count("older_accepted"), 0);
     let shown = lab.person(&["vault", "accept-older"]);
     for part in [
         "asks to accept an older vault",
@@ -159,9 +163,11 @@ fn t53_an_older_copy_is_refused_until_a_touch_accepts_it_in_words() {
     assert_eq!(lab.count("older_accepted"), 1);
     let verified = json(&lab, &["audit", "verify"]);
     assert!(verified["error"].is_null(), "{verified}");
-    // Nothing is asked where nothing is older.
-    lab.person(&["vault", "accept-older"]);
-    assert_eq!(lab.count("older_accepted"), 1);
+    // Nothing is asked, and nothing written, where nothing is older.
+    let before = lab.events();
+    let shown = lab.person(&["vault", "accept-older"]);
+    assert!(shown.contains("there is nothing to accept"), "{shown}");
+    assert_eq!(lab.events(), before);
 }
 
 #[test]
