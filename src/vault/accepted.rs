@@ -1,10 +1,12 @@
 //! What this machine has accepted of a vault: the memory by which an old copy that was put back is noticed.
 //!
 //! It lies outside the vault's folder. On a machine that has never seen the vault there is none, and an old copy is not noticed.
+//!
+//! Several processes, and several copies of one vault, may share it: what is remembered is read again whenever it is asked for, and
+//! is replaced, under the lock, only by what follows it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -27,10 +29,14 @@ const LONGEST_LIST: usize = 256 << 20;
 const LOCK_TRIES: u32 = 20;
 const LOCK_STEP: Duration = Duration::from_millis(5);
 
+/// What takes an id back, in front of it: the record was removed or replaced since.
+const TAKES_BACK: char = '-';
+
 /// The memory of one vault.
 pub struct Memory {
     pub(super) store: Store,
-    accepted: Mutex<Accepted>,
+    /// What holds where nothing is remembered yet.
+    nothing: Accepted,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
@@ -58,7 +64,7 @@ impl Memory {
             v: FORMAT,
             vault,
         };
-        write(&Store::create(folder)?, &accepted)
+        write(&lock(&Store::create(folder)?)?, &accepted)
     }
 
     /// Reads the memory in `folder` (made where it is missing), and checks that `roster` is the remembered one or follows it.
@@ -66,11 +72,9 @@ impl Memory {
     /// # Errors
     /// [`VaultError::Older`], [`VaultError::State`]; a folder that cannot be written.
     pub fn open(folder: &Path, roster: &Roster) -> Result<Self, VaultError> {
-        let memory = Self::open_as_is(folder, roster)?;
-        not_older(&memory.accepted(), roster)?;
-        let stored = memory.store.exists(FILE)?;
-        if !stored || memory.roster() != roster.end() {
-            memory.remember_roster(roster.end())?;
+        let memory = Self::look(folder, roster)?;
+        if !memory.store.exists(FILE)? || memory.roster()? != roster.end() {
+            memory.remember_roster(roster.end(), roster)?;
         }
         Ok(memory)
     }
@@ -81,8 +85,7 @@ impl Memory {
     /// As [`Memory::open`].
     pub fn look(folder: &Path, roster: &Roster) -> Result<Self, VaultError> {
         let memory = Self::open_as_is(folder, roster)?;
-        not_older(&memory.accepted(), roster)?;
-        memory.accepted().roster = roster.end();
+        memory.check_roster(roster)?;
         Ok(memory)
     }
 
@@ -91,31 +94,41 @@ impl Memory {
     /// # Errors
     /// [`VaultError::State`].
     pub fn open_as_is(folder: &Path, roster: &Roster) -> Result<Self, VaultError> {
-        let store = Store::create(folder)?;
-        let vault = roster.in_force().vault;
-        let accepted = match store.read_if_there(FILE, LONGEST)? {
-            Some(bytes) => read(folder, &bytes, vault)?,
-            None => Accepted {
+        let memory = Self {
+            store: Store::create(folder)?,
+            nothing: Accepted {
                 heads: BTreeMap::new(),
                 roster: roster.end(),
                 v: FORMAT,
-                vault,
+                vault: roster.in_force().vault,
             },
         };
-        let accepted = Mutex::new(accepted);
-        Ok(Self { store, accepted })
+        memory.accepted()?;
+        Ok(memory)
     }
 
     /// The statement that was accepted last.
-    #[must_use]
-    pub fn roster(&self) -> Digest {
-        self.accepted().roster
+    ///
+    /// # Errors
+    /// [`VaultError::State`]; a file that cannot be read.
+    pub fn roster(&self) -> Result<Digest, VaultError> {
+        Ok(self.accepted()?.roster)
     }
 
     /// The head of `scope` that was accepted last.
-    #[must_use]
-    pub fn head(&self, scope: Id) -> Option<Digest> {
-        self.accepted().heads.get(&scope.to_string()).copied()
+    ///
+    /// # Errors
+    /// As [`Memory::roster`].
+    pub fn head(&self, scope: Id) -> Result<Option<Digest>, VaultError> {
+        Ok(self.accepted()?.heads.get(&scope.to_string()).copied())
+    }
+
+    /// Checks that `roster` is the remembered one or follows it: another copy of the vault may have gone on since it was opened.
+    ///
+    /// # Errors
+    /// [`VaultError::Older`]; as [`Memory::roster`].
+    pub fn check_roster(&self, roster: &Roster) -> Result<(), VaultError> {
+        not_older(&self.accepted()?, roster)
     }
 
     /// Remembers `roster`, whatever was before it, and forgets what was accepted of `scopes`.
@@ -123,14 +136,13 @@ impl Memory {
     /// # Errors
     /// The memory cannot be written.
     pub fn accept_as_is(&self, roster: Digest, scopes: impl Iterator<Item = Id>) -> Result<(), VaultError> {
-        let mut next = self.accepted().clone();
-        next.roster = roster;
-        for scope in scopes {
-            next.heads.remove(&scope.to_string());
-        }
-        self.write(&next)?;
-        *self.accepted() = next;
-        Ok(())
+        self.update(|accepted| {
+            accepted.roster = roster;
+            for scope in scopes {
+                accepted.heads.remove(&scope.to_string());
+            }
+            Ok(())
+        })
     }
 
     /// Checks that `index` is the remembered state of the scope or follows it. Gives the head that is remembered.
@@ -138,7 +150,7 @@ impl Memory {
     /// # Errors
     /// [`VaultError::Older`]; a missing or damaged page.
     pub fn check(&self, scope: Id, name: &str, index: &Index<'_>) -> Result<Option<Digest>, VaultError> {
-        match self.head(scope) {
+        match self.head(scope)? {
             Some(known) if !index.descends_from(&known)? => Err(VaultError::Older {
                 what: format!("scope {name}"),
             }),
@@ -152,19 +164,26 @@ impl Memory {
     /// The list cannot be read.
     pub fn known(&self, scope: Id) -> Result<BTreeSet<Id>, VaultError> {
         let text = self.store.read_if_there(&records_file(scope), LONGEST_LIST)?.unwrap_or_default();
-        // A line that a power cut left half written is one record that will be shown once more.
-        Ok(text
-            .split(|byte| *byte == b'\n')
-            .filter_map(|line| Id::from_text(str::from_utf8(line).ok()?))
-            .collect())
+        let mut known = BTreeSet::new();
+        // A line that a power cut left half written is one record that will be shown once more, or one that is refused once before it is.
+        for line in text.split(|byte| *byte == b'\n').filter_map(|line| str::from_utf8(line).ok()) {
+            let taken_back = line.strip_prefix(TAKES_BACK);
+            match Id::from_text(taken_back.unwrap_or(line)) {
+                Some(id) if taken_back.is_some() => drop(known.remove(&id)),
+                id => known.extend(id),
+            }
+        }
+        Ok(known)
     }
 
-    /// Adds to the records that were accepted here.
+    /// Adds to the records that were accepted here, and takes those back that are removed or replaced.
     ///
     /// # Errors
     /// The list cannot be written.
-    pub fn learn(&self, scope: Id, records: impl Iterator<Item = Id>) -> Result<(), VaultError> {
-        lock(&self.store)?.append(&records_file(scope), lines(records).as_bytes())
+    pub fn learn(&self, scope: Id, records: impl Iterator<Item = Id>, gone: impl Iterator<Item = Id>) -> Result<(), VaultError> {
+        let gone = gone.map(|id| format!("{TAKES_BACK}{id}\n"));
+        let text: String = gone.chain(records.map(line)).collect();
+        lock(&self.store)?.append(&records_file(scope), text.as_bytes())
     }
 
     /// Takes `records` for those of `scope` that were accepted here, in the place of what was known.
@@ -172,46 +191,56 @@ impl Memory {
     /// # Errors
     /// As [`Memory::learn`].
     pub fn learn_anew(&self, scope: Id, records: impl Iterator<Item = Id>) -> Result<(), VaultError> {
-        lock(&self.store)?.write(&records_file(scope), lines(records).as_bytes())
+        let text: String = records.map(line).collect();
+        lock(&self.store)?.write(&records_file(scope), text.as_bytes())
     }
 
-    /// Remembers a state that this process has accepted or made itself.
+    /// Remembers the state `head`, which was made from `before`, as [`Memory::check`] gave it, or accepted in its place. Where another
+    /// one is remembered meanwhile, that stays: what follows what is not known here.
     ///
     /// # Errors
     /// The memory cannot be written.
-    pub fn remember(&self, scope: Id, head: Digest) -> Result<(), VaultError> {
-        let mut next = self.accepted().clone();
-        next.heads.insert(scope.to_string(), head);
-        self.write(&next)?;
-        *self.accepted() = next;
-        Ok(())
+    pub fn remember(&self, scope: Id, before: Option<Digest>, head: Digest) -> Result<(), VaultError> {
+        self.update(|accepted| {
+            let scope = scope.to_string();
+            if accepted.heads.get(&scope).copied() == before {
+                accepted.heads.insert(scope, head);
+            }
+            Ok(())
+        })
     }
 
-    /// Remembers a statement that this process has made itself.
+    /// Remembers `statement`, the end of `roster` or one that follows it.
     ///
     /// # Errors
-    /// The memory cannot be written.
-    pub fn remember_roster(&self, statement: Digest) -> Result<(), VaultError> {
-        let mut next = self.accepted().clone();
-        next.roster = statement;
-        self.write(&next)?;
-        *self.accepted() = next;
-        Ok(())
+    /// [`VaultError::Older`] where one is remembered that is not in `roster`: it stays. The memory cannot be written.
+    pub fn remember_roster(&self, statement: Digest, roster: &Roster) -> Result<(), VaultError> {
+        self.update(|accepted| {
+            not_older(accepted, roster)?;
+            accepted.roster = statement;
+            Ok(())
+        })
     }
 
-    fn write(&self, accepted: &Accepted) -> Result<(), VaultError> {
-        write(&self.store, accepted)
+    /// Reads, changes and writes what is remembered, with nobody else at it.
+    fn update(&self, change: impl FnOnce(&mut Accepted) -> Result<(), VaultError>) -> Result<(), VaultError> {
+        let lock = lock(&self.store)?;
+        let mut accepted = self.accepted()?;
+        change(&mut accepted)?;
+        write(&lock, &accepted)
     }
 
-    fn accepted(&self) -> MutexGuard<'_, Accepted> {
-        // The guarded value is replaced whole, so a panic elsewhere cannot leave it half changed.
-        self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
+    fn accepted(&self) -> Result<Accepted, VaultError> {
+        match self.store.read_if_there(FILE, LONGEST)? {
+            Some(bytes) => read(self.store.folder(), &bytes, self.nothing.vault),
+            None => Ok(self.nothing.clone()),
+        }
     }
 }
 
-fn write(store: &Store, accepted: &Accepted) -> Result<(), VaultError> {
+fn write(lock: &Lock<'_>, accepted: &Accepted) -> Result<(), VaultError> {
     let bytes = jcs::to_vec(accepted).map_err(|_| VaultError::Sealing("the remembered state"))?;
-    lock(store)?.write(FILE, &bytes)
+    lock.write(FILE, &bytes)
 }
 
 /// Another daemon that opens the same vault holds the lock for as long as it writes one of these files: milliseconds.
@@ -225,8 +254,8 @@ fn lock(store: &Store) -> Result<Lock<'_>, VaultError> {
     Err(VaultError::Busy)
 }
 
-fn lines(records: impl Iterator<Item = Id>) -> String {
-    records.map(|id| format!("{id}\n")).collect()
+fn line(id: Id) -> String {
+    format!("{id}\n")
 }
 
 fn records_file(scope: Id) -> String {

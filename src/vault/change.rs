@@ -128,17 +128,22 @@ impl Vault {
             index: &index,
             change: Change::default(),
             writes: Vec::new(),
+            gone: Vec::new(),
             now,
         };
         batch.fill(changes, random)?;
-        let Batch { mut change, writes, .. } = batch;
-        let written = writes.iter().filter_map(|write| Some(write.record?.0));
-        let joined = standing.claims.iter().map(|claim| claim.record);
-        let records: Vec<Id> = written.chain(joined).collect();
+        let Batch {
+            mut change, writes, gone, ..
+        } = batch;
+        let written: Vec<Id> = writes.iter().filter_map(|write| Some(write.record?.0)).collect();
+        let before = self.memory.head(scope.id)?;
         let (digest, bytes) = index.next(&ring, writes, &mut change, random)?;
         change.commit(&lock, &head_path(scope.id, &digest), &bytes)?;
-        self.memory.remember(scope.id, digest)?;
-        self.memory.learn(scope.id, records.into_iter())?;
+        if heads.len() > 1 {
+            self.memory.learn_anew(scope.id, index.records().into_iter())?;
+        }
+        self.memory.learn(scope.id, written.into_iter(), gone.into_iter())?;
+        self.memory.remember(scope.id, before, digest)?;
         Ok(digest)
     }
 }
@@ -150,6 +155,8 @@ struct Batch<'a> {
     index: &'a Index<'a>,
     change: Change,
     writes: Vec<Write>,
+    /// Ids of the records that are removed or replaced.
+    gone: Vec<Id>,
     now: u64,
 }
 
@@ -270,6 +277,7 @@ impl Batch<'_> {
 
     fn drop_files(&mut self, name: &str, before: Option<&Entry>) {
         for (id, _) in before.into_iter().flat_map(Entry::records) {
+            self.gone.push(id);
             self.change.remove(record::path(self.ring.scope, name, id));
         }
     }

@@ -133,13 +133,13 @@ impl Vault {
         journal::settle_locked(&lock)?;
         self.check_standing(standing)?;
         for Join { scope, ring } in std::mem::take(&mut material.joins) {
+            let before = self.memory.head(scope.id)?;
             let index = self.index(&scope, &ring, standing)?;
             let mut change = Change::default();
             let (digest, bytes) = index.next(&ring, Vec::new(), &mut change, random)?;
             change.commit(&lock, &head_path(scope.id, &digest), &bytes)?;
-            self.memory.remember(scope.id, digest)?;
-            self.memory
-                .learn(scope.id, standing.claims_of(&scope.name).map(|claim| claim.record))?;
+            self.memory.learn_anew(scope.id, index.records().into_iter())?;
+            self.memory.remember(scope.id, before, digest)?;
         }
         Ok(())
     }
@@ -197,12 +197,36 @@ impl Vault {
     ) -> Result<(), VaultError> {
         let accepted = self.memory.known(scope.id)?;
         let shown: BTreeSet<Id> = claims.iter().map(|claim| claim.record).collect();
-        for entry in index.news(&index.known(own)?)? {
-            if entry.records().any(|(id, _)| !shown.contains(&id) && !accepted.contains(&id)) {
-                return Err(VaultError::NotShown {
-                    scope: scope.name.clone(),
-                    name: entry.name,
-                });
+        let hidden = |entry: &Entry| {
+            entry
+                .records()
+                .map(|(id, _)| id)
+                .filter(|id| !shown.contains(id))
+                .collect::<Vec<_>>()
+        };
+        let not_shown = |entry: Entry| VaultError::NotShown {
+            scope: scope.name.clone(),
+            name: entry.name,
+        };
+        let vouched = index.vouched(own)?;
+        let sure = vouched.as_ref().unwrap_or(index);
+        for entry in sure.news(&sure.known(own)?)? {
+            if hidden(&entry).iter().any(|id| !accepted.contains(id)) {
+                return Err(not_shown(entry));
+            }
+        }
+        for entry in vouched
+            .iter()
+            .map(|base| index.beyond(base))
+            .collect::<Result<Vec<_>, _>>()?
+            .into_iter()
+            .flatten()
+        {
+            let hidden = hidden(&entry);
+            if !hidden.is_empty() {
+                // The next prompt shows it, whatever was accepted before.
+                self.memory.learn(scope.id, std::iter::empty(), hidden.into_iter())?;
+                return Err(not_shown(entry));
             }
         }
         let entries = entries(index, claims)?;

@@ -276,6 +276,7 @@ impl Vault {
         if !self.is_current()? {
             return Err(VaultError::Changed);
         }
+        self.memory.check_roster(&self.roster)?;
         let (mut scopes, mut claims) = (Vec::new(), Vec::new());
         for name in names {
             let scope = self.scope(name)?;
@@ -367,9 +368,8 @@ impl Vault {
         match heads {
             [head] if own == Some(*head) => {}
             [head] => {
-                let records = self.record_ids(scope)?.into_iter().map(|(_, id)| id);
-                self.memory.learn_anew(scope.id, records)?;
-                self.memory.remember(scope.id, *head)?;
+                self.memory.learn_anew(scope.id, index.records().into_iter())?;
+                self.memory.remember(scope.id, own, *head)?;
             }
             _ => self.check_claims(scope, &index, own, &standing.claims_of(&scope.name).collect::<Vec<_>>())?,
         }

@@ -69,10 +69,10 @@ impl Vault {
     /// # Errors
     /// The folder or the memory cannot be read.
     pub fn older(&self) -> Result<Older, VaultError> {
-        let remembered = self.memory.roster();
+        let remembered = self.memory.roster()?;
         let mut scopes = Vec::new();
         for scope in &self.roster.in_force().scopes {
-            let Some(remembered) = self.memory.head(scope.id) else { continue };
+            let Some(remembered) = self.memory.head(scope.id)? else { continue };
             let heads = self.heads(scope)?;
             if heads.contains(&remembered) || self.follows(scope, &heads, &remembered)? {
                 continue;

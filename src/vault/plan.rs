@@ -87,6 +87,14 @@ struct Opened {
     ring: Ring,
 }
 
+/// A scope's new state.
+struct State {
+    scope: Id,
+    head: Digest,
+    /// Ids of its records, where it joins several.
+    records: Option<Vec<Id>>,
+}
+
 impl Plan {
     /// The statement, to be signed in the namespace `touchlease-vault` by every touch of the plan.
     #[must_use]
@@ -197,14 +205,23 @@ impl Plan {
     ) -> Result<Digest, VaultError> {
         let digest = Digest::of(&self.text);
         change.add(signature_path(&digest), signature);
-        let heads = self.fill(sides, opened, &mut change, random)?;
-        let memory = &first(sides)?.memory;
+        let states = self.fill(sides, opened, &mut change, random)?;
+        let Vault { memory, roster, .. } = first(sides)?;
+        let before = states.iter().map(|state| memory.head(state.scope)).collect::<Result<Vec<_>, _>>()?;
         change.commit(lock, &statement_path(&digest), &self.text)?;
         // The statement is in force now. An error would say that nothing was changed, and a recovery would lose the new code with it;
         // what follows the remembered statement and heads is remembered when it is next opened.
-        let remembered = memory.remember_roster(digest);
-        let remembered = remembered.and_then(|()| heads.into_iter().try_for_each(|(scope, head)| memory.remember(scope, head)));
-        if let Err(error) = remembered {
+        let remember = || {
+            memory.remember_roster(digest, roster)?;
+            for (state, before) in states.into_iter().zip(before) {
+                if let Some(records) = state.records {
+                    memory.learn_anew(state.scope, records.into_iter())?;
+                }
+                memory.remember(state.scope, before, state.head)?;
+            }
+            Ok::<(), VaultError>(())
+        };
+        if let Err(error) = remember() {
             tracing::warn!(%error, "the new roster could not be remembered yet");
         }
         Ok(digest)
@@ -217,6 +234,8 @@ impl Plan {
         if self.statement.previous != ends || !first(sides)?.is_current()? {
             return Err(VaultError::Changed);
         }
+        let Vault { memory, roster, .. } = first(sides)?;
+        memory.check_roster(roster)?;
         let mut opens = self.touches.iter().flat_map(|touch| &touch.opens);
         opens.try_for_each(|open| side(sides, open.side)?.check_standing(&open.standing))
     }
@@ -262,14 +281,8 @@ impl Plan {
         Ok(opened)
     }
 
-    /// Adds all files of the plan but the statement and its signature. Gives the heads of the scopes that got new ones.
-    fn fill(
-        &mut self,
-        sides: &[&Vault],
-        opened: Vec<Opened>,
-        change: &mut Change,
-        random: &mut Random,
-    ) -> Result<Vec<(Id, Digest)>, VaultError> {
+    /// Adds all files of the plan but the statement and its signature. Gives the states of the scopes that got new ones.
+    fn fill(&mut self, sides: &[&Vault], opened: Vec<Opened>, change: &mut Change, random: &mut Random) -> Result<Vec<State>, VaultError> {
         let before: BTreeSet<String> = sides.iter().flat_map(|side| side.roster.in_force().files()).collect();
         let after = self.statement.files();
         for path in before.difference(&after).chain(&self.drops) {
@@ -278,7 +291,7 @@ impl Plan {
         for (slot, half) in std::mem::take(&mut self.halves) {
             change.add(half_path(slot), half);
         }
-        let mut heads = Vec::new();
+        let mut states = Vec::new();
         for (id, work) in std::mem::take(&mut self.works) {
             let recovery = &self.statement.recovery;
             let entry = || self.statement.scopes.iter().find(|scope| scope.id == id).ok_or(VaultError::Nothing);
@@ -289,12 +302,16 @@ impl Plan {
                     let sealed = one()?.ring.seal_to(slot, &public, random)?;
                     change.add(sealed_path(slot, &entry()?.commitment), sealed);
                 }
-                Work::Rekey(fresh) => heads.push((id, rekey(sides, &self.in_full, entry()?, recovery, &opened, fresh, change, random)?)),
-                Work::Found(ring) => heads.push((id, found(entry()?, recovery, &ring, change, random)?)),
+                Work::Rekey(fresh) => states.push(rekey(sides, &self.in_full, entry()?, recovery, &opened, fresh, change, random)?),
+                Work::Found(ring) => states.push(State {
+                    scope: id,
+                    head: found(entry()?, recovery, &ring, change, random)?,
+                    records: None,
+                }),
                 Work::GiveUp => check_empty(first(sides)?, one()?)?,
             }
         }
-        Ok(heads)
+        Ok(states)
     }
 
     /// A key that the statement leaves, and the one that the touch asks for where it asks for one.
@@ -349,7 +366,7 @@ pub(super) fn found(
 }
 
 /// Adds the files of a scope's next epoch: the new key sealed to every slot that the new statement names, the keys before it sealed under
-/// it, and the index's head sealed under it (the holder of the old key must not be able to make one). Gives the head's digest.
+/// it, and the index's head sealed under it (the holder of the old key must not be able to make one). Gives the state.
 #[allow(clippy::too_many_arguments)]
 fn rekey(
     sides: &[&Vault],
@@ -360,20 +377,24 @@ fn rekey(
     fresh: Ring,
     change: &mut Change,
     random: &mut Random,
-) -> Result<Digest, VaultError> {
+) -> Result<State, VaultError> {
     let ring = opened.iter().fold(fresh, |ring, opened| opened.ring.followed_by(ring));
     seal_to_slots(scope, recovery, &ring, change, random)?;
     change.add(carry_path(scope.id, &scope.commitment), ring.carry(random)?);
-    let (digest, bytes) = match opened {
+    let index = match opened {
         [one] if sides.len() == 1 => {
             let vault = first(sides)?;
-            let index = vault.index(vault.scope_of(scope.id)?, &one.ring, &one.standing)?;
-            index.next(&ring, Vec::new(), change, random)?
+            vault.index(vault.scope_of(scope.id)?, &one.ring, &one.standing)?
         }
-        _ => joined_index(sides, in_full, scope, opened, &ring)?.next(&ring, Vec::new(), change, random)?,
+        _ => joined_index(sides, in_full, scope, opened, &ring)?,
     };
-    change.add(head_path(scope.id, &digest), bytes);
-    Ok(digest)
+    let (head, bytes) = index.next(&ring, Vec::new(), change, random)?;
+    change.add(head_path(scope.id, &head), bytes);
+    Ok(State {
+        scope: scope.id,
+        head,
+        records: index.is_joined().then(|| index.records()),
+    })
 }
 
 /// The index of a scope in which the heads of all sides count in full, each under the key that is in force there.

@@ -56,6 +56,7 @@ pub struct Write {
 }
 
 /// A head that counts.
+#[derive(Clone)]
 pub(super) struct Line {
     pub digest: Digest,
     pub head: Head,
@@ -156,14 +157,15 @@ impl<'a> Index<'a> {
     /// [`VaultError::Damaged`] when one does not open, or none is under a key in force.
     pub fn open(store: &'a Store, ring: &'a Ring, heads: &[Digest], trust: &Trust) -> Result<Self, VaultError> {
         let below = Below { store, ring };
-        let mut lines = heads
-            .iter()
-            .map(|digest| below.line(digest, trust))
-            .collect::<Result<Vec<_>, _>>()?;
+        let lines = heads.iter().map(|digest| below.line(digest, trust));
+        Self::of(below, lines.collect::<Result<_, _>>()?)
+    }
+
+    fn of(below: Below<'a>, mut lines: Vec<Line>) -> Result<Self, VaultError> {
         lines.sort_by_key(|line| (!line.sure, line.digest));
         match lines.first() {
             Some(line) if line.sure => {}
-            Some(line) => return Err(damaged_head(ring.scope, &line.digest)),
+            Some(line) => return Err(damaged_head(below.ring.scope, &line.digest)),
             None => return Err(VaultError::Nothing),
         }
         let Joined { root, loose, replaced } = join::join(below, &lines)?;
@@ -203,6 +205,85 @@ impl<'a> Index<'a> {
         };
         let entries = self.walk(|child| !known.contains(&child.change))?;
         Ok(entries.into_iter().filter_map(fresh).collect())
+    }
+
+    /// The state without the heads under earlier keys, but for `own`, which this machine has accepted; nothing where there are no
+    /// others.
+    ///
+    /// # Errors
+    /// As [`Index::open`].
+    pub fn vouched(&self, own: Option<Digest>) -> Result<Option<Self>, VaultError> {
+        let vouched = |line: &&Line| line.sure || Some(line.digest) == own;
+        let lines: Vec<Line> = self.lines.iter().filter(vouched).cloned().collect();
+        if lines.len() == self.lines.len() {
+            return Ok(None);
+        }
+        Self::of(self.below, lines).map(Some)
+    }
+
+    /// The versions that `base`, another state of the scope, does not have. Their changes are not asked: somebody may have made them up.
+    ///
+    /// # Errors
+    /// As [`Index::find`].
+    pub fn beyond(&self, base: &Self) -> Result<Vec<Entry>, VaultError> {
+        let mut beyond = Vec::new();
+        let mut waiting = vec![(self.root.clone(), Some(base.root.clone()), 0)];
+        while let Some((node, theirs, depth)) = waiting.pop() {
+            match (node, theirs) {
+                (Node::Leaf(leaf), theirs) => {
+                    for mut entry in leaf.into_values() {
+                        let theirs = match &theirs {
+                            Some(Node::Leaf(leaf)) => leaf.get(&entry.name).cloned(),
+                            _ => base.find(&entry.name)?,
+                        };
+                        let has = |version: &Version| theirs.as_ref().is_some_and(|theirs| theirs.versions.contains(version));
+                        entry.versions.retain(|version| !has(version));
+                        if !entry.versions.is_empty() {
+                            beyond.push(entry);
+                        }
+                    }
+                }
+                (Node::Branch(_), _) if depth == DEEPEST => return Err(VaultError::damaged("index", "a tree that is too deep")),
+                (Node::Branch(children), theirs) => {
+                    let theirs = match theirs {
+                        Some(Node::Branch(theirs)) => theirs,
+                        _ => BTreeMap::new(),
+                    };
+                    for (slot, child) in children {
+                        let their_child = theirs.get(&slot);
+                        if their_child.is_none_or(|theirs| theirs.digest != child.digest) {
+                            let theirs = their_child.map(|child| base.node(&child.digest)).transpose()?;
+                            waiting.push((self.node(&child.digest)?, theirs, depth + 1));
+                        }
+                    }
+                }
+            }
+        }
+        Ok(beyond)
+    }
+
+    /// Whether it was opened from several heads.
+    #[must_use]
+    pub fn is_joined(&self) -> bool {
+        self.lines.len() > 1
+    }
+
+    /// Ids of all records. A node that does not open costs the secrets below it only: theirs are not among them.
+    #[must_use]
+    pub fn records(&self) -> Vec<Id> {
+        let mut records = Vec::new();
+        let mut waiting = vec![(self.root.clone(), 0)];
+        while let Some((node, depth)) = waiting.pop() {
+            match node {
+                Node::Leaf(leaf) => records.extend(leaf.values().flat_map(Entry::records).map(|(id, _)| id)),
+                Node::Branch(children) if depth < DEEPEST => {
+                    let opened = children.values().filter_map(|child| self.node(&child.digest).ok());
+                    waiting.extend(opened.map(|node| (node, depth + 1)));
+                }
+                Node::Branch(_) => {}
+            }
+        }
+        records
     }
 
     /// What the index knows of `name`.

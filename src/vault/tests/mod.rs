@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod backup;
+mod earlier;
 mod faults;
 mod fork;
 mod git;

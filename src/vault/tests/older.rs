@@ -6,7 +6,7 @@ use crate::encoding::Digest;
 use crate::encoding::sshsig::Namespace;
 use crate::vault::{Older, Vault, VaultError};
 
-use super::rig::Rig;
+use super::rig::{Rig, apply, get, put};
 
 fn as_is(rig: &Rig) -> Vault {
     Vault::open_as_is(&rig.folder(), &rig.home.join("state")).unwrap()
@@ -69,4 +69,36 @@ fn t53_an_older_roster_is_accepted_by_a_touch_and_changes_meanwhile_are_not() {
     rig.restore(&after);
     assert!(as_is(&rig).older().unwrap().is_nothing());
     assert_eq!(rig.vault().keys().len(), 2);
+}
+
+#[test]
+fn t52_two_copies_of_one_vault_never_set_the_memory_of_it_back() {
+    let rig = Rig::with(Profile::Pin, &["prod"]);
+    rig.put("prod", "A", b"1").unwrap();
+    let old = rig.files();
+    let copy = rig.home.join("copy");
+    let copied = std::process::Command::new("cp").arg("-a").arg(rig.folder()).arg(&copy).status();
+    assert!(copied.unwrap().success());
+    // Two daemons that serve a copy each, and share one memory.
+    let (here, there) = (rig.vault(), Vault::open(&copy, &rig.home.join("state")).unwrap());
+    apply(&here, &rig.blue, "prod", put("A", b"2")).unwrap();
+    let scope = here.scope("prod").unwrap().id;
+    let newest = here.memory.head(scope).unwrap();
+    for refused in [
+        apply(&there, &rig.blue, "prod", put("A", b"3")).err(),
+        get(&there, &rig.blue, "prod", "A").err(),
+    ] {
+        assert!(matches!(refused, Some(VaultError::Older { .. })), "{refused:?}");
+    }
+    assert_eq!(there.memory.head(scope).unwrap(), newest);
+    // Another scope's state, remembered late, takes nothing else back.
+    there.memory.remember(scope, None, Digest::of(b"old")).unwrap();
+    assert_eq!(here.memory.head(scope).unwrap(), newest);
+    let added = super::keys::add_to(&here, &rig.blue, &SoftKey::new("spare", Profile::Pin, 2), &["prod"]).unwrap();
+    let late = super::keys::add_to(&there, &rig.blue, &SoftKey::new("late", Profile::Pin, 3), &["prod"]).err();
+    assert!(matches!(late, Some(VaultError::Older { .. })), "{late:?}");
+    assert!(there.memory.remember_roster(there.roster_digest(), &there.roster).is_err());
+    assert_eq!(here.memory.roster().unwrap(), added);
+    rig.restore(&old);
+    assert!(matches!(rig.try_open(), Err(VaultError::Older { .. })));
 }

@@ -1,0 +1,172 @@
+//! What somebody who once had a scope's key, and was removed, can make of a merge: a head under that key beside the owner's.
+
+use std::collections::BTreeMap;
+
+use crate::device::enrolled::Profile;
+use crate::device::soft::SoftKey;
+use crate::encoding::Digest;
+use crate::encoding::sshsig::Namespace;
+use crate::vault::bytes::Id;
+use crate::vault::index::{Entry, Head, Node, Version, head_path};
+use crate::vault::scope::Ring;
+use crate::vault::{Changes, Vault, VaultError, random};
+
+use super::keys::{add, remove_from};
+use super::rig::{Rig, apply, touch};
+
+const SCOPE: &str = "prod";
+
+/// A vault that had the key `spare` until its owner removed it, and what `spare` kept.
+struct Removed {
+    rig: Rig,
+    /// The scope's key of then.
+    ring: Ring,
+    /// A record of then, which the owner removed: its file's path, id, digest and bytes.
+    path: std::path::PathBuf,
+    id: Id,
+    bytes: Vec<u8>,
+    /// A change of then.
+    change: Id,
+}
+
+fn spare() -> SoftKey {
+    SoftKey::new("spare", Profile::TouchOnly, 2)
+}
+
+fn remove(name: &str) -> Changes {
+    Changes {
+        removes: vec![name.into()],
+        ..Changes::default()
+    }
+}
+
+fn ring_of(vault: &Vault, key: &SoftKey) -> Ring {
+    let standing = vault.standing(&[SCOPE]).unwrap();
+    let proof = touch(vault, key, Namespace::Lease, &standing, b"look");
+    vault.unlock(&proof, &[vault.scope(SCOPE).unwrap()]).unwrap().remove(0)
+}
+
+impl Removed {
+    fn new() -> Self {
+        let rig = Rig::with(Profile::Pin, &[SCOPE]);
+        add(&rig, &spare(), &[SCOPE]).unwrap();
+        rig.put(SCOPE, "GONE", b"leaked").unwrap();
+        let vault = rig.vault();
+        let ring = ring_of(&vault, &spare());
+        let claim = vault.records_of(SCOPE, "GONE").unwrap().records.remove(0);
+        let path = crate::vault::record::path(ring.scope, "GONE", claim.record).into();
+        let bytes = std::fs::read(rig.folder().join(&path)).unwrap();
+        let change = Removed::head(&vault, &ring).change;
+        apply(&vault, &rig.blue, SCOPE, remove("GONE")).unwrap();
+        rig.put(SCOPE, "KEPT", b"1").unwrap();
+        remove_from(&rig.vault(), "spare", &rig.blue).unwrap();
+        Self {
+            rig,
+            ring,
+            path,
+            id: claim.record,
+            bytes,
+            change,
+        }
+    }
+
+    fn head(vault: &Vault, ring: &Ring) -> Head {
+        let head = vault.standing(&[SCOPE]).unwrap().heads()[0].1[0];
+        let file = vault.store.read(&head_path(ring.scope, &head), 1 << 20).unwrap();
+        Head::open(ring, &file).unwrap()
+    }
+
+    fn version(&self, change: Id) -> Version {
+        Version {
+            number: 7,
+            change,
+            record: Some((self.id, Digest::of(&self.bytes))),
+        }
+    }
+
+    /// Puts a head under the old key beside the owner's.
+    fn forge(&self, entries: &[(&str, Vec<Version>)]) -> Digest {
+        let entry = |(name, versions): &(&str, Vec<Version>)| {
+            let (name, versions) = ((*name).to_owned(), versions.clone());
+            (name.clone(), Entry { name, versions })
+        };
+        let head = Head {
+            parents: Vec::new(),
+            change: random::id(&mut random::system()),
+            root: Node::Leaf(entries.iter().map(entry).collect()),
+            recent: Vec::new(),
+            earlier: Vec::new(),
+        };
+        let bytes = head.seal(&self.ring, &mut random::system()).unwrap();
+        let digest = Digest::of(&bytes);
+        std::fs::write(self.rig.folder().join(head_path(self.ring.scope, &digest)), bytes).unwrap();
+        digest
+    }
+
+    fn put_back(&self) {
+        let path = self.rig.folder().join(&self.path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, &self.bytes).unwrap();
+    }
+
+    /// Names that a join shows, and what the index has after it, by its owner's touch on this machine.
+    fn join(&self, vault: &Vault) -> (Vec<String>, Result<BTreeMap<String, Entry>, VaultError>) {
+        let standing = vault.standing(&[SCOPE]).unwrap();
+        let shown = standing.claims().iter().map(|claim| claim.listed.name.clone()).collect();
+        let join = Changes {
+            join: true,
+            ..Changes::default()
+        };
+        let done = apply(vault, &self.rig.blue, SCOPE, join);
+        (shown, done.map(|_| self.entries(vault)))
+    }
+
+    /// The live names of the index.
+    fn entries(&self, vault: &Vault) -> BTreeMap<String, Entry> {
+        let (scope, ring) = (vault.scope(SCOPE).unwrap(), ring_of(vault, &self.rig.blue));
+        let index = vault.index(scope, &ring, &vault.standing(&[SCOPE]).unwrap()).unwrap();
+        let live = index
+            .entries()
+            .unwrap()
+            .into_iter()
+            .filter(|entry| entry.records().next().is_some());
+        live.map(|entry| (entry.name.clone(), entry)).collect()
+    }
+}
+
+#[test]
+fn t53_a_removed_record_that_a_removed_key_brings_back_is_shown_before_it_is_taken_in() {
+    let rig = Removed::new();
+    rig.put_back();
+    rig.forge(&[("GONE", vec![rig.version(random::id(&mut random::system()))])]);
+    let (shown, joined) = rig.join(&rig.rig.vault());
+    assert_eq!(shown, ["GONE"]);
+    assert!(
+        joined.unwrap().contains_key("GONE"),
+        "what a person saw and touched for is taken in"
+    );
+}
+
+#[test]
+fn t53_a_file_that_lies_in_the_folder_is_not_taken_for_one_that_was_accepted() {
+    let rig = Removed::new();
+    rig.put_back();
+    // Another machine, which has seen nothing of this vault yet, opens its one head.
+    let elsewhere = rig.rig.elsewhere().unwrap();
+    assert_eq!(super::rig::get(&elsewhere, &rig.rig.blue, SCOPE, "KEPT").unwrap(), b"1");
+    rig.forge(&[("GONE", vec![rig.version(random::id(&mut random::system()))])]);
+    assert_eq!(rig.join(&elsewhere).0, ["GONE"]);
+}
+
+#[test]
+fn t53_a_change_that_the_owner_knows_hides_nothing_that_a_removed_key_adds() {
+    let rig = Removed::new();
+    // The record's file comes only after the touch: the prompt cannot show it.
+    for name in ["GONE", "NEW"] {
+        let forged = rig.forge(&[(name, vec![rig.version(rig.change)])]);
+        let (shown, _) = rig.join(&rig.rig.vault());
+        assert!(shown.is_empty(), "{shown:?}");
+        std::fs::remove_file(rig.rig.folder().join(head_path(rig.ring.scope, &forged))).ok();
+        assert_eq!(rig.entries(&rig.rig.vault()).keys().collect::<Vec<_>>(), ["KEPT"], "{name}");
+    }
+}
