@@ -7,12 +7,13 @@ not compared. Fails when one disagrees, or when there are fewer than AT-LEAST.
 """
 
 import base64
+import contextlib
 import sys
 import tempfile
 from pathlib import Path
 
-from primitives import Refused, need
-from reader import Scope, Vault, recovery_pair
+from reader import reading
+from refuse import Scope, Vault
 
 
 def parse(path: Path) -> tuple[dict[str, list[str]], list[str]]:
@@ -51,26 +52,18 @@ def change(folder: Path, line: str) -> None:
 def outcome(folder: Path, code: str, secrets: list[str]) -> dict[str, bytes | None]:
     """The value of each secret; None for one that is refused, with its scope, or with the whole vault."""
     read: dict[str, bytes | None] = dict.fromkeys(secrets)
-    try:
+    scopes = {}
+    with contextlib.suppress(ValueError), reading("the vault"):
         vault = Vault(folder)
-        recovery = recovery_pair(vault, code)
-    except Refused:
-        return read
-    scopes: dict[str, Scope] = {}
-    for scope in vault.roster["scopes"]:
-        try:
-            scopes[scope["name"]] = Scope(vault, scope, recovery)
-        except Refused:
-            continue
+        recovery = vault.recovery_key(code)
+        for entry in vault.roster["scopes"]:
+            with contextlib.suppress(ValueError), reading("a scope"):
+                scopes[entry["name"]] = Scope(vault, entry, recovery)
     for secret in secrets:
-        scope_name, _, name = secret.partition("/")
-        try:
-            if scope_name in scopes:
-                versions = scopes[scope_name].find(name)
-                need(len(versions) == 1, "written apart")
-                read[secret] = scopes[scope_name].record(name, versions[0])[1]
-        except Refused:
-            continue
+        scope, _, name = secret.partition("/")
+        with contextlib.suppress(ValueError), reading(secret):
+            [(number, record)] = scopes[scope].find(name.encode())
+            read[secret] = scopes[scope].record(name.encode(), number, *record)[1].field()
     return read
 
 
@@ -84,7 +77,7 @@ def expected(says: str, values: dict[str, bytes]) -> dict[str, bytes | None]:
 
 
 def main() -> int:
-    vaults, at_least = Path(sys.argv[1]), int(sys.argv[2])
+    vaults, at_least, memory = Path(sys.argv[1]), int(sys.argv[2]), Path("/dev/shm")
     base, first_lines = parse(vaults / "base-vault.txt")
     values = {line.split(" ")[0]: base64.b64decode(line.split(" ")[1]) for line in base["secret"]}
     agreed = tried = 0
@@ -93,7 +86,7 @@ def main() -> int:
         if path.name == "base-vault.txt" or header["door"] != ["recovery"]:
             continue
         tried += 1
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
             for line in first_lines + lines:
                 change(Path(folder), line)
             got = outcome(Path(folder), base["recovery"][0], list(values))

@@ -1,348 +1,300 @@
-"""A second reader of vaults, written from docs/format.md alone. It writes nothing.
+"""A second reader of vaults, written from docs/format.md alone: reader.py VAULT [SCOPE/NAME] < RECOVERY-CODE
 
-usage: reader.py VAULT [--code CODE] [--list] [--get scope/NAME]
-
-Without the code: what can be verified without a key ("The folder", "The roster", the forms of "Slots and scope keys", "A change").
-With the recovery code ("The recovery code"): every scope's keys, heads, nodes, pages and records as well. Exit status 1 and the
-reason when something has to be refused. JSON is checked in shapes.py, the sections "The index" and "Several heads" are in index.py,
-and what is taken from RFCs and OpenSSH is in primitives.py.
+Verifies the roster, opens every scope, and lists the secrets with versions and rules, or prints one's value.
+Exit status 1, and what is refused, where the vault is not as the page says. At most 300 lines: what only the
+holder of a key can do wrong (JSON's members, order, padding) or lies in other files is left to refuse.py.
 """
-
-import argparse
-import re
+import base64
+import contextlib
+import hashlib
+import json
 import sys
-from collections.abc import Iterator
+from collections import namedtuple
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, utils
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_decrypt as xchacha20_poly1305
-from nacl.exceptions import CryptoError
+from pyhpke import AEADId, CipherSuite, KDFId, KEMId
 
-import shapes
-from index import Branch, Child, Head, State, Version, join, parse_head, parse_node, parse_page, place
-from primitives import (USER_PRESENT, USER_VERIFIED, Bytes, Refused, base64url, canonical, canonical_bytes, derive_key_pair,
-                        expand, extract, field, hpke_open, need, point_of, sha256, sshsig)
-
+HPKE = CipherSuite.new(KEMId.DHKEM_P256_HKDF_SHA256, KDFId.HKDF_SHA256, AEADId.CHACHA20_POLY1305)
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-DIGEST = re.compile(r"[0-9a-f]{64}")
+FIDO2, PLAIN = b"sk-ecdsa-sha2-nistp256@openssh.com", b"ecdsa-sha2-nistp256"
 
+def need(condition, reason):
+    if not condition:
+        raise ValueError(reason)
 
-def label(name: str, *parts: bytes) -> bytes:
-    """Conventions."""
-    return f"touchlease v1 {name}".encode() + b"".join(map(field, parts))
-
-
-def unbox(key: bytes, aad: bytes, box: bytes, what: str) -> bytes:
-    """Conventions: `box`."""
+@contextlib.contextmanager
+def reading(what):
+    """Whatever cannot be read, for whatever reason, is refused, and says what it was."""
     try:
-        return xchacha20_poly1305(box[24:], aad, box[:24], key)
-    except (CryptoError, ValueError) as error:
-        raise Refused(f"{what}: does not open with its key") from error
+        yield
+    except Exception as error:
+        raise ValueError(f"{what}: {error or type(error).__name__}") from error
 
+def sha256(data):
+    return hashlib.sha256(data).digest()
+def base64url(text):
+    return base64.urlsafe_b64decode(text + "==")
+def canonical(value):
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+def fields(*parts):
+    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+def label(name, *parts):
+    return f"touchlease v1 {name}".encode() + fields(*parts)
+def expand(key, info):
+    return HKDFExpand(hashes.SHA256(), 32, info).derive(key)
+def unbox(key, data, front):
+    # The first `front` bytes of data are the box's aad.
+    return xchacha20_poly1305(data[front + 24 :], data[:front], data[front : front + 24], key)
 
-def code_bytes(text: str) -> bytes:
-    """The recovery code: 20 bytes."""
-    plain = text.upper().replace("-", "").replace(" ", "").translate(str.maketrans("OIL", "011"))
-    need(len(plain) == 36 and all(digit in CROCKFORD for digit in plain), "the code is not 36 characters of its alphabet")
-    number = 0
-    for digit in plain:
-        number = number << 5 | CROCKFORD.index(digit)
-    code = (number >> 20).to_bytes(20, "big")
-    check = int.from_bytes(sha256(b"touchlease v1 recovery checksum" + code)[:3], "big") >> 4
-    need(number & 0xFFFFF == check, "the code's checksum is another")
-    return code
+class Bytes:
+    """Takes from the front of bytes."""
+    def __init__(self, left):
+        self.left = left
 
+    def take(self, count):
+        need(len(self.left) >= count, "cut short")
+        taken, self.left = self.left[:count], self.left[count:]
+        return taken
+
+    def number(self, count):
+        return int.from_bytes(self.take(count), "big")
+
+    def field(self):
+        return self.take(self.number(4))
+
+    def items(self, size):
+        return [self.take(size) for _ in range(self.number(4))]
+
+def signer(armored, statement):
+    """The point of the key that made this SSHSIG, and the flags that it signed: none for a plain key."""
+    body = Bytes(base64.b64decode(b"".join(armored.split(b"\n")[1:-2]))[10:])
+    key, _, _, _, made = (Bytes(body.field()) for _ in range(5))
+    kind, _, point, _ = key.field(), key.field(), key.field(), made.field()
+    numbers = Bytes(made.field())
+    r, s = (int.from_bytes(numbers.field(), "big") for _ in range(2))
+    rs = fields(*(number.to_bytes(number.bit_length() // 8 + 1, "big") for number in (r, s)))
+    hashed = (b"touchlease-vault", b"", b"sha512")
+    signed = b"SSHSIG" + fields(*hashed, hashlib.sha512(statement).digest())
+    flags, key, again = b"", fields(PLAIN, b"nistp256", point), fields(PLAIN, rs)
+    if kind == FIDO2:
+        flags, counter, _, _, extensions = made.take(1), made.take(4), *(made.field() for _ in range(3))
+        need(flags[0] & 0xC0 == (0x80 if extensions else 0), "flags that contradict what was signed")
+        challenge = base64.urlsafe_b64encode(signed).decode().rstrip("=")
+        client = f'{{"type":"webauthn.get","challenge":"{challenge}","origin":"touchlease"}}'.encode()
+        signed = sha256(b"touchlease:lease") + flags + counter + extensions + sha256(client)
+        key = fields(FIDO2, b"nistp256", point, b"touchlease:lease")
+        again = fields(b"webauthn-" + FIDO2, rs) + flags + counter + fields(b"touchlease", client, extensions)
+    # There is one form: what was read is written again.
+    text = base64.b64encode(b"SSHSIG\0\0\0\1" + fields(key, *hashed, again))
+    lines = [text[at : at + 70] for at in range(0, len(text), 70)]
+    begin, end = b"-----BEGIN SSH SIGNATURE-----", b"-----END SSH SIGNATURE-----"
+    need(armored.split(b"\n") == [begin, *lines, end, b""], "no signature of this text in the one form")
+    public = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
+    public.verify(utils.encode_dss_signature(r, s), signed, ec.ECDSA(hashes.SHA256()))
+    return point, flags
 
 class Vault:
-    """A vault whose roster is verified. `roster` is the statement in force, `epochs` the commitments of each scope."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        for path in folder.rglob("*"):
-            need(not path.is_symlink(), f"{path.relative_to(folder)}: a symbolic link")
-        need(self.file("format") == b"touchlease vault 1\n", "format: not version 1")
-        self.statements = self.read_statements()
-        self.epochs: dict[str, dict[bytes, int]] = {}
-        for statement in self.statements.values():
-            for scope in statement["scopes"]:
-                self.epochs.setdefault(scope["id"], {})[bytes.fromhex(scope["commitment"])] = scope["epoch"]
-        named = {digest for statement in self.statements.values() for digest in statement["previous"]}
-        ends = [statement for digest, statement in self.statements.items() if digest not in named]
+    """A vault whose roster is verified: `statements`, `roster` the one in force, `epochs` of the scopes."""
+    def __init__(self, folder):
+        self.folder, self.statements = folder.absolute(), {}
+        with reading("the folder"):
+            need(self.file("format") == b"touchlease vault 1\n", "not of version 1")
+            for path in folder.glob("roster/[!.]*.json"):
+                self.statements[path.stem] = json.loads(path.read_bytes().decode())
+            need(all(statement["v"] == 1 for statement in self.statements.values()), "a newer statement")
+        for digest in self.statements:
+            with reading(f"roster/{digest}"):
+                self.verify(digest)
+        statements = self.statements.values()
+        ends = self.statements.keys() - {before for each in statements for before in each["previous"]}
         need(len(ends) == 1, f"roster: {len(ends)} ends")
-        self.roster = ends[0]
+        self.roster = self.statements[ends.pop()]
         self.id = bytes.fromhex(self.roster["vault"])
-        self.check_pending()
+        self.epochs = {(scope["id"], scope["epoch"], scope["commitment"])
+                       for statement in statements for scope in statement["scopes"]}
 
-    def file(self, path: str, kind: bytes = b"") -> bytes:
-        try:
-            data = (self.folder / path).read_bytes()
-        except OSError as error:
-            raise Refused(f"{path}: {error.strerror}") from error
-        magic = b"TL1" + kind + b"\n" if kind else b""
-        need(data.startswith(magic), f"{path}: not a file of its kind")
+    def file(self, path, kind="", digest=None):
+        data = (self.folder / path).read_bytes()
+        need(not kind or data[:8] == f"TL1{kind}\n".encode(), f"{path} is not a file of its kind")
+        need(digest in (None, sha256(data)), f"{path} has another digest")
         return data
 
-    def named_by_digest(self, path: str, kind: bytes = b"") -> bytes:
-        data = self.file(path, kind)
-        need(sha256(data).hex() == Path(path).stem, f"{path}: its name is not its digest")
-        return data
-
-    def names(self, folder: str) -> list[str]:
-        """What is in a folder but temporary files."""
-        path = self.folder / folder
-        return sorted(entry.name for entry in path.iterdir() if not entry.name.startswith(".")) if path.is_dir() else []
-
-    # The roster
-
-    def read_statements(self) -> dict[str, dict]:
-        read: dict[str, dict] = {}
-        for name in self.names("roster"):
-            digest, _, kind = name.partition(".")
-            need(DIGEST.fullmatch(digest) and kind in ("json", "sig"), f"roster/{name}: no statement and no signature")
-            if kind == "json":
-                read[digest] = canonical(self.file(f"roster/{name}"), f"roster/{name}")
-        need(read, "roster: no statement")
-        # Another version is said before anything else is looked at.
-        for digest, statement in read.items():
-            need(isinstance(statement, dict) and statement.get("v") == 1, f"roster/{digest}: of another version")
-        for digest, statement in read.items():
-            self.named_by_digest(f"roster/{digest}.json")
-            shapes.statement(statement, f"roster/{digest}")
-        for digest, statement in read.items():
-            need(all(before in read for before in statement["previous"]), f"roster/{digest}: a statement before it is missing")
-            befores = [read[before] for before in statement["previous"]]
-            self.check_statement(digest, statement, befores)
-        return read
-
-    def check_statement(self, digest: str, statement: dict, befores: list[dict]) -> None:
-        what = f"roster/{digest}"
-        signer = sshsig(self.file(f"{what}.sig"), b"touchlease-vault", self.file(f"{what}.json"), b"touchlease:lease", b"touchlease")
+    def verify(self, digest):
+        """Form, signature, and that who signed was named by the statement before."""
+        statement = self.statements[digest]
+        data = self.file(f"roster/{digest}.json", digest=bytes.fromhex(digest))
+        need(canonical(statement) == data, "not canonical")
+        point, flags = signer(self.file(f"roster/{digest}.sig"), data)
+        befores = [self.statements[before] for before in statement["previous"]]
         if not befores:
-            need(statement["random"] is not None, f"{what}: a first statement without random")
             first = base64url(statement["keys"][0]["lease"]["public_key"])
-            made = sha256(bytes.fromhex(statement["random"]) + first)
-            need(made.hex() == statement["vault"], f"{what}: the vault's id is not made of its random and its first key")
-            need(signer.point == first, f"{what}: not signed by its first key")
-        need(not befores or statement["random"] is None, f"{what}: random in a statement that is not the first")
+            made = sha256(bytes.fromhex(statement["random"]) + first).hex()
+            need(made == statement["vault"] and point == first, "not begun by its first key")
         for before in befores or [statement]:
-            need(before["vault"] == statement["vault"], f"{what}: of another vault than the one before it")
-            self.check_signer(what, signer.point, signer.flags, before)
-        for before in befores:
-            shapes.follows(statement, before, what)
+            need(before["vault"] == statement["vault"], "of another vault than the one before it")
+            profiles = {base64url(key["lease"]["public_key"]): key["profile"] for key in before["keys"]}
+            if flags:
+                wanted = {"pin": 0x05, "touch-only": 0x01}[profiles[point]]
+                need(flags[0] & wanted == wanted, "signed without touch or PIN")
+            else:
+                need(point == base64url(before["recovery"]), "signed by another key than the recovery key")
 
-    @staticmethod
-    def check_signer(what: str, point: bytes, flags: int | None, before: dict) -> None:
-        """The key that signed is one that the statement before names, and was touched as its profile asks."""
-        if flags is None:
-            need(point == base64url(before["recovery"]), f"{what}: signed by a plain key that is not the recovery key")
-            return
-        keys = [key for key in before["keys"] if base64url(key["lease"]["public_key"]) == point]
-        need(keys, f"{what}: signed by a key that is not enrolled")
-        need(flags & USER_PRESENT, f"{what}: signed without a touch")
-        need(flags & USER_VERIFIED or keys[0]["profile"] != "pin", f"{what}: signed without the PIN")
+    def recovery_key(self, code):
+        plain = code.upper().translate(str.maketrans("OIL", "011", "- \n"))
+        number = sum(CROCKFORD.index(digit) << 5 * place for place, digit in enumerate(reversed(plain)))
+        secret = (number >> 20).to_bytes(20, "big")
+        check = sha256(b"touchlease v1 recovery checksum" + secret).hex()[:5]
+        need(len(plain) == 36 and check == f"{number & 0xFFFFF:05x}", "not a code, by its length or checksum")
+        extract = HKDF(hashes.SHA256(), 32, self.id, label("recovery", self.id))
+        pair = HPKE.kem.derive_key_pair(extract.derive(secret))
+        need(pair.public_key.to_public_bytes() == base64url(self.roster["recovery"]), "not this vault's code")
+        return pair.private_key
 
-    # Slots and scope keys, as far as no key is needed
+Head = namedtuple("Head", "in_force digest parents root knows")
 
-    def check_sealed(self, scope: dict) -> None:
-        for slot in scope["slots"]:
-            path = f"slots/{slot['id']}.{scope['commitment']}"
-            need(len(self.file(path, b"seal")) == 8 + 65 + 48, f"{path}: of another length")
-            if slot["kind"] == "fido2":
-                half = self.file(f"slots/{slot['id']}.half", b"half")
-                need(len(half) == 8 + 24 + 64 + 16, f"slots/{slot['id']}.half: of another length")
-                need(slot["half"] in (None, sha256(half).hex()), f"slots/{slot['id']}.half: not the one that the statement names")
-        if scope["epoch"] > 1:
-            self.file(f"scopes/{scope['id']}/{scope['commitment']}", b"carr")
+def place(name):
+    """The numbers of the children on the way to a name."""
+    return tuple(int.from_bytes(sha256(name)[:8], "big") >> 58 - 6 * depth & 63 for depth in range(10))
 
-    # A change
-
-    def check_pending(self) -> None:
-        """A list of a change says what to remove, nothing about what is read; but it has to be one."""
-        for name in self.names("pending"):
-            text = self.named_by_digest(f"pending/{name}").decode(errors="replace")
-            lines = re.fullmatch(r"touchlease change 1\n= (.+)\n((?:\+ .+\n)*(?:- .+\n)*)", text)
-            need(lines, f"pending/{name}: not the list of a change")
-            for path in [lines[1], *(line[2:] for line in lines[2].splitlines())]:
-                first, *rest = path.split("/")
-                good = first in ("roster", "slots", "scopes", "records", "index", "heads") and rest
-                need(good and all(re.fullmatch(r"[a-z0-9-][a-z0-9.-]*", part) for part in rest), f"pending/{name}: a path outside")
-
+def joined(mine, theirs, knows, head):
+    """Versions of a name by change: of what is joined so far, which `knows` changes, and of one more head."""
+    kept = {change: version for change, version in mine.items()
+            if change in theirs or change not in head.knows or not head.in_force}
+    kept |= {change: version for change, version in theirs.items() if change not in knows}
+    need(len(kept) < 256, "over 255 versions of a name")
+    records = {change: version for change, version in kept.items() if version[1]}
+    return records or dict(sorted(kept.items(), key=lambda item: (item[1][0], item[0]))[-1:]) or mine
 
 class Scope:
-    """A scope opened with the recovery key: its keys by commitment, and the state that its heads make."""
+    """A scope opened with the recovery key: `keys` by commitment, and `secrets`: versions by name."""
+    def __init__(self, vault, entry, recovery):
+        self.vault, self.text, self.id = vault, entry["id"], bytes.fromhex(entry["id"])
+        self.keys, self.secrets, self.refused = {}, {}, {}
+        epoch, self.in_force = entry["epoch"], bytes.fromhex(entry["commitment"])
+        slot = next(slot["id"] for slot in entry["slots"] if slot["kind"] == "recovery")
+        data = vault.file(f"slots/{slot}.{entry['commitment']}", "seal")
+        aad = canonical({"epoch": epoch, "scope": self.text, "slot": slot, "vault": vault.roster["vault"]})
+        opener = HPKE.create_recipient_context(data[8:73], recovery, b"touchlease v1 scope key")
+        self.take_in(epoch, opener.open(data[73:], aad))
+        need(self.in_force in self.keys, "what opens is not the scope's key")
+        if epoch > 1:
+            data = vault.file(f"scopes/{self.text}/{entry['commitment']}", "carr")
+            info = label("carry", vault.id, self.id)
+            earlier = Bytes(unbox(expand(self.keys[self.in_force], info), data, 8))
+            while earlier.left:
+                self.take_in(earlier.number(8), earlier.take(32))
+        self.join(self.heads())
 
-    def __init__(self, vault: Vault, scope: dict, recovery: ec.EllipticCurvePrivateKey) -> None:
-        self.vault, self.roster, self.id = vault, scope, bytes.fromhex(scope["id"])
-        self.in_force = bytes.fromhex(scope["commitment"])
-        self.keys = {self.in_force: self.open_slot(recovery)}
-        if scope["epoch"] > 1:
-            self.open_carry()
-        self.state = self.join_heads()
+    def take_in(self, epoch, key):
+        commitment = expand(key, label("commit", self.vault.id, self.id, epoch.to_bytes(8, "big")))
+        need((self.text, epoch, commitment.hex()) in self.vault.epochs, "a scope key that no statement names")
+        self.keys[commitment] = key
 
-    def commitment(self, key: bytes, epoch: int) -> bytes:
-        return expand(key, label("commit", self.vault.id, self.id, epoch.to_bytes(8, "big")))
+    def open(self, kind, digest):
+        """A head, page or node: the whole file, and what is in its box."""
+        name = digest.hex()
+        path = f"heads/{self.text}/{name}" if kind == "head" else f"index/{self.text}/{name[:2]}/{name}"
+        with reading(path):
+            data = self.vault.file(path, kind, digest)
+            front = 41 + 32 * data[40] if kind == "head" else 40
+            key = expand(self.keys[data[8:40]], label("index", self.vault.id, self.id))
+            return data, Bytes(unbox(key, data, front))
 
-    def open_slot(self, recovery: ec.EllipticCurvePrivateKey) -> bytes:
-        slot = next(slot for slot in self.roster["slots"] if slot["kind"] == "recovery")
-        path = f"slots/{slot['id']}.{self.roster['commitment']}"
-        sealed = self.vault.file(path, b"seal")[8:]
-        need(len(sealed) == 65 + 48, f"{path}: of another length")
-        aad = canonical_bytes({"epoch": self.roster["epoch"], "scope": self.roster["id"], "slot": slot["id"], "vault": self.vault.id.hex()})
-        try:
-            key = hpke_open(recovery, sealed[:65], b"touchlease v1 scope key", aad, sealed[65:])
-        except Refused as error:
-            raise Refused(f"{path}: {error}") from error
-        need(self.commitment(key, self.roster["epoch"]) == self.in_force, f"{path}: what opens has another commitment")
-        return key
+    def heads(self):
+        """Those that stand, those under the key in force first."""
+        paths = self.vault.folder.glob(f"heads/{self.text}/[!.]*")
+        ours = [path.name for path in paths if self.vault.file(path, "head")[8:40] in self.keys]
+        heads = [self.head(bytes.fromhex(name)) for name in ours]
+        followed = {(parent, head.in_force) for head in heads for parent in head.parents}
+        heads = [head for head in heads if not followed & {(head.digest, True), (head.digest, head.in_force)}]
+        need(any(head.in_force for head in heads), "no head under the key in force")
+        return sorted(heads, key=lambda head: (not head.in_force, head.digest))
 
-    def open_carry(self) -> None:
-        path = f"scopes/{self.roster['id']}/{self.roster['commitment']}"
-        box = self.vault.file(path, b"carr")
-        key = expand(self.keys[self.in_force], label("carry", self.vault.id, self.id))
-        carried = Bytes(unbox(key, box[:8], box[8:], path), path)
-        while carried.data:
-            epoch, earlier = carried.number(8), carried.take(32)
-            commitment = self.commitment(earlier, epoch)
-            need(self.vault.epochs[self.roster["id"]].get(commitment) == epoch, f"{path}: a key that no statement names")
-            need(epoch < self.roster["epoch"] and commitment not in self.keys, f"{path}: a key that is not an earlier one")
-            self.keys[commitment] = earlier
+    def head(self, digest):
+        """It knows its own change and those of the heads that it names, directly or on pages."""
+        data, plain = self.open("head", digest)
+        parents = [data[at : at + 32] for at in range(41, 41 + 32 * data[40], 32)]
+        root, change, recent, pages = plain.field(), plain.take(16), plain.items(48), plain.items(32)
+        for page in pages:
+            below = self.open("page", page)[1]
+            recent += below.items(48)
+            pages += [earlier for earlier in below.items(32) if earlier not in pages]
+        changes = {change, *(each[32:] for each in recent)}
+        return Head(data[8:40] == self.in_force, digest, parents, root, changes)
 
-    # The index
+    def join(self, heads):
+        knows = set()
+        for head in heads:
+            others = set().union(*(other.knows for other in heads if other.in_force and other is not head))
+            for name, theirs in self.walk(Bytes(head.root), (), others):
+                mine = self.secrets.get(name)
+                self.secrets[name] = joined(mine, theirs, knows, head) if mine else theirs
+            knows |= head.knows if head.in_force else set()
 
-    def sealed_index(self, path: str, kind: bytes) -> tuple[bytes, bytes]:
-        """What is before the box, and what is in it."""
-        data = self.vault.named_by_digest(path, kind)
-        clear = 8 + 32 + (1 + 32 * data[40] if kind == b"head" and len(data) > 40 else 0)
-        need(data[8:40] in self.keys, f"{path}: under a key that the vault does not have")
-        key = expand(self.keys[data[8:40]], label("index", self.vault.id, self.id))
-        return data[:clear], unbox(key, data[:clear], data[clear:], path)
+    def walk(self, plain, at, others):
+        """Names and versions of a node. A child that another head replaced need not be there."""
+        kind, count = plain.number(1), plain.number(4)
+        for _ in range(count):
+            if kind:
+                number, digest, change = plain.number(1), plain.take(32), plain.take(16)
+                try:
+                    yield from list(self.walk(self.open("node", digest)[1], (*at, number), others))
+                except ValueError as error:
+                    if change not in others:
+                        self.refused[*at, number] = error
+            else:
+                name, versions = plain.field(), {}
+                for _ in range(plain.number(1)):
+                    number, change, kept = plain.number(8), plain.take(16), plain.number(1)
+                    versions[change] = (number, (plain.take(16), plain.take(32)) if kept else None)
+                need(versions and at == place(name)[: len(at)], "a name that does not belong there")
+                yield name, versions
+        need(kind < 2 and not plain.left, "neither leaf nor branch, or bytes left over")
 
-    def index_path(self, digest: bytes) -> str:
-        return f"index/{self.roster['id']}/{digest.hex()[:2]}/{digest.hex()}"
+    def find(self, name):
+        """The versions that there are of a secret: several where it was written apart."""
+        for at, error in self.refused.items():
+            need(at != place(name)[: len(at)], error)
+        return [version for version in self.secrets.get(name, {}).values() if version[1]]
 
-    def heads(self) -> dict[bytes, Head]:
-        """The heads in the folder that stand ("Several heads"), by digest."""
-        heads: dict[bytes, Head] = {}
-        for name in self.vault.names(f"heads/{self.roster['id']}"):
-            path = f"heads/{self.roster['id']}/{name}"
-            if self.vault.named_by_digest(path, b"head")[8:40] not in self.keys:
-                continue
-            clear, plain = self.sealed_index(path, b"head")
-            heads[bytes.fromhex(name)] = parse_head(clear, plain, path, self.in_force)
-        followed = {(parent, head.in_force) for head in heads.values() for parent in head.parents}
-        return {digest: head for digest, head in heads.items()
-                if (digest, True) not in followed and (head.in_force or (digest, False) not in followed)}
+    def record(self, name, number, record, digest):
+        """Clear part and value of one version."""
+        tag = sha256(name).hex()
+        path = f"records/{self.text}/{tag[:3]}/{tag[3:11]}-{record.hex()}"
+        with reading(path):
+            data = self.vault.file(path, "reco", digest)
+            text = Bytes(data[8:]).field()
+            clear = json.loads(text.decode())
+            stated = (clear["id"], clear["scope"], clear["name"].encode(), clear["version"])
+            need(stated == (record.hex(), self.text, name, number), "another record's clear part")
+            need(canonical(clear) == text, "not canonical")
+            key, info = bytes.fromhex(clear["key"]), label("record", self.vault.id, self.id, record)
+            return clear, Bytes(unbox(expand(self.keys[key], info), data, 12 + len(text)))
 
-    def knows(self, head: Head) -> set[bytes]:
-        """The changes of all heads that this one was made from, and its own."""
-        known, pages, seen = {head.change, *head.recent}, list(head.earlier), set()
-        while pages:
-            page = pages.pop()
-            if page not in seen:
-                seen.add(page)
-                changes, earlier = parse_page(self.sealed_index(self.index_path(page), b"page")[1], page.hex())
-                known |= changes
-                pages += earlier
-        return known
-
-    def join_heads(self) -> State:
-        heads = self.heads()
-        ordered = sorted(heads.items(), key=lambda item: (not item[1].in_force, item[0]))
-        need(ordered and ordered[0][1].in_force, f"scope {self.roster['name']}: no head under the key in force")
-        states = [State(Child(None, head.change, parse_node(head.root, 0, digest.hex())), self.knows(head), [head.change], head.in_force)
-                  for digest, head in ordered]
-        state = states[0]
-        for other in states[1:]:
-            state = join(state, other, self.load)
-        return state
-
-    def load(self, digest: bytes, depth: int) -> object:
-        return parse_node(self.sealed_index(self.index_path(digest), b"node")[1], depth, digest.hex())
-
-    def entries(self) -> Iterator[tuple[str, list[Version]]]:
-        for name, versions in sorted(self.state.root.walk(self.load)):
-            yield name.decode(), [version for version in versions if version.record]
-
-    def find(self, name: str) -> list[Version]:
-        """The versions of one secret; what is damaged elsewhere in the tree is not looked at."""
-        child, depth = self.state.root, 0
-        while isinstance(node := child.open(self.load, depth), Branch):
-            need(place(name.encode(), depth) in node.children, f"{name}: no such secret")
-            child, depth = node.children[place(name.encode(), depth)], depth + 1
-        versions = [version for version in node.get(name.encode(), []) if version.record]
-        need(versions, f"{name}: no such secret")
-        return versions
-
-    # Records
-
-    def record(self, name: str, version: Version) -> tuple[dict, bytes]:
-        """The clear part and the value."""
-        tag, record_id = sha256(name.encode()).hex(), version.record[0].hex()
-        path = f"records/{self.roster['id']}/{tag[:3]}/{tag[3:11]}-{record_id}"
-        data = self.vault.file(path, b"reco")
-        need(sha256(data) == version.record[1], f"{path}: not the file that the index names")
-        reader = Bytes(data[8:], path)
-        text = reader.field()
-        clear = canonical(text, path)
-        shapes.clear(clear, path)
-        need((clear["id"], clear["scope"], clear["name"], clear["version"]) == (record_id, self.roster["id"], name, version.number),
-             f"{path}: its clear part is another record's")
-        scope_key = self.keys.get(bytes.fromhex(clear["key"]))
-        need(scope_key, f"{path}: under a key that the vault does not have")
-        key = expand(scope_key, label("record", self.vault.id, self.id, version.record[0]))
-        plain = Bytes(unbox(key, data[: len(data) - len(reader.data)], reader.data, path), path)
-        value = plain.field()
-        shapes.value(value, clear, path)
-        eighth = max(1, (1 << (len(value) - 1).bit_length()) // 8)
-        padded = max(256, len(text), -(-len(value) // eighth) * eighth)
-        need(plain.data == bytes(padded - len(value)), f"{path}: padded in another way")
-        return clear, value
-
-
-def recovery_pair(vault: Vault, code: str) -> ec.EllipticCurvePrivateKey:
-    """The recovery code; refuses one that is not this vault's."""
-    pair = derive_key_pair(expand(extract(vault.id, code_bytes(code)), label("recovery", vault.id)))
-    need(point_of(pair) == base64url(vault.roster["recovery"]), "the code is not the recovery code in force")
-    return pair
-
-
-def open_scopes(vault: Vault, code: str) -> dict[str, Scope]:
-    """Every scope by its name."""
-    recovery = recovery_pair(vault, code)
-    return {scope["name"]: Scope(vault, scope, recovery) for scope in vault.roster["scopes"]}
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Reads a vault from docs/format.md alone.")
-    parser.add_argument("vault", type=Path)
-    parser.add_argument("--code", help="the recovery code")
-    parser.add_argument("--list", action="store_true", help="names, versions and rules")
-    parser.add_argument("--get", metavar="scope/NAME", help="one value, to standard output")
-    arguments = parser.parse_args()
-    try:
-        vault = Vault(arguments.vault)
-        for scope in vault.roster["scopes"]:
-            vault.check_sealed(scope)
-        scopes = open_scopes(vault, arguments.code) if arguments.code else {}
-        found = 0
-        for scope_name, scope in sorted(scopes.items()):
-            for name, versions in scope.entries():
-                for version in versions:
-                    clear, value = scope.record(name, version)
-                    found += 1
-                    if arguments.list:
-                        print(f"{scope_name}/{name} version {version.number} {canonical_bytes(clear['rules']).decode()}")
-                    if arguments.get == f"{scope_name}/{name}":
-                        need(len(versions) == 1, f"{arguments.get}: {len(versions)} versions, written apart")
-                        sys.stdout.buffer.write(value)
-                        return 0
-        need(not arguments.get, f"{arguments.get}: no such secret, or no code")
-    except Refused as error:
-        print(f"refused: {error}", file=sys.stderr)
-        return 1
-    print(f"vault {vault.id.hex()}: {len(vault.statements)} statements, {len(scopes)} scopes opened, {found} records", file=sys.stderr)
-    return 0
-
+def main(vault_type=Vault, scope_type=Scope):
+    vault, wanted, secrets = vault_type(Path(sys.argv[1])), sys.argv[2:], {}
+    recovery = vault.recovery_key(sys.stdin.readline())
+    for entry in vault.roster["scopes"]:
+        with reading(f"scope {entry['name']}"):
+            scope = scope_type(vault, entry, recovery)
+            need(wanted or not scope.refused, "; ".join(map(str, scope.refused.values())))
+        secrets |= {f"{entry['name']}/{name.decode()}": (scope, name) for name in scope.secrets}
+    for secret in wanted or sorted(secrets):
+        with reading(secret):
+            scope, name = secrets[secret]
+            versions = scope.find(name)
+            need(not wanted or len(versions) == 1, f"{len(versions)} versions, not one")
+            for number, record in versions:
+                clear, plain = scope.record(name, number, *record)
+                rules = canonical(clear["rules"]).decode()
+                print(plain.field().decode() if wanted else f"{secret} version {number} {rules}")
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        main()
+    except ValueError as error:
+        sys.exit(f"refused: {error}")

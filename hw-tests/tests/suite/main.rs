@@ -17,6 +17,7 @@ mod machines;
 mod races;
 mod rehearsals;
 mod screen;
+mod second_reader;
 mod size;
 mod spine;
 mod storms;

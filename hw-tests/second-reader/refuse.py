@@ -1,0 +1,224 @@
+"""What reader.py leaves open: docs/format.md to the letter, refuse.py VAULT [SCOPE/NAME] < RECOVERY-CODE
+
+Only the holder of a key can sign a statement, and only the holder of a scope key seal a head, a node or a record, that is not in its
+form. Whoever has them can read and write the vault anyway, and a program of ours never does it: a reader refuses all the same.
+"""
+
+import re
+import sys
+import unicodedata
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+import reader
+from reader import Bytes, base64url, canonical, need, sha256
+
+DIGEST, ID = re.compile("[0-9a-f]{64}"), re.compile("[0-9a-f]{32}")
+LARGEST = (1 << 53) - 1
+
+
+def fits(value, form):
+    """Whether JSON has this form: alternatives, a range of integers, a pattern, a test, the form of each item or of all members."""
+    match form:
+        case tuple():
+            return any(fits(value, each) for each in form)
+        case range():
+            return type(value) is int and value in form
+        case re.Pattern():
+            return isinstance(value, str) and form.fullmatch(value) is not None
+        case [each]:
+            return isinstance(value, list) and all(fits(item, each) for item in value)
+        case dict():
+            members = isinstance(value, dict) and value.keys() == form.keys()
+            return members and all(fits(value[name], form[name]) for name in form)
+    return form(value) if callable(form) else type(value) is type(form) and value == form
+
+
+def is_name(text):
+    kinds = [unicodedata.category(letter)[0] for letter in text] if isinstance(text, str) else []
+    return (bool(kinds) and kinds[0] in "LN" and len(text.encode()) <= 128 and unicodedata.normalize("NFC", text) == text
+            and all(kind in "LMN" or letter in "_-.+@=" for kind, letter in zip(kinds, text, strict=True)))
+
+
+def is_encoded(text, sizes):
+    encoded = isinstance(text, str) and re.fullmatch("[A-Za-z0-9_-]+", text)
+    need(encoded and reader.base64.urlsafe_b64encode(base64url(text)).decode().rstrip("=") == text, "not base64url")
+    return len(base64url(text)) in sizes
+
+
+def is_point(text):
+    need(is_encoded(text, [65]) and base64url(text)[0] == 4, "no uncompressed point")
+    return bool(ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), base64url(text)))
+
+
+def is_text(value):
+    return isinstance(value, str) and value != ""
+
+
+def ascending(values):
+    return list(values) == sorted(set(values))
+
+
+CREDENTIAL = {"id": lambda text: is_encoded(text, range(1, 1024)), "public_key": is_point}
+KEY = {"kind": "fido2", "name": is_name, "profile": ("pin", "touch-only"), "lease": CREDENTIAL, "which": CREDENTIAL}
+FIDO2_SLOT = {"kind": "fido2", "id": ID, "key": DIGEST, "public": is_point, "salt": DIGEST, "half": (None, DIGEST)}
+SCOPE = {"id": ID, "name": is_name, "epoch": range(1, LARGEST + 1), "commitment": DIGEST,
+         "slots": [(FIDO2_SLOT, {"kind": "recovery", "id": ID})]}
+STATEMENT = {"v": 1, "at": range(LARGEST + 1), "vault": DIGEST, "name": is_name, "previous": [DIGEST], "random": (None, DIGEST),
+             "recovery": is_point, "keys": [KEY], "scopes": [SCOPE]}
+DELIVERIES = ["env", "file", "proxy", "signer"]
+HEADER = {"name": is_text, "prefix": lambda value: isinstance(value, str)}
+RULES = {"deliveries": lambda value: value and value == [each for each in DELIVERIES if each in value], "hosts": [is_text],
+         "header": (None, HEADER), "single_line": (True, False), "ttl": (None, range(1, 28801)), "uses": (None, range(1, 1 << 32))}
+CLEAR = {"v": 1, "id": ID, "scope": ID, "key": DIGEST, "name": is_name, "version": range(1, LARGEST + 1),
+         "changed": range(LARGEST + 1), "rules": RULES}
+
+
+def statement(read):
+    """The form of a statement, and that it does not contradict itself."""
+    need(fits(read, STATEMENT) and read["keys"] and ascending(read["previous"]), "not in the form of a statement")
+    need(bool(read["previous"]) == (read["random"] is None), "random belongs to the first statement alone")
+    keys, scopes = read["keys"], read["scopes"]
+    credentials = [key[part][value] for key in keys for part in ("lease", "which") for value in ("id", "public_key")]
+    slots = [slot["id"] for scope in scopes for slot in scope["slots"]]
+    names = [[each[name] for each in all_of] for all_of, name in ((keys, "name"), (scopes, "name"), (scopes, "id"))]
+    for values in (credentials, slots, *names):
+        need(len(set(values)) == len(values), "a name, an id or a credential twice")
+    enrolled = {sha256(base64url(key["lease"]["public_key"])).hex() for key in keys}
+    for scope in scopes:
+        theirs = [slot["key"] for slot in scope["slots"] if slot["kind"] == "fido2"]
+        need(len(scope["slots"]) == len(theirs) + 1, "a scope without exactly one recovery slot")
+        need(len(set(theirs)) == len(theirs) and enrolled.issuperset(theirs), "a key's second slot, or a key that is not enrolled")
+
+
+def follows(after, before):
+    """What a statement may not change against one before it."""
+    earlier = {scope["id"]: scope for scope in before["scopes"]}
+    slots = {slot["id"]: (scope["id"], slot) for scope in before["scopes"] for slot in scope["slots"]}
+    for scope in after["scopes"]:
+        old = earlier.get(scope["id"], {"epoch": 0, "commitment": None})
+        need(scope["epoch"] >= old["epoch"], "an earlier epoch")
+        need((scope["epoch"] == old["epoch"]) == (scope["commitment"] == old["commitment"]), "one epoch with two keys, or one key in two")
+        for slot in scope["slots"]:
+            need(slots.get(slot["id"]) in (None, (scope["id"], slot)), "a slot was altered")
+            kept = slot["id"] in slots and slot["kind"] == "recovery"
+            need(not kept or after["recovery"] == before["recovery"], "the recovery slot of another recovery key")
+
+
+def head(front, plain):
+    """The content of a head."""
+    parents = {front[at : at + 32] for at in range(41, 41 + 32 * front[40], 32)}
+    need(len(plain.left) % 256 == 0, "not padded to a multiple of 256")
+    node(Bytes(plain.field()))
+    plain.take(16)
+    made_from = [item[:32] for item in plain.items(48)]
+    plain.items(32)
+    need(len(plain.left) < 256 and not any(plain.left), "padded in another way")
+    need(len(made_from) - front[40] < 64, "heads that belong on a page")
+    need(parents.issubset(made_from) or bytes(32) in made_from, "a parent that it was not made from")
+
+
+def page(plain):
+    plain.items(48), plain.items(32)
+    need(not plain.left, "bytes behind a page")
+
+
+def node(plain):
+    """Leaf or branch, with its children or entries and their versions in order."""
+    branch, names = plain.number(1), []
+    for _ in range(count := plain.number(4)):
+        names.append(plain.take(1) if branch else plain.field())
+        if branch:
+            plain.take(48)
+            need(names[-1][0] < 64, "a child over 63")
+        else:
+            need(is_name(names[-1].decode()), "no name of a secret")
+            versions(plain)
+    need(ascending(names), "children or entries out of order")
+    return branch, count
+
+
+def versions(plain):
+    changes, records = [], 0
+    for _ in range(plain.number(1)):
+        need(0 < plain.number(8) < LARGEST, "a version that cannot be")
+        changes.append(plain.take(16))
+        kind = plain.number(1)
+        need(kind in (0, 1), "neither a record nor a tombstone")
+        plain.take(48 * kind)
+        records += kind
+    need(changes and ascending(changes) and (len(changes) == 1 or records == len(changes)), "versions out of order")
+
+
+class Vault(reader.Vault):
+    """Refuses statements that are not in their form, symbolic links, stray files of the roster, and lists of changes that are none."""
+
+    def __init__(self, folder):
+        need(not any(path.is_symlink() for path in folder.rglob("*")), "a symbolic link in the folder")
+        super().__init__(folder)
+        for path in folder.glob("roster/[!.]*"):
+            need(DIGEST.fullmatch(path.stem) and path.suffix in (".json", ".sig"), f"{path.name}: no statement and no signature")
+        for path in folder.glob("pending/[!.]*"):
+            with reader.reading(f"pending/{path.name}"):
+                self.pending(self.file(f"pending/{path.name}", digest=bytes.fromhex(path.name)).decode())
+
+    def verify(self, digest):
+        super().verify(digest)
+        statement(self.statements[digest])
+        for before in self.statements[digest]["previous"]:
+            follows(self.statements[digest], self.statements[before])
+
+    @staticmethod
+    def pending(text):
+        lines = re.fullmatch(r"touchlease change 1\n= (.+)\n((?:\+ .+\n)*(?:- .+\n)*)", text)
+        need(lines, "not the list of a change")
+        path = re.compile("(roster|slots|scopes|records|index|heads)(/[a-z0-9-][a-z0-9.-]*)+")
+        for line in [lines[1], *(line[2:] for line in lines[2].splitlines())]:
+            need(path.fullmatch(line), f"{line} is no path of a vault")
+
+
+class Scope(reader.Scope):
+    """Refuses what was sealed in another form."""
+
+    def __init__(self, vault, entry, recovery):
+        for slot in entry["slots"]:
+            path = f"slots/{slot['id']}"
+            need(len(vault.file(f"{path}.{entry['commitment']}", "seal")) == 8 + 65 + 48, f"{path}: of another length")
+            if slot["kind"] == "fido2":
+                half = vault.file(f"{path}.half", "half")
+                need(len(half) == 8 + 24 + 64 + 16 and slot["half"] in (None, sha256(half).hex()), f"{path}.half is another one")
+        super().__init__(vault, entry, recovery)
+
+    def open(self, kind, digest):
+        data, plain = super().open(kind, digest)
+        with reader.reading(f"{kind} {digest.hex()}"):
+            {"head": lambda content: head(data, content), "node": node, "page": page}[kind](Bytes(plain.left))
+        return data, plain
+
+    def walk(self, plain, at, others):
+        branch, count = plain.left[0], int.from_bytes(plain.left[1:5], "big")
+        need(len(at) < 10 if branch else count <= 32 or len(at) == 10, "a leaf of over 32 entries, or a branch below depth 10")
+        return super().walk(plain, at, others)
+
+    def record(self, name, number, record, digest):
+        clear, plain = super().record(name, number, record, digest)
+        with reader.reading(f"record {record.hex()}"):
+            text, content = canonical(clear), Bytes(plain.left)
+            value = content.field()
+            need(fits(clear, CLEAR) and ascending(clear["rules"]["hosts"]), "a clear part in another form")
+            rules, size = clear["rules"], max(1, 1 << (len(value) - 1).bit_length() >> 3)
+            need(bool(rules["hosts"]) == ("proxy" in rules["deliveries"]), "hosts without the proxy, or the proxy without hosts")
+            need(rules["header"] is None or rules["hosts"], "a header without the proxy")
+            need(0 < len(value) <= 1 << 20, "a value of a size that cannot be")
+            lines = any(byte in value for byte in b"\r\n\0")
+            need(not lines or not (rules["single_line"] or "proxy" in rules["deliveries"]), "a value of several lines")
+            padded = max(256, len(text), -(-len(value) // size) * size)
+            need(content.left == bytes(padded - len(value)), "padded in another way")
+        return clear, plain
+
+
+if __name__ == "__main__":
+    try:
+        reader.main(Vault, Scope)
+    except ValueError as error:
+        sys.exit(f"refused: {error}")
