@@ -1,8 +1,11 @@
 //! What the rooms below say, as an outcome that a person or a program can act on.
 
+use std::path::Path;
+
 use crate::audit::{AuditError, ClockError};
 use crate::device::DeviceError;
 use crate::encoding::jcs::JcsError;
+use crate::finding::quoted;
 use crate::presence::PromptError;
 use crate::vault::VaultError;
 use crate::wire::{Failure, Outcome};
@@ -84,6 +87,7 @@ fn vault_outcome(error: &VaultError) -> (Outcome, &'static str) {
         VaultError::LastScope(_) => (Outcome::Refused, "last_scope"),
         VaultError::NoSlot { .. } => (Outcome::Refused, "not_in"),
         VaultError::NoneIn(_) => (Outcome::Refused, "none_in"),
+        VaultError::NoneJoins { .. } => (Outcome::Refused, "none_joins"),
         VaultError::LastKey(_) => (Outcome::Refused, "last_key"),
         VaultError::TooManyScopes { .. } => (Outcome::Refused, "too_many_scopes"),
         VaultError::Memory(_) => (Outcome::Internal, "locked_memory"),
@@ -107,8 +111,12 @@ impl IntoFailure for VaultError {
     fn failure(self) -> Failure {
         let (outcome, reason) = vault_outcome(&self);
         let failure = Failure::new(outcome, reason, self.to_string());
-        if let Self::NotJoined(scope) = &self {
-            return failure.hint(format!("touchlease merge {scope}"));
+        match &self {
+            Self::NotJoined(scope) => return failure.hint(format!("touchlease merge {scope}")),
+            Self::NoneJoins { can, .. } if !can.is_empty() => {
+                return failure.hint(format!("touchlease vault join --key {}", quoted(Path::new(&can[0]))));
+            }
+            _ => {}
         }
         match vault_hint(reason) {
             "" => failure,
@@ -127,8 +135,7 @@ fn vault_hint(reason: &str) -> &'static str {
         "value_size" => "a value has 1 byte to 1 MiB",
         "last_key" => "add another key first: touchlease key add",
         "no_such_key" => "touchlease key list",
-        "roster_fork" => "touchlease vault join shows both, and joins them by a touch",
-        "all_shut_out" => "restore the folder of the side that is yours from a backup or from git",
+        "roster_fork" => "touchlease vault join shows both, and joins them by a touch, or says what to do where no key can",
         "wrong_code" => "look for the newest code; each recovery prints a new one and ends the one before",
         "already_in" => "touchlease scope list",
         "scope_not_empty" => "touchlease list shows them; touchlease rm removes them",

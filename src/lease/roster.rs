@@ -7,7 +7,7 @@ use super::failure::IntoFailure;
 use super::office::{Asker, Lobby, Office};
 use super::record::Journal;
 use crate::device::{EnrolledKey, KeyId};
-use crate::vault::{Fork, Plan, Removal};
+use crate::vault::{Fork, Plan, Removal, VaultError};
 use crate::wire::{Event, Failure, Outcome};
 
 /// Takes a key out and re-keys what it could open, by touches of `touch` where it is named. Gives the secrets that it could read.
@@ -167,11 +167,32 @@ pub async fn join(
             "no_common_key",
             "no key is enrolled on every side, so none can sign for all of them",
         )
-        .hint("restore the folder of one side from a backup or from git"));
+        .hint(way_out(fork)));
     }
-    let touched: Vec<KeyId> = in_order(lobby, keys, touch, None).await?.iter().map(EnrolledKey::id).collect();
+    let touched = in_order(lobby, keys, touch, None)
+        .await
+        .map_err(|failure| match failure.reason.as_str() {
+            "no_key" => failure.hint(format!("plug in a key that every side knows; if they are lost: {}", way_out(fork))),
+            _ => failure,
+        })?;
+    let touched: Vec<KeyId> = touched.iter().map(EnrolledKey::id).collect();
     let plan = fork.join(&touched, names, lobby.clock.wall().seconds(), &mut **lobby.random.borrow_mut());
-    change(lobby, log, fork, plan.map_err(IntoFailure::failure)?, "vault join".into(), asker).await
+    let plan = plan.map_err(|error| match &error {
+        VaultError::ShutOut => error.failure().hint(way_out(fork)),
+        VaultError::NoneJoins { can, .. } if can.is_empty() => error.failure().hint(way_out(fork)),
+        _ => error.failure(),
+    })?;
+    change(lobby, log, fork, plan, "vault join".into(), asker).await
+}
+
+/// What a person does where no touch can join: he gives a side up. What it alone changed is lost, and who holds its keys gains nothing.
+fn way_out(fork: &Fork) -> String {
+    let sides = fork.ways_out().into_iter();
+    let sides = sides.map(|(side, files)| format!("of side {side}: rm {}", files.join(" ")));
+    format!(
+        "give up the side that is not yours: in the vault's folder take its statements out, then go on, with `touchlease recover` where no key is left; {}",
+        sides.collect::<Vec<_>>().join("; or ")
+    )
 }
 
 async fn carry_out(office: &Office<'_>, plan: Plan, what: String, asker: &Asker) -> Result<(), Failure> {

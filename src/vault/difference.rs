@@ -226,7 +226,7 @@ fn said(profile: Profile) -> &'static str {
     }
 }
 
-fn quoted(names: &[String]) -> Vec<String> {
+pub(super) fn quoted(names: &[String]) -> Vec<String> {
     names.iter().map(|name| format!("\"{name}\"")).collect()
 }
 

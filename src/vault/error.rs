@@ -9,6 +9,7 @@ use crate::encoding::Digest;
 use crate::encoding::plain::PlainError;
 
 use super::bytes::Id;
+use super::difference::quoted;
 use super::fork::Side;
 
 /// Why the vault refuses. Nothing was handed out and nothing was changed, except where a variant says so.
@@ -291,6 +292,14 @@ pub enum VaultError {
     /// No key that stays has a slot in a scope that has to be opened.
     #[error("none of the keys that could be touched is in scope {0}")]
     NoneIn(String),
+    /// A scope that got different keys on the sides of a fork, which none of the keys that would be touched opens on all of them.
+    #[error("scope {scope} has another key on each side, and no key that would be touched opens it on all of them{}", and_who(.can))]
+    NoneJoins {
+        /// Name of the scope.
+        scope: String,
+        /// Names of the keys that do.
+        can: Vec<String>,
+    },
     /// No such key.
     #[error("no key {0} is enrolled")]
     NoKey(String),
@@ -374,6 +383,13 @@ fn errno(error: &io::Error) -> Option<Errno> {
 fn said(sides: &[Side]) -> String {
     let sides = sides.iter().enumerate().map(|(n, side)| format!("side {}: {side}", n + 1));
     sides.collect::<Vec<_>>().join("; ")
+}
+
+fn and_who(can: &[String]) -> String {
+    if can.is_empty() {
+        return String::new();
+    }
+    format!("; these do: {}", quoted(can).join(", "))
 }
 
 fn list(ids: &[impl ToString]) -> String {

@@ -25,7 +25,8 @@ use super::draft::Draft;
 use super::error::VaultError;
 use super::plan::Plan;
 use super::random::{self, Random};
-use super::roster::{Chain, Signer};
+use super::roster::{Chain, Signer, signature_path, statement_path};
+use super::scope::half_path;
 use super::statement::{KeyEntry, ScopeEntry, SlotEntry, Statement};
 use super::store::Store;
 use super::{Vault, journal, marker};
@@ -175,8 +176,8 @@ impl Fork {
     /// that can open it on every side gives the touch. `names` has other names for keys and scopes, by the ids of [`Clash`].
     ///
     /// # Errors
-    /// [`VaultError::ShutOut`] when every side has been shut out by another, [`VaultError::NoneIn`] for a scope that none of `touched`
-    /// opens, [`VaultError::Twice`] for a name that two still share, a refused name.
+    /// [`VaultError::ShutOut`] when every side has been shut out by another, [`VaultError::NoneJoins`] for a scope that none of `touched`
+    /// opens on every side, [`VaultError::Twice`] for a name that two still share, a refused name.
     pub fn join(&self, touched: &[KeyId], names: &BTreeMap<String, String>, now: u64, random: &mut Random) -> Result<Plan, VaultError> {
         if self.trusted().next().is_none() {
             return Err(VaultError::ShutOut);
@@ -195,13 +196,16 @@ impl Fork {
         for id in rekeyed {
             let scope = draft.scope_mut(id)?.clone();
             let open = self.to_be_opened(id);
-            let opens = |key: &KeyId| {
-                let mut of_sides = open.iter().filter_map(|side| sides.get(*side)?.scope_of(id).ok());
-                scope.slot_of(*key).is_some() && of_sides.all(|old| old.slot_of(*key).is_some())
-            };
+            let opens = |key: &KeyId| scope.slot_of(*key).is_some() && open.iter().all(|side| self.has_way(*side, id, *key));
             match touched.iter().find(|key| opens(key)) {
                 Some(by) => draft.rekey_over(&sides, &open, id, *by, random)?,
-                None => return Err(VaultError::NoneIn(scope.name)),
+                None => {
+                    let can = self.keys().into_iter().filter(|key| opens(&key.id()));
+                    return Err(VaultError::NoneJoins {
+                        can: can.map(|key| key.name).collect(),
+                        scope: scope.name.clone(),
+                    });
+                }
             }
         }
         draft.in_full = self
@@ -210,6 +214,28 @@ impl Fork {
             .map(|scope| scope.commitment)
             .collect();
         draft.with_a_touch()
+    }
+
+    /// Whether `key` can open scope `id` as it is on `side`.
+    fn has_way(&self, side: usize, id: Id, key: KeyId) -> bool {
+        let Some(vault) = self.sides.get(side) else { return false };
+        let slot = vault.scope_of(id).ok().and_then(|scope| scope.slot_of(key));
+        slot.is_some_and(|slot| vault.store.exists(&half_path(slot.id())).unwrap_or(false))
+    }
+
+    /// The statements that only one side has, for whoever gives that side up because no touch can join it: for each side, those that
+    /// cannot be taken in first, the paths of their files.
+    #[must_use]
+    pub fn ways_out(&self) -> Vec<(usize, Vec<String>)> {
+        let mut ways: Vec<_> = self.words.iter().enumerate().collect();
+        ways.sort_by_key(|(side, _)| !self.is_shut_out(*side));
+        let files = |side: &Side| {
+            let statements = side.steps.iter().map(|step| step.statement);
+            statements
+                .flat_map(|digest| [statement_path(&digest), signature_path(&digest)])
+                .collect()
+        };
+        ways.into_iter().map(|(n, side)| (n + 1, files(side))).collect()
     }
 
     /// Who can give touch number `touch` (from 0) of a plan of [`Fork::join`], and the salts to ask for.

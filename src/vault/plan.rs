@@ -20,10 +20,10 @@ use super::journal::{self, Change};
 use super::random::Random;
 use super::recovery::RecoveryCode;
 use super::recovery_sig;
-use super::roster::{self, signature_path, statement_path};
+use super::roster::{self, Roster, signature_path, statement_path};
 use super::scope::{self, Ring, carry_path, half_path, sealed_path};
 use super::statement::{ScopeEntry, SlotEntry, Statement};
-use super::store::Lock;
+use super::store::{Lock, Store};
 use super::tree::Index;
 use super::{SCOPES_PER_TOUCH, Standing, Vault, tree};
 
@@ -285,7 +285,14 @@ impl Plan {
     fn fill(&mut self, sides: &[&Vault], opened: Vec<Opened>, change: &mut Change, random: &mut Random) -> Result<Vec<State>, VaultError> {
         let before: BTreeSet<String> = sides.iter().flat_map(|side| side.roster.in_force().files()).collect();
         let after = self.statement.files();
-        for path in before.difference(&after).chain(&self.drops) {
+        let Vault { roster, store, .. } = first(sides)?;
+        let kept = roster.replaced_halves(&self.statement);
+        let halves = halves(store, roster)?;
+        for path in before
+            .union(&halves)
+            .filter(|path| !after.contains(*path) && !kept.contains(*path))
+            .chain(&self.drops)
+        {
             change.remove(path.clone());
         }
         for (slot, half) in std::mem::take(&mut self.halves) {
@@ -421,6 +428,14 @@ fn joined_index<'a>(
         vault.check_claims(before, &index, own, &one.standing.claims_of(&before.name).collect::<Vec<_>>())?;
     }
     Ok(index)
+}
+
+/// Paths of the private halves in the folder that are of slots which a touch signed.
+fn halves(store: &Store, roster: &Roster) -> Result<BTreeSet<String>, VaultError> {
+    let slots = roster.slots();
+    let names = store.list("slots")?.into_iter();
+    let ids = names.filter_map(|name| Id::from_text(name.strip_suffix(".half")?));
+    Ok(ids.filter(|id| slots.contains(id)).map(half_path).collect())
 }
 
 fn first<'a>(sides: &[&'a Vault]) -> Result<&'a Vault, VaultError> {

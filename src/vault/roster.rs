@@ -11,7 +11,8 @@ use super::bytes::Id;
 use super::error::{RosterFault, VaultError};
 use super::fork;
 use super::recovery_sig;
-use super::statement::{FORMAT, KeyEntry, ScopeEntry, Statement};
+use super::scope::half_path;
+use super::statement::{FORMAT, KeyEntry, ScopeEntry, SlotEntry, Statement};
 use super::store::Store;
 use super::tree::Trust;
 
@@ -222,8 +223,25 @@ impl Roster {
     #[must_use]
     pub fn slots(&self) -> BTreeSet<Id> {
         let scopes = self.statements.values().flat_map(|s| &s.scopes);
+        scopes.flat_map(|scope| scope.slots.iter().map(SlotEntry::id)).collect()
+    }
+
+    /// Paths of the private halves of slots that `after` does not have and whose keys it leaves in their scopes. They are kept: a machine
+    /// that has not heard of `after` seals to these slots, and only with their halves can these keys open what it sealed.
+    #[must_use]
+    pub fn replaced_halves(&self, after: &Statement) -> BTreeSet<String> {
+        let stays = |id: Id, slot: &SlotEntry| match slot {
+            SlotEntry::Fido2 { key, .. } => {
+                let scope = after.scopes.iter().find(|scope| scope.id == id);
+                let now = scope.and_then(|scope| scope.slot_of(KeyId(*key)));
+                now.is_some_and(|now| now.id() != slot.id())
+            }
+            SlotEntry::Recovery { .. } => false,
+        };
+        let scopes = self.statements.values().flat_map(|s| &s.scopes);
         scopes
-            .flat_map(|scope| scope.slots.iter().map(super::statement::SlotEntry::id))
+            .flat_map(|scope| scope.slots.iter().filter(|slot| stays(scope.id, slot)))
+            .map(|slot| half_path(slot.id()))
             .collect()
     }
 
@@ -241,7 +259,7 @@ impl Roster {
         steps
             .filter(|(before, after)| removed(before, after))
             .flat_map(|(before, _)| before.scopes.iter().flat_map(|scope| &scope.slots))
-            .map(super::statement::SlotEntry::id)
+            .map(SlotEntry::id)
             .collect()
     }
 

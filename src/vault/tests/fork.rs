@@ -1,6 +1,6 @@
 //! Two machines that changed the roster apart from each other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use crate::device::enrolled::{KeyId, Profile};
@@ -8,6 +8,9 @@ use crate::device::proof::Proof;
 use crate::device::soft::SoftKey;
 use crate::encoding::Digest;
 use crate::encoding::sshsig::Namespace;
+use crate::vault::bytes::Id;
+use crate::vault::roster::Chain;
+use crate::vault::store::Store;
 use crate::vault::{Fork, Plan, Vault, VaultError, random};
 
 use super::keys::{add, commit, plan_addition, remove_from};
@@ -73,6 +76,28 @@ fn spare() -> SoftKey {
 
 fn third() -> SoftKey {
     SoftKey::new("third", Profile::Pin, 3)
+}
+
+/// Files of the ways into the scopes.
+pub(super) fn ways(rig: &Rig) -> BTreeSet<String> {
+    let there = rig.files().into_keys().map(|path| path.to_str().unwrap().to_owned());
+    there
+        .filter(|path| path.starts_with("slots/") || path.starts_with("scopes/"))
+        .collect()
+}
+
+/// Ids of all slots that a key has and had.
+fn slots_of(rig: &Rig, key: &SoftKey) -> BTreeSet<Id> {
+    let chain = Chain::read(&Store::open(&rig.folder()).unwrap()).unwrap();
+    let all: BTreeSet<Digest> = chain.ends().iter().flat_map(|end| chain.behind(*end)).collect();
+    let scopes = chain.of(&all).flat_map(|statement| &statement.scopes);
+    scopes.filter_map(|scope| Some(scope.slot_of(key.enrolled().id())?.id())).collect()
+}
+
+/// Those that there have to be: what the statement in force asks for, and the halves by which other machines may still seal.
+pub(super) fn asked(vault: &Vault) -> BTreeSet<String> {
+    let statement = vault.roster.in_force();
+    statement.files().union(&vault.roster.replaced_halves(statement)).cloned().collect()
 }
 
 fn added(vault: &Vault, key: &SoftKey, scopes: &[&str], by: &SoftKey) {
@@ -176,10 +201,113 @@ fn a_scope_that_both_sides_rekeyed_is_opened_with_both_salts_of_one_touch() {
     for key in [&rig.blue, &spare()] {
         assert_eq!(get(&vault, key, "prod", "A").unwrap(), b"1");
     }
-    let asked = vault.roster.in_force().files();
-    let there = rig.files().into_keys().map(|path| path.to_str().unwrap().to_owned());
-    let there = there.filter(|path| path.starts_with("slots/") || path.starts_with("scopes/"));
-    assert_eq!(there.collect::<std::collections::BTreeSet<_>>(), asked);
+    assert_eq!(ways(&rig), asked(&vault));
+}
+
+#[test]
+fn a_scope_that_two_keys_rekeyed_each_on_its_machine_is_joined_by_either() {
+    for by in [SoftKey::new("blue", Profile::Pin, 1), spare()] {
+        let rig = Rig::with(Profile::Pin, &["prod"]);
+        add(&rig, &spare(), &["prod"]).unwrap();
+        rig.put("prod", "A", b"1").unwrap();
+        apart(
+            &rig,
+            |vault| {
+                commit(rotation(vault, &["prod"], &rig.blue), vault, &rig.blue).unwrap();
+                // Once more: what the other machine seals to is two slots back.
+                commit(rotation(&rig.vault(), &["prod"], &rig.blue), &rig.vault(), &rig.blue).unwrap();
+                apply(&rig.vault(), &rig.blue, "prod", put("HERE", b"2")).unwrap();
+            },
+            |vault| {
+                commit(rotation(vault, &["prod"], &spare()), vault, &spare()).unwrap();
+                let vault = Vault::open(&rig.folder(), &rig.home.join("other")).unwrap();
+                apply(&vault, &spare(), "prod", put("THERE", b"3")).unwrap();
+            },
+        );
+        join_by(&fork(&rig), &[&by], &[]).unwrap();
+        let vault = rig.vault();
+        for key in [&rig.blue, &spare()] {
+            for (name, value) in [("A", b"1"), ("HERE", b"2"), ("THERE", b"3")] {
+                assert_eq!(get(&vault, key, "prod", name).unwrap(), value, "{name}");
+            }
+        }
+        assert_eq!(ways(&rig), asked(&vault));
+        // Nothing of a key that goes stays.
+        remove_from(&vault, "spare", &rig.blue).unwrap();
+        let gone = slots_of(&rig, &spare());
+        assert!(
+            ways(&rig)
+                .iter()
+                .all(|path| !gone.iter().any(|slot| path.contains(&slot.to_string())))
+        );
+    }
+}
+
+#[test]
+fn a_key_that_cannot_open_every_side_is_told_which_keys_can() {
+    let rig = Rig::with(Profile::Pin, &["prod"]);
+    for key in [spare(), third()] {
+        add(&rig, &key, &["prod"]).unwrap();
+    }
+    apart(
+        &rig,
+        |vault| {
+            commit(rotation(vault, &["prod"], &rig.blue), vault, &rig.blue).unwrap();
+        },
+        |vault| {
+            commit(rotation(vault, &["prod"], &spare()), vault, &spare()).unwrap();
+        },
+    );
+    // Somebody tidied up: the halves of `blue` are gone.
+    for path in rig
+        .files()
+        .into_keys()
+        .filter(|path| path.extension().is_some_and(|end| end == "half"))
+    {
+        let of_blue = slots_of(&rig, &rig.blue)
+            .iter()
+            .any(|slot| path.to_str().unwrap().contains(&slot.to_string()));
+        if of_blue {
+            std::fs::remove_file(rig.folder().join(path)).unwrap();
+        }
+    }
+    let refused = join_by(&fork(&rig), &[&rig.blue], &[]).unwrap_err();
+    assert!(
+        matches!(&refused, VaultError::NoneJoins { can, .. } if *can == ["spare", "third"]),
+        "{refused}"
+    );
+    assert!(refused.to_string().ends_with("these do: \"spare\", \"third\""), "{refused}");
+    join_by(&fork(&rig), &[&spare()], &[]).unwrap();
+}
+
+#[test]
+fn a_fork_without_a_common_key_is_left_by_giving_up_a_side_and_the_code_opens_what_is_left() {
+    let rig = Rig::new();
+    rig.put("prod", "A", b"1").unwrap();
+    let mut fresh = None;
+    apart(
+        &rig,
+        |vault| {
+            fresh = Some(recover(vault, &rig.code, &third(), &["blue"]).unwrap());
+            apply(&rig.vault(), &third(), "prod", put("HERE", b"2")).unwrap();
+        },
+        |vault| added(vault, &spare(), &["prod"], &rig.blue),
+    );
+    let forked = fork(&rig);
+    assert!(forked.keys().is_empty());
+    // The side of the key that the other one took out comes first.
+    let (side, files) = forked.ways_out().remove(0);
+    assert!(forked.sides()[side - 1].steps.iter().all(|step| step.shut_out));
+    for path in files {
+        std::fs::remove_file(rig.folder().join(path)).unwrap();
+    }
+    let vault = rig.vault();
+    assert_eq!(names(&vault), ["third"]);
+    assert_eq!(get(&vault, &third(), "prod", "A").unwrap(), b"1");
+    assert_eq!(get(&vault, &third(), "prod", "HERE").unwrap(), b"2");
+    // That key is lost too: the code that the recovery printed opens what is left.
+    recover(&vault, &fresh.unwrap(), &spare(), &["third"]).unwrap();
+    assert_eq!(get(&rig.vault(), &spare(), "prod", "HERE").unwrap(), b"2");
 }
 
 #[test]
@@ -205,7 +333,7 @@ fn what_a_removed_key_adds_on_top_of_an_old_statement_is_not_taken() {
     let random = &mut random::system();
     assert!(forked.keys().iter().all(|key| key.name == "blue"));
     let by_spare = forked.join(&[spare().enrolled().id()], &BTreeMap::new(), NOW, random);
-    assert!(matches!(by_spare, Err(VaultError::NoneIn(_))));
+    assert!(matches!(by_spare, Err(VaultError::NoneJoins { can, .. }) if can == ["blue"]));
 }
 
 #[test]
