@@ -1,7 +1,8 @@
 //! `touchlease audit show | verify | export`.
 
+use std::collections::HashMap;
 use std::io::Cursor;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use data_encoding::BASE64URL_NOPAD;
 use jiff::tz::TimeZone;
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 use super::card::clock_time;
 use super::init::unexpected;
 use super::session::Session;
-use super::ui::Tone;
+use super::ui::{Tone, count};
 use crate::audit::event::Profile;
 use crate::audit::report::Standing;
 use crate::audit::{Line, Receipt, ReceiptError, Report, SignerKey, verify};
@@ -91,13 +92,14 @@ fn show(session: &Session, log: &str, last: Option<usize>, damage: Option<&str>)
         return Ok(());
     }
     let zone = TimeZone::system();
+    let digests = Digests::of(&lines);
     for (number, line) in lines.iter().enumerate().skip(from) {
         match Line::from_bytes(format!("{line}\n").as_bytes()) {
             Ok(parsed) => session.ui.line(&format!(
                 "{:>6}  {}  {}",
                 parsed.seq,
                 clock_time(parsed.wall().seconds(), &zone),
-                event(line)
+                event(line, &digests)
             )),
             Err(error) => session
                 .ui
@@ -108,7 +110,7 @@ fn show(session: &Session, log: &str, last: Option<usize>, damage: Option<&str>)
 }
 
 /// The event's name and its short members: what a person reads first.
-fn event(line: &str) -> String {
+fn event(line: &str, digests: &Digests) -> String {
     let Ok(Value::Object(mut line)) = serde_json::from_str(line) else {
         return String::new();
     };
@@ -119,18 +121,74 @@ fn event(line: &str) -> String {
         return String::new();
     };
     let short = members.iter().filter_map(|(name, value)| match value {
-        Value::String(text) if text.len() <= 64 => Some(format!("{name}={text}")),
+        Value::String(text) if digests.line_of(text).is_some() => digests.line_of(text).map(|seq| format!("{name}=line {seq}")),
+        Value::String(text) if text.len() <= 64 => Some(format!("{name}={}", digests.short(text))),
         Value::Number(number) => Some(format!("{name}={number}")),
         Value::Array(items) => Some(format!(
             "{name}={}",
             items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")
         )),
+        Value::Object(_) if name == "requester" => Some(format!("by={}, pid {}, uid {}", text(value, "exe"), value["pid"], value["uid"])),
         _ => None,
     });
     let signed = members.get("signed").and_then(Value::as_object).unwrap_or(&members);
     let id = signed.get("text").and_then(Value::as_str).and_then(id_of);
     let id = id.map(|id| format!("id={id}"));
     std::iter::once(name).chain(id).chain(short).collect::<Vec<_>>().join("  ")
+}
+
+fn text<'a>(of: &'a Value, name: &str) -> &'a str {
+    of[name]
+        .as_str()
+        .filter(|text| !text.is_empty())
+        .unwrap_or("a program that is gone")
+}
+
+/// The digests of a log, for a screen: those of its lines by the lines' numbers, others by as many digits as tell them apart.
+struct Digests {
+    lines: HashMap<String, u64>,
+    digits: usize,
+}
+
+impl Digests {
+    /// Digits in which no two digests of a log of any size agree by chance.
+    const FEWEST: usize = 12;
+
+    fn of(log: &[&str]) -> Self {
+        let mut lines = HashMap::new();
+        let mut all: Vec<&str> = Vec::new();
+        for line in log {
+            all.extend(line.split('"').filter(|part| is_digest(part)));
+            // Each line names the one before it by its hash.
+            if let Ok(line) = Line::from_bytes(format!("{line}\n").as_bytes()) {
+                lines.insert(line.prev.to_string(), line.seq.saturating_sub(1));
+            }
+        }
+        all.sort_unstable();
+        all.dedup();
+        let agree = |pair: &[&str]| pair[0].bytes().zip(pair[1].bytes()).take_while(|(a, b)| a == b).count();
+        let needed = all.windows(2).map(|pair| agree(pair) + 1).max().unwrap_or_default();
+        Self {
+            lines,
+            digits: needed.max(Self::FEWEST),
+        }
+    }
+
+    fn line_of(&self, text: &str) -> Option<u64> {
+        self.lines.get(text).copied()
+    }
+
+    fn short<'a>(&self, text: &'a str) -> &'a str {
+        if is_digest(text) {
+            &text[..self.digits.min(text.len())]
+        } else {
+            text
+        }
+    }
+}
+
+fn is_digest(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// The id in a text that was signed: what `audit export` asks for.
@@ -141,9 +199,9 @@ fn id_of(text: &str) -> Option<String> {
 
 fn check(session: &Session, log: &str, signers: &[Signer], since: Option<PathBuf>) -> Result<(), Failure> {
     let since = since
-        .map(|folder| Receipt::read(&folder))
+        .map(|folder| Receipt::read(&folder).map_err(|error| (error, folder)))
         .transpose()
-        .map_err(|error| receipt_failure(&error))?;
+        .map_err(|(error, folder)| receipt_failure(&error, &folder))?;
     let keys = |id: &Digest| signers.iter().find(|signer| signer.id == *id).and_then(key);
     let report =
         verify(Cursor::new(log), &keys, since.as_ref()).map_err(|error| Failure::new(Outcome::LogRefused, "log", error.to_string()))?;
@@ -167,8 +225,10 @@ fn tell(session: &Session, report: &Report) {
         "tip": report.tip, "faults": faults, "standing": report.standing().to_string(),
     }));
     session.ui.line(&format!(
-        "{} lines, {} receipts, {} changes",
-        report.lines, report.receipts, report.changes
+        "{}, {}, {}",
+        count(report.lines, "line"),
+        count(report.receipts, "receipt"),
+        count(report.changes, "change")
     ));
     for fault in &report.faults {
         session.ui.note(Tone::Bad, &format!("line {}: {}", fault.line, fault.wrong));
@@ -189,13 +249,13 @@ fn key(signer: &Signer) -> Option<SignerKey> {
     })
 }
 
-fn export(session: &Session, log: &str, id: &str, folder: &std::path::Path) -> Result<(), Failure> {
+fn export(session: &Session, log: &str, id: &str, folder: &Path) -> Result<(), Failure> {
     let unreadable =
         |error: &dyn std::fmt::Display| Failure::new(Outcome::LogRefused, "log", format!("the audit log cannot be read: {error}"));
     let signed = Receipt::find(Cursor::new(log), id).map_err(|error| unreadable(&error))?;
     let signed = signed.ok_or_else(|| no_receipt(log, id))?;
-    let receipt = Receipt::of(&signed).map_err(|error| receipt_failure(&error))?;
-    receipt.export(folder).map_err(|error| receipt_failure(&error))?;
+    let receipt = Receipt::of(&signed).map_err(|error| receipt_failure(&error, folder))?;
+    receipt.export(folder).map_err(|error| receipt_failure(&error, folder))?;
     session
         .ui
         .json(&json!({ "id": receipt.id(), "digest": receipt.digest(), "folder": folder }));
@@ -209,15 +269,17 @@ fn export(session: &Session, log: &str, id: &str, folder: &std::path::Path) -> R
 fn no_receipt(log: &str, id: &str) -> Failure {
     let none = Failure::new(Outcome::BadInput, "no_receipt", format!("the log holds no receipt of {id:?}"));
     // Its signature is no line of the log: it lies beside the statement, in the form that ssh-keygen reads.
-    if log.contains(&format!("\"statement\":\"{id}\"")) {
+    let statements = log.split("\"statement\":\"").skip(1).filter_map(|rest| rest.split('"').next());
+    let named = |statement: &&str| id.len() >= Digests::FEWEST && statement.starts_with(id);
+    if let Some(statement) = statements.into_iter().find(named) {
         return none.hint(format!(
-            "it is a statement of the roster, signed in the vault itself: roster/{id}.json and roster/{id}.sig"
+            "it is a statement of the roster, signed in the vault itself: roster/{statement}.json and roster/{statement}.sig"
         ));
     }
     none.hint("touchlease audit show lists the ids")
 }
 
-fn receipt_failure(error: &ReceiptError) -> Failure {
-    Failure::new(Outcome::BadInput, "receipt", error.to_string())
+fn receipt_failure(error: &ReceiptError, folder: &Path) -> Failure {
+    Failure::new(Outcome::BadInput, "receipt", format!("{}: {error}", folder.display()))
         .hint("a receipt is a folder with lease.json, lease.sig (or change.json, change.sig) and allowed_signers")
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::init::unexpected;
 use super::session::Session;
-use super::ui::Tone;
+use super::ui::{Tone, count};
 use crate::lease::failure::IntoFailure;
 use crate::vault::backup::{self, BackupError, Verified};
 use crate::wire::{Failure, Outcome, Reply, Request};
@@ -83,16 +83,19 @@ fn create(session: &Session, file: &Path) -> Result<(), Failure> {
         "files": contents.files,
         "bytes": contents.bytes,
     }));
-    session
-        .ui
-        .line(&format!("{} files, {} bytes in {}", contents.files, contents.bytes, file.display()));
+    session.ui.line(&format!(
+        "{}, {} in {}",
+        count(contents.files, "file"),
+        count(contents.bytes, "byte"),
+        file.display()
+    ));
     session.ui.note(Tone::Dim, &format!("touchlease backup verify {}", file.display()));
     Ok(())
 }
 
 fn verify(session: &Session, file: &Path) -> Result<(), Failure> {
     let scratch = scratch(&std::env::temp_dir())?;
-    let verified = open(file).and_then(|archive| backup::verify(archive, &scratch).map_err(failure));
+    let verified = open(file).and_then(|archive| backup::verify(archive, &scratch).map_err(|error| unverified(error, file)));
     let _ = fs::remove_dir_all(&scratch);
     let verified = verified?;
     show(session, &verified, json!({ "file": file.display().to_string() }));
@@ -102,7 +105,10 @@ fn verify(session: &Session, file: &Path) -> Result<(), Failure> {
     Err(Failure::new(
         Outcome::VaultRefused,
         "backup",
-        format!("{} files in the archive are no readable records", verified.unreadable.len()),
+        match verified.unreadable.as_slice() {
+            [_] => "a file in the archive is no readable record".to_owned(),
+            several => format!("{} files in the archive are no readable records", several.len()),
+        },
     )
     .hint("they were damaged in the vault already: touchlease list names them"))
 }
@@ -113,7 +119,7 @@ fn restore(session: &Session, file: &Path) -> Result<(), Failure> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(beside);
     made.map_err(|error| file_failure(beside, &error))?;
     let scratch = scratch(beside)?;
-    let restored = open(file).and_then(|archive| backup::restore(archive, &folder, &scratch).map_err(failure));
+    let restored = open(file).and_then(|archive| backup::restore(archive, &folder, &scratch).map_err(|error| unverified(error, file)));
     if restored.is_err() {
         let _ = fs::remove_dir_all(&scratch);
     }
@@ -148,8 +154,10 @@ fn show(session: &Session, verified: &Verified, more: Value) {
     session.ui.json(&result);
     let ui = session.ui;
     ui.line(&format!(
-        "{}: {} files, every digest as listed; {} statements, every signature good",
-        verified.name, verified.contents.files, verified.statements
+        "{}: {}, every digest as listed; {}, every signature good",
+        verified.name,
+        count(verified.contents.files, "file"),
+        count(verified.statements, "statement")
     ));
     ui.line(&format!("keys: {}", verified.keys.join(", ")));
     for scope in &verified.scopes {
@@ -159,8 +167,10 @@ fn show(session: &Session, verified: &Verified, more: Value) {
             String::new()
         };
         ui.line(&format!(
-            "{}: {} secrets, {} ways in{heads}",
-            scope.name, scope.records, scope.slots
+            "{}: {}, {} in{heads}",
+            scope.name,
+            count(scope.records, "secret"),
+            count(scope.slots, "way")
         ));
     }
     for file in &verified.unreadable {
@@ -184,7 +194,7 @@ fn open(file: &Path) -> Result<Box<dyn Read>, Failure> {
     if file == Path::new("-") {
         return Ok(Box::new(io::stdin().lock()));
     }
-    let archive = File::open(file).map_err(|error| file_failure(file, &error))?;
+    let archive = File::open(file).map_err(|error| unreadable(file, &error))?;
     Ok(Box::new(BufReader::new(archive)))
 }
 
@@ -208,6 +218,32 @@ fn failure(error: BackupError) -> Failure {
         BackupError::Form { .. } | BackupError::NoManifest => Failure::new(Outcome::VaultRefused, "backup", error.to_string())
             .hint("nothing of it is used; take another copy: touchlease backup create vault.tar"),
     }
+}
+
+/// The file may be anybody's: what it holds is not repeated, and a tar library repeats it.
+fn unverified(error: BackupError, file: &Path) -> Failure {
+    let not_ours = |why: &str| format!("{} is no backup of a vault, or was damaged: {why}", file.display());
+    let hint = "name a file that `touchlease backup create FILE` wrote; nothing of this one is used";
+    match error {
+        BackupError::Archive(error) if error.raw_os_error().is_some() => unreadable(file, &error),
+        BackupError::Archive(_) => {
+            Failure::new(Outcome::BadInput, "backup_file", not_ours("it is no tar archive, or was cut short")).hint(hint)
+        }
+        BackupError::Form { why, .. } => {
+            Failure::new(Outcome::VaultRefused, "backup", not_ours(&format!("a file in it: {why}"))).hint(hint)
+        }
+        error @ BackupError::NoManifest => Failure::new(Outcome::VaultRefused, "backup", not_ours(&error.to_string())).hint(hint),
+        BackupError::Vault(error) => error.failure(),
+    }
+}
+
+fn unreadable(file: &Path, error: &io::Error) -> Failure {
+    Failure::new(
+        Outcome::BadInput,
+        "backup_file",
+        format!("{} cannot be read: {error}", file.display()),
+    )
+    .hint("check the path, its permissions, and the space that is left")
 }
 
 fn file_failure(path: &Path, error: &io::Error) -> Failure {

@@ -7,7 +7,7 @@ mod roster;
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::columns::wrap;
-use super::ui::{Tone, Ui};
+use super::ui::{Tone, Ui, count};
 use crate::encoding::Digest;
 use crate::encoding::plain;
 use crate::encoding::words::four_words;
@@ -125,7 +125,7 @@ impl Card {
         if short || !left_out.is_empty() {
             let more = match left_out.len() {
                 0 => "more of it on a larger terminal".to_owned(),
-                n => format!("{n} lines more on a larger terminal"),
+                n => format!("{} more on a larger terminal", count(n, "line")),
             };
             lines.extend(Row::new("", more, Tone::Dim, Need::Must).lines(width, false, ui));
         }
@@ -220,7 +220,7 @@ fn term(lease: &LeaseText, zone: &TimeZone) -> String {
 
 fn shortest_term(lease: &LeaseText) -> String {
     match lease.uses {
-        Some(uses) => format!("{}, {uses} uses at most", duration(lease.ttl)),
+        Some(uses) => format!("{}, {} at most", duration(lease.ttl), count(uses, "use")),
         None => duration(lease.ttl),
     }
 }
@@ -259,7 +259,11 @@ fn export_rows(rows: &mut Vec<Row>, export: &ExportText) {
         0 => String::new(),
         left_out => format!("; {left_out} stay, whose rules forbid it"),
     };
-    must(rows, "takes", format!("{} secrets of {}{staying}", export.secrets, export.scope));
+    must(
+        rows,
+        "takes",
+        format!("{} of {}{staying}", count(export.secrets, "secret"), export.scope),
+    );
     must(rows, "to", format!("{} (claimed)", export.to));
 }
 
@@ -297,7 +301,7 @@ pub fn rules(rules: &RulesAsk) -> String {
         text += &format!("; at most {}", duration(ttl));
     }
     if let Some(uses) = rules.uses {
-        text += &format!("; at most {uses} uses");
+        text += &format!("; at most {}", count(uses, "use"));
     }
     text
 }
@@ -310,7 +314,7 @@ fn enrol_rows(rows: &mut Vec<Row>, enrol: &EnrolText) {
     };
     requester_rows(rows, &enrol.requester, verb);
     strong(rows, "key", format!("\"{}\", to open {}", enrol.key, enrol.scopes.join(", ")));
-    push(rows, "", format!("touch it {} times, each time it blinks", enrol.touches));
+    push(rows, "", format!("touch it {}, each time it blinks", count(enrol.touches, "time")));
     let Some(recovers) = &enrol.recovers else { return };
     let quoted = |names: &[String]| names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
     for (label, names) in [("removes", &recovers.removes), ("keeps", &recovers.keeps)] {

@@ -14,8 +14,10 @@ use super::tty::Tty;
 use super::ui::Tone;
 use crate::config::parse_duration;
 use crate::encoding::SecretRef;
+use crate::encoding::reference::ReferenceError;
 use crate::secret::Secret;
 use crate::vault::LARGEST_VALUE;
+use crate::wire::reply::SecretView;
 use crate::wire::request::{PutAsk, RulesAsk};
 use crate::wire::{Failure, Outcome, Reply, Request, Value};
 
@@ -26,8 +28,9 @@ use crate::wire::{Failure, Outcome, Reply, Request, Value};
 #[derive(Debug, clap::Args)]
 pub struct PutArgs {
     /// As scope/NAME.
+    // Read later: what clap refuses it repeats, and here somebody may have typed a value.
     #[arg(required = true, value_name = "SECRET")]
-    secrets: Vec<SecretRef>,
+    secrets: Vec<String>,
     /// Take the value from this file, byte for byte; for one secret only.
     #[arg(long, value_name = "FILE")]
     from_file: Option<PathBuf>,
@@ -109,13 +112,23 @@ impl RulesArgs {
 /// See [`Failure`].
 pub fn put(session: &Session, args: PutArgs) -> Result<(), Failure> {
     if args.from_file.is_some() && args.secrets.len() > 1 {
-        return Err(Failure::new(Outcome::Usage, "one_file", "--from-file goes with one secret"));
+        return Err(
+            Failure::new(Outcome::Usage, "one_file", "--from-file goes with one secret").hint("touchlease put SECRET --from-file FILE")
+        );
     }
+    let secrets = names(&args.secrets)?;
+    if secrets.len() > 1 && !io::stdin().is_terminal() {
+        return Err(Failure::new(Outcome::Usage, "one_stdin", "standard input holds one value")
+            .hint("put one secret at a time: touchlease put SECRET"));
+    }
+    // Nobody types a value for a vault or a scope that is not there.
+    let known = list::secrets(session, None, secrets.iter().map(SecretRef::to_string).collect())?.secrets;
+    check_new(&secrets, &known)?;
     // Without a word about rules, a new version keeps those it had.
     let rules = (!args.rules.is_default()).then(|| args.rules.rules());
     let mut puts = Vec::new();
-    for secret in &args.secrets {
-        let value = read_value(secret, args.from_file.as_deref(), args.secrets.len() > 1)?;
+    for secret in &secrets {
+        let value = read_value(secret, args.from_file.as_deref())?;
         warn(session, secret, &value);
         puts.push(PutAsk {
             secret: secret.to_string(),
@@ -124,6 +137,38 @@ pub fn put(session: &Session, args: PutArgs) -> Result<(), Failure> {
         });
     }
     changed(session, Request::Put { puts, more: 0 }, "sealed")
+}
+
+/// What is to be put. A word that names nothing is not repeated: it may be a value.
+fn names(words: &[String]) -> Result<Vec<SecretRef>, Failure> {
+    let read = words.iter().enumerate().map(|(at, word)| {
+        word.parse().map_err(|error: ReferenceError| {
+            let (what, hint) = match word.split_once('=') {
+                Some((name, _)) if name.parse::<SecretRef>().is_ok() => return value_in_argv(name),
+                _ if words.len() > 1 => (format!("word {} names no secret", at + 1), "touchlease put SECRET"),
+                _ => ("this names no secret".to_owned(), "touchlease put prod/TOKEN"),
+            };
+            Failure::new(Outcome::Usage, "usage", format!("{what}: {error}")).hint(format!("{hint}; the value is asked for, or piped"))
+        })
+    });
+    read.collect()
+}
+
+/// `=` may stand in a name, but in a new one it is what separates the name from a value.
+fn check_new(secrets: &[SecretRef], known: &[SecretView]) -> Result<(), Failure> {
+    let is_known = |secret: &SecretRef| known.iter().any(|view| view.secret == secret.to_string());
+    match secrets.iter().find(|secret| secret.name.contains('=') && !is_known(secret)) {
+        Some(secret) => Err(value_in_argv(secret.to_string().split('=').next().unwrap_or_default())),
+        None => Ok(()),
+    }
+}
+
+/// Every process of the machine reads command lines, and shells remember them.
+fn value_in_argv(name: &str) -> Failure {
+    let message = format!("a value is not taken from the command line: {name} is the name, and what follows = was not looked at");
+    Failure::new(Outcome::Usage, "value_in_argv", message).hint(format!(
+        "touchlease put {name} asks for the value. The one that you typed may be in your shell's history: remove it there"
+    ))
 }
 
 /// # Errors
@@ -176,15 +221,10 @@ fn changed(session: &Session, request: Request, verb: &str) -> Result<(), Failur
     Ok(())
 }
 
-fn read_value(secret: &SecretRef, file: Option<&Path>, several: bool) -> Result<Secret, Failure> {
+fn read_value(secret: &SecretRef, file: Option<&Path>) -> Result<Secret, Failure> {
     match file {
         Some(path) => read_file(path),
         None if io::stdin().is_terminal() => ask_twice(secret),
-        None if several => Err(Failure::new(
-            Outcome::Usage,
-            "one_stdin",
-            "standard input holds one value: put one secret at a time",
-        )),
         None => read_all(&mut io::stdin().lock(), "standard input"),
     }
 }
@@ -224,14 +264,22 @@ fn read_all(source: &mut dyn Read, name: &str) -> Result<Secret, Failure> {
 }
 
 fn ask_twice(secret_ref: &SecretRef) -> Result<Secret, Failure> {
-    let mut tty = Tty::open().ok_or_else(|| Failure::new(Outcome::BadInput, "no_terminal", "there is no terminal to type a value on"))?;
+    let mut tty = Tty::open().ok_or_else(|| {
+        Failure::new(Outcome::BadInput, "no_terminal", "there is no terminal to type a value on")
+            .hint("pipe it in, or: touchlease put SECRET --from-file FILE")
+    })?;
     let typed = |error: io::Error| match error.kind() {
-        io::ErrorKind::Interrupted => Failure::new(Outcome::Denied, "interrupted", "nothing was put"),
-        _ => Failure::new(Outcome::BadInput, "terminal", format!("the terminal cannot be read: {error}")),
+        io::ErrorKind::Interrupted => {
+            Failure::new(Outcome::Denied, "interrupted", "nothing was put").hint("run the command again to type it")
+        }
+        _ => Failure::new(Outcome::BadInput, "terminal", format!("the terminal cannot be read: {error}"))
+            .hint("open another terminal and run the command there"),
     };
     let value = tty.ask_secret(&format!("value of {secret_ref} (not shown): ")).map_err(typed)?;
     if value.is_empty() {
-        return Err(Failure::new(Outcome::BadInput, "empty_value", "the value is empty").hint("nothing was put"));
+        return Err(
+            Failure::new(Outcome::BadInput, "empty_value", "the value is empty").hint("a value has 1 byte to 1 MiB; nothing was put")
+        );
     }
     Ok(value)
 }

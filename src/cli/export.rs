@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use super::init::unexpected;
 use super::list;
 use super::session::Session;
-use super::ui::Tone;
+use super::ui::{Tone, count};
 use crate::encoding::plain::check_variable;
 use crate::wire::reply::SecretView;
 use crate::wire::request::ExportAsk;
@@ -87,7 +87,7 @@ pub fn run(session: &Session, args: Args) -> Result<(), Failure> {
     };
     session.ui.note(
         Tone::Strong,
-        &format!("{secrets} secrets of {} left the vault in the clear{more}", args.scope),
+        &format!("{} of {} left the vault in the clear{more}", count(secrets, "secret"), args.scope),
     );
     session
         .ui

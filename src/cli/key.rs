@@ -111,24 +111,61 @@ pub fn run(session: &Session, command: Command) -> Result<(), Failure> {
         Command::Admit { name, scopes } => admit(session, name, scopes),
         Command::Remove { name, key } => remove(session, KeyRemoveAsk { name, key }),
         Command::Info { key } => info(session, key),
-        Command::Pin(PinCommand::Set { key }) => manage(session, key, Manage::PinSet { pin: new_pin()? }),
-        Command::Pin(PinCommand::Change { key }) => manage(
-            session,
-            key,
-            Manage::PinChange {
-                old: pin("present PIN: ")?,
-                new: new_pin()?,
-            },
-        ),
-        Command::Credentials { key } => manage(session, key, Manage::Credentials { pin: pin("PIN: ")? }),
-        Command::Fingerprint(FingerprintCommand::List { key }) => manage(session, key, Manage::FingerprintList { pin: pin("PIN: ")? }),
-        Command::Fingerprint(FingerprintCommand::Add { name, key }) => {
-            session.ui.note(Tone::Act, "touch the key's sensor several times when it blinks");
-            manage(session, key, Manage::FingerprintAdd { pin: pin("PIN: ")?, name })
+        Command::Pin(PinCommand::Set { key }) => {
+            has_pin(session, key.clone(), false)?;
+            manage(session, key, Manage::PinSet { pin: new_pin()? })
         }
-        Command::Fingerprint(FingerprintCommand::Remove { id, key }) => {
-            manage(session, key, Manage::FingerprintRemove { pin: pin("PIN: ")?, id })
+        Command::Pin(PinCommand::Change { key }) => {
+            has_pin(session, key.clone(), true)?;
+            let old = pin("present PIN: ")?;
+            manage(session, key, Manage::PinChange { old, new: new_pin()? })
         }
+        Command::Credentials { key } => {
+            has_pin(session, key.clone(), true)?;
+            manage(session, key, Manage::Credentials { pin: pin("PIN: ")? })
+        }
+        Command::Fingerprint(command) => fingerprint(session, command),
+    }
+}
+
+fn fingerprint(session: &Session, command: FingerprintCommand) -> Result<(), Failure> {
+    let key = match &command {
+        FingerprintCommand::List { key } | FingerprintCommand::Add { key, .. } | FingerprintCommand::Remove { key, .. } => key.clone(),
+    };
+    has_pin(session, key.clone(), true)?;
+    if matches!(command, FingerprintCommand::Add { .. }) {
+        session.ui.note(Tone::Act, "touch the key's sensor several times when it blinks");
+    }
+    let pin = pin("PIN: ")?;
+    let what = match command {
+        FingerprintCommand::List { .. } => Manage::FingerprintList { pin },
+        FingerprintCommand::Add { name, .. } => Manage::FingerprintAdd { pin, name },
+        FingerprintCommand::Remove { id, .. } => Manage::FingerprintRemove { pin, id },
+    };
+    manage(session, key, what)
+}
+
+/// Before anybody types a PIN: the key is there, and has one or has none.
+fn has_pin(session: &Session, key: Option<String>, wanted: bool) -> Result<(), Failure> {
+    let command = key.as_ref().map_or_else(String::new, |key| format!(" {key}"));
+    let Reply::Key(detail) = session.ask(Request::KeyInfo { key })? else {
+        return Err(unexpected());
+    };
+    match (detail.pin_tries, wanted) {
+        (None, true) => {
+            Err(Failure::new(Outcome::Locked, "pin_not_set", "the key has no PIN").hint(format!("touchlease key pin set{command}")))
+        }
+        (Some(_), false) => {
+            Err(Failure::new(Outcome::BadInput, "pin_is_set", "the key has a PIN already")
+                .hint(format!("touchlease key pin change{command}")))
+        }
+        (Some(0), true) => Err(Failure::new(
+            Outcome::Locked,
+            "pin_blocked",
+            "the key's PIN is blocked: only a reset makes the key usable again, and a reset destroys its credentials",
+        )
+        .hint("use another enrolled key; this one has to be reset and enrolled again")),
+        _ => Ok(()),
     }
 }
 
@@ -302,26 +339,26 @@ fn new_pin() -> Result<Value, Failure> {
     if first.0.expose() == again.0.expose() {
         Ok(first)
     } else {
-        Err(Failure::new(
-            Outcome::BadInput,
-            "pins_differ",
-            "the two PINs differ; the key's PIN is as it was",
-        ))
+        Err(
+            Failure::new(Outcome::BadInput, "pins_differ", "the two PINs differ; the key's PIN is as it was")
+                .hint("run the command again to type it"),
+        )
     }
 }
 
 fn pin(question: &str) -> Result<Value, Failure> {
-    let no_terminal = || Failure::new(Outcome::Locked, "no_terminal", "a PIN is typed on a terminal, and there is none");
+    let no_terminal = || {
+        Failure::new(Outcome::Locked, "no_terminal", "a PIN is typed on a terminal, and there is none")
+            .hint("run this command in a terminal, in the foreground")
+    };
     let mut tty = Tty::open().ok_or_else(no_terminal)?;
     let typed: Secret = tty
         .ask_secret(question)
-        .map_err(|_| Failure::new(Outcome::Denied, "interrupted", "nothing was changed"))?;
+        .map_err(|_| Failure::new(Outcome::Denied, "interrupted", "nothing was changed").hint("run the command again to type it"))?;
     if typed.is_empty() {
-        return Err(Failure::new(
-            Outcome::BadInput,
-            "empty_pin",
-            "the PIN is empty; nothing was changed",
-        ));
+        return Err(
+            Failure::new(Outcome::BadInput, "empty_pin", "the PIN is empty; nothing was changed").hint("run the command again to type it"),
+        );
     }
     Ok(Value(typed))
 }

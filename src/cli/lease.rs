@@ -8,7 +8,7 @@ use super::init::unexpected;
 use super::lock::leases;
 use super::run::AskArgs;
 use super::session::Session;
-use super::ui::Tone;
+use super::ui::{Tone, count};
 use crate::wire::reply::LeaseView;
 use crate::wire::{Failure, Reply, Request};
 
@@ -109,7 +109,7 @@ fn ended(session: &Session, request: Request) -> Result<(), Failure> {
 }
 
 fn line(lease: &LeaseView) -> String {
-    let uses = lease.uses_left.map(|uses| format!(", {uses} uses")).unwrap_or_default();
+    let uses = lease.uses_left.map(|uses| format!(", {}", count(uses, "use"))).unwrap_or_default();
     let task = lease.task.as_deref().unwrap_or("-");
     format!(
         "{}  {task}  {}  {} left{uses}  key \"{}\"  for {}",

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::card::duration;
 use super::init::unexpected;
 use super::session::Session;
-use super::ui::Tone;
+use super::ui::{Tone, count};
 use crate::wire::reply::SecretView;
 use crate::wire::{Event, Failure, Reply, Request};
 
@@ -88,7 +88,7 @@ fn line(secret: &SecretView) -> String {
         line += &format!("  at most {}", duration(ttl));
     }
     if let Some(uses) = rules.uses {
-        line += &format!("  at most {uses} uses");
+        line += &format!("  at most {}", count(uses, "use"));
     }
     line
 }

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::card::duration;
 use super::init::unexpected;
 use super::session::Session;
+use super::ui::count;
 use crate::config::parse_duration;
 use crate::wire::{Failure, Reply, Request};
 
@@ -52,7 +53,6 @@ pub fn unlock(session: &Session, args: UnlockArgs) -> Result<(), Failure> {
 pub fn leases(n: usize) -> String {
     match n {
         0 => "no lease".into(),
-        1 => "1 lease".into(),
-        n => format!("{n} leases"),
+        n => count(n, "lease"),
     }
 }

@@ -8,6 +8,7 @@ mod columns;
 mod completions;
 mod daemon;
 mod doctor;
+mod dotenv;
 mod entry;
 mod export;
 mod import;
@@ -17,6 +18,7 @@ mod lease;
 mod list;
 mod lock;
 mod merge;
+mod misuse;
 mod prompt;
 mod recover;
 mod rotate;
@@ -40,7 +42,7 @@ use self::session::Session;
 use self::ui::Ui;
 use crate::device::worker;
 use crate::lease::grant::Via;
-use crate::paths::Places;
+use crate::paths::{PathsError, Places};
 use crate::wire::{Failure, Outcome};
 
 /// Borrow a credential by touching a security key.
@@ -129,7 +131,7 @@ pub fn main() -> ExitCode {
 
 fn dispatch(cli: Cli, ui: Ui) -> Result<ExitCode, Failure> {
     let places = Places::from_env(&|name| std::env::var_os(name));
-    let places = places.map_err(|error| Failure::new(Outcome::BadInput, "places", error.to_string()))?;
+    let places = places.map_err(|error| no_place(&error))?;
     let named = cli.vault.or_else(|| std::env::var_os("TOUCHLEASE_VAULT").map(PathBuf::from));
     let vault = named.map(std::path::absolute).transpose();
     let vault = vault.map_err(|error| Failure::new(Outcome::BadInput, "vault_path", error.to_string()))?;
@@ -163,6 +165,16 @@ fn dispatch(cli: Cli, ui: Ui) -> Result<ExitCode, Failure> {
     done.map(|()| ExitCode::SUCCESS)
 }
 
+fn no_place(error: &PathsError) -> Failure {
+    let failure = Failure::new(Outcome::BadInput, "places", error.to_string());
+    match error {
+        PathsError::NoHome => failure.hint(
+            "name your home: export HOME=/home/YOU; or set all four of XDG_CONFIG_HOME, XDG_DATA_HOME, XDG_STATE_HOME and XDG_RUNTIME_DIR",
+        ),
+        PathsError::Relative { variable } => failure.hint(format!("write it from / on, or do without: unset {variable}")),
+    }
+}
+
 fn finish(ui: Ui, done: Result<ExitCode, Failure>) -> ExitCode {
     done.unwrap_or_else(|failure| {
         ui.fail(&failure);
@@ -185,9 +197,7 @@ fn usage(error: &clap::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     // The command line was not understood, so neither was its --json.
-    let json = std::env::args_os().take_while(|word| word != "--").any(|word| word == "--json");
-    // clap repeats the words of the command line as they are; those may come from anywhere (T43).
-    let said = error.render().to_string();
-    let said = said.trim_end().trim_start_matches("error: ");
-    finish(Ui::new(json, true), Err(Failure::new(Outcome::Usage, "usage", said)))
+    let words: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    let json = words.iter().take_while(|word| *word != "--").any(|word| word == "--json");
+    finish(Ui::new(json, true), Err(misuse::failure(error, &words)))
 }

@@ -9,7 +9,7 @@ use super::columns::{fit, wrap};
 use super::entry::{Entered, Entries};
 use super::situation::Situation;
 use super::tty::Tty;
-use super::ui::{Tone, Ui};
+use super::ui::{Tone, Ui, count};
 use crate::encoding::plain::visible;
 use crate::wire::{Answer, Outcome, PromptView, TouchState, Value};
 
@@ -80,8 +80,8 @@ impl Standing {
             format!("it needs {NARROWEST} columns, and here are {width}")
         } else {
             format!(
-                "it needs {} lines, and here are {height}",
-                self.card.least_height(width, self.ui) + LIVE
+                "it needs {}, and here are {height}",
+                count(self.card.least_height(width, self.ui) + LIVE, "line")
             )
         };
         let what = if armed {

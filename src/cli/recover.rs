@@ -48,6 +48,8 @@ pub fn run(session: &Session, args: Args) -> Result<(), Failure> {
         )
         .hint("run this command in a terminal, in the foreground")
     })?;
+    // Nobody types a code for a vault that is not there.
+    session.ask(Request::ScopeList)?;
     let lost = ask_lost(session, &args, &mut tty)?;
     let code = ask_code(session, &mut tty)?;
     drop(tty);
@@ -120,12 +122,15 @@ fn ask_code(session: &Session, tty: &mut Tty) -> Result<Secret, Failure> {
         "recovery_code",
         "the recovery code was mistyped too often; nothing was changed",
     )
-    .hint("compare it group by group with the paper, then run touchlease recover again"))
+    .hint("compare it group by group with the paper, then type it again: touchlease recover NAME"))
 }
 
 fn interrupted(error: &io::Error) -> Failure {
     match error.kind() {
-        io::ErrorKind::Interrupted => Failure::new(Outcome::Denied, "interrupted", "nothing was changed"),
-        _ => Failure::new(Outcome::BadInput, "terminal", format!("the terminal cannot be read: {error}")),
+        io::ErrorKind::Interrupted => {
+            Failure::new(Outcome::Denied, "interrupted", "nothing was changed").hint("run the command again to type it")
+        }
+        _ => Failure::new(Outcome::BadInput, "terminal", format!("the terminal cannot be read: {error}"))
+            .hint("open another terminal and run the command there"),
     }
 }

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use rustix::process::Signal;
 
+use super::dotenv::{self, Line};
 use super::init::unexpected;
 use super::session::Session;
 use super::ui::Tone;
@@ -277,13 +278,17 @@ fn read_task(name: &str) -> Result<TaskAsk, Failure> {
 /// `prod/TOKEN`, or `VARIABLE=prod/TOKEN`.
 fn grant(text: &str, via: &str) -> Result<GrantAsk, Failure> {
     let (env, reference) = text.split_once('=').map_or((None, text), |(env, reference)| (Some(env), reference));
-    let wrong = |error: &dyn std::fmt::Display| Failure::new(Outcome::BadInput, "reference", format!("{reference:?}: {error}"));
-    let secret: SecretRef = reference
-        .parse()
-        .map_err(|error| wrong(&error).hint("touchlease list shows what there is"))?;
+    let wrong = |what: &str, error: &dyn std::fmt::Display| Failure::new(Outcome::BadInput, "reference", format!("{what}: {error}"));
+    let secret: SecretRef = reference.parse().map_err(|error| {
+        // What stands behind = may be the value itself, of somebody who took this for NAME=value.
+        let what = text
+            .split_once('=')
+            .map_or_else(|| format!("{text:?}"), |(env, _)| format!("what follows {env}="));
+        wrong(&what, &error).hint("touchlease list shows what there is")
+    })?;
     let env = env.unwrap_or(&secret.name).to_owned();
     crate::encoding::plain::check_variable(&env)
-        .map_err(|error| wrong(&error).hint(format!("name a variable: --with VARIABLE={secret}")))?;
+        .map_err(|error| wrong(&format!("{env:?}"), &error).hint(format!("name a variable: --with VARIABLE={secret}")))?;
     Ok(GrantAsk {
         secret: secret.to_string(),
         via: via.into(),
@@ -295,17 +300,22 @@ fn grant(text: &str, via: &str) -> Result<GrantAsk, Failure> {
 fn read_env_files(files: &[PathBuf]) -> Result<(Plain, Vec<GrantAsk>), Failure> {
     let (mut plain, mut grants) = (vec![], vec![]);
     for path in files {
-        let wrong = |error: &dyn std::fmt::Display| {
-            Failure::new(Outcome::BadInput, "env_file", format!("{} cannot be read: {error}", path.display()))
-                .hint("it has lines like NAME=value, or NAME=touchlease://prod/TOKEN")
+        let wrong = |what: String| {
+            Failure::new(Outcome::BadInput, "env_file", what).hint("it has lines like NAME='a value', or NAME=touchlease://prod/TOKEN")
         };
-        let entries = dotenvy::from_path_iter(path).map_err(|error| wrong(&error))?;
-        for entry in entries {
-            let (name, value) = entry.map_err(|error| wrong(&error))?;
-            if value.starts_with(SCHEME) {
-                grants.push(grant(&format!("{name}={value}"), "env")?);
-            } else {
-                plain.push((name.into(), value.into()));
+        let text = fs::read(path).map_err(|error| wrong(format!("{} cannot be read: {error}", path.display())))?;
+        for line in dotenv::lines(&text) {
+            match line {
+                Line::Pair { number, name, value } if value.starts_with(SCHEME) => {
+                    let at = |failure: Failure| Failure {
+                        message: format!("{}, line {number}: {}", path.display(), failure.message),
+                        ..failure
+                    };
+                    grants.push(grant(&format!("{name}={value}"), "env").map_err(at)?);
+                }
+                Line::Pair { name, value, .. } => plain.push((name.into(), value.into())),
+                // Not the line itself: it may hold a value.
+                Line::Other { number } => return Err(wrong(format!("{}, line {number}: it is not NAME=value", path.display()))),
             }
         }
     }

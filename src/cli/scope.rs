@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::init::unexpected;
 use super::session::Session;
-use super::ui::Tone;
+use super::ui::{Tone, count};
 use crate::wire::reply::ScopeView;
 use crate::wire::{Failure, Reply, Request};
 
@@ -91,9 +91,9 @@ fn done(session: &Session, request: Request, said: &str) -> Result<(), Failure> 
 
 fn line(scope: &ScopeView) -> String {
     let mut line = format!(
-        "{}  {} secrets  key number {}  opened by {}",
+        "{}  {}  key number {}  opened by {}",
         scope.name,
-        scope.secrets,
+        count(scope.secrets, "secret"),
         scope.epoch,
         quoted(&scope.keys)
     );

@@ -7,7 +7,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::prompt::Standing;
 use super::tty::Tty;
-use super::ui::{Tone, Ui};
+use super::ui::{Tone, Ui, count};
 use crate::client::{Client, Message};
 use crate::paths::Places;
 use crate::wire::{Answer, Call, Event, Failure, Outcome, Reply, Request, TouchState, VERSION};
@@ -146,7 +146,7 @@ impl Asking<'_> {
     fn event(&mut self, event: Event) -> Result<(), Failure> {
         let ui = self.session.ui;
         match event {
-            Event::Queued { ahead } => ui.note(Tone::Dim, &format!("{ahead} requests are in front of this one")),
+            Event::Queued { ahead } => ui.note(Tone::Dim, &format!("in front of this one: {}", count(ahead, "request"))),
             Event::Asked { words, left_ms, .. } => self.words = Some((words, left_ms)),
             Event::Step { number, of, what } => self.say(&format!("touch {number} of {of}: {what}")),
             Event::Prompt(view) => self.show(view)?,

@@ -78,7 +78,7 @@ pub(super) async fn init(house: &Rc<House>, path: &Path, ask: InitAsk, asker: &A
         Ok(_) => {
             return Err(
                 Failure::new(Outcome::BadInput, "not_empty", format!("{} is a vault already", path.display()))
-                    .hint("name another folder with --vault, or add a key: touchlease key add"),
+                    .hint("name another folder with --vault, or add a key: touchlease key add NAME"),
             );
         }
     }

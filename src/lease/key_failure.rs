@@ -20,7 +20,7 @@ fn case(error: &DeviceError) -> (Outcome, &'static str, &'static str) {
         E::NotEnrolled => (
             Outcome::NoKey,
             "not_enrolled",
-            "touchlease key list shows which keys are; touchlease key add enrols one more",
+            "touchlease key list shows which keys are; touchlease key add NAME enrols one more",
         ),
         E::PinNeeded => (
             Outcome::Locked,
@@ -41,14 +41,14 @@ fn case(error: &DeviceError) -> (Outcome, &'static str, &'static str) {
         ),
         E::PinRefused => (Outcome::Locked, "pin_refused", "touchlease key pin change"),
         E::TimedOut => (Outcome::TimedOut, "timed_out", "ask again when somebody is at the key"),
-        E::Withdrawn => (Outcome::Denied, "withdrawn", ""),
+        E::Withdrawn => (Outcome::Denied, "withdrawn", "ask again"),
         E::Denied => (Outcome::Denied, "denied_on_key", "ask the person before asking again"),
         E::CancelledElsewhere => (
             Outcome::Denied,
             "cancelled_elsewhere",
             "look which other program uses the key, then ask again",
         ),
-        E::PulledOut => (Outcome::NoKey, "pulled_out", ""),
+        E::PulledOut => (Outcome::NoKey, "pulled_out", "ask again when the key is plugged in"),
         E::Busy { .. } => (
             Outcome::KeyBusy,
             "key_busy",
@@ -60,7 +60,7 @@ fn case(error: &DeviceError) -> (Outcome, &'static str, &'static str) {
         E::ResetSinceEnrolment { .. } => (
             Outcome::NoKey,
             "reset_since_enrolment",
-            "touchlease key remove, then touchlease key add, with another key at hand",
+            "touchlease key remove NAME, then touchlease key add NAME, with another key at hand",
         ),
         E::AlwaysUv => (
             Outcome::Refused,

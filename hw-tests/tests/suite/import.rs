@@ -59,7 +59,7 @@ fn an_environment_file_is_shown_first_and_sealed_by_one_touch() {
 
     let shown = lab.person(&["import", &path, "--scope", "prod"]);
     assert!(
-        shown.contains("1 secrets are sealed in prod") && shown.contains("delete it"),
+        shown.contains("1 secret is sealed in prod") && shown.contains("delete it"),
         "{shown}"
     );
     assert!(
@@ -104,7 +104,7 @@ fn a_large_import_is_counted_in_touches_and_each_part_is_whole() {
     import.expect("2 touches").unwrap();
     import.expect("touch 1 of 2: 500 secrets, 0 are sealed").unwrap();
     assert!(lab.key.await_asked(PATIENCE).unwrap() && lab.key.press().unwrap());
-    import.expect("touch 2 of 2: 1 secrets, 500 are sealed").unwrap();
+    import.expect("touch 2 of 2: 1 secret, 500 are sealed").unwrap();
     import.expect("touch \"blue\"").unwrap();
     import.type_in("d").unwrap();
     let (status, shown) = import.finish().unwrap();
@@ -116,7 +116,7 @@ fn a_large_import_is_counted_in_touches_and_each_part_is_whole() {
     assert_eq!(listed(&lab).len(), 501);
     lab.key.grant().unwrap();
     let shown = lab.person(&["import", &path, "--scope", "prod"]);
-    assert!(shown.contains("1 secrets are sealed in prod"), "{shown}");
+    assert!(shown.contains("1 secret is sealed in prod"), "{shown}");
     assert_eq!(listed(&lab).len(), 502);
 }
 

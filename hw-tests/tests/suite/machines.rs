@@ -152,7 +152,7 @@ fn t53_an_older_copy_is_refused_until_a_touch_accepts_it_in_words() {
     let shown = lab.person(&["vault", "accept-older"]);
     for part in [
         "asks to accept an older vault",
-        "prod is not as it was seen last; 1 of its records are gone",
+        "prod is not as it was seen last; gone: 1 record",
         "loses",
         "prod/NEWER",
         "accepted as it is",

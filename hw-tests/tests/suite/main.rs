@@ -14,6 +14,7 @@ mod isolation;
 mod lab;
 mod lifetime;
 mod machines;
+mod newcomer;
 mod races;
 mod rehearsals;
 mod screen;

@@ -3,7 +3,7 @@
 use jiff::tz::TimeZone;
 
 use super::{Need, Row, clock_time};
-use crate::cli::ui::Tone;
+use crate::cli::ui::{Tone, count};
 use crate::lease::text::OlderText;
 
 /// Rows about what this machine has seen and the folder has not.
@@ -18,8 +18,8 @@ pub(super) fn rows(rows: &mut Vec<Row>, text: &OlderText, zone: &TimeZone) {
             rows,
             "",
             format!(
-                "a key that was removed since opens it again; {} statements are missing",
-                roster.missing
+                "a key that was removed since opens it again; missing: {}",
+                count(roster.missing, "statement")
             ),
         );
     }
@@ -27,7 +27,7 @@ pub(super) fn rows(rows: &mut Vec<Row>, text: &OlderText, zone: &TimeZone) {
         push(
             rows,
             "older",
-            format!("{} is not as it was seen last; {} of its records are gone", scope.scope, scope.gone),
+            format!("{} is not as it was seen last; gone: {}", scope.scope, count(scope.gone, "record")),
         );
     }
     for (i, lost) in text.lost.iter().enumerate() {
@@ -39,7 +39,7 @@ pub(super) fn rows(rows: &mut Vec<Row>, text: &OlderText, zone: &TimeZone) {
     }
     let more = text.count.saturating_sub(text.lost.len() as u64);
     if more > 0 {
-        push(rows, "", format!("and {more} changes before these"));
+        push(rows, "", format!("and {} before these", count(more, "change")));
     }
     if text.count == 0 && !text.scopes.is_empty() {
         push(rows, "loses", "what it is, the log of this machine does not say".into());

@@ -2,6 +2,7 @@
 
 use zeroize::{Zeroize, Zeroizing};
 
+use super::super::dotenv::{self, Line};
 use super::source::{Format, Found, LeftOut, not_read};
 use crate::encoding::reference::SCHEME;
 use crate::wire::Failure;
@@ -12,22 +13,25 @@ const NO_DOLLAR: char = '\u{F8FF}';
 /// Reads an environment file. A name that comes again replaces the one before, as in a shell.
 ///
 /// # Errors
-/// It is no text.
+/// It is no text, or none of its lines is `NAME=value`.
 pub fn read(bytes: &[u8]) -> Result<(Vec<Found>, Vec<LeftOut>), Failure> {
     let text = str::from_utf8(bytes).map_err(|_| not_read(Format::Env, "it is not UTF-8"))?;
     let plain = Zeroizing::new(without_references(text));
     let (mut found, mut left_out) = (Vec::<Found>::new(), Vec::new());
-    let mut expanded = dotenvy::from_read_iter(bytes);
-    let mut before = String::from("the first line");
-    for line in dotenvy::from_read_iter(plain.as_bytes()) {
+    let mut expanded = dotenv::lines(bytes);
+    let mut pairs = 0;
+    for line in dotenv::lines(plain.as_bytes()) {
         // The same lines in the same order: the two texts differ in what stands for a dollar only.
-        let (Ok((name, kept)), Some(Ok((_, value)))) = (line, expanded.next()) else {
-            // Not the line itself: it may hold a value.
-            left_out.push(left(&format!("a line after {before}"), "it is not NAME=value"));
-            continue;
+        let (name, kept, mut value) = match (line, expanded.next()) {
+            (Line::Pair { name, value: kept, .. }, Some(Line::Pair { value, .. })) => (name, kept, value),
+            (Line::Pair { number, .. } | Line::Other { number }, _) => {
+                // Not the line itself: it may hold a value.
+                left_out.push(left(&format!("line {number}"), "it is not NAME=value"));
+                continue;
+            }
         };
-        before.clone_from(&name);
-        let (kept, mut value) = (Zeroizing::new(kept.replace(NO_DOLLAR, "$")), value);
+        pairs += 1;
+        let kept = Zeroizing::new(kept.replace(NO_DOLLAR, "$"));
         if let Some(at) = found.iter().position(|found| found.name == name) {
             found.remove(at);
             left_out.push(left(&format!("the first {name}"), "it is given again further down"));
@@ -49,6 +53,9 @@ pub fn read(bytes: &[u8]) -> Result<(Vec<Found>, Vec<LeftOut>), Failure> {
                 value: Zeroizing::new(value.into_bytes()),
             }),
         }
+    }
+    if pairs == 0 {
+        return Err(not_read(Format::Env, "none of its lines is NAME=value"));
     }
     Ok((found, left_out))
 }
@@ -100,12 +107,27 @@ mod tests {
     }
 
     #[test]
+    fn a_file_without_one_pair_is_no_environment_file_and_is_not_repeated() {
+        for text in [
+            "",
+            "# a comment\n",
+            "Dear Anna,\nthe s3cret is under the mat.\n",
+            "{\"s3cret\": 1}",
+            "it's open s3cret",
+        ] {
+            let failure = read(text.as_bytes()).unwrap_err();
+            assert_eq!(failure.reason, "import_format", "{text:?}");
+            assert!(!format!("{failure:?}").contains("s3cret"), "{failure:?}");
+        }
+    }
+
+    #[test]
     fn what_is_no_secret_is_left_out_and_the_last_of_two_counts() {
         let (found, left_out) = read(b"A=1\nB=\nC=touchlease://prod/C\nnonsense s3cret\nA=2\n").unwrap();
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].value.as_slice(), b"2");
         let whats: Vec<_> = left_out.iter().map(|left| left.what.as_str()).collect();
-        assert_eq!(whats, ["B", "C", "a line after C", "the first A"]);
+        assert_eq!(whats, ["B", "C", "line 4", "the first A"]);
         assert!(!format!("{left_out:?}").contains("s3cret"));
     }
 }

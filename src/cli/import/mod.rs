@@ -16,7 +16,7 @@ use super::change::RulesArgs;
 use super::init::unexpected;
 use super::list;
 use super::session::Session;
-use super::ui::Tone;
+use super::ui::{Tone, count};
 use crate::secret::Secret;
 use crate::wire::request::{PutAsk, RulesAsk};
 use crate::wire::{Answer, Failure, Outcome, Reply, Request, Value};
@@ -55,10 +55,8 @@ pub struct Args {
 /// # Errors
 /// See [`Failure`].
 pub fn run(session: &Session, args: Args) -> Result<(), Failure> {
-    let scope = match args.scope {
-        Some(scope) => scope,
-        None => only_scope(session)?,
-    };
+    // Before the file is read, which may ask for its password.
+    let scope = scope(session, args.scope)?;
     let rules = args.rules.rules();
     let source = Source::read(&args.file, args.format, args.key_file.as_deref())?;
     let mut plan = Plan::of(source, &scope, &rules)?;
@@ -74,7 +72,9 @@ pub fn run(session: &Session, args: Args) -> Result<(), Failure> {
     let rules = (!args.rules.is_default()).then_some(&rules);
     let done = put(session, &plan, &batches, rules)?;
     session.ui.json(&preview::json(&plan, batches.len(), done));
-    session.ui.line(&format!("{done} secrets are sealed in {scope}"));
+    session
+        .ui
+        .line(&format!("{} {} sealed in {scope}", count(done, "secret"), are(done)));
     session.ui.note(
         Tone::Bad,
         &format!(
@@ -108,10 +108,10 @@ fn put(session: &Session, plan: &Plan, batches: &[std::ops::Range<usize>], rules
         let entries = &plan.entries[batch.clone()];
         if batches.len() > 1 {
             let progress = format!(
-                "touch {} of {}: {} secrets, {done} are sealed",
+                "touch {} of {}: {}, {done} are sealed",
                 number + 1,
                 batches.len(),
-                entries.len()
+                count(entries.len(), "secret")
             );
             session.ui.note(Tone::Strong, &progress);
         }
@@ -152,27 +152,35 @@ fn so_far(failure: Failure, done: usize) -> Failure {
     if done == 0 {
         return failure;
     }
-    let message = format!("{}; {done} secrets are sealed already", failure.message);
+    let message = format!("{}; {} {} sealed already", failure.message, count(done, "secret"), are(done));
     Failure { message, ..failure }.hint("run the same command again: what is in the vault is left out")
 }
 
-/// The scope, where there is only one to choose.
-fn only_scope(session: &Session) -> Result<String, Failure> {
-    let Reply::Keys { keys, .. } = session.ask(Request::KeyList)? else {
+fn are(n: usize) -> &'static str {
+    if n == 1 { "is" } else { "are" }
+}
+
+/// The scope that is named, if it is there; the only one, where there is only one to choose.
+fn scope(session: &Session, named: Option<String>) -> Result<String, Failure> {
+    let Reply::Scopes { scopes } = session.ask(Request::ScopeList)? else {
         return Err(unexpected());
     };
-    let mut scopes: Vec<_> = keys.into_iter().flat_map(|key| key.scopes).collect();
-    scopes.sort_unstable();
-    scopes.dedup();
-    match scopes.as_slice() {
-        [scope] => Ok(scope.clone()),
-        [] => Err(Failure::new(Outcome::BadInput, "no_vault", "there is no vault to import into").hint("make one: touchlease init")),
-        [first, ..] => Err(Failure::new(
+    let scopes: Vec<_> = scopes.into_iter().map(|scope| scope.name).collect();
+    match (named, scopes.as_slice()) {
+        (Some(named), _) if !scopes.contains(&named) => Err(Failure::new(
+            Outcome::BadInput,
+            "no_scope",
+            format!("there is no scope {named}; the vault has {}", scopes.join(", ")),
+        )
+        .hint(format!("touchlease scope add {named}"))),
+        (Some(named), _) => Ok(named),
+        (None, [only]) => Ok(only.clone()),
+        (None, _) => Err(Failure::new(
             Outcome::Usage,
             "which_scope",
             format!("the vault has the scopes {}", scopes.join(", ")),
         )
-        .hint(format!("say into which: --scope {first}"))),
+        .hint(format!("say into which: --scope {}", scopes.first().map_or("NAME", String::as_str)))),
     }
 }
 

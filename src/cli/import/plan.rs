@@ -49,9 +49,7 @@ impl Plan {
     /// The scope's name is none.
     pub fn of(source: Source, scope: &str, rules: &RulesAsk) -> Result<Self, Failure> {
         let checked: Result<SecretRef, _> = format!("{scope}/x").parse();
-        checked.map_err(|error| {
-            Failure::new(Outcome::BadInput, "reference", error.to_string()).hint("touchlease key list names the scopes")
-        })?;
+        checked.map_err(|error| Failure::new(Outcome::BadInput, "reference", error.to_string()).hint("touchlease scope list"))?;
         let mut plan = Self {
             scope: scope.to_owned(),
             format: source.format,

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::super::session::Session;
-use super::super::ui::Tone;
+use super::super::ui::{Tone, count};
 use super::left_out_json;
 use super::plan::{Entry, Plan};
 
@@ -13,10 +13,10 @@ use super::plan::{Entry, Plan};
 pub fn show(session: &Session, file: &Path, plan: &Plan, touches: usize) {
     let ui = session.ui;
     ui.line(&format!(
-        "{}: {}, {} secrets for scope {}; {}",
+        "{}: {}, {} for scope {}; {}",
         file.display(),
         plan.format.name(),
-        plan.entries.len(),
+        count(plan.entries.len(), "secret"),
         plan.scope,
         plan.rules.deliveries.join(", ")
     ));

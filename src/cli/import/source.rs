@@ -84,7 +84,8 @@ impl Source {
         let bytes = read_file(path)?;
         let format = format.unwrap_or_else(|| Format::of(&bytes));
         if key_file.is_some() && format != Format::Kdbx {
-            return Err(Failure::new(Outcome::Usage, "key_file", "--key-file goes with a KeePass database"));
+            return Err(Failure::new(Outcome::Usage, "key_file", "--key-file goes with a KeePass database")
+                .hint("leave it out, or say that it is one: --format kdbx"));
         }
         let (found, left_out) = match format {
             Format::Env => env::read(&bytes)?,

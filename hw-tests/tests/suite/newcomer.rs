@@ -1,0 +1,202 @@
+//! What somebody does wrong who has not read the pages: each time a sentence and a command that helps, before anything is typed.
+
+use std::{fs, process::Output};
+
+use hw_tests::key::KeyHandle;
+use serde_json::Value;
+use touchlease::config::Config;
+
+use crate::lab::{Lab, error_of, holds, product};
+
+const SLIP: &str = "hunter2-in-the-open";
+
+/// Exit code, reason, sentence and hint of a command that fails.
+fn failed(out: &Output) -> (i32, String, String, String) {
+    let (code, error) = error_of(out);
+    let text = |name: &str| error[name].as_str().unwrap_or_default().to_owned();
+    assert!(!text("hint").is_empty(), "no hint: {error}");
+    (code.unwrap(), text("reason"), text("message"), text("hint"))
+}
+
+fn agent(lab: &Lab, arguments: &[&str]) -> Output {
+    lab.agent_to_its_end(&[&["--json"], arguments].concat())
+}
+
+#[test]
+fn t45_a_value_on_the_command_line_is_not_taken_and_not_repeated() {
+    let lab = Lab::new();
+    let named = format!("prod/A={SLIP}");
+    let cases: &[(&[&str], &str)] = &[
+        (&["put", &named], "value_in_argv"),
+        (&["put", &format!("prod/A={SLIP}$!")], "value_in_argv"),
+        (&["put", "prod/A", SLIP], "usage"),
+        (&["put", &format!("A={SLIP}")], "usage"),
+        (&["put", SLIP], "usage"),
+    ];
+    for (arguments, expected) in cases {
+        for arguments in [arguments.to_vec(), [&["--json"], *arguments].concat()] {
+            let out = lab.agent_to_its_end(&arguments);
+            assert!(!holds(&out.stdout, SLIP) && !holds(&out.stderr, SLIP), "{arguments:?}: {out:?}");
+        }
+        let (code, reason, message, hint) = failed(&agent(&lab, arguments));
+        assert_eq!((code, reason.as_str()), (64, *expected), "{arguments:?}: {message}");
+        assert!(hint.contains("touchlease put "), "{hint}");
+    }
+    let with = format!("TOKEN={SLIP}");
+    let out = agent(&lab, &["run", "--with", &with, "--", "true"]);
+    assert!(!holds(&out.stdout, SLIP), "{out:?}");
+    assert_eq!(failed(&out).1, "reference");
+    let log = fs::read(lab.home.log().unwrap()).unwrap();
+    assert!(!holds(&log, SLIP));
+}
+
+#[test]
+fn nothing_is_asked_for_that_could_not_be_used() {
+    let lab = Lab::empty(Config::default());
+    let file = lab.home.work().join("x.env");
+    fs::write(&file, "A=1\n").unwrap();
+    let asks_nothing = |arguments: &[&str], says: &str| {
+        let (status, shown) = lab.home.terminal(arguments).unwrap().finish().unwrap();
+        let shown = shown.split_ascii_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(
+            !status.success() && shown.contains(says) && shown.contains("hint: "),
+            "{arguments:?}: {shown}"
+        );
+        for question in ["value of", "PIN:", "PIN of", "password", "recovery code (not shown)", "new PIN"] {
+            assert!(!shown.contains(question), "{arguments:?}: {shown}");
+        }
+    };
+    for arguments in [
+        &["put", "prod/A"][..],
+        &["edit", "prod/A", "--max-ttl", "1m"],
+        &["import", "--scope", "prod", "x.env"],
+        &["recover", "green"],
+    ] {
+        asks_nothing(arguments, "touchlease init");
+    }
+    asks_nothing(&["key", "pin", "change"], "the key has no PIN");
+    asks_nothing(&["key", "credentials"], "touchlease key pin set");
+    asks_nothing(&["key", "pin", "set", "nobody"], "no connected key has this name");
+    lab.key.pull().unwrap();
+    asks_nothing(&["key", "pin", "change"], "no security key is connected");
+    lab.key.plug().unwrap();
+    let (status, shown) = lab.home.terminal(["init"]).unwrap().finish().unwrap();
+    assert!(status.success(), "{shown}");
+    asks_nothing(&["put", "staging/A"], "touchlease scope add NAME");
+    asks_nothing(&["import", "--scope", "staging", "x.env"], "touchlease scope add staging");
+}
+
+#[test]
+fn hints_are_commands_that_work_as_they_stand() {
+    let lab = Lab::new();
+    let hint_of = |arguments: &[&str]| failed(&agent(&lab, arguments)).3;
+    assert!(hint_of(&["init"]).contains("touchlease key add NAME"));
+    assert_eq!(
+        hint_of(&["run", "--with", "prod/TOKEN", "--reason", "it's ls", "ls", "-l", "ls"]),
+        r"touchlease --json run --with prod/TOKEN --reason 'it'\''s ls' -- ls -l ls"
+    );
+    assert_eq!(hint_of(&["key", "pin", "chang"]), "touchlease key pin --help");
+    assert_eq!(hint_of(&["nonsense"]), "touchlease --help");
+    let folder = lab.home.work().join("nope").display().to_string();
+    let (_, _, message, _) = failed(&agent(&lab, &["audit", "verify", "--since", &folder]));
+    assert!(message.contains(&folder), "{message}");
+    assert!(failed(&agent(&lab, &["key", "pin", "change"])).3.contains("touchlease key pin set"));
+    let mut homeless = std::process::Command::new(product());
+    let out = homeless.args(["--json", "status"]).env_clear().output().unwrap();
+    assert!(failed(&out).3.contains("export HOME="), "{out:?}");
+}
+
+#[test]
+fn an_environment_file_that_is_none_is_named_by_its_line_and_not_repeated() {
+    let lab = Lab::new();
+    let file = lab.home.work().join("x.env");
+    let cases = [
+        (format!("A=1\n# c\n{SLIP} here\n"), "x.env, line 3: it is not NAME=value"),
+        (format!("A=1\nB=\"open\n{SLIP}\n"), "x.env, line 2: "),
+        ("A=1\n\nB=touchlease://prod\n".into(), "x.env, line 3: "),
+    ];
+    for (text, says) in cases {
+        fs::write(&file, text).unwrap();
+        let out = agent(&lab, &["run", "--env-file", "x.env", "--", "true"]);
+        let (code, _, message, _) = failed(&out);
+        assert!(code == 65 && message.contains(says) && !holds(&out.stdout, SLIP), "{message}");
+    }
+    for text in [format!("Dear Anna,\n{SLIP}\n"), String::new(), format!("\0\u{1}{SLIP}")] {
+        fs::write(&file, text).unwrap();
+        let out = agent(&lab, &["import", "--scope", "prod", "--dry-run", "x.env"]);
+        let (code, reason, ..) = failed(&out);
+        assert_eq!((code, reason.as_str()), (65, "import_format"), "{out:?}");
+        assert!(!holds(&out.stdout, SLIP), "{out:?}");
+    }
+}
+
+#[test]
+fn a_file_that_is_no_backup_is_named_and_nothing_in_it_is_repeated() {
+    let lab = Lab::new();
+    let work = lab.home.work();
+    fs::write(work.join(SLIP), SLIP.repeat(100)).unwrap();
+    fs::write(work.join("letter"), SLIP.repeat(100)).unwrap();
+    let tar = std::process::Command::new("tar")
+        .args(["-cf", "other.tar", SLIP])
+        .current_dir(&work)
+        .status();
+    assert!(tar.unwrap().success());
+    let whole = fs::read(work.join("other.tar")).unwrap();
+    fs::write(work.join("short.tar"), &whole[..1000]).unwrap();
+    fs::write(work.join("empty"), "").unwrap();
+    for file in ["letter", "other.tar", "short.tar", "empty"] {
+        for command in [&["backup", "verify"][..], &["--vault", "elsewhere", "backup", "restore"]] {
+            let out = agent(&lab, &[command, &[file]].concat());
+            let (code, reason, message, hint) = failed(&out);
+            let of_form = if file == "letter" { (65, "backup_file") } else { (71, "backup") };
+            assert_eq!((code, reason.as_str()), of_form, "{out:?}");
+            assert!(
+                message.contains(file) && hint.contains("touchlease backup create FILE"),
+                "{message}: {hint}"
+            );
+            assert!(!holds(&out.stdout, SLIP) && !message.contains("cksum"), "{message}");
+        }
+    }
+    let (code, _, message, hint) = failed(&agent(&lab, &["backup", "verify", "/nope.tar"]));
+    assert!(
+        code == 65 && message.contains("/nope.tar") && hint.contains("check the path"),
+        "{message}: {hint}"
+    );
+}
+
+#[test]
+fn the_log_on_the_screen_says_who_asked_and_no_hash_in_full() {
+    let lab = Lab::new();
+    let _watch = lab.home.watch().unwrap();
+    assert!(
+        lab.agent_to_its_end(&["run", "--with", "prod/TOKEN", "--", "true"])
+            .status
+            .success()
+    );
+    let shown = lab.agent_to_its_end(&["audit", "show"]);
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    println!("{shown}");
+    let asked: Vec<_> = shown
+        .lines()
+        .filter(|line| line.contains("asked  ") && line.contains("prod/TOKEN"))
+        .collect();
+    assert!(
+        asked.iter().all(|line| line.contains("touchlease") && line.contains("pid ")),
+        "{asked:?}"
+    );
+    let hex = |word: &str| word.chars().filter(char::is_ascii_hexdigit).count() == word.len() && word.len() > 40;
+    let word = shown.split(|c: char| !c.is_ascii_alphanumeric()).find(|word| hex(word));
+    assert_eq!(word, None);
+    // What stands there is enough to ask for more.
+    let approved = shown.lines().find(|line| line.contains("approved")).unwrap();
+    let id = approved.split("id=").nth(1).unwrap().split_whitespace().next().unwrap();
+    let out = lab.agent_to_its_end(&["audit", "export", id, "receipt"]);
+    assert!(out.status.success(), "{out:?}");
+    let json: Value = serde_json::from_slice(&lab.agent_to_its_end(&["--json", "audit", "show"]).stdout).unwrap();
+    let full = json["lines"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|line| line["event"]["shown"]["asked"].as_str().is_some_and(|asked| asked.len() == 64));
+    assert!(full.count() > 0, "{json}");
+}
