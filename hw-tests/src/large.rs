@@ -121,7 +121,7 @@ impl LargeVault {
         }
         let founding = genesis.seal(&proofs.iter().collect::<Vec<_>>(), SystemClock.wall().seconds(), random)?;
         let proof = self.key.touch(Namespace::Vault, founding.text(), &[])?;
-        founding.finish(&proof, &self.folder.path().join("state"), random)?;
+        founding.finish(&proof, &self.folder.path().join("state"), random)?.sure()?;
         Ok(())
     }
 

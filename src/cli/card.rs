@@ -71,7 +71,7 @@ impl Card {
             origin_rows(&mut rows, &text.origin, "asks to accept an older vault");
             older::rows(&mut rows, &text, zone);
         } else if let Ok(enrol) = EnrolText::decode(&view.text) {
-            enrol_rows(&mut rows, &enrol);
+            enrol_rows(&mut rows, &enrol, zone);
         } else if let Ok(unlock) = UnlockText::decode(&view.text) {
             requester_rows(&mut rows, &unlock.requester, "asks for a PIN");
             must(
@@ -85,7 +85,7 @@ impl Card {
             );
         } else {
             let statement = Statement::from_bytes(view.text.as_bytes()).ok()?;
-            roster::rows(&mut rows, &statement, view.beside.as_deref())?;
+            roster::rows(&mut rows, &statement, view.beside.as_deref(), zone)?;
         }
         let words = four_words(&Digest::of(view.text.as_bytes())).join("  ");
         strong(&mut rows, "words", words);
@@ -306,7 +306,7 @@ pub fn rules(rules: &RulesAsk) -> String {
     text
 }
 
-fn enrol_rows(rows: &mut Vec<Row>, enrol: &EnrolText) {
+fn enrol_rows(rows: &mut Vec<Row>, enrol: &EnrolText, zone: &TimeZone) {
     let verb = if enrol.recovers.is_some() {
         "recovers the vault with its code"
     } else {
@@ -327,6 +327,7 @@ fn enrol_rows(rows: &mut Vec<Row>, enrol: &EnrolText) {
         "then",
         "every scope has a new key, and a new recovery code is shown once".into(),
     );
+    joins::states(rows, recovers.joins.as_ref(), zone);
 }
 
 fn origin_rows(rows: &mut Vec<Row>, origin: &Origin, verb: &str) {
@@ -380,7 +381,7 @@ mod tests {
     use super::*;
     use crate::lease::text::tests::sample;
 
-    fn view(text: &str) -> PromptView {
+    pub(super) fn view(text: &str) -> PromptView {
         PromptView {
             prompt: 1,
             text: text.into(),

@@ -39,15 +39,17 @@ pub fn run(session: &Session, args: Args) -> Result<(), Failure> {
         recovery_code,
         profile,
         built_in_uv,
+        trouble,
     } = reply
     else {
         return Err(unexpected());
     };
     let ui = session.ui;
     let code = String::from_utf8_lossy(recovery_code.0.expose());
-    ui.json(
-        &json!({ "vault": vault, "path": path, "key": args.key, "profile": profile, "built_in_uv": built_in_uv, "recovery_code": code }),
-    );
+    ui.json(&json!({
+        "vault": vault, "path": path, "key": args.key, "profile": profile, "built_in_uv": built_in_uv, "recovery_code": code,
+        "trouble": trouble,
+    }));
     ui.line(&format!("vault {path} is made; key \"{}\" opens it", args.key));
     if profile != "pin" {
         ui.note(
@@ -56,7 +58,7 @@ pub fn run(session: &Session, args: Args) -> Result<(), Failure> {
         );
     }
     stolen_touch(ui, &profile, built_in_uv);
-    say_code(session, &code);
+    say_code(session, &code, trouble.as_deref());
     ui.note(
         Tone::Act,
         "Next: enrol a second key, so that losing one locks nobody out: touchlease key add spare",
@@ -64,8 +66,16 @@ pub fn run(session: &Session, args: Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The recovery code, once.
-pub fn say_code(session: &Session, code: &str) {
+/// The recovery code, once, and what went wrong after it was in force.
+pub fn say_code(session: &Session, code: &str, trouble: Option<&str>) {
+    if let Some(trouble) = trouble {
+        session.ui.note(
+            Tone::Bad,
+            &format!(
+                "The vault's folder failed when this was done: {trouble}.\nKeep the code below, and one that you had before, until `touchlease doctor` opens the vault."
+            ),
+        );
+    }
     session.ui.note(
         Tone::Strong,
         "\nRecovery code. Write it on paper now; it is shown once and kept nowhere. It opens everything without a touch:\n",

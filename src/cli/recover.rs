@@ -67,6 +67,7 @@ pub fn run(session: &Session, args: Args) -> Result<(), Failure> {
         recovery_code,
         removed,
         change,
+        trouble,
     } = reply
     else {
         return Err(unexpected());
@@ -75,7 +76,7 @@ pub fn run(session: &Session, args: Args) -> Result<(), Failure> {
     let code = String::from_utf8_lossy(recovery_code.0.expose());
     ui.json(&json!({
         "name": name, "profile": profile, "built_in_uv": built_in_uv, "scopes": scopes, "removed": removed,
-        "change_at_issuer": change, "recovery_code": code,
+        "change_at_issuer": change, "recovery_code": code, "trouble": trouble,
     }));
     ui.line(&format!("key \"{name}\" is enrolled; it opens {}", scopes.join(", ")));
     stolen_touch(ui, &profile, built_in_uv);
@@ -83,7 +84,7 @@ pub fn run(session: &Session, args: Args) -> Result<(), Failure> {
         ui.line(&format!("key \"{key}\" is out"));
     }
     say_exposed(session, &change);
-    say_code(session, &code);
+    say_code(session, &code, trouble.as_deref());
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! `touchlease vault`: what two machines did to one vault apart from each other, and an older copy in its place.
+//! `touchlease vault`: what two machines did to one vault apart from each other, a new recovery code, and an older copy in its place.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use serde_json::json;
 
 use super::card::clock_time;
-use super::init::unexpected;
+use super::init::{say_code, unexpected};
 use super::session::Session;
 use super::tty::Tty;
 use super::ui::Tone;
@@ -26,6 +26,15 @@ pub enum Command {
         #[arg(long, value_name = "NAME")]
         key: Option<String>,
     },
+    /// Make a new recovery code by a touch, when the old one is lost or somebody may have read it.
+    ///
+    /// The old code is void, every scope gets a new key, and the new code is shown once. What the old code opened before it still opens in old
+    /// copies of the vault: where somebody has both, change the secrets at their issuers.
+    NewCode {
+        /// Touch this key [default: a connected one].
+        #[arg(long, value_name = "NAME")]
+        key: Option<String>,
+    },
     /// Take the vault as it is, by a touch, though this machine has seen a newer one.
     ///
     /// The prompt says what would be lost, as far as this machine knows. Bring the newer copy back if there is one.
@@ -37,6 +46,7 @@ pub enum Command {
 pub fn run(session: &Session, command: Command) -> Result<(), Failure> {
     match command {
         Command::Join { key } => join(session, key),
+        Command::NewCode { key } => new_code(session, key),
         Command::AcceptOlder => accept_older(session),
     }
 }
@@ -59,6 +69,19 @@ fn join(session: &Session, key: Option<String>) -> Result<(), Failure> {
     };
     session.ui.json(&json!({ "sides": sides, "joined": true }));
     session.ui.line("the sides are joined");
+    Ok(())
+}
+
+fn new_code(session: &Session, key: Option<String>) -> Result<(), Failure> {
+    let Reply::NewCode { recovery_code, trouble } = session.ask(Request::NewCode { key })? else {
+        return Err(unexpected());
+    };
+    let code = String::from_utf8_lossy(recovery_code.0.expose());
+    session.ui.json(&json!({ "recovery_code": code, "trouble": trouble }));
+    session
+        .ui
+        .line("the recovery code before this one is void, and every scope has a new key");
+    say_code(session, &code, trouble.as_deref());
     Ok(())
 }
 

@@ -183,6 +183,7 @@ async fn handle(house: &Rc<House>, call: Call, screen: Option<u64>, asker: &mut 
         Request::VaultFork => forks::look(house, &path)?,
         Request::VaultJoin(ask) => forks::join(house, &path, ask, asker).await?,
         Request::Recover(ask) => keys::recover(house, &path, ask, asker).await?,
+        Request::NewCode { key } => keys::new_code(house, &path, key.as_deref(), asker).await?,
         Request::KeyAdmit { name, scopes } => keys::admit(house, &path, name, &scopes, asker).await?,
         Request::ScopeList => scopes::list(house, &path)?,
         Request::ScopeAdd { name, keys } => scopes::add(house, &path, &name, &keys, asker).await?,

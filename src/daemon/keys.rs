@@ -164,6 +164,18 @@ pub(super) async fn recover(house: &Rc<House>, path: &Path, ask: RecoverAsk, ask
         recovery_code: Value(recovered.code),
         removed: lost,
         change: recovered.exposed,
+        trouble: recovered.trouble.map(|error| error.to_string()),
+    })
+}
+
+/// # Errors
+/// See [`Failure`].
+pub(super) async fn new_code(house: &Rc<House>, path: &Path, key: Option<&str>, asker: &Asker) -> Result<Reply, Failure> {
+    let open = house.open(path)?;
+    let made = roster::new_code(&house.office(&open), key, asker).await?;
+    Ok(Reply::NewCode {
+        recovery_code: Value(made.code),
+        trouble: made.trouble.map(|error| error.to_string()),
     })
 }
 

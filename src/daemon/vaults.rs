@@ -97,20 +97,21 @@ pub(super) async fn init(house: &Rc<House>, path: &Path, ask: InitAsk, asker: &A
         house.log_of(vault).map(drop)
     };
     let made = enrol::init(&lobby, path, &house.places.state, &candidacy, ready, asker).await;
-    let (vault, code, new) = made.inspect_err(|_| {
+    let made = made.inspect_err(|_| {
         // Unless there is a vault after all, its log is one of nothing.
         if let (Some(vault), Err(VaultError::NoVault { .. })) = (begun, house.read(path)) {
             house.forget(vault);
         }
     })?;
-    let id = vault.id().to_string();
-    house.keep(path, vault)?;
+    // The code is told whatever else happens: it is in force already.
+    let opened = house.open(path).map(drop).map_err(|failure| failure.message);
     Ok(Reply::Made {
-        vault: id,
+        vault: made.vault.to_string(),
         path: shown,
-        recovery_code: Value(code),
-        profile: profile_said(new.key.profile).into(),
-        built_in_uv: new.info.built_in_uv(),
+        recovery_code: Value(made.code),
+        profile: profile_said(made.new.key.profile).into(),
+        built_in_uv: made.new.info.built_in_uv(),
+        trouble: made.trouble.map(|error| error.to_string()).or(opened.err()),
     })
 }
 

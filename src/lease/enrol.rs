@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::failure::{IntoFailure, internal};
 use super::office::{Asker, Lobby, Office, names, when_free};
 use super::record::{self, Journal, Question};
-use super::text::{EnrolKind, EnrolText, Fixed, RecoversText, RequesterText, RosterBeside, Text, VERSION};
+use super::text::{EnrolKind, EnrolText, Fixed, RecoversText, RequesterText, RosterBeside, StatesText, Text, VERSION};
 use super::touch::{attend, feed, refusal, touch, touch_text};
 use crate::config::LONGEST_PROMPT;
 use crate::device::broker::{Candidate, Enrol, Event as KeyEvent, NewKey};
@@ -18,7 +18,7 @@ use crate::encoding::plain::check_name;
 use crate::encoding::sshsig::Namespace;
 use crate::presence::Prompt;
 use crate::secret::Secret;
-use crate::vault::{Addition, Enrolment, Fork, Genesis, Plan, Purpose, Random, SCOPES_PER_TOUCH, Vault, VaultError};
+use crate::vault::{Addition, Enrolment, Fork, Genesis, InForce, Plan, Purpose, Random, SCOPES_PER_TOUCH, Vault, VaultError};
 use crate::wire::{Event, Failure, Outcome, TouchState};
 
 /// Touches for the two credentials of a key.
@@ -65,6 +65,18 @@ impl<'a> Steps<'a> {
     }
 }
 
+/// A vault that was made.
+pub struct Made {
+    /// Its id.
+    pub vault: Digest,
+    /// Its recovery code, as it is printed: told nowhere else, so told whatever else happens.
+    pub code: Secret,
+    /// Its first key.
+    pub new: NewKey,
+    /// What failed once it was made.
+    pub trouble: Option<VaultError>,
+}
+
 /// Makes a vault: the first key's touches, then its touch for the first statement of the roster. Gives the recovery code, once; from
 /// when the vault is made on nobody could be told it after a failure. So `ready` is called before, with the vault's id, for everything
 /// that the vault needs besides its folder.
@@ -78,7 +90,7 @@ pub async fn init(
     key: &Candidacy<'_>,
     ready: impl FnOnce(Digest) -> Result<(), Failure>,
     asker: &Asker,
-) -> Result<(Vault, Secret, NewKey), Failure> {
+) -> Result<Made, Failure> {
     own_screen(asker)?;
     let slots = key.scopes.len().div_ceil(SCOPES_PER_TOUCH);
     let mut steps = Steps::new(asker, CREDENTIALS + slots + 1);
@@ -103,13 +115,18 @@ pub async fn init(
         key: new.key.clone(),
         salts: vec![],
     };
-    let proof = sign(lobby, founding.text(), vec![], vec![signer], asker).await?;
+    let proof = sign(lobby, founding.text(), vec![], None, vec![signer], asker).await?;
     let code = Secret::from_slice_wiping(&mut founding.code().to_text().to_string().into_bytes());
     let code = code.map_err(|error| internal("locked_memory", error))?;
     ready(founding.vault())?;
     let finish = || founding.finish(&proof, states, &mut **lobby.random.borrow_mut());
-    let vault = when_free(finish).await.map_err(IntoFailure::failure)?;
-    Ok((vault, code, new))
+    let in_force = when_free(finish).await.map_err(IntoFailure::failure)?;
+    Ok(Made {
+        vault: founding.vault(),
+        code,
+        new,
+        trouble: in_force.trouble,
+    })
 }
 
 /// Enrols one more key: its own touches, then those of an enrolled key, which sign the statement and open the scopes.
@@ -128,6 +145,11 @@ pub async fn add(office: &Office<'_>, key: &Candidacy<'_>, asker: &Asker) -> Res
     let slots = key.scopes.len().div_ceil(SCOPES_PER_TOUCH);
     let mut steps = Steps::new(asker, CREDENTIALS + slots + slots);
     let scopes: Vec<&str> = key.scopes.iter().map(String::as_str).collect();
+    office
+        .vault
+        .borrow()
+        .check_addition(key.name, &scopes)
+        .map_err(IntoFailure::failure)?;
     let (plan, new) = {
         let prompt = enrol_prompt(lobby, key, CREDENTIALS + slots, asker).await?;
         let new = credentials(lobby, &prompt, key, &enrolled, &mut steps).await?;
@@ -150,12 +172,14 @@ pub async fn add(office: &Office<'_>, key: &Candidacy<'_>, asker: &Asker) -> Res
         lobby,
         office.log,
         office.vault,
-        plan,
+        &plan,
         format!("key add {}", key.name),
         &mut steps,
         asker,
     )
-    .await?;
+    .await?
+    .sure()
+    .map_err(IntoFailure::failure)?;
     Ok(new)
 }
 
@@ -163,8 +187,7 @@ pub async fn add(office: &Office<'_>, key: &Candidacy<'_>, asker: &Asker) -> Res
 pub(super) trait Ground {
     fn candidates(&self, plan: &Plan, touch: usize) -> Result<Vec<Candidate>, VaultError>;
     fn follows(&self, plan: &Plan) -> Result<Vec<Vec<u8>>, VaultError>;
-    fn is_free(&self) -> Result<(), VaultError>;
-    fn commit(&self, plan: Plan, proofs: &[&Proof], random: &mut Random) -> Result<Digest, VaultError>;
+    fn commit(&self, plan: &Plan, proofs: &[&Proof], random: &mut Random) -> Result<InForce, VaultError>;
 }
 
 impl Ground for RefCell<Vault> {
@@ -176,11 +199,7 @@ impl Ground for RefCell<Vault> {
         plan.follows(&self.borrow())
     }
 
-    fn is_free(&self) -> Result<(), VaultError> {
-        self.borrow().is_free()
-    }
-
-    fn commit(&self, plan: Plan, proofs: &[&Proof], random: &mut Random) -> Result<Digest, VaultError> {
+    fn commit(&self, plan: &Plan, proofs: &[&Proof], random: &mut Random) -> Result<InForce, VaultError> {
         plan.commit(&self.borrow(), proofs, random)
     }
 }
@@ -194,11 +213,7 @@ impl Ground for Fork {
         self.follows(plan)
     }
 
-    fn is_free(&self) -> Result<(), VaultError> {
-        self.is_free()
-    }
-
-    fn commit(&self, plan: Plan, proofs: &[&Proof], random: &mut Random) -> Result<Digest, VaultError> {
+    fn commit(&self, plan: &Plan, proofs: &[&Proof], random: &mut Random) -> Result<InForce, VaultError> {
         self.commit(plan, proofs, random)
     }
 }
@@ -209,24 +224,24 @@ pub(super) async fn commit(
     lobby: &Lobby<'_>,
     log: &Journal,
     ground: &dyn Ground,
-    plan: Plan,
+    plan: &Plan,
     what: String,
     steps: &mut Steps<'_>,
     asker: &Asker,
-) -> Result<Digest, Failure> {
+) -> Result<InForce, Failure> {
     let asked = record::asked(log, &Question::of_change(&asker.requester, vec![], Some(&what)))?;
     let path = async {
         let mut proofs = vec![];
         for touch in 0..plan.touches() {
             steps.next(&plan.purpose(touch).map_or_else(String::new, |purpose| said(&purpose)));
-            let candidates = ground.candidates(&plan, touch).map_err(IntoFailure::failure)?;
-            let before = ground.follows(&plan).map_err(IntoFailure::failure)?;
-            proofs.push(sign(lobby, plan.text(), before, candidates, asker).await?);
+            let candidates = ground.candidates(plan, touch).map_err(IntoFailure::failure)?;
+            let before = ground.follows(plan).map_err(IntoFailure::failure)?;
+            let joins = StatesText::of(&plan.heads(), &plan.claims());
+            proofs.push(sign(lobby, plan.text(), before, joins, candidates, asker).await?);
         }
         asked.roster(Digest::of(plan.text()))?;
-        when_free(|| ground.is_free()).await.map_err(IntoFailure::failure)?;
-        let committed = ground.commit(plan, &refs(&proofs), &mut **lobby.random.borrow_mut());
-        committed.map_err(IntoFailure::failure)
+        let commit = || ground.commit(plan, &refs(&proofs), &mut **lobby.random.borrow_mut());
+        when_free(commit).await.map_err(IntoFailure::failure)
     };
     path.await.inspect_err(|failure| asked.failed(failure))
 }
@@ -241,11 +256,13 @@ fn said(purpose: &Purpose) -> String {
     }
 }
 
-/// One touch over a statement of the roster, which stands on the screen with who asks and with what it changes in those `before` it.
+/// One touch over a statement of the roster, which stands on the screen with who asks, with what it changes in those `before` it, and
+/// with what is joined by it.
 async fn sign(
     lobby: &Lobby<'_>,
     statement: &[u8],
     before: Vec<Vec<u8>>,
+    joins: Option<StatesText>,
     candidates: Vec<Candidate>,
     asker: &Asker,
 ) -> Result<Proof, Failure> {
@@ -254,6 +271,7 @@ async fn sign(
         v: VERSION,
         requester: RequesterText::of(&asker.requester),
         before: before.into_iter().map(text).collect::<Result<_, _>>()?,
+        joins,
     };
     let fixed = Fixed::roster(text(statement.to_vec())?, &lobby.random_id(), &beside).map_err(IntoFailure::failure)?;
     let turn = lobby.turn(asker).await?;

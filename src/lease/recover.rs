@@ -2,18 +2,18 @@
 
 use super::enrol::{CREDENTIALS, Candidacy, Steps, credentials, enrol_prompt, own_screen, refs, slots_of};
 use super::failure::{IntoFailure, internal};
-use super::office::{Asker, Office};
+use super::office::{Asker, Office, when_free};
 use super::record::{self, Question};
-use super::text::RecoversText;
+use super::text::{RecoversText, StatesText};
 use crate::device::broker::NewKey;
 use crate::encoding::Digest;
 use crate::secret::Secret;
-use crate::vault::{Recovering, RecoveryCode, SCOPES_PER_TOUCH};
+use crate::vault::{Recovering, RecoveryCode, SCOPES_PER_TOUCH, VaultError};
 use crate::wire::Failure;
 
 /// What a recovery comes to.
 pub struct Recovered {
-    /// The code that holds from now on, as it is printed.
+    /// The code that holds from now on, as it is printed: told nowhere else, so told whatever else happens.
     pub code: Secret,
     /// The new key.
     pub new: NewKey,
@@ -21,6 +21,8 @@ pub struct Recovered {
     pub scopes: Vec<String>,
     /// Secrets that the lost keys could read.
     pub exposed: Vec<String>,
+    /// What failed once the code was in force.
+    pub trouble: Option<VaultError>,
 }
 
 /// Enrols the key `name` by the recovery code, takes the keys called `lost` out, gives every scope a new key and the vault a new code.
@@ -43,7 +45,7 @@ pub async fn recover(
         vault.check_recovery(name, lost).map_err(IntoFailure::failure)?;
         let scopes: Vec<String> = vault.scopes().into_iter().map(str::to_owned).collect();
         let kept: Vec<_> = vault.keys().into_iter().filter(|key| !lost.contains(&key.name)).collect();
-        (vault.roster_digest(), scopes, kept)
+        (vault.whole_standing().map_err(IntoFailure::failure)?, scopes, kept)
     };
     let key = Candidacy {
         name,
@@ -52,6 +54,7 @@ pub async fn recover(
         recovers: Some(RecoversText {
             removes: lost.to_vec(),
             keeps: kept.iter().map(|key| key.name.clone()).collect(),
+            joins: StatesText::of(shown.heads(), shown.claims()),
         }),
     };
     let touches = CREDENTIALS + scopes.len().div_ceil(SCOPES_PER_TOUCH);
@@ -65,7 +68,7 @@ pub async fn recover(
         let now = lobby.clock.wall().seconds();
         let recovering = Recovering::begin(
             &office.vault.borrow(),
-            shown,
+            &shown,
             new.key.clone(),
             lost,
             now,
@@ -81,14 +84,15 @@ pub async fn recover(
         let fresh = Secret::from_slice_wiping(&mut recovery.fresh().to_text().to_string().into_bytes());
         let fresh = fresh.map_err(|error| internal("locked_memory", error))?;
         asked.recovered(Digest::of(recovery.text()), name, lost)?;
-        let finished = recovery.finish(&office.vault.borrow(), code, &mut **lobby.random.borrow_mut());
-        finished.map_err(IntoFailure::failure)?;
+        let finish = || recovery.finish(&office.vault.borrow(), code, &mut **lobby.random.borrow_mut());
+        let in_force = when_free(finish).await.map_err(IntoFailure::failure)?;
         prompt.approved();
         Ok(Recovered {
             code: fresh,
             new,
             scopes: scopes.clone(),
             exposed,
+            trouble: in_force.trouble,
         })
     };
     path.await.inspect_err(|failure| asked.failed(failure))

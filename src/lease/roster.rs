@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::enrol::{Ground, Steps, commit, own_screen};
-use super::failure::IntoFailure;
+use super::failure::{IntoFailure, internal};
 use super::office::{Asker, Lobby, Office};
 use super::record::Journal;
 use crate::device::{EnrolledKey, KeyId};
-use crate::vault::{Fork, Plan, Removal, VaultError};
+use crate::secret::Secret;
+use crate::vault::{Fork, InForce, Plan, Removal, VaultError};
 use crate::wire::{Event, Failure, Outcome};
 
 /// Takes a key out and re-keys what it could open, by touches of `touch` where it is named. Gives the secrets that it could read.
@@ -28,7 +29,7 @@ pub async fn remove(office: &Office<'_>, name: &str, touch: Option<&str>, asker:
     let removal = removal.map_err(IntoFailure::failure)?;
     let exposed = removal.exposed().iter().map(|listed| format!("{}/{}", listed.scope, listed.name));
     let exposed = exposed.collect();
-    carry_out(office, removal.into_plan(), format!("key remove {name}"), asker).await?;
+    carry_out(office, &removal.into_plan(), format!("key remove {name}"), asker).await?;
     Ok(exposed)
 }
 
@@ -52,12 +53,41 @@ pub async fn rotate(office: &Office<'_>, scopes: &[String], touch: Option<&str>,
         .rotation(&names, key.id(), lobby.clock.wall().seconds(), &mut **lobby.random.borrow_mut());
     carry_out(
         office,
-        plan.map_err(IntoFailure::failure)?,
+        &plan.map_err(IntoFailure::failure)?,
         format!("rotate {}", scopes.join(" ")),
         asker,
     )
     .await?;
     Ok((scopes, key.name.clone()))
+}
+
+/// A recovery code in the place of the one before.
+pub struct NewCode {
+    /// As it is printed: told nowhere else, so told whatever else happens.
+    pub code: Secret,
+    /// What failed once it was in force.
+    pub trouble: Option<VaultError>,
+}
+
+/// Makes a new recovery code and gives every scope a new key, by touches of `touch` where it is named. The code before it is void then.
+///
+/// # Errors
+/// Every way in which it can end before; the code before holds then.
+pub async fn new_code(office: &Office<'_>, touch: Option<&str>, asker: &Asker) -> Result<NewCode, Failure> {
+    own_screen(asker)?;
+    let touched: Vec<KeyId> = touched(office, touch, None).await?.iter().map(EnrolledKey::id).collect();
+    let lobby = &office.lobby;
+    let now = lobby.clock.wall().seconds();
+    let planned = office.vault.borrow().new_code(&touched, now, &mut **lobby.random.borrow_mut());
+    let (plan, fresh) = planned.map_err(IntoFailure::failure)?;
+    // Before the statement is in force: without locked memory nothing is changed, and the code on the paper still holds.
+    let code = Secret::from_slice_wiping(&mut fresh.to_text().to_string().into_bytes());
+    let code = code.map_err(|error| internal("locked_memory", error))?;
+    let in_force = change(lobby, office.log, office.vault, &plan, "vault new-code".into(), asker).await?;
+    Ok(NewCode {
+        code,
+        trouble: in_force.trouble,
+    })
 }
 
 /// Makes a scope that these keys open, each by a touch of its own; a connected one where none is named. Gives their names.
@@ -79,7 +109,7 @@ pub async fn new_scope(office: &Office<'_>, name: &str, keys: &[String], asker: 
     let lobby = &office.lobby;
     let now = lobby.clock.wall().seconds();
     let plan = office.vault.borrow().new_scope(name, &ids, now, &mut **lobby.random.borrow_mut());
-    carry_out(office, plan.map_err(IntoFailure::failure)?, format!("scope add {name}"), asker).await?;
+    carry_out(office, &plan.map_err(IntoFailure::failure)?, format!("scope add {name}"), asker).await?;
     Ok(chosen.into_iter().map(|key| key.name).collect())
 }
 
@@ -98,7 +128,7 @@ pub async fn admit(office: &Office<'_>, name: &str, scopes: &[String], asker: &A
     let lobby = &office.lobby;
     let now = lobby.clock.wall().seconds();
     let plan = office.vault.borrow().admission(name, &names, now, &mut **lobby.random.borrow_mut());
-    carry_out(office, plan.map_err(IntoFailure::failure)?, format!("key admit {name}"), asker).await?;
+    carry_out(office, &plan.map_err(IntoFailure::failure)?, format!("key admit {name}"), asker).await?;
     Ok(scopes)
 }
 
@@ -130,7 +160,7 @@ pub async fn rename(office: &Office<'_>, name: &str, to: &str, asker: &Asker) ->
     let plan = office.vault.borrow().renaming(name, to, office.lobby.clock.wall().seconds());
     carry_out(
         office,
-        plan.map_err(IntoFailure::failure)?,
+        &plan.map_err(IntoFailure::failure)?,
         format!("scope rename {name} {to}"),
         asker,
     )
@@ -144,7 +174,7 @@ pub async fn rename(office: &Office<'_>, name: &str, to: &str, asker: &Asker) ->
 pub async fn give_up(office: &Office<'_>, name: &str, asker: &Asker) -> Result<(), Failure> {
     own_screen(asker)?;
     let plan = office.vault.borrow().giving_up(name, office.lobby.clock.wall().seconds());
-    carry_out(office, plan.map_err(IntoFailure::failure)?, format!("scope remove {name}"), asker).await
+    carry_out(office, &plan.map_err(IntoFailure::failure)?, format!("scope remove {name}"), asker).await
 }
 
 /// Joins the ends of a forked roster by touches of `touch` where it is named; `names` has other names for keys and scopes, by their ids.
@@ -182,7 +212,7 @@ pub async fn join(
         VaultError::NoneJoins { can, .. } if can.is_empty() => error.failure().hint(way_out(fork)),
         _ => error.failure(),
     })?;
-    change(lobby, log, fork, plan, "vault join".into(), asker).await
+    sure(change(lobby, log, fork, &plan, "vault join".into(), asker).await?)
 }
 
 /// What a person does where no touch can join: he gives a side up. What it alone changed is lost, and who holds its keys gains nothing.
@@ -195,11 +225,22 @@ fn way_out(fork: &Fork) -> String {
     )
 }
 
-async fn carry_out(office: &Office<'_>, plan: Plan, what: String, asker: &Asker) -> Result<(), Failure> {
-    change(&office.lobby, office.log, office.vault, plan, what, asker).await
+async fn carry_out(office: &Office<'_>, plan: &Plan, what: String, asker: &Asker) -> Result<(), Failure> {
+    sure(change(&office.lobby, office.log, office.vault, plan, what, asker).await?)
 }
 
-async fn change(lobby: &Lobby<'_>, log: &Journal, ground: &dyn Ground, plan: Plan, what: String, asker: &Asker) -> Result<(), Failure> {
+fn sure(in_force: InForce) -> Result<(), Failure> {
+    in_force.sure().map(drop).map_err(IntoFailure::failure)
+}
+
+async fn change(
+    lobby: &Lobby<'_>,
+    log: &Journal,
+    ground: &dyn Ground,
+    plan: &Plan,
+    what: String,
+    asker: &Asker,
+) -> Result<InForce, Failure> {
     let touches = plan.touches();
     if touches > 1 {
         // Whoever asked may have gone; the change ends with his connection.
@@ -208,7 +249,7 @@ async fn change(lobby: &Lobby<'_>, log: &Journal, ground: &dyn Ground, plan: Pla
         });
     }
     let mut steps = Steps::new(asker, touches);
-    commit(lobby, log, ground, plan, what, &mut steps, asker).await.map(drop)
+    commit(lobby, log, ground, plan, what, &mut steps, asker).await
 }
 
 /// The enrolled keys that may be touched, in the order in which they are asked: the named one alone; else those that are connected,

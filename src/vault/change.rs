@@ -138,7 +138,7 @@ impl Vault {
         let written: Vec<Id> = writes.iter().filter_map(|write| Some(write.record?.0)).collect();
         let before = self.memory.head(scope.id)?;
         let (digest, bytes) = index.next(&ring, writes, &mut change, random)?;
-        change.commit(&lock, &head_path(scope.id, &digest), &bytes)?;
+        change.commit(&lock, &head_path(scope.id, &digest), &bytes)?.sure()?;
         if heads.len() > 1 {
             self.memory.learn_anew(scope.id, index.records().into_iter())?;
         }

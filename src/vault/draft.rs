@@ -9,7 +9,7 @@ use crate::encoding::sshsig::Point;
 use super::bytes::Id;
 use super::enrolment::{MadeSlot, Making};
 use super::error::VaultError;
-use super::plan::{Open, Plan, Touch, Work};
+use super::plan::{ForkedScope, Open, Plan, Touch, Work};
 use super::random::{self, Random};
 use super::recovery::RecoveryCode;
 use super::scope::Ring;
@@ -25,8 +25,8 @@ pub(super) struct Draft {
     /// Slots that enrolled keys make by touches that open nothing.
     makes: Vec<Making>,
     drops: Vec<String>,
-    /// Where a fork of the roster is joined: the commitments under which index heads count in full.
-    pub in_full: BTreeSet<Digest>,
+    /// Where a fork of the roster is joined: what is joined in the scopes that get a new key.
+    pub joins: BTreeMap<Id, ForkedScope>,
     /// Names of scopes that any key that stays may open.
     opens: Vec<String>,
 }
@@ -52,7 +52,7 @@ impl Draft {
             touches: Vec::new(),
             makes: Vec::new(),
             drops: Vec::new(),
-            in_full: BTreeSet::new(),
+            joins: BTreeMap::new(),
             opens: Vec::new(),
         }
     }
@@ -72,8 +72,9 @@ impl Draft {
         Ok(())
     }
 
-    /// Puts `code` in the place of the recovery code, with new slots, and gives every scope a new key.
-    pub fn replace_code(&mut self, vault: &Vault, code: &RecoveryCode, random: &mut Random) -> Result<(), VaultError> {
+    /// Puts `code` in the place of the recovery code, with new slots. Every scope has to get a new key besides: whoever has the code before
+    /// opens those that there are.
+    pub fn replace_code(&mut self, vault: &Vault, code: &RecoveryCode, random: &mut Random) {
         self.statement.recovery = code.key_pair(&vault.id()).1;
         for scope in &mut self.statement.scopes {
             for slot in &mut scope.slots {
@@ -82,21 +83,14 @@ impl Draft {
                 }
             }
         }
-        for id in self.statement.scopes.iter().map(|scope| scope.id).collect::<Vec<_>>() {
-            self.next_epoch(vault.id(), id, random)?;
-        }
-        Ok(())
     }
 
     /// Gives scope `id` a new key, sealed to the slots that are left. The touch is by `by`, whose slot it renews.
     ///
     /// # Errors
-    /// [`VaultError::NotJoined`]: the statement that is shown and signed does not say what a join takes in.
+    /// [`VaultError::NotJoined`].
     pub fn rekey(&mut self, vault: &Vault, id: Id, by: KeyId, random: &mut Random) -> Result<(), VaultError> {
-        let scope = vault.scope_of(id)?;
-        if vault.heads(scope)?.len() > 1 {
-            return Err(VaultError::NotJoined(scope.name.clone()));
-        }
+        check_joined(vault, vault.scope_of(id)?)?;
         self.rekey_over(&[vault], &[0], id, by, random)
     }
 
@@ -178,7 +172,13 @@ impl Draft {
     }
 
     /// The plan, with the touches that it needs.
+    ///
+    /// # Errors
+    /// [`VaultError::NotJoined`], [`VaultError::NoneIn`].
     pub fn into_plan(mut self, vault: &Vault) -> Result<Plan, VaultError> {
+        for name in &self.opens {
+            check_joined(vault, vault.scope(name)?)?;
+        }
         for names in self.pairs(vault)? {
             let opens = names.iter().map(|name| open(vault, 0, vault.scope(name)?.id));
             self.touches.push(Touch {
@@ -213,7 +213,7 @@ impl Draft {
             works: self.works,
             halves: self.halves,
             drops: self.drops,
-            in_full: self.in_full,
+            joins: self.joins,
         })
     }
 
@@ -259,7 +259,8 @@ impl Draft {
         Ok(making)
     }
 
-    fn next_epoch(&mut self, vault: Digest, id: Id, random: &mut Random) -> Result<(), VaultError> {
+    /// Gives scope `id` a new key, sealed to the slots that are left; no slot of a key is renewed.
+    pub fn next_epoch(&mut self, vault: Digest, id: Id, random: &mut Random) -> Result<(), VaultError> {
         let scope = self.scope_mut(id)?;
         scope.epoch += 1;
         let fresh = Ring::generate(vault, id, scope.epoch, random);
@@ -312,6 +313,18 @@ impl Draft {
         let scopes = names.iter().map(|name| vault.scope(name)).collect::<Result<Vec<_>, _>>()?;
         let mut keys = vault.keys().into_iter().filter(|key| self.statement.key(key.id()).is_some());
         Ok(keys.any(|key| scopes.iter().all(|scope| scope.slot_of(key.id()).is_some())))
+    }
+}
+
+/// Whether `scope` has one head. Where a change of the roster opens a scope with several, the statement that is shown and signed would
+/// not say what is joined there.
+///
+/// # Errors
+/// [`VaultError::NotJoined`].
+pub(super) fn check_joined(vault: &Vault, scope: &ScopeEntry) -> Result<(), VaultError> {
+    match vault.heads(scope)?.len() {
+        0 | 1 => Ok(()),
+        _ => Err(VaultError::NotJoined(scope.name.clone())),
     }
 }
 

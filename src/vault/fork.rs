@@ -23,13 +23,15 @@ use super::bytes::Id;
 use super::difference::differences;
 use super::draft::Draft;
 use super::error::VaultError;
-use super::plan::Plan;
+use super::journal::InForce;
+use super::merge::Claim;
+use super::plan::{ForkedScope, Plan};
 use super::random::{self, Random};
 use super::roster::{Chain, Signer, signature_path, statement_path};
 use super::scope::half_path;
 use super::statement::{KeyEntry, ScopeEntry, SlotEntry, Statement};
 use super::store::Store;
-use super::{Vault, journal, marker};
+use super::{Vault, journal, marker, tree};
 
 /// One statement of a side.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -177,7 +179,8 @@ impl Fork {
     ///
     /// # Errors
     /// [`VaultError::ShutOut`] when every side has been shut out by another, [`VaultError::NoneJoins`] for a scope that none of `touched`
-    /// opens on every side, [`VaultError::Twice`] for a name that two still share, a refused name.
+    /// opens on every side, [`VaultError::Twice`] for a name that two still share, a refused name; a missing
+    /// index head.
     pub fn join(&self, touched: &[KeyId], names: &BTreeMap<String, String>, now: u64, random: &mut Random) -> Result<Plan, VaultError> {
         if self.trusted().next().is_none() {
             return Err(VaultError::ShutOut);
@@ -207,12 +210,8 @@ impl Fork {
                     });
                 }
             }
+            draft.joins.insert(id, self.forked(&scope, &open)?);
         }
-        draft.in_full = self
-            .trusted()
-            .flat_map(|(_, statement)| &statement.scopes)
-            .map(|scope| scope.commitment)
-            .collect();
         draft.with_a_touch()
     }
 
@@ -254,20 +253,49 @@ impl Fork {
         plan.follows(self.sides.first().ok_or(VaultError::Nothing)?)
     }
 
-    /// Whether no other process writes to the vault.
-    ///
-    /// # Errors
-    /// As [`Vault::is_free`].
-    pub fn is_free(&self) -> Result<(), VaultError> {
-        self.sides.first().ok_or(VaultError::Nothing)?.is_free()
-    }
-
     /// Makes the join effective.
     ///
     /// # Errors
     /// As [`Plan::commit`].
-    pub fn commit(&self, plan: Plan, proofs: &[&Proof], random: &mut Random) -> Result<Digest, VaultError> {
+    pub fn commit(&self, plan: &Plan, proofs: &[&Proof], random: &mut Random) -> Result<InForce, VaultError> {
         plan.commit_over(&self.sides.iter().collect::<Vec<_>>(), proofs, random)
+    }
+
+    /// What is joined in `scope`, which is opened on the sides `open`: the heads of all sides count, those of a side on which nobody is
+    /// shut out in full.
+    fn forked(&self, scope: &ScopeEntry, open: &[usize]) -> Result<ForkedScope, VaultError> {
+        let vault = open.first().and_then(|side| self.sides.get(*side)).ok_or(VaultError::Nothing)?;
+        let in_full = |commitment: &Digest| {
+            let mut scopes = self.trusted().flat_map(|(_, statement)| &statement.scopes);
+            scopes.any(|scope| scope.commitment == *commitment)
+        };
+        let of_sides: Vec<(&Vault, &ScopeEntry)> = self
+            .sides
+            .iter()
+            .filter_map(|side| Some((side, side.scope_of(scope.id).ok()?)))
+            .collect();
+        let mut trust = vault.roster.trust(vault.scope_of(scope.id)?);
+        let (in_force, earlier) = of_sides.iter().map(|(_, scope)| scope.commitment).partition(in_full);
+        trust.in_force = in_force;
+        trust.earlier.extend::<BTreeSet<Digest>>(earlier);
+        trust.earlier.retain(|commitment| !trust.in_force.contains(commitment));
+        let heads = tree::heads(&vault.store, scope.id, &scope.name, &trust)?;
+        let mut claims: BTreeMap<Id, Claim> = BTreeMap::new();
+        if heads.len() > 1 {
+            for (side, old) in of_sides {
+                for claim in side.claims(old)? {
+                    let known = claims.entry(claim.record).or_insert_with(|| claim.clone());
+                    // What is in force on one side is no earlier key for the other's sake.
+                    known.earlier_key &= claim.earlier_key;
+                    known.listed.scope.clone_from(&scope.name);
+                }
+            }
+        }
+        Ok(ForkedScope {
+            trust,
+            heads,
+            claims: claims.into_values().collect(),
+        })
     }
 
     fn statement(&self, now: u64) -> Result<Statement, VaultError> {

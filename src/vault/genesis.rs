@@ -12,14 +12,14 @@ use super::accepted::Memory;
 use super::bytes::{Hex, Id};
 use super::enrolment::{Enrolment, MadeSlot, NewSlots};
 use super::error::VaultError;
-use super::journal::{self, Change};
+use super::journal::{self, Change, InForce};
 use super::random::{self, Random};
 use super::recovery::RecoveryCode;
 use super::roster::{self, signature_path, statement_path};
 use super::scope::{Ring, half_path};
 use super::statement::{FORMAT, KeyEntry, ScopeEntry, SlotEntry, Statement};
 use super::store::{Lock, Store};
-use super::{GIT_FILES, Vault, marker, plan};
+use super::{GIT_FILES, marker, plan};
 
 /// A vault that is about to be made. Nothing is written before [`Founding::finish`].
 pub struct Genesis {
@@ -144,12 +144,12 @@ impl Founding {
         &self.code
     }
 
-    /// Writes the vault and opens it. What can fail outside its folder fails before it is made.
+    /// Writes the vault. What can fail outside its folder fails before it is made.
     ///
     /// # Errors
     /// [`VaultError::WrongProof`], [`VaultError::NotEmpty`], [`VaultError::Busy`]; a full disk, a read-only folder. There is no vault
     /// then, and it can be tried again.
-    pub fn finish(&self, proof: &Proof, states: &Path, random: &mut Random) -> Result<Vault, VaultError> {
+    pub fn finish(&self, proof: &Proof, states: &Path, random: &mut Random) -> Result<InForce, VaultError> {
         if proof.key_id() != self.first.id() {
             return Err(VaultError::WrongProof("another key than the first one signed"));
         }
@@ -164,17 +164,14 @@ impl Founding {
         }
         check_free(&self.folder)?;
         let store = Store::create(&self.folder)?;
-        {
-            let lock = store.lock()?;
-            // Between the check and the lock somebody else may have made one.
-            if !store.list(roster::FOLDER)?.is_empty() {
-                return Err(not_empty(&self.folder));
-            }
-            Memory::begin(&states.join(self.vault.to_string()), self.vault, digest)?;
-            write_markers(&lock)?;
-            change.commit(&lock, &statement_path(&digest), &self.text)?;
+        let lock = store.lock()?;
+        // Between the check and the lock somebody else may have made one.
+        if !store.list(roster::FOLDER)?.is_empty() {
+            return Err(not_empty(&self.folder));
         }
-        Vault::with_store(store, states)
+        Memory::begin(&states.join(self.vault.to_string()), self.vault, digest)?;
+        write_markers(&lock)?;
+        change.commit(&lock, &statement_path(&digest), &self.text)
     }
 }
 

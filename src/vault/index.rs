@@ -517,7 +517,7 @@ mod tests {
     fn heads_and_nodes_open_under_the_key_that_they_name() {
         let random = &mut random::system();
         let old = Ring::generate(Digest::of(b"v"), Hex([1; 16]), 1, random);
-        let new = old.followed_by(Ring::generate(old.vault, old.scope, 2, random));
+        let new = old.followed_by(&Ring::generate(old.vault, old.scope, 2, random));
         let head = Head {
             parents: vec![],
             change: Hex([2; 16]),

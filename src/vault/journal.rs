@@ -22,6 +22,27 @@ pub struct Change {
     removes: Vec<String>,
 }
 
+/// A change that is in force.
+#[must_use = "what went wrong afterwards has to be told"]
+#[derive(Debug)]
+pub struct InForce {
+    /// Digest of the file that decided.
+    pub digest: Digest,
+    /// What failed when that file was in its place, or when nobody can tell whether it is: it may not be durable, and what it replaced may
+    /// still be there.
+    pub trouble: Option<VaultError>,
+}
+
+impl InForce {
+    /// The digest, for whoever needs a change that is durable.
+    ///
+    /// # Errors
+    /// The trouble.
+    pub fn sure(self) -> Result<Digest, VaultError> {
+        self.trouble.map_or(Ok(self.digest), Err)
+    }
+}
+
 /// What a list in `pending/` says.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Pending {
@@ -47,15 +68,23 @@ impl Change {
     /// Writes everything; `path` with `bytes` decides, written after all others are durable.
     ///
     /// # Errors
-    /// The old state is in force when this fails before the deciding file is in its place.
-    pub fn commit(self, lock: &Lock<'_>, path: &str, bytes: &[u8]) -> Result<(), VaultError> {
+    /// The old state is in force. What fails later is told by [`InForce`].
+    pub fn commit(self, lock: &Lock<'_>, path: &str, bytes: &[u8]) -> Result<InForce, VaultError> {
         let list = self.list(path).to_text();
         let name = format!("{FOLDER}/{}", Digest::of(list.as_bytes()));
         lock.write(&name, list.as_bytes())?;
         let done = self.write(lock, path, bytes);
         // In both cases: finishes what was decided, takes back what was not. Should this fail too, the next opening does it.
         let settled = settle_one(lock, &name);
-        done.and(settled)
+        let digest = Digest::of(bytes);
+        match done.and(settled) {
+            Ok(()) => Ok(InForce { digest, trouble: None }),
+            Err(error) if lock.store().exists(path).is_ok_and(|there| !there) => Err(error),
+            Err(error) => Ok(InForce {
+                digest,
+                trouble: Some(error),
+            }),
+        }
     }
 
     fn write(&self, lock: &Lock<'_>, path: &str, bytes: &[u8]) -> Result<(), VaultError> {
@@ -187,12 +216,14 @@ mod tests {
             store.lock().unwrap().write("records/s/old", b"old").unwrap();
             store.faults.cut_at(step);
             let done = change().commit(&store.lock().unwrap(), "heads/s/h", b"head");
+            let (known_old, done) = (done.is_err(), done.and_then(InForce::sure));
             let fresh = Store::open(&folder).unwrap();
             settle(&fresh).unwrap();
             let state = files(&fresh);
             let new = state == ["new", "node", "h"];
             assert!(new || state == ["old"], "step {step}: {state:?}");
             assert!(new || done.is_err(), "step {step}: acknowledged and lost");
+            assert_eq!(new, !known_old, "step {step}: said to be what it is not");
             seen[usize::from(new)] += 1;
             if done.is_ok() {
                 break;
@@ -210,6 +241,7 @@ mod tests {
             store.lock().unwrap().write("records/s/old", b"old").unwrap();
             store.faults.fail_at(step);
             let done = change().commit(&store.lock().unwrap(), "heads/s/h", b"head");
+            let done = done.and_then(InForce::sure);
             assert!(matches!(done, Err(VaultError::Full { .. })), "step {step}");
             assert!(files(&store).contains(&"old".to_owned()), "step {step}");
         }

@@ -6,7 +6,7 @@ use crate::encoding::plain::check_name;
 
 use super::Vault;
 use super::bytes::Id;
-use super::draft::Draft;
+use super::draft::{Draft, check_joined};
 use super::enrolment::{Enrolment, NewSlots};
 use super::error::VaultError;
 use super::listing::Listed;
@@ -26,25 +26,38 @@ pub struct Removal {
     exposed: Vec<Listed>,
 }
 
+impl Vault {
+    /// Whether a key called `name` may be let into `scopes`: asked before any key makes anything. Gives the scopes' ids.
+    ///
+    /// # Errors
+    /// A refused name, [`VaultError::Twice`] for one that is taken, [`VaultError::NoScope`], [`VaultError::Nothing`],
+    /// [`VaultError::NotJoined`].
+    pub fn check_addition(&self, name: &str, scopes: &[&str]) -> Result<Vec<Id>, VaultError> {
+        check_name("the key's name", name)?;
+        if self.key_named(name).is_ok() {
+            return Err(VaultError::Twice(name.to_owned()));
+        }
+        let mut ids: Vec<Id> = Vec::new();
+        for name in scopes {
+            let scope = self.scope(name)?;
+            check_joined(self, scope)?;
+            if !ids.contains(&scope.id) {
+                ids.push(scope.id);
+            }
+        }
+        if ids.is_empty() { Err(VaultError::Nothing) } else { Ok(ids) }
+    }
+}
+
 impl Addition {
     /// Plans to give `key` a slot in each of `scopes`, at `now` in seconds since 1970.
     ///
     /// # Errors
-    /// [`VaultError::Twice`] for a key or name that is enrolled, [`VaultError::NoScope`], [`VaultError::Nothing`].
+    /// As [`Vault::check_addition`]; [`VaultError::Twice`] for a key that is enrolled.
     pub fn begin(vault: &Vault, key: EnrolledKey, scopes: &[&str], now: u64, random: &mut Random) -> Result<Self, VaultError> {
-        check_name("the key's name", &key.name)?;
-        if vault.keys().iter().any(|old| old.name == key.name || old.id() == key.id()) {
+        let ids = vault.check_addition(&key.name, scopes)?;
+        if vault.keys().iter().any(|old| old.id() == key.id()) {
             return Err(VaultError::Twice(key.name));
-        }
-        let mut ids: Vec<Id> = Vec::new();
-        for name in scopes {
-            let id = vault.scope(name)?.id;
-            if !ids.contains(&id) {
-                ids.push(id);
-            }
-        }
-        if ids.is_empty() {
-            return Err(VaultError::Nothing);
         }
         let mut draft = Draft::after(vault, now);
         draft.statement.keys.push(KeyEntry::Fido2(key.clone()));
@@ -65,7 +78,7 @@ impl Addition {
     /// Makes the new key's slots with its answers, in the order of [`Addition::enrolments`].
     ///
     /// # Errors
-    /// [`VaultError::WrongProof`]; [`VaultError::NoneIn`] for a scope that no key opens.
+    /// [`VaultError::WrongProof`]; [`VaultError::NoneIn`] for a scope that no key opens; [`VaultError::NotJoined`].
     pub fn seal(mut self, vault: &Vault, proofs: &[&Proof], random: &mut Random) -> Result<Plan, VaultError> {
         for made in self.slots.seal(proofs, random)? {
             self.draft.grant(made)?;

@@ -137,7 +137,7 @@ impl Vault {
             let index = self.index(&scope, &ring, standing)?;
             let mut change = Change::default();
             let (digest, bytes) = index.next(&ring, Vec::new(), &mut change, random)?;
-            change.commit(&lock, &head_path(scope.id, &digest), &bytes)?;
+            change.commit(&lock, &head_path(scope.id, &digest), &bytes)?.sure()?;
             self.memory.learn_anew(scope.id, index.records().into_iter())?;
             self.memory.remember(scope.id, before, digest)?;
         }

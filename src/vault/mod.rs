@@ -76,6 +76,7 @@ pub use error::VaultError;
 pub use export::{OpenScope, Taken};
 pub use fork::{Clash, Fork, Side};
 pub use genesis::Genesis;
+pub use journal::InForce;
 pub use keys::{Addition, Removal};
 pub use listing::{Found, Listed, Shelf};
 pub use material::{Material, Wanted};
@@ -176,14 +177,6 @@ impl Vault {
         self.roster.in_force().vault
     }
 
-    /// Whether nobody else is writing to it at this moment.
-    ///
-    /// # Errors
-    /// [`VaultError::Busy`].
-    pub fn is_free(&self) -> Result<(), VaultError> {
-        self.store.lock().map(drop)
-    }
-
     /// Device and inode of its folder: the same for every path that leads to it.
     ///
     /// # Errors
@@ -273,6 +266,20 @@ impl Vault {
         if names.len() > SCOPES_PER_TOUCH {
             return Err(VaultError::TooManyScopes { asked: names.len() });
         }
+        self.standing_of(&names)
+    }
+
+    /// The same for every scope: what no touch of an enrolled key opens.
+    ///
+    /// # Errors
+    /// As [`Vault::standing`].
+    pub fn whole_standing(&self) -> Result<Standing, VaultError> {
+        let mut names = self.scopes();
+        names.sort_unstable();
+        self.standing_of(&names)
+    }
+
+    fn standing_of(&self, names: &[&str]) -> Result<Standing, VaultError> {
         if !self.is_current()? {
             return Err(VaultError::Changed);
         }
@@ -284,7 +291,7 @@ impl Vault {
             if heads.len() > 1 {
                 claims.extend(self.claims(scope)?);
             }
-            scopes.push((name.to_owned(), heads));
+            scopes.push(((*name).to_owned(), heads));
         }
         Ok(Standing {
             roster: self.roster.end(),
@@ -379,7 +386,7 @@ impl Vault {
     /// What `standing` is bound to must be what is in force now.
     fn check_standing(&self, standing: &Standing) -> Result<(), VaultError> {
         let names: Vec<&str> = standing.scopes.iter().map(|(name, _)| name.as_str()).collect();
-        if self.standing(&names)? == *standing {
+        if self.standing_of(&names)? == *standing {
             Ok(())
         } else {
             Err(VaultError::Changed)

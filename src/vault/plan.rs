@@ -4,7 +4,7 @@
 //! (CTAP 2.1, 12.5), and each of them opens a scope or makes a slot: one touch opens two scopes, or opens one and renews the slot that
 //! opened it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::device::candidate::Candidate;
 use crate::device::enrolled::KeyId;
@@ -16,7 +16,8 @@ use super::bytes::Id;
 use super::enrolment::Making;
 use super::error::VaultError;
 use super::index::head_path;
-use super::journal::{self, Change};
+use super::journal::{self, Change, InForce};
+use super::merge::Claim;
 use super::random::Random;
 use super::recovery::RecoveryCode;
 use super::recovery_sig;
@@ -24,7 +25,7 @@ use super::roster::{self, Roster, signature_path, statement_path};
 use super::scope::{self, Ring, carry_path, half_path, sealed_path};
 use super::statement::{ScopeEntry, SlotEntry, Statement};
 use super::store::{Lock, Store};
-use super::tree::Index;
+use super::tree::{Index, Trust};
 use super::{SCOPES_PER_TOUCH, Standing, Vault, tree};
 
 /// The next statement, waiting for the touches of enrolled keys.
@@ -36,8 +37,16 @@ pub struct Plan {
     pub(super) halves: Vec<(Id, Vec<u8>)>,
     /// Files that are not needed afterwards, beside those for which the statements speak.
     pub(super) drops: Vec<String>,
-    /// Where a fork of the roster is joined: the commitments under which index heads count in full.
-    pub(super) in_full: BTreeSet<Digest>,
+    /// Where a fork of the roster is joined: what is joined in the scopes that get a new key.
+    pub(super) joins: BTreeMap<Id, ForkedScope>,
+}
+
+/// What is joined in a scope where a fork of the roster is: as it is shown before the touch, and has to be there after it.
+pub(super) struct ForkedScope {
+    /// Which heads count, and how.
+    pub trust: Trust,
+    pub heads: Vec<Digest>,
+    pub claims: Vec<Claim>,
 }
 
 /// What a touch of a plan is for, in the names of keys and scopes.
@@ -112,6 +121,22 @@ impl Plan {
         texts.ok_or(VaultError::Changed)
     }
 
+    /// Where a fork of the roster is joined: scopes by name, each with the heads that become one.
+    #[must_use]
+    pub fn heads(&self) -> Vec<(String, Vec<Digest>)> {
+        let scopes = self.statement.scopes.iter();
+        let heads = scopes.filter_map(|scope| Some((scope.name.clone(), self.joins.get(&scope.id)?.heads.clone())));
+        heads.collect()
+    }
+
+    /// The records that this takes in, as the folder shows them.
+    #[must_use]
+    pub fn claims(&self) -> Vec<Claim> {
+        let mut claims: Vec<Claim> = self.joins.values().flat_map(|join| &join.claims).cloned().collect();
+        claims.sort_by(|a, b| (&a.listed.scope, &a.listed.name, a.record).cmp(&(&b.listed.scope, &b.listed.name, b.record)));
+        claims
+    }
+
     /// How many touches of enrolled keys the plan needs, at least one.
     #[must_use]
     pub fn touches(&self) -> usize {
@@ -153,16 +178,17 @@ impl Plan {
         Ok(candidates.collect())
     }
 
-    /// Makes the plan effective with its touches, in their order. Gives the digest of the new statement; open the vault again.
+    /// Makes the plan effective with its touches, in their order. The digest is the new statement's; open the vault again.
     ///
     /// # Errors
-    /// [`VaultError::WrongProof`], [`VaultError::Changed`], as [`Vault::unseal`] for the scopes; a full disk, a read-only folder.
-    pub fn commit(self, vault: &Vault, proofs: &[&Proof], random: &mut Random) -> Result<Digest, VaultError> {
+    /// [`VaultError::Busy`], with which nothing has begun and it can be tried again; [`VaultError::WrongProof`], [`VaultError::Changed`],
+    /// as [`Vault::unseal`] for the scopes; a full disk, a read-only folder. The roster is as it was then.
+    pub fn commit(&self, vault: &Vault, proofs: &[&Proof], random: &mut Random) -> Result<InForce, VaultError> {
         self.commit_over(&[vault], proofs, random)
     }
 
     /// The same where a fork of the roster is joined.
-    pub(super) fn commit_over(self, sides: &[&Vault], proofs: &[&Proof], random: &mut Random) -> Result<Digest, VaultError> {
+    pub(super) fn commit_over(&self, sides: &[&Vault], proofs: &[&Proof], random: &mut Random) -> Result<InForce, VaultError> {
         let lock = first(sides)?.store.lock()?;
         journal::settle_locked(&lock)?;
         self.check_current(sides)?;
@@ -173,18 +199,26 @@ impl Plan {
         self.finish(sides, &lock, signature, opened, change, random)
     }
 
-    /// Makes a plan effective that needs no touch of an enrolled key: the recovery code opens the scopes and signs.
-    pub(super) fn commit_with_code(self, vault: &Vault, code: &RecoveryCode, random: &mut Random) -> Result<Digest, VaultError> {
+    /// Makes a plan effective that needs no touch of an enrolled key: the recovery code opens the scopes and signs. The scopes have to be
+    /// as they were `shown`.
+    pub(super) fn commit_with_code(
+        &self,
+        vault: &Vault,
+        shown: &Standing,
+        code: &RecoveryCode,
+        random: &mut Random,
+    ) -> Result<InForce, VaultError> {
         let lock = vault.store.lock()?;
         journal::settle_locked(&lock)?;
         self.check_current(&[vault])?;
+        vault.check_standing(shown)?;
         let mut opened = Vec::new();
         for (id, _) in &self.works {
             let scope = vault.scope_of(*id)?;
             opened.push(Opened {
                 side: 0,
                 scope: *id,
-                standing: vault.standing(&[&scope.name])?,
+                standing: shown.clone(),
                 ring: scope::open_with_recovery(&vault.store, &vault.roster, scope, code)?,
             });
         }
@@ -195,20 +229,20 @@ impl Plan {
     }
 
     fn finish(
-        mut self,
+        &self,
         sides: &[&Vault],
         lock: &Lock<'_>,
         signature: Vec<u8>,
         opened: Vec<Opened>,
         mut change: Change,
         random: &mut Random,
-    ) -> Result<Digest, VaultError> {
+    ) -> Result<InForce, VaultError> {
         let digest = Digest::of(&self.text);
         change.add(signature_path(&digest), signature);
         let states = self.fill(sides, opened, &mut change, random)?;
         let Vault { memory, roster, .. } = first(sides)?;
         let before = states.iter().map(|state| memory.head(state.scope)).collect::<Result<Vec<_>, _>>()?;
-        change.commit(lock, &statement_path(&digest), &self.text)?;
+        let in_force = change.commit(lock, &statement_path(&digest), &self.text)?;
         // The statement is in force now. An error would say that nothing was changed, and a recovery would lose the new code with it;
         // what follows the remembered statement and heads is remembered when it is next opened.
         let remember = || {
@@ -224,7 +258,7 @@ impl Plan {
         if let Err(error) = remember() {
             tracing::warn!(%error, "the new roster could not be remembered yet");
         }
-        Ok(digest)
+        Ok(in_force)
     }
 
     /// The roster and the index heads must be those for which the plan was made.
@@ -282,7 +316,7 @@ impl Plan {
     }
 
     /// Adds all files of the plan but the statement and its signature. Gives the states of the scopes that got new ones.
-    fn fill(&mut self, sides: &[&Vault], opened: Vec<Opened>, change: &mut Change, random: &mut Random) -> Result<Vec<State>, VaultError> {
+    fn fill(&self, sides: &[&Vault], opened: Vec<Opened>, change: &mut Change, random: &mut Random) -> Result<Vec<State>, VaultError> {
         let before: BTreeSet<String> = sides.iter().flat_map(|side| side.roster.in_force().files()).collect();
         let after = self.statement.files();
         let Vault { roster, store, .. } = first(sides)?;
@@ -295,24 +329,33 @@ impl Plan {
         {
             change.remove(path.clone());
         }
-        for (slot, half) in std::mem::take(&mut self.halves) {
-            change.add(half_path(slot), half);
+        for (slot, half) in &self.halves {
+            change.add(half_path(*slot), half.clone());
         }
         let mut states = Vec::new();
-        for (id, work) in std::mem::take(&mut self.works) {
+        for (id, work) in &self.works {
             let recovery = &self.statement.recovery;
-            let entry = || self.statement.scopes.iter().find(|scope| scope.id == id).ok_or(VaultError::Nothing);
-            let opened: Vec<&Opened> = opened.iter().filter(|opened| opened.scope == id).collect();
+            let entry = || {
+                self.statement
+                    .scopes
+                    .iter()
+                    .find(|scope| scope.id == *id)
+                    .ok_or(VaultError::Nothing)
+            };
+            let opened: Vec<&Opened> = opened.iter().filter(|opened| opened.scope == *id).collect();
             let one = || opened.first().copied().ok_or(VaultError::Nothing);
             match work {
                 Work::Grant(slot, public) => {
-                    let sealed = one()?.ring.seal_to(slot, &public, random)?;
-                    change.add(sealed_path(slot, &entry()?.commitment), sealed);
+                    let sealed = one()?.ring.seal_to(*slot, public, random)?;
+                    change.add(sealed_path(*slot, &entry()?.commitment), sealed);
                 }
-                Work::Rekey(fresh) => states.push(rekey(sides, &self.in_full, entry()?, recovery, &opened, fresh, change, random)?),
+                Work::Rekey(fresh) => {
+                    let forked = self.joins.get(id);
+                    states.push(rekey(sides, forked, entry()?, recovery, &opened, fresh, change, random)?);
+                }
                 Work::Found(ring) => states.push(State {
-                    scope: id,
-                    head: found(entry()?, recovery, &ring, change, random)?,
+                    scope: *id,
+                    head: found(entry()?, recovery, ring, change, random)?,
                     records: None,
                 }),
                 Work::GiveUp => check_empty(first(sides)?, one()?)?,
@@ -377,23 +420,24 @@ pub(super) fn found(
 #[allow(clippy::too_many_arguments)]
 fn rekey(
     sides: &[&Vault],
-    in_full: &BTreeSet<Digest>,
+    forked: Option<&ForkedScope>,
     scope: &ScopeEntry,
     recovery: &Point,
     opened: &[&Opened],
-    fresh: Ring,
+    fresh: &Ring,
     change: &mut Change,
     random: &mut Random,
 ) -> Result<State, VaultError> {
-    let ring = opened.iter().fold(fresh, |ring, opened| opened.ring.followed_by(ring));
+    let one = opened.first().ok_or(VaultError::Nothing)?;
+    let others = opened.iter().skip(1);
+    let ring = others.fold(one.ring.followed_by(fresh), |ring, other| other.ring.followed_by(&ring));
     seal_to_slots(scope, recovery, &ring, change, random)?;
     change.add(carry_path(scope.id, &scope.commitment), ring.carry(random)?);
-    let index = match opened {
-        [one] if sides.len() == 1 => {
-            let vault = first(sides)?;
-            vault.index(vault.scope_of(scope.id)?, &one.ring, &one.standing)?
-        }
-        _ => joined_index(sides, in_full, scope, opened, &ring)?,
+    let vault = side(sides, one.side)?;
+    let before = vault.scope_of(scope.id)?;
+    let index = match forked {
+        None => vault.index(before, &one.ring, &one.standing)?,
+        Some(forked) => joined_index(vault, before, forked, &ring)?,
     };
     let (head, bytes) = index.next(&ring, Vec::new(), change, random)?;
     change.add(head_path(scope.id, &head), bytes);
@@ -404,28 +448,16 @@ fn rekey(
     })
 }
 
-/// The index of a scope in which the heads of all sides count in full, each under the key that is in force there.
-fn joined_index<'a>(
-    sides: &[&'a Vault],
-    in_full: &BTreeSet<Digest>,
-    scope: &ScopeEntry,
-    opened: &[&Opened],
-    ring: &'a Ring,
-) -> Result<Index<'a>, VaultError> {
-    let one = opened.first().ok_or(VaultError::Nothing)?;
-    let vault = side(sides, one.side)?;
-    let before = vault.scope_of(scope.id)?;
-    let mut trust = vault.roster.trust(before);
-    let of_sides = sides.iter().filter_map(|side| Some(side.scope_of(scope.id).ok()?.commitment));
-    let (in_force, earlier) = of_sides.partition(|commitment| in_full.contains(commitment));
-    trust.in_force = in_force;
-    trust.earlier.extend::<BTreeSet<Digest>>(earlier);
-    trust.earlier.retain(|commitment| !trust.in_force.contains(commitment));
-    let heads = tree::heads(&vault.store, scope.id, &scope.name, &trust)?;
-    let index = Index::open(&vault.store, ring, &heads, &trust)?;
-    let own = vault.memory.check(scope.id, &scope.name, &index)?;
+/// The index of a scope in which the heads of all sides count, each as `forked` says; they have to be those that were shown.
+fn joined_index<'a>(vault: &'a Vault, before: &ScopeEntry, forked: &ForkedScope, ring: &'a Ring) -> Result<Index<'a>, VaultError> {
+    let heads = tree::heads(&vault.store, before.id, &before.name, &forked.trust)?;
+    if heads != forked.heads {
+        return Err(VaultError::Changed);
+    }
+    let index = Index::open(&vault.store, ring, &heads, &forked.trust)?;
+    let own = vault.memory.check(before.id, &before.name, &index)?;
     if heads.len() > 1 {
-        vault.check_claims(before, &index, own, &one.standing.claims_of(&before.name).collect::<Vec<_>>())?;
+        vault.check_claims(before, &index, own, &forked.claims.iter().collect::<Vec<_>>())?;
     }
     Ok(index)
 }

@@ -1,20 +1,20 @@
-//! Getting back in with the recovery code: the one change of the roster that no enrolled key is touched for.
+//! Getting back in with the recovery code, the one change of the roster that no enrolled key is touched for; and a new code by a touch.
 
-use crate::device::enrolled::EnrolledKey;
+use crate::device::enrolled::{EnrolledKey, KeyId};
 use crate::device::proof::Proof;
-use crate::encoding::Digest;
 use crate::encoding::plain::check_name;
 
-use super::Vault;
 use super::bytes::Id;
 use super::draft::Draft;
 use super::enrolment::{Enrolment, NewSlots};
 use super::error::VaultError;
+use super::journal::InForce;
 use super::listing::Listed;
 use super::plan::Plan;
 use super::random::Random;
 use super::recovery::RecoveryCode;
 use super::statement::{KeyEntry, SlotEntry};
+use super::{Standing, Vault};
 
 /// A key that the recovery code is about to let in; its own touches come first.
 pub struct Recovering {
@@ -22,6 +22,7 @@ pub struct Recovering {
     slots: NewSlots,
     fresh: RecoveryCode,
     exposed: Vec<Listed>,
+    shown: Standing,
 }
 
 /// A recovery whose statement waits for the code's signature.
@@ -29,6 +30,7 @@ pub struct Recovery {
     plan: Plan,
     fresh: RecoveryCode,
     exposed: Vec<Listed>,
+    shown: Standing,
 }
 
 impl Vault {
@@ -43,6 +45,23 @@ impl Vault {
         } else {
             Err(VaultError::WrongCode)
         }
+    }
+
+    /// Plans a new recovery code in the place of the one that there is, at `now` in seconds since 1970. Whoever has the old one opens every
+    /// scope key that is in force, so each scope gets a new one, by a touch of the first of `touched` that is in it.
+    ///
+    /// # Errors
+    /// [`VaultError::NoneIn`] for a scope that none of `touched` opens; [`VaultError::NotJoined`].
+    pub fn new_code(&self, touched: &[KeyId], now: u64, random: &mut Random) -> Result<(Plan, RecoveryCode), VaultError> {
+        let mut draft = Draft::after(self, now);
+        for scope in &self.roster.in_force().scopes {
+            let by = touched.iter().find(|by| scope.slot_of(**by).is_some());
+            let by = by.ok_or_else(|| VaultError::NoneIn(scope.name.clone()))?;
+            draft.rekey(self, scope.id, *by, random)?;
+        }
+        let fresh = RecoveryCode::generate(random);
+        draft.replace_code(self, &fresh, random);
+        Ok((draft.into_plan(self)?, fresh))
     }
 
     /// Whether a key may be called `name` when those called `lost` are taken out: asked before any key makes anything.
@@ -63,22 +82,20 @@ impl Vault {
 
 impl Recovering {
     /// Plans to let `key` into every scope, to take the keys called `lost` out, and to replace the code, at `now` in seconds since 1970.
-    /// `shown` is the roster's statement from which the person was told who stays and which scopes there are.
+    /// `shown` is the state from which the person was told who stays, which scopes there are, and what joining their heads takes in.
     ///
     /// # Errors
-    /// [`VaultError::Changed`] when another one is in force; [`VaultError::NoKey`] for a lost key that is not enrolled, [`VaultError::Twice`] for a name or key that stays.
+    /// [`VaultError::Changed`] when it is another one now; [`VaultError::NoKey`] for a lost key that is not enrolled, [`VaultError::Twice`] for a name or key that stays.
     pub fn begin(
         vault: &Vault,
-        shown: Digest,
+        shown: &Standing,
         key: EnrolledKey,
         lost: &[String],
         now: u64,
         random: &mut Random,
     ) -> Result<Self, VaultError> {
         // No touch signs the statement: a key that came in meanwhile would stay without anybody having seen its name.
-        if vault.roster_digest() != shown {
-            return Err(VaultError::Changed);
-        }
+        vault.check_standing(shown)?;
         vault.check_recovery(&key.name, lost)?;
         let lost = lost.iter().map(|name| vault.key_named(name)).collect::<Result<Vec<_>, _>>()?;
         let mut draft = Draft::after(vault, now);
@@ -100,14 +117,16 @@ impl Recovering {
             }
             let gone = |slot: &SlotEntry| lost.iter().any(|key| scope.slot_of(key.id()) == Some(slot));
             draft.scope_mut(scope.id)?.slots.retain(|slot| !gone(slot));
+            draft.next_epoch(vault.id(), scope.id, random)?;
         }
         let fresh = RecoveryCode::generate(random);
-        draft.replace_code(vault, &fresh, random)?;
+        draft.replace_code(vault, &fresh, random);
         Ok(Self {
             draft,
             slots: NewSlots::new(vault.id(), key, &ids, random),
             fresh,
             exposed,
+            shown: shown.clone(),
         })
     }
 
@@ -131,6 +150,7 @@ impl Recovering {
             plan: self.draft.finished()?,
             fresh: self.fresh,
             exposed: self.exposed,
+            shown: self.shown,
         })
     }
 }
@@ -154,12 +174,13 @@ impl Recovery {
         &self.fresh
     }
 
-    /// Signs the statement with `code` and makes it effective. Gives its digest, and the code that holds from now on.
+    /// Signs the statement with `code` and makes it effective: [`Recovery::fresh`] holds from then on, and has to be told, whatever trouble
+    /// there was afterwards.
     ///
     /// # Errors
-    /// [`VaultError::WrongCode`], [`VaultError::Changed`], a scope that does not open; a full disk, a read-only folder.
-    pub fn finish(self, vault: &Vault, code: &RecoveryCode, random: &mut Random) -> Result<(Digest, RecoveryCode), VaultError> {
-        let digest = self.plan.commit_with_code(vault, code, random)?;
-        Ok((digest, self.fresh))
+    /// [`VaultError::Busy`], with which it can be tried again; [`VaultError::WrongCode`], [`VaultError::Changed`], a scope that does not
+    /// open; a full disk, a read-only folder. The code before it holds then.
+    pub fn finish(&self, vault: &Vault, code: &RecoveryCode, random: &mut Random) -> Result<InForce, VaultError> {
+        self.plan.commit_with_code(vault, &self.shown, code, random)
     }
 }

@@ -81,12 +81,14 @@ impl Ring {
     }
 
     /// A ring with a fresh key of the next epoch in front of the keys of this one.
-    pub fn followed_by(&self, fresh: Ring) -> Ring {
-        let mut keys = fresh.keys;
-        for (commitment, (epoch, key)) in &self.keys {
-            keys.insert(*commitment, (*epoch, key.clone()));
+    pub fn followed_by(&self, fresh: &Ring) -> Ring {
+        let keys = fresh.keys.iter().chain(&self.keys);
+        Ring {
+            keys: keys
+                .map(|(commitment, (epoch, key))| (*commitment, (*epoch, key.clone())))
+                .collect(),
+            ..*fresh
         }
-        Ring { keys, ..fresh }
     }
 
     /// The keys before the one in force, sealed under it.
@@ -228,8 +230,8 @@ mod tests {
     fn keys_of_earlier_epochs_are_carried_under_the_new_one() {
         let random = &mut random::system();
         let first = Ring::generate(Digest::of(b"v"), Hex([1; 16]), 1, random);
-        let second = first.followed_by(Ring::generate(first.vault, first.scope, 2, random));
-        let third = second.followed_by(Ring::generate(first.vault, first.scope, 3, random));
+        let second = first.followed_by(&Ring::generate(first.vault, first.scope, 2, random));
+        let third = second.followed_by(&Ring::generate(first.vault, first.scope, 3, random));
         let file = third.carry(random).unwrap();
         let (epoch, key) = third.keys.get(&third.current).unwrap();
         let mut opened = Ring::around(first.vault, first.scope, *epoch, key.clone());

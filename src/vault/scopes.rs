@@ -47,7 +47,7 @@ impl Vault {
     ///
     /// # Errors
     /// [`VaultError::NoKey`], [`VaultError::NoScope`], [`VaultError::AlreadyIn`], [`VaultError::Nothing`]; [`VaultError::NoneIn`] for a
-    /// scope that no key opens.
+    /// scope that no key opens; [`VaultError::NotJoined`].
     pub fn admission(&self, name: &str, scopes: &[&str], now: u64, random: &mut Random) -> Result<Plan, VaultError> {
         let key = self.key_named(name)?.id();
         if scopes.is_empty() {
@@ -75,7 +75,8 @@ impl Vault {
     /// Plans to give up a scope without secrets, at `now` in seconds since 1970. The touch opens it and finds whether it is empty.
     ///
     /// # Errors
-    /// [`VaultError::NoScope`], [`VaultError::NotEmptyScope`], [`VaultError::LastScope`]; [`VaultError::NoneIn`] where no key opens it.
+    /// [`VaultError::NoScope`], [`VaultError::NotEmptyScope`], [`VaultError::LastScope`]; [`VaultError::NoneIn`] where no key opens it;
+    /// [`VaultError::NotJoined`].
     pub fn giving_up(&self, name: &str, now: u64) -> Result<Plan, VaultError> {
         match self.count(name)? {
             0 => {}

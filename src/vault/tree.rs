@@ -620,6 +620,7 @@ mod tests {
         let (digest, bytes) = index.next(ring, entries, &mut change, &mut random::system()).unwrap();
         change
             .commit(&store.lock().unwrap(), &head_path(ring.scope, &digest), &bytes)
+            .and_then(super::super::journal::InForce::sure)
             .unwrap();
         digest
     }
@@ -631,6 +632,7 @@ mod tests {
         let (digest, bytes) = first_head(&ring, &mut random::system()).unwrap();
         Change::default()
             .commit(&store.lock().unwrap(), &head_path(ring.scope, &digest), &bytes)
+            .and_then(super::super::journal::InForce::sure)
             .unwrap();
         (folder, store, ring, digest)
     }

@@ -63,6 +63,17 @@ pub enum Reply {
         /// Whether something of the key's own, such as a fingerprint, can stand in for its PIN.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         built_in_uv: bool,
+        /// What failed once the code was in force, which is told all the same.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trouble: Option<String>,
+    },
+    /// A recovery code took the place of the one before.
+    NewCode {
+        /// As in [`Reply::Recovered`].
+        recovery_code: Value,
+        /// As in [`Reply::Made`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trouble: Option<String>,
     },
     /// A key was enrolled.
     KeyAdded {
@@ -119,6 +130,9 @@ pub enum Reply {
         removed: Vec<String>,
         /// Secrets they could read: to be changed at their issuers.
         change: Vec<String>,
+        /// As in [`Reply::Made`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trouble: Option<String>,
     },
     /// A key is in more scopes than before.
     KeyAdmitted {

@@ -75,6 +75,12 @@ pub enum Request {
     VaultJoin(JoinAsk),
     /// Enrol a key with the recovery code.
     Recover(RecoverAsk),
+    /// Make a new recovery code by a touch; the one before is void.
+    NewCode {
+        /// Which key is touched; a connected one when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
+    },
     /// Let an enrolled key into scopes that it is not in.
     KeyAdmit {
         /// Its name.
@@ -177,6 +183,7 @@ impl Request {
             | Self::KeyRemove(_)
             | Self::Rotate(_)
             | Self::Recover(_)
+            | Self::NewCode { .. }
             | Self::VaultJoin(_)
             | Self::KeyAdmit { .. }
             | Self::ScopeAdd { .. }

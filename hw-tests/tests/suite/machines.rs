@@ -2,6 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
+use hw_tests::key::KeyHandle;
 use serde_json::Value;
 
 use crate::lab::Lab;
@@ -81,6 +82,42 @@ fn the_touch_for_a_lease_joins_what_a_merge_brought_and_says_so_before() {
     pull(&one, &two);
     assert_eq!(value(&one, "prod/TWO"), "SECOND");
     assert!(json(&two, &["audit", "verify"])["error"].is_null());
+}
+
+#[test]
+fn a_recovery_says_what_it_takes_in_from_the_other_machine_before_the_touch() {
+    let (one, two) = two();
+    let shown = one.person(&["vault", "new-code"]);
+    let is_code = |word: &&str| word.split('-').count() == 9;
+    let code = shown.split_whitespace().find(is_code).expect("a recovery code is shown");
+    commit(&one);
+    pull(&two, &one);
+    one.put("prod/ONE", b"first", &[]);
+    two.put("prod/TWO", b"second", &[]);
+    commit(&one);
+    commit(&two);
+    pull(&two, &one);
+    // Every other change of who may open it says where to join first.
+    for command in [&["rotate"][..], &["vault", "new-code"], &["key", "add", "spare"]] {
+        let (status, shown) = two.home.terminal(command).unwrap().finish().unwrap();
+        assert_eq!(status.code(), Some(71), "{command:?} {shown}");
+        assert!(
+            shown.contains("not joined yet") && shown.contains("touchlease merge prod"),
+            "{command:?} {shown}"
+        );
+    }
+    two.key.pull().unwrap();
+    let green = two.reach.add().unwrap();
+    let mut screen = two.home.terminal(["recover", "green", "--lost", "blue", "--touch-only"]).unwrap();
+    screen.expect("recovery code (not shown): ").unwrap();
+    screen.type_in(&format!("{code}\n")).unwrap();
+    let (status, shown) = screen.finish().unwrap();
+    assert!(status.success(), "{shown}");
+    for part in ["2 states of prod", "takes in", "prod/ONE  version 1"] {
+        assert!(shown.contains(part), "{part} in {shown}");
+    }
+    assert_eq!(value(&two, "prod/ONE"), "FIRST");
+    green.pull().unwrap();
 }
 
 #[test]

@@ -111,6 +111,72 @@ fn the_only_key_is_lost_and_the_recovery_code_lets_another_in() {
 }
 
 #[test]
+fn the_paper_is_lost_and_a_touch_makes_a_new_code() {
+    let rig = rig();
+    let machine = Machine::new(&rig).unwrap();
+    let paper = vault(&machine);
+    let shown = machine.done(&["vault", "new-code"]).unwrap();
+    for part in [
+        "changes who may open the vault",
+        "replaces the recovery code",
+        "re-keys prod",
+        "shown once",
+    ] {
+        assert!(shown.contains(part), "{part} in {shown}");
+    }
+    let fresh = code(&shown);
+    assert_ne!(fresh, paper);
+    opens(&machine);
+    // It stands in the log as every change of who may open the vault does, and nobody's paper was needed for it.
+    assert!(machine.events("recovery_code").unwrap().is_empty());
+    assert!(
+        machine
+            .events("asked")
+            .unwrap()
+            .iter()
+            .any(|asked| asked["reason"] == "vault new-code")
+    );
+    machine.keys[0].pull().unwrap();
+    machine.keys[1].plug().unwrap();
+    for (typed, opens) in [(&paper, false), (&fresh, true)] {
+        let mut screen = machine.home.terminal(["recover", "green", "--lost", "blue"]).unwrap();
+        screen.expect("recovery code (not shown): ").unwrap();
+        screen.type_in(&format!("{typed}\n")).unwrap();
+        machine.attend(&mut screen, PIN, &mut || false).unwrap();
+        let (status, shown) = screen.finish().unwrap();
+        assert_eq!(status.success(), opens, "{shown}");
+        assert_eq!(shown.contains("replaced by a newer one"), !opens, "{shown}");
+    }
+}
+
+#[test]
+fn a_recovery_waits_for_another_writer_of_the_vault() {
+    use rustix::fs::{FlockOperation, flock};
+
+    let rig = rig();
+    let machine = Machine::new(&rig).unwrap();
+    let paper = vault(&machine);
+    machine.keys[0].pull().unwrap();
+    machine.keys[1].plug().unwrap();
+    let mut screen = machine.home.terminal(["recover", "green", "--lost", "blue"]).unwrap();
+    screen.expect("recovery code (not shown): ").unwrap();
+    screen.type_in(&format!("{paper}\n")).unwrap();
+    screen.expect("recovers the vault with its code").unwrap();
+    let writer = fs::File::open(machine.home.places().unwrap().vault).unwrap();
+    flock(&writer, FlockOperation::LockExclusive).unwrap();
+    let held = || machine.events("recovery_code").unwrap().len() == 1;
+    machine.attend(&mut screen, PIN, &mut || held()).unwrap();
+    // It stands in the log: from here on the vault is written, if nobody else does.
+    thread::sleep(Duration::from_millis(300));
+    assert!(!screen.has_ended(), "{}", screen.output());
+    flock(&writer, FlockOperation::Unlock).unwrap();
+    machine.attend(&mut screen, PIN, &mut || false).unwrap();
+    let (status, shown) = screen.finish().unwrap();
+    assert!(status.success(), "{shown}");
+    opens(&machine);
+}
+
+#[test]
 fn a_stolen_key_is_removed_what_it_could_read_is_listed_and_a_rotation_follows() {
     let rig = rig();
     let machine = Machine::new(&rig).unwrap();

@@ -1,14 +1,29 @@
 //! What a touch joins, on a card: secrets that came from another machine, and which of two versions stays.
 
+use std::collections::BTreeMap;
+
 use jiff::tz::TimeZone;
 
 use super::{Row, clock_time, rules, strong};
-use crate::lease::text::{JoinedText, KeepText, VaultState, VersionText};
+use crate::encoding::Digest;
+use crate::lease::text::{JoinText, JoinedText, KeepText, StatesText, VaultState, VersionText};
 
-/// Rows about the states that are joined; none where there is one.
+/// Rows about the states that a text notarises and its touch joins; none where there is one.
 pub(super) fn rows(rows: &mut Vec<Row>, vault: &VaultState, zone: &TimeZone) {
-    let Some(joins) = &vault.joins else { return };
-    let scopes = vault.heads.iter().filter(|(_, heads)| heads.len() > 1);
+    if let Some(joins) = &vault.joins {
+        joined(rows, &vault.heads, joins, zone);
+    }
+}
+
+/// Rows about the states that are joined besides what a text says.
+pub(super) fn states(rows: &mut Vec<Row>, states: Option<&StatesText>, zone: &TimeZone) {
+    if let Some(states) = states {
+        joined(rows, &states.heads, &states.takes, zone);
+    }
+}
+
+fn joined(rows: &mut Vec<Row>, heads: &BTreeMap<String, Vec<Digest>>, joins: &JoinText, zone: &TimeZone) {
+    let scopes = heads.iter().filter(|(_, heads)| heads.len() > 1);
     let said = scopes
         .map(|(scope, heads)| format!("{} states of {scope}", heads.len()))
         .collect::<Vec<_>>();
@@ -50,4 +65,70 @@ fn taken(secret: &JoinedText, zone: &TimeZone) -> String {
 
 fn version(version: &VersionText, zone: &TimeZone) -> String {
     format!("version {} of {}", version.version, clock_time(version.changed, zone))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::tests::{plain_screen, view};
+    use super::super::{Card, NARROWEST};
+    use super::*;
+    use crate::lease::requester::Claimed;
+    use crate::lease::text::{EnrolKind, EnrolText, RecoversText, RequesterText, Text as _, VERSION};
+
+    pub(in crate::cli::card) fn states() -> StatesText {
+        StatesText {
+            heads: [("prod".into(), vec![Digest([1; 32]), Digest([2; 32])])].into(),
+            takes: JoinText {
+                count: 42,
+                secrets: vec![JoinedText {
+                    secret: "prod/THEIRS".parse().unwrap(),
+                    version: 3,
+                    changed: 1_790_000_000,
+                    earlier_key: true,
+                }],
+                judged: Digest([3; 32]),
+            },
+        }
+    }
+
+    pub(in crate::cli::card) const SAID: [&str; 4] = [
+        "2 states of prod that were made apart",
+        "prod/THEIRS  version 3 of 2026-09-21",
+        "earlier",
+        "and 41 more",
+    ];
+
+    #[test]
+    fn a_recovery_says_what_it_takes_in_on_the_smallest_screen_too() {
+        let text = EnrolText {
+            v: VERSION,
+            kind: EnrolKind::Enrol,
+            id: "0f".repeat(16),
+            requester: RequesterText {
+                uid: 1000,
+                pid: 4711,
+                claimed: Claimed::default(),
+            },
+            key: "green".into(),
+            scopes: vec!["prod".into()],
+            touches: 3,
+            recovers: Some(RecoversText {
+                removes: vec!["blue".into()],
+                keeps: vec![],
+                joins: Some(states()),
+            }),
+        };
+        let card = Card::of(&view(text.fix().unwrap().text()), &TimeZone::UTC).unwrap();
+        for width in [100, NARROWEST] {
+            let shown = card
+                .lines(width, card.least_height(width, plain_screen()), plain_screen())
+                .unwrap()
+                .join(" ");
+            let flat = |text: &str| text.split_ascii_whitespace().collect::<Vec<_>>().join(" ");
+            for part in SAID {
+                assert!(flat(&shown).contains(&flat(part)), "{part} in {shown}");
+            }
+        }
+    }
 }

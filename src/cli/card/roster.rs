@@ -1,6 +1,8 @@
 //! A statement of the roster, as a person reads it: who asks, what it changes, and what holds from then on.
 
-use super::{Row, must, push, requester_rows, strong};
+use jiff::tz::TimeZone;
+
+use super::{Row, joins, must, push, requester_rows, strong};
 use crate::device::Profile;
 use crate::lease::text::RosterBeside;
 use crate::vault::Statement;
@@ -11,21 +13,22 @@ use crate::vault::statement::KeyEntry;
 const DIGEST: usize = 8;
 
 /// Nothing when `beside` is missing or belongs to another statement: what changes cannot be said then.
-pub(super) fn rows(rows: &mut Vec<Row>, statement: &Statement, beside: Option<&str>) -> Option<()> {
-    let (requester, before) = RosterBeside::decode(beside?, statement)?;
+pub(super) fn rows(rows: &mut Vec<Row>, statement: &Statement, beside: Option<&str>, zone: &TimeZone) -> Option<()> {
+    let (beside, before) = RosterBeside::decode(beside?, statement)?;
+    let requester = &beside.requester;
     match before.as_slice() {
         [] => {
-            requester_rows(rows, &requester, "makes a vault");
+            requester_rows(rows, requester, "makes a vault");
             strong(rows, "makes", format!("the vault \"{}\"", statement.name));
             holds(rows, "", statement);
         }
         [before] => {
-            requester_rows(rows, &requester, "changes who may open the vault");
+            requester_rows(rows, requester, "changes who may open the vault");
             changes(rows, before, statement);
             holds(rows, "then", statement);
         }
         several => {
-            requester_rows(rows, &requester, "joins two histories of the vault");
+            requester_rows(rows, requester, "joins two histories of the vault");
             for (before, digest) in several.iter().zip(&statement.previous) {
                 must(rows, "", format!("in the one that ends with {}:", &digest.to_string()[..DIGEST]));
                 changes(rows, before, statement);
@@ -33,6 +36,7 @@ pub(super) fn rows(rows: &mut Vec<Row>, statement: &Statement, beside: Option<&s
             holds(rows, "then", statement);
         }
     }
+    joins::states(rows, beside.joins.as_ref(), zone);
     Some(())
 }
 
@@ -63,12 +67,13 @@ mod tests {
     use jiff::tz::TimeZone;
 
     use super::super::Card;
+    use super::super::joins::tests::{SAID, states};
     use super::super::tests::plain_screen;
     use crate::device::enrolled::Profile;
     use crate::device::soft::SoftKey;
     use crate::encoding::{Digest, jcs};
     use crate::lease::requester::Claimed;
-    use crate::lease::text::{RequesterText, RosterBeside, VERSION};
+    use crate::lease::text::{RequesterText, RosterBeside, StatesText, VERSION};
     use crate::vault::bytes::Hex;
     use crate::vault::statement::{FORMAT, KeyEntry, ScopeEntry, SlotEntry, Statement};
     use crate::wire::PromptView;
@@ -123,6 +128,10 @@ mod tests {
     }
 
     fn card(statement: &Statement, before: &[&Statement]) -> Option<String> {
+        card_joining(statement, before, None)
+    }
+
+    fn card_joining(statement: &Statement, before: &[&Statement], joins: Option<StatesText>) -> Option<String> {
         let mut before: Vec<String> = before.iter().map(|before| text(before)).collect();
         before.sort_unstable_by_key(|text| Digest::of(text.as_bytes()));
         let beside = RosterBeside {
@@ -137,6 +146,7 @@ mod tests {
                 },
             },
             before,
+            joins,
         };
         let view = PromptView {
             prompt: 1,
@@ -190,7 +200,8 @@ mod tests {
         let (left, right) = (after(&[&first], "left", 2), after(&[&first], "right", 3));
         let mut joined = after(&[&left, &right], "right", 3);
         joined.keys.truncate(3);
-        let shown = card(&joined, &[&left, &right]).unwrap();
+        let shown = card_joining(&joined, &[&left, &right], Some(states())).unwrap();
+        assert_says(&shown, &SAID);
         assert_says(
             &shown,
             &[

@@ -1,5 +1,7 @@
 //! What a touch joins, in the text: states of a scope that were changed apart from each other.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::encoding::{Digest, SecretRef};
@@ -19,6 +21,16 @@ pub struct JoinText {
     pub secrets: Vec<JoinedText>,
     /// SHA-256 of the SHA-256s of all their clear parts, in their order.
     pub judged: Digest,
+}
+
+/// States of scopes that are joined by a text which notarises none: a statement of the roster, or a recovery.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StatesText {
+    /// Index heads of each scope that is joined.
+    pub heads: BTreeMap<String, Vec<Digest>>,
+    /// What joining them takes in.
+    pub takes: JoinText,
 }
 
 /// A secret that came from elsewhere.
@@ -68,12 +80,28 @@ impl JoinText {
     /// What joining takes in; nothing where every scope has one head.
     #[must_use]
     pub fn of(standing: &Standing) -> Option<Self> {
-        let several = standing.heads().iter().any(|(_, heads)| heads.len() > 1);
-        let claims = standing.claims();
-        several.then(|| Self {
+        StatesText::of(standing.heads(), standing.claims()).map(|states| states.takes)
+    }
+
+    fn of_claims(claims: &[Claim]) -> Self {
+        Self {
             count: claims.len() as u64,
             secrets: claims.iter().take(NAMED).map(JoinedText::of).collect(),
             judged: Digest::of(&claims.iter().flat_map(|claim| claim.clear.0).collect::<Vec<_>>()),
+        }
+    }
+}
+
+impl StatesText {
+    /// Of scopes with their heads, those that have several, and `claims`, which is what joining them takes in; nothing where every scope
+    /// has one head.
+    #[must_use]
+    pub fn of(scopes: &[(String, Vec<Digest>)], claims: &[Claim]) -> Option<Self> {
+        let several = scopes.iter().filter(|(_, heads)| heads.len() > 1).cloned();
+        let heads: BTreeMap<_, _> = several.collect();
+        (!heads.is_empty()).then(|| Self {
+            heads,
+            takes: JoinText::of_claims(claims),
         })
     }
 }

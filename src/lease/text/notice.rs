@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{RequesterText, Text};
+use super::{RequesterText, StatesText, Text};
 use crate::encoding::sshsig::Namespace;
 use crate::encoding::{Digest, jcs};
 use crate::vault::Statement;
@@ -39,6 +39,9 @@ pub struct RecoversText {
     pub removes: Vec<String>,
     /// Keys that stay.
     pub keeps: Vec<String>,
+    /// States of scopes that are joined on the way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joins: Option<StatesText>,
 }
 
 /// What a person sees while a PIN is asked for ahead. Nothing is signed by it.
@@ -70,19 +73,23 @@ pub struct RosterBeside {
     pub requester: RequesterText,
     /// The statements that the signed one follows, byte for byte: none for the first, one for most, several where a fork is joined.
     pub before: Vec<String>,
+    /// States of scopes that are joined with the fork of the roster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joins: Option<StatesText>,
 }
 
 impl RosterBeside {
-    /// Reads what stands beside `statement`.
+    /// Reads what stands beside `statement`, and the statements before it.
     #[must_use]
-    pub fn decode(text: &str, statement: &Statement) -> Option<(RequesterText, Vec<Statement>)> {
+    pub fn decode(text: &str, statement: &Statement) -> Option<(Self, Vec<Statement>)> {
         let beside: Self = jcs::from_slice(text.as_bytes()).ok()?;
         let digests = beside.before.iter().map(|before| Digest::of(before.as_bytes()));
         if !digests.eq(statement.previous.iter().copied()) {
             return None;
         }
         let before = beside.before.iter().map(|before| Statement::from_bytes(before.as_bytes()).ok());
-        Some((beside.requester, before.collect::<Option<_>>()?))
+        let before = before.collect::<Option<_>>()?;
+        Some((beside, before))
     }
 }
 

@@ -39,6 +39,18 @@ fn apart(rig: &Rig, one: impl FnOnce(&Vault), two: impl FnOnce(&Vault)) {
     rig.restore(&merged(&before, &first, &second));
 }
 
+/// Puts the folder to these files while somebody holds it open.
+fn fill(rig: &Rig, files: &Files) {
+    for path in rig.files().keys().filter(|path| !files.contains_key(*path)) {
+        std::fs::remove_file(rig.folder().join(path)).unwrap();
+    }
+    for (path, bytes) in files {
+        let path = rig.folder().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+}
+
 fn fork(rig: &Rig) -> Fork {
     Fork::open(&rig.folder(), &rig.home.join("state")).unwrap().expect("a fork")
 }
@@ -47,8 +59,12 @@ fn join_by(fork: &Fork, keys: &[&SoftKey], names: &[(&str, &str)]) -> Result<Dig
     let ids: Vec<KeyId> = keys.iter().map(|key| key.enrolled().id()).collect();
     let names = names.iter().map(|(id, name)| ((*id).to_owned(), (*name).to_owned())).collect();
     let plan = fork.join(&ids, &names, NOW + 5, &mut random::system())?;
+    commit_by(fork, &plan, keys)
+}
+
+fn commit_by(fork: &Fork, plan: &Plan, keys: &[&SoftKey]) -> Result<Digest, VaultError> {
     let proof = |touch| {
-        let candidates = fork.candidates(&plan, touch).unwrap();
+        let candidates = fork.candidates(plan, touch).unwrap();
         let asked = keys
             .iter()
             .find_map(|key| Some((key, candidates.iter().find(|c| c.key.id() == key.enrolled().id())?)));
@@ -56,7 +72,7 @@ fn join_by(fork: &Fork, keys: &[&SoftKey], names: &[(&str, &str)]) -> Result<Dig
         key.touch(Namespace::Vault, plan.text(), &candidate.salts)
     };
     let proofs: Vec<Proof> = (0..plan.touches()).map(proof).collect();
-    fork.commit(plan, &proofs.iter().collect::<Vec<_>>(), &mut random::system())
+    fork.commit(plan, &proofs.iter().collect::<Vec<_>>(), &mut random::system())?.sure()
 }
 
 fn joined(rig: &Rig) -> Vault {
@@ -308,6 +324,55 @@ fn a_fork_without_a_common_key_is_left_by_giving_up_a_side_and_the_code_opens_wh
     // That key is lost too: the code that the recovery printed opens what is left.
     recover(&vault, &fresh.unwrap(), &spare(), &["third"]).unwrap();
     assert_eq!(get(&rig.vault(), &spare(), "prod", "HERE").unwrap(), b"2");
+}
+
+#[test]
+fn what_the_join_of_a_fork_takes_in_is_shown_and_nothing_else_is_taken_in() {
+    let rig = Rig::with(Profile::Pin, &["prod"]);
+    rig.put("prod", "A", b"1").unwrap();
+    let rotate_and_put = |state: &str, name: &str| {
+        let open = || Vault::open(&rig.folder(), &rig.home.join(state)).unwrap();
+        commit(rotation(&open(), &["prod"], &rig.blue), &open(), &rig.blue).unwrap();
+        apply(&open(), &rig.blue, "prod", put(name, b"2")).unwrap();
+    };
+    let before = rig.files();
+    rotate_and_put("state", "HERE");
+    let here = rig.files();
+    rig.restore(&before);
+    rotate_and_put("other", "THERE");
+    let there = rig.files();
+    apply(
+        &Vault::open(&rig.folder(), &rig.home.join("other")).unwrap(),
+        &rig.blue,
+        "prod",
+        put("LATE", b"3"),
+    )
+    .unwrap();
+    let later = rig.files();
+    rig.restore(&merged(&before, &here, &there));
+    let shown = fork(&rig);
+    let plan = shown
+        .join(&[rig.blue.enrolled().id()], &BTreeMap::new(), NOW, &mut random::system())
+        .unwrap();
+    let claims = plan.claims();
+    let names: Vec<_> = claims.iter().map(|claim| (claim.listed.name.as_str(), claim.earlier_key)).collect();
+    assert_eq!(names, [("THERE", false)]);
+    assert_eq!(
+        plan.heads()
+            .iter()
+            .map(|(scope, heads)| (scope.as_str(), heads.len()))
+            .collect::<Vec<_>>(),
+        [("prod", 2)]
+    );
+    // What comes between the look and the touch is not taken in unseen.
+    fill(&rig, &merged(&before, &here, &later));
+    assert!(matches!(commit_by(&shown, &plan, &[&rig.blue]), Err(VaultError::Changed)));
+    fill(&rig, &merged(&before, &here, &there));
+    commit_by(&shown, &plan, &[&rig.blue]).unwrap();
+    let vault = rig.vault();
+    for (name, value) in [("A", b"1"), ("HERE", b"2"), ("THERE", b"2")] {
+        assert_eq!(get(&vault, &rig.blue, "prod", name).unwrap(), value, "{name}");
+    }
 }
 
 #[test]

@@ -10,9 +10,10 @@ use crate::device::soft::SoftKey;
 use crate::encoding::Digest;
 use crate::encoding::sshsig::Namespace;
 use crate::vault::testing::Folder;
-use crate::vault::{Changes, Delivery, Rules, Vault, VaultError, Wanted, random};
+use crate::vault::{Changes, Delivery, Plan, RecoveryCode, Removal, Rules, Vault, VaultError, Wanted, random};
 
-use super::keys::commit;
+use super::keys::{commit, plan_addition};
+use super::recover::plan;
 use super::rig::{NOW, apply, copy, found, get, put, touch, unseal, wanted};
 
 const SCOPE: &str = "prod";
@@ -35,15 +36,14 @@ fn git(folder: &Path, arguments: &[&str]) {
 struct Machines {
     home: Folder,
     blue: SoftKey,
+    code: RecoveryCode,
 }
 
 impl Machines {
     fn new(count: usize) -> Self {
-        let machines = Self {
-            home: Folder::new(),
-            blue: SoftKey::new("blue", Profile::Pin, 1),
-        };
-        found(&machines.folder(0), &machines.state(0), &machines.blue, &[SCOPE]).unwrap();
+        let (home, blue) = (Folder::new(), SoftKey::new("blue", Profile::Pin, 1));
+        let (_, code) = found(&home.join("0"), &home.join("state-0"), &blue, &[SCOPE]).unwrap();
+        let machines = Self { home, blue, code };
         git(&machines.folder(0), &["init", "-q"]);
         machines.commit(0);
         for machine in 1..count {
@@ -91,6 +91,7 @@ impl Machines {
         Self {
             home,
             blue: SoftKey::new("blue", Profile::Pin, 1),
+            code: RecoveryCode::parse(&self.code.to_text()).unwrap(),
         }
     }
 
@@ -616,12 +617,89 @@ impl Model {
     }
 }
 
-#[test]
-fn a_scope_gets_a_new_key_only_once_it_is_joined() {
+/// Two machines that put a secret each, and the first has what both wrote.
+fn met() -> Machines {
     let machines = Machines::new(2);
     machines.change(0, put("A", b"1"));
     machines.change(1, put("B", b"2"));
     machines.pull(0, 1);
+    machines
+}
+
+#[test]
+fn no_change_of_keys_or_scopes_opens_a_scope_that_is_not_joined_yet() {
+    let machines = Machines::new(2);
+    let key = |name, seed| SoftKey::new(name, Profile::Pin, seed);
+    let (spare, third, other) = (key("spare", 2), key("third", 3), key("other", 4));
+    let (blue, random) = (machines.blue.enrolled().id(), &mut random::system());
+    let by_blue = |plan: Plan| commit(plan, &machines.open(0), &machines.blue).unwrap();
+    by_blue(machines.open(0).new_scope("web", &[blue], NOW, random).unwrap());
+    by_blue(plan_addition(&machines.open(0), &spare, &["web"]).unwrap());
+    by_blue(plan_addition(&machines.open(0), &third, &["web", SCOPE]).unwrap());
+    machines.commit(0);
+    machines.pull(1, 0);
+    // Each machine puts a secret and removes it again: two heads, and nothing in the way of giving the scope up but them.
+    for machine in [0, 1] {
+        machines.change(machine, put("A", b"1"));
+        let removes = vec!["A".into()];
+        let gone = Changes {
+            removes,
+            ..Changes::default()
+        };
+        machines.change(machine, gone);
+    }
+    machines.pull(0, 1);
+    let vault = machines.open(0);
+    let plans = [
+        vault.rotation(&[SCOPE], blue, NOW, random),
+        vault.new_code(&[blue], NOW, random).map(|(plan, _)| plan),
+        Removal::begin(&vault, "blue", &[third.enrolled().id()], NOW, random).map(Removal::into_plan),
+        vault.admission("spare", &[SCOPE], NOW, random),
+        vault.giving_up(SCOPE, NOW),
+        plan_addition(&vault, &other, &["web", SCOPE]),
+    ];
+    for (n, plan) in plans.into_iter().enumerate() {
+        let refused = plan.err();
+        assert!(
+            matches!(&refused, Some(VaultError::NotJoined(scope)) if scope == SCOPE),
+            "{n}: {refused:?}"
+        );
+    }
+    // Before the key makes anything.
+    assert!(matches!(vault.check_addition("other", &[SCOPE]), Err(VaultError::NotJoined(_))));
+    machines.join(0);
+    let vault = machines.open(0);
+    commit(vault.giving_up(SCOPE, NOW).unwrap(), &vault, &machines.blue).unwrap();
+}
+
+#[test]
+fn a_recovery_takes_in_what_was_shown_and_nothing_that_came_since() {
+    let machines = met();
+    let (green, vault) = (SoftKey::new("green", Profile::Pin, 4), machines.open(0));
+    let shown = vault.whole_standing().unwrap();
+    let names: Vec<_> = shown.claims().iter().map(|claim| claim.listed.name.as_str()).collect();
+    assert_eq!((shown.heads()[0].1.len(), names), (2, vec!["B"]));
+    let recovery = plan(&vault, &green, &["blue"]).unwrap();
+    machines.change(1, put("UNSEEN", b"3"));
+    let before = machines.again();
+    machines.pull(0, 1);
+    let late = recovery.finish(&vault, &machines.code, &mut random::system());
+    assert!(matches!(late, Err(VaultError::Changed)), "{late:?}");
+    let vault = before.open(0);
+    let recovery = plan(&vault, &green, &["blue"]).unwrap();
+    recovery
+        .finish(&vault, &machines.code, &mut random::system())
+        .unwrap()
+        .sure()
+        .unwrap();
+    let vault = before.open(0);
+    assert_eq!(get(&vault, &green, SCOPE, "B").unwrap(), b"2");
+    assert_eq!(vault.standing(&[SCOPE]).unwrap().heads()[0].1.len(), 1);
+}
+
+#[test]
+fn a_scope_gets_a_new_key_only_once_it_is_joined() {
+    let machines = met();
     let rotation = || {
         let vault = machines.open(0);
         vault.rotation(&[SCOPE], machines.blue.enrolled().id(), NOW, &mut random::system())

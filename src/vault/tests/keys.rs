@@ -20,7 +20,8 @@ pub fn commit(plan: Plan, vault: &Vault, signer: &SoftKey) -> Result<Digest, Vau
             signer.touch(Namespace::Vault, plan.text(), &candidate.salts)
         })
         .collect();
-    plan.commit(vault, &proofs.iter().collect::<Vec<_>>(), &mut random::system())
+    plan.commit(vault, &proofs.iter().collect::<Vec<_>>(), &mut random::system())?
+        .sure()
 }
 
 pub fn plan_addition(vault: &Vault, key: &SoftKey, scopes: &[&str]) -> Result<Plan, VaultError> {

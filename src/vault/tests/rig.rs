@@ -86,7 +86,8 @@ pub fn found(folder: &Path, states: &Path, key: &SoftKey, scopes: &[&str]) -> Re
         .collect();
     let founding = genesis.seal(&proofs.iter().collect::<Vec<_>>(), NOW, random)?;
     let proof = key.touch(Namespace::Vault, founding.text(), &[]);
-    let vault = founding.finish(&proof, states, random)?;
+    founding.finish(&proof, states, random)?.sure()?;
+    let vault = Vault::open(folder, states)?;
     let code = RecoveryCode::parse(&founding.code().to_text()).expect("a code is read as it is printed");
     Ok((vault, code))
 }

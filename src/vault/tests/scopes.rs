@@ -21,7 +21,8 @@ fn commit_by(plan: Plan, vault: &Vault, keys: &[&SoftKey]) -> Result<Digest, Vau
         key.touch(Namespace::Vault, plan.text(), &candidate.salts)
     };
     let proofs: Vec<Proof> = (0..plan.touches()).map(proof).collect();
-    plan.commit(vault, &proofs.iter().collect::<Vec<_>>(), &mut random::system())
+    plan.commit(vault, &proofs.iter().collect::<Vec<_>>(), &mut random::system())?
+        .sure()
 }
 
 fn spare() -> SoftKey {

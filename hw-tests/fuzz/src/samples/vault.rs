@@ -283,7 +283,7 @@ pub fn slot_seal() -> Vec<Vec<u8>> {
 }
 
 pub fn carry() -> Vec<Vec<u8>> {
-    let later = ring().followed_by(Ring::generate(place().vault, place().scope, 2, &mut random()));
+    let later = ring().followed_by(&Ring::generate(place().vault, place().scope, 2, &mut random()));
     let mut plain = 1_u64.to_be_bytes().to_vec();
     plain.extend([7; 32]);
     let mut two = plain.clone();

@@ -97,7 +97,7 @@ pub fn make() -> Base {
         .collect();
     let founding = genesis.seal(&proofs.iter().collect::<Vec<_>>(), NOW, random).unwrap();
     let proof = blue.touch(Namespace::Vault, founding.text(), &[]);
-    founding.finish(&proof, &states, random).unwrap();
+    founding.finish(&proof, &states, random).unwrap().sure().unwrap();
     let code = founding.code();
     let open = || Vault::open(&folder, &states).unwrap();
     let mut secrets = BTreeMap::new();
@@ -228,5 +228,8 @@ fn commit(plan: Plan, vault: &Vault, signer: &SoftKey, random: &mut Random) {
         signer.touch(Namespace::Vault, plan.text(), &candidate.salts)
     };
     let proofs: Vec<Proof> = (0..plan.touches()).map(proof).collect();
-    plan.commit(vault, &proofs.iter().collect::<Vec<_>>(), random).unwrap();
+    plan.commit(vault, &proofs.iter().collect::<Vec<_>>(), random)
+        .unwrap()
+        .sure()
+        .unwrap();
 }
