@@ -1,5 +1,7 @@
 //! The bad vaults: the base, changed by somebody who can write to its folder, or by a program that makes mistakes.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use crate::device::soft::SoftKey;
@@ -23,6 +25,8 @@ pub struct Bad {
     pub expect: String,
     pub door: Door,
     pub files: Files,
+    /// What there is to read besides the base's secrets, or with another value.
+    pub secrets: BTreeMap<String, Vec<u8>>,
 }
 
 /// Collects them.
@@ -40,14 +44,19 @@ impl Kit<'_> {
     pub fn add_by(&mut self, door: Door, name: &str, about: &str, expect: &str, change: impl FnOnce(&mut Files)) {
         let mut files = self.base.files.clone();
         change(&mut files);
-        assert!(self.all.iter().all(|bad| bad.name != name), "{name} twice");
-        self.all.push(Bad {
+        self.push(Bad {
             name: name.into(),
             about: about.into(),
             expect: expect.into(),
             door,
             files,
+            secrets: BTreeMap::new(),
         });
+    }
+
+    pub fn push(&mut self, vault: Bad) {
+        assert!(self.all.iter().all(|other| other.name != vault.name), "{} twice", vault.name);
+        self.all.push(vault);
     }
 }
 

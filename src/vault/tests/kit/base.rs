@@ -194,7 +194,7 @@ fn in_order(files: &Files) -> Vec<(Digest, Statement)> {
     ordered
 }
 
-fn apply(vault: &Vault, key: &SoftKey, scope: &str, mut changes: Changes, random: &mut Random) {
+pub fn apply(vault: &Vault, key: &SoftKey, scope: &str, mut changes: Changes, random: &mut Random) {
     let names: Vec<String> = changes.puts.iter().map(|put| put.name.clone()).collect();
     changes.judged = names
         .into_iter()
@@ -221,7 +221,7 @@ fn remove(vault: &Vault, name: &str, signer: &SoftKey, random: &mut Random) {
     commit(plan, vault, signer, random);
 }
 
-fn commit(plan: Plan, vault: &Vault, signer: &SoftKey, random: &mut Random) {
+pub fn commit(plan: Plan, vault: &Vault, signer: &SoftKey, random: &mut Random) {
     let proof = |touch| {
         let candidates = plan.candidates(vault, touch).unwrap();
         let candidate = candidates.into_iter().find(|c| c.key == signer.enrolled()).unwrap();

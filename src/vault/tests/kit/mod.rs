@@ -8,6 +8,7 @@ mod bad;
 mod base;
 mod contents;
 mod folder;
+mod good;
 mod judge;
 mod patch;
 mod signatures;
@@ -42,6 +43,7 @@ fn bad_vaults(base: &Base) -> Vec<Bad> {
     statements::add(&mut kit);
     signatures::add(&mut kit);
     contents::add(&mut kit);
+    good::add(&mut kit);
     kit.all
 }
 
@@ -61,11 +63,14 @@ fn base_text(base: &Base) -> String {
 
 fn bad_text(base: &Base, bad: &Bad) -> String {
     let door = if bad.door == Door::Key { "key" } else { "recovery" };
-    let header = format!(
-        "touchlease vault kit 1\nabout: {}\nexpect: {}\ndoor: {door}\n\n",
+    let mut header = format!(
+        "touchlease vault kit 1\nabout: {}\nexpect: {}\ndoor: {door}\n",
         bad.about, bad.expect
     );
-    header + &lines(&base.files, &bad.files)
+    for (secret, value) in &bad.secrets {
+        header += &format!("secret: {secret} {}\n", BASE64.encode(value));
+    }
+    header + "\n" + &lines(&base.files, &bad.files)
 }
 
 /// The kit as it lies in the folder: names and texts.
@@ -122,20 +127,21 @@ fn t53_every_bad_vault_of_the_kit_is_refused_as_it_says() {
     judge_every(1);
 }
 
+/// What is to be read, as a header says it.
+fn secrets(text: &str) -> BTreeMap<String, Vec<u8>> {
+    let lines = field(text, "secret").into_iter().map(|line| line.split_once(' ').unwrap());
+    lines
+        .map(|(name, value)| (name.to_owned(), BASE64.decode(value.as_bytes()).unwrap()))
+        .collect()
+}
+
 /// Runs one in `step` of the vaults in the folder through the reader.
 fn judge_every(step: usize) {
     let mut published = published();
     let base_text = published.remove("base-vault").unwrap();
     let mut base = Files::new();
     apply(&mut base, base_text.split_once("\n\n").unwrap().1);
-    let secrets = field(&base_text, "secret").into_iter().map(|line| line.split_once(' ').unwrap());
-    let secrets = secrets.map(|(name, value)| (name.to_owned(), BASE64.decode(value.as_bytes()).unwrap()));
-    let secrets = secrets.collect();
-    let wanted = Wanted {
-        code: field(&base_text, "recovery")[0],
-        key: &SoftKey::new("blue", Profile::Pin, 1),
-        secrets: &secrets,
-    };
+    let key = SoftKey::new("blue", Profile::Pin, 1);
     let expected: Vec<&str> = published.values().map(|text| field(text, "expect")[0]).collect();
     let bad: Vec<&&str> = expected.iter().filter(|expect| **expect != "fine").collect();
     let reasons: BTreeSet<&str> = bad.iter().filter_map(|expect| expect.rsplit(' ').next()).collect();
@@ -152,6 +158,11 @@ fn judge_every(step: usize) {
             Door::Key
         } else {
             Door::Recovery
+        };
+        let wanted = Wanted {
+            code: field(&base_text, "recovery")[0],
+            key: &key,
+            secrets: &secrets(&base_text).into_iter().chain(secrets(text)).collect(),
         };
         let (expect, found) = (field(text, "expect")[0], judge(&files, door, &wanted));
         judged += 1;
