@@ -23,6 +23,8 @@ use crate::wire::{Event, Failure, Outcome, TouchState};
 
 /// Touches for the two credentials of a key.
 pub(super) const CREDENTIALS: usize = 2;
+/// What they are for.
+const PURPOSES: [&str; CREDENTIALS] = ["make its credential", "make the credential by which it is recognised"];
 /// How often the keys are looked at while the one to enrol is not plugged in yet.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -350,9 +352,11 @@ pub(super) async fn credentials(
             deadline: prompt.deadline(),
         };
         let (feed, events) = feed();
-        let mut purposes = ["make its credential", "make the credential by which it is recognised"].into_iter();
+        let mut purposes = PURPOSES.iter().enumerate().peekable();
         let mut heard = |event: &KeyEvent| {
-            if let (KeyEvent::TouchNow { .. }, Some(purpose)) = (event, purposes.next()) {
+            // A key that gave up is asked again: that is no further touch. It has an id once its first credential is made.
+            let KeyEvent::TouchNow { key, .. } = event else { return };
+            if let Some((_, purpose)) = purposes.next_if(|(made, _)| *made == usize::from(key.is_some())) {
                 steps.next(purpose);
             }
         };

@@ -110,6 +110,52 @@ fn the_only_key_is_lost_and_the_recovery_code_lets_another_in() {
     assert!(status.code() == Some(65) && shown.contains("replaced by a newer one"), "{shown}");
 }
 
+/// Waits until a key has asked for a touch so many times since it was made.
+fn asked(key: &dyn KeyHandle, times: u64) {
+    let since = Instant::now();
+    while key.counts().unwrap().asked < times {
+        assert!(since.elapsed() < Duration::from_secs(20), "{:?}", key.counts());
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_key_that_gives_up_while_it_is_enrolled_is_asked_again_until_the_prompt_ends() {
+    let rig = rig();
+    let machine = Machine::new(&rig).unwrap();
+    let started = |key: usize, command: &[&str]| {
+        machine.keys[key].never().unwrap();
+        let mut screen = machine.home.terminal(command).unwrap();
+        screen.expect(": ").unwrap();
+        screen.type_in(&format!("{PIN}\n")).unwrap();
+        screen
+    };
+    let (blue, mut screen) = (&*machine.keys[0], started(0, &["init", "--key", "blue", "--scope", "prod"]));
+    // It gives up once before each touch; the person is told of four touches, not of eight.
+    for number in 1..=4 {
+        asked(blue, 2 * number - 1);
+        screen.expect(&format!("touch {number} of 4: ")).unwrap();
+        assert!(blue.expire().unwrap());
+        asked(blue, 2 * number);
+        assert!(blue.press().unwrap());
+    }
+    let (status, shown) = screen.finish().unwrap();
+    assert!(status.success(), "{shown}");
+    for number in 1..=4 {
+        assert_eq!(shown.matches(&format!("touch {number} of 4: ")).count(), 1, "{shown}");
+    }
+    // What ends it is the person's word, as with any prompt.
+    machine.keys[1].plug().unwrap();
+    let (spare, mut screen) = (&*machine.keys[1], started(1, &["key", "add", "spare"]));
+    asked(spare, 1);
+    assert!(spare.expire().unwrap());
+    asked(spare, 2);
+    screen.type_in("d").unwrap();
+    let (status, shown) = screen.finish().unwrap();
+    assert_eq!(status.code(), Some(60), "{shown}");
+    assert!(!spare.counts().unwrap().waiting);
+}
+
 #[test]
 fn the_paper_is_lost_and_a_touch_makes_a_new_code() {
     let rig = rig();
@@ -297,7 +343,10 @@ fn a_scope_lists_the_keys_that_are_not_yet_in_and_lets_them_in() {
     machine.done(&["scope", "rename", "staging", "test"]).unwrap();
     machine.done(&["scope", "remove", "test"]).unwrap();
     let (status, shown) = machine.person(&["scope", "remove", "prod"]).unwrap();
-    assert!(status.code() == Some(62) && shown.contains("touchlease rm removes them"), "{shown}");
+    assert!(
+        status.code() == Some(62) && shown.contains("touchlease rm SECRET removes them"),
+        "{shown}"
+    );
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::super::which;
 use super::super::worker::protocol::{Answer, Failure, Id, Operation, Report};
 use super::super::worker::random;
 use super::event::{Event, Feed};
-use super::{Broker, Inner, Outlook, Step, system, unexpected, until};
+use super::{AGAIN_PAUSE, Broker, Inner, Outlook, Step, system, unexpected, until};
 use crate::clock::Boot;
 use crate::encoding::Digest;
 use crate::encoding::sshsig::RP_ID;
@@ -182,8 +182,21 @@ impl Enrolment<'_> {
         }
     }
 
-    /// `key` is the new key's id, as soon as it has one.
+    /// Asks until the key makes the credential, gives an error that asking again does not mend, or the time is over. `key` is the new key's
+    /// id, as soon as it has one.
     async fn make(&self, place: &Place, wanted: Wanted, key: Option<KeyId>) -> Result<Attested, DeviceError> {
+        loop {
+            match self.make_once(place, &wanted, key).await {
+                // The key gave up, at about 30 s: the same request again, with a fresh token. In a field the tap is used up.
+                Err(DeviceError::TimedOut) if place.link != Link::Contactless && self.inner.clock.boot() < self.ask.deadline => {
+                    tokio::time::sleep(AGAIN_PAUSE).await;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    async fn make_once(&self, place: &Place, wanted: &Wanted, key: Option<KeyId>) -> Result<Attested, DeviceError> {
         let mut hash = [0; 32];
         random(&mut hash).map_err(system)?;
         let feed = self.feed.clone();
@@ -196,7 +209,7 @@ impl Enrolment<'_> {
                 hash,
                 user_id: Id(self.user_id.to_vec()),
                 user_name: self.ask.user_name.clone(),
-                exclude: wanted.exclude,
+                exclude: wanted.exclude.clone(),
                 hmac_secret: wanted.hmac_secret,
                 protection: wanted.protection,
             },
@@ -210,9 +223,9 @@ impl Enrolment<'_> {
             })),
         };
         if place.link == Link::Contactless {
-            self.touch_now(place);
+            self.touch_now(place, key);
         }
-        let done = self.inner.step(step, |report| self.hear(place, &report)).await?;
+        let done = self.inner.step(step, |report| self.hear(place, key, &report)).await?;
         let Answer::Made(auth_data) = done.answer else {
             return Err(unexpected());
         };
@@ -221,10 +234,10 @@ impl Enrolment<'_> {
         Ok(attested)
     }
 
-    fn hear(&self, place: &Place, report: &Report) {
+    fn hear(&self, place: &Place, key: Option<KeyId>, report: &Report) {
         match report {
             // In a field it was said before: the tap is the touch.
-            Report::TouchNow if place.link != Link::Contactless => self.touch_now(place),
+            Report::TouchNow if place.link != Link::Contactless => self.touch_now(place, key),
             Report::AnotherProgram => (self.feed)(Event::AnotherProgram {
                 name: self.ask.name.clone(),
             }),
@@ -232,9 +245,9 @@ impl Enrolment<'_> {
         }
     }
 
-    fn touch_now(&self, place: &Place) {
+    fn touch_now(&self, place: &Place, key: Option<KeyId>) {
         (self.feed)(Event::TouchNow {
-            key: None,
+            key,
             name: self.ask.name.clone(),
             link: place.link,
         });

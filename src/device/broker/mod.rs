@@ -43,6 +43,8 @@ use pins::Pins;
 
 /// What needs no person is done in this time, or not at all.
 const SHORT: Duration = Duration::from_secs(10);
+/// Pause before sending a request again that a key gave up: one that gives up at once shall not keep us busy.
+const AGAIN_PAUSE: Duration = Duration::from_millis(500);
 
 /// How long the places are watched after a touch was asked for: the next one finds its key without a process to start.
 const LINGER: Duration = Duration::from_secs(300);

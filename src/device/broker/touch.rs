@@ -15,15 +15,13 @@ use super::super::place::{Place, Port};
 use super::super::proof::{self, Expected, Proof, ProofError};
 use super::super::worker::protocol::{Answer, Id, Operation, Report};
 use super::event::{Event, Feed};
-use super::{Broker, Inner, SHORT, Step, system, unexpected, until};
+use super::{AGAIN_PAUSE, Broker, Inner, SHORT, Step, system, unexpected, until};
 use crate::clock::Boot;
 use crate::encoding::sshsig::{Namespace, client_data_hash};
 use crate::secret::Secret;
 
 /// Pause before asking again for a key that another program holds.
 const BUSY_PAUSE: Duration = Duration::from_secs(1);
-/// Pause before sending a request again that a key gave up: one that gives up at once shall not keep us busy.
-const AGAIN_PAUSE: Duration = Duration::from_millis(500);
 /// Pause before looking again at a place whose key went away and may be back.
 const LOST_PAUSE: Duration = Duration::from_secs(1);
 /// How often a second way to the same key looks whether the first has ended.
