@@ -105,7 +105,15 @@ impl Client {
             let message = format!("this is {} bytes in one request; {LONGEST_CALL} are possible", line.len());
             return Err(Failure::new(Outcome::BadInput, "too_large", message).hint("put fewer or smaller secrets at a time"));
         }
-        self.send(&line)
+        let sent = self.send(&line);
+        // A daemon that hung up before it was asked has said why.
+        match sent.is_err().then(|| self.message()) {
+            Some(Ok(Some(Message::Reply(reply)))) => match *reply {
+                Reply::Failed(failure) => Err(failure),
+                _ => sent,
+            },
+            _ => sent,
+        }
     }
 
     /// Answers a prompt.

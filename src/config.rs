@@ -22,6 +22,9 @@ pub enum ConfigError {
     /// Not TOML of the known form; says where.
     #[error("{0}")]
     Form(#[from] Box<toml::de::Error>),
+    /// It would lead from wherever the daemon was started.
+    #[error("vault is not an absolute path: {0:?}")]
+    RelativeVault(PathBuf),
     /// Over what any configuration may allow.
     #[error("{name} is {asked} s; at most {most} s are possible")]
     Cap {
@@ -83,6 +86,9 @@ impl Config {
     /// See [`ConfigError`].
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let config: Self = toml::from_str(text).map_err(Box::new)?;
+        if let Some(vault) = config.vault.as_ref().filter(|vault| !vault.is_absolute()) {
+            return Err(ConfigError::RelativeVault(vault.clone()));
+        }
         let limits = &config.limits;
         cap("limits.prompt", limits.prompt, LONGEST_PROMPT)?;
         cap("limits.longest_ttl", limits.longest_ttl, LONGEST_TTL)?;
@@ -162,6 +168,7 @@ mod tests {
             "[limits]\nprompt = \"6m\"",
             "[limits]\npin = \"13h\"",
             "[limits]\nlongest_ttl = \"10m\"",
+            "vault = \"vault\"",
         ] {
             assert!(Config::parse(text).is_err(), "{text}");
         }

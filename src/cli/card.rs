@@ -196,8 +196,10 @@ fn lease_rows(rows: &mut Vec<Row>, lease: &LeaseText, zone: &TimeZone) {
     joins::rows(rows, &lease.origin.vault, zone);
     rows.push(Row {
         short: Some(shortest_term(lease)),
-        ..Row::new("for", term(lease, zone), Tone::Plain, Need::Must)
+        ..Row::new("for", term(lease), Tone::Plain, Need::Must)
     });
+    // The text's own end leaves room for the time that the prompt stands open.
+    push(rows, "", format!("until {} at the latest", clock_time(lease.not_after, zone)));
     push(rows, "held by", holder(lease));
 }
 
@@ -209,12 +211,11 @@ fn grant_text(grant: &GrantText) -> String {
     format!("{}  version {}, {form} as {}", grant.secret, grant.version, grant.env)
 }
 
-fn term(lease: &LeaseText, zone: &TimeZone) -> String {
-    let until = format!("{}, until {}", duration(lease.ttl), clock_time(lease.not_after, zone));
+fn term(lease: &LeaseText) -> String {
+    let whole = duration(lease.ttl);
     match lease.uses {
-        Some(1) => format!("{until}, or one use"),
-        Some(uses) => format!("{until}, or {uses} uses, whichever ends first"),
-        None => until,
+        Some(uses) => format!("{whole} from the touch, or {}, whichever ends first", count(uses, "use")),
+        None => format!("{whole} from the touch"),
     }
 }
 
@@ -314,8 +315,12 @@ fn enrol_rows(rows: &mut Vec<Row>, enrol: &EnrolText, zone: &TimeZone) {
     };
     requester_rows(rows, &enrol.requester, verb);
     strong(rows, "key", format!("\"{}\", to open {}", enrol.key, enrol.scopes.join(", ")));
-    push(rows, "", format!("touch it {}, each time it blinks", count(enrol.touches, "time")));
-    let Some(recovers) = &enrol.recovers else { return };
+    let touches = format!("touch it {}, each time it blinks", count(enrol.touches, "time"));
+    let Some(recovers) = &enrol.recovers else {
+        push(rows, "", format!("{touches}; then what changes is shown, and touched for"));
+        return;
+    };
+    push(rows, "", touches);
     let quoted = |names: &[String]| names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
     for (label, names) in [("removes", &recovers.removes), ("keeps", &recovers.keeps)] {
         if !names.is_empty() {
@@ -457,9 +462,8 @@ mod tests {
             "deploy: Deploy the docs",
             "prod/TOKEN",
             "version 3",
-            "15 min",
-            "20 uses",
-            "2027-01-15 08:15:00 UTC",
+            "15 min from the touch, or 20 uses, whichever ends first",
+            "until 2027-01-15 08:15:00 UTC at the latest",
         ] {
             assert!(shown.contains(part), "{part} in\n{shown}");
         }

@@ -17,6 +17,8 @@ pub enum Command {
     /// List the keys of the vault, and those that are connected.
     List,
     /// Enrol one more key: three touches of its own, then one of a key that is enrolled.
+    ///
+    /// For more than two scopes each needs one more for each two: a touch opens two at most.
     Add {
         /// What to call it in prompts.
         name: String,

@@ -3,6 +3,7 @@
 use super::card::duration;
 use super::init::unexpected;
 use super::session::Session;
+use super::ui::Tone;
 use crate::wire::{Failure, Reply, Request};
 
 /// Show what runs: the daemon, its vault, leases, prompts, screens, and PINs kept.
@@ -20,7 +21,8 @@ pub fn run(session: &Session) -> Result<(), Failure> {
     ui.line(&format!("daemon   pid {}, version {}", status.pid, status.version));
     match &status.vault {
         Some(id) => ui.line(&format!("vault    {}  (id {})", status.path, &id[..16])),
-        None => ui.line(&format!("vault    none at {}: touchlease init", status.path)),
+        None if status.faults.is_empty() => ui.line(&format!("vault    none at {}: touchlease init", status.path)),
+        None => ui.line(&format!("vault    {}, which is not open", status.path)),
     }
     ui.line(&format!("leases   {} live", status.leases));
     ui.line(&format!("prompts  {} open or waiting", status.prompts));
@@ -35,6 +37,9 @@ pub fn run(session: &Session) -> Result<(), Failure> {
     for (scope, keys) in &status.not_in {
         let keys: Vec<_> = keys.iter().map(|key| format!("\"{key}\"")).collect();
         ui.line(&format!("scope    {scope}: not yet in: {}", keys.join(", ")));
+    }
+    for fault in &status.faults {
+        ui.note(Tone::Bad, &format!("fault    {fault}"));
     }
     ui.unsigned(&status.unsigned);
     for (key, left) in &status.unlocked {

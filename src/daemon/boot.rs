@@ -1,10 +1,12 @@
 //! From a process to a daemon: protected, with its places, its socket and its signals.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use rustix::fs::{Mode, OFlags};
 use rustix::process::{getuid, setsid};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,6 +22,9 @@ use crate::paths::Places;
 use crate::sys::process::{close_inherited, forbid_cores};
 use crate::vault::random;
 use crate::wire::{Failure, Outcome, codec};
+
+/// More than anybody writes into it.
+const LARGEST_CONFIG: u64 = 1 << 20;
 
 /// Whether somebody waits for this process to say that it listens.
 pub enum Background<'a> {
@@ -61,14 +66,14 @@ pub fn run(places: Places, background: Background<'_>) -> Result<(), Failure> {
 }
 
 fn prepare(places: Places) -> Result<(Outside, Listening), Failure> {
-    let config = read_config(&places)?;
+    let file = places.config.clone();
     let listening = listen(&places)?;
     let boot_id = peer::boot_id().map_err(|error| broken("boot_id", &error))?;
     let clock = Arc::new(SystemClock);
     let broker = Broker::new(Processes::new("/proc/self/exe".into()), clock.clone());
     let outside = Outside {
         places,
-        config,
+        settings: Box::new(move || read_config(&file)),
         clock,
         random: Box::new(random::system()),
         broker,
@@ -100,12 +105,27 @@ async fn live(outside: Outside, listening: Listening) -> io::Result<()> {
     Ok(())
 }
 
-/// Only places that were ours at the start are read: nothing that a client names (T21).
-pub(super) fn read_config(places: &Places) -> Result<Config, Failure> {
+/// Only a place that was ours at the start is read: nothing that a client names (T21). What cannot be read at once is no configuration:
+/// nobody waits for it.
+///
+/// # Errors
+/// It is not in the known form, over a cap, or cannot be read.
+pub fn read_config(file: &Path) -> Result<Config, Failure> {
     let wrong = |error: &dyn std::fmt::Display| {
-        Failure::new(Outcome::BadInput, "config", format!("{}: {error}", places.config.display())).hint("mend the file, or move it aside")
+        Failure::new(Outcome::BadInput, "config", format!("{}: {error}", file.display()))
+            .hint("mend the file, or move it aside; then ask again")
     };
-    match fs::read_to_string(&places.config) {
+    let read = || {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = fs::File::from(rustix::fs::open(file, flags, Mode::empty())?);
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("it is no plain file"));
+        }
+        let mut text = String::new();
+        file.take(LARGEST_CONFIG).read_to_string(&mut text)?;
+        Ok(text)
+    };
+    match read() {
         Ok(text) => Config::parse(&text).map_err(|error| wrong(&error)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Config::default()),
         Err(error) => Err(wrong(&error)),

@@ -55,6 +55,19 @@ pub async fn serve(house: Rc<House>, stream: UnixStream) {
     }
 }
 
+/// Says that there are too many already, without waiting for anybody.
+pub(super) fn turn_away(house: &House, stream: UnixStream, most: usize) {
+    let failure = look(house, &stream).err().unwrap_or_else(|| {
+        let message = format!("the daemon serves {most} connections already, and no more at a time");
+        Failure::new(Outcome::NoDaemon, "too_many_connections", message)
+            .hint("end commands that wait for a touch or hold a lease (touchlease lock ends all leases), then ask again")
+    });
+    if let Ok(line) = codec::encode(&Reply::Failed(failure)) {
+        // A fresh socket takes a line; one that does not belongs to nobody who reads.
+        let _ = stream.try_write(&line);
+    }
+}
+
 fn look(house: &House, stream: &UnixStream) -> Result<Peer, Failure> {
     let stranger = |message: String| Failure::new(Outcome::Refused, "peer", message);
     let cred = stream.peer_cred().map_err(|error| stranger(error.to_string()))?;
@@ -162,12 +175,17 @@ async fn pass_on(lines: &mut Lines, events: &mut UnboundedReceiver<Event>, held:
 }
 
 async fn handle(house: &Rc<House>, call: Call, screen: Option<u64>, asker: &mut Asker) -> Result<Handled, Failure> {
-    let path = house.vault_path(call.vault.as_deref())?;
-    // What ends leases, and what says how things are, waits for nobody.
-    if !matches!(
+    let configured = house.configure();
+    // What ends leases, and what says how things are, waits for nobody, nor for a configuration to be mended.
+    let always = matches!(
         call.request,
         Request::Lock | Request::LeaseEnd { .. } | Request::LeaseRevoke { .. } | Request::Watch | Request::Status
-    ) {
+    );
+    if !always && !matches!(call.request, Request::Doctor) {
+        configured?;
+    }
+    let path = house.vault_path(call.vault.as_deref())?;
+    if !always {
         house.wait_for_writer(&path).await;
     }
     let reply = match call.request {

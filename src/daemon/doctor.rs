@@ -23,7 +23,7 @@ use crate::encoding::Digest;
 use crate::finding::{Finding, Part, quoted};
 use crate::paths::Places;
 use crate::vault::{self, health::Health};
-use crate::wire::Reply;
+use crate::wire::{Failure, Reply};
 
 /// Looks at everything. The daemon goes on meanwhile.
 pub(super) async fn serve(house: &House, path: &Path) -> Reply {
@@ -33,7 +33,12 @@ pub(super) async fn serve(house: &House, path: &Path) -> Reply {
         let what = "the audit log could not be written: no lease is given until it can";
         findings.push(Part::Log.problem("log_not_written", what, format!("df -h {}", quoted(&house.places.state))));
     }
+    findings.extend(house.config_fault().map(|failure| config(failure, &house.places)));
     Reply::Findings { findings }
+}
+
+fn config(failure: Failure, places: &Places) -> Finding {
+    Part::Daemon.problem("config", failure.message, format!("mv {0} {0}.old", quoted(&places.config)))
 }
 
 /// The same in a process that is no daemon. `named` is the vault that the command line names.
@@ -44,11 +49,10 @@ pub fn alone(places: &Places, named: Option<&Path>) -> Vec<Finding> {
         return vec![Part::Daemon.problem("no_descriptors", what, "ulimit -n 4096")];
     };
     let mut findings = Vec::new();
-    let configured = match read_config(places) {
+    let configured = match read_config(&places.config) {
         Ok(config) => config.vault,
         Err(failure) => {
-            let remedy = format!("mv {0} {0}.old", quoted(&places.config));
-            findings.push(Part::Daemon.problem("config", failure.message, remedy));
+            findings.push(config(failure, places));
             None
         }
     };

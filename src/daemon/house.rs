@@ -32,12 +32,15 @@ const PROGRAM: &str = concat!("touchlease ", env!("CARGO_PKG_VERSION"));
 /// The log of a vault, in its state folder.
 pub const LOG_FILE: &str = "audit.jsonl";
 
+/// Reads the configuration as it is now, or says what is wrong with it.
+pub type Settings = dyn Fn() -> Result<Config, Failure> + Send;
+
 /// What comes from outside: places, time, randomness, keys. Tests bring their own.
 pub struct Outside {
     /// Where things lie.
     pub places: Places,
-    /// Limits.
-    pub config: Config,
+    /// Limits, read anew for each call: a person changes them while the daemon runs.
+    pub settings: Box<Settings>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
@@ -53,7 +56,9 @@ pub struct Outside {
 /// The daemon's rooms.
 pub struct House {
     pub(super) places: Places,
-    pub(super) config: Config,
+    settings: Box<Settings>,
+    /// The last one that was good, and what is wrong with the one that stands there now.
+    config: RefCell<(Rc<Config>, Option<Failure>)>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) random: RefCell<Box<Random>>,
     pub(super) broker: Broker,
@@ -88,7 +93,7 @@ impl House {
     pub fn new(outside: Outside) -> Self {
         let Outside {
             places,
-            config,
+            settings,
             clock,
             random,
             broker,
@@ -98,7 +103,8 @@ impl House {
         let (desk, ledger) = (Desk::new(clock.clone()), Ledger::new(clock.clone()));
         Self {
             places,
-            config,
+            settings,
+            config: RefCell::default(),
             desk,
             clock,
             random: RefCell::new(random),
@@ -113,13 +119,36 @@ impl House {
         }
     }
 
+    /// Reads the configuration anew.
+    ///
+    /// # Errors
+    /// What is wrong with it; the last good one is kept for what has to go on.
+    pub fn configure(&self) -> Result<(), Failure> {
+        let read = (self.settings)();
+        let mut config = self.config.borrow_mut();
+        config.1 = read.as_ref().err().cloned();
+        read.map(|read| config.0 = Rc::new(read))
+    }
+
+    /// The configuration that was good last.
+    #[must_use]
+    pub fn config(&self) -> Rc<Config> {
+        self.config.borrow().0.clone()
+    }
+
+    /// What is wrong with the configuration that stands there now.
+    #[must_use]
+    pub fn config_fault(&self) -> Option<Failure> {
+        self.config.borrow().1.clone()
+    }
+
     /// The vault that a call names, or the configured one, or the usual one; links on the way are followed here and nowhere later.
     ///
     /// # Errors
     /// A path that is not absolute: it would lead from wherever the daemon was started.
     pub fn vault_path(&self, named: Option<&Path>) -> Result<PathBuf, Failure> {
-        let configured = self.config.vault.as_deref();
-        let path = named.or(configured).unwrap_or(&self.places.vault);
+        let config = self.config();
+        let path = named.or(config.vault.as_deref()).unwrap_or(&self.places.vault);
         if !path.is_absolute() {
             return Err(Failure::new(
                 Outcome::BadInput,
@@ -220,7 +249,7 @@ impl House {
             vault_path,
             clock: &*self.clock,
             random: &self.random,
-            limits: &self.config.limits,
+            limits: self.config().limits.clone(),
         }
     }
 

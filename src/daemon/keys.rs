@@ -189,7 +189,7 @@ pub(super) async fn unlock(
     asker: &Asker,
 ) -> Result<Reply, Failure> {
     let open = house.open(path)?;
-    let keep = keep.map_or(house.config.limits.pin, Duration::from_secs);
+    let keep = keep.map_or(house.config().limits.pin, Duration::from_secs);
     if keep > LONGEST_PIN || keep.is_zero() {
         return Err(Failure::new(
             Outcome::BadInput,

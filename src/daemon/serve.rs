@@ -28,7 +28,6 @@ async fn accept(house: Rc<House>, listener: UnixListener) {
     let open = Rc::new(Cell::new(0));
     loop {
         match listener.accept().await {
-            // Beyond the limit the client sees a closed connection, and says that the daemon is busy.
             Ok((stream, _)) if open.get() < MOST_CONNECTIONS => {
                 let (house, open) = (house.clone(), open.clone());
                 open.set(open.get() + 1);
@@ -37,7 +36,10 @@ async fn accept(house: Rc<House>, listener: UnixListener) {
                     open.set(open.get() - 1);
                 });
             }
-            Ok(_) => tracing::warn!("too many connections"),
+            Ok((stream, _)) => {
+                tracing::warn!("too many connections");
+                connection::turn_away(&house, stream, MOST_CONNECTIONS);
+            }
             Err(error) => {
                 // Out of descriptors: those that are open have to end first.
                 tracing::warn!(%error, "a connection could not be taken");

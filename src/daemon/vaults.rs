@@ -27,8 +27,11 @@ use crate::wire::{Event, Failure, Outcome, Reply, Value};
 const LINES_AT_ONCE: usize = 64;
 
 pub(super) fn status(house: &House, path: &Path) -> Reply {
-    // A vault that does not open is told by the commands that need it; the daemon's status needs none.
-    let open = house.open(path).ok();
+    let (open, fault) = match house.open(path) {
+        Ok(open) => (Some(open), None),
+        Err(failure) => (None, Some(failure).filter(|failure| failure.reason != "no_vault")),
+    };
+    let faults = house.config_fault().into_iter().chain(fault);
     let vault = open.as_ref().map(|open| open.vault.borrow().id());
     let (screens, prompts) = house.desk.counts();
     let now = house.clock.boot();
@@ -46,6 +49,7 @@ pub(super) fn status(house: &House, path: &Path) -> Reply {
         vault: vault.map(|id| id.to_string()),
         prompts,
         screens,
+        faults: faults.map(|failure| failure.message).collect(),
         not_in: open.as_ref().map(|open| not_in(&open.vault.borrow())).unwrap_or_default(),
         unlocked: house
             .broker

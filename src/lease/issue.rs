@@ -47,7 +47,7 @@ pub struct Prepared {
 /// What cannot be read, does not exist, or is refused by policy; a refusal stands in the log.
 pub fn prepare(office: &Office<'_>, ask: &LeaseAsk, asker: &Asker) -> Result<Prepared, Failure> {
     let request = Request::parse(ask, &asker.requester, &office.vault.borrow())?;
-    match judge(request, office.lobby.limits) {
+    match judge(request, &office.lobby.limits) {
         Judgement::Ask(terms) => Ok(Prepared {
             sameness: terms.sameness(office),
             parties: parties(&asker.requester, &terms),

@@ -39,8 +39,8 @@ pub struct Lobby<'a> {
     pub clock: &'a dyn Clock,
     /// Randomness.
     pub random: &'a RefCell<Box<Random>>,
-    /// Limits.
-    pub limits: &'a Limits,
+    /// Limits, as they were when the call came.
+    pub limits: Limits,
 }
 
 /// The rooms below, for one vault.

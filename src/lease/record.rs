@@ -358,11 +358,44 @@ impl Journal {
         if log.is_poisoned() {
             log.reopen().map_err(IntoFailure::failure)?;
         }
+        let step = step(&event);
         let line = log.append(event, durability).map_err(IntoFailure::failure)?;
+        tracing::debug!(%line, "{step}");
         if durability == Durability::Grouped {
             self.written.notify_one();
         }
         Ok(line)
+    }
+}
+
+/// What happened, for somebody who looks for a fault: no name of a secret, no word of a requester, nothing of a text.
+fn step(event: &Event) -> String {
+    let hex = |digest: &Digest| digest.to_string();
+    match event {
+        Event::Asked(asked) => format!(
+            "asked by pid {} for {} secrets, {} s",
+            asked.requester.pid,
+            asked.secrets.len(),
+            asked.ttl
+        ),
+        Event::Shown(of) => format!("shown: asked in line {}", hex(&of.asked)),
+        Event::Approved(signed) => format!("touched: {:?} over {:?}", signed.name, signed.transport),
+        Event::Change(change) => format!("touched for a change: {:?} over {:?}", change.signed.name, change.signed.transport),
+        Event::Denied(of) => format!("denied: asked in line {}", hex(&of.asked)),
+        Event::TimedOut(of) => format!("timed out: asked in line {}", hex(&of.asked)),
+        Event::Refused(refused) => format!("refused: {}", refused.reason),
+        Event::Used(used) => format!("delivered: lease {} as {}", used.lease, used.delivery),
+        Event::Ended(ended) => format!("ended: lease {}, {:?}", ended.lease, ended.why),
+        Event::Key(trouble) => format!("key trouble: {:?}", trouble.what),
+        Event::ExtraTouch(_) => "an extra touch".into(),
+        Event::CounterBack(back) => format!("a counter went back from {} to {}", back.before, back.now),
+        Event::Opened(_) => "the log is open".into(),
+        Event::Recovered(_) => "the log was recovered".into(),
+        Event::Exported(_) => "touched for an export".into(),
+        Event::ClockAccepted(_) => "the clock was accepted".into(),
+        Event::OlderAccepted(_) => "an older copy was accepted".into(),
+        Event::Roster(_) => "a statement of the roster".into(),
+        Event::RecoveryCode(_) => "the recovery code was used".into(),
     }
 }
 

@@ -11,6 +11,7 @@ use super::record;
 use super::text::Fixed;
 use crate::audit::Event as AuditEvent;
 use crate::audit::event::{CounterBack, ExtraTouch, KeyTrouble, Trouble};
+use crate::device::Port;
 use crate::device::broker::{Ask, Candidate, Event, Feed};
 use crate::device::{DeviceError, EnrolledKey, KeyId, Link, Proof};
 use crate::encoding::sshsig::Namespace;
@@ -44,17 +45,36 @@ pub async fn touch_text(
         deadline: prompt.deadline(),
         at: None,
     };
-    let (feed, events) = feed();
+    let (feed, events) = match namespace {
+        // While a key comes or goes, others are connected that have no part in this touch.
+        Namespace::Enrol | Namespace::Vault => feed_but(&|event| {
+            matches!(
+                event,
+                Event::Problem {
+                    error: DeviceError::NotEnrolled,
+                    ..
+                }
+            )
+        }),
+        Namespace::Lease | Namespace::Change => feed(),
+    };
     let asking = lobby.broker.touch(ask, feed, std::future::pending());
     attend(lobby, prompt, &keys, events, &mut |_| {}, asking).await
 }
 
 /// A feed for the broker, and where it arrives.
 pub fn feed() -> (Feed, UnboundedReceiver<Event>) {
+    feed_but(&|_| false)
+}
+
+/// The same without events of one kind.
+fn feed_but(without: &'static (dyn Fn(&Event) -> bool + Send + Sync)) -> (Feed, UnboundedReceiver<Event>) {
     let (tx, rx) = unbounded_channel();
     let feed: Feed = Arc::new(move |event| {
-        // Nobody listens any more: then nobody has to know.
-        let _ = tx.send(event);
+        if !without(&event) {
+            // Nobody listens any more: then nobody has to know.
+            let _ = tx.send(event);
+        }
     });
     (feed, rx)
 }
@@ -149,11 +169,23 @@ fn hear(lobby: &Lobby<'_>, prompt: &Prompt<'_>, wrong: &mut HashSet<KeyId>, even
         Event::AnotherProgram { name } => TouchState::AnotherProgram { key: name },
         Event::Gone { name } => TouchState::Gone { key: name },
         Event::Busy { port, by } => TouchState::Busy { key: port.to_string(), by },
-        Event::Problem { error, .. } => TouchState::Problem { what: error.to_string() },
+        Event::Problem { port, error } => TouchState::Problem {
+            what: problem(&port, &error),
+        },
         Event::ExtraTouch { name, .. } => TouchState::ExtraTouch { key: name },
         Event::CounterBack { .. } | Event::Sample { .. } => return,
     };
+    tracing::debug!(?state, "the touch");
     prompt.tell(&state);
+}
+
+/// With several keys and readers about, what has no name of ours is told by its place.
+fn problem(port: &Port, error: &DeviceError) -> String {
+    match error {
+        DeviceError::NotEnrolled => format!("the key at {port} is not enrolled in this vault"),
+        DeviceError::NotFido => format!("the card at {port} is no FIDO2 key"),
+        error => error.to_string(),
+    }
 }
 
 fn note(lobby: &Lobby<'_>, line: AuditEvent) {

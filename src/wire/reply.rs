@@ -288,6 +288,9 @@ pub struct Status {
     /// Scopes that some enrolled keys are not yet in, with the names of these keys.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_in: Vec<(String, Vec<String>)>,
+    /// What is wrong with the configuration or the vault, a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<String>,
 }
 
 /// One side of a fork of the roster.

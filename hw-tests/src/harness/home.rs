@@ -19,7 +19,8 @@ use touchlease::{
     clock::{Clock, SystemClock},
     config::Config,
     daemon::{
-        house::{House, Outside},
+        boot,
+        house::{House, Outside, Settings},
         peer, serve,
     },
     device::broker::{Broker, Reach},
@@ -173,11 +174,24 @@ impl Home {
         self.daemon_over(Broker::new(reach, clock.clone()), clock, config)
     }
 
+    /// The same with the configuration that lies in this home, as the product reads it.
+    ///
+    /// # Errors
+    /// As [`Home::daemon`].
+    pub fn daemon_configured(&self, reach: impl Reach, clock: Arc<dyn Clock>) -> io::Result<Daemon> {
+        let file = self.places()?.config;
+        self.daemon_of(Broker::new(reach, clock.clone()), clock, Box::new(move || boot::read_config(&file)))
+    }
+
     /// The same over a broker of the caller's, who can ask it things.
     ///
     /// # Errors
     /// As [`Home::daemon`].
     pub fn daemon_over(&self, broker: Broker, clock: Arc<dyn Clock>, config: Config) -> io::Result<Daemon> {
+        self.daemon_of(broker, clock, Box::new(move || Ok(config.clone())))
+    }
+
+    fn daemon_of(&self, broker: Broker, clock: Arc<dyn Clock>, settings: Box<Settings>) -> io::Result<Daemon> {
         let places = self.places()?;
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&places.runtime)?;
         let listener = UnixListener::bind(places.socket())?;
@@ -194,7 +208,7 @@ impl Home {
             LocalSet::new().block_on(&runtime, async move {
                 let outside = Outside {
                     places,
-                    config,
+                    settings,
                     clock,
                     random: Box::new(random::system()),
                     broker,

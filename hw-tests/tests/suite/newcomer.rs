@@ -200,3 +200,68 @@ fn the_log_on_the_screen_says_who_asked_and_no_hash_in_full() {
         .filter(|line| line["event"]["shown"]["asked"].as_str().is_some_and(|asked| asked.len() == 64));
     assert!(full.count() > 0, "{json}");
 }
+
+#[test]
+fn a_configuration_is_read_when_it_changes_and_its_fault_is_shown_by_status() {
+    let mut lab = Lab::new();
+    drop(lab.daemon.take());
+    fs::remove_file(lab.socket()).unwrap();
+    lab.daemon = Some(lab.home.daemon_configured(lab.reach.clone(), lab.clock.clone()).unwrap());
+    let file = lab.home.places().unwrap().config;
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    assert!(agent(&lab, &["list"]).status.success());
+    for text in ["vault = \"vault\"\n", "[limits]\nttl = \"9h\"\n", "nonsense"] {
+        fs::write(&file, text).unwrap();
+        let (code, reason, message, _) = failed(&agent(&lab, &["list"]));
+        assert_eq!((code, reason.as_str()), (65, "config"), "{message}");
+        let faults = &lab.status()["faults"];
+        assert!(faults[0].as_str().unwrap().contains("config.toml"), "{faults}");
+        let shown = lab.agent_to_its_end(&["status"]);
+        assert!(shown.status.success() && holds(&shown.stderr, "config.toml"), "{shown:?}");
+        assert!(agent(&lab, &["lock"]).status.success(), "what ends leases needs no configuration");
+        let found = agent(&lab, &["doctor"]);
+        assert!(holds(&found.stdout, "\"reason\":\"config\""), "{found:?}");
+    }
+    let nodes = std::process::Command::new("mkfifo").arg(file.with_extension("fifo")).status();
+    assert!(nodes.unwrap().success());
+    fs::rename(file.with_extension("fifo"), &file).unwrap();
+    assert_eq!(failed(&agent(&lab, &["list"])).1, "config", "nobody waits for a pipe");
+    fs::remove_file(&file).unwrap();
+    fs::write(&file, "[limits]\nlongest_ttl = \"30m\"\n").unwrap();
+    assert_eq!(lab.status().get("faults"), None);
+    let long = agent(&lab, &["run", "--with", "prod/TOKEN", "--ttl", "1h", "--", "true"]);
+    assert_eq!(failed(&long).1, "ttl_over_cap", "the limit holds from the next request on");
+    fs::write(&file, "vault = \"/nowhere/vault\"\n").unwrap();
+    assert_eq!(failed(&agent(&lab, &["list"])).1, "no_vault");
+}
+
+#[test]
+fn the_257th_connection_is_told_why_it_is_not_served() {
+    let lab = Lab::new();
+    let held: Vec<_> = (0..256)
+        .map(|_| std::os::unix::net::UnixStream::connect(lab.socket()).unwrap())
+        .collect();
+    let (code, reason, message, hint) = failed(&agent(&lab, &["list"]));
+    assert_eq!((code, reason.as_str()), (69, "too_many_connections"), "{message}");
+    assert!(message.contains("256") && hint.contains("touchlease lock"), "{message}: {hint}");
+    drop(held);
+    lab.until("room", || agent(&lab, &["list"]).status.success());
+}
+
+#[test]
+fn a_key_of_another_vault_is_named_by_its_place_and_not_at_all_while_keys_are_enrolled() {
+    let lab = Lab::new();
+    let spare = lab.reach.add().unwrap();
+    let shown = lab.person(&["key", "add", "spare"]);
+    assert!(!shown.contains("not enrolled"), "{shown}");
+    let shown = lab.person(&["key", "remove", "spare"]);
+    assert!(!shown.contains("not enrolled"), "{shown}");
+    lab.key.never().unwrap();
+    let mut terminal = lab.home.terminal(["run", "--with", "prod/TOKEN", "--", "true"]).unwrap();
+    let said = terminal.expect("is not enrolled in this vault").unwrap();
+    let (_, place) = said.rsplit_once("the key at ").unwrap();
+    let place = place.split(" is not").next().unwrap();
+    let listed = lab.agent_to_its_end(&["--json", "key", "list"]);
+    assert!(holds(&listed.stdout, &format!("\"place\":\"{place}\"")), "{place:?}: {listed:?}");
+    drop((terminal, spare));
+}

@@ -24,6 +24,10 @@ struct Beside {
     /// What comes while somebody else has the stage.
     held: Option<Vec<u8>>,
     at_start: bool,
+    /// The line above, where it cannot be redrawn: it is printed when it will not change any more.
+    above: Option<Vec<u8>>,
+    /// The escape sequence that is being read.
+    sequence: Vec<u8>,
     /// Whether the present line has its margin.
     drawn: bool,
     escape: bool,
@@ -37,6 +41,8 @@ impl Stage {
             rich,
             held: None,
             at_start: true,
+            above: None,
+            sequence: vec![],
             drawn: false,
             escape: false,
             line: vec![],
@@ -84,6 +90,7 @@ impl Stage {
             beside.show(line.as_bytes());
             beside.show(b"\n");
         }
+        beside.settle();
     }
 
     /// Where a program's terminal goes.
@@ -126,7 +133,7 @@ impl Stage {
     }
 
     fn write(&self, text: &str) {
-        let _stage = lock(&self.beside);
+        lock(&self.beside).settle();
         put(text.as_bytes());
     }
 }
@@ -163,20 +170,28 @@ impl Beside {
         self.line.extend(format!("\r{MARGIN}\x1b[2m│\x1b[22m ").as_bytes());
     }
 
-    /// Where nothing can be redrawn, only what a line was in the end is printed, without colours.
+    /// Where nothing can be redrawn, only what a line was in the end is printed, without colours. Programs go up by one line at most.
     fn plain(&mut self, byte: u8) {
         if self.escape {
+            self.sequence.push(byte);
             self.escape = !(0x40..=0x7e).contains(&byte) || byte == b'[';
+            if !self.escape {
+                self.steer();
+            }
             return;
         }
         match byte {
-            0x1b => self.escape = true,
+            0x1b => {
+                self.escape = true;
+                self.sequence.clear();
+            }
             0x07 => {}
             b'\r' => self.at_start = true,
             b'\n' => {
                 let line = std::mem::take(&mut self.line);
-                let bar = if line.is_empty() { "│" } else { "│ " };
-                put(&[MARGIN.as_bytes(), bar.as_bytes(), &line, b"\n"].concat());
+                if let Some(above) = self.above.replace(line) {
+                    print(&above);
+                }
                 self.at_start = false;
             }
             _ => {
@@ -188,9 +203,30 @@ impl Beside {
         }
     }
 
+    /// Takes a sequence that ended: up by a line, or a line cleared.
+    fn steer(&mut self) {
+        match self.sequence.as_slice() {
+            b"[1A" => self.line = self.above.take().unwrap_or_default(),
+            b"[2K" => self.line.clear(),
+            _ => {}
+        }
+    }
+
+    /// Prints what will not be redrawn any more, because somebody else writes next.
+    fn settle(&mut self) {
+        if let Some(above) = self.above.take() {
+            print(&above);
+        }
+    }
+
     fn line_if_rich(&mut self) -> Vec<u8> {
         if self.rich { std::mem::take(&mut self.line) } else { vec![] }
     }
+}
+
+fn print(line: &[u8]) {
+    let bar = if line.is_empty() { "│" } else { "│ " };
+    put(&[MARGIN.as_bytes(), bar.as_bytes(), line, b"\n"].concat());
 }
 
 fn put(bytes: &[u8]) {
