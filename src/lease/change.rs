@@ -27,7 +27,11 @@ pub struct Batch {
 pub async fn change(office: &Office<'_>, batch: Batch, asker: &Asker) -> Result<Vec<String>, Failure> {
     batch.changes.check().map_err(IntoFailure::failure)?;
     let turn = office.lobby.turn(asker).await.inspect_err(|refusal| office.refused(refusal))?;
-    let standing = office.standing(&[&batch.scope])?;
+    let standing = if batch.changes.join {
+        office.standing(&[&batch.scope])
+    } else {
+        office.standing_named(&[&batch.scope])
+    }?;
     let candidates = office.candidates(&standing)?;
     let names = batch.names();
     let asked = record::asked(office.log, &Question::of_change(&asker.requester, names.clone(), None))?;

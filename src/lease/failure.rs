@@ -101,6 +101,7 @@ fn vault_outcome(error: &VaultError) -> (Outcome, &'static str) {
         VaultError::Contested { .. } => (Outcome::VaultRefused, "contested"),
         VaultError::NotJoined(_) => (Outcome::VaultRefused, "not_joined"),
         VaultError::NotContested { .. } => (Outcome::BadInput, "no_such_version"),
+        VaultError::Aside { .. } => (Outcome::VaultRefused, "left_aside"),
         VaultError::NotShown { .. } | VaultError::Unindexed { .. } => (Outcome::VaultRefused, "not_shown"),
         VaultError::Changed => (Outcome::VaultRefused, "vault_changed"),
         _ => (Outcome::VaultRefused, "vault"),
@@ -112,6 +113,7 @@ impl IntoFailure for VaultError {
         let (outcome, reason) = vault_outcome(&self);
         let failure = Failure::new(outcome, reason, self.to_string());
         match &self {
+            Self::Aside { path, .. } => return failure.hint(format!("in the vault's folder: rm {path}; or bring back what it needs")),
             Self::NotJoined(scope) => return failure.hint(format!("touchlease merge {scope}")),
             Self::NoneJoins { can, .. } if !can.is_empty() => {
                 return failure.hint(format!("touchlease vault join --key {}", quoted(Path::new(&can[0]))));

@@ -67,7 +67,7 @@ pub fn prepare(office: &Office<'_>, ask: &LeaseAsk, asker: &Asker) -> Result<Pre
 pub async fn issue(office: &Office<'_>, prepared: Prepared, asker: &Asker) -> Result<Lease, Failure> {
     let Prepared { terms, sameness, parties } = prepared;
     let turn = office.lobby.turn(asker).await.inspect_err(|refusal| office.refused(refusal))?;
-    let standing = office.standing(&terms.request.scopes())?;
+    let standing = office.standing_named(&terms.request.scopes())?;
     let candidates = office.candidates(&standing)?;
     let asked = record::asked(office.log, &terms.question(&asker.requester))?;
     let path = async {

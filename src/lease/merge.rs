@@ -4,6 +4,7 @@ use super::change::{Batch, rules_said};
 use super::failure::IntoFailure;
 use super::text::{KeepText, VersionText};
 use crate::encoding::SecretRef;
+use crate::vault::index::number_after;
 use crate::vault::{Changes, Claim, Contest, Merge, Vault};
 use crate::wire::request::KeepAsk;
 use crate::wire::{Failure, Outcome};
@@ -53,7 +54,7 @@ fn text(contest: &Contest, chosen: &Claim) -> KeepText {
             name: chosen.listed.name.clone(),
         },
         keeps: VersionText::of(chosen),
-        version: highest + 1,
+        version: number_after(highest),
         rules: rules_said(&chosen.listed.rules),
         drops: others.map(VersionText::of).collect(),
     }

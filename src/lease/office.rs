@@ -12,14 +12,14 @@ use super::failure::{IntoFailure, internal};
 use super::ledger::Ledger;
 use super::record::{self, Journal};
 use super::requester::Requester;
-use super::text::{Fixed, JoinText, Origin, RequesterText, VaultState};
+use super::text::{Fixed, JoinText, Origin, RequesterText, VaultState, names_all};
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::device::Proof;
 use crate::device::broker::{Broker, Candidate};
 use crate::presence::{Desk, Prompt, Showing, Turn, Whose};
 use crate::vault::{Material, Random, Standing, Vault, VaultError, Wanted};
-use crate::wire::{Event, Failure};
+use crate::wire::{Event, Failure, Outcome};
 
 /// How long, and in which steps, a change waits for another writer of the vault.
 const WRITER_WAIT: Duration = Duration::from_secs(30);
@@ -143,6 +143,28 @@ impl Office<'_> {
     /// What the vault says.
     pub fn standing(&self, scopes: &[&str]) -> Result<Standing, Failure> {
         self.vault.borrow().standing(scopes).map_err(IntoFailure::failure)
+    }
+
+    /// The same for a text about something else than joining them, which has to name all that it takes in on the way.
+    ///
+    /// # Errors
+    /// As [`Office::standing`]; more than a text names from heads that somebody who was removed may have made.
+    pub fn standing_named(&self, scopes: &[&str]) -> Result<Standing, Failure> {
+        let standing = self.standing(scopes)?;
+        if names_all(&standing) {
+            return Ok(standing);
+        }
+        let scope = standing
+            .heads()
+            .iter()
+            .find(|(_, heads)| heads.len() > 1)
+            .map_or("", |(scope, _)| scope);
+        let message = format!(
+            "joining scope {scope} would take in {} secrets, some of them from a state under an earlier key: more than a prompt can name",
+            standing.claims().len()
+        );
+        Err(Failure::new(Outcome::VaultRefused, "too_many_joined", message)
+            .hint(format!("look at all of them, then join them by a touch: touchlease merge {scope}")))
     }
 
     /// Writes a refusal for which nobody was asked.

@@ -121,6 +121,9 @@ impl Vault {
         let mut rings = self.unlock(proof, &[scope])?;
         let ring = rings.pop().ok_or(VaultError::Nothing)?;
         let index = self.index(scope, &ring, standing)?;
+        if changes.names().next().is_none() && !index.is_joined() {
+            return Err(index.into_aside().unwrap_or(VaultError::Nothing));
+        }
         let mut batch = Batch {
             vault: self,
             scope: name,
@@ -139,7 +142,7 @@ impl Vault {
         let before = self.memory.head(scope.id)?;
         let (digest, bytes) = index.next(&ring, writes, &mut change, random)?;
         change.commit(&lock, &head_path(scope.id, &digest), &bytes)?.sure()?;
-        if heads.len() > 1 {
+        if index.is_joined() {
             self.memory.learn_anew(scope.id, index.records().into_iter())?;
         }
         self.memory.learn(scope.id, written.into_iter(), gone.into_iter())?;
@@ -211,7 +214,7 @@ impl Batch<'_> {
             rules,
             scope: self.ring.scope,
             v: FORMAT,
-            version: Entry::next_number(before)?,
+            version: Entry::next_number(before),
         };
         let file = record::seal(self.ring, &clear, value, random)?;
         self.writes.push(Write {
@@ -268,7 +271,7 @@ impl Batch<'_> {
         };
         self.writes.push(Write {
             name: name.to_owned(),
-            number: Entry::next_number(Some(entry))?,
+            number: Entry::next_number(Some(entry)),
             record: None,
         });
         self.drop_files(name, before.as_ref());

@@ -152,6 +152,15 @@ pub enum VaultError {
         /// The file.
         path: String,
     },
+    /// A head that was made under an earlier key of its scope and that cannot be joined: it is left aside, and costs nothing but what it
+    /// brings.
+    #[error("{path} was made under an earlier key and is left aside: {why}; if none of your machines made it, take it out of the folder")]
+    Aside {
+        /// The head.
+        path: String,
+        /// Why it cannot be joined.
+        why: Box<VaultError>,
+    },
     /// The folder was changed between the question and the touch (a `git pull`, another daemon).
     #[error("the vault changed while the touch was waited for; ask again")]
     Changed,

@@ -95,8 +95,9 @@ impl Vault {
                 let value = self.unseal_one(&index, &ring, wanted)?;
                 values.push((wanted.scope.clone(), wanted.name.clone(), value));
             }
+            let is_joined = index.is_joined();
             drop(index);
-            if standing.heads_of(&scope.name)?.len() > 1 {
+            if is_joined {
                 let scope = scope.clone();
                 joins.push(Join { scope, ring });
             }

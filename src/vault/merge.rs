@@ -4,6 +4,7 @@
 //! what came from elsewhere, as a claim of the folder.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::iter;
 
 use crate::encoding::Digest;
 
@@ -15,7 +16,8 @@ use super::listing::{Listed, list_one};
 use super::material::{Join, Material};
 use super::random::Random;
 use super::record::{Clear, LARGEST_RECORD, Record, path, shelf};
-use super::tree::Index;
+use super::scope::Ring;
+use super::tree::{Index, Trust};
 use super::{ScopeEntry, Standing, Vault};
 
 /// Beyond this many names the index is read as a whole instead of one path for each.
@@ -32,6 +34,13 @@ pub struct Claim {
     pub clear: Digest,
     /// Whether it is sealed under a key of its scope that is not in force any more.
     pub earlier_key: bool,
+}
+
+impl Claim {
+    /// Its place among others: first what somebody who was removed can have written, where no screen leaves it out.
+    pub(super) fn rank(&self) -> (bool, &str, &str, Id) {
+        (!self.earlier_key, &self.listed.scope, &self.listed.name, self.record)
+    }
 }
 
 /// A name with several records in the folder: written apart from each other, or one of them is the leftover of an older version.
@@ -148,7 +157,7 @@ impl Vault {
     pub(super) fn claims(&self, scope: &ScopeEntry) -> Result<Vec<Claim>, VaultError> {
         let known = self.memory.known(scope.id)?;
         let mut claims = self.records(scope, |id| !known.contains(&id))?;
-        claims.sort_by(|a, b| (&a.listed.name, a.record).cmp(&(&b.listed.name, b.record)));
+        claims.sort_by(|a, b| a.rank().cmp(&b.rank()));
         Ok(claims)
     }
 
@@ -187,51 +196,71 @@ impl Vault {
         Ok(by_tag.into_values().filter(|ids| ids.len() > 1).flatten().collect())
     }
 
-    /// What joining takes in must have been shown, and what was shown must be there, byte for byte.
-    pub(super) fn check_claims(
-        &self,
+    /// Opens the index of `scope` from `heads`, of which `claims` were shown. Checks that it is no older than what was accepted, and gives
+    /// the head that was.
+    ///
+    /// What joining takes in must have been shown, and what was shown must be there, byte for byte. A head under an earlier key that
+    /// would have it otherwise is left aside.
+    pub(super) fn joined<'a>(
+        &'a self,
         scope: &ScopeEntry,
-        index: &Index<'_>,
-        own: Option<Digest>,
+        ring: &'a Ring,
+        heads: &[Digest],
+        trust: &Trust,
         claims: &[&Claim],
-    ) -> Result<(), VaultError> {
+    ) -> Result<(Index<'a>, Option<Digest>), VaultError> {
+        let own = self.memory.head(scope.id)?;
+        let may_join = |joined: &Index<'_>, without: &Index<'_>| self.check_brought(scope, &joined.beyond(without)?, claims);
+        let index = Index::open(&self.store, ring, heads, trust, own, may_join)?;
+        let own = self.memory.check(scope.id, &scope.name, &index)?;
+        for (head, why) in index.aside() {
+            tracing::warn!(scope = %scope.name, %head, %why, "a head under an earlier key is left aside");
+        }
+        if index.is_joined() {
+            self.check_claims(scope, &index, own, claims)?;
+        }
+        Ok((index, own))
+    }
+
+    /// What only a head under an earlier key brings must have been shown, whatever was accepted before.
+    fn check_brought(&self, scope: &ScopeEntry, brought: &[Entry], claims: &[&Claim]) -> Result<(), VaultError> {
+        for entry in brought {
+            for (id, _) in entry.records() {
+                if let Some(claim) = claims.iter().find(|claim| claim.record == id) {
+                    self.check_claim(scope, Some(entry), claim)?;
+                    continue;
+                }
+                // The next prompt shows it.
+                self.memory.learn(scope.id, iter::empty(), iter::once(id))?;
+                return Err(VaultError::NotShown {
+                    scope: scope.name.clone(),
+                    name: entry.name.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_claims(&self, scope: &ScopeEntry, index: &Index<'_>, own: Option<Digest>, claims: &[&Claim]) -> Result<(), VaultError> {
         let accepted = self.memory.known(scope.id)?;
         let shown: BTreeSet<Id> = claims.iter().map(|claim| claim.record).collect();
-        let hidden = |entry: &Entry| {
-            entry
-                .records()
-                .map(|(id, _)| id)
-                .filter(|id| !shown.contains(id))
-                .collect::<Vec<_>>()
-        };
-        let not_shown = |entry: Entry| VaultError::NotShown {
-            scope: scope.name.clone(),
-            name: entry.name,
-        };
         let vouched = index.vouched(own)?;
         let sure = vouched.as_ref().unwrap_or(index);
         for entry in sure.news(&sure.known(own)?)? {
-            if hidden(&entry).iter().any(|id| !accepted.contains(id)) {
-                return Err(not_shown(entry));
-            }
-        }
-        for entry in vouched
-            .iter()
-            .map(|base| index.beyond(base))
-            .collect::<Result<Vec<_>, _>>()?
-            .into_iter()
-            .flatten()
-        {
-            let hidden = hidden(&entry);
-            if !hidden.is_empty() {
-                // The next prompt shows it, whatever was accepted before.
-                self.memory.learn(scope.id, std::iter::empty(), hidden.into_iter())?;
-                return Err(not_shown(entry));
+            if entry.records().any(|(id, _)| !shown.contains(&id) && !accepted.contains(&id)) {
+                return Err(VaultError::NotShown {
+                    scope: scope.name.clone(),
+                    name: entry.name,
+                });
             }
         }
         let entries = entries(index, claims)?;
         for claim in claims {
-            self.check_claim(scope, entries.get(&claim.listed.name), claim)?;
+            match self.check_claim(scope, entries.get(&claim.listed.name), claim) {
+                // It may be one that a head brings which is left aside.
+                Err(VaultError::Unindexed { .. }) if index.has_aside() => {}
+                checked => checked?,
+            }
         }
         Ok(())
     }

@@ -111,6 +111,8 @@ pub struct Standing {
     scopes: Vec<(String, Vec<Digest>)>,
     /// What joining takes in, in scopes with several heads.
     claims: Vec<Claim>,
+    /// Whether one of the heads is under an earlier key.
+    earlier: bool,
 }
 
 impl Standing {
@@ -130,6 +132,12 @@ impl Standing {
     #[must_use]
     pub fn claims(&self) -> &[Claim] {
         &self.claims
+    }
+
+    /// Whether one of several heads is under a key that is not in force any more: somebody who was removed may have made it.
+    #[must_use]
+    pub fn has_earlier_heads(&self) -> bool {
+        self.earlier
     }
 
     fn heads_of(&self, scope: &str) -> Result<&[Digest], VaultError> {
@@ -283,20 +291,22 @@ impl Vault {
         if !self.is_current()? {
             return Err(VaultError::Changed);
         }
-        self.memory.check_roster(&self.roster)?;
-        let (mut scopes, mut claims) = (Vec::new(), Vec::new());
+        let (mut scopes, mut claims, mut earlier) = (Vec::new(), Vec::new(), false);
         for name in names {
             let scope = self.scope(name)?;
             let heads = self.heads(scope)?;
             if heads.len() > 1 {
                 claims.extend(self.claims(scope)?);
+                earlier |= tree::any_earlier(&self.store, scope.id, &heads, &self.roster.trust(scope))?;
             }
             scopes.push(((*name).to_owned(), heads));
         }
+        claims.sort_by(|a, b| a.rank().cmp(&b.rank()));
         Ok(Standing {
             roster: self.roster.end(),
             scopes,
             claims,
+            earlier,
         })
     }
 
@@ -369,16 +379,16 @@ impl Vault {
     /// Opens a scope's index, several heads of it joined; checks that it is no older than what was accepted, and that it holds what
     /// was shown. A single head is remembered; a join is by whoever writes it.
     fn index<'a>(&'a self, scope: &ScopeEntry, ring: &'a Ring, standing: &Standing) -> Result<Index<'a>, VaultError> {
+        let claims: Vec<&Claim> = standing.claims_of(&scope.name).collect();
         let heads = standing.heads_of(&scope.name)?;
-        let index = Index::open(&self.store, ring, heads, &self.roster.trust(scope))?;
-        let own = self.memory.check(scope.id, &scope.name, &index)?;
-        match heads {
-            [head] if own == Some(*head) => {}
-            [head] => {
+        let (index, own) = self.joined(scope, ring, heads, &self.roster.trust(scope), &claims)?;
+        match index.only_head() {
+            Some(head) if own == Some(head) => {}
+            Some(head) => {
                 self.memory.learn_anew(scope.id, index.records().into_iter())?;
-                self.memory.remember(scope.id, own, *head)?;
+                self.memory.remember(scope.id, own, head)?;
             }
-            _ => self.check_claims(scope, &index, own, &standing.claims_of(&scope.name).collect::<Vec<_>>())?,
+            None => {}
         }
         Ok(index)
     }
@@ -386,6 +396,8 @@ impl Vault {
     /// What `standing` is bound to must be what is in force now.
     fn check_standing(&self, standing: &Standing) -> Result<(), VaultError> {
         let names: Vec<&str> = standing.scopes.iter().map(|(name, _)| name.as_str()).collect();
+        // Another copy of the vault may have gone on since this one was opened.
+        self.memory.check_roster(&self.roster)?;
         if self.standing_of(&names)? == *standing {
             Ok(())
         } else {

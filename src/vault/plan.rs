@@ -133,7 +133,7 @@ impl Plan {
     #[must_use]
     pub fn claims(&self) -> Vec<Claim> {
         let mut claims: Vec<Claim> = self.joins.values().flat_map(|join| &join.claims).cloned().collect();
-        claims.sort_by(|a, b| (&a.listed.scope, &a.listed.name, a.record).cmp(&(&b.listed.scope, &b.listed.name, b.record)));
+        claims.sort_by(|a, b| a.rank().cmp(&b.rank()));
         claims
     }
 
@@ -454,12 +454,8 @@ fn joined_index<'a>(vault: &'a Vault, before: &ScopeEntry, forked: &ForkedScope,
     if heads != forked.heads {
         return Err(VaultError::Changed);
     }
-    let index = Index::open(&vault.store, ring, &heads, &forked.trust)?;
-    let own = vault.memory.check(before.id, &before.name, &index)?;
-    if heads.len() > 1 {
-        vault.check_claims(before, &index, own, &forked.claims.iter().collect::<Vec<_>>())?;
-    }
-    Ok(index)
+    let claims: Vec<_> = forked.claims.iter().collect();
+    vault.joined(before, ring, &heads, &forked.trust, &claims).map(|(index, _)| index)
 }
 
 /// Paths of the private halves in the folder that are of slots which a touch signed.

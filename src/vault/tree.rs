@@ -42,6 +42,8 @@ pub struct Index<'a> {
     root: Node,
     loose: BTreeMap<Digest, Node>,
     replaced: Vec<String>,
+    /// Heads under earlier keys that cannot be joined, and why: they cost nobody else anything, and stay where they are.
+    aside: Vec<(Digest, VaultError)>,
 }
 
 /// A secret's next version.
@@ -102,10 +104,28 @@ pub fn heads(store: &Store, scope: Id, name: &str, trust: &Trust) -> Result<Vec<
             path: format!("the index head of scope {name} (heads/{scope})"),
         });
     }
+    let (mut standing, earlier): (Vec<_>, Vec<_>) = standing.into_iter().partition(|digest| heads.get(digest).is_some_and(sure));
     if standing.len() > MOST_PARENTS {
         return Err(VaultError::damaged(format!("heads/{scope}"), "more than 255 heads"));
     }
+    // The others have their turn once these are joined.
+    standing.extend(earlier.into_iter().take(MOST_PARENTS - standing.len()));
+    standing.sort_unstable();
     Ok(standing)
+}
+
+/// Whether one of `heads` is under an earlier key, read without a touch.
+///
+/// # Errors
+/// A missing or damaged head.
+pub fn any_earlier(store: &Store, scope: Id, heads: &[Digest], trust: &Trust) -> Result<bool, VaultError> {
+    for digest in heads {
+        let clear = HeadClear::read(&read_head(store, scope, digest)?).ok_or_else(|| damaged_head(scope, digest))?;
+        if !trust.in_force.contains(&clear.key) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The parents that the head `digest` names, read without a touch.
@@ -151,14 +171,74 @@ pub fn first_head(ring: &Ring, random: &mut Random) -> Result<(Digest, Vec<u8>),
 }
 
 impl<'a> Index<'a> {
-    /// Opens the heads `heads`, joined where there are several. `ring` has the keys of all of them.
+    /// Opens the heads `heads`, joined where there are several. `ring` has the keys of all of them. Of those under earlier keys `own`,
+    /// which this machine has accepted, counts like the others; one more is joined if `may_join` has nothing against the state with it,
+    /// beside the one without, and is left aside if it has, or if it does not open.
     ///
     /// # Errors
-    /// [`VaultError::Damaged`] when one does not open, or none is under a key in force.
-    pub fn open(store: &'a Store, ring: &'a Ring, heads: &[Digest], trust: &Trust) -> Result<Self, VaultError> {
+    /// [`VaultError::Damaged`] when one under a key in force does not open, or there is none.
+    pub fn open(
+        store: &'a Store,
+        ring: &'a Ring,
+        heads: &[Digest],
+        trust: &Trust,
+        own: Option<Digest>,
+        may_join: impl Fn(&Self, &Self) -> Result<(), VaultError>,
+    ) -> Result<Self, VaultError> {
         let below = Below { store, ring };
-        let lines = heads.iter().map(|digest| below.line(digest, trust));
-        Self::of(below, lines.collect::<Result<_, _>>()?)
+        let (mut lines, mut others, mut aside) = (Vec::new(), Vec::new(), Vec::new());
+        for digest in heads {
+            let counts = Some(*digest) == own || !any_earlier(store, ring.scope, &[*digest], trust)?;
+            match below.line(digest, trust) {
+                Ok(line) if counts => lines.push(line),
+                Ok(line) => others.push(line),
+                Err(why) if counts => return Err(why),
+                Err(why) => aside.push((*digest, why)),
+            }
+        }
+        let mut index = Self::of(below, lines)?;
+        others.sort_by_key(|line| line.digest);
+        for line in others {
+            let digest = line.digest;
+            let joined = Self::of(below, index.lines.iter().cloned().chain([line]).collect());
+            match joined.and_then(|joined| may_join(&joined, &index).map(|()| joined)) {
+                Ok(joined) => index = joined,
+                Err(why) => aside.push((digest, why)),
+            }
+        }
+        index.aside = aside;
+        Ok(index)
+    }
+
+    /// The head, where it was opened from one.
+    #[must_use]
+    pub fn only_head(&self) -> Option<Digest> {
+        match self.lines.as_slice() {
+            [line] => Some(line.digest),
+            _ => None,
+        }
+    }
+
+    /// The heads that are left aside, and why.
+    pub fn aside(&self) -> impl Iterator<Item = &(Digest, VaultError)> {
+        self.aside.iter()
+    }
+
+    /// Whether a head is left aside.
+    #[must_use]
+    pub fn has_aside(&self) -> bool {
+        !self.aside.is_empty()
+    }
+
+    /// Why a head was left aside.
+    #[must_use]
+    pub fn into_aside(self) -> Option<VaultError> {
+        let scope = self.below.ring.scope;
+        let (digest, why) = self.aside.into_iter().next()?;
+        Some(VaultError::Aside {
+            path: head_path(scope, &digest),
+            why: Box::new(why),
+        })
     }
 
     fn of(below: Below<'a>, mut lines: Vec<Line>) -> Result<Self, VaultError> {
@@ -175,6 +255,7 @@ impl<'a> Index<'a> {
             root,
             loose,
             replaced,
+            aside: Vec::new(),
         })
     }
 
@@ -611,7 +692,7 @@ mod tests {
             in_force: [ring.current()].into(),
             ..Trust::default()
         };
-        Index::open(store, ring, &[head], &trust).unwrap()
+        Index::open(store, ring, &[head], &trust, None, |_, _| Ok(())).unwrap()
     }
 
     fn commit(store: &Store, ring: &Ring, before: Digest, entries: Vec<Write>) -> Digest {

@@ -248,3 +248,30 @@ fn a_backup_is_verified_without_a_touch_and_opens_on_another_machine() {
         name.to_string_lossy().starts_with(".touchlease-backup")
     }));
 }
+
+#[test]
+fn more_from_a_state_under_an_earlier_key_than_a_prompt_names_is_joined_by_a_touch_of_its_own() {
+    let (one, two) = two();
+    let env: String = (0..41).map(|n| format!("NAME_{n}=value-{n}\n")).collect();
+    let file = one.home.work().join("many.env");
+    fs::write(&file, env).unwrap();
+    one.person(&["import", file.to_str().unwrap(), "--scope", "prod"]);
+    two.person(&["rotate", "prod"]);
+    commit(&one);
+    commit(&two);
+    pull(&two, &one);
+    for arguments in [&["run", "--with", "prod/TOKEN", "--", "true"][..], &["rm", "prod/TOKEN"]] {
+        let (status, shown) = two.home.terminal(arguments).unwrap().finish().unwrap();
+        assert!(
+            status.code() == Some(71) && shown.contains("more than a prompt can name"),
+            "{shown}"
+        );
+        assert!(shown.contains("touchlease merge prod"), "{shown}");
+    }
+    assert!(two.person(&["merge"]).contains("prod/NAME_40"));
+    let join = two.home.terminal(["merge", "prod"]).unwrap();
+    join.resize(100, 60).unwrap();
+    let (status, shown) = join.finish().unwrap();
+    assert!(status.success() && shown.contains("and 1 more"), "{shown}");
+    assert_eq!(value(&two, "prod/NAME_40"), "VALUE-40");
+}

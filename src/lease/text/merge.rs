@@ -106,6 +106,13 @@ impl StatesText {
     }
 }
 
+/// Whether a text names every secret that joining takes in from somebody who may have been removed. Only a touch for the join itself may
+/// be over a number of them.
+#[must_use]
+pub fn names_all(standing: &Standing) -> bool {
+    !standing.has_earlier_heads() || standing.claims().len() <= NAMED
+}
+
 impl JoinedText {
     fn of(claim: &Claim) -> Self {
         Self {

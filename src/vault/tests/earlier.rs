@@ -1,18 +1,19 @@
 //! What somebody who once had a scope's key, and was removed, can make of a merge: a head under that key beside the owner's.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use crate::device::enrolled::Profile;
 use crate::device::soft::SoftKey;
 use crate::encoding::Digest;
 use crate::encoding::sshsig::Namespace;
-use crate::vault::bytes::Id;
-use crate::vault::index::{Entry, Head, Node, Version, head_path};
+use crate::vault::bytes::{Hex, Id};
+use crate::vault::index::{Child, Entry, Head, Node, Version, head_path};
 use crate::vault::scope::Ring;
 use crate::vault::{Changes, Vault, VaultError, random};
 
 use super::keys::{add, remove_from};
-use super::rig::{Rig, apply, touch};
+use super::rig::{Rig, apply, get, put, touch};
 
 const SCOPE: &str = "prod";
 
@@ -22,7 +23,7 @@ struct Removed {
     /// The scope's key of then.
     ring: Ring,
     /// A record of then, which the owner removed: its file's path, id, digest and bytes.
-    path: std::path::PathBuf,
+    path: PathBuf,
     id: Id,
     bytes: Vec<u8>,
     /// A change of then.
@@ -90,17 +91,25 @@ impl Removed {
             let (name, versions) = ((*name).to_owned(), versions.clone());
             (name.clone(), Entry { name, versions })
         };
+        self.forge_root(Node::Leaf(entries.iter().map(entry).collect()))
+    }
+
+    fn forge_root(&self, root: Node) -> Digest {
         let head = Head {
             parents: Vec::new(),
             change: random::id(&mut random::system()),
-            root: Node::Leaf(entries.iter().map(entry).collect()),
+            root,
             recent: Vec::new(),
             earlier: Vec::new(),
         };
         let bytes = head.seal(&self.ring, &mut random::system()).unwrap();
         let digest = Digest::of(&bytes);
-        std::fs::write(self.rig.folder().join(head_path(self.ring.scope, &digest)), bytes).unwrap();
+        std::fs::write(self.path_of(&digest), bytes).unwrap();
         digest
+    }
+
+    fn path_of(&self, head: &Digest) -> PathBuf {
+        self.rig.folder().join(head_path(self.ring.scope, head))
     }
 
     fn put_back(&self) {
@@ -153,7 +162,7 @@ fn t53_a_file_that_lies_in_the_folder_is_not_taken_for_one_that_was_accepted() {
     rig.put_back();
     // Another machine, which has seen nothing of this vault yet, opens its one head.
     let elsewhere = rig.rig.elsewhere().unwrap();
-    assert_eq!(super::rig::get(&elsewhere, &rig.rig.blue, SCOPE, "KEPT").unwrap(), b"1");
+    assert_eq!(get(&elsewhere, &rig.rig.blue, SCOPE, "KEPT").unwrap(), b"1");
     rig.forge(&[("GONE", vec![rig.version(random::id(&mut random::system()))])]);
     assert_eq!(rig.join(&elsewhere).0, ["GONE"]);
 }
@@ -164,9 +173,108 @@ fn t53_a_change_that_the_owner_knows_hides_nothing_that_a_removed_key_adds() {
     // The record's file comes only after the touch: the prompt cannot show it.
     for name in ["GONE", "NEW"] {
         let forged = rig.forge(&[(name, vec![rig.version(rig.change)])]);
-        let (shown, _) = rig.join(&rig.rig.vault());
+        let vault = rig.rig.vault();
+        let (shown, _) = rig.join(&vault);
         assert!(shown.is_empty(), "{shown:?}");
-        std::fs::remove_file(rig.rig.folder().join(head_path(rig.ring.scope, &forged))).ok();
-        assert_eq!(rig.entries(&rig.rig.vault()).keys().collect::<Vec<_>>(), ["KEPT"], "{name}");
+        assert_eq!(rig.entries(&vault).keys().collect::<Vec<_>>(), ["KEPT"], "{name}");
+        std::fs::remove_file(rig.path_of(&forged)).ok();
     }
+}
+
+/// What a head under an earlier key may hold that would be in everybody's way.
+fn obstacles(rig: &Removed) -> Vec<(&'static str, Node)> {
+    let random = &mut random::system();
+    let numbered = |number| Version {
+        number,
+        ..rig.version(Hex([7; 16]))
+    };
+    let leaf = |versions: Vec<Version>| {
+        let name = "KEPT".to_owned();
+        Node::Leaf([(name.clone(), Entry { name, versions })].into())
+    };
+    let mut many: Vec<Version> = (0..255).map(|_| rig.version(random::id(random))).collect();
+    many.sort_by_key(|version| version.change);
+    let child = Child {
+        digest: Digest::of(b"in no folder"),
+        change: Hex([8; 16]),
+    };
+    vec![
+        ("a name with 255 versions more", leaf(many)),
+        ("a version that is not read", leaf(vec![numbered((1 << 53) - 1)])),
+        ("the highest number that there is", leaf(vec![numbered(u64::MAX)])),
+        ("a node that is nowhere", Node::Branch((0..64).map(|slot| (slot, child)).collect())),
+        ("a record that is nowhere", leaf(vec![rig.version(Hex([9; 16]))])),
+    ]
+}
+
+#[test]
+fn t53_a_head_under_an_earlier_key_that_cannot_be_joined_costs_only_itself_and_is_named() {
+    let rig = Removed::new();
+    for (what, root) in obstacles(&rig) {
+        let forged = rig.forge_root(root);
+        let vault = rig.rig.vault();
+        assert_eq!(get(&vault, &rig.rig.blue, SCOPE, "KEPT").unwrap(), b"1", "{what}");
+        for change in [put("NEW", b"2"), remove("NEW")] {
+            apply(&vault, &rig.rig.blue, SCOPE, change).unwrap();
+        }
+        let (_, joined) = rig.join(&vault);
+        let said = joined.unwrap_err();
+        assert!(matches!(&said, VaultError::Aside { .. }), "{what}: {said}");
+        assert!(said.to_string().starts_with(&head_path(rig.ring.scope, &forged)), "{what}: {said}");
+        assert!(rig.path_of(&forged).exists(), "{what}: nothing is lost that may be somebody's");
+        std::fs::remove_file(rig.path_of(&forged)).unwrap();
+    }
+}
+
+#[test]
+fn t53_a_version_number_at_the_end_of_all_numbers_keeps_nobody_from_writing_on() {
+    let rig = Removed::new();
+    rig.put_back();
+    let last = Version {
+        number: (1 << 53) - 2,
+        ..rig.version(random::id(&mut random::system()))
+    };
+    rig.forge(&[("GONE", vec![last])]);
+    let vault = rig.rig.vault();
+    let (shown, joined) = rig.join(&vault);
+    assert_eq!(shown, ["GONE"]);
+    assert_eq!(joined.unwrap()["GONE"].number(), (1 << 53) - 2);
+    for value in [b"2", b"3"] {
+        apply(&vault, &rig.rig.blue, SCOPE, put("GONE", value)).unwrap();
+        assert_eq!(get(&vault, &rig.rig.blue, SCOPE, "GONE").unwrap(), value);
+    }
+    apply(&vault, &rig.rig.blue, SCOPE, remove("GONE")).unwrap();
+    apply(&vault, &rig.rig.blue, SCOPE, put("GONE", b"4")).unwrap();
+    assert_eq!(rig.rig.get(SCOPE, "GONE").unwrap(), b"4");
+}
+
+#[test]
+fn t53_more_heads_than_one_can_follow_block_no_scope() {
+    let rig = Removed::new();
+    let heads = (0..300).map(|_| rig.forge(&[])).collect::<Vec<_>>();
+    let vault = rig.rig.vault();
+    assert_eq!(vault.standing(&[SCOPE]).unwrap().heads()[0].1.len(), 255);
+    apply(&vault, &rig.rig.blue, SCOPE, put("NEW", b"2")).unwrap();
+    apply(&vault, &rig.rig.blue, SCOPE, put("NEW", b"3")).unwrap();
+    assert_eq!(vault.standing(&[SCOPE]).unwrap().heads()[0].1.len(), 1);
+    assert_eq!(rig.rig.get(SCOPE, "NEW").unwrap(), b"3");
+    assert!(heads.iter().all(|head| !rig.path_of(head).exists()));
+}
+
+#[test]
+fn t53_what_may_be_a_removed_keys_stands_first_among_what_is_joined() {
+    let rig = Removed::new();
+    rig.put_back();
+    // The name of this machine's own comes before it in the order of names.
+    let elsewhere = rig.rig.elsewhere().unwrap();
+    apply(&elsewhere, &rig.rig.blue, SCOPE, put("AAA", b"1")).unwrap();
+    rig.forge(&[("GONE", vec![rig.version(random::id(&mut random::system()))])]);
+    let standing = rig.rig.vault().standing(&[SCOPE]).unwrap();
+    let shown: Vec<_> = standing
+        .claims()
+        .iter()
+        .map(|claim| (claim.listed.name.as_str(), claim.earlier_key))
+        .collect();
+    assert_eq!(shown, [("GONE", true), ("AAA", false)]);
+    assert!(standing.has_earlier_heads());
 }

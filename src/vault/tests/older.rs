@@ -58,6 +58,7 @@ fn t53_an_older_roster_is_accepted_by_a_touch_and_changes_meanwhile_are_not() {
     let vault = as_is(&rig);
     let older = vault.older().unwrap();
     assert_eq!((older.roster, older.scopes.len()), (Some(added), 0));
+    assert_eq!(vault.standing(&["prod"]).unwrap().roster(), vault.roster_digest());
     // Another copy is put in its place while the person looks.
     rig.restore(&after);
     assert!(matches!(accept(&vault, &rig.blue, &older), Err(VaultError::Changed)));
