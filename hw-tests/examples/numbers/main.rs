@@ -1,6 +1,6 @@
 //! The numbers of `docs/performance.md`, measured: `hw-tests/bench` builds this and runs it.
 //!
-//! `numbers FILE` prints the table and writes it to FILE. Peers run interleaved with the product, as the machine is shared and only
+//! `numbers FILE` prints the table and writes it to FILE; `numbers --only run mask` prints those parts alone. Peers run interleaved with the product, as the machine is shared and only
 //! ratios within one run count. The exit code is not 0 when a peer is missing or a goal is missed; each is said.
 #![allow(clippy::disallowed_methods)] // it measures
 
@@ -30,14 +30,19 @@ fn main() -> ExitCode {
         Some(lease::SUBCOMMAND) => return ended(arguments.get(1).map_or(Ok(()), |runtime| lease::serve(runtime))),
         _ => {}
     }
+    let (file, only) = match arguments.split_first() {
+        Some((option, parts)) if option == "--only" => (None, parts),
+        Some((file, _)) => (Some(file), &[][..]),
+        None => (None, &[][..]),
+    };
     let mut table = Table::default();
-    let measured = measure(&mut table);
+    let measured = measure(&mut table, only);
     page::print(&table);
     if let Err(failure) = measured {
         eprintln!("numbers: {failure}");
         return ExitCode::FAILURE;
     }
-    if let Some(file) = arguments.first()
+    if let Some(file) = file
         && let Err(error) = std::fs::write(file, page::markdown(&table))
     {
         eprintln!("numbers: {file}: {error}");
@@ -46,13 +51,25 @@ fn main() -> ExitCode {
     table.exit_code()
 }
 
-fn measure(table: &mut Table) -> Result<(), Failure> {
-    lease::rows(table)?;
-    run::rows(table)?;
-    size::rows(table)?;
-    mask::rows(table)?;
-    log::rows(table)?;
-    idle::rows(table)
+type Part = fn(&mut Table) -> Result<(), Failure>;
+
+const PARTS: [(&str, Part); 6] = [
+    ("lease", lease::rows),
+    ("run", run::rows),
+    ("size", size::rows),
+    ("mask", mask::rows),
+    ("log", log::rows),
+    ("idle", idle::rows),
+];
+
+fn measure(table: &mut Table, only: &[String]) -> Result<(), Failure> {
+    if let Some(unknown) = only.iter().find(|only| PARTS.iter().all(|(name, _)| name != only)) {
+        return Err(format!("there is no part {unknown}: {}", PARTS.map(|(name, _)| name).join(", ")).into());
+    }
+    PARTS
+        .iter()
+        .filter(|(name, _)| only.is_empty() || only.iter().any(|only| only == name))
+        .try_for_each(|(_, rows)| rows(table))
 }
 
 fn ended(done: Result<(), Failure>) -> ExitCode {
