@@ -11,6 +11,10 @@ use rustix::process::{getuid, setsid};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use super::house::{House, Outside};
 use super::listener::{Listening, listen};
@@ -142,12 +146,10 @@ fn leave_session() {
 
 /// Log lines go to standard error. `pcsc`, `ctap` and the like run in workers, whose output is closed.
 fn start_log() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("TOUCHLEASE_LOG").unwrap_or_else(|_| "info".into());
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(false)
-        .try_init();
+    let asked = std::env::var("TOUCHLEASE_LOG").ok().and_then(|asked| asked.parse::<Targets>().ok());
+    let filter = asked.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
+    let lines = fmt::layer().with_writer(io::stderr).with_ansi(false);
+    let _ = tracing_subscriber::registry().with(lines).with(filter).try_init();
 }
 
 fn broken(what: &str, error: &dyn std::fmt::Display) -> Failure {

@@ -1,7 +1,7 @@
 //! Who is at the other end of a socket: the kernel's facts, and what the process says of itself.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -95,7 +95,7 @@ struct Stat {
 
 impl Stat {
     fn read(pid: u32) -> Option<Self> {
-        Self::parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+        Self::parse(&read_at_once(&format!("/proc/{pid}/stat")).ok()?)
     }
 
     /// The name is in parentheses and may hold any bytes, parentheses and newlines too: the last one ends it.
@@ -149,9 +149,19 @@ fn parent(stat: &Stat) -> Option<Parent> {
     })
 }
 
+/// A file of `/proc` that fits a page, by one read: it tells no size, so `fs::read` would ask six times, and every connection asks
+/// for each of its ancestors.
+fn read_at_once(path: &str) -> io::Result<Vec<u8>> {
+    let mut page = vec![0; 4096];
+    let count = fs::File::open(path)?.read(&mut page)?;
+    page.truncate(count);
+    Ok(page)
+}
+
 /// Not the owner of `/proc/PID`, which is root where a process is not dumpable (proc(5)).
 fn real_uid(pid: u32) -> Option<u32> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let status = read_at_once(&format!("/proc/{pid}/status")).ok()?;
+    let status = String::from_utf8_lossy(&status);
     let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
     line.split_ascii_whitespace().next()?.parse().ok()
 }
