@@ -11,6 +11,7 @@ mod doctor;
 mod dotenv;
 mod entry;
 mod export;
+mod group;
 mod import;
 mod init;
 mod key;
@@ -38,6 +39,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use self::group::Group;
 use self::session::Session;
 use self::ui::Ui;
 use crate::device::worker;
@@ -70,26 +72,20 @@ enum Command {
     Export(export::Args),
     List(list::Args),
     Merge(merge::Args),
-    #[command(subcommand)]
-    Key(key::Command),
-    #[command(subcommand)]
-    Scope(scope::Command),
+    Key(Group<key::Command>),
+    Scope(Group<scope::Command>),
     Rotate(rotate::Args),
     Recover(recover::Args),
-    #[command(subcommand)]
-    Vault(vault::Command),
+    Vault(Group<vault::Command>),
     Run(run::Args),
-    #[command(subcommand)]
-    Lease(lease::Command),
+    Lease(Group<lease::Command>),
     Watch(WatchArgs),
     Lock(lock::LockArgs),
     Unlock(lock::UnlockArgs),
     Status(status::Args),
     Doctor(doctor::Args),
-    #[command(subcommand)]
-    Audit(audit::Command),
-    #[command(subcommand)]
-    Backup(backup::Command),
+    Audit(Group<audit::Command>),
+    Backup(Group<backup::Command>),
     Daemon(daemon::Args),
     Completions(completions::Args),
 }
@@ -145,20 +141,20 @@ fn dispatch(cli: Cli, ui: Ui) -> Result<ExitCode, Failure> {
         Command::Import(args) => import::run(&session, args),
         Command::List(args) => list::run(&session, args),
         Command::Merge(args) => merge::run(&session, args),
-        Command::Key(command) => key::run(&session, command),
-        Command::Scope(command) => scope::run(&session, command),
-        Command::Vault(command) => vault::run(&session, command),
+        Command::Key(Group(command)) => key::run(&session, command),
+        Command::Scope(Group(command)) => scope::run(&session, command),
+        Command::Vault(Group(command)) => vault::run(&session, command),
         Command::Recover(args) => recover::run(&session, args),
         Command::Rotate(args) => rotate::run(&session, args),
         Command::Run(args) => return run::run(&session, &args),
-        Command::Lease(command) => lease::run(&session, command),
+        Command::Lease(Group(command)) => lease::run(&session, command),
         Command::Watch(_) => watch::run(&session),
         Command::Lock(_) => lock::lock(&session),
         Command::Unlock(args) => lock::unlock(&session, args),
         Command::Status(_) => status::run(&session),
         Command::Doctor(_) => return doctor::run(&session),
-        Command::Audit(command) => audit::run(&session, command),
-        Command::Backup(command) => backup::run(&session, command),
+        Command::Audit(Group(command)) => audit::run(&session, command),
+        Command::Backup(Group(command)) => backup::run(&session, command),
         Command::Daemon(args) => daemon::run(&session, &args),
         Command::Completions(args) => completions::run(&session, &args),
     };

@@ -5,9 +5,11 @@
 use std::io;
 use std::os::fd::RawFd;
 use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::process::{Child, Command};
 
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Resource, Signal, setrlimit};
+
+use super::process::no_cores;
 
 /// Forks a copy of this process that runs `work` and exits with its result, without running any destructor: they belong to the
 /// parent. Of the descriptors it keeps those of `keep`, and 0, 1, 2.
@@ -48,20 +50,33 @@ fn close_others(keep: &[RawFd]) {
     }
 }
 
-/// Gives `command` what [`harden`](super::process::harden) took from this process: its limit of core files, and the signals that were
-/// blocked when it started (the standard library unblocks all of them in a child, and cannot know what SIGPIPE was).
-pub fn as_started(command: &mut Command) {
-    let Some(before) = super::process::started_with() else { return };
-    // SAFETY: between fork and exec only async-signal-safe calls are made: setrlimit, sigprocmask; what they read was copied.
-    unsafe {
-        command.pre_exec(move || {
-            rustix::process::setrlimit(rustix::process::Resource::Core, before.core)?;
-            match libc::sigprocmask(libc::SIG_SETMASK, &raw const before.blocked, std::ptr::null_mut()) {
-                0 => Ok(()),
-                _ => Err(io::Error::last_os_error()),
-            }
-        });
+/// Starts `command` with what [`harden`](super::process::harden) took from this process: its limit of core files, and the signals
+/// that were blocked when it started (the standard library unblocks all of them in a child, and cannot know what SIGPIPE was).
+///
+/// The limit is put back here for as long as the start takes, not by a closure before `exec`: with a closure the standard library
+/// forks, which copies our page tables, where it would use vfork. This process is not dumpable all the while (core(5)).
+///
+/// # Errors
+/// As [`Command::spawn`].
+pub fn spawn_as_started(command: &mut Command) -> io::Result<Child> {
+    let Some(before) = super::process::started_with() else {
+        return command.spawn();
+    };
+    if before.blocks_any() {
+        // SAFETY: between fork and exec one async-signal-safe call is made, sigprocmask; what it reads was copied.
+        unsafe {
+            command.pre_exec(
+                move || match libc::sigprocmask(libc::SIG_SETMASK, &raw const before.blocked, std::ptr::null_mut()) {
+                    0 => Ok(()),
+                    _ => Err(io::Error::last_os_error()),
+                },
+            );
+        }
     }
+    setrlimit(Resource::Core, before.core)?;
+    let child = command.spawn();
+    no_cores(before.core)?;
+    child
 }
 
 /// Lets `command` start in its own process group, in the foreground of the terminal `tty`, which must stay open until the spawn.

@@ -14,7 +14,7 @@ pub(super) struct StartedWith {
     pub(super) blocked: libc::sigset_t,
 }
 
-/// Nothing where a child gets it by itself: without any closure before `exec` it is started by vfork.
+/// Nothing where a child gets it by itself.
 pub(super) fn started_with() -> Option<StartedWith> {
     let before = STARTED_WITH.get().copied()?;
     (before.core.current != Some(0) || before.blocks_any()).then_some(before)
@@ -22,14 +22,14 @@ pub(super) fn started_with() -> Option<StartedWith> {
 
 impl StartedWith {
     #[allow(unsafe_code)]
-    fn blocks_any(&self) -> bool {
+    pub(super) fn blocks_any(&self) -> bool {
         // SAFETY: the set was initialised; a number that is no signal gives -1.
         (1..=64).any(|signal| unsafe { libc::sigismember(&raw const self.blocked, signal) } == 1)
     }
 }
 
 /// Makes this process non-dumpable, without core files. What a command of the user's is to have again is kept
-/// ([`child::as_started`](super::child::as_started)).
+/// ([`child::spawn_as_started`](super::child::spawn_as_started)).
 ///
 /// Non-dumpable stops ptrace, `/proc/PID/mem`, `environ`, `fd` and `pidfd_getfd` by other processes of the same uid
 /// (ptrace(2), "Ptrace access mode checking"); `exec` resets it, so every program of ours calls this first.
@@ -40,14 +40,16 @@ pub fn harden() -> io::Result<()> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     let core = getrlimit(Resource::Core);
     STARTED_WITH.get_or_init(|| StartedWith { core, blocked: blocked() });
-    setrlimit(
-        Resource::Core,
-        Rlimit {
-            current: Some(0),
-            maximum: core.maximum,
-        },
-    )?;
-    Ok(())
+    no_cores(core)
+}
+
+/// Lowers the limit to none; `before` says up to where it may be raised again.
+pub(super) fn no_cores(before: Rlimit) -> io::Result<()> {
+    let none = Rlimit {
+        current: Some(0),
+        maximum: before.maximum,
+    };
+    Ok(setrlimit(Resource::Core, none)?)
 }
 
 /// For a process that starts no command of the user's: no core files, and nobody raises that limit again.

@@ -91,7 +91,6 @@ impl AsFd for Child {
 pub(super) fn command(delivery: &Delivery) -> Result<(Command, Option<PrivateFiles>), DeliverError> {
     let (program, arguments) = delivery.command.split_first().ok_or(DeliverError::NoCommand)?;
     let mut command = Command::new(program);
-    crate::sys::child::as_started(&mut command);
     command
         .args(arguments)
         .envs(delivery.plain.iter().map(|(name, value)| (name, value)));

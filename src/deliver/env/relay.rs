@@ -19,6 +19,7 @@ use super::terminal::{Pair, Terminal, copy_size};
 use super::{DeliverError, Delivery, LeaseEnd, Outcome, Streams};
 use crate::clock::Clock;
 use crate::deliver::mask::Patterns;
+use crate::sys::child::spawn_as_started;
 use crate::sys::signals::{Catcher, Caught};
 
 /// A pause of the child's output after which a prompt is let go.
@@ -428,7 +429,7 @@ fn in_group<'a>(
     };
     let (stdout, stderr) = (output(streams.stdout)?, output(streams.stderr)?);
     command.stdout(stdout).stderr(stderr);
-    let child = command.spawn().map_err(Fault::Start)?;
+    let child = spawn_as_started(&mut command).map_err(Fault::Start)?;
     // What it holds of the child's outputs would keep them open.
     drop(command);
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH)?;

@@ -103,7 +103,7 @@ fn begin(command: &mut Command, tty: &OwnedFd, stderr: Option<&OwnedFd>) -> io::
     command.stdin(tty.try_clone()?).stdout(tty.try_clone()?);
     command.stderr(Stdio::from(stderr.unwrap_or(tty).try_clone()?));
     sys::child::start_in_foreground(command, tty.as_raw_fd());
-    let child = command.spawn()?;
+    let child = sys::child::spawn_as_started(command)?;
     // Our copies of its outputs would keep them open.
     *command = Command::new("");
     i32::try_from(child.id())

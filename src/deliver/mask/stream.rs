@@ -3,13 +3,15 @@
 use std::io::{self, IoSlice};
 use std::ops::Range;
 
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroize;
 
 use super::Patterns;
 use super::index::Match;
 
 /// The most that one read may bring: what a pipe holds.
 pub const CHUNK: usize = 64 * 1024;
+/// What the first reads may bring. Most commands write little, and each page that is never used is one that the kernel never maps.
+const FIRST: usize = 4096;
 /// A shorter beginning of a form is let go when the stream pauses. See the module's page.
 pub const HELD: usize = 4;
 /// Slices of one `writev`.
@@ -17,16 +19,19 @@ const SLICES: usize = 64;
 
 /// Masks one stream: read into [`Masker::space`], tell [`Masker::filled`], then [`Masker::write_to`] until all is out.
 ///
-/// Its memory is [`CHUNK`] bytes plus the longest form, and is wiped when it is dropped.
+/// Its memory is at most [`CHUNK`] bytes plus the longest form, and what was used of it is wiped when it is dropped.
 pub struct Masker<'p> {
     patterns: &'p Patterns,
-    buf: Zeroizing<Vec<u8>>,
+    /// Wiped by this type itself: `Zeroizing` would write over all of its capacity.
+    buf: Vec<u8>,
     /// End of the bytes in `buf`.
     end: usize,
     /// The most of `buf` that was ever used, and so has to be wiped.
     used: usize,
     /// First byte whose fate is open: from here on a form may have begun.
     open: usize,
+    /// The last read took all the room there was.
+    filled_up: bool,
     /// First byte not yet sent out or masked; after a pause it may be past `open`.
     sent: usize,
     /// End of the occurrences so far: bytes before it are masked.
@@ -50,10 +55,11 @@ impl<'p> Masker<'p> {
     pub fn new(patterns: &'p Patterns) -> Self {
         Self {
             patterns,
-            buf: Zeroizing::new(vec![0; CHUNK + patterns.index.span()]),
+            buf: vec![0; FIRST + patterns.index.span()],
             end: 0,
             used: 0,
             open: 0,
+            filled_up: false,
             sent: 0,
             covered: 0,
             found: Vec::new(),
@@ -81,7 +87,8 @@ impl<'p> Masker<'p> {
         self.sent < self.end && (self.end - self.open < HELD || self.match_at_open().is_some())
     }
 
-    /// Room for the next bytes of the stream, at least [`CHUNK`]; only after all output was written.
+    /// Room for the next bytes of the stream: little at first, at least [`CHUNK`] once a read has filled it; only after all output
+    /// was written.
     pub fn space(&mut self) -> &mut [u8] {
         debug_assert!(self.output.is_empty(), "the buffer is still being written out");
         self.buf.copy_within(self.open..self.end, 0);
@@ -90,12 +97,28 @@ impl<'p> Masker<'p> {
         self.covered = self.covered.saturating_sub(self.open);
         self.found.clear();
         self.open = 0;
+        if self.filled_up {
+            self.grow();
+        }
         &mut self.buf[self.end..]
+    }
+
+    /// To the full size, once.
+    fn grow(&mut self) {
+        let full = CHUNK + self.patterns.index.span();
+        if self.buf.len() < full {
+            let mut larger = vec![0; full];
+            larger[..self.end].copy_from_slice(&self.buf[..self.end]);
+            self.buf.zeroize();
+            self.buf = larger;
+            self.used = self.end;
+        }
     }
 
     /// The first `count` bytes of [`Masker::space`] are now of the stream: everything decided goes to the output.
     pub fn filled(&mut self, count: usize) {
         self.end = self.buf.len().min(self.end + count);
+        self.filled_up = self.end == self.buf.len();
         self.used = self.used.max(self.end);
         let hay = &self.buf[..self.end];
         self.patterns.index.find(hay, self.open, &mut self.found);
@@ -224,7 +247,6 @@ impl<'p> Masker<'p> {
 impl Drop for Masker<'_> {
     /// Wipes what was used: wiping the rest would only make the kernel map pages that were never touched.
     fn drop(&mut self) {
-        self.buf.truncate(self.used);
-        self.buf.as_mut_slice().zeroize();
+        self.buf[..self.used].zeroize();
     }
 }

@@ -45,9 +45,13 @@ fn take(masker: &mut Masker<'_>, out: &mut Vec<u8>) {
 }
 
 fn feed(masker: &mut Masker<'_>, bytes: &[u8], out: &mut Vec<u8>) {
-    for chunk in bytes.chunks(CHUNK) {
-        masker.space()[..chunk.len()].copy_from_slice(chunk);
-        masker.filled(chunk.len());
+    let mut left = bytes;
+    while !left.is_empty() {
+        let space = masker.space();
+        let count = space.len().min(left.len()).min(CHUNK);
+        space[..count].copy_from_slice(&left[..count]);
+        left = &left[count..];
+        masker.filled(count);
         take(masker, out);
     }
 }
