@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::Value;
 
 use super::{Link, Rig, person};
@@ -253,8 +254,40 @@ impl<'a> Machine<'a> {
             fs::create_dir_all(folder)?;
         }
         fs::write(path, config)?;
+        self.start_daemon()
+    }
+
+    /// Starts a daemon where the product does not start its own.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn start_daemon(&self) -> Result<()> {
         *self.daemon.borrow_mut() = self.rig.daemon(&self.home)?;
         Ok(())
+    }
+
+    /// Kills the daemon (SIGKILL), and gives its children; one in this process is dropped, with what it has started.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn kill_daemon(&self) -> Result<Vec<i32>> {
+        if self.daemon.borrow_mut().take().is_some() {
+            fs::remove_file(self.home.places()?.socket())?;
+            return Ok(vec![]);
+        }
+        let daemon = self.daemon_pid()?;
+        let mut children = vec![];
+        for entry in fs::read_dir("/proc")? {
+            let pid = entry?.file_name().to_str().and_then(|name| name.parse().ok());
+            children.extend(pid.filter(|pid| stat(*pid).is_some_and(|(_, parent)| parent == daemon.as_raw_pid())));
+        }
+        kill_process(daemon, Signal::KILL)?;
+        Ok(children)
+    }
+
+    fn daemon_pid(&self) -> Result<Pid> {
+        let connection = UnixStream::connect(self.home.places()?.socket())?;
+        Ok(rustix::net::sockopt::socket_peercred(&connection)?.pid)
     }
 
     fn stop(&self) -> Result<()> {
@@ -263,12 +296,12 @@ impl<'a> Machine<'a> {
             && let Ok(connection) = UnixStream::connect(&socket)
         {
             let daemon = rustix::net::sockopt::socket_peercred(&connection)?.pid;
-            rustix::process::kill_process(daemon, rustix::process::Signal::TERM)?;
+            kill_process(daemon, Signal::TERM)?;
             let since = Instant::now();
             // It hangs up as it ends.
             connection.set_read_timeout(Some(LIMIT))?;
             let _ = (&connection).read(&mut [0]);
-            while rustix::process::test_kill_process(daemon).is_ok() && since.elapsed() < LIMIT {
+            while test_kill_process(daemon).is_ok() && since.elapsed() < LIMIT {
                 thread::sleep(Duration::from_millis(5));
             }
         }
@@ -312,6 +345,19 @@ impl Request {
         }
         Ok(self.child.wait_with_output()?)
     }
+}
+
+/// Whether this process runs; one that only waits to be reaped does not.
+#[must_use]
+pub fn runs(pid: i32) -> bool {
+    stat(pid).is_some_and(|(state, _)| state != 'Z')
+}
+
+/// State and parent of a process (proc(5), stat); its name, in brackets before them, may have any characters.
+fn stat(pid: i32) -> Option<(char, i32)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut members = stat.rsplit_once(')')?.1.split_whitespace();
+    Some((members.next()?.chars().next()?, members.next()?.parse().ok()?))
 }
 
 /// What a program printed, for a message.

@@ -34,10 +34,19 @@ fn ended(output: &std::process::Output, code: i32, sentence: &str) -> super::Ver
 }
 
 /// Waits until this holds, as long as anything may take that needs no person.
-fn eventually(otherwise: &str, mut holds: impl FnMut() -> Result<bool, Box<dyn std::error::Error>>) -> super::Verdict {
+fn eventually(otherwise: &str, holds: impl FnMut() -> Result<bool, Box<dyn std::error::Error>>) -> super::Verdict {
+    within(super::machine::LIMIT, otherwise, holds)
+}
+
+/// The same, for what would hold late by itself.
+fn within(
+    limit: std::time::Duration,
+    otherwise: &str,
+    mut holds: impl FnMut() -> Result<bool, Box<dyn std::error::Error>>,
+) -> super::Verdict {
     let since = std::time::Instant::now();
     while !holds()? {
-        ensure!(since.elapsed() < super::machine::LIMIT, "{otherwise}");
+        ensure!(since.elapsed() < limit, "{otherwise}");
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
     Ok(())

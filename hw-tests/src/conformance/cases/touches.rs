@@ -2,10 +2,10 @@
 
 use std::{thread, time::Duration};
 
-use super::{ended, ensure, eventually};
+use super::{ended, ensure, eventually, within};
 use crate::conformance::{
     Case, Link, Machine, Verdict,
-    machine::{LIMIT, Request, said},
+    machine::{LIMIT, Request, runs, said},
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -30,6 +30,10 @@ pub(super) const CASES: &[Case] = &[
         run: abandoned,
     },
     Case {
+        name: "a daemon that is killed leaves no key blinking and no process behind",
+        run: daemon_killed,
+    },
+    Case {
         name: "a key pulled out while it blinks is said, and serves when it is back",
         run: pulled_while_blinking,
     },
@@ -47,6 +51,8 @@ pub(super) const CASES: &[Case] = &[
     },
 ];
 
+/// Well before a key gives up by itself, at about 30 s.
+const SOON: Duration = Duration::from_secs(15);
 /// How often two fingers try to touch at once.
 const TRIES: usize = 5;
 const RUN: &[&str] = &["run", "--with", "prod/TOKEN", "--", "sh", "-c", "echo done"];
@@ -145,6 +151,22 @@ fn abandoned(machine: &Machine<'_>) -> Verdict {
     ensure!(said(&output).contains("prod/TOKEN"), "{}", said(&output));
     watch.skip();
     Ok(())
+}
+
+fn daemon_killed(machine: &Machine<'_>) -> Verdict {
+    machine.vault()?;
+    let request = waiting(machine)?;
+    if !machine.is_contactless() {
+        machine.blinks(0)?;
+    }
+    let left_behind = machine.kill_daemon()?;
+    ended(&request.finish()?, 69, "the daemon stopped")?;
+    within(SOON, "a worker outlived its daemon", || {
+        Ok(!left_behind.iter().any(|pid| runs(*pid)))
+    })?;
+    stops_blinking(machine, 0)?;
+    machine.start_daemon()?;
+    ended(&machine.approved(RUN)?, 0, "done")
 }
 
 fn pulled_while_blinking(machine: &Machine<'_>) -> Verdict {
@@ -251,7 +273,9 @@ fn second_tap(machine: &Machine<'_>) -> Verdict {
     Ok(())
 }
 
-/// A key that waits on after its request ended would spend a touch on nothing.
+/// A key that waits on after its request ended would spend a touch on nothing. Over USB it is told; a wait in PC/SC is one that no call
+/// ends, so there it ends when the key gives up.
 fn stops_blinking(machine: &Machine<'_>, which: usize) -> Verdict {
-    eventually("the key blinks on", || Ok(!machine.keys[which].counts()?.waiting))
+    let limit = if machine.rig.link() == Link::Usb { SOON } else { LIMIT };
+    within(limit, "the key blinks on", || Ok(!machine.keys[which].counts()?.waiting))
 }
