@@ -50,7 +50,7 @@ pub struct Newest {
 
 /// What the log's lines are worth, if there are no faults.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum Assurance {
     /// A receipt held elsewhere vouches for the lines up to `line`.
     Held {
         /// Number of the last such line.
@@ -130,11 +130,11 @@ impl Report {
 
     /// What the lines are worth. Means nothing where there are faults.
     #[must_use]
-    pub fn standing(&self) -> Standing {
+    pub fn assurance(&self) -> Assurance {
         match (self.since, &self.newest) {
-            (Some(line), _) => Standing::Held { line },
-            (None, Some(newest)) => Standing::FileOnly { newest: newest.clone() },
-            (None, None) => Standing::Nothing,
+            (Some(line), _) => Assurance::Held { line },
+            (None, Some(newest)) => Assurance::FileOnly { newest: newest.clone() },
+            (None, None) => Assurance::Nothing,
         }
     }
 
@@ -152,7 +152,7 @@ impl fmt::Display for Fault {
     }
 }
 
-impl fmt::Display for Standing {
+impl fmt::Display for Assurance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Held { line } => write!(

@@ -230,7 +230,7 @@ mod tests {
     use crate::audit::event::{Change, OfAsked};
     use crate::audit::log::{Durability, Log};
     use crate::audit::record::LineError;
-    use crate::audit::report::{Fault, Standing};
+    use crate::audit::report::{Assurance, Fault};
     use crate::audit::testing::*;
     use crate::encoding::sshsig::{FLAG_UP, FLAG_UV};
 
@@ -310,10 +310,10 @@ mod tests {
             asked: 7,
             approved: 9,
         };
-        assert_eq!(report.standing(), Standing::FileOnly { newest });
-        assert!(report.standing().to_string().contains("cannot tell"));
-        assert_eq!(check(&bytes, Some(&receipt(&first))).standing(), Standing::Held { line: 2 });
-        assert_eq!(check(split(&bytes)[0], None).standing(), Standing::Nothing);
+        assert_eq!(report.assurance(), Assurance::FileOnly { newest });
+        assert!(report.assurance().to_string().contains("cannot tell"));
+        assert_eq!(check(&bytes, Some(&receipt(&first))).assurance(), Assurance::Held { line: 2 });
+        assert_eq!(check(split(&bytes)[0], None).assurance(), Assurance::Nothing);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::init::unexpected;
 use super::session::Session;
 use super::ui::{Tone, count};
 use crate::audit::event::Profile;
-use crate::audit::report::Standing;
+use crate::audit::report::Assurance;
 use crate::audit::{Line, Receipt, ReceiptError, Report, SignerKey, verify};
 use crate::encoding::Digest;
 use crate::wire::reply::Signer;
@@ -206,7 +206,7 @@ fn check(session: &Session, log: &str, signers: &[Signer], since: Option<PathBuf
     let report =
         verify(Cursor::new(log), &keys, since.as_ref()).map_err(|error| Failure::new(Outcome::LogRefused, "log", error.to_string()))?;
     tell(session, &report);
-    let missed = since.is_some() && !matches!(report.standing(), Standing::Held { .. });
+    let missed = since.is_some() && !matches!(report.assurance(), Assurance::Held { .. });
     if report.is_good() && !missed {
         return Ok(());
     }
@@ -222,7 +222,7 @@ fn tell(session: &Session, report: &Report) {
         .collect();
     session.ui.json(&json!({
         "good": report.is_good(), "lines": report.lines, "receipts": report.receipts, "changes": report.changes,
-        "tip": report.tip, "faults": faults, "standing": report.standing().to_string(),
+        "tip": report.tip, "faults": faults, "standing": report.assurance().to_string(),
     }));
     session.ui.line(&format!(
         "{}, {}, {}",
@@ -233,7 +233,7 @@ fn tell(session: &Session, report: &Report) {
     for fault in &report.faults {
         session.ui.note(Tone::Bad, &format!("line {}: {}", fault.line, fault.wrong));
     }
-    session.ui.line(&report.standing().to_string());
+    session.ui.line(&report.assurance().to_string());
 }
 
 fn key(signer: &Signer) -> Option<SignerKey> {

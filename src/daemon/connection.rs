@@ -98,7 +98,7 @@ async fn talk(house: &Rc<House>, lines: &mut Lines, peer: Peer) -> io::Result<()
         process,
         lineage,
         parent,
-        standing,
+        whereabouts,
         claimed,
         pidfd,
     } = peer;
@@ -110,7 +110,7 @@ async fn talk(house: &Rc<House>, lines: &mut Lines, peer: Peer) -> io::Result<()
             process,
             lineage,
             parent,
-            standing,
+            whereabouts,
             own_screen,
             claimed,
         },
@@ -235,8 +235,8 @@ fn screen<'a>(house: &'a House, call: &Call, peer: &Peer, tell: &tokio::sync::mp
     } else {
         ScreenKind::Own
     };
-    let seated = peer.standing.terminal.is_some() && peer.standing.foreground;
-    (call.screen && seated).then(|| house.desk.attach(kind, peer.standing.clone(), tell.clone()))
+    let seated = peer.whereabouts.terminal.is_some() && peer.whereabouts.foreground;
+    (call.screen && seated).then(|| house.desk.attach(kind, peer.whereabouts.clone(), tell.clone()))
 }
 
 fn answer(house: &House, screen: Option<u64>, line: &[u8]) -> io::Result<()> {

@@ -8,7 +8,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use thiserror::Error;
 
 use crate::lease::requester::{Claimed, Parent, ProcessId};
-use crate::presence::Standing;
+use crate::presence::Whereabouts;
 
 /// Deepest chain of ancestors that is followed.
 const DEEPEST: usize = 64;
@@ -36,7 +36,7 @@ pub struct Peer {
     /// Its parent.
     pub parent: Option<Parent>,
     /// Where it stands.
-    pub standing: Standing,
+    pub whereabouts: Whereabouts,
     /// What it says of itself.
     pub claimed: Claimed,
     /// The process itself: readable when it ends, never another one.
@@ -62,7 +62,7 @@ impl Peer {
             return Err(PeerError::Gone);
         }
         let head = &stats[0];
-        let standing = Standing {
+        let whereabouts = Whereabouts {
             pid: head.id.pid,
             session: head.session,
             terminal: (head.terminal != 0).then_some(head.terminal),
@@ -74,7 +74,7 @@ impl Peer {
             process: head.id,
             lineage: stats.iter().map(|stat| stat.id).collect(),
             parent: stats.get(1).and_then(parent),
-            standing,
+            whereabouts,
             claimed,
             pidfd,
         })

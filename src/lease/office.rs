@@ -114,7 +114,7 @@ impl Lobby<'_> {
 impl Asker {
     fn whose(&self) -> Whose<'_> {
         Whose {
-            standing: &self.requester.standing,
+            whereabouts: &self.requester.whereabouts,
             own: self.requester.own_screen,
         }
     }

@@ -157,7 +157,7 @@ fn holder(deliver: bool, requester: &Requester) -> Result<Holder, Failure> {
             parent.uid
         )));
     }
-    if parent.session != requester.standing.session {
+    if parent.session != requester.whereabouts.session {
         return Err(refused(format!(
             "{named}, under which this command runs, is of another session: it would hold the lease for everything below it"
         )));
@@ -185,7 +185,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::super::requester::{Claimed, Parent, ProcessId};
     use super::*;
-    use crate::presence::Standing;
+    use crate::presence::Whereabouts;
 
     fn requester(parent: Option<Parent>) -> Requester {
         let process = ProcessId { pid: 20, started: 7 };
@@ -194,10 +194,10 @@ mod tests {
             process,
             lineage: vec![process],
             parent,
-            standing: Standing {
+            whereabouts: Whereabouts {
                 pid: 20,
                 session: 19,
-                ..Standing::default()
+                ..Whereabouts::default()
             },
             own_screen: None,
             claimed: Claimed::default(),

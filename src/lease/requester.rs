@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::encoding::plain;
-use crate::presence::Standing;
+use crate::presence::Whereabouts;
 
 /// Most bytes of one claimed text, and most texts of one kind: a prompt is for reading.
 const LONGEST_CLAIM: usize = 300;
@@ -45,7 +45,7 @@ pub struct Requester {
     /// Its parent; nothing when only the system's first process is above it.
     pub parent: Option<Parent>,
     /// Where it stands towards screens.
-    pub standing: Standing,
+    pub whereabouts: Whereabouts,
     /// Its own screen, when a person runs it in the foreground of a terminal.
     pub own_screen: Option<u64>,
     /// What it says of itself.

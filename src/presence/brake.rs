@@ -41,7 +41,7 @@ pub(super) struct Brake {
 impl Budget {
     pub(super) fn of(whose: Whose<'_>) -> Self {
         match whose.own {
-            Some(_) => Self::Terminal(whose.standing.terminal),
+            Some(_) => Self::Terminal(whose.whereabouts.terminal),
             None => Self::Watches,
         }
     }

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::brake::Brakes;
-use super::screen::{Attached, Screen, ScreenKind, Standing};
+use super::screen::{Attached, Screen, ScreenKind, Whereabouts};
 use super::turn::Turn;
 use crate::clock::Clock;
 use crate::secret::Secret;
@@ -44,7 +44,7 @@ pub enum PromptError {
 #[derive(Clone, Copy, Debug)]
 pub struct Whose<'a> {
     /// Where the requester stands.
-    pub standing: &'a Standing,
+    pub whereabouts: &'a Whereabouts,
     /// The requester's own screen.
     pub own: Option<u64>,
 }
@@ -111,11 +111,11 @@ impl Desk {
     }
 
     /// Opens a screen; events for it go to `tx`.
-    pub fn attach(&self, kind: ScreenKind, standing: Standing, tx: UnboundedSender<Event>) -> Attached<'_> {
+    pub fn attach(&self, kind: ScreenKind, whereabouts: Whereabouts, tx: UnboundedSender<Event>) -> Attached<'_> {
         let mut state = self.state.borrow_mut();
         state.next += 1;
         let id = state.next;
-        state.screens.push(Screen { id, kind, standing, tx });
+        state.screens.push(Screen { id, kind, whereabouts, tx });
         Attached { desk: self, id }
     }
 
@@ -175,7 +175,7 @@ impl Desk {
 
     pub(super) fn screens_for(&self, whose: Whose<'_>) -> Result<Vec<u64>, PromptError> {
         let state = self.state.borrow();
-        let serving = state.screens.iter().filter(|screen| screen.serves(whose.standing, whose.own));
+        let serving = state.screens.iter().filter(|screen| screen.serves(whose.whereabouts, whose.own));
         let ids: Vec<u64> = serving.map(|screen| screen.id).collect();
         if ids.is_empty() { Err(PromptError::NoScreen) } else { Ok(ids) }
     }

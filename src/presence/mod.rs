@@ -14,5 +14,5 @@ mod turn;
 
 pub use desk::{Desk, PromptError, Showing, Whose};
 pub use prompt::Prompt;
-pub use screen::{Attached, ScreenKind, Standing};
+pub use screen::{Attached, ScreenKind, Whereabouts};
 pub use turn::Turn;

@@ -6,7 +6,7 @@ use crate::wire::Event;
 
 /// Where a process stands, as the kernel says: what decides whether a screen is somebody else's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct Whereabouts {
     /// Process id.
     pub pid: u32,
     /// Session id.
@@ -33,7 +33,7 @@ pub enum ScreenKind {
 pub(super) struct Screen {
     pub(super) id: u64,
     pub(super) kind: ScreenKind,
-    pub(super) standing: Standing,
+    pub(super) whereabouts: Whereabouts,
     pub(super) tx: UnboundedSender<Event>,
 }
 
@@ -43,18 +43,18 @@ impl Screen {
     /// A watch counts when a person can sit in front of it (it has a terminal, in the foreground) and the requester does not own it:
     /// another session, another terminal, and neither started the other. A process of the same uid can still build such a screen for
     /// itself (promises, T0); what holds there is that the key has to be touched.
-    pub(super) fn serves(&self, requester: &Standing, own: Option<u64>) -> bool {
-        let seated = self.standing.terminal.is_some() && self.standing.foreground;
+    pub(super) fn serves(&self, requester: &Whereabouts, own: Option<u64>) -> bool {
+        let seated = self.whereabouts.terminal.is_some() && self.whereabouts.foreground;
         match self.kind {
             ScreenKind::Own => seated && own == Some(self.id),
             // A person at his own terminal is asked there, and nowhere else.
             ScreenKind::Watch => {
                 own.is_none()
                     && seated
-                    && self.standing.session != requester.session
-                    && self.standing.terminal != requester.terminal
-                    && !self.standing.ancestors.contains(&requester.pid)
-                    && !requester.ancestors.contains(&self.standing.pid)
+                    && self.whereabouts.session != requester.session
+                    && self.whereabouts.terminal != requester.terminal
+                    && !self.whereabouts.ancestors.contains(&requester.pid)
+                    && !requester.ancestors.contains(&self.whereabouts.pid)
             }
         }
     }
@@ -84,17 +84,17 @@ impl Drop for Attached<'_> {
 mod tests {
     use super::*;
 
-    fn screen(kind: ScreenKind, standing: Standing) -> Screen {
+    fn screen(kind: ScreenKind, whereabouts: Whereabouts) -> Screen {
         Screen {
             id: 1,
             kind,
-            standing,
+            whereabouts,
             tx: tokio::sync::mpsc::unbounded_channel().0,
         }
     }
 
-    fn at(pid: u32, session: u32, terminal: u32, ancestors: &[u32]) -> Standing {
-        Standing {
+    fn at(pid: u32, session: u32, terminal: u32, ancestors: &[u32]) -> Whereabouts {
+        Whereabouts {
             pid,
             session,
             terminal: Some(terminal),
@@ -107,7 +107,7 @@ mod tests {
     fn a_watch_in_another_terminal_serves() {
         let watch = screen(ScreenKind::Watch, at(10, 9, 2, &[9, 5, 1]));
         assert!(watch.serves(
-            &Standing {
+            &Whereabouts {
                 pid: 20,
                 session: 19,
                 terminal: None,
@@ -121,15 +121,15 @@ mod tests {
     #[test]
     fn a_watch_that_the_requester_started_or_shares_a_terminal_with_does_not() {
         let requester = at(20, 19, 3, &[19, 5, 1]);
-        for standing in [
+        for whereabouts in [
             at(10, 9, 2, &[20, 19, 5, 1]),
             at(10, 19, 2, &[9]),
             at(10, 9, 3, &[9]),
             at(19, 9, 2, &[5, 1]),
         ] {
             assert!(
-                !screen(ScreenKind::Watch, standing.clone()).serves(&requester, None),
-                "{standing:?}"
+                !screen(ScreenKind::Watch, whereabouts.clone()).serves(&requester, None),
+                "{whereabouts:?}"
             );
         }
     }
@@ -137,17 +137,17 @@ mod tests {
     #[test]
     fn a_screen_without_a_terminal_or_in_the_background_is_none() {
         let requester = at(20, 19, 3, &[]);
-        let blind = Standing {
+        let blind = Whereabouts {
             terminal: None,
             ..at(10, 9, 2, &[])
         };
-        let background = Standing {
+        let background = Whereabouts {
             foreground: false,
             ..at(10, 9, 2, &[])
         };
-        for standing in [blind, background] {
-            assert!(!screen(ScreenKind::Watch, standing.clone()).serves(&requester, None));
-            assert!(!screen(ScreenKind::Own, standing).serves(&requester, Some(1)));
+        for whereabouts in [blind, background] {
+            assert!(!screen(ScreenKind::Watch, whereabouts.clone()).serves(&requester, None));
+            assert!(!screen(ScreenKind::Own, whereabouts).serves(&requester, Some(1)));
         }
     }
 }

@@ -16,8 +16,8 @@ fn desk() -> Desk {
     Desk::new(Arc::new(SystemClock))
 }
 
-fn person() -> Standing {
-    Standing {
+fn person() -> Whereabouts {
+    Whereabouts {
         pid: 10,
         session: 9,
         terminal: Some(2),
@@ -26,16 +26,16 @@ fn person() -> Standing {
     }
 }
 
-fn agent() -> Standing {
-    Standing {
+fn agent() -> Whereabouts {
+    Whereabouts {
         pid: 20,
         session: 19,
-        ..Standing::default()
+        ..Whereabouts::default()
     }
 }
 
-async fn open<'d>(desk: &'d Desk, standing: &Standing, own: Option<u64>) -> Result<Prompt<'d>, PromptError> {
-    let (whose, tell) = (Whose { standing, own }, unbounded_channel().0);
+async fn open<'d>(desk: &'d Desk, whereabouts: &Whereabouts, own: Option<u64>) -> Result<Prompt<'d>, PromptError> {
+    let (whose, tell) = (Whose { whereabouts, own }, unbounded_channel().0);
     let turn = desk.turn(whose, &tell).await?;
     let showing = Showing {
         beside: None,
@@ -129,14 +129,14 @@ fn one_prompt_is_open_at_a_time_and_a_person_at_his_own_terminal_goes_first() {
         let (tx, mut rx) = unbounded_channel();
         let watch = desk.attach(ScreenKind::Watch, person(), tx);
         let (own_tx, mut own_rx) = unbounded_channel();
-        let own_standing = Standing {
+        let own_whereabouts = Whereabouts {
             pid: 30,
             session: 29,
             terminal: Some(3),
             foreground: true,
             ancestors: vec![],
         };
-        let own = desk.attach(ScreenKind::Own, own_standing.clone(), own_tx);
+        let own = desk.attach(ScreenKind::Own, own_whereabouts.clone(), own_tx);
 
         let (first, ()) = tokio::join!(open(&desk, &requester, None), async {
             let prompt = next_prompt(&mut rx).await;
@@ -149,7 +149,7 @@ fn one_prompt_is_open_at_a_time_and_a_person_at_his_own_terminal_goes_first() {
             drop(prompt);
         };
         let third = async {
-            let prompt = open(&desk, &own_standing, Some(own.id())).await.unwrap();
+            let prompt = open(&desk, &own_whereabouts, Some(own.id())).await.unwrap();
             order.borrow_mut().push("own");
             drop(prompt);
         };

@@ -72,7 +72,7 @@ pub mod lease {
 pub mod presence {
     /// Where a process stands towards screens.
     #[derive(Clone, Debug)]
-    pub struct Standing;
+    pub struct Whereabouts;
 }
 #[path = "../../../src/secret.rs"]
 pub mod secret;
