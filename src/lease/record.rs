@@ -373,7 +373,7 @@ fn step(event: &Event) -> String {
     let hex = |digest: &Digest| digest.to_string();
     match event {
         Event::Asked(asked) => format!(
-            "asked by pid {} for {} secrets, {} s",
+            "asked by pid {}: secrets {}, for {} s",
             asked.requester.pid,
             asked.secrets.len(),
             asked.ttl

@@ -220,7 +220,7 @@ fn way_out(fork: &Fork) -> String {
     let sides = fork.ways_out().into_iter();
     let sides = sides.map(|(side, files)| format!("of side {side}: rm {}", files.join(" ")));
     format!(
-        "give up the side that is not yours: in the vault's folder take its statements out, then go on, with `touchlease recover` where no key is left; {}",
+        "give up the side that is not yours: in the vault's folder take its statements out, then go on, with `touchlease recover NAME` where no key is left; {}",
         sides.collect::<Vec<_>>().join("; or ")
     )
 }

@@ -76,6 +76,11 @@ fn the_touch_for_a_lease_joins_what_a_merge_brought_and_says_so_before() {
     for part in ["joins", "2 states of prod", "takes in", "prod/ONE  version 1"] {
         assert!(shown.contains(part), "{part} in {shown}");
     }
+    let rows: Vec<_> = shown
+        .lines()
+        .filter(|line| line.contains(" joins ") || line.contains(" takes in "))
+        .collect();
+    is_on_the_page(&rows.join("\n"));
     assert!(two.person(&["merge"]).contains("nothing to merge"));
     assert_eq!(value(&two, "prod/ONE"), "FIRST");
     commit(&two);
@@ -132,6 +137,7 @@ fn of_a_secret_that_both_machines_wrote_a_person_keeps_one_by_a_touch_over_the_c
     assert_eq!(refused["error"]["reason"], "contested", "{refused}");
     assert!(refused["error"]["hint"].as_str().unwrap().contains("touchlease merge"));
     let shown = two.person(&["merge"]);
+    is_on_the_page(&shown);
     assert!(
         shown.contains("prod/TOKEN was written apart: keep one") && shown.contains("at most 3 uses"),
         "{shown}"
@@ -160,6 +166,35 @@ fn of_a_secret_that_both_machines_wrote_a_person_keeps_one_by_a_touch_over_the_c
     let kept = two.events().into_iter().rfind(|(name, _)| name == "change").unwrap().1;
     assert!(kept["signed"]["text"].as_str().unwrap().contains("\"keeps\":[{"), "{kept}");
     assert_eq!(fs::metadata(two.vault()).unwrap().permissions().mode() & 0o777, 0o700);
+}
+
+/// Every line of what was printed, dates and ids aside, stands in `docs/machines.md`.
+fn is_on_the_page(shown: &str) {
+    let shown = shown.replace("\u{1b}[1m", "").replace("\u{1b}[0m", "");
+    let page = crate::docs::page("machines.md");
+    let known: Vec<String> = page.lines().map(shape).collect();
+    let missing: Vec<&str> = shown
+        .lines()
+        .filter(|line| !line.trim().is_empty() && !known.contains(&shape(line)))
+        .collect();
+    assert!(missing.is_empty(), "not in docs/machines.md: {missing:?} of\n{shown}");
+}
+
+/// A line with every digit of dates and ids alike.
+fn shape(line: &str) -> String {
+    let alike = |word: &str| {
+        let hex = word.len() == 8 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let id = word
+            .rsplit_once('=')
+            .is_some_and(|(_, id)| id.len() == 8 && id.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        match word.rsplit_once('=') {
+            _ if hex => "ID".to_owned(),
+            Some((before, _)) if id => format!("{before}=ID"),
+            _ if word.contains(['-', ':']) => word.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect(),
+            _ => word.to_owned(),
+        }
+    };
+    line.split_whitespace().map(alike).collect::<Vec<_>>().join(" ")
 }
 
 fn copy(from: &Path, to: &Path) {

@@ -22,6 +22,7 @@ mod second_reader;
 mod size;
 mod spine;
 mod storms;
+mod trace;
 mod vectors;
 
 /// The product lies beside the programs of this package, whose paths Cargo gives.

@@ -265,3 +265,41 @@ fn a_key_of_another_vault_is_named_by_its_place_and_not_at_all_while_keys_are_en
     assert!(holds(&listed.stdout, &format!("\"place\":\"{place}\"")), "{place:?}: {listed:?}");
     drop((terminal, spare));
 }
+
+#[test]
+fn completions_complete_commands_and_options() {
+    let lab = Lab::empty(Config::default());
+    let script = |shell: &str| {
+        let out = lab.agent_to_its_end(&["completions", shell]);
+        assert!(out.status.success(), "{out:?}");
+        String::from_utf8(out.stdout).unwrap()
+    };
+    fs::write(lab.home.work().join("bash"), script("bash")).unwrap();
+    for (typed, expected) in [
+        ("touchlease ke", "key"),
+        ("touchlease key fin", "fingerprint"),
+        ("touchlease run --env", "--env-file"),
+    ] {
+        let ask = format!(
+            "source ./bash; COMP_WORDS=({typed}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _touchlease touchlease \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD - 1]}}\"; echo \"${{COMPREPLY[@]}}\""
+        );
+        let out = std::process::Command::new("bash")
+            .args(["--norc", "-c", &ask])
+            .current_dir(lab.home.work())
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8_lossy(&out.stdout).trim(), expected, "{typed}: {out:?}");
+    }
+    let (zsh, fish) = (script("zsh"), script("fish"));
+    assert!(zsh.starts_with("#compdef touchlease") && fish.contains("complete -c touchlease"));
+    for command in touchlease::cli::command()
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set())
+    {
+        let name = command.get_name();
+        assert!(
+            zsh.contains(&format!("({name})")) && fish.contains(&format!("-a \"{name}\"")),
+            "{name}"
+        );
+    }
+}

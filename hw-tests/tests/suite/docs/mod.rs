@@ -3,6 +3,7 @@
 mod cli;
 mod files;
 mod findings;
+mod hints;
 mod outcomes;
 mod security;
 mod tasks;
@@ -14,7 +15,7 @@ fn repository() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-fn page(name: &str) -> String {
+pub fn page(name: &str) -> String {
     let path = repository().join("docs").join(name);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
