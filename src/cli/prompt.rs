@@ -13,8 +13,8 @@ use super::ui::{Tone, Ui, count};
 use crate::encoding::plain::visible;
 use crate::wire::{Answer, Outcome, PromptView, TouchState, Value};
 
-/// The prompt that stands on this terminal.
-pub struct Standing {
+/// The prompt that this terminal shows.
+pub struct Shown {
     view: PromptView,
     card: Card,
     now: Situation,
@@ -34,7 +34,7 @@ const LIVE: usize = 2;
 /// Goes to the start of the line above, and clears both.
 const CLEAR: &str = "\r\x1b[2K\x1b[1A\r\x1b[2K";
 
-impl Standing {
+impl Shown {
     /// Draws the card and says whether it is on the screen: a text that cannot be decoded, or does not fit, is not shown, and so never
     /// armed.
     pub fn draw(view: PromptView, zone: &TimeZone, ui: Ui, tty: &mut Tty) -> Option<Self> {
@@ -43,7 +43,7 @@ impl Standing {
             tty.write(&format!("{}\r\n", ui.paint_screen(Tone::Bad, what)));
             return None;
         };
-        let mut standing = Self {
+        let mut shown = Self {
             closes: Deadline::after(Duration::from_millis(view.left_ms)),
             view,
             card,
@@ -53,13 +53,13 @@ impl Standing {
             drawn: (0, 0),
             used: 0,
         };
-        if !standing.draw_card(tty) {
-            standing.say_too_small(false, tty);
+        if !shown.draw_card(tty) {
+            shown.say_too_small(false, tty);
             return None;
         }
         tty.write("\r\n");
-        standing.redraw(tty);
-        Some(standing)
+        shown.redraw(tty);
+        Some(shown)
     }
 
     /// Draws the card where the cursor is, if what a person must see fits above the two lines that are redrawn.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use jiff::tz::TimeZone;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::prompt::Standing;
+use super::prompt::Shown;
 use super::tty::Tty;
 use super::ui::{Tone, Ui, count};
 use crate::client::{Client, Message};
@@ -27,7 +27,7 @@ struct Asking<'a> {
     session: &'a Session,
     client: Client,
     tty: Option<Tty>,
-    standing: Option<Standing>,
+    shown: Option<Shown>,
     /// The four words, and milliseconds left, until it is known where the prompt stands.
     words: Option<([String; 4], u64)>,
     parts: &'a mut dyn FnMut(Event),
@@ -84,7 +84,7 @@ impl Session {
             session: self,
             client,
             tty,
-            standing: None,
+            shown: None,
             words: None,
             parts,
         };
@@ -123,7 +123,7 @@ impl Asking<'_> {
         if self.client.is_ready() {
             return Ok(true);
         }
-        let (Some(tty), Some(standing)) = (self.tty.as_mut(), self.standing.as_mut()) else {
+        let (Some(tty), Some(shown)) = (self.tty.as_mut(), self.shown.as_mut()) else {
             return Ok(true);
         };
         let mut fds = [PollFd::new(&self.client, PollFlags::IN), PollFd::new(tty, PollFlags::IN)];
@@ -135,11 +135,11 @@ impl Asking<'_> {
         let (daemon, key) = (!fds[0].revents().is_empty(), !fds[1].revents().is_empty());
         if key {
             let keys = tty.keys().unwrap_or_default();
-            if let Some(answer) = standing.typed(&keys, tty) {
+            if let Some(answer) = shown.typed(&keys, tty) {
                 self.client.answer(&answer)?;
             }
         }
-        standing.tick(tty);
+        shown.tick(tty);
         Ok(daemon)
     }
 
@@ -152,16 +152,16 @@ impl Asking<'_> {
             Event::Prompt(view) => self.show(view)?,
             Event::Touch { state, .. } => self.touch(state)?,
             Event::Closed { outcome, .. } => {
-                if let (Some(standing), Some(tty)) = (self.standing.take(), self.tty.as_mut()) {
-                    standing.close(outcome, tty);
+                if let (Some(shown), Some(tty)) = (self.shown.take(), self.tty.as_mut()) {
+                    shown.close(outcome, tty);
                     tty.cooked();
                 }
             }
             Event::Note { what } => self.say(&what),
             part @ (Event::Line { .. } | Event::Secrets { .. } | Event::Exported { .. }) => (self.parts)(part),
             Event::Waiting { waiting, .. } => {
-                if let (Some(standing), Some(tty)) = (self.standing.as_mut(), self.tty.as_mut()) {
-                    standing.queue(waiting, tty);
+                if let (Some(shown), Some(tty)) = (self.shown.as_mut(), self.tty.as_mut()) {
+                    shown.queue(waiting, tty);
                 }
             }
             Event::Ended { .. } => {}
@@ -182,8 +182,8 @@ impl Asking<'_> {
 
     /// A line that stays: above the prompt's own lines, if one stands.
     fn say(&mut self, line: &str) {
-        match (&mut self.standing, self.tty.as_mut()) {
-            (Some(standing), Some(tty)) => standing.say(line, tty),
+        match (&mut self.shown, self.tty.as_mut()) {
+            (Some(shown), Some(tty)) => shown.say(line, tty),
             _ => self.session.ui.note(Tone::Strong, line),
         }
     }
@@ -191,8 +191,8 @@ impl Asking<'_> {
     fn show(&mut self, view: crate::wire::PromptView) -> Result<(), Failure> {
         let Some(tty) = self.tty.as_mut() else { return Ok(()) };
         let prompt = view.prompt;
-        self.standing = Standing::draw(view, &TimeZone::system(), self.session.ui, tty);
-        if self.standing.is_some() {
+        self.shown = Shown::draw(view, &TimeZone::system(), self.session.ui, tty);
+        if self.shown.is_some() {
             let raw = tty.raw();
             raw.map_err(|error| Failure::new(Outcome::NoScreen, "terminal_gone", format!("the terminal went away: {error}")))?;
             self.client.answer(&Answer::Shown { prompt })?;
@@ -201,7 +201,7 @@ impl Asking<'_> {
     }
 
     fn touch(&mut self, state: TouchState) -> Result<(), Failure> {
-        let (Some(tty), Some(standing)) = (self.tty.as_mut(), self.standing.as_mut()) else {
+        let (Some(tty), Some(shown)) = (self.tty.as_mut(), self.shown.as_mut()) else {
             self.say_words();
             if let TouchState::TouchNow { key, hold: false, .. } = &state {
                 self.session
@@ -210,11 +210,11 @@ impl Asking<'_> {
             }
             return Ok(());
         };
-        standing.update(&state, tty);
+        shown.update(&state, tty);
         let TouchState::PinNeeded { key, tries, wrong } = state else {
             return Ok(());
         };
-        standing.ask_pin(&key, tries, wrong, tty);
+        shown.ask_pin(&key, tries, wrong, tty);
         Ok(())
     }
 }

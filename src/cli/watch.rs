@@ -3,7 +3,7 @@
 use jiff::tz::TimeZone;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::prompt::Standing;
+use super::prompt::Shown;
 use super::session::Session;
 use super::tty::Tty;
 use super::ui::{Tone, Ui};
@@ -13,7 +13,7 @@ use crate::wire::{Answer, Call, Event, Failure, Outcome, Reply, Request, TouchSt
 struct Watch {
     client: Client,
     tty: Tty,
-    standing: Option<Standing>,
+    shown: Option<Shown>,
     zone: TimeZone,
     ui: Ui,
 }
@@ -49,7 +49,7 @@ pub fn run(session: &Session) -> Result<(), Failure> {
     Watch {
         client,
         tty,
-        standing: None,
+        shown: None,
         zone: TimeZone::system(),
         ui: session.ui,
     }
@@ -86,20 +86,20 @@ impl Watch {
     fn wait(&mut self) -> Result<bool, Failure> {
         // Without a prompt nothing changes on the screen, so nothing wakes it.
         let second = Timespec { tv_sec: 1, tv_nsec: 0 };
-        let limit = self.standing.as_ref().map(|_| &second);
+        let limit = self.shown.as_ref().map(|_| &second);
         let mut fds = [PollFd::new(&self.client, PollFlags::IN), PollFd::new(&self.tty, PollFlags::IN)];
         let polled = poll(&mut fds, limit);
         let key = polled.is_ok() && !fds[1].revents().is_empty();
-        if let (Some(standing), false) = (&mut self.standing, key) {
-            standing.tick(&mut self.tty);
+        if let (Some(shown), false) = (&mut self.shown, key) {
+            shown.tick(&mut self.tty);
         }
         if !key {
             return Ok(true);
         }
         let keys = self.tty.keys().unwrap_or_default();
-        match &mut self.standing {
-            Some(standing) if standing.is_typing() || !matches!(keys.as_slice(), [] | [b'q']) => {
-                if let Some(answer) = standing.typed(&keys, &mut self.tty) {
+        match &mut self.shown {
+            Some(shown) if shown.is_typing() || !matches!(keys.as_slice(), [] | [b'q']) => {
+                if let Some(answer) = shown.typed(&keys, &mut self.tty) {
                     self.client.answer(&answer)?;
                 }
                 Ok(true)
@@ -122,22 +122,22 @@ impl Watch {
             Event::Prompt(view) => {
                 let prompt = view.prompt;
                 self.tty.write("\x07");
-                self.standing = Standing::draw(view, &self.zone, self.ui, &mut self.tty);
-                match self.standing {
+                self.shown = Shown::draw(view, &self.zone, self.ui, &mut self.tty);
+                match self.shown {
                     Some(_) => self.client.answer(&Answer::Shown { prompt }),
                     None => Ok(()),
                 }
             }
             Event::Touch { prompt, state } => self.touch(prompt, state),
             Event::Closed { prompt, outcome } => {
-                if let Some(standing) = self.standing.take_if(|standing| standing.number() == prompt) {
-                    standing.close(outcome, &mut self.tty);
+                if let Some(shown) = self.shown.take_if(|shown| shown.number() == prompt) {
+                    shown.close(outcome, &mut self.tty);
                 }
                 Ok(())
             }
             Event::Waiting { prompt, waiting } => {
-                if let Some(standing) = self.standing.as_mut().filter(|standing| standing.number() == prompt) {
-                    standing.queue(waiting, &mut self.tty);
+                if let Some(shown) = self.shown.as_mut().filter(|shown| shown.number() == prompt) {
+                    shown.queue(waiting, &mut self.tty);
                 }
                 Ok(())
             }
@@ -146,12 +146,12 @@ impl Watch {
     }
 
     fn touch(&mut self, prompt: u64, state: TouchState) -> Result<(), Failure> {
-        let Some(standing) = self.standing.as_mut().filter(|standing| standing.number() == prompt) else {
+        let Some(shown) = self.shown.as_mut().filter(|shown| shown.number() == prompt) else {
             return Ok(());
         };
-        standing.update(&state, &mut self.tty);
+        shown.update(&state, &mut self.tty);
         if let TouchState::PinNeeded { key, tries, wrong } = state {
-            standing.ask_pin(&key, tries, wrong, &mut self.tty);
+            shown.ask_pin(&key, tries, wrong, &mut self.tty);
         }
         Ok(())
     }

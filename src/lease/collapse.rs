@@ -11,7 +11,7 @@ use crate::wire::request::LeaseAsk;
 use crate::wire::{Failure, Outcome};
 
 /// A question that stands before a person.
-pub(super) struct Standing {
+pub(super) struct UnderWay {
     sameness: Sameness,
     parties: Parties,
     ended: watch::Receiver<Option<Result<(), Failure>>>,
@@ -20,7 +20,7 @@ pub(super) struct Standing {
 /// The questions under way.
 #[derive(Default)]
 pub struct Questions {
-    standing: std::cell::RefCell<Vec<Rc<Standing>>>,
+    under_way: std::cell::RefCell<Vec<Rc<UnderWay>>>,
 }
 
 /// A live lease that fits, without a touch; the outcome of the same question that already stands; or a new lease. Says whether
@@ -51,7 +51,7 @@ pub async fn request(office: &Office<'_>, ask: &LeaseAsk, asker: &Asker) -> Resu
         }
     }
     let (tx, ended) = watch::channel(None);
-    let _standing = office.questions.stand(Standing {
+    let _question = office.questions.stand(UnderWay {
         sameness: prepared.sameness.clone(),
         parties: prepared.parties,
         ended,
@@ -64,30 +64,30 @@ pub async fn request(office: &Office<'_>, ask: &LeaseAsk, asker: &Asker) -> Resu
 
 struct Guard<'a> {
     questions: &'a Questions,
-    standing: Rc<Standing>,
+    question: Rc<UnderWay>,
 }
 
 impl Questions {
-    fn find(&self, prepared: &Prepared) -> Option<Rc<Standing>> {
-        let same = |standing: &&Rc<Standing>| {
-            let parties = standing.parties;
-            standing.sameness == prepared.sameness && parties.holder == prepared.parties.holder
+    fn find(&self, prepared: &Prepared) -> Option<Rc<UnderWay>> {
+        let same = |question: &&Rc<UnderWay>| {
+            let parties = question.parties;
+            question.sameness == prepared.sameness && parties.holder == prepared.parties.holder
         };
-        self.standing.borrow().iter().find(same).cloned()
+        self.under_way.borrow().iter().find(same).cloned()
     }
 
-    fn stand(&self, standing: Standing) -> Guard<'_> {
-        let standing = Rc::new(standing);
-        self.standing.borrow_mut().push(standing.clone());
-        Guard { questions: self, standing }
+    fn stand(&self, question: UnderWay) -> Guard<'_> {
+        let question = Rc::new(question);
+        self.under_way.borrow_mut().push(question.clone());
+        Guard { questions: self, question }
     }
 }
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
         self.questions
-            .standing
+            .under_way
             .borrow_mut()
-            .retain(|standing| !Rc::ptr_eq(standing, &self.standing));
+            .retain(|other| !Rc::ptr_eq(other, &self.question));
     }
 }
