@@ -164,16 +164,7 @@ impl Memory {
     /// The list cannot be read.
     pub fn known(&self, scope: Id) -> Result<BTreeSet<Id>, VaultError> {
         let text = self.store.read_if_there(&records_file(scope), LONGEST_LIST)?.unwrap_or_default();
-        let mut known = BTreeSet::new();
-        // A line that a power cut left half written is one record that will be shown once more, or one that is refused once before it is.
-        for line in text.split(|byte| *byte == b'\n').filter_map(|line| str::from_utf8(line).ok()) {
-            let taken_back = line.strip_prefix(TAKES_BACK);
-            match Id::from_text(taken_back.unwrap_or(line)) {
-                Some(id) if taken_back.is_some() => drop(known.remove(&id)),
-                id => known.extend(id),
-            }
-        }
-        Ok(known)
+        Ok(read_records(&text))
     }
 
     /// Adds to the records that were accepted here, and takes those back that are removed or replaced.
@@ -252,6 +243,20 @@ fn lock(store: &Store) -> Result<Lock<'_>, VaultError> {
         }
     }
     Err(VaultError::Busy)
+}
+
+/// Ids of the records that a list names and does not take back.
+pub(crate) fn read_records(text: &[u8]) -> BTreeSet<Id> {
+    let mut known = BTreeSet::new();
+    // A line that a power cut left half written is one record that will be shown once more, or one that is refused once before it is.
+    for line in text.split(|byte| *byte == b'\n').filter_map(|line| str::from_utf8(line).ok()) {
+        let taken_back = line.strip_prefix(TAKES_BACK);
+        match Id::from_text(taken_back.unwrap_or(line)) {
+            Some(id) if taken_back.is_some() => drop(known.remove(&id)),
+            id => known.extend(id),
+        }
+    }
+    known
 }
 
 fn line(id: Id) -> String {

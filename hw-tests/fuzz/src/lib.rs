@@ -30,6 +30,17 @@ pub mod audit {
     pub use report::Report;
     pub use verify::{SignerKey, verify};
 }
+/// Readers of other programs' files.
+#[path = "../../../src/cli"]
+pub mod cli {
+    pub mod dotenv;
+    #[path = "import"]
+    pub mod import {
+        pub mod env;
+        pub mod onepux;
+        pub mod source;
+    }
+}
 #[path = "../../../src/clock.rs"]
 pub mod clock;
 #[path = "../../../src/config.rs"]

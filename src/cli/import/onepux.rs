@@ -13,6 +13,8 @@ const DATA: &str = "export.data";
 const FILES: &str = "files/";
 /// Largest `export.data` in bytes, unpacked.
 const LARGEST_DATA: u64 = 256 << 20;
+/// How many bytes DEFLATE makes of one at the most (zlib's technical details).
+const DENSEST: u64 = 1032;
 /// The category of notes, whose text is the secret.
 const SECURE_NOTE: &str = "003";
 
@@ -156,8 +158,10 @@ fn unpacked(archive: &mut ZipArchive<Cursor<&[u8]>>) -> Result<Zeroizing<Vec<u8>
     if size > LARGEST_DATA {
         return Err(not_read(Format::OnePux, "its export.data has more than 256 MiB"));
     }
-    // What the archive says of its size may be a lie: the buffer then grows, within the limit.
-    let mut text = Zeroizing::new(Vec::with_capacity(usize::try_from(size).unwrap_or_default() + 1));
+    // What the archive says of its size may be a lie. Nothing unpacks to more than DENSEST times what it takes up; where it says less than
+    // there is, the buffer grows, within the limit.
+    let room = size.min(file.compressed_size().saturating_mul(DENSEST));
+    let mut text = Zeroizing::new(Vec::with_capacity(usize::try_from(room).unwrap_or_default() + 1));
     let read = file.take(LARGEST_DATA + 1).read_to_end(&mut text);
     match read {
         Ok(len) if len as u64 <= LARGEST_DATA => Ok(text),

@@ -3,7 +3,7 @@
 //! A backup only reads the vault, under a lock that keeps writers out meanwhile. Nothing in it opens without a key or the recovery
 //! code; names and rules can be read, as in the folder. `docs/format.md` describes the archive.
 
-pub(super) mod archive;
+pub(crate) mod archive;
 mod check;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,8 @@
 //! Texts that a prompt shows, and files that people write.
 
+use crate::encoding::Digest;
+use crate::vault::statement::Statement;
+
 use super::blocks;
 use super::wire::prompts;
 
@@ -55,6 +58,24 @@ pub fn enrol_text() -> Vec<Vec<u8>> {
         format!(r#"{{"id":"0f0f","key":"blue","kind":"enrol",{requester},"scopes":["prod","dev"],"touches":4,"v":1}}"#).into_bytes(),
         format!(r#"{{"id":"0f0f","keep":3600,"key":"blue","kind":"unlock",{requester},"v":1}}"#).into_bytes(),
     ]
+}
+
+pub fn roster_beside() -> Vec<Vec<u8>> {
+    let statements = super::vault::statement();
+    let first = &statements[0];
+    let mut second = Statement::from_bytes(&statements[1]).expect("a statement");
+    second.previous = vec![Digest::of(first)];
+    let second = &second.to_bytes().expect("a statement");
+    let requester = r#""requester":{"claimed":{"ancestors":["sh"],"command":["touchlease"],"executable":"/bin/touchlease","folder":"/home"},"pid":27594,"uid":0}"#;
+    let beside = |statement: &[u8], before: &[&[u8]]| {
+        let before: Vec<_> = before.iter().map(|bytes| String::from_utf8_lossy(bytes)).collect();
+        let before = serde_json::to_string(&before).expect("texts");
+        let mut sample = u32::try_from(statement.len()).expect("a short one").to_be_bytes().to_vec();
+        sample.extend(statement);
+        sample.extend(format!(r#"{{"before":{before},{requester},"v":1}}"#).bytes());
+        sample
+    };
+    vec![beside(first, &[]), beside(second, &[first]), beside(second, &[])]
 }
 
 pub fn task_file() -> Vec<Vec<u8>> {

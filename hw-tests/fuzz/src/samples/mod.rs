@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod device;
 pub mod encoding;
+pub mod import;
 pub mod lease;
 pub mod vault;
 pub mod wire;

@@ -9,6 +9,7 @@ use crate::device::enrolled::{EnrolledKey, Profile};
 use crate::device::soft::SoftKey;
 use crate::encoding::sshsig::{Namespace, Point};
 use crate::encoding::{Digest, jcs};
+use crate::vault::backup::archive::Writer;
 use crate::vault::bytes::Hex;
 use crate::vault::index::{Ancestor, Child, Entry, Head, Kind, Node, Version, page_bytes, seal_below};
 use crate::vault::record::Clear;
@@ -314,6 +315,31 @@ pub fn accepted() -> Vec<Vec<u8>> {
     let vault = place().vault;
     let text = |heads: &str| format!("{{\"heads\":{{{heads}}},\"roster\":\"{vault}\",\"v\":1,\"vault\":\"{vault}\"}}").into_bytes();
     vec![text(""), text(&format!("\"{}\":\"{vault}\"", place().scope))]
+}
+
+pub fn records_list() -> Vec<Vec<u8>> {
+    let (one, two) = ("0a".repeat(16), "1b".repeat(16));
+    let texts = [
+        format!("{one}\n{two}\n"),
+        format!("{one}\n-{one}\n{two}\n"),
+        format!("{one}\n-{two}\n{}", &one[..9]),
+    ];
+    texts.map(String::into_bytes).into()
+}
+
+pub fn backup() -> Vec<Vec<u8>> {
+    let archive = |files: &[(&str, &[u8])]| {
+        let mut out = vec![];
+        let mut writer = Writer::new(&mut out);
+        for (path, bytes) in files {
+            writer.add(path, bytes).expect("a file");
+        }
+        writer.finish(place().vault, place().vault).expect("an archive");
+        out
+    };
+    let format: (&str, &[u8]) = ("format", b"touchlease vault 1\n");
+    let sig = format!("roster/{}.sig", place().vault);
+    vec![archive(&[]), archive(&[format]), archive(&[format, (&sig, b"-----")])]
 }
 
 pub fn recovery_code() -> Vec<Vec<u8>> {

@@ -5,8 +5,10 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::config::{Config, parse_duration};
+use crate::encoding::{Digest, jcs};
 use crate::lease::task::{MOST_GRANTS, Task};
-use crate::lease::text::{ChangeText, ClockText, EnrolText, LeaseText, Text, UnlockText};
+use crate::lease::text::{ChangeText, ClockText, EnrolText, LeaseText, RosterBeside, Text, UnlockText};
+use crate::vault::statement::Statement;
 
 /// A lease.
 pub fn lease_text(data: &[u8]) {
@@ -23,6 +25,27 @@ pub fn change_text(data: &[u8]) {
 pub fn enrol_text(data: &[u8]) {
     one_form::<EnrolText>(data);
     one_form::<UnlockText>(data);
+}
+
+/// What stands beside a statement of the roster: the statement's length in four bytes, the statement, the text.
+pub fn roster_beside(data: &[u8]) {
+    let Some((len, rest)) = data
+        .split_first_chunk()
+        .map(|(len, rest)| (u32::from_be_bytes(*len) as usize, rest))
+    else {
+        return;
+    };
+    let Some((statement, text)) = rest.split_at_checked(len) else {
+        return;
+    };
+    let (Ok(statement), Ok(text)) = (Statement::from_bytes(statement), str::from_utf8(text)) else {
+        return;
+    };
+    if let Some((beside, before)) = RosterBeside::decode(text, &statement) {
+        assert_eq!(jcs::to_vec(&beside).expect("what was read can be written"), text.as_bytes());
+        let again: Vec<_> = before.iter().map(|before| before.to_bytes().expect("a statement")).collect();
+        assert!(again.iter().map(|bytes| Digest::of(bytes)).eq(statement.previous.iter().copied()));
+    }
 }
 
 fn one_form<T: Text>(data: &[u8]) {

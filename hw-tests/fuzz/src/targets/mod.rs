@@ -3,6 +3,7 @@
 mod audit;
 mod device;
 mod encoding;
+mod import;
 mod lease;
 mod vault;
 mod wire;
@@ -68,10 +69,15 @@ pub const ALL: &[Target] = &[
     target("carry", 1024, vault::carry, samples::vault::carry),
     target("change-list", 4096, vault::change_list, samples::vault::change_list),
     target("accepted", 2048, vault::accepted, samples::vault::accepted),
+    target("records-list", 2048, vault::records_list, samples::vault::records_list),
+    target("backup", 16384, vault::backup, samples::vault::backup),
     target("recovery-code", 128, vault::recovery_code, samples::vault::recovery_code),
     target("lease-text", 4096, lease::lease_text, samples::lease::lease_text),
     target("change-text", 4096, lease::change_text, samples::lease::change_text),
     target("enrol-text", 2048, lease::enrol_text, samples::lease::enrol_text),
+    target("roster-beside", 16384, lease::roster_beside, samples::lease::roster_beside),
+    target("import-env", 4096, import::environment, samples::import::environment),
+    target("import-1pux", 8192, import::onepux, samples::import::onepux),
     target("task-file", 4096, lease::task_file, samples::lease::task_file),
     target("configuration", 1024, lease::configuration, samples::lease::configuration),
     target("wire-call", 4096, wire::call, samples::wire::call),

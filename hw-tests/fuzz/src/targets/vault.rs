@@ -7,6 +7,7 @@ use crate::encoding::sshsig::Namespace;
 use crate::encoding::{Digest, jcs};
 use crate::samples::text;
 use crate::samples::vault::{OUTPUT, half_key, holder, pair, place, random, ring};
+use crate::vault::backup::archive;
 use crate::vault::bytes::{Bytes, put_field};
 use crate::vault::crypto::{self, Key};
 use crate::vault::index::{Head, HeadClear, Kind, Node, open_below, page_bytes, read_page, seal_below};
@@ -163,6 +164,27 @@ pub fn change_list(data: &[u8]) {
 pub fn accepted(data: &[u8]) {
     if let Ok(accepted) = memory::read(Path::new("state"), data, place().vault) {
         assert_eq!(jcs::to_vec(&accepted).expect("what was read can be written"), data);
+    }
+}
+
+/// The list of the records that a machine has accepted.
+pub fn records_list(data: &[u8]) {
+    let known = memory::read_records(data);
+    let text: String = known.iter().map(|id| format!("{id}\n")).collect();
+    assert_eq!(memory::read_records(text.as_bytes()), known);
+    let gone: String = known.iter().map(|id| format!("{id}\n-{id}\n")).collect();
+    assert!(memory::read_records(gone.as_bytes()).is_empty());
+}
+
+/// A backup: what is read is written as an archive of the same contents.
+pub fn backup(data: &[u8]) {
+    let mut writer = archive::Writer::new(vec![]);
+    let read = archive::read(data, |path, bytes| writer.add(path, &bytes));
+    if let Ok(contents) = read {
+        let again = writer
+            .finish(contents.vault, contents.roster)
+            .expect("what was read can be written");
+        assert_eq!(again, contents);
     }
 }
 

@@ -1,0 +1,46 @@
+//! Other programs' files, as they write them.
+
+use std::io::{Cursor, Write};
+
+use zip::ZipWriter;
+use zip::write::SimpleFileOptions;
+
+pub fn environment() -> Vec<Vec<u8>> {
+    let texts = [
+        "# comment\nexport A=1 # more\nB='two words'\nC=\"x\\ny\"\nD=p@ss#word\n",
+        "HOME_OF=x\nA='pa$HOME_OF'\nB=pa$HOME_OF\nC=\"a\\$b\"\nD=${HOME_OF}y\n",
+        "A=1\nB=\nC=touchlease://prod/C\nnonsense s3cret\nA=2\n",
+    ];
+    texts.map(|text| text.as_bytes().to_vec()).into()
+}
+
+/// An archive with this as its `export.data`, as it is, and an attachment.
+pub fn archive(data: &[u8]) -> Vec<u8> {
+    let mut zip = ZipWriter::new(Cursor::new(vec![]));
+    let plain = SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    let mut add = |name: &str, bytes: &[u8], options| {
+        zip.start_file(name, options).expect("a name");
+        zip.write_all(bytes).expect("memory takes all");
+    };
+    add("export.data", data, plain);
+    add("files/a__photo.jpg", b"attachment", plain);
+    zip.finish().expect("memory takes all").into_inner()
+}
+
+pub fn onepux() -> Vec<Vec<u8>> {
+    let item = |details: &str| {
+        format!(
+            r#"{{"accounts":[{{"vaults":[{{"attrs":{{"name":"Personal"}},"items":[{{"categoryUuid":"001","state":"active","details":{details},"overview":{{"title":"Shop"}}}}]}}]}}]}}"#
+        )
+    };
+    let login = item(
+        r#"{"loginFields":[{"value":"me","name":"user","fieldType":"T","designation":"username"},{"value":"s3cret","name":"pass","fieldType":"P","designation":"password"}],"notesPlain":"a note"}"#,
+    );
+    let fields = item(
+        r#"{"password":"p","sections":[{"fields":[{"title":"key","id":"a","value":{"concealed":"hidden"}},{"title":"","id":"b","value":{"totp":"otpauth://x"}},{"title":"ssh","id":"c","value":{"sshKey":{"privateKey":"-----"}}},{"title":"card","id":"d","value":{"creditCardNumber":"4111"}}]}],"documentAttributes":{}}"#,
+    );
+    let note = item(r#"{"notesPlain":"the secret"}"#).replace("\"001\"", "\"003\"");
+    let texts = [login, fields, note];
+    let archives: Vec<Vec<u8>> = texts.iter().map(|text| archive(text.as_bytes())).collect();
+    archives.into_iter().chain(texts.map(String::into_bytes)).collect()
+}

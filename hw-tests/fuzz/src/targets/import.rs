@@ -1,0 +1,42 @@
+//! Other programs' files.
+
+use crate::cli::import::source::Found;
+use crate::cli::import::{env, onepux};
+use crate::encoding::reference::SCHEME;
+
+/// An environment file: what is found can be written plainly, and is found again.
+pub fn environment(data: &[u8]) {
+    let Ok((found, _)) = env::read(data) else { return };
+    let mut plain = String::new();
+    for Found { name, value, place } in &found {
+        let value = str::from_utf8(value).expect("a text was read");
+        assert!(!value.is_empty() && !value.starts_with(SCHEME) && place == name);
+        // Within single quotes nothing stands for anything else; what has one of its own is left out here.
+        if !value.contains(['\'', '\\']) {
+            plain += &format!("{name}='{value}'\n");
+        }
+    }
+    if plain.is_empty() {
+        return;
+    }
+    let (again, left_out) = env::read(plain.as_bytes()).expect("a text");
+    assert!(left_out.is_empty(), "{left_out:?}");
+    let mut expected = found.iter().filter(|found| !found.value.iter().any(|byte| b"'\\".contains(byte)));
+    for found in &again {
+        let wanted = expected.next().expect("as many as were written");
+        assert_eq!((&found.name, &found.value), (&wanted.name, &wanted.value));
+    }
+    assert!(expected.next().is_none());
+}
+
+/// An export of 1Password: as an archive, and with any `export.data`.
+pub fn onepux(data: &[u8]) {
+    sound(onepux::read(data).ok());
+    sound(onepux::read(&crate::samples::import::archive(data)).ok());
+}
+
+fn sound<L>(read: Option<(Vec<Found>, L)>) {
+    for found in read.into_iter().flat_map(|(found, _)| found) {
+        assert!(!found.place.is_empty() && str::from_utf8(&found.value).is_ok());
+    }
+}
