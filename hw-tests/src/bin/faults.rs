@@ -85,7 +85,7 @@ fn run(asked: &Asked) -> Result<bool, Box<dyn Error>> {
     if asked.power {
         for (n, kind) in KINDS.into_iter().enumerate() {
             let disks = Disks::new(&bench, kind)?;
-            for operation in &asked.operations {
+            for operation in asked.operations.iter().filter(|operation| operation.has_power_cuts()) {
                 power(&bench, &disks, operation, kind.name, (!asked.long).then_some(n), &mut tally)?;
             }
         }

@@ -1,13 +1,13 @@
 //! One operation with one fault in it.
 
-use std::error::Error;
+use std::{error::Error, process::ExitStatus};
 
 use super::{
-    operation::{Bench, Operation, Start, done, stop},
+    operation::{Bench, Operation, Start, stop},
     state::State,
-    strace::{Call, Fault, Traced},
+    strace::{Call, Fault, Traced, read, strace},
 };
-use crate::harness::Home;
+use crate::harness::{Home, Terminal};
 
 /// How a cut ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +20,9 @@ pub enum Ended {
     Missed,
 }
 
+/// How a command ended, and what it showed.
+type Shown = (ExitStatus, String);
+
 /// States before and after an operation that nothing disturbs.
 pub type Both = (State, State);
 
@@ -29,10 +32,11 @@ pub type Both = (State, State);
 /// The operation fails.
 pub fn points(bench: &Bench, operation: &Operation) -> Result<Vec<Call>, Box<dyn Error>> {
     let home = bench.home(operation.start)?;
-    let daemon = Traced::start(&home, None)?;
-    done(&home, operation.arguments)?;
-    operation.linger();
-    let calls = daemon.end()?;
+    let ((status, shown), calls, ()) = traced(bench, operation, &home, None, true, || Ok(()))?;
+    if !status.success() {
+        return Err(format!("{}: {status}\n{shown}", operation.name).into());
+    }
+    stop(&home)?;
     let ours = home.path().display().to_string();
     Ok(calls.into_iter().filter(|call| is_point(call, &ours)).collect())
 }
@@ -42,7 +46,9 @@ fn is_point(call: &Call, home: &str) -> bool {
     let of_the_start = ["/run/touchlease", "/config/touchlease"]
         .iter()
         .any(|folder| call.line.contains(folder));
-    let on_file = call.line.contains(home) && !of_the_start;
+    // strace says with each path where relative ones would begin.
+    let line = call.line.replace(&format!("AT_FDCWD<{home}/work>"), "");
+    let on_file = line.contains(home) && !of_the_start;
     on_file || call.is_answer()
 }
 
@@ -52,16 +58,12 @@ fn is_point(call: &Call, home: &str) -> bool {
 /// A third state; something acknowledged that is lost; a vault or log that is not as it should be.
 pub fn cut(bench: &Bench, operation: &Operation, both: &Both, call: &Call, fault: Fault) -> Result<Ended, Box<dyn Error>> {
     let home = bench.home(operation.start)?;
-    let daemon = Traced::start(&home, Some((call, fault)))?;
-    let (status, shown) = home.terminal(operation.arguments)?.finish()?;
-    let acknowledged = status.success();
-    operation.linger();
-    let standing = match fault {
-        Fault::Kill => None,
-        Fault::Error(_) => Some(State::without_values(&home)?),
+    let look = || match fault {
+        Fault::Kill => Ok(None),
+        Fault::Error(_) => State::without_values(&home).map(Some),
     };
-    let calls = daemon.end()?;
-    let ended = fresh(operation, &home, both, acknowledged);
+    let ((status, shown), calls, standing) = traced(bench, operation, &home, Some((call, fault)), true, look)?;
+    let ended = fresh(bench, operation, &home, both, status.success());
     stop(&home)?;
     let ended = ended.map_err(|error| format!("{error}\nthe command: {status}\n{shown}"))?;
     if let Some(standing) = standing {
@@ -74,12 +76,35 @@ pub fn cut(bench: &Bench, operation: &Operation, both: &Both, call: &Call, fault
     Ok(if hit { ended } else { Ended::Missed })
 }
 
+/// Runs the operation under a trace, the daemon's or its own, and then `still` while the daemon is there.
+pub(super) fn traced<T>(
+    bench: &Bench,
+    operation: &Operation,
+    home: &Home,
+    fault: Option<(&Call, Fault)>,
+    linger: bool,
+    still: impl FnOnce() -> Result<T, Box<dyn Error>>,
+) -> Result<(Shown, Vec<Call>, T), Box<dyn Error>> {
+    if operation.is_of_the_command() {
+        let log = home.path().join("calls");
+        let ended = operation.attend(bench, Terminal::start(&strace(&home.command(operation.arguments), &log, fault))?)?;
+        return Ok((ended, read(&log)?, still()?));
+    }
+    let daemon = Traced::start(home, fault)?;
+    let ended = operation.run(bench, home)?;
+    if linger {
+        operation.linger();
+    }
+    let still = still()?;
+    Ok((ended, daemon.end()?, still))
+}
+
 /// What a fresh daemon finds in this home, judged.
-pub(super) fn fresh(operation: &Operation, home: &Home, both: &Both, acknowledged: bool) -> Result<Ended, Box<dyn Error>> {
+pub(super) fn fresh(bench: &Bench, operation: &Operation, home: &Home, both: &Both, acknowledged: bool) -> Result<Ended, Box<dyn Error>> {
     let ended = judge(&State::of(home)?, both, acknowledged)?;
-    if operation.start == Start::Nothing && ended == Ended::Old {
+    if [Start::Nothing, Start::Archive].contains(&operation.start) && ended == Ended::Old {
         // What was begun can be begun again.
-        done(home, operation.arguments)?;
+        bench.done(operation, home)?;
     }
     Ok(ended)
 }

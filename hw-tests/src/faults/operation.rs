@@ -1,13 +1,20 @@
 //! The operations that are cut, and what they start from.
 
-use std::{error::Error, fs, process::Command, thread, time::Duration};
+use std::{
+    error::Error,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, ExitStatus},
+    thread,
+    time::Duration,
+};
 
 use touchlease::audit::log::GROUPED_FOR;
 
 use super::state::State;
 use crate::{
     conformance::{Rig, rigs::Plugged},
-    harness::Home,
+    harness::{Home, Terminal},
 };
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -21,6 +28,27 @@ pub enum Start {
     OneKey,
     /// The same with the key "spare".
     TwoKeys,
+    /// The same with the empty scope `dev`, into which "spare" was not let.
+    TwoScopes,
+    /// [`Start::OneKey`], and the secrets C and D that two machines put apart from each other, merged and not joined.
+    Heads,
+    /// [`Start::OneKey`], and a roster of two ends: two machines made a scope each.
+    Fork,
+    /// No vault, but the archive of one.
+    Archive,
+}
+
+impl Start {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Nothing,
+        Self::OneKey,
+        Self::TwoKeys,
+        Self::TwoScopes,
+        Self::Heads,
+        Self::Fork,
+        Self::Archive,
+    ];
 }
 
 /// A command that changes vault, roster or log.
@@ -38,9 +66,70 @@ pub struct Operation {
 }
 
 impl Operation {
+    /// Whether the command line does it without the daemon.
+    #[must_use]
+    pub fn is_of_the_command(&self) -> bool {
+        self.start == Start::Archive
+    }
+
+    /// The home that it begins with, where vault and state lie on disks of their own.
+    #[must_use]
+    pub fn begins_with_files(&self) -> Start {
+        if self.is_of_the_command() { Start::Archive } else { Start::Nothing }
+    }
+
+    /// Whether the power is taken away from it too: not yet from those that came last.
+    #[must_use]
+    pub fn has_power_cuts(&self) -> bool {
+        let without = [
+            "scope rename",
+            "scope remove",
+            "key admit",
+            "recover",
+            "merge",
+            "vault join",
+            "backup restore",
+        ];
+        !without.contains(&self.name)
+    }
+
+    /// What a person types while it runs: what is asked for, and the answer.
+    fn typed(&self, bench: &Bench) -> Option<(&'static str, String)> {
+        (self.name == "recover").then(|| ("recovery code (not shown): ", format!("{}\n", bench.code)))
+    }
+
+    /// Runs it on a terminal of this home. Gives its status and what was shown.
+    ///
+    /// # Errors
+    /// It does not start, or does not end.
+    pub fn run(&self, bench: &Bench, home: &Home) -> Result<(ExitStatus, String)> {
+        let [blue, _] = bench.rig.keys();
+        // A key that was lost is not there when another one takes its place; it is afterwards, for a look at what was before.
+        if self.name == "recover" {
+            blue.pull()?;
+        }
+        let ended = self.attend(bench, home.terminal(self.arguments)?);
+        blue.plug()?;
+        ended
+    }
+
+    /// The same on a terminal where it runs already.
+    ///
+    /// # Errors
+    /// It does not end.
+    pub fn attend(&self, bench: &Bench, mut screen: Terminal) -> Result<(ExitStatus, String)> {
+        if let Some((question, answer)) = self.typed(bench)
+            // One that was cut before it asks has ended.
+            && screen.expect(question).is_ok()
+        {
+            screen.type_in(&answer)?;
+        }
+        Ok(screen.finish()?)
+    }
+
     /// Waits until the daemon has done what it does after its answer: a lease's last lines are written together, a second later.
     pub fn linger(&self) {
-        if self.name == "lease" {
+        if ["lease", "merge"].contains(&self.name) {
             thread::sleep(GROUPED_FOR + Duration::from_millis(500));
         }
     }
@@ -102,13 +191,59 @@ pub const OPERATIONS: &[Operation] = &[
         start: Start::OneKey,
         arguments: &["scope", "add", "dev", "--key", "blue"],
     },
+    Operation {
+        name: "scope rename",
+        calls: 100,
+        start: Start::OneKey,
+        arguments: &["scope", "rename", "prod", "live"],
+    },
+    Operation {
+        name: "scope remove",
+        calls: 170,
+        start: Start::TwoScopes,
+        arguments: &["scope", "remove", "dev"],
+    },
+    Operation {
+        name: "key admit",
+        calls: 180,
+        start: Start::TwoScopes,
+        arguments: &["key", "admit", "spare", "--scope", "dev"],
+    },
+    Operation {
+        name: "recover",
+        calls: 250,
+        start: Start::OneKey,
+        arguments: &["recover", "green", "--lost", "blue", "--touch-only"],
+    },
+    Operation {
+        name: "merge",
+        calls: 200,
+        start: Start::Heads,
+        arguments: &["run", "--with", "prod/A", "--", "true"],
+    },
+    Operation {
+        name: "vault join",
+        calls: 150,
+        start: Start::Fork,
+        arguments: &["vault", "join"],
+    },
+    Operation {
+        name: "backup restore",
+        calls: 120,
+        start: Start::Archive,
+        arguments: &["backup", "restore", ARCHIVE],
+    },
 ];
+
+/// In the working folder of a home.
+const ARCHIVE: &str = "archive";
 
 /// Two keys that are always touched, and homes to start from.
 pub struct Bench {
     rig: Plugged,
-    one: Home,
-    two: Home,
+    homes: Vec<(Start, Home)>,
+    /// The recovery code of all of them.
+    code: String,
 }
 
 impl Bench {
@@ -125,20 +260,60 @@ impl Bench {
         let [blue, spare] = rig.keys();
         blue.plug()?;
         let one = home(&rig)?;
-        for command in [
-            &["init", "--key", "blue", "--touch-only", "--scope", "prod"][..],
-            &["put", "prod/A", "--from-file", "old"],
-            &["put", "prod/B", "--from-file", "old"],
-        ] {
-            done(&one, command)?;
-        }
+        let shown = done(&one, &["init", "--key", "blue", "--touch-only", "--scope", "prod"])?;
+        let is_code = |word: &&str| word.split('-').count() == 9 && word.split('-').all(|group| group.len() == 4);
+        let code = shown
+            .split_whitespace()
+            .find(is_code)
+            .ok_or("no recovery code is shown")?
+            .to_owned();
+        let mut bench = Self { rig, homes: vec![], code };
+        done(&one, &["put", "prod/A", "--from-file", "old"])?;
+        done(&one, &["put", "prod/B", "--from-file", "old"])?;
+        done(&one, &["backup", "create", ARCHIVE])?;
         stop(&one)?;
-        let two = home(&rig)?;
-        copy(&one, &two)?;
+        bench.homes.push((Start::OneKey, one));
+        let putting = |name| ["put", name, "--from-file", "old"];
+        bench.apart(Start::Heads, &putting("prod/C"), &putting("prod/D"))?;
+        let adding = |name| ["scope", "add", name, "--key", "blue"];
+        bench.apart(Start::Fork, &adding("one"), &adding("two"))?;
         spare.plug()?;
-        done(&two, &["key", "add", "spare", "--touch-only"])?;
-        stop(&two)?;
-        Ok(Self { rig, one, two })
+        bench.follow(Start::TwoKeys, Start::OneKey, &["key", "add", "spare", "--touch-only"])?;
+        spare.pull()?;
+        bench.follow(Start::TwoScopes, Start::TwoKeys, &["scope", "add", "dev", "--key", "blue"])?;
+        Ok(bench)
+    }
+
+    fn follow(&mut self, start: Start, from: Start, command: &[&str]) -> Result<()> {
+        let home = self.home(from)?;
+        done(&home, command)?;
+        stop(&home)?;
+        self.homes.push((start, home));
+        Ok(())
+    }
+
+    /// What a plain merge makes of the vaults of two machines: a file is gone where one of them removed it. The memory is the second's.
+    fn apart(&mut self, start: Start, one: &[&str], two: &[&str]) -> Result<()> {
+        let (before, other, home) = (self.home(Start::OneKey)?, self.home(Start::OneKey)?, self.home(Start::OneKey)?);
+        for (home, command) in [(&other, one), (&home, two)] {
+            done(home, command)?;
+            stop(home)?;
+        }
+        let [before, theirs, ours] = [&before, &other, &home].map(|home| home.places().map(|places| places.vault));
+        let (before, theirs, ours) = (before?, theirs?, ours?);
+        for path in files(&before)? {
+            if !theirs.join(&path).exists() && ours.join(&path).exists() {
+                fs::remove_file(ours.join(&path))?;
+            }
+        }
+        for path in files(&theirs)? {
+            if !before.join(&path).exists() {
+                fs::create_dir_all(ours.join(&path).parent().ok_or("a file has a folder")?)?;
+                fs::copy(theirs.join(&path), ours.join(&path))?;
+            }
+        }
+        self.homes.push((start, home));
+        Ok(())
     }
 
     /// A home as `start` says.
@@ -147,10 +322,14 @@ impl Bench {
     /// It cannot be copied.
     pub fn home(&self, start: Start) -> Result<Home> {
         let home = home(&self.rig)?;
+        let find = |start| self.homes.iter().find(|(found, _)| *found == start).map(|(_, home)| home);
         match start {
             Start::Nothing => {}
-            Start::OneKey => copy(&self.one, &home)?,
-            Start::TwoKeys => copy(&self.two, &home)?,
+            Start::Archive => {
+                let from = find(Start::OneKey).ok_or("no archive was made")?;
+                fs::copy(from.work().join(ARCHIVE), home.work().join(ARCHIVE))?;
+            }
+            _ => copy(find(start).ok_or("no such home was made")?, &home)?,
         }
         Ok(home)
     }
@@ -162,7 +341,7 @@ impl Bench {
     pub fn plug(&self, operation: &Operation) -> Result<()> {
         let [_, spare] = self.rig.keys();
         match operation.name {
-            "key add" => spare.plug()?,
+            "key add" | "key admit" | "recover" => spare.plug()?,
             _ => spare.pull()?,
         }
         Ok(())
@@ -175,10 +354,18 @@ impl Bench {
     pub fn both(&self, operation: &Operation) -> Result<(State, State)> {
         let home = self.home(operation.start)?;
         let before = State::of(&home)?;
-        done(&home, operation.arguments)?;
+        self.done(operation, &home)?;
         let after = State::of(&home)?;
         stop(&home)?;
         Ok((before, after))
+    }
+
+    /// Runs an operation that has to work.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn done(&self, operation: &Operation, home: &Home) -> Result<()> {
+        worked(operation.arguments, operation.run(self, home)?).map(drop)
     }
 }
 
@@ -195,14 +382,32 @@ fn copy(from: &Home, to: &Home) -> Result<()> {
     copied.success().then_some(()).ok_or_else(|| "cp failed".into())
 }
 
-/// A command that has to work.
+/// Paths of the files below a folder.
+fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let (mut found, mut left) = (vec![], vec![folder.to_owned()]);
+    while let Some(here) = left.pop() {
+        for entry in fs::read_dir(here)? {
+            let path = entry?.path();
+            match path.is_dir() {
+                true => left.push(path),
+                false => found.push(path.strip_prefix(folder)?.to_owned()),
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// A command that has to work. Gives what it showed.
 ///
 /// # Errors
 /// It does not.
-pub fn done(home: &Home, arguments: &[&str]) -> Result<()> {
-    let (status, shown) = home.terminal(arguments)?.finish()?;
+pub fn done(home: &Home, arguments: &[&str]) -> Result<String> {
+    worked(arguments, home.terminal(arguments)?.finish()?)
+}
+
+fn worked(arguments: &[&str], (status, shown): (ExitStatus, String)) -> Result<String> {
     match status.success() {
-        true => Ok(()),
+        true => Ok(shown),
         false => Err(format!("{arguments:?}: {status}\n{shown}").into()),
     }
 }

@@ -14,9 +14,9 @@ use std::{
 use tempfile::TempDir;
 
 use super::{
-    cut::{Both, Ended, fresh},
+    cut::{Both, Ended, fresh, traced},
     operation::{Bench, Operation, Start, stop},
-    strace::{Call, Fault, Traced},
+    strace::{Call, Fault},
 };
 use crate::harness::Home;
 
@@ -72,7 +72,7 @@ impl<'a> Disks<'a> {
     /// No such file system here, or no right to mount one.
     pub fn new(bench: &'a Bench, kind: Kind) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("touchlease-disks-").tempdir()?;
-        for start in [Start::Nothing, Start::OneKey, Start::TwoKeys] {
+        for start in Start::ALL {
             let home = bench.home(start)?;
             for disk in DISKS {
                 let image = folder.path().join(format!("{start:?}-{disk}"));
@@ -95,17 +95,13 @@ impl<'a> Disks<'a> {
     /// # Errors
     /// A third state; something acknowledged that is lost.
     pub fn cut(&self, operation: &Operation, both: &Both, call: Option<&Call>) -> Result<Ended> {
-        let home = self.bench.home(Start::Nothing)?;
+        let home = self.bench.home(operation.begins_with_files())?;
         let disks = self.mount(&home, operation.start)?;
-        let daemon = Traced::start(&home, call.map(|call| (call, Fault::Kill)))?;
-        let (status, shown) = home.terminal(operation.arguments)?.finish()?;
-        if call.is_some() {
-            operation.linger();
-        }
-        let copies = disks.copy(self.folder.path())?;
-        let calls = daemon.end()?;
+        let copied = || disks.copy(self.folder.path());
+        let linger = call.is_some();
+        let ((status, shown), calls, copies) = traced(self.bench, operation, &home, call.map(|call| (call, Fault::Kill)), linger, copied)?;
         drop(disks);
-        let found = self.bench.home(Start::Nothing)?;
+        let found = self.bench.home(operation.begins_with_files())?;
         for (copy, disk) in copies.iter().zip(DISKS) {
             let at = self.folder.path().join("at");
             mount(copy, &at)?;
@@ -113,7 +109,7 @@ impl<'a> Disks<'a> {
             run(Command::new("umount").arg(&at))?;
             copied?;
         }
-        let ended = fresh(operation, &found, both, status.success());
+        let ended = fresh(self.bench, operation, &found, both, status.success());
         stop(&found)?;
         let ended = ended.map_err(|error| format!("{error}\nthe command: {status}\n{shown}"))?;
         let hit = call.is_none_or(|call| calls.iter().any(|made| made.cut && made.name == call.name && made.nth == call.nth));

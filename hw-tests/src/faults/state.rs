@@ -19,6 +19,8 @@ pub struct State {
     secrets: BTreeMap<String, String>,
     /// Values by name.
     values: BTreeMap<String, String>,
+    /// What waits to be joined: heads of each scope, and whether the roster has two ends; then nothing else can be seen.
+    unjoined: (String, bool),
 }
 
 impl State {
@@ -32,7 +34,9 @@ impl State {
         if !names.is_empty() {
             state.values = values(home, &names)?;
         }
-        healthy(home)?;
+        if !state.unjoined.1 {
+            healthy(home)?;
+        }
         Ok(state)
     }
 
@@ -41,7 +45,15 @@ impl State {
     /// # Errors
     /// A command fails.
     pub fn without_values(home: &Home) -> Result<Self> {
-        let keys = json(home, &["key", "list"])?;
+        let keys = match json(home, &["key", "list"]) {
+            Err(error) if error.to_string().contains("roster_fork") => {
+                return Ok(Self {
+                    unjoined: (String::new(), true),
+                    ..Self::default()
+                });
+            }
+            keys => keys?,
+        };
         let keys = keys["keys"].as_array().into_iter().flatten().filter_map(|key| key["name"].as_str());
         let keys: Vec<String> = keys.map(str::to_owned).collect();
         if keys.is_empty() {
@@ -60,7 +72,11 @@ impl State {
             let name = secret["secret"].as_str().unwrap_or_default().to_owned();
             (name, format!("version {} {}", secret["version"], secret["rules"]))
         });
+        let merges = json(home, &["merge"])?;
+        let heads = |merge: &Value| format!("{} {};", merge["scope"], merge["heads"]);
+        let unjoined = merges["merges"].as_array().into_iter().flatten().map(heads).collect();
         Ok(Self {
+            unjoined: (unjoined, false),
             keys,
             scopes: scopes.collect(),
             secrets: secrets.collect(),

@@ -5,7 +5,7 @@ use std::{
     ffi::OsString,
     fmt, fs, io,
     os::unix::net::UnixStream,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -50,6 +50,26 @@ pub struct Traced {
     log: PathBuf,
 }
 
+/// A program under strace, which writes the calls to `log`, with a fault in store.
+pub(super) fn strace(program: &Command, log: &Path, fault: Option<(&Call, Fault)>) -> Command {
+    let mut strace = Command::new("strace");
+    strace.args(["-qq", "-y", "-s", "0", "-e", &format!("trace={TRACED}")]);
+    strace.arg("-o").arg(log);
+    if let Some((call, fault)) = fault {
+        strace.args(["-e", &format!("inject={}:{fault}:when={}", call.name, call.nth)]);
+    }
+    strace.arg(program.get_program()).args(program.get_args()).env_clear();
+    let environment = program.get_envs().filter_map(|(name, value)| Some((name, value?)));
+    strace.envs(environment.map(|(name, value)| (OsString::from(name), value.to_owned())));
+    strace.current_dir(program.get_current_dir().unwrap_or(Path::new("/")));
+    strace
+}
+
+/// The calls that such a program made.
+pub(super) fn read(log: &Path) -> io::Result<Vec<Call>> {
+    Ok(parse(&String::from_utf8_lossy(&fs::read(log)?)))
+}
+
 impl Traced {
     /// Starts a daemon in this home, with a fault in store.
     ///
@@ -57,16 +77,7 @@ impl Traced {
     /// No strace; the daemon does not listen.
     pub fn start(home: &Home, fault: Option<(&Call, Fault)>) -> io::Result<Self> {
         let log = home.path().join("calls");
-        let daemon = home.command(["daemon"]);
-        let mut strace = Command::new("strace");
-        strace.args(["-qq", "-y", "-s", "0", "-e", &format!("trace={TRACED}")]);
-        strace.arg("-o").arg(&log);
-        if let Some((call, fault)) = fault {
-            strace.args(["-e", &format!("inject={}:{fault}:when={}", call.name, call.nth)]);
-        }
-        strace.arg(daemon.get_program()).args(daemon.get_args()).env_clear();
-        let environment = daemon.get_envs().filter_map(|(name, value)| Some((name, value?)));
-        strace.envs(environment.map(|(name, value)| (OsString::from(name), value.to_owned())));
+        let mut strace = strace(&home.command(["daemon"]), &log, fault);
         let null = Stdio::null;
         let mut strace = strace.stdin(null()).stdout(null()).stderr(null()).spawn()?;
         let socket = home.places()?.socket();
@@ -90,7 +101,7 @@ impl Traced {
     /// The trace cannot be read.
     pub fn end(mut self) -> io::Result<Vec<Call>> {
         self.kill()?;
-        Ok(parse(&String::from_utf8_lossy(&fs::read(&self.log)?)))
+        read(&self.log)
     }
 
     fn kill(&mut self) -> io::Result<()> {

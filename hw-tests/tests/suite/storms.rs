@@ -138,6 +138,56 @@ fn t52_a_second_daemon_on_the_same_vault_serves_nothing_of_it_and_breaks_nothing
     drop((second, home, reach));
 }
 
+#[test]
+fn t52_two_daemons_with_a_memory_each_write_one_vault_at_once_and_lose_nothing() {
+    let one = Lab::new();
+    let two = one.elsewhere();
+    // One vault for both; what they remember of it, and their logs, are their own.
+    fs::remove_dir_all(two.vault()).unwrap();
+    symlink(one.vault(), two.vault()).unwrap();
+    let mut acknowledged = vec!["prod/TOKEN".to_owned()];
+    for round in 0..4 {
+        let puts: Vec<_> = [&one, &two]
+            .iter()
+            .enumerate()
+            .map(|(n, lab)| {
+                let name = format!("prod/N{round}_{n}");
+                fs::write(lab.home.work().join("value"), &name).unwrap();
+                (lab.home.terminal(["put", &name, "--from-file", "value"]).unwrap(), name)
+            })
+            .collect();
+        for (put, name) in puts {
+            let (status, shown) = put.finish_within(Duration::from_secs(60)).unwrap();
+            // Who was asked about a state that the other has changed meanwhile is told so, and has to look again.
+            assert!(status.success() || status.code() == Some(71), "{shown}");
+            acknowledged.extend(status.success().then_some(name));
+        }
+    }
+    println!(
+        "T52 daemons: {} of 8 changes at once acknowledged, and all of those are there",
+        acknowledged.len() - 1
+    );
+    for lab in [&one, &two] {
+        let list = lab.home.run(["--json", "list"]).unwrap();
+        let list: Value = serde_json::from_slice(&list.stdout).unwrap();
+        let listed: Vec<&str> = list["secrets"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(|one| one["secret"].as_str())
+            .collect();
+        assert!(
+            acknowledged.iter().all(|name| listed.contains(&name.as_str())),
+            "{acknowledged:?} {list}"
+        );
+        let last = acknowledged.last().unwrap();
+        let (status, shown) = lab.home.terminal(["run", "--with", last, "--", "true"]).unwrap().finish().unwrap();
+        assert!(status.success(), "{shown}");
+        assert!(lab.home.run(["audit", "verify"]).unwrap().status.success());
+    }
+    assert!(acknowledged.len() > 4, "{acknowledged:?}");
+}
+
 /// What this process holds: resident memory in KiB, descriptors.
 fn held() -> (u64, usize) {
     let status = fs::read_to_string("/proc/self/status").unwrap();
