@@ -147,12 +147,16 @@ fn fingerprint(session: &Session, command: FingerprintCommand) -> Result<(), Fai
     manage(session, key, what)
 }
 
-/// Before anybody types a PIN: the key is there, and has one or has none.
+/// Before anybody types a PIN: the key is there, over USB, and has one or has none.
 fn has_pin(session: &Session, key: Option<String>, wanted: bool) -> Result<(), Failure> {
     let command = key.as_ref().map_or_else(String::new, |key| format!(" {key}"));
     let Reply::Key(detail) = session.ask(Request::KeyInfo { key })? else {
         return Err(unexpected());
     };
+    if detail.key.transport.as_deref().is_some_and(|transport| transport != "usb") {
+        let message = "this works over USB only: plug the key in";
+        return Err(Failure::new(Outcome::Refused, "over_usb_only", message).hint("plug the key into USB"));
+    }
     match (detail.pin_tries, wanted) {
         (None, true) => {
             Err(Failure::new(Outcome::Locked, "pin_not_set", "the key has no PIN").hint(format!("touchlease key pin set{command}")))

@@ -191,22 +191,28 @@ fn pin_set(machine: &Machine<'_>) -> Verdict {
         let keys = machine.json(&["key", "list"])?;
         Ok(keys["keys"].as_array().is_some_and(|keys| keys.len() == 1) && keys["keys"][0]["problem"].is_null())
     })?;
-    for (questions, arguments) in [
-        (&["new PIN: ", "the same again: "][..], ["key", "pin", "set"]),
-        (&["present PIN: ", "new PIN: ", "the same again: "], ["key", "pin", "change"]),
+    // The library that cares for keys opens a node: where there is none no PIN comes to be set, and none can be changed.
+    let (set, change) = match machine.rig.link() {
+        Link::Usb if machine.rig.has_nodes() => ((0, ""), (0, "")),
+        Link::Usb => ((63, "pulled out"), (66, "the key has no PIN")),
+        _ => ((62, "over USB only"), (62, "over USB only")),
+    };
+    for (questions, arguments, (code, sentence)) in [
+        (&["new PIN: ", "the same again: "][..], ["key", "pin", "set"], set),
+        (
+            &["present PIN: ", "new PIN: ", "the same again: "],
+            ["key", "pin", "change"],
+            change,
+        ),
     ] {
         let mut screen = machine.home.terminal(arguments)?;
-        for question in questions {
+        // Nobody types a PIN that is of no use.
+        let asked = if matches!(code, 0 | 63) { questions } else { &[] };
+        for question in asked {
             screen.expect(question)?;
             screen.type_in("first-pin\n")?;
         }
         let (status, shown) = screen.finish()?;
-        let (code, sentence) = match machine.rig.link() {
-            Link::Usb if machine.rig.has_nodes() => (0, ""),
-            // The library that cares for keys opens a node, and there is none.
-            Link::Usb => (63, "pulled out"),
-            _ => (62, "over USB only"),
-        };
         ensure!(
             status.code() == Some(code) && shown.contains(sentence),
             "{arguments:?}: {status} {shown}"

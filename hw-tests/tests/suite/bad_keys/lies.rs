@@ -195,7 +195,7 @@ fn t13_a_device_in_the_place_of_an_enrolled_key_is_never_told_its_pin() {
         rig.ports().add_key(impostor).unwrap().grant().unwrap();
         let mut request = machine.request(&["run", "--with", "prod/TOKEN", "--", "true"]).unwrap();
         let said = match recognition {
-            Recognition::None => "not enrolled here",
+            Recognition::None => "is not enrolled in this vault",
             Recognition::Forged => "not the enrolled key",
         };
         request.watch.expect(said).unwrap();
