@@ -74,9 +74,19 @@ pub fn spawn_as_started(command: &mut Command) -> io::Result<Child> {
         }
     }
     setrlimit(Resource::Core, before.core)?;
+    spawn_and(command, || no_cores(before.core))
+}
+
+/// Starts `command` and does what follows. If that fails the command is ended: who is told of an error waits for no child.
+fn spawn_and(command: &mut Command, then: impl FnOnce() -> io::Result<()>) -> io::Result<Child> {
     let child = command.spawn();
-    no_cores(before.core)?;
-    child
+    let Err(error) = then() else { return child };
+    if let Ok(mut child) = child {
+        // One that has ended by itself cannot be killed, and is reaped all the same.
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    Err(error)
 }
 
 /// Lets `command` start in its own process group, in the foreground of the terminal `tty`, which must stay open until the spawn.
@@ -109,4 +119,29 @@ pub fn die_by(signal: Signal) -> ! {
     }
     // A signal whose default is not death: what a shell would have reported.
     std::process::exit(128 + number)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::io::Read;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+    use std::process::Stdio;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_command_does_not_run_on_when_its_start_is_said_to_have_failed() {
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let mut command = Command::new("sleep");
+        command.arg("600").stdout(Stdio::from(OwnedFd::from(theirs)));
+        let failed = spawn_and(&mut command, || Err(io::ErrorKind::PermissionDenied.into()));
+        assert_eq!(failed.unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        drop(command);
+        // Its end of the socket is closed when it is gone.
+        assert_eq!(ours.read(&mut [0]).unwrap(), 0);
+    }
 }
