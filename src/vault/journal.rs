@@ -75,7 +75,7 @@ impl Change {
         lock.write(&name, list.as_bytes())?;
         let done = self.write(lock, path, bytes);
         // In both cases: finishes what was decided, takes back what was not. Should this fail too, the next opening does it.
-        let settled = settle_one(lock, &name);
+        let settled = settle_one(lock, &name, done.is_ok());
         let digest = Digest::of(bytes);
         match done.and(settled) {
             Ok(()) => Ok(InForce { digest, trouble: None }),
@@ -118,7 +118,7 @@ pub fn settle(store: &Store) -> Result<(), VaultError> {
 /// As [`settle`].
 pub fn settle_locked(lock: &Lock<'_>) -> Result<(), VaultError> {
     for name in lock.store().list(FOLDER)? {
-        settle_one(lock, &format!("{FOLDER}/{name}")).map_err(|e| match e {
+        settle_one(lock, &format!("{FOLDER}/{name}"), false).map_err(|e| match e {
             VaultError::ReadOnly { .. } => VaultError::Unfinished,
             e => e,
         })?;
@@ -126,10 +126,15 @@ pub fn settle_locked(lock: &Lock<'_>) -> Result<(), VaultError> {
     Ok(())
 }
 
-fn settle_one(lock: &Lock<'_>, name: &str) -> Result<(), VaultError> {
+/// `durable`: whether the deciding file, if it is there, is known to be there after a power cut too.
+fn settle_one(lock: &Lock<'_>, name: &str, durable: bool) -> Result<(), VaultError> {
     let text = lock.store().read(name, LONGEST)?;
     let pending = Pending::parse(name, &text)?;
     let leftover = if lock.store().exists(&pending.decides)? {
+        if !durable {
+            // Else a power cut could leave the vault without the new state and without the old one.
+            lock.sync_place(&pending.decides)?;
+        }
         pending.removes
     } else {
         pending.adds
@@ -231,6 +236,32 @@ mod tests {
             step += 1;
         }
         assert!(seen[0] > 10 && seen[1] > 5, "{seen:?}");
+    }
+
+    #[test]
+    fn p9_t51_an_interrupted_change_is_made_durable_before_the_old_files_go() {
+        let folder = Folder::new();
+        let store = Store::open(&folder).unwrap();
+        store.lock().unwrap().write("records/s/old", b"old").unwrap();
+        // Killed when the deciding file was in its place and nothing had said that it stays there.
+        let mut step = 0;
+        while !store.exists("heads/s/h").unwrap() {
+            settle(&Store::open(&folder).unwrap()).unwrap();
+            store.faults.cut_at(step);
+            let _ = change().commit(&store.lock().unwrap(), "heads/s/h", b"head");
+            step += 1;
+        }
+        // The first thing that whoever comes next does is to sync the folders that lead to it.
+        for (step, path) in ["", "heads", "heads/s"].into_iter().enumerate() {
+            let next = Store::open(&folder).unwrap();
+            next.faults.fail_at(i64::try_from(step).unwrap());
+            let failed = settle(&next).unwrap_err();
+            assert!(matches!(&failed, VaultError::Full { path: at } if at == path), "{failed}");
+            assert!(files(&next).contains(&"old".to_owned()));
+        }
+        let next = Store::open(&folder).unwrap();
+        settle(&next).unwrap();
+        assert_eq!(files(&next), ["new", "node", "h"]);
     }
 
     #[test]

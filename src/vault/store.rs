@@ -388,6 +388,16 @@ impl Lock<'_> {
         self.sync_folders(&touched)
     }
 
+    /// Makes it durable that the file `path` is there, which an interrupted writer left: its folder is synced, and those above, which
+    /// may be as new.
+    ///
+    /// # Errors
+    /// As [`Lock::write`].
+    pub fn sync_place(&self, path: &str) -> Result<(), VaultError> {
+        let above = path.match_indices('/').map(|(at, _)| path[..at].to_owned());
+        self.sync_folders(&above.chain([String::new()]).collect())
+    }
+
     fn sync_folders(&self, folders: &BTreeSet<String>) -> Result<(), VaultError> {
         if folders.len() > SYNCED_ONE_BY_ONE {
             return self.sync_file_system();
