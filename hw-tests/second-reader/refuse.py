@@ -105,6 +105,13 @@ def follows(after, before):
             need(not kept or after["recovery"] == before["recovery"], "the recovery slot of another recovery key")
 
 
+def counts_on(after, befores):
+    """No scope's epoch is beyond the next one of the statements before it."""
+    for scope in after["scopes"]:
+        epochs = [old["epoch"] for before in befores for old in before["scopes"] if old["id"] == scope["id"]]
+        need(scope["epoch"] <= max(epochs, default=0) + 1, "an epoch was left out")
+
+
 def head(front, plain):
     """The content of a head."""
     parents = {front[at : at + 32] for at in range(41, 41 + 32 * front[40], 32)}
@@ -165,8 +172,10 @@ class Vault(reader.Vault):
     def verify(self, digest):
         super().verify(digest)
         statement(self.statements[digest])
-        for before in self.statements[digest]["previous"]:
-            follows(self.statements[digest], self.statements[before])
+        befores = [self.statements[before] for before in self.statements[digest]["previous"]]
+        for before in befores:
+            follows(self.statements[digest], before)
+        counts_on(self.statements[digest], befores)
 
     @staticmethod
     def pending(text):

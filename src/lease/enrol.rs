@@ -437,6 +437,17 @@ async fn unless_refused<T>(prompt: &Prompt<'_>, work: impl Future<Output = Resul
     }
 }
 
+/// Says at the asker's terminal, before he is asked, which scopes have states that are not joined on the way.
+pub(super) fn tell_aside(asker: &Asker, scopes: &[String]) {
+    for scope in scopes {
+        let what = format!(
+            "scope {scope} has a state under an earlier key, perhaps of a key that was removed: nothing of it is taken in; afterwards `touchlease merge` shows it, and `touchlease merge {scope}` joins it"
+        );
+        // Whoever asked may have gone.
+        let _ = asker.tell.send(Event::Note { what });
+    }
+}
+
 /// Who may open a vault, what becomes of a key, and that everything leaves, is decided at a person's own terminal.
 ///
 /// # Errors

@@ -1,6 +1,6 @@
 //! The one exception to the touch of an enrolled key: whoever has the recovery code enrols a new one.
 
-use super::enrol::{CREDENTIALS, Candidacy, Steps, credentials, enrol_prompt, own_screen, refs, slots_of};
+use super::enrol::{CREDENTIALS, Candidacy, Steps, credentials, enrol_prompt, own_screen, refs, slots_of, tell_aside};
 use super::failure::{IntoFailure, internal};
 use super::office::{Asker, Office, when_free};
 use super::record::{self, Question};
@@ -57,6 +57,7 @@ pub async fn recover(
             joins: StatesText::of(shown.heads(), shown.claims()),
         }),
     };
+    tell_aside(asker, shown.left_aside());
     let touches = CREDENTIALS + scopes.len().div_ceil(SCOPES_PER_TOUCH);
     let mut steps = Steps::new(asker, touches);
     let what = format!("recover {name} with the recovery code");

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::enrol::{Ground, Steps, commit, own_screen};
+use super::enrol::{Ground, Steps, commit, own_screen, tell_aside};
 use super::failure::{IntoFailure, internal};
 use super::office::{Asker, Lobby, Office};
 use super::record::Journal;
@@ -208,11 +208,24 @@ pub async fn join(
     let touched: Vec<KeyId> = touched.iter().map(EnrolledKey::id).collect();
     let plan = fork.join(&touched, names, lobby.clock.wall().seconds(), &mut **lobby.random.borrow_mut());
     let plan = plan.map_err(|error| match &error {
-        VaultError::ShutOut => error.failure().hint(way_out(fork)),
         VaultError::NoneJoins { can, .. } if can.is_empty() => error.failure().hint(way_out(fork)),
-        _ => error.failure(),
+        _ => or_way_out(error.failure(), fork),
     })?;
-    sure(change(lobby, log, fork, &plan, "vault join".into(), asker).await?)
+    tell_aside(asker, &plan.left_aside());
+    let joined = change(lobby, log, fork, &plan, "vault join".into(), asker).await.and_then(sure);
+    joined.map_err(|failure| or_way_out(failure, fork))
+}
+
+/// What is wrong with the vault may be a removed key's doing, and then it is for good: nobody is left without a way out.
+fn or_way_out(failure: Failure, fork: &Fork) -> Failure {
+    if failure.outcome != Outcome::VaultRefused || failure.reason == "vault_changed" {
+        return failure;
+    }
+    let hint = match &failure.hint {
+        Some(hint) => format!("{hint}; if it stays so, {}", way_out(fork)),
+        None => way_out(fork),
+    };
+    failure.hint(hint)
 }
 
 /// What a person does where no touch can join: he gives a side up. What it alone changed is lost, and who holds its keys gains nothing.

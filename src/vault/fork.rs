@@ -261,8 +261,7 @@ impl Fork {
         plan.commit_over(&self.sides.iter().collect::<Vec<_>>(), proofs, random)
     }
 
-    /// What is joined in `scope`, which is opened on the sides `open`: the heads of all sides count, those of a side on which nobody is
-    /// shut out in full.
+    /// What is joined in `scope`, which is opened on the sides `open`: the heads of the sides on which nobody is shut out.
     fn forked(&self, scope: &ScopeEntry, open: &[usize]) -> Result<ForkedScope, VaultError> {
         let vault = open.first().and_then(|side| self.sides.get(*side)).ok_or(VaultError::Nothing)?;
         let in_full = |commitment: &Digest| {
@@ -279,7 +278,10 @@ impl Fork {
         trust.in_force = in_force;
         trust.earlier.extend::<BTreeSet<Digest>>(earlier);
         trust.earlier.retain(|commitment| !trust.in_force.contains(commitment));
-        let heads = tree::heads(&vault.store, scope.id, &scope.name, &trust)?;
+        let all = tree::heads(&vault.store, scope.id, &scope.name, &trust)?;
+        // The touch is for the roster: what may be a removed key's is left for a prompt that is about it, and names all of it.
+        let heads = vault.without_earlier(scope, &all, &trust)?;
+        let leaves_aside = heads != all;
         let mut claims: BTreeMap<Id, Claim> = BTreeMap::new();
         if heads.len() > 1 {
             for (side, old) in of_sides {
@@ -295,6 +297,7 @@ impl Fork {
             trust,
             heads,
             claims: claims.into_values().collect(),
+            leaves_aside,
         })
     }
 
@@ -446,19 +449,21 @@ impl Fork {
     }
 
     /// The sides on which a scope has to be opened: those whose key no other side carries among the keys before its own. A side that was
-    /// re-keyed took the files of the key before away.
+    /// re-keyed took the files of the key before away. Where somebody is shut out nothing is opened: its files are whatever he left
+    /// there, and what he sealed under a key of his own is not taken.
     fn to_be_opened(&self, id: Id) -> Vec<usize> {
+        let trusted: Vec<usize> = self.trusted().map(|(side, _)| side).collect();
         let key_of = |side: usize| Some(self.sides.get(side)?.scope_of(id).ok()?.commitment);
         let carried = |side: usize, key: Digest| {
-            let mut others = (0..self.sides.len()).filter(|other| *other != side && key_of(*other).is_some_and(|of| of != key));
+            let others = trusted.iter().copied();
+            let mut others = others.filter(|other| *other != side && key_of(*other).is_some_and(|of| of != key));
             others.any(|other| {
                 let mut scopes = self.chain.of(&self.behind[other]).flat_map(|statement| &statement.scopes);
                 scopes.any(|scope| scope.id == id && scope.commitment == key)
             })
         };
-        (0..self.sides.len())
-            .filter(|side| key_of(*side).is_some_and(|key| !carried(*side, key)))
-            .collect()
+        let needed = |side: &usize| key_of(*side).is_some_and(|key| !carried(*side, key));
+        trusted.iter().copied().filter(needed).collect()
     }
 
     /// Whether a scope has different keys on the sides, or somebody who was in it on one of them is not any more.

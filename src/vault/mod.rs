@@ -54,6 +54,7 @@ mod testing;
 mod tests;
 pub mod tree;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::device::candidate::Candidate;
@@ -68,7 +69,7 @@ use roster::Roster;
 use scope::Ring;
 use statement::{KeyEntry, ScopeEntry};
 use store::Store;
-use tree::Index;
+use tree::{Index, Trust};
 
 pub use change::{Changes, Put};
 pub use enrolment::Enrolment;
@@ -113,6 +114,8 @@ pub struct Standing {
     claims: Vec<Claim>,
     /// Whether one of the heads is under an earlier key.
     earlier: bool,
+    /// Whether it is of a change that leaves such heads aside, and the scopes in which there are some.
+    aside: Option<Vec<String>>,
 }
 
 impl Standing {
@@ -138,6 +141,12 @@ impl Standing {
     #[must_use]
     pub fn has_earlier_heads(&self) -> bool {
         self.earlier
+    }
+
+    /// Names of the scopes in which heads under earlier keys are left as they are.
+    #[must_use]
+    pub fn left_aside(&self) -> &[String] {
+        self.aside.as_deref().unwrap_or_default()
     }
 
     fn heads_of(&self, scope: &str) -> Result<&[Digest], VaultError> {
@@ -274,30 +283,38 @@ impl Vault {
         if names.len() > SCOPES_PER_TOUCH {
             return Err(VaultError::TooManyScopes { asked: names.len() });
         }
-        self.standing_of(&names)
+        self.standing_of(&names, false)
     }
 
-    /// The same for every scope: what no touch of an enrolled key opens.
+    /// The same for every scope: what no touch of an enrolled key opens. Heads under earlier keys are left aside: where there is no key
+    /// to join them by a touch of its own, one prompt could not name all that somebody who was removed may have put there.
     ///
     /// # Errors
     /// As [`Vault::standing`].
     pub fn whole_standing(&self) -> Result<Standing, VaultError> {
         let mut names = self.scopes();
         names.sort_unstable();
-        self.standing_of(&names)
+        self.standing_of(&names, true)
     }
 
-    fn standing_of(&self, names: &[&str]) -> Result<Standing, VaultError> {
+    fn standing_of(&self, names: &[&str], leaves_aside: bool) -> Result<Standing, VaultError> {
         if !self.is_current()? {
             return Err(VaultError::Changed);
         }
         let (mut scopes, mut claims, mut earlier) = (Vec::new(), Vec::new(), false);
+        let mut aside = Vec::new();
         for name in names {
             let scope = self.scope(name)?;
-            let heads = self.heads(scope)?;
+            let trust = self.roster.trust(scope);
+            let mut heads = self.heads(scope)?;
+            if leaves_aside {
+                let kept = self.without_earlier(scope, &heads, &trust)?;
+                aside.extend((kept != heads).then(|| (*name).to_owned()));
+                heads = kept;
+            }
             if heads.len() > 1 {
                 claims.extend(self.claims(scope)?);
-                earlier |= tree::any_earlier(&self.store, scope.id, &heads, &self.roster.trust(scope))?;
+                earlier |= tree::any_earlier(&self.store, scope.id, &heads, &trust)?;
             }
             scopes.push(((*name).to_owned(), heads));
         }
@@ -307,6 +324,41 @@ impl Vault {
             scopes,
             claims,
             earlier,
+            aside: leaves_aside.then_some(aside),
+        })
+    }
+
+    /// `heads` without those under earlier keys, but for the one that this machine has accepted.
+    fn without_earlier(&self, scope: &ScopeEntry, heads: &[Digest], trust: &Trust) -> Result<Vec<Digest>, VaultError> {
+        let own = self.memory.head(scope.id)?;
+        let mut kept = Vec::new();
+        for head in heads {
+            if Some(*head) == own || !tree::any_earlier(&self.store, scope.id, &[*head], trust)? {
+                kept.push(*head);
+            }
+        }
+        Ok(kept)
+    }
+
+    /// `claims` without those that none of `heads` names: anybody who can write into the folder can put such a file there, and joining
+    /// takes in nothing of it.
+    fn named<'c>(&self, ring: &Ring, heads: &[Digest], trust: &Trust, claims: &'c [Claim]) -> Result<Vec<&'c Claim>, VaultError> {
+        if heads.len() < 2 {
+            return Ok(Vec::new());
+        }
+        let own = self.memory.head(ring.scope)?;
+        let named = Index::open(&self.store, ring, heads, trust, own, |_, _| Ok(()))?.records();
+        let named: BTreeSet<Id> = named.into_iter().collect();
+        Ok(claims.iter().filter(|claim| named.contains(&claim.record)).collect())
+    }
+
+    /// `standing` with the claims of `scope` that its heads name.
+    fn only_named(&self, scope: &ScopeEntry, ring: &Ring, standing: &Standing) -> Result<Standing, VaultError> {
+        let heads = standing.heads_of(&scope.name)?;
+        let named = self.named(ring, heads, &self.roster.trust(scope), &standing.claims)?;
+        Ok(Standing {
+            claims: named.into_iter().cloned().collect(),
+            ..standing.clone()
         })
     }
 
@@ -398,7 +450,7 @@ impl Vault {
         let names: Vec<&str> = standing.scopes.iter().map(|(name, _)| name.as_str()).collect();
         // Another copy of the vault may have gone on since this one was opened.
         self.memory.check_roster(&self.roster)?;
-        if self.standing_of(&names)? == *standing {
+        if self.standing_of(&names, standing.aside.is_some())? == *standing {
             Ok(())
         } else {
             Err(VaultError::Changed)

@@ -47,6 +47,8 @@ pub(super) struct ForkedScope {
     pub trust: Trust,
     pub heads: Vec<Digest>,
     pub claims: Vec<Claim>,
+    /// Whether heads under other keys are left as they are.
+    pub leaves_aside: bool,
 }
 
 /// What a touch of a plan is for, in the names of keys and scopes.
@@ -137,6 +139,13 @@ impl Plan {
         claims
     }
 
+    /// Names of the scopes in which heads under earlier keys are left as they are where a fork of the roster is joined.
+    #[must_use]
+    pub fn left_aside(&self) -> Vec<String> {
+        let aside = |scope: &&ScopeEntry| self.joins.get(&scope.id).is_some_and(|join| join.leaves_aside);
+        self.statement.scopes.iter().filter(aside).map(|scope| scope.name.clone()).collect()
+    }
+
     /// How many touches of enrolled keys the plan needs, at least one.
     #[must_use]
     pub fn touches(&self) -> usize {
@@ -215,11 +224,12 @@ impl Plan {
         let mut opened = Vec::new();
         for (id, _) in &self.works {
             let scope = vault.scope_of(*id)?;
+            let ring = scope::open_with_recovery(&vault.store, &vault.roster, scope, code)?;
             opened.push(Opened {
                 side: 0,
                 scope: *id,
-                standing: shown.clone(),
-                ring: scope::open_with_recovery(&vault.store, &vault.roster, scope, code)?,
+                standing: vault.only_named(scope, &ring, shown)?,
+                ring,
             });
         }
         let (private, public) = code.key_pair(&vault.id());
@@ -451,10 +461,11 @@ fn rekey(
 /// The index of a scope in which the heads of all sides count, each as `forked` says; they have to be those that were shown.
 fn joined_index<'a>(vault: &'a Vault, before: &ScopeEntry, forked: &ForkedScope, ring: &'a Ring) -> Result<Index<'a>, VaultError> {
     let heads = tree::heads(&vault.store, before.id, &before.name, &forked.trust)?;
+    let heads = vault.without_earlier(before, &heads, &forked.trust)?;
     if heads != forked.heads {
         return Err(VaultError::Changed);
     }
-    let claims: Vec<_> = forked.claims.iter().collect();
+    let claims = vault.named(ring, &heads, &forked.trust, &forked.claims)?;
     vault.joined(before, ring, &heads, &forked.trust, &claims).map(|(index, _)| index)
 }
 

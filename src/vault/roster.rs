@@ -344,6 +344,9 @@ fn verify(statement: &Statement, bytes: &[u8], signature: &str, verified: &BTree
         if Statement::vault_id(random, &first.lease.public_key) != statement.vault {
             return Err(RosterFault::Vault);
         }
+        if !statement.counts_on(&[]) {
+            return Err(RosterFault::Content);
+        }
         return verify_signature(
             bytes,
             signature,
@@ -354,7 +357,7 @@ fn verify(statement: &Statement, bytes: &[u8], signature: &str, verified: &BTree
     if before.iter().any(|old| old.vault != statement.vault) {
         return Err(RosterFault::Vault);
     }
-    if !before.iter().all(|old| statement.may_follow(old)) {
+    if !before.iter().all(|old| statement.may_follow(old)) || !statement.counts_on(&before) {
         return Err(RosterFault::Content);
     }
     // Where a fork is joined, every side must know the signer: a key that one side removed joins nothing.

@@ -171,6 +171,17 @@ impl Statement {
         self.scopes.iter().flat_map(ScopeEntry::files).collect()
     }
 
+    /// Whether no scope has an epoch beyond the next one of `before`, all statements that this one follows; 1 in a scope that begins.
+    /// Epochs that a removed key's side skipped would be lost to whoever joins it, who has to go beyond them.
+    #[must_use]
+    pub fn counts_on(&self, before: &[&Statement]) -> bool {
+        self.scopes.iter().all(|scope| {
+            let scopes = before.iter().flat_map(|old| &old.scopes).filter(|old| old.id == scope.id);
+            let newest = scopes.map(|old| old.epoch).max().unwrap_or_default();
+            scope.epoch <= newest.saturating_add(1)
+        })
+    }
+
     /// Whether this may follow `before`: same vault, no scope key replaced within an epoch, no epoch back, no slot altered, and no
     /// recovery slot kept for another recovery key.
     #[must_use]

@@ -400,6 +400,39 @@ fn two_machines_that_added_a_key_each_are_joined_by_a_touch_and_nothing_is_read_
     );
 }
 
+#[test]
+fn t53_a_roster_that_the_folder_keeps_from_being_joined_says_what_to_take_out_and_is_read_without_it() {
+    let here = Lab::new();
+    let there = here.elsewhere();
+    for lab in [&here, &there] {
+        lab.person(&["rotate"]);
+    }
+    let (folder, ours) = (here.vault(), files(&here.vault()));
+    for (path, bytes) in files(&there.vault()).into_iter().filter(|(path, _)| !ours.contains_key(path)) {
+        let is_sealed_key = path.starts_with("slots") && path.extension().is_some_and(|end| end != "half");
+        let bytes = if is_sealed_key { b"junk".to_vec() } else { bytes };
+        fs::create_dir_all(folder.join(&path).parent().unwrap()).unwrap();
+        fs::write(folder.join(path), bytes).unwrap();
+    }
+    let (status, shown) = here.home.terminal(["vault", "join", "--json"]).unwrap().finish().unwrap();
+    assert_eq!(status.code(), Some(71), "{shown}");
+    let line = shown.lines().find(|line| line.contains("\"hint\"")).expect("a line of JSON");
+    let told: serde_json::Value = serde_json::from_str(&line[line.find('{').unwrap()..]).unwrap();
+    let hint = told["error"]["hint"].as_str().unwrap();
+    for side in hint.split(" of side ").skip(1) {
+        let words = side.split_whitespace().map(|word| word.trim_end_matches(';'));
+        let named: Vec<&str> = words.filter(|word| word.starts_with("roster/")).collect();
+        assert_eq!(named.len(), 2, "{hint}");
+        if named.iter().any(|path| ours.contains_key(Path::new(path))) {
+            continue;
+        }
+        named.iter().for_each(|path| fs::remove_file(folder.join(path)).unwrap());
+        here.person(&["run", "--with", "prod/TOKEN", "--", "true"]);
+        return;
+    }
+    panic!("the side that does not open is not named: {hint}");
+}
+
 fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     fn walk(root: &Path, folder: &Path, found: &mut BTreeMap<PathBuf, Vec<u8>>) {
         for entry in fs::read_dir(folder).unwrap() {

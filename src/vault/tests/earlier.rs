@@ -12,8 +12,10 @@ use crate::vault::index::{Child, Entry, Head, Node, Version, head_path};
 use crate::vault::scope::Ring;
 use crate::vault::{Changes, Vault, VaultError, random};
 
-use super::keys::{add, remove_from};
-use super::rig::{Rig, apply, get, put, touch};
+use super::fork::{apart, fork, joined, rotation};
+use super::keys::{add, commit, remove_from};
+use super::recover::recover;
+use super::rig::{NOW, Rig, apply, get, put, touch};
 
 const SCOPE: &str = "prod";
 
@@ -37,6 +39,13 @@ fn spare() -> SoftKey {
 fn remove(name: &str) -> Changes {
     Changes {
         removes: vec![name.into()],
+        ..Changes::default()
+    }
+}
+
+fn join() -> Changes {
+    Changes {
+        join: true,
         ..Changes::default()
     }
 }
@@ -122,11 +131,7 @@ impl Removed {
     fn join(&self, vault: &Vault) -> (Vec<String>, Result<BTreeMap<String, Entry>, VaultError>) {
         let standing = vault.standing(&[SCOPE]).unwrap();
         let shown = standing.claims().iter().map(|claim| claim.listed.name.clone()).collect();
-        let join = Changes {
-            join: true,
-            ..Changes::default()
-        };
-        let done = apply(vault, &self.rig.blue, SCOPE, join);
+        let done = apply(vault, &self.rig.blue, SCOPE, join());
         (shown, done.map(|_| self.entries(vault)))
     }
 
@@ -277,4 +282,81 @@ fn t53_what_may_be_a_removed_keys_stands_first_among_what_is_joined() {
         .collect();
     assert_eq!(shown, [("GONE", true), ("AAA", false)]);
     assert!(standing.has_earlier_heads());
+}
+
+fn green() -> SoftKey {
+    SoftKey::new("green", Profile::Pin, 4)
+}
+
+/// What the next prompt says that it takes in, and whether it says that somebody who was removed may have made it.
+fn next_prompt(vault: &Vault) -> (Vec<String>, bool) {
+    let standing = vault.standing(&[SCOPE]).unwrap();
+    let names = standing.claims().iter().map(|claim| claim.listed.name.clone()).collect();
+    (names, standing.has_earlier_heads())
+}
+
+#[test]
+fn t53_a_recovery_takes_in_nothing_from_a_state_under_an_earlier_key_and_leaves_it_for_a_prompt() {
+    let rig = Removed::new();
+    rig.put_back();
+    let forged = rig.forge(&[("GONE", vec![rig.version(random::id(&mut random::system()))])]);
+    let vault = rig.rig.vault();
+    let shown = vault.whole_standing().unwrap();
+    assert!(shown.claims().is_empty(), "{:?}", shown.claims());
+    assert_eq!(shown.left_aside(), [SCOPE]);
+    recover(&vault, &rig.rig.code, &green(), &["blue"]).unwrap();
+    let vault = rig.rig.vault();
+    assert!(rig.path_of(&forged).exists());
+    assert_eq!(next_prompt(&vault), (vec!["GONE".to_owned()], true));
+    assert_eq!(get(&vault, &green(), SCOPE, "KEPT").unwrap(), b"1");
+}
+
+#[test]
+fn t53_a_record_that_no_state_names_keeps_nobody_from_recovering() {
+    let rig = Removed::new();
+    apart(
+        &rig.rig,
+        |vault| {
+            apply(vault, &rig.rig.blue, SCOPE, put("HERE", b"2")).unwrap();
+        },
+        |vault| {
+            apply(vault, &rig.rig.blue, SCOPE, put("THERE", b"3")).unwrap();
+        },
+    );
+    // A record of a state that is nowhere any more.
+    let files = rig.rig.files();
+    apply(&rig.rig.elsewhere().unwrap(), &rig.rig.blue, SCOPE, join()).unwrap();
+    apply(&rig.rig.elsewhere().unwrap(), &rig.rig.blue, SCOPE, put("STRAY", b"4")).unwrap();
+    let record = |(path, _): &(PathBuf, Vec<u8>)| path.starts_with("records") && !files.contains_key(path);
+    let stray = rig.rig.files().into_iter().find(record).unwrap();
+    rig.rig.restore(&files);
+    let path = rig.rig.folder().join(stray.0);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, stray.1).unwrap();
+    let vault = rig.rig.vault();
+    assert_eq!(vault.whole_standing().unwrap().heads()[0].1.len(), 2);
+    recover(&vault, &rig.rig.code, &green(), &["blue"]).unwrap();
+    let vault = rig.rig.vault();
+    for (name, value) in [("HERE", b"2"), ("THERE", b"3")] {
+        assert_eq!(get(&vault, &green(), SCOPE, name).unwrap(), value, "{name}");
+    }
+}
+
+#[test]
+fn t53_the_join_of_a_fork_takes_in_nothing_from_a_state_under_an_earlier_key_and_leaves_it_for_a_prompt() {
+    let rig = Removed::new();
+    let rotate = |vault: &Vault| {
+        commit(rotation(vault, &[SCOPE], &rig.rig.blue), vault, &rig.rig.blue).unwrap();
+    };
+    apart(&rig.rig, rotate, rotate);
+    rig.put_back();
+    let forged = rig.forge(&[("GONE", vec![rig.version(random::id(&mut random::system()))])]);
+    let names = BTreeMap::new();
+    let plan = fork(&rig.rig).join(&[rig.rig.blue.enrolled().id()], &names, NOW, &mut random::system());
+    let plan = plan.unwrap();
+    assert_eq!((plan.heads()[0].1.len(), plan.left_aside()), (2, vec![SCOPE.to_owned()]));
+    let vault = joined(&rig.rig);
+    assert!(rig.path_of(&forged).exists());
+    assert_eq!(next_prompt(&vault), (vec!["GONE".to_owned()], true));
+    assert_eq!(get(&vault, &rig.rig.blue, SCOPE, "KEPT").unwrap(), b"1");
 }

@@ -9,9 +9,10 @@ use crate::device::soft::SoftKey;
 use crate::encoding::Digest;
 use crate::encoding::sshsig::Namespace;
 use crate::vault::bytes::Id;
-use crate::vault::roster::Chain;
+use crate::vault::error::RosterFault;
+use crate::vault::roster::{Chain, signature, signature_path, statement_path};
 use crate::vault::store::Store;
-use crate::vault::{Fork, Plan, Vault, VaultError, random};
+use crate::vault::{Fork, Plan, Statement, Vault, VaultError, random};
 
 use super::keys::{add, commit, plan_addition, remove_from};
 use super::recover::recover;
@@ -29,7 +30,7 @@ fn merged(before: &Files, one: &Files, two: &Files) -> Files {
 }
 
 /// Lets two machines change the vault apart, and merges.
-fn apart(rig: &Rig, one: impl FnOnce(&Vault), two: impl FnOnce(&Vault)) {
+pub(super) fn apart(rig: &Rig, one: impl FnOnce(&Vault), two: impl FnOnce(&Vault)) {
     let before = rig.files();
     one(&rig.vault());
     let first = rig.files();
@@ -51,7 +52,7 @@ fn fill(rig: &Rig, files: &Files) {
     }
 }
 
-fn fork(rig: &Rig) -> Fork {
+pub(super) fn fork(rig: &Rig) -> Fork {
     Fork::open(&rig.folder(), &rig.home.join("state")).unwrap().expect("a fork")
 }
 
@@ -75,7 +76,7 @@ fn commit_by(fork: &Fork, plan: &Plan, keys: &[&SoftKey]) -> Result<Digest, Vaul
     fork.commit(plan, &proofs.iter().collect::<Vec<_>>(), &mut random::system())?.sure()
 }
 
-fn joined(rig: &Rig) -> Vault {
+pub(super) fn joined(rig: &Rig) -> Vault {
     join_by(&fork(rig), &[&rig.blue], &[]).unwrap();
     rig.vault()
 }
@@ -120,7 +121,7 @@ fn added(vault: &Vault, key: &SoftKey, scopes: &[&str], by: &SoftKey) {
     commit(plan_addition(vault, key, scopes).unwrap(), vault, by).unwrap();
 }
 
-fn rotation(vault: &Vault, scopes: &[&str], key: &SoftKey) -> Plan {
+pub(super) fn rotation(vault: &Vault, scopes: &[&str], key: &SoftKey) -> Plan {
     vault.rotation(scopes, key.enrolled().id(), NOW, &mut random::system()).unwrap()
 }
 
@@ -399,6 +400,86 @@ fn what_a_removed_key_adds_on_top_of_an_old_statement_is_not_taken() {
     assert!(forked.keys().iter().all(|key| key.name == "blue"));
     let by_spare = forked.join(&[spare().enrolled().id()], &BTreeMap::new(), NOW, random);
     assert!(matches!(by_spare, Err(VaultError::NoneJoins { can, .. }) if can == ["blue"]));
+}
+
+/// What `key` can sign on top of the state that it knows, whatever has become of it.
+fn forge(rig: &Rig, known: &Vault, key: &SoftKey, change: impl FnOnce(&mut Statement)) {
+    let mut statement = Statement {
+        previous: vec![known.roster_digest()],
+        random: None,
+        ..known.roster.in_force().clone()
+    };
+    change(&mut statement);
+    let bytes = statement.to_bytes().unwrap();
+    let (digest, proof) = (Digest::of(&bytes), key.touch(Namespace::Vault, &bytes, &[]));
+    std::fs::write(rig.folder().join(signature_path(&digest)), signature(&proof, &bytes).unwrap()).unwrap();
+    std::fs::write(rig.folder().join(statement_path(&digest)), bytes).unwrap();
+}
+
+#[test]
+fn t53_a_removed_key_cannot_use_up_the_numbers_of_epochs() {
+    let rig = Rig::new();
+    add(&rig, &spare(), &["prod", "dev"]).unwrap();
+    rig.put("prod", "A", b"1").unwrap();
+    let known = rig.vault();
+    remove_from(&rig.vault(), "spare", &rig.blue).unwrap();
+    let files = rig.files();
+    for (ahead, taken) in [(1, true), (2, false), ((1 << 53) - 2, false)] {
+        rig.restore(&files);
+        forge(&rig, &known, &spare(), |statement| {
+            let scope = &mut statement.scopes[0];
+            (scope.epoch, scope.commitment) = (scope.epoch + ahead, Digest::of(b"mine"));
+        });
+        if taken {
+            assert_eq!(names(&joined(&rig)), ["blue"]);
+            assert_eq!(rig.get("prod", "A").unwrap(), b"1");
+        } else {
+            let refused = Fork::open(&rig.folder(), &rig.home.join("state")).err();
+            let why = RosterFault::Content;
+            assert!(
+                matches!(&refused, Some(VaultError::Roster { why: of, .. }) if *of == why),
+                "{ahead}: {refused:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn t53_what_lies_in_the_slots_of_a_removed_keys_side_keeps_nobody_from_joining() {
+    let rig = Rig::with(Profile::Pin, &["prod"]);
+    add(&rig, &spare(), &["prod"]).unwrap();
+    rig.put("prod", "A", b"1").unwrap();
+    apart(
+        &rig,
+        |vault| {
+            remove_from(vault, "spare", &rig.blue).unwrap();
+            apply(&rig.vault(), &rig.blue, "prod", put("HERE", b"2")).unwrap();
+        },
+        |vault| {
+            commit(rotation(vault, &["prod"], &spare()), vault, &spare()).unwrap();
+            let vault = Vault::open(&rig.folder(), &rig.home.join("other")).unwrap();
+            apply(&vault, &spare(), "prod", put("THEIRS", b"3")).unwrap();
+        },
+    );
+    let chain = Chain::read(&Store::open(&rig.folder()).unwrap()).unwrap();
+    let theirs = fork(&rig).sides().iter().find(|side| side.steps[0].shut_out).unwrap().end;
+    let key = chain.statement(&theirs).unwrap().scope("prod").unwrap().commitment.to_string();
+    let junk: Vec<PathBuf> = rig
+        .files()
+        .into_keys()
+        .filter(|path| path.to_str().unwrap().ends_with(&key))
+        .collect();
+    assert!(junk.len() > 2, "{junk:?}");
+    for path in junk {
+        std::fs::write(rig.folder().join(path), b"junk").unwrap();
+    }
+    let vault = joined(&rig);
+    assert_eq!(names(&vault), ["blue"]);
+    for (name, value) in [("A", b"1"), ("HERE", b"2")] {
+        assert_eq!(rig.get("prod", name).unwrap(), value, "{name}");
+    }
+    rig.put("prod", "AFTER", b"4").unwrap();
+    assert_eq!(rig.get("prod", "AFTER").unwrap(), b"4");
 }
 
 #[test]

@@ -187,6 +187,10 @@ const CHANGES: &[(&str, &str, &str, Change)] = &[
     ("epoch-alone", "a later epoch with the same scope key", CONTENT, |s, _| {
         s["scopes"][0]["epoch"] = json!(3)
     }),
+    ("epoch-skipped", "a later epoch with one left out before it", CONTENT, |s, _| {
+        s["scopes"][0]["epoch"] = json!(4);
+        s["scopes"][0]["commitment"] = json!("0".repeat(64));
+    }),
     ("slot-public-altered", "another public key under a slot's id", CONTENT, |s, _| {
         s["scopes"][0]["slots"][0]["public"] = s["recovery"].clone();
     }),
