@@ -126,7 +126,10 @@ pub fn read_config(file: &Path) -> Result<Config, Failure> {
             return Err(io::Error::other("it is no plain file"));
         }
         let mut text = String::new();
-        file.take(LARGEST_CONFIG).read_to_string(&mut text)?;
+        // What lies behind a cut would fall back to the looser defaults.
+        if file.take(LARGEST_CONFIG + 1).read_to_string(&mut text)? as u64 > LARGEST_CONFIG {
+            return Err(io::Error::other(format!("it is larger than {} KiB", LARGEST_CONFIG >> 10)));
+        }
         Ok(text)
     };
     match read() {

@@ -23,6 +23,8 @@ use crate::wire::{Answer, Call, Event, Failure, LONGEST_CALL, MOST_PUT_BYTES, MO
 
 /// How long a client has to say what it wants.
 const CALL_WITHIN: Duration = Duration::from_secs(10);
+/// How long where its connection is one of the few that are kept for what cannot wait.
+const URGENT_WITHIN: Duration = Duration::from_secs(2);
 /// How long a client may leave what it is sent unread.
 const READ_WITHIN: Duration = Duration::from_secs(10);
 
@@ -41,26 +43,65 @@ pub(super) struct Handled {
 
 /// Serves one client to its end.
 pub async fn serve(house: Rc<House>, stream: UnixStream) {
-    let peer = match look(&house, &stream) {
-        Ok(peer) => peer,
-        Err(failure) => {
-            // To a stranger nothing is said but that he is one (T44).
-            let _ = Lines::new(stream).send(&Reply::Failed(failure)).await;
-            return;
+    let peer = look(&house, &stream);
+    let mut lines = Lines::new(stream);
+    let served = async {
+        // To a stranger nothing is said but that he is one (T44).
+        let peer = match peer {
+            Ok(peer) => peer,
+            Err(failure) => return lines.send(&Reply::Failed(failure)).await,
+        };
+        let call = match hear(&mut lines, CALL_WITHIN).await? {
+            None => return Ok(()),
+            Some(Ok(call)) => take_more(&mut lines, call).await?,
+            Some(Err(failure)) => Err(failure),
+        };
+        match call {
+            Ok(call) => talk(&house, &mut lines, peer, call).await,
+            Err(failure) => lines.send(&Reply::Failed(failure)).await,
         }
     };
-    let mut lines = Lines::new(stream);
-    if let Err(error) = talk(&house, &mut lines, peer).await {
-        tracing::debug!(%error, "a connection ended");
-    }
+    ended(served.await);
 }
 
-/// Says that there are too many already, without waiting for anybody.
-pub(super) fn turn_away(house: &House, stream: UnixStream, most: usize) {
-    let failure = look(house, &stream).err().unwrap_or_else(|| {
-        let message = format!("the daemon serves {most} connections already, and no more at a time");
-        Failure::new(Outcome::NoDaemon, "too_many_connections", message)
-            .hint("end commands that wait for a touch or hold a lease (touchlease lock ends all leases), then ask again")
+/// Serves one client on a connection that is kept for what cannot wait: whoever holds all others must not keep leases from being ended
+/// (P4). Says whether it was for that.
+pub(super) async fn serve_urgent(house: Rc<House>, stream: UnixStream, most: usize) -> bool {
+    let admitted = admit(&house, &stream).err();
+    let mut lines = Lines::new(stream);
+    let mut served = false;
+    let done = async {
+        let call = match admitted {
+            Some(failure) => Err(failure),
+            None => match hear(&mut lines, URGENT_WITHIN).await? {
+                None => return Ok(()),
+                Some(call) => call,
+            },
+        };
+        let peer = match &call {
+            Ok(call) if is_urgent(&call.request) => look(&house, &lines.stream),
+            Ok(_) => Err(too_many_connections(most).hint(
+                "end commands that wait for a touch or hold a lease, then ask again; `touchlease lock`, `lease end`, `lease revoke` and `status` are served meanwhile",
+            )),
+            Err(failure) => Err(failure.clone()),
+        };
+        match (call, peer) {
+            (Ok(call), Ok(peer)) => {
+                served = true;
+                talk(&house, &mut lines, peer, call).await
+            }
+            (_, Err(failure)) | (Err(failure), _) => lines.send(&Reply::Failed(failure)).await,
+        }
+    };
+    ended(done.await);
+    served
+}
+
+/// Says that there are too many already, without waiting for anybody, and without looking at more than the uid.
+pub(super) fn turn_away(house: &House, stream: &UnixStream, most: usize) {
+    let failure = admit(house, stream).err().unwrap_or_else(|| {
+        let stop = format!("ask again; or stop the daemon, which ends all leases: kill {}", std::process::id());
+        too_many_connections(most).hint(stop)
     });
     if let Ok(line) = codec::encode(&Reply::Failed(failure)) {
         // A fresh socket takes a line; one that does not belongs to nobody who reads.
@@ -68,27 +109,51 @@ pub(super) fn turn_away(house: &House, stream: UnixStream, most: usize) {
     }
 }
 
-fn look(house: &House, stream: &UnixStream) -> Result<Peer, Failure> {
-    let stranger = |message: String| Failure::new(Outcome::Refused, "peer", message);
-    let cred = stream.peer_cred().map_err(|error| stranger(error.to_string()))?;
-    let pid = cred.pid().ok_or_else(|| stranger("the kernel does not say who connects".into()))?;
-    Peer::look(pid, cred.uid(), house.uid).map_err(|error| stranger(error.to_string()))
+fn too_many_connections(most: usize) -> Failure {
+    let message = format!("the daemon serves {most} connections already, and no more at a time");
+    Failure::new(Outcome::NoDaemon, "too_many_connections", message)
 }
 
-async fn talk(house: &Rc<House>, lines: &mut Lines, peer: Peer) -> io::Result<()> {
-    let call = match tokio::time::timeout(CALL_WITHIN, lines.next()).await {
-        // It said nothing in time, or went away.
-        Err(_) | Ok(Ok(None)) => return Ok(()),
-        Ok(line) => read_call(line?),
-    };
-    let call = match call {
-        Ok(call) => take_more(lines, call).await?,
-        Err(failure) => Err(failure),
-    };
-    let call = match call {
-        Ok(call) => call,
-        Err(failure) => return lines.send(&Reply::Failed(failure)).await,
-    };
+fn ended(served: io::Result<()>) {
+    if let Err(error) = served {
+        tracing::debug!(%error, "a connection ended");
+    }
+}
+
+/// What ends leases, and what says how things are: it waits for nobody, nor for a configuration to be mended.
+fn is_urgent(request: &Request) -> bool {
+    matches!(
+        request,
+        Request::Lock | Request::LeaseEnd { .. } | Request::LeaseRevoke { .. } | Request::Status
+    )
+}
+
+/// Pid and uid at the other end, which is served.
+fn admit(house: &House, stream: &UnixStream) -> Result<(i32, u32), Failure> {
+    let cred = stream.peer_cred().map_err(|error| stranger(&error))?;
+    let pid = cred.pid().ok_or_else(|| stranger(&"the kernel does not say who connects"))?;
+    Peer::admit(cred.uid(), house.uid).map_err(|error| stranger(&error))?;
+    Ok((pid, cred.uid()))
+}
+
+fn look(house: &House, stream: &UnixStream) -> Result<Peer, Failure> {
+    let (pid, uid) = admit(house, stream)?;
+    Peer::look(pid, uid, house.uid).map_err(|error| stranger(&error))
+}
+
+fn stranger(error: &dyn std::fmt::Display) -> Failure {
+    Failure::new(Outcome::Refused, "peer", error.to_string())
+}
+
+/// The call; nothing from a client that said nothing in time, or went away.
+async fn hear(lines: &mut Lines, within: Duration) -> io::Result<Option<Result<Call, Failure>>> {
+    match tokio::time::timeout(within, lines.next()).await {
+        Err(_) | Ok(Ok(None)) => Ok(None),
+        Ok(line) => Ok(Some(read_call(line?))),
+    }
+}
+
+async fn talk(house: &Rc<House>, lines: &mut Lines, peer: Peer, call: Call) -> io::Result<()> {
     let (tell, mut events) = unbounded_channel();
     let screen = screen(house, &call, &peer, &tell);
     let screen_id = screen.as_ref().map(Attached::id);
@@ -176,11 +241,7 @@ async fn pass_on(lines: &mut Lines, events: &mut UnboundedReceiver<Event>, held:
 
 async fn handle(house: &Rc<House>, call: Call, screen: Option<u64>, asker: &mut Asker) -> Result<Handled, Failure> {
     let configured = house.configure();
-    // What ends leases, and what says how things are, waits for nobody, nor for a configuration to be mended.
-    let always = matches!(
-        call.request,
-        Request::Lock | Request::LeaseEnd { .. } | Request::LeaseRevoke { .. } | Request::Watch | Request::Status
-    );
+    let always = is_urgent(&call.request) || matches!(call.request, Request::Watch);
     if !always && !matches!(call.request, Request::Doctor) {
         configured?;
     }

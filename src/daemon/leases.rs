@@ -69,7 +69,8 @@ pub(super) async fn request(house: &Rc<House>, path: &Path, ask: &LeaseAsk, aske
     let open = house.open(path)?;
     let office = house.office(&open);
     let (lease, joined) = collapse::request(&office, ask, asker).await?;
-    if house.config().limits.end_when_unplugged && !joined {
+    // By what it was judged by: the file may say something else since the prompt came up.
+    if office.lobby.limits.end_when_unplugged && !joined {
         watch_key(house, &open, &lease);
     }
     if !ask.deliver {

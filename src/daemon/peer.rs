@@ -44,14 +44,20 @@ pub struct Peer {
 }
 
 impl Peer {
+    /// Whether `uid`, as SO_PEERCRED gave it, is the one that is served.
+    ///
+    /// # Errors
+    /// [`PeerError::Stranger`].
+    pub fn admit(uid: u32, served: u32) -> Result<(), PeerError> {
+        if uid == served { Ok(()) } else { Err(PeerError::Stranger(served)) }
+    }
+
     /// Looks at the process behind `pid` and `uid`, as SO_PEERCRED gave them.
     ///
     /// # Errors
     /// See [`PeerError`].
     pub fn look(pid: i32, uid: u32, served: u32) -> Result<Self, PeerError> {
-        if uid != served {
-            return Err(PeerError::Stranger(served));
-        }
+        Self::admit(uid, served)?;
         let handle = Pid::from_raw(pid).ok_or(PeerError::Gone)?;
         let pidfd = pidfd_open(handle, PidfdFlags::empty()).map_err(|_| PeerError::Gone)?;
         let first = Stat::read(handle.as_raw_nonzero().get().unsigned_abs()).ok_or(PeerError::Gone)?;

@@ -8,10 +8,24 @@ use tokio::net::UnixListener;
 
 use super::connection;
 use super::house::House;
+use crate::clock::Boot;
 use crate::lease::ledger::Why;
 
 /// Most connections at a time: more than any person needs, fewer than a flood would take.
 const MOST_CONNECTIONS: usize = 256;
+/// How many more serve what ends leases, and nothing else (P4).
+const URGENT_CONNECTIONS: usize = 8;
+/// Refused connections are logged together, once in this time: a flood of them must not fill the disk.
+const SAID_EVERY: Duration = Duration::from_secs(10);
+
+/// Connections that are open, and those that were refused.
+#[derive(Default)]
+struct Doors {
+    open: Cell<usize>,
+    urgent: Cell<usize>,
+    refused: Cell<u64>,
+    said: Cell<Option<Boot>>,
+}
 
 /// Serves connections until `stopped`, then ends every lease and writes that down.
 pub async fn run(house: Rc<House>, listener: UnixListener, stopped: impl Future<Output = ()>) {
@@ -25,26 +39,47 @@ pub async fn run(house: Rc<House>, listener: UnixListener, stopped: impl Future<
 async fn accept(house: Rc<House>, listener: UnixListener) {
     tokio::task::spawn_local(end_leases(house.clone()));
     tokio::task::spawn_local(sync_logs(house.clone()));
-    let open = Rc::new(Cell::new(0));
+    let doors = Rc::new(Doors::default());
     loop {
         match listener.accept().await {
-            Ok((stream, _)) if open.get() < MOST_CONNECTIONS => {
-                let (house, open) = (house.clone(), open.clone());
-                open.set(open.get() + 1);
+            Ok((stream, _)) if doors.open.get() < MOST_CONNECTIONS => {
+                let (house, doors) = (house.clone(), doors.clone());
+                doors.open.set(doors.open.get() + 1);
                 tokio::task::spawn_local(async move {
                     connection::serve(house, stream).await;
-                    open.set(open.get() - 1);
+                    doors.open.set(doors.open.get() - 1);
+                });
+            }
+            Ok((stream, _)) if doors.urgent.get() < URGENT_CONNECTIONS => {
+                let (house, doors) = (house.clone(), doors.clone());
+                doors.urgent.set(doors.urgent.get() + 1);
+                tokio::task::spawn_local(async move {
+                    if !connection::serve_urgent(house.clone(), stream, MOST_CONNECTIONS).await {
+                        doors.refuse(house.clock.boot());
+                    }
+                    doors.urgent.set(doors.urgent.get() - 1);
                 });
             }
             Ok((stream, _)) => {
-                tracing::warn!("too many connections");
-                connection::turn_away(&house, stream, MOST_CONNECTIONS);
+                connection::turn_away(&house, &stream, MOST_CONNECTIONS);
+                doors.refuse(house.clock.boot());
             }
             Err(error) => {
                 // Out of descriptors: those that are open have to end first.
                 tracing::warn!(%error, "a connection could not be taken");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
+        }
+    }
+}
+
+impl Doors {
+    /// Counts a refused connection, and says how many there were unless that was said just now.
+    fn refuse(&self, now: Boot) {
+        self.refused.set(self.refused.get() + 1);
+        if self.said.get().is_none_or(|said| now >= said + SAID_EVERY) {
+            self.said.set(Some(now));
+            tracing::warn!(refused = self.refused.take(), "too many connections");
         }
     }
 }

@@ -451,6 +451,28 @@ fn t18_a_key_that_is_enumerated_anew_was_not_pulled_out_and_another_one_in_its_p
 }
 
 #[test]
+fn t18_a_setting_that_changes_while_a_prompt_stands_changes_nothing_of_what_is_signed() {
+    let mut lab = Lab::new();
+    drop(lab.daemon.take());
+    std::fs::remove_file(lab.socket()).unwrap();
+    lab.daemon = Some(lab.home.daemon_configured(lab.reach.clone(), lab.clock.clone()).unwrap());
+    let file = lab.home.places().unwrap().config;
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    std::fs::write(&file, "[limits]\nend_when_unplugged = true\n").unwrap();
+    let _watch = lab.home.watch().unwrap();
+    lab.key.never().unwrap();
+    let mut caller = lab.call(&lease_call(json!({})));
+    assert!(lab.key.await_asked(Duration::from_secs(20)).unwrap());
+    std::fs::write(&file, "[limits]\nend_when_unplugged = false\n").unwrap();
+    // Whoever asks next has the daemon read it.
+    assert_eq!(lab.status()["prompts"], 1);
+    assert!(lab.key.press().unwrap());
+    assert_eq!(caller.reply().unwrap()["reply"], "granted");
+    lab.key.pull().unwrap();
+    assert_eq!(why(&mut caller), "key_removed");
+}
+
+#[test]
 fn t18_without_the_setting_a_lease_outlives_its_keys_removal() {
     let lab = Lab::new();
     let _watch = lab.home.watch().unwrap();

@@ -1,12 +1,12 @@
 //! What somebody does wrong who has not read the pages: each time a sentence and a command that helps, before anything is typed.
 
-use std::{fs, process::Output};
+use std::{fs, os::unix::net::UnixStream, process::Output};
 
 use hw_tests::key::KeyHandle;
-use serde_json::Value;
-use touchlease::config::Config;
+use serde_json::{Value, json};
+use touchlease::{config::Config, daemon::boot::read_config};
 
-use crate::lab::{Lab, error_of, holds, product};
+use crate::lab::{Lab, error_of, holds, lease_call, product};
 
 const SLIP: &str = "hunter2-in-the-open";
 
@@ -236,16 +236,62 @@ fn a_configuration_is_read_when_it_changes_and_its_fault_is_shown_by_status() {
 }
 
 #[test]
+fn a_configuration_is_read_whole_or_not_at_all() {
+    let home = hw_tests::harness::Home::new(product()).unwrap();
+    let file = home.work().join("config.toml");
+    let text = |filler: usize| format!("{}\n[limits]\nlongest_ttl = \"1m\"\nttl = \"1m\"\n", "#".repeat(filler));
+    fs::write(&file, text(1 << 20)).unwrap();
+    let refused = read_config(&file).unwrap_err();
+    assert_eq!(refused.reason, "config");
+    assert!(refused.message.ends_with("it is larger than 1024 KiB"), "{}", refused.message);
+    fs::write(&file, text(1 << 19)).unwrap();
+    assert_eq!(read_config(&file).unwrap().limits.longest_ttl.as_secs(), 60);
+}
+
+/// Connections that say nothing: the daemon ends each after ten seconds.
+fn held(lab: &Lab, count: usize) -> Vec<UnixStream> {
+    (0..count).map(|_| UnixStream::connect(lab.socket()).unwrap()).collect()
+}
+
+#[test]
 fn the_257th_connection_is_told_why_it_is_not_served() {
     let lab = Lab::new();
-    let held: Vec<_> = (0..256)
-        .map(|_| std::os::unix::net::UnixStream::connect(lab.socket()).unwrap())
-        .collect();
+    let most = held(&lab, 256);
     let (code, reason, message, hint) = failed(&agent(&lab, &["list"]));
     assert_eq!((code, reason.as_str()), (69, "too_many_connections"), "{message}");
     assert!(message.contains("256") && hint.contains("touchlease lock"), "{message}: {hint}");
-    drop(held);
+    drop(most);
     lab.until("room", || agent(&lab, &["list"]).status.success());
+}
+
+#[test]
+fn p4_t12_connections_that_are_held_keep_nobody_from_ending_leases() {
+    let lab = Lab::new();
+    let _watch = lab.home.watch().unwrap();
+    let lease = |lab: &Lab| {
+        let mut caller = lab.call(&lease_call(json!({})));
+        let reply = caller.reply().unwrap();
+        (reply["lease"]["id"].as_str().unwrap().to_owned(), caller)
+    };
+    let (first, second, _third) = (lease(&lab), lease(&lab), lease(&lab));
+    let most = held(&lab, 256);
+    assert_eq!(lab.status()["leases"], 3);
+    for (arguments, left) in [
+        (&["lease", "end", &first.0][..], 2),
+        (&["lease", "revoke", &second.0], 1),
+        (&["lock"], 0),
+    ] {
+        let done = agent(&lab, arguments);
+        assert!(done.status.success(), "{arguments:?}: {done:?}");
+        assert_eq!(lab.status()["leases"], left, "{arguments:?}");
+    }
+    // Those that are kept for this are not held for long by whoever says nothing, and until then another way is told.
+    let urgent = held(&lab, 8);
+    let (code, reason, message, hint) = failed(&agent(&lab, &["lock"]));
+    assert_eq!((code, reason.as_str()), (69, "too_many_connections"), "{message}");
+    assert!(hint.contains(&format!("kill {}", std::process::id())), "{hint}");
+    lab.until("room", || agent(&lab, &["lock"]).status.success());
+    drop((most, urgent));
 }
 
 #[test]
