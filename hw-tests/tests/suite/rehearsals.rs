@@ -433,6 +433,30 @@ fn t53_a_roster_that_the_folder_keeps_from_being_joined_says_what_to_take_out_an
     panic!("the side that does not open is not named: {hint}");
 }
 
+#[test]
+fn t53_the_join_of_a_roster_says_what_it_leaves_under_an_earlier_key_and_the_next_touch_takes_it_in() {
+    let here = Lab::new();
+    let (there, third) = (here.elsewhere(), here.elsewhere());
+    let before = files(&here.vault());
+    third.put("prod/LATE", b"late", &[]);
+    for lab in [&here, &there] {
+        lab.person(&["rotate"]);
+    }
+    let folder = here.vault();
+    for (path, bytes) in [&there, &third].into_iter().flat_map(|lab| files(&lab.vault())) {
+        if !before.contains_key(&path) {
+            fs::create_dir_all(folder.join(&path).parent().unwrap()).unwrap();
+            fs::write(folder.join(path), bytes).unwrap();
+        }
+    }
+    let shown = here.person(&["vault", "join"]);
+    assert!(shown.contains("scope prod has a state under an earlier key"), "{shown}");
+    let shown = here.person(&["run", "--with", "prod/LATE", "--", "true"]);
+    assert!(shown.contains("joins"), "{shown}");
+    let merges = here.agent_to_its_end(&["merge"]);
+    assert!(!String::from_utf8_lossy(&merges.stdout).contains("LATE"), "{merges:?}");
+}
+
 fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     fn walk(root: &Path, folder: &Path, found: &mut BTreeMap<PathBuf, Vec<u8>>) {
         for entry in fs::read_dir(folder).unwrap() {
