@@ -74,13 +74,21 @@ async fn accept(house: Rc<House>, listener: UnixListener) {
 }
 
 impl Doors {
-    /// Counts a refused connection, and says how many there were unless that was said just now.
+    /// A connection is refused.
     fn refuse(&self, now: Boot) {
-        self.refused.set(self.refused.get() + 1);
-        if self.said.get().is_none_or(|said| now >= said + SAID_EVERY) {
-            self.said.set(Some(now));
-            tracing::warn!(refused = self.refused.take(), "too many connections");
+        if let Some(refused) = self.count(now) {
+            tracing::warn!(refused, "too many connections");
         }
+    }
+
+    /// How many there were since that was last said, unless it was said just now.
+    fn count(&self, now: Boot) -> Option<u64> {
+        self.refused.set(self.refused.get() + 1);
+        let is_due = self.said.get().is_none_or(|said| now >= said + SAID_EVERY);
+        is_due.then(|| {
+            self.said.set(Some(now));
+            self.refused.take()
+        })
     }
 }
 
@@ -128,5 +136,18 @@ async fn sync_logs(house: Rc<House>) {
                 tracing::error!(%error, "the audit log's grouped lines");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn t12_a_flood_of_refused_connections_is_one_line_in_ten_seconds() {
+        let doors = Doors::default();
+        let said: Vec<u64> = (0..30_000).filter_map(|ms| doors.count(Boot(ms))).collect();
+        assert_eq!(said, [1, 10_000, 10_000]);
+        assert_eq!(doors.count(Boot(60_000)), Some(10_000));
     }
 }
