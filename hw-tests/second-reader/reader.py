@@ -54,18 +54,14 @@ class Bytes:
     """Takes from the front of bytes."""
     def __init__(self, left):
         self.left = left
-
     def take(self, count):
         need(len(self.left) >= count, "cut short")
         taken, self.left = self.left[:count], self.left[count:]
         return taken
-
     def number(self, count):
         return int.from_bytes(self.take(count), "big")
-
     def field(self):
         return self.take(self.number(4))
-
     def items(self, size):
         return [self.take(size) for _ in range(self.number(4))]
 
@@ -154,7 +150,7 @@ class Vault:
         need(pair.public_key.to_public_bytes() == base64url(self.roster["recovery"]), "not this vault's code")
         return pair.private_key
 
-Head = namedtuple("Head", "in_force digest parents root knows")
+Head = namedtuple("Head", "in_force digest root parents knows")
 
 def place(name):
     """The numbers of the children on the way to a name."""
@@ -162,12 +158,16 @@ def place(name):
 
 def joined(mine, theirs, knows, head):
     """Versions of a name by change: of what is joined so far, which `knows` changes, and of one more head."""
-    kept = {change: version for change, version in mine.items()
-            if change in theirs or change not in head.knows or not head.in_force}
+    kept = {change: each for change, each in mine.items() if change in theirs or change not in head.knows}
     kept |= {change: version for change, version in theirs.items() if change not in knows}
     need(len(kept) < 256, "over 255 versions of a name")
     records = {change: version for change, version in kept.items() if version[1]}
     return records or dict(sorted(kept.items(), key=lambda item: (item[1][0], item[0]))[-1:]) or mine
+
+def brought(mine, theirs, knows):
+    """What a head under an earlier key adds to a name: versions with a record, by changes made of them."""
+    return {sha256(label("brought", change, *version[1]))[:16]: version for change, version in theirs.items()
+            if version[1] and change not in knows and version[1] not in [other[1] for other in mine.values()]}
 
 class Scope:
     """A scope opened with the recovery key: `keys` by commitment, and `secrets`: versions by name."""
@@ -183,10 +183,9 @@ class Scope:
         need(self.in_force in self.keys, "what opens is not the scope's key")
         if epoch > 1:
             data = vault.file(f"scopes/{self.text}/{entry['commitment']}", "carr")
-            info = label("carry", vault.id, self.id)
-            earlier = Bytes(unbox(expand(self.keys[self.in_force], info), data, 8))
-            while earlier.left:
-                self.take_in(earlier.number(8), earlier.take(32))
+            old = Bytes(unbox(expand(self.keys[self.in_force], label("carry", vault.id, self.id)), data, 8))
+            while old.left:
+                self.take_in(old.number(8), old.take(32))
         self.join(self.heads())
 
     def take_in(self, epoch, key):
@@ -209,13 +208,12 @@ class Scope:
         paths = self.vault.folder.glob(f"heads/{self.text}/[!.]*")
         ours = [path.name for path in paths if self.vault.file(path, "head")[8:40] in self.keys]
         heads = [self.head(bytes.fromhex(name)) for name in ours]
-        followed = {(parent, head.in_force) for head in heads for parent in head.parents}
-        heads = [head for head in heads if not followed & {(head.digest, True), (head.digest, head.in_force)}]
+        heads = [head for head in heads if not any(head.digest in other.parents for other in heads)]
         need(any(head.in_force for head in heads), "no head under the key in force")
         return sorted(heads, key=lambda head: (not head.in_force, head.digest))
 
     def head(self, digest):
-        """It knows its own change and those of the heads that it names, directly or on pages."""
+        """In force it knows its own change and those of the heads that it names, directly or on pages."""
         data, plain = self.open("head", digest)
         parents = [data[at : at + 32] for at in range(41, 41 + 32 * data[40], 32)]
         root, change, recent, pages = plain.field(), plain.take(16), plain.items(48), plain.items(32)
@@ -223,17 +221,18 @@ class Scope:
             below = self.open("page", page)[1]
             recent += below.items(48)
             pages += [earlier for earlier in below.items(32) if earlier not in pages]
-        changes = {change, *(each[32:] for each in recent)}
-        return Head(data[8:40] == self.in_force, digest, parents, root, changes)
+        in_force, changes = data[8:40] == self.in_force, {change, *(each[32:] for each in recent)}
+        return Head(in_force, digest, root, *((parents, changes) if in_force else ([], set())))
 
     def join(self, heads):
         knows = set()
         for head in heads:
-            others = set().union(*(other.knows for other in heads if other.in_force and other is not head))
+            self.places, others = {}, set().union(*(other.knows for other in heads if other is not head))
             for name, theirs in self.walk(Bytes(head.root), (), others):
-                mine = self.secrets.get(name)
+                mine = self.secrets.get(name, {})
+                theirs = theirs if head.in_force else brought(mine, theirs, knows)
                 self.secrets[name] = joined(mine, theirs, knows, head) if mine else theirs
-            knows |= head.knows if head.in_force else set()
+            knows |= head.knows
 
     def walk(self, plain, at, others):
         """Names and versions of a node. A child that another head replaced need not be there."""
@@ -241,6 +240,7 @@ class Scope:
         for _ in range(count):
             if kind:
                 number, digest, change = plain.number(1), plain.take(32), plain.take(16)
+                need(self.places.setdefault(digest, (*at, number)) == (*at, number), "a node in two places")
                 try:
                     yield from list(self.walk(self.open("node", digest)[1], (*at, number), others))
                 except ValueError as error:

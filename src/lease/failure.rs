@@ -102,7 +102,7 @@ fn vault_outcome(error: &VaultError) -> (Outcome, &'static str) {
         VaultError::NotJoined(_) => (Outcome::VaultRefused, "not_joined"),
         VaultError::NotContested { .. } => (Outcome::BadInput, "no_such_version"),
         VaultError::Aside { .. } => (Outcome::VaultRefused, "left_aside"),
-        VaultError::NotShown { .. } | VaultError::Unindexed { .. } => (Outcome::VaultRefused, "not_shown"),
+        VaultError::NotShown { .. } => (Outcome::VaultRefused, "not_shown"),
         VaultError::Changed => (Outcome::VaultRefused, "vault_changed"),
         _ => (Outcome::VaultRefused, "vault"),
     }
@@ -113,6 +113,11 @@ impl IntoFailure for VaultError {
         let (outcome, reason) = vault_outcome(&self);
         let failure = Failure::new(outcome, reason, self.to_string());
         match &self {
+            Self::Aside { path, why } if let Self::NotShown { scope, .. } = &**why => {
+                let again =
+                    format!("touchlease merge {scope}; if it is said again, bring the file back, or in the vault's folder: rm {path}");
+                return failure.hint(again);
+            }
             Self::Aside { path, .. } => return failure.hint(format!("in the vault's folder: rm {path}; or bring back what it needs")),
             Self::NotJoined(scope) => return failure.hint(format!("touchlease merge {scope}")),
             Self::NoneJoins { can, .. } if !can.is_empty() => {

@@ -146,12 +146,6 @@ pub enum VaultError {
         /// Name of the secret.
         name: String,
     },
-    /// A record that was shown as coming from another machine is in no index: somebody put the file there.
-    #[error("{path} is named by no index: somebody put it there; remove it, and ask again")]
-    Unindexed {
-        /// The file.
-        path: String,
-    },
     /// A head that was made under an earlier key of its scope and that cannot be joined: it is left aside, and costs nothing but what it
     /// brings.
     #[error("{path} was made under an earlier key and is left aside: {why}; if none of your machines made it, take it out of the folder")]

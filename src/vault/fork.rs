@@ -278,18 +278,16 @@ impl Fork {
         trust.in_force = in_force;
         trust.earlier.extend::<BTreeSet<Digest>>(earlier);
         trust.earlier.retain(|commitment| !trust.in_force.contains(commitment));
-        let all = tree::heads(&vault.store, scope.id, &scope.name, &trust)?;
+        let all = tree::heads(&vault.store, scope.id, &scope.name, &trust, vault.memory.head(scope.id)?)?;
         // The touch is for the roster: what may be a removed key's is left for a prompt that is about it, and names all of it.
         let heads = vault.without_earlier(scope, &all, &trust)?;
         let leaves_aside = heads != all;
         let mut claims: BTreeMap<Id, Claim> = BTreeMap::new();
         if heads.len() > 1 {
             for (side, old) in of_sides {
-                for claim in side.claims(old)? {
-                    let known = claims.entry(claim.record).or_insert_with(|| claim.clone());
-                    // What is in force on one side is no earlier key for the other's sake.
-                    known.earlier_key &= claim.earlier_key;
-                    known.listed.scope.clone_from(&scope.name);
+                for mut claim in side.claims(old, &trust)? {
+                    claim.listed.scope.clone_from(&scope.name);
+                    claims.insert(claim.record, claim);
                 }
             }
         }

@@ -157,7 +157,7 @@ impl Look<'_> {
             let path = scope::carry_path(scope.id, &scope.commitment);
             damaged(self.store.read(&path, LARGEST).map(drop));
         }
-        let heads = tree::heads(self.store, scope.id, &scope.name, &self.roster.trust(scope));
+        let heads = tree::heads(self.store, scope.id, &scope.name, &self.roster.trust(scope), None);
         let several = heads.as_ref().is_ok_and(|heads| heads.len() > 1);
         damaged(heads.map(drop));
         let (heads, index) = (format!("heads/{}", scope.id), format!("index/{}", scope.id));

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::encoding::Digest;
+use crate::encoding::plain::check_name;
 
 use super::bytes::{Bytes, Hex, Id, put_field};
 use super::crypto::{self, Key};
@@ -90,9 +91,9 @@ pub struct Head {
 /// A head from which another one was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ancestor {
-    /// Digest of the head; zeros where only a head under an earlier key vouches for it.
+    /// Digest of the head; zeros for a version that a head under an earlier key brought.
     pub digest: Digest,
-    /// The change that made it.
+    /// The change that made it. For a head under an earlier key, which teaches none, that of the head that joined it.
     pub change: Id,
 }
 
@@ -129,6 +130,12 @@ pub fn child(name: &str, depth: usize) -> u8 {
     let digest = Digest::of(name.as_bytes()).0;
     let bits = digest.iter().take(8).fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte));
     ((bits >> (64 - BITS * (depth + 1))) & 0x3f) as u8
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Self::empty()
+    }
 }
 
 impl Node {
@@ -233,6 +240,7 @@ impl Entry {
 
     fn take(bytes: &mut Bytes<'_>) -> Option<Self> {
         let name = str::from_utf8(bytes.field()?).ok()?.to_owned();
+        check_name("the secret's name", &name).ok()?;
         let count = bytes.u8()?;
         let versions = (0..count).map(|_| Version::take(bytes)).collect::<Option<Vec<_>>>()?;
         let ascending = versions.windows(2).all(|pair| pair[0].change < pair[1].change);
@@ -242,6 +250,16 @@ impl Entry {
 }
 
 impl Version {
+    /// As a head under an earlier key brings it: by a change made of what it is, which no version of other content has. None of a
+    /// tombstone.
+    #[must_use]
+    pub fn brought(&self) -> Option<Self> {
+        let (id, digest) = self.record?;
+        let made_of = Digest::of(&crypto::label("brought", &[&self.change.0, &id.0, &digest.0]));
+        let change = Hex(*made_of.0.first_chunk()?);
+        Some(Self { change, ..*self })
+    }
+
     fn take(bytes: &mut Bytes<'_>) -> Option<Self> {
         Some(Self {
             number: bytes.u64().filter(|number| *number < NUMBERS_END)?,

@@ -4,6 +4,10 @@
 //! from. So for two states it can be told of each version whether the other state knows it: one that is known there and is not there
 //! was replaced or removed. What neither side knew is taken in; two versions that do not know of each other stay beside each other
 //! until a person says which it is. The result does not depend on the order.
+//!
+//! A head under an earlier key may be made by a machine that has not heard of the new key yet, or by somebody who was removed. It has one
+//! rule: **it adds versions of names that it lists, each shown; it hides, removes, replaces and teaches nothing.** [`brought`] is what
+//! it adds. A version gets another change there, made of what it is, so that no state comes to know a change that another one wrote.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,12 +16,13 @@ use crate::encoding::Digest;
 use super::bytes::{Hex, Id};
 use super::error::VaultError;
 use super::index::{Child, DEEPEST, Entry, MOST_VERSIONS, Node, Version, below_path, child};
-use super::tree::{Below, Line};
+use super::tree::{Below, Index, Line};
 
 /// The change of a node that is in no file yet: no state knows it.
 const UNWRITTEN: Id = Hex([0; 16]);
 
 /// Joined states.
+#[derive(Default)]
 pub(super) struct Joined {
     /// Root of the tree.
     pub root: Node,
@@ -37,12 +42,10 @@ struct Join<'a> {
 #[derive(Clone, Copy)]
 struct Known<'a> {
     left: &'a BTreeSet<Id>,
-    /// None for a head under an earlier key, which may be made by somebody who had that key and was removed: it adds, and replaces
-    /// or removes nothing.
-    right: Option<&'a BTreeSet<Id>>,
+    right: &'a BTreeSet<Id>,
 }
 
-/// Joins `lines`, those that count in full first.
+/// Joins `lines`, heads under keys in force.
 ///
 /// # Errors
 /// A missing or damaged node or page; more versions of one name than a node holds.
@@ -64,29 +67,84 @@ pub(super) fn join(below: Below<'_>, lines: &[Line]) -> Result<Joined, VaultErro
             if known.contains(&line.head.change) {
                 continue;
             }
-            if line.sure && changes.iter().all(|change| theirs.contains(change)) {
+            if changes.iter().all(|change| theirs.contains(change)) {
                 (root, join.loose) = (line.head.root.clone(), BTreeMap::new());
             } else {
                 let sides = Known {
                     left: &known,
-                    right: line.sure.then_some(&theirs),
+                    right: &theirs,
                 };
                 root = join.nodes(root, line.head.root.clone(), 0, sides)?;
             }
             changes.push(line.head.change);
-            if line.sure {
-                known.extend(theirs);
-            }
+            known.extend(theirs);
         }
     }
-    Ok(Joined {
-        root,
-        loose: join.loose,
-        replaced: join.replaced,
-    })
+    Ok(join.done(root))
+}
+
+/// What the head `line`, under an earlier key, adds to `index`, which knows the changes `known`: of the versions with a record those that
+/// nobody knows. Its files are not those of `index`, and stay.
+///
+/// # Errors
+/// A missing or damaged node; more versions of one name than a node holds.
+pub(super) fn brought(index: &Index<'_>, line: &Line, known: &BTreeSet<Id>) -> Result<Vec<Entry>, VaultError> {
+    let nothing = BTreeSet::new();
+    let mut all = Vec::new();
+    for Entry { name, versions: theirs } in index.walk(&line.head.root, |child| !known.contains(&child.change))? {
+        let ours = index.find(&name)?.map_or_else(Vec::new, |entry| entry.versions);
+        let mut fresh: Vec<Version> = Vec::new();
+        for version in theirs.iter().filter(|version| !known.contains(&version.change)) {
+            let there = |other: &Version| other.record == version.record;
+            if let Some(version) = version.brought().filter(|version| !known.contains(&version.change))
+                && !ours.iter().chain(&fresh).any(there)
+            {
+                fresh.push(version);
+            }
+        }
+        if fresh.is_empty() {
+            continue;
+        }
+        let sides = Known {
+            left: &nothing,
+            right: &nothing,
+        };
+        versions(&ours, &fresh, sides)?;
+        fresh.sort_by_key(|version| version.change);
+        all.push(Entry { name, versions: fresh });
+    }
+    Ok(all)
+}
+
+impl Joined {
+    /// Adds `entries`, replacing nothing.
+    ///
+    /// # Errors
+    /// As [`join`].
+    pub fn add(&mut self, below: Below<'_>, entries: Vec<Entry>) -> Result<(), VaultError> {
+        let nothing = BTreeSet::new();
+        let Self { root, loose, replaced } = std::mem::take(self);
+        let mut join = Join { below, loose, replaced };
+        let leaf = entries.into_iter().map(|entry| (entry.name.clone(), entry)).collect();
+        let sides = Known {
+            left: &nothing,
+            right: &nothing,
+        };
+        let root = join.nodes(root, Node::Leaf(leaf), 0, sides)?;
+        *self = join.done(root);
+        Ok(())
+    }
 }
 
 impl Join<'_> {
+    fn done(self, root: Node) -> Joined {
+        Joined {
+            root,
+            loose: self.loose,
+            replaced: self.replaced,
+        }
+    }
+
     fn nodes(&mut self, left: Node, right: Node, depth: usize, known: Known<'_>) -> Result<Node, VaultError> {
         let (left, right) = match (left, right) {
             (Node::Leaf(left), Node::Leaf(right)) => return Ok(Node::Leaf(leaves(left, right, known)?)),
@@ -113,7 +171,7 @@ impl Join<'_> {
         if left.digest == right.digest || known.left.contains(&right.change) {
             return Ok(left);
         }
-        if known.right.is_some_and(|known| known.contains(&left.change)) {
+        if known.right.contains(&left.change) {
             return Ok(right);
         }
         let (ours, theirs) = (self.take(left)?, self.take(right)?);
@@ -163,8 +221,9 @@ fn leaves(
 
 fn versions(left: &[Version], right: &[Version], known: Known<'_>) -> Result<Vec<Version>, VaultError> {
     let has = |side: &[Version], version: &Version| side.iter().any(|other| other.change == version.change);
-    let replaced = |version: &Version| known.right.is_some_and(|known| known.contains(&version.change));
-    let ours = left.iter().filter(|version| has(right, version) || !replaced(version));
+    let ours = left
+        .iter()
+        .filter(|version| has(right, version) || !known.right.contains(&version.change));
     let theirs = right
         .iter()
         .filter(|version| !has(left, version) && !known.left.contains(&version.change));
@@ -209,7 +268,7 @@ mod tests {
         let nothing = BTreeSet::new();
         let known = Known {
             left: &nothing,
-            right: None,
+            right: &nothing,
         };
         let many: Vec<_> = (1..=254).map(version).collect();
         assert_eq!(versions(&[version(0)], &many, known).unwrap().len(), MOST_VERSIONS);

@@ -85,7 +85,11 @@ impl Vault {
         let mut merges = Vec::new();
         for scope in &self.roster.in_force().scopes {
             let heads = self.heads(scope)?;
-            let claims = if heads.len() > 1 { self.claims(scope)? } else { Vec::new() };
+            let claims = if heads.len() > 1 {
+                self.claims(scope, &self.roster.trust(scope))?
+            } else {
+                Vec::new()
+            };
             let contests = self.contests(scope)?;
             if heads.len() > 1 || !contests.is_empty() {
                 merges.push(Merge {
@@ -109,7 +113,7 @@ impl Vault {
         let tag = format!("{shelf}/{}", start.trim_end_matches('-'));
         let ids = self.record_ids(scope)?.into_iter().filter(|(of, _)| *of == tag);
         let ids: BTreeSet<Id> = ids.map(|(_, id)| id).collect();
-        let mut records = self.records(scope, |id| ids.contains(&id))?;
+        let mut records = self.records(scope, &self.roster.trust(scope), |id| ids.contains(&id))?;
         records.retain(|claim| claim.listed.name == name);
         records.sort_by_key(|claim| (claim.listed.version, claim.record));
         Ok(Contest { records })
@@ -154,9 +158,9 @@ impl Vault {
     }
 
     /// Records of `scope` that this machine has not accepted before.
-    pub(super) fn claims(&self, scope: &ScopeEntry) -> Result<Vec<Claim>, VaultError> {
+    pub(super) fn claims(&self, scope: &ScopeEntry, trust: &Trust) -> Result<Vec<Claim>, VaultError> {
         let known = self.memory.known(scope.id)?;
-        let mut claims = self.records(scope, |id| !known.contains(&id))?;
+        let mut claims = self.records(scope, trust, |id| !known.contains(&id))?;
         claims.sort_by(|a, b| a.rank().cmp(&b.rank()));
         Ok(claims)
     }
@@ -165,7 +169,7 @@ impl Vault {
         let mut by_name: BTreeMap<String, Vec<Claim>> = BTreeMap::new();
         // Only shelves with two files of one name's tag are read.
         let twice = self.ids_of_one_tag(scope)?;
-        for claim in self.records(scope, |id| twice.contains(&id))? {
+        for claim in self.records(scope, &self.roster.trust(scope), |id| twice.contains(&id))? {
             by_name.entry(claim.listed.name.clone()).or_default().push(claim);
         }
         let several = by_name.into_values().filter(|records| records.len() > 1);
@@ -177,11 +181,11 @@ impl Vault {
             .collect())
     }
 
-    fn records(&self, scope: &ScopeEntry, wanted: impl Fn(Id) -> bool) -> Result<Vec<Claim>, VaultError> {
+    fn records(&self, scope: &ScopeEntry, trust: &Trust, wanted: impl Fn(Id) -> bool) -> Result<Vec<Claim>, VaultError> {
         let claim = |(clear, bytes): (Clear, Vec<u8>)| Claim {
             record: clear.id,
             clear: Digest::of(&bytes),
-            earlier_key: clear.key != scope.commitment,
+            earlier_key: !trust.in_force.contains(&clear.key),
             listed: list_one(scope, clear),
         };
         Ok(self.clear_parts(scope, wanted)?.into_iter().map(claim).collect())
@@ -199,8 +203,8 @@ impl Vault {
     /// Opens the index of `scope` from `heads`, of which `claims` were shown. Checks that it is no older than what was accepted, and gives
     /// the head that was.
     ///
-    /// What joining takes in must have been shown, and what was shown must be there, byte for byte. A head under an earlier key that
-    /// would have it otherwise is left aside.
+    /// What joining takes in must have been shown, and be there byte for byte. A head under an earlier key that would have it otherwise is
+    /// left aside.
     pub(super) fn joined<'a>(
         &'a self,
         scope: &ScopeEntry,
@@ -210,72 +214,77 @@ impl Vault {
         claims: &[&Claim],
     ) -> Result<(Index<'a>, Option<Digest>), VaultError> {
         let own = self.memory.head(scope.id)?;
-        let may_join = |joined: &Index<'_>, without: &Index<'_>| self.check_brought(scope, &joined.beyond(without)?, claims);
-        let index = Index::open(&self.store, ring, heads, trust, own, may_join)?;
+        let accepted = match heads.len() {
+            0 | 1 => BTreeSet::new(),
+            _ => self.memory.known(scope.id)?,
+        };
+        let may_bring = |brought: &[Entry]| self.check_brought(scope, brought, claims, &accepted);
+        let index = Index::open(&self.store, ring, heads, trust, own, may_bring)?;
         let own = self.memory.check(scope.id, &scope.name, &index)?;
         for (head, why) in index.aside() {
-            tracing::warn!(scope = %scope.name, %head, %why, "a head under an earlier key is left aside");
+            // The names in `why` are of whoever made the head.
+            let why = reason(why);
+            tracing::warn!(scope = %scope.name, %head, why, "a head under an earlier key is left aside");
         }
         if index.is_joined() {
-            self.check_claims(scope, &index, own, claims)?;
+            Self::check_news(scope, &index.news(&index.known(own)?)?, claims, &accepted)?;
+            self.check_claims(scope, &index, claims)?;
         }
         Ok((index, own))
     }
 
-    /// What only a head under an earlier key brings must have been shown, whatever was accepted before.
-    fn check_brought(&self, scope: &ScopeEntry, brought: &[Entry], claims: &[&Claim]) -> Result<(), VaultError> {
-        for entry in brought {
-            for (id, _) in entry.records() {
-                if let Some(claim) = claims.iter().find(|claim| claim.record == id) {
-                    self.check_claim(scope, Some(entry), claim)?;
-                    continue;
-                }
-                // The next prompt shows it.
-                self.memory.learn(scope.id, iter::empty(), iter::once(id))?;
-                return Err(VaultError::NotShown {
-                    scope: scope.name.clone(),
-                    name: entry.name.clone(),
-                });
+    /// What a head under an earlier key brings must have been shown, as what it is, whatever was accepted before.
+    fn check_brought(&self, scope: &ScopeEntry, brought: &[Entry], claims: &[&Claim], accepted: &BTreeSet<Id>) -> Result<(), VaultError> {
+        let claims: BTreeMap<(Id, &str), &Claim> = claims
+            .iter()
+            .map(|claim| ((claim.record, claim.listed.name.as_str()), *claim))
+            .collect();
+        let shown = |entry: &Entry, id| claims.get(&(id, entry.name.as_str())).copied();
+        let records = || brought.iter().flat_map(|entry| entry.records().map(move |(id, _)| (entry, id)));
+        if let Some((entry, _)) = records().find(|(entry, id)| shown(entry, *id).is_none()) {
+            let mut hidden = records().map(|(_, id)| id).filter(|id| accepted.contains(id)).peekable();
+            if hidden.peek().is_some() {
+                // The next prompt shows them.
+                self.memory.learn(scope.id, iter::empty(), hidden)?;
+            }
+            return Err(not_shown(scope, &entry.name));
+        }
+        for (entry, id) in records() {
+            match shown(entry, id) {
+                Some(claim) if claim.earlier_key => self.check_claim(scope, entry, claim)?,
+                // A copy of what the owner had since: nobody who has not heard of the key in force seals under it.
+                _ => return Err(VaultError::damaged(path(scope.id, &entry.name, id), "it is under the key in force")),
             }
         }
         Ok(())
     }
 
-    fn check_claims(&self, scope: &ScopeEntry, index: &Index<'_>, own: Option<Digest>, claims: &[&Claim]) -> Result<(), VaultError> {
-        let accepted = self.memory.known(scope.id)?;
+    /// What is new here must have been shown.
+    fn check_news(scope: &ScopeEntry, news: &[Entry], claims: &[&Claim], accepted: &BTreeSet<Id>) -> Result<(), VaultError> {
         let shown: BTreeSet<Id> = claims.iter().map(|claim| claim.record).collect();
-        let vouched = index.vouched(own)?;
-        let sure = vouched.as_ref().unwrap_or(index);
-        for entry in sure.news(&sure.known(own)?)? {
-            if entry.records().any(|(id, _)| !shown.contains(&id) && !accepted.contains(&id)) {
-                return Err(VaultError::NotShown {
-                    scope: scope.name.clone(),
-                    name: entry.name,
-                });
-            }
-        }
+        let is_seen = |id: &Id| shown.contains(id) || accepted.contains(id);
+        let unseen = news.iter().find(|entry| entry.records().any(|(id, _)| !is_seen(&id)));
+        unseen.map_or(Ok(()), |entry| Err(not_shown(scope, &entry.name)))
+    }
+
+    fn check_claims(&self, scope: &ScopeEntry, index: &Index<'_>, claims: &[&Claim]) -> Result<(), VaultError> {
         let entries = entries(index, claims)?;
         for claim in claims {
-            match self.check_claim(scope, entries.get(&claim.listed.name), claim) {
-                // It may be one that a head brings which is left aside.
-                Err(VaultError::Unindexed { .. }) if index.has_aside() => {}
-                checked => checked?,
+            match entries.get(&claim.listed.name) {
+                Some(entry) if entry.records().any(|(id, _)| id == claim.record) => self.check_claim(scope, entry, claim)?,
+                // Of a version that was replaced, of a head that is left aside or has its turn later, or somebody's who put the file there.
+                _ => tracing::warn!(scope = %scope.name, record = %claim.record, "no state names this record: it is not taken in"),
             }
         }
         Ok(())
     }
 
-    fn check_claim(&self, scope: &ScopeEntry, entry: Option<&Entry>, claim: &Claim) -> Result<(), VaultError> {
+    /// What `entry` has of the record that was shown must be there, byte for byte.
+    fn check_claim(&self, scope: &ScopeEntry, entry: &Entry, claim: &Claim) -> Result<(), VaultError> {
         let (scope_name, name) = (scope.name.clone(), claim.listed.name.clone());
         let path = path(scope.id, &name, claim.record);
-        let record = entry.and_then(|entry| entry.records().find(|(id, _)| *id == claim.record));
-        let Some((_, digest)) = record else {
-            // The leftover of a version that was replaced or removed is nothing to take in.
-            let superseded = entry.is_some_and(|entry| claim.listed.version <= entry.number());
-            return if superseded { Ok(()) } else { Err(VaultError::Unindexed { path }) };
-        };
         let file = self.store.read(&path, LARGEST_RECORD)?;
-        if Digest::of(&file) != digest {
+        if entry.records().all(|record| record != (claim.record, Digest::of(&file))) {
             return Err(VaultError::Swapped { scope: scope_name, name });
         }
         let record = Record::parse(&file).map_err(|why| VaultError::damaged(&path, why))?;
@@ -283,6 +292,24 @@ impl Vault {
             return Err(VaultError::RulesChanged { scope: scope_name, name });
         }
         Ok(())
+    }
+}
+
+fn not_shown(scope: &ScopeEntry, name: &str) -> VaultError {
+    VaultError::NotShown {
+        scope: scope.name.clone(),
+        name: name.to_owned(),
+    }
+}
+
+/// Why a head is left aside, without a name that its maker chose.
+fn reason(why: &VaultError) -> &'static str {
+    match why {
+        VaultError::NotShown { .. } => "not_shown",
+        VaultError::Missing { .. } => "missing",
+        VaultError::Swapped { .. } | VaultError::RulesChanged { .. } => "swapped",
+        VaultError::Damaged { .. } => "damaged",
+        _ => "other",
     }
 }
 

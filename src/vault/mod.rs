@@ -54,7 +54,6 @@ mod testing;
 mod tests;
 pub mod tree;
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::device::candidate::Candidate;
@@ -313,7 +312,7 @@ impl Vault {
                 heads = kept;
             }
             if heads.len() > 1 {
-                claims.extend(self.claims(scope)?);
+                claims.extend(self.claims(scope, &trust)?);
                 earlier |= tree::any_earlier(&self.store, scope.id, &heads, &trust)?;
             }
             scopes.push(((*name).to_owned(), heads));
@@ -338,28 +337,6 @@ impl Vault {
             }
         }
         Ok(kept)
-    }
-
-    /// `claims` without those that none of `heads` names: anybody who can write into the folder can put such a file there, and joining
-    /// takes in nothing of it.
-    fn named<'c>(&self, ring: &Ring, heads: &[Digest], trust: &Trust, claims: &'c [Claim]) -> Result<Vec<&'c Claim>, VaultError> {
-        if heads.len() < 2 {
-            return Ok(Vec::new());
-        }
-        let own = self.memory.head(ring.scope)?;
-        let named = Index::open(&self.store, ring, heads, trust, own, |_, _| Ok(()))?.records();
-        let named: BTreeSet<Id> = named.into_iter().collect();
-        Ok(claims.iter().filter(|claim| named.contains(&claim.record)).collect())
-    }
-
-    /// `standing` with the claims of `scope` that its heads name.
-    fn only_named(&self, scope: &ScopeEntry, ring: &Ring, standing: &Standing) -> Result<Standing, VaultError> {
-        let heads = standing.heads_of(&scope.name)?;
-        let named = self.named(ring, heads, &self.roster.trust(scope), &standing.claims)?;
-        Ok(Standing {
-            claims: named.into_iter().cloned().collect(),
-            ..standing.clone()
-        })
     }
 
     /// The keys that open all scopes of `standing` with one touch, each with the salts to ask it for.
@@ -391,7 +368,13 @@ impl Vault {
     }
 
     fn heads(&self, scope: &ScopeEntry) -> Result<Vec<Digest>, VaultError> {
-        tree::heads(&self.store, scope.id, &scope.name, &self.roster.trust(scope))
+        tree::heads(
+            &self.store,
+            scope.id,
+            &scope.name,
+            &self.roster.trust(scope),
+            self.memory.head(scope.id)?,
+        )
     }
 
     fn scope(&self, name: &str) -> Result<&ScopeEntry, VaultError> {

@@ -224,12 +224,11 @@ impl Plan {
         let mut opened = Vec::new();
         for (id, _) in &self.works {
             let scope = vault.scope_of(*id)?;
-            let ring = scope::open_with_recovery(&vault.store, &vault.roster, scope, code)?;
             opened.push(Opened {
                 side: 0,
                 scope: *id,
-                standing: vault.only_named(scope, &ring, shown)?,
-                ring,
+                standing: shown.clone(),
+                ring: scope::open_with_recovery(&vault.store, &vault.roster, scope, code)?,
             });
         }
         let (private, public) = code.key_pair(&vault.id());
@@ -460,12 +459,12 @@ fn rekey(
 
 /// The index of a scope in which the heads of all sides count, each as `forked` says; they have to be those that were shown.
 fn joined_index<'a>(vault: &'a Vault, before: &ScopeEntry, forked: &ForkedScope, ring: &'a Ring) -> Result<Index<'a>, VaultError> {
-    let heads = tree::heads(&vault.store, before.id, &before.name, &forked.trust)?;
+    let heads = tree::heads(&vault.store, before.id, &before.name, &forked.trust, vault.memory.head(before.id)?)?;
     let heads = vault.without_earlier(before, &heads, &forked.trust)?;
     if heads != forked.heads {
         return Err(VaultError::Changed);
     }
-    let claims = vault.named(ring, &heads, &forked.trust, &forked.claims)?;
+    let claims: Vec<_> = forked.claims.iter().collect();
     vault.joined(before, ring, &heads, &forked.trust, &claims).map(|(index, _)| index)
 }
 

@@ -20,6 +20,8 @@ const LARGEST_HEAD: usize = 1 << 20;
 const LARGEST_NODE: usize = 1 << 20;
 /// Earlier heads kept in the head itself; more go into a page.
 const RECENT: usize = 64;
+/// Earlier heads on one page.
+const PAGE: usize = 4096;
 /// Heads that one head can follow: their number is one byte.
 const MOST_PARENTS: usize = 255;
 /// Another writer replaces a head in two steps; this many in a row while one look is taken is no coincidence.
@@ -30,7 +32,7 @@ const RETRIES: u32 = 5;
 pub struct Trust {
     /// Keys in force: one, or one of each side where a fork of the roster is joined.
     pub in_force: BTreeSet<Digest>,
-    /// Keys before them. A head under one adds what it has and replaces nothing: somebody who was removed may have made it.
+    /// Keys before them. A head under one adds, and does nothing else ([`join`]): somebody who was removed may have made it.
     pub earlier: BTreeSet<Digest>,
 }
 
@@ -39,9 +41,9 @@ pub struct Index<'a> {
     below: Below<'a>,
     /// The heads that it was opened from, those that count in full first.
     lines: Vec<Line>,
-    root: Node,
-    loose: BTreeMap<Digest, Node>,
-    replaced: Vec<String>,
+    joined: Joined,
+    /// Changes of the versions that heads under earlier keys brought.
+    brought: Vec<Id>,
     /// Heads under earlier keys that cannot be joined, and why: they cost nobody else anything, and stay where they are.
     aside: Vec<(Digest, VaultError)>,
 }
@@ -73,12 +75,13 @@ pub(super) struct Below<'a> {
     pub ring: &'a Ring,
 }
 
-/// The heads that stand, ascending, found without a touch: those that no other names as a parent. One in most scopes; more after a
-/// merge.
+/// The heads that stand, ascending, found without a touch: those that no other under a key in force names as a parent. One in most
+/// scopes; more after a merge. Of more under earlier keys than one head can follow, `own`, which this machine has accepted, has its turn,
+/// and the others by a draw that is another one in each state: none keeps the rest away for good.
 ///
 /// # Errors
 /// [`VaultError::Missing`] when there is none under a key in force; a damaged head.
-pub fn heads(store: &Store, scope: Id, name: &str, trust: &Trust) -> Result<Vec<Digest>, VaultError> {
+pub fn heads(store: &Store, scope: Id, name: &str, trust: &Trust, own: Option<Digest>) -> Result<Vec<Digest>, VaultError> {
     let mut heads = listed(store, scope, trust)?;
     for _ in 0..RETRIES {
         if heads.is_some() {
@@ -88,27 +91,23 @@ pub fn heads(store: &Store, scope: Id, name: &str, trust: &Trust) -> Result<Vec<
     }
     let heads = heads.unwrap_or_default();
     let sure = |clear: &HeadClear| trust.in_force.contains(&clear.key);
-    // A head under an earlier key must not take one in force away by naming it.
-    let followed = |digest: &Digest, clear: &HeadClear| {
-        heads
-            .values()
-            .any(|other| other.parents.contains(digest) && (sure(other) || !sure(clear)))
-    };
-    let standing: Vec<Digest> = heads
-        .iter()
-        .filter(|(digest, clear)| !followed(digest, clear))
-        .map(|(d, _)| *d)
+    let followed: BTreeSet<&Digest> = heads
+        .values()
+        .filter(|clear| sure(clear))
+        .flat_map(|clear| &clear.parents)
         .collect();
-    if !standing.iter().any(|digest| heads.get(digest).is_some_and(sure)) {
+    let standing = heads.keys().filter(|digest| !followed.contains(digest)).copied();
+    let (mut standing, mut earlier): (Vec<_>, Vec<_>) = standing.partition(|digest| heads.get(digest).is_some_and(sure));
+    if standing.is_empty() {
         return Err(VaultError::Missing {
             path: format!("the index head of scope {name} (heads/{scope})"),
         });
     }
-    let (mut standing, earlier): (Vec<_>, Vec<_>) = standing.into_iter().partition(|digest| heads.get(digest).is_some_and(sure));
     if standing.len() > MOST_PARENTS {
         return Err(VaultError::damaged(format!("heads/{scope}"), "more than 255 heads"));
     }
-    // The others have their turn once these are joined.
+    let state: Vec<u8> = standing.iter().flat_map(|digest| digest.0).collect();
+    earlier.sort_by_cached_key(|digest| (Some(*digest) != own, Digest::of(&[&state[..], &digest.0].concat())));
     standing.extend(earlier.into_iter().take(MOST_PARENTS - standing.len()));
     standing.sort_unstable();
     Ok(standing)
@@ -171,43 +170,79 @@ pub fn first_head(ring: &Ring, random: &mut Random) -> Result<(Digest, Vec<u8>),
 }
 
 impl<'a> Index<'a> {
-    /// Opens the heads `heads`, joined where there are several. `ring` has the keys of all of them. Of those under earlier keys `own`,
-    /// which this machine has accepted, counts like the others; one more is joined if `may_join` has nothing against the state with it,
-    /// beside the one without, and is left aside if it has, or if it does not open.
+    /// Opens the heads `heads`, joined where there are several. `ring` has the keys of all of them. What one under an earlier key brings
+    /// is added if `may_bring` has nothing against it; else that head is left aside, as it is if it does not open. `own`, which this
+    /// machine has accepted, needs no leave.
     ///
     /// # Errors
-    /// [`VaultError::Damaged`] when one under a key in force does not open, or there is none.
+    /// [`VaultError::Damaged`] when `own` or one under a key in force does not open, or there is none.
     pub fn open(
         store: &'a Store,
         ring: &'a Ring,
         heads: &[Digest],
         trust: &Trust,
         own: Option<Digest>,
-        may_join: impl Fn(&Self, &Self) -> Result<(), VaultError>,
+        may_bring: impl Fn(&[Entry]) -> Result<(), VaultError>,
     ) -> Result<Self, VaultError> {
         let below = Below { store, ring };
-        let (mut lines, mut others, mut aside) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut lines, mut earlier, mut aside) = (Vec::new(), Vec::new(), Vec::new());
         for digest in heads {
             let counts = Some(*digest) == own || !any_earlier(store, ring.scope, &[*digest], trust)?;
             match below.line(digest, trust) {
-                Ok(line) if counts => lines.push(line),
-                Ok(line) => others.push(line),
+                Ok(line) if line.sure => lines.push(line),
+                Ok(line) => earlier.push(line),
                 Err(why) if counts => return Err(why),
                 Err(why) => aside.push((*digest, why)),
             }
         }
-        let mut index = Self::of(below, lines)?;
-        others.sort_by_key(|line| line.digest);
-        for line in others {
-            let digest = line.digest;
-            let joined = Self::of(below, index.lines.iter().cloned().chain([line]).collect());
-            match joined.and_then(|joined| may_join(&joined, &index).map(|()| joined)) {
-                Ok(joined) => index = joined,
-                Err(why) => aside.push((digest, why)),
+        if let (true, Some(line)) = (lines.is_empty(), earlier.first()) {
+            return Err(damaged_head(ring.scope, &line.digest));
+        }
+        lines.sort_by_key(|line| line.digest);
+        let mut index = Self {
+            below,
+            joined: join::join(below, &lines)?,
+            lines,
+            brought: Vec::new(),
+            aside,
+        };
+        index.take_in(earlier, own, may_bring)?;
+        Ok(index)
+    }
+
+    fn take_in(
+        &mut self,
+        mut earlier: Vec<Line>,
+        own: Option<Digest>,
+        may_bring: impl Fn(&[Entry]) -> Result<(), VaultError>,
+    ) -> Result<(), VaultError> {
+        let mut known = BTreeSet::new();
+        for line in self.lines.iter().filter(|_| !earlier.is_empty()) {
+            known.extend(self.below.changes(&line.head)?);
+        }
+        earlier.sort_by_key(|line| (Some(line.digest) != own, line.digest));
+        for line in earlier {
+            let is_own = Some(line.digest) == own;
+            let brought = join::brought(self, &line, &known);
+            match brought.and_then(|brought| {
+                if is_own {
+                    Ok(brought)
+                } else {
+                    may_bring(&brought).map(|()| brought)
+                }
+            }) {
+                Ok(brought) => {
+                    let changes = brought.iter().flat_map(|entry| &entry.versions).map(|version| version.change);
+                    self.brought.extend(changes.clone());
+                    known.extend(changes);
+                    self.joined.add(self.below, brought)?;
+                    self.lines.push(line);
+                }
+                Err(why) if is_own => return Err(why),
+                Err(why) => self.aside.push((line.digest, why)),
             }
         }
-        index.aside = aside;
-        Ok(index)
+        Ok(())
     }
 
     /// The head, where it was opened from one.
@@ -241,24 +276,6 @@ impl<'a> Index<'a> {
         })
     }
 
-    fn of(below: Below<'a>, mut lines: Vec<Line>) -> Result<Self, VaultError> {
-        lines.sort_by_key(|line| (!line.sure, line.digest));
-        match lines.first() {
-            Some(line) if line.sure => {}
-            Some(line) => return Err(damaged_head(below.ring.scope, &line.digest)),
-            None => return Err(VaultError::Nothing),
-        }
-        let Joined { root, loose, replaced } = join::join(below, &lines)?;
-        Ok(Self {
-            below,
-            lines,
-            root,
-            loose,
-            replaced,
-            aside: Vec::new(),
-        })
-    }
-
     /// The changes that the head `own` knows, or, if it is not among the heads, those that all heads in force know.
     ///
     /// # Errors
@@ -284,63 +301,8 @@ impl<'a> Index<'a> {
             entry.versions.retain(|version| !known.contains(&version.change));
             (!entry.versions.is_empty()).then_some(entry)
         };
-        let entries = self.walk(|child| !known.contains(&child.change))?;
+        let entries = self.walk(&self.joined.root, |child| !known.contains(&child.change))?;
         Ok(entries.into_iter().filter_map(fresh).collect())
-    }
-
-    /// The state without the heads under earlier keys, but for `own`, which this machine has accepted; nothing where there are no
-    /// others.
-    ///
-    /// # Errors
-    /// As [`Index::open`].
-    pub fn vouched(&self, own: Option<Digest>) -> Result<Option<Self>, VaultError> {
-        let vouched = |line: &&Line| line.sure || Some(line.digest) == own;
-        let lines: Vec<Line> = self.lines.iter().filter(vouched).cloned().collect();
-        if lines.len() == self.lines.len() {
-            return Ok(None);
-        }
-        Self::of(self.below, lines).map(Some)
-    }
-
-    /// The versions that `base`, another state of the scope, does not have. Their changes are not asked: somebody may have made them up.
-    ///
-    /// # Errors
-    /// As [`Index::find`].
-    pub fn beyond(&self, base: &Self) -> Result<Vec<Entry>, VaultError> {
-        let mut beyond = Vec::new();
-        let mut waiting = vec![(self.root.clone(), Some(base.root.clone()), 0)];
-        while let Some((node, theirs, depth)) = waiting.pop() {
-            match (node, theirs) {
-                (Node::Leaf(leaf), theirs) => {
-                    for mut entry in leaf.into_values() {
-                        let theirs = match &theirs {
-                            Some(Node::Leaf(leaf)) => leaf.get(&entry.name).cloned(),
-                            _ => base.find(&entry.name)?,
-                        };
-                        let has = |version: &Version| theirs.as_ref().is_some_and(|theirs| theirs.versions.contains(version));
-                        entry.versions.retain(|version| !has(version));
-                        if !entry.versions.is_empty() {
-                            beyond.push(entry);
-                        }
-                    }
-                }
-                (Node::Branch(_), _) if depth == DEEPEST => return Err(VaultError::damaged("index", "a tree that is too deep")),
-                (Node::Branch(children), theirs) => {
-                    let theirs = match theirs {
-                        Some(Node::Branch(theirs)) => theirs,
-                        _ => BTreeMap::new(),
-                    };
-                    for (slot, child) in children {
-                        let their_child = theirs.get(&slot);
-                        if their_child.is_none_or(|theirs| theirs.digest != child.digest) {
-                            let theirs = their_child.map(|child| base.node(&child.digest)).transpose()?;
-                            waiting.push((self.node(&child.digest)?, theirs, depth + 1));
-                        }
-                    }
-                }
-            }
-        }
-        Ok(beyond)
     }
 
     /// Whether it was opened from several heads.
@@ -353,17 +315,12 @@ impl<'a> Index<'a> {
     #[must_use]
     pub fn records(&self) -> Vec<Id> {
         let mut records = Vec::new();
-        let mut waiting = vec![(self.root.clone(), 0)];
-        while let Some((node, depth)) = waiting.pop() {
-            match node {
-                Node::Leaf(leaf) => records.extend(leaf.values().flat_map(Entry::records).map(|(id, _)| id)),
-                Node::Branch(children) if depth < DEEPEST => {
-                    let opened = children.values().filter_map(|child| self.node(&child.digest).ok());
-                    waiting.extend(opened.map(|node| (node, depth + 1)));
-                }
-                Node::Branch(_) => {}
-            }
-        }
+        let mut each = |leaf: Result<Vec<Entry>, VaultError>| {
+            records.extend(leaf.unwrap_or_default().iter().flat_map(Entry::records).map(|(id, _)| id));
+            Ok(())
+        };
+        // It gives up on nothing.
+        self.leaves(&self.joined.root, |_| true, &mut each).ok();
         records
     }
 
@@ -374,7 +331,7 @@ impl<'a> Index<'a> {
     pub fn find(&self, name: &str) -> Result<Option<Entry>, VaultError> {
         let mut below = None;
         for depth in 0..=DEEPEST {
-            match below.as_ref().unwrap_or(&self.root) {
+            match below.as_ref().unwrap_or(&self.joined.root) {
                 Node::Leaf(entries) => return Ok(entries.get(name).cloned()),
                 // A name's hash has no bits for a branch below that.
                 Node::Branch(_) if depth == DEEPEST => return Ok(None),
@@ -392,24 +349,52 @@ impl<'a> Index<'a> {
     /// # Errors
     /// As [`Index::find`].
     pub fn entries(&self) -> Result<Vec<Entry>, VaultError> {
-        self.walk(|_| true)
+        self.walk(&self.joined.root, |_| true)
     }
 
-    fn walk(&self, enter: impl Fn(&Child) -> bool) -> Result<Vec<Entry>, VaultError> {
+    /// Every entry below `root`, but for what lies below children that `enter` does not let in.
+    ///
+    /// # Errors
+    /// A missing or damaged node.
+    pub(super) fn walk(&self, root: &Node, enter: impl Fn(&Child) -> bool) -> Result<Vec<Entry>, VaultError> {
         let mut entries = Vec::new();
-        let mut waiting = vec![(self.root.clone(), 0)];
-        while let Some((node, depth)) = waiting.pop() {
-            match node {
-                Node::Leaf(leaf) => entries.extend(leaf.into_values()),
-                Node::Branch(children) if depth < DEEPEST => {
-                    for child in children.values().filter(|child| enter(child)) {
-                        waiting.push((self.node(&child.digest)?, depth + 1));
+        self.leaves(root, enter, &mut |leaf| {
+            entries.extend(leaf?);
+            Ok(())
+        })?;
+        Ok(entries)
+    }
+
+    /// Gives `each` the entries of every leaf, or why a node is refused, until it has had enough. Files of ours have a nonce each, so no
+    /// node has two places, and each name lies where its digest leads.
+    fn leaves(
+        &self,
+        root: &Node,
+        enter: impl Fn(&Child) -> bool,
+        each: &mut impl FnMut(Result<Vec<Entry>, VaultError>) -> Result<(), VaultError>,
+    ) -> Result<(), VaultError> {
+        let mut seen = BTreeSet::new();
+        let mut waiting = vec![(None, Vec::new())];
+        while let Some((digest, path)) = waiting.pop() {
+            let fault = |why| Err(VaultError::damaged("index", why));
+            let leads_here = |name: &String| path.iter().enumerate().all(|(depth, slot)| child(name, depth) == *slot);
+            match digest.map_or_else(|| Ok(root.clone()), |digest| self.node(&digest)) {
+                Err(why) => each(Err(why))?,
+                Ok(Node::Leaf(leaf)) if leaf.keys().all(leads_here) => each(Ok(leaf.into_values().collect()))?,
+                Ok(Node::Leaf(_)) => each(fault("a name where its digest does not lead"))?,
+                Ok(Node::Branch(_)) if path.len() == DEEPEST => each(fault("a tree that is too deep"))?,
+                Ok(Node::Branch(children)) => {
+                    for (slot, child) in children.iter().filter(|(_, child)| enter(child)) {
+                        if seen.insert(child.digest) {
+                            waiting.push((Some(child.digest), [&path[..], &[*slot]].concat()));
+                        } else {
+                            each(fault("a node in two places"))?;
+                        }
                     }
                 }
-                Node::Branch(_) => return Err(VaultError::damaged("index", "a tree that is too deep")),
             }
         }
-        Ok(entries)
+        Ok(())
     }
 
     /// Whether this state is `earlier` or was made from it. What was before them only heads under a key in force can say.
@@ -444,14 +429,18 @@ impl<'a> Index<'a> {
         };
         let id = writer.id;
         let entries = writes.into_iter().map(|write| write.entry(id)).collect();
-        let root = writer.update(self.root.clone(), 0, entries)?;
-        let (mut recent, mut earlier) = self.history()?;
+        let root = writer.update(self.joined.root.clone(), 0, entries)?;
+        let (mut recent, mut earlier) = self.history();
         if recent.len() >= RECENT {
-            earlier = vec![writer.put(Kind::Page, &page_bytes(&recent, &earlier))?];
+            let pages = recent.chunks(PAGE).map(|heads| {
+                let before = std::mem::take(&mut earlier);
+                writer.put(Kind::Page, &page_bytes(heads, &before))
+            });
+            earlier = pages.collect::<Result<_, _>>()?;
             recent.clear();
         }
-        recent.extend(self.lines.iter().map(Line::ancestor));
-        for path in &self.replaced {
+        recent.extend(self.lines.iter().map(|line| line.ancestor(id)));
+        for path in &self.joined.replaced {
             change.remove(path.clone());
         }
         for line in &self.lines {
@@ -468,7 +457,7 @@ impl<'a> Index<'a> {
     }
 
     /// The heads before those that this index was opened from, and the pages before them.
-    fn history(&self) -> Result<(Vec<Ancestor>, Vec<Digest>), VaultError> {
+    fn history(&self) -> (Vec<Ancestor>, Vec<Digest>) {
         let (mut recent, mut earlier) = (Vec::new(), Vec::new());
         for line in self.lines.iter().filter(|line| line.sure) {
             let new = |ancestor: &&Ancestor| !recent.contains(*ancestor);
@@ -476,29 +465,13 @@ impl<'a> Index<'a> {
             let new = |page: &&Digest| !earlier.contains(*page);
             earlier.extend(line.head.earlier.iter().filter(new).copied().collect::<Vec<_>>());
         }
-        if self.lines.iter().all(|line| line.sure) {
-            return Ok((recent, earlier));
-        }
-        let mut known = BTreeSet::new();
-        for line in &self.lines {
-            let changes = self.below.changes(&line.head)?;
-            if !line.sure {
-                // The digests that a head under an earlier key names are not taken from it: they vouch against rollback.
-                let new = changes
-                    .iter()
-                    .filter(|change| **change != line.head.change && !known.contains(*change));
-                recent.extend(new.map(|change| Ancestor {
-                    digest: Digest([0; 32]),
-                    change: *change,
-                }));
-            }
-            known.extend(changes);
-        }
-        Ok((recent, earlier))
+        let digest = Digest([0; 32]);
+        recent.extend(self.brought.iter().map(|change| Ancestor { digest, change: *change }));
+        (recent, earlier)
     }
 
     fn node(&self, digest: &Digest) -> Result<Node, VaultError> {
-        match self.loose.get(digest) {
+        match self.joined.loose.get(digest) {
             Some(node) => Ok(node.clone()),
             None => self.below.node(digest),
         }
@@ -520,10 +493,11 @@ impl Write {
 }
 
 impl Line {
-    fn ancestor(&self) -> Ancestor {
+    /// As the head of the change `by` names it.
+    fn ancestor(&self, by: Id) -> Ancestor {
         Ancestor {
             digest: self.digest,
-            change: self.head.change,
+            change: if self.sure { self.head.change } else { by },
         }
     }
 }
@@ -625,7 +599,7 @@ impl Writer<'_, '_> {
         for (slot, entries) in by_child {
             let below = match children.get(&slot) {
                 Some(child) => {
-                    if !self.index.loose.contains_key(&child.digest) {
+                    if !self.index.joined.loose.contains_key(&child.digest) {
                         self.change.remove(below_path(self.index.below.ring.scope, &child.digest));
                     }
                     self.index.node(&child.digest)?
@@ -641,11 +615,12 @@ impl Writer<'_, '_> {
 
     /// A node that joining made, or, with a new scope key, any.
     fn has_to_be_written(&self, child: &Child) -> bool {
-        self.index.loose.contains_key(&child.digest) || self.ring.current() != self.index.below.ring.current()
+        self.index.joined.loose.contains_key(&child.digest) || self.ring.current() != self.index.below.ring.current()
     }
 
     fn put(&mut self, kind: Kind, plain: &[u8]) -> Result<Digest, VaultError> {
-        let file = seal_below(self.ring, kind, plain, self.random).ok_or(VaultError::Sealing("the index"))?;
+        let file = seal_below(self.ring, kind, plain, self.random).filter(|file| file.len() <= LARGEST_NODE);
+        let file = file.ok_or(VaultError::Sealing("the index"))?;
         let digest = Digest::of(&file);
         self.change.add(below_path(self.ring.scope, &digest), file);
         Ok(digest)
@@ -653,7 +628,8 @@ impl Writer<'_, '_> {
 }
 
 fn sealed_head(head: &Head, ring: &Ring, random: &mut Random) -> Result<(Digest, Vec<u8>), VaultError> {
-    let file = head.seal(ring, random).ok_or(VaultError::Sealing("the index head"))?;
+    let file = head.seal(ring, random).filter(|file| file.len() <= LARGEST_HEAD);
+    let file = file.ok_or(VaultError::Sealing("the index head"))?;
     Ok((Digest::of(&file), file))
 }
 
@@ -692,7 +668,7 @@ mod tests {
             in_force: [ring.current()].into(),
             ..Trust::default()
         };
-        Index::open(store, ring, &[head], &trust, None, |_, _| Ok(())).unwrap()
+        Index::open(store, ring, &[head], &trust, None, |_| Ok(())).unwrap()
     }
 
     fn commit(store: &Store, ring: &Ring, before: Digest, entries: Vec<Write>) -> Digest {

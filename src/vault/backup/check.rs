@@ -62,7 +62,7 @@ fn check_scope(store: &Store, roster: &Roster, scope: &ScopeEntry, files: &Files
     let records = format!("records/{}/", scope.id);
     Ok(ScopeVerified {
         name: scope.name.clone(),
-        heads: tree::heads(store, scope.id, &scope.name, &roster.trust(scope))?.len(),
+        heads: tree::heads(store, scope.id, &scope.name, &roster.trust(scope), None)?.len(),
         slots: scope.slots.len(),
         records: files.digests.keys().filter(|path| path.starts_with(&records)).count(),
     })

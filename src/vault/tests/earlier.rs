@@ -8,26 +8,28 @@ use crate::device::soft::SoftKey;
 use crate::encoding::Digest;
 use crate::encoding::sshsig::Namespace;
 use crate::vault::bytes::{Hex, Id};
-use crate::vault::index::{Child, Entry, Head, Node, Version, head_path};
+use crate::vault::index::{Child, Entry, Head, Kind, Node, Version, below_path, head_path, seal_below};
+use crate::vault::record::{self, Clear};
 use crate::vault::scope::Ring;
-use crate::vault::{Changes, Vault, VaultError, random};
+use crate::vault::statement::FORMAT;
+use crate::vault::{Changes, Delivery, Rules, Vault, VaultError, random};
 
 use super::fork::{apart, fork, joined, rotation};
 use super::keys::{add, commit, remove_from};
 use super::recover::recover;
-use super::rig::{NOW, Rig, apply, get, put, touch};
+use super::rig::{NOW, Rig, apply, get, put, secret, touch};
 
-const SCOPE: &str = "prod";
+pub const SCOPE: &str = "prod";
 
 /// A vault that had the key `spare` until its owner removed it, and what `spare` kept.
-struct Removed {
-    rig: Rig,
+pub struct Removed {
+    pub rig: Rig,
     /// The scope's key of then.
-    ring: Ring,
+    pub ring: Ring,
     /// A record of then, which the owner removed: its file's path, id, digest and bytes.
     path: PathBuf,
-    id: Id,
-    bytes: Vec<u8>,
+    pub id: Id,
+    pub bytes: Vec<u8>,
     /// A change of then.
     change: Id,
 }
@@ -36,7 +38,7 @@ fn spare() -> SoftKey {
     SoftKey::new("spare", Profile::TouchOnly, 2)
 }
 
-fn remove(name: &str) -> Changes {
+pub fn remove(name: &str) -> Changes {
     Changes {
         removes: vec![name.into()],
         ..Changes::default()
@@ -57,14 +59,14 @@ fn ring_of(vault: &Vault, key: &SoftKey) -> Ring {
 }
 
 impl Removed {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let rig = Rig::with(Profile::Pin, &[SCOPE]);
         add(&rig, &spare(), &[SCOPE]).unwrap();
         rig.put(SCOPE, "GONE", b"leaked").unwrap();
         let vault = rig.vault();
         let ring = ring_of(&vault, &spare());
         let claim = vault.records_of(SCOPE, "GONE").unwrap().records.remove(0);
-        let path = crate::vault::record::path(ring.scope, "GONE", claim.record).into();
+        let path = record::path(ring.scope, "GONE", claim.record).into();
         let bytes = std::fs::read(rig.folder().join(&path)).unwrap();
         let change = Removed::head(&vault, &ring).change;
         apply(&vault, &rig.blue, SCOPE, remove("GONE")).unwrap();
@@ -80,13 +82,17 @@ impl Removed {
         }
     }
 
-    fn head(vault: &Vault, ring: &Ring) -> Head {
+    pub fn head(vault: &Vault, ring: &Ring) -> Head {
         let head = vault.standing(&[SCOPE]).unwrap().heads()[0].1[0];
         let file = vault.store.read(&head_path(ring.scope, &head), 1 << 20).unwrap();
         Head::open(ring, &file).unwrap()
     }
 
-    fn version(&self, change: Id) -> Version {
+    pub fn ring_in_force(&self) -> Ring {
+        ring_of(&self.rig.vault(), &self.rig.blue)
+    }
+
+    pub fn version(&self, change: Id) -> Version {
         Version {
             number: 7,
             change,
@@ -95,7 +101,7 @@ impl Removed {
     }
 
     /// Puts a head under the old key beside the owner's.
-    fn forge(&self, entries: &[(&str, Vec<Version>)]) -> Digest {
+    pub fn forge(&self, entries: &[(&str, Vec<Version>)]) -> Digest {
         let entry = |(name, versions): &(&str, Vec<Version>)| {
             let (name, versions) = ((*name).to_owned(), versions.clone());
             (name.clone(), Entry { name, versions })
@@ -103,32 +109,65 @@ impl Removed {
         self.forge_root(Node::Leaf(entries.iter().map(entry).collect()))
     }
 
-    fn forge_root(&self, root: Node) -> Digest {
-        let head = Head {
+    pub fn forge_root(&self, root: Node) -> Digest {
+        self.forge_head(&Head {
             parents: Vec::new(),
             change: random::id(&mut random::system()),
             root,
             recent: Vec::new(),
             earlier: Vec::new(),
-        };
+        })
+    }
+
+    pub fn forge_head(&self, head: &Head) -> Digest {
         let bytes = head.seal(&self.ring, &mut random::system()).unwrap();
         let digest = Digest::of(&bytes);
         std::fs::write(self.path_of(&digest), bytes).unwrap();
         digest
     }
 
-    fn path_of(&self, head: &Digest) -> PathBuf {
+    /// A node under the old key.
+    pub fn forge_node(&self, node: &Node) -> Digest {
+        let bytes = seal_below(&self.ring, Kind::Node, &node.to_bytes(), &mut random::system()).unwrap();
+        let digest = Digest::of(&bytes);
+        let path = self.rig.folder().join(below_path(self.ring.scope, &digest));
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+        digest
+    }
+
+    /// A record under the old key: its id and the digest of its file.
+    pub fn record(&self, name: &str, value: &[u8]) -> (Id, Digest) {
+        let random = &mut random::system();
+        let clear = Clear {
+            changed: NOW,
+            id: random::id(random),
+            key: self.ring.current(),
+            name: name.into(),
+            rules: Rules::value(&[Delivery::Env]),
+            scope: self.ring.scope,
+            v: FORMAT,
+            version: 1,
+        };
+        let bytes = record::seal(&self.ring, &clear, &secret(value), random).unwrap();
+        let path = self.rig.folder().join(record::path(self.ring.scope, name, clear.id));
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, &bytes).unwrap();
+        (clear.id, Digest::of(&bytes))
+    }
+
+    pub fn path_of(&self, head: &Digest) -> PathBuf {
         self.rig.folder().join(head_path(self.ring.scope, head))
     }
 
-    fn put_back(&self) {
+    pub fn put_back(&self) {
         let path = self.rig.folder().join(&self.path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, &self.bytes).unwrap();
     }
 
     /// Names that a join shows, and what the index has after it, by its owner's touch on this machine.
-    fn join(&self, vault: &Vault) -> (Vec<String>, Result<BTreeMap<String, Entry>, VaultError>) {
+    pub fn join(&self, vault: &Vault) -> (Vec<String>, Result<BTreeMap<String, Entry>, VaultError>) {
         let standing = vault.standing(&[SCOPE]).unwrap();
         let shown = standing.claims().iter().map(|claim| claim.listed.name.clone()).collect();
         let done = apply(vault, &self.rig.blue, SCOPE, join());
@@ -136,7 +175,7 @@ impl Removed {
     }
 
     /// The live names of the index.
-    fn entries(&self, vault: &Vault) -> BTreeMap<String, Entry> {
+    pub fn entries(&self, vault: &Vault) -> BTreeMap<String, Entry> {
         let (scope, ring) = (vault.scope(SCOPE).unwrap(), ring_of(vault, &self.rig.blue));
         let index = vault.index(scope, &ring, &vault.standing(&[SCOPE]).unwrap()).unwrap();
         let live = index

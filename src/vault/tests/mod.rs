@@ -3,6 +3,7 @@
 
 mod backup;
 mod earlier;
+mod earlier_attacks;
 mod faults;
 mod fork;
 mod git;
