@@ -85,7 +85,7 @@ fn run(asked: &Asked) -> Result<bool, Box<dyn Error>> {
     if asked.power {
         for (n, kind) in KINDS.into_iter().enumerate() {
             let disks = Disks::new(&bench, kind)?;
-            for operation in asked.operations.iter().filter(|operation| operation.has_power_cuts()) {
+            for operation in &asked.operations {
                 power(&bench, &disks, operation, kind.name, (!asked.long).then_some(n), &mut tally)?;
             }
         }
@@ -103,12 +103,12 @@ fn run(asked: &Asked) -> Result<bool, Box<dyn Error>> {
 fn calls(bench: &Bench, operation: &Operation, long: bool, total: &mut Tally) -> Result<(), Box<dyn Error>> {
     bench.plug(operation)?;
     let both = bench.both(operation)?;
-    let points = points(bench, operation)?;
+    let points = points(bench, operation, &bench.home(operation.start)?)?;
     let plan = plan(&points, long);
     let mut tally = Tally::of(operation, &points);
     for (call, fault) in &plan {
         let what = format!("{fault} at {}", call.line);
-        tally.count(&what, again(|| cut(bench, operation, &both, call, *fault)));
+        tally.count(&what, cut(bench, operation, &both, call, *fault));
     }
     let mut cut: Vec<_> = plan.iter().map(|(call, _)| (&call.name, call.nth)).collect();
     cut.dedup();
@@ -128,12 +128,12 @@ fn power(
 ) -> Result<(), Box<dyn Error>> {
     bench.plug(operation)?;
     let both = bench.both(operation)?;
-    let points = points(bench, operation)?;
+    let points = disks.points(operation)?;
     let plan = power_plan(&points, sample);
     let mut tally = Tally::of(operation, &points);
     for call in &plan {
         let what = call.map_or("the power, after the answer", |call| &call.line).to_owned();
-        tally.count(&what, again(|| disks.cut(operation, &both, *call)));
+        tally.count(&what, disks.cut(operation, &both, *call));
     }
     tally.calls = plan.len();
     total.add(&format!("{kind} {}", operation.name), tally);
@@ -162,7 +162,10 @@ impl Tally {
         match ended {
             Ok(Ended::Old) => self.old += 1,
             Ok(Ended::New) => self.new += 1,
-            Ok(Ended::Missed) => self.missed += 1,
+            Ok(Ended::Missed) => {
+                self.missed += 1;
+                println!("MISSED  {what}");
+            }
             Err(error) => {
                 self.failed += 1;
                 println!("FAILED  {what}\n        {}", error.to_string().replace('\n', "\n        "));
@@ -186,13 +189,5 @@ impl Tally {
         self.failed += failed;
         self.calls += calls;
         self.exist += exist;
-    }
-}
-
-/// A call that had another number this time is tried once more: how many descriptors are looked at before depends on who asks.
-fn again(mut cut: impl FnMut() -> Result<Ended, Box<dyn Error>>) -> Result<Ended, Box<dyn Error>> {
-    match cut()? {
-        Ended::Missed => cut(),
-        ended => Ok(ended),
     }
 }

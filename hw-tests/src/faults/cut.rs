@@ -3,7 +3,7 @@
 use std::{error::Error, process::ExitStatus};
 
 use super::{
-    operation::{Bench, Operation, Start, stop},
+    operation::{Bench, Lost, Operation, Start, stop},
     state::State,
     strace::{Call, Fault, Traced, read, strace},
 };
@@ -20,6 +20,9 @@ pub enum Ended {
     Missed,
 }
 
+/// How often a cut is aimed: wake-ups of threads are written too, one more or less in each run.
+const TRIES: usize = 20;
+
 /// How a command ended, and what it showed.
 type Shown = (ExitStatus, String);
 
@@ -30,26 +33,13 @@ pub type Both = (State, State);
 ///
 /// # Errors
 /// The operation fails.
-pub fn points(bench: &Bench, operation: &Operation) -> Result<Vec<Call>, Box<dyn Error>> {
-    let home = bench.home(operation.start)?;
-    let ((status, shown), calls, ()) = traced(bench, operation, &home, None, true, || Ok(()))?;
+pub fn points(bench: &Bench, operation: &Operation, home: &Home) -> Result<Vec<Call>, Box<dyn Error>> {
+    let ((status, shown), calls, ()) = traced(bench, operation, home, None, Lost::Process, || Ok(()))?;
     if !status.success() {
         return Err(format!("{}: {status}\n{shown}", operation.name).into());
     }
-    stop(&home)?;
-    let ours = home.path().display().to_string();
-    Ok(calls.into_iter().filter(|call| is_point(call, &ours)).collect())
-}
-
-/// On a file of the home, and not the daemon's start; or an answer.
-fn is_point(call: &Call, home: &str) -> bool {
-    let of_the_start = ["/run/touchlease", "/config/touchlease"]
-        .iter()
-        .any(|folder| call.line.contains(folder));
-    // strace says with each path where relative ones would begin.
-    let line = call.line.replace(&format!("AT_FDCWD<{home}/work>"), "");
-    let on_file = line.contains(home) && !of_the_start;
-    on_file || call.is_answer()
+    stop(home)?;
+    Ok(calls.into_iter().filter(|call| call.place.is_some()).collect())
 }
 
 /// Runs the operation with this fault at this call, and looks what a fresh daemon finds.
@@ -57,12 +47,47 @@ fn is_point(call: &Call, home: &str) -> bool {
 /// # Errors
 /// A third state; something acknowledged that is lost; a vault or log that is not as it should be.
 pub fn cut(bench: &Bench, operation: &Operation, both: &Both, call: &Call, fault: Fault) -> Result<Ended, Box<dyn Error>> {
+    aimed(call, |call| once(bench, operation, both, call, fault))
+}
+
+/// Cuts until the call is hit: how many others of its name come before it is not the same in every run. What a cut at another call
+/// leaves has to hold too.
+pub(super) fn aimed(
+    call: &Call,
+    mut cut: impl FnMut(&Call) -> Result<(Ended, Vec<Call>), Box<dyn Error>>,
+) -> Result<Ended, Box<dyn Error>> {
+    let mut aim = call.clone();
+    for _ in 0..TRIES {
+        let (ended, calls) = cut(&aim)?;
+        if calls.iter().any(|made| made.cut && made.is(call)) {
+            return Ok(ended);
+        }
+        aim.nth = corrected(&aim, &calls);
+    }
+    Ok(Ended::Missed)
+}
+
+/// The number by which the call would have been hit in a run that made these; at least, where the run was cut before it.
+fn corrected(aim: &Call, calls: &[Call]) -> u32 {
+    if let Some(made) = calls.iter().find(|made| made.is(aim)) {
+        return made.nth;
+    }
+    let of_name = || calls.iter().filter(|made| made.name == aim.name);
+    let reached = of_name().filter_map(|made| made.place).max().unwrap_or(0);
+    let (Some(cut), Some(place)) = (of_name().find(|made| made.cut), aim.place) else {
+        return aim.nth;
+    };
+    // Too far is found out of, too near is not.
+    cut.nth + place.saturating_sub(reached).max(1)
+}
+
+fn once(bench: &Bench, operation: &Operation, both: &Both, call: &Call, fault: Fault) -> Result<(Ended, Vec<Call>), Box<dyn Error>> {
     let home = bench.home(operation.start)?;
     let look = || match fault {
         Fault::Kill => Ok(None),
         Fault::Error(_) => State::without_values(&home).map(Some),
     };
-    let ((status, shown), calls, standing) = traced(bench, operation, &home, Some((call, fault)), true, look)?;
+    let ((status, shown), calls, standing) = traced(bench, operation, &home, Some((call, fault)), Lost::Process, look)?;
     let ended = fresh(bench, operation, &home, both, status.success());
     stop(&home)?;
     let ended = ended.map_err(|error| format!("{error}\nthe command: {status}\n{shown}"))?;
@@ -72,8 +97,7 @@ pub fn cut(bench: &Bench, operation: &Operation, both: &Both, call: &Call, fault
             return Err(format!("the daemon that had the error sees another state than a fresh one: {standing:?}").into());
         }
     }
-    let hit = calls.iter().any(|made| made.cut && made.name == call.name && made.nth == call.nth);
-    Ok(if hit { ended } else { Ended::Missed })
+    Ok((ended, calls))
 }
 
 /// Runs the operation under a trace, the daemon's or its own, and then `still` while the daemon is there.
@@ -82,18 +106,19 @@ pub(super) fn traced<T>(
     operation: &Operation,
     home: &Home,
     fault: Option<(&Call, Fault)>,
-    linger: bool,
+    lost: Lost,
     still: impl FnOnce() -> Result<T, Box<dyn Error>>,
 ) -> Result<(Shown, Vec<Call>, T), Box<dyn Error>> {
     if operation.is_of_the_command() {
         let log = home.path().join("calls");
         let ended = operation.attend(bench, Terminal::start(&strace(&home.command(operation.arguments), &log, fault))?)?;
-        return Ok((ended, read(&log)?, still()?));
+        return Ok((ended, read(&log, home.path())?, still()?));
     }
-    let daemon = Traced::start(home, fault)?;
-    let ended = operation.run(bench, home)?;
-    if linger {
-        operation.linger();
+    let mut daemon = Traced::start(home, fault)?;
+    let ended = operation.run(bench, home, lost)?;
+    // Power that goes with the answer leaves no time for what comes after it.
+    if lost == Lost::Process || fault.is_some() {
+        daemon.wait(operation.goes_on_for())?;
     }
     let still = still()?;
     Ok((ended, daemon.end()?, still))
@@ -115,5 +140,46 @@ fn judge(found: &State, (before, after): &Both, acknowledged: bool) -> Result<En
         (true, _) if acknowledged => Err(format!("acknowledged and lost: {found:?}").into()),
         (true, _) => Ok(Ended::Old),
         _ => Err(format!("a third state: {found:?}").into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(nth: u32, place: Option<u32>, cut: bool) -> Call {
+        Call {
+            name: "openat".into(),
+            nth,
+            place,
+            line: String::new(),
+            cut,
+        }
+    }
+
+    #[test]
+    fn a_cut_that_hits_another_call_is_aimed_anew() {
+        let point = call(3, Some(2), false);
+        // Two more calls than in the dry run, and then one less.
+        let made = |nth, cut: bool| -> Vec<Call> {
+            let before = [
+                call(1, Some(1), false),
+                call(2, None, false),
+                call(3, None, false),
+                call(4, None, false),
+            ];
+            let mut made: Vec<Call> = before.into_iter().chain([call(5, Some(2), false)]).take(nth).collect();
+            made.last_mut().expect("a call").cut = cut;
+            made
+        };
+        let mut aims = vec![];
+        let ended = aimed(&point, |aim| {
+            aims.push(aim.nth);
+            Ok((Ended::Old, made(aim.nth as usize, true)))
+        });
+        assert_eq!((ended.expect("a cut"), &aims[..]), (Ended::Old, &[3, 4, 5][..]));
+        assert_eq!(corrected(&call(7, Some(2), false), &made(5, false)), 5);
+        let never = aimed(&point, |_| Ok((Ended::New, vec![])));
+        assert_eq!(never.expect("no error"), Ended::Missed);
     }
 }

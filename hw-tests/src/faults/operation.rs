@@ -5,7 +5,6 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, ExitStatus},
-    thread,
     time::Duration,
 };
 
@@ -51,6 +50,15 @@ impl Start {
     ];
 }
 
+/// What a fault takes away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lost {
+    /// The daemon; a command that has more to ask may start another one.
+    Process,
+    /// All there is: nothing starts again before somebody looks.
+    Power,
+}
+
 /// A command that changes vault, roster or log.
 #[derive(Debug, Clone, Copy)]
 pub struct Operation {
@@ -78,21 +86,6 @@ impl Operation {
         if self.is_of_the_command() { Start::Archive } else { Start::Nothing }
     }
 
-    /// Whether the power is taken away from it too: not yet from those that came last.
-    #[must_use]
-    pub fn has_power_cuts(&self) -> bool {
-        let without = [
-            "scope rename",
-            "scope remove",
-            "key admit",
-            "recover",
-            "merge",
-            "vault join",
-            "backup restore",
-        ];
-        !without.contains(&self.name)
-    }
-
     /// What a person types while it runs: what is asked for, and the answer.
     fn typed(&self, bench: &Bench) -> Option<(&'static str, String)> {
         (self.name == "recover").then(|| ("recovery code (not shown): ", format!("{}\n", bench.code)))
@@ -102,13 +95,18 @@ impl Operation {
     ///
     /// # Errors
     /// It does not start, or does not end.
-    pub fn run(&self, bench: &Bench, home: &Home) -> Result<(ExitStatus, String)> {
+    pub fn run(&self, bench: &Bench, home: &Home, lost: Lost) -> Result<(ExitStatus, String)> {
         let [blue, _] = bench.rig.keys();
         // A key that was lost is not there when another one takes its place; it is afterwards, for a look at what was before.
         if self.name == "recover" {
             blue.pull()?;
         }
-        let ended = self.attend(bench, home.terminal(self.arguments)?);
+        let mut command = home.command(self.arguments);
+        if lost == Lost::Power {
+            // Where a daemon's output would go: a command that cannot have this starts none.
+            command.env("XDG_STATE_HOME", "/dev/null/state");
+        }
+        let ended = self.attend(bench, Terminal::start(&command)?);
         blue.plug()?;
         ended
     }
@@ -127,10 +125,12 @@ impl Operation {
         Ok(screen.finish()?)
     }
 
-    /// Waits until the daemon has done what it does after its answer: a lease's last lines are written together, a second later.
-    pub fn linger(&self) {
-        if ["lease", "merge"].contains(&self.name) {
-            thread::sleep(GROUPED_FOR + Duration::from_millis(500));
+    /// How long the daemon goes on after its answer: a lease's last lines are written together, a second later.
+    #[must_use]
+    pub fn goes_on_for(&self) -> Duration {
+        match self.name {
+            "lease" | "merge" => GROUPED_FOR + Duration::from_millis(500),
+            _ => Duration::ZERO,
         }
     }
 }
@@ -365,7 +365,7 @@ impl Bench {
     /// # Errors
     /// It does not.
     pub fn done(&self, operation: &Operation, home: &Home) -> Result<()> {
-        worked(operation.arguments, operation.run(self, home)?).map(drop)
+        worked(operation.arguments, operation.run(self, home, Lost::Process)?).map(drop)
     }
 }
 

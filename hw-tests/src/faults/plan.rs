@@ -49,6 +49,7 @@ mod tests {
         Call {
             name: name.into(),
             nth,
+            place: Some(nth),
             line: format!("{name}(3</home/x>)"),
             cut: false,
         }

@@ -26,8 +26,12 @@ const LIMIT: Duration = Duration::from_secs(30);
 pub struct Call {
     /// Its name.
     pub name: String,
-    /// Its number among the calls of this name, from 1: how strace counts.
+    /// Its number among the calls of this name, from 1: how strace counts. It is another one in each run: how many descriptors are
+    /// looked at depends on who asks, and how often a key is asked on the time it takes.
     pub nth: u32,
+    /// Where it stands among the points, which is the same in every run: the number of a call on a file among those of its name, from
+    /// 1; of an answer, how many calls on files came before. None of a call that is no point.
+    pub place: Option<u32>,
     /// The line that strace wrote.
     pub line: String,
     /// Whether the fault hit it.
@@ -47,6 +51,7 @@ pub enum Fault {
 pub struct Traced {
     strace: Child,
     daemon: Pid,
+    home: PathBuf,
     log: PathBuf,
 }
 
@@ -65,9 +70,9 @@ pub(super) fn strace(program: &Command, log: &Path, fault: Option<(&Call, Fault)
     strace
 }
 
-/// The calls that such a program made.
-pub(super) fn read(log: &Path) -> io::Result<Vec<Call>> {
-    Ok(parse(&String::from_utf8_lossy(&fs::read(log)?)))
+/// The calls that such a program made in this home.
+pub(super) fn read(log: &Path, home: &Path) -> io::Result<Vec<Call>> {
+    Ok(parse(&String::from_utf8_lossy(&fs::read(log)?), &home.display().to_string()))
 }
 
 impl Traced {
@@ -85,7 +90,8 @@ impl Traced {
         loop {
             if let Ok(stream) = UnixStream::connect(&socket) {
                 let daemon = rustix::net::sockopt::socket_peercred(&stream)?.pid;
-                return Ok(Self { strace, daemon, log });
+                let home = home.path().to_owned();
+                return Ok(Self { strace, daemon, home, log });
             }
             if since.elapsed() > LIMIT || strace.try_wait()?.is_some() {
                 let _ = strace.kill();
@@ -95,13 +101,25 @@ impl Traced {
         }
     }
 
+    /// Waits until it has ended, but no longer than this.
+    ///
+    /// # Errors
+    /// strace cannot be looked at.
+    pub fn wait(&mut self, at_most: Duration) -> io::Result<()> {
+        let since = Instant::now();
+        while since.elapsed() < at_most && self.strace.try_wait()?.is_none() {
+            thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
     /// Kills the daemon, and gives what it called.
     ///
     /// # Errors
     /// The trace cannot be read.
     pub fn end(mut self) -> io::Result<Vec<Call>> {
         self.kill()?;
-        read(&self.log)
+        read(&self.log, &self.home)
     }
 
     fn kill(&mut self) -> io::Result<()> {
@@ -124,10 +142,28 @@ impl Call {
         ["fsync", "fdatasync", "syncfs", "rename", "renameat", "renameat2"].contains(&self.name.as_str())
     }
 
+    /// Whether it is `other` in another run.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        self.name == other.name && self.is_answer() == other.is_answer() && self.place.is_some() && self.place == other.place
+    }
+
+    /// Whether it is on a file of the home, and not of the daemon's start.
+    fn is_on_file(&self, home: &str) -> bool {
+        let of_the_start = ["/run/touchlease", "/config/touchlease"]
+            .iter()
+            .any(|folder| self.line.contains(folder));
+        // strace says with each path where relative ones would begin.
+        let line = self.line.replace(&format!("AT_FDCWD<{home}/work>"), "");
+        line.contains(home) && !of_the_start
+    }
+
     /// Whether it goes to another process: a client, or a key's worker.
     #[must_use]
     pub fn is_answer(&self) -> bool {
-        self.line.contains("<socket:[") || self.line.contains("<UNIX")
+        // One byte is a signal that the process tells itself of.
+        let told_itself = self.line.contains("\"\"..., 1, MSG_NOSIGNAL");
+        (self.line.contains("<socket:[") || self.line.contains("<UNIX")) && !told_itself
     }
 
     /// The errors that such a call can have.
@@ -154,8 +190,10 @@ impl fmt::Display for Fault {
 }
 
 /// The calls of a trace. The last one before a kill has no result, or `?`.
-fn parse(log: &str) -> Vec<Call> {
+fn parse(log: &str, home: &str) -> Vec<Call> {
     let mut counts = HashMap::new();
+    let mut places = HashMap::new();
+    let mut on_files = 0;
     let lines: Vec<&str> = log.lines().collect();
     let killed = lines.iter().position(|line| line.starts_with("+++ killed"));
     let mut calls = vec![];
@@ -167,12 +205,22 @@ fn parse(log: &str) -> Vec<Call> {
         let count = counts.entry(name.to_owned()).or_insert(0);
         *count += 1;
         let last = killed == Some(at + 1) && !line.contains(") = ") || line.trim_end().ends_with("= ?");
-        calls.push(Call {
+        let mut call = Call {
             name: name.to_owned(),
             nth: *count,
+            place: None,
             line: (*line).to_owned(),
             cut: line.ends_with("(INJECTED)") || last,
-        });
+        };
+        if call.is_answer() {
+            call.place = Some(on_files);
+        } else if call.is_on_file(home) {
+            on_files += 1;
+            let place = places.entry(name.to_owned()).or_insert(0);
+            *place += 1;
+            call.place = Some(*place);
+        }
+        calls.push(call);
     }
     calls
 }
@@ -185,11 +233,30 @@ mod tests {
     fn calls_are_counted_by_name_and_the_one_that_was_cut_is_known() {
         let log = "openat(AT_FDCWD</>, \"/x\", O_RDONLY) = 3</x>\nfsync(3</x>) = 0\n--- SIGCHLD {si_signo=SIGCHLD} ---\n\
             fsync(3</x>) = -1 EIO (Input/output error) (INJECTED)\nfsync(3</x>) = ?\n+++ killed by SIGKILL +++\n";
-        let calls = parse(log);
+        let calls = parse(log, "/home");
         let short: Vec<(&str, u32, bool)> = calls.iter().map(|call| (call.name.as_str(), call.nth, call.cut)).collect();
         assert_eq!(
             short,
             [("openat", 1, false), ("fsync", 1, false), ("fsync", 2, true), ("fsync", 3, true)]
         );
+    }
+
+    #[test]
+    fn a_point_is_the_same_call_in_another_run_whatever_else_was_called_before_it() {
+        let (of_system, of_home) = (
+            "openat(AT_FDCWD</home/work>, \"/proc/1\", O_RDONLY) = 3\n",
+            "openat(AT_FDCWD</home/work>, \"/home/a\", O_RDONLY) = 3\n",
+        );
+        let answer = "sendto(4<socket:[7]>, \"\"..., 9, MSG_NOSIGNAL, NULL, 0) = 9\n";
+        let of_itself = answer.replace('9', "1");
+        let dry = parse(&[of_home, answer].concat(), "/home");
+        let calls = parse(&[answer, &of_itself, of_system, of_home, answer, answer].concat(), "/home");
+        let of = |call: &Call| (call.nth, call.place);
+        assert_eq!(
+            calls.iter().map(of).collect::<Vec<_>>(),
+            [(1, Some(0)), (2, None), (1, None), (2, Some(1)), (3, Some(1)), (4, Some(1))]
+        );
+        let same = |of: &Call| -> Vec<u32> { calls.iter().filter(|call| call.is(of)).map(|call| call.nth).collect() };
+        assert_eq!((same(&dry[0]), same(&dry[1])), (vec![2], vec![3, 4]));
     }
 }
