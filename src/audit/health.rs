@@ -16,10 +16,10 @@ use crate::finding::{Finding, Part, quoted};
 const LITTLE: u64 = 16 << 20;
 const VERIFY: &str = "touchlease audit verify";
 
-/// Looks at the log at `path`: whether it can be written, whether it verifies, and whether the clock `now` agrees with its last line.
-/// `keys` as in [`verify`].
+/// Looks at the log at `path`: whether it can be written, whether it verifies, and whether the clock agrees with its last line. `keys`
+/// as in [`verify`]; `now` is asked after the last line was read, which its writer may have written a moment ago.
 #[must_use]
-pub fn examine(path: &Path, keys: &dyn Fn(&Digest) -> Option<SignerKey>, now: &Moment) -> Vec<Finding> {
+pub fn examine(path: &Path, keys: &dyn Fn(&Digest) -> Option<SignerKey>, now: &dyn Fn() -> Moment) -> Vec<Finding> {
     let mut findings = Vec::new();
     match open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => findings.push(Part::Log.ok("no_log", "no audit log yet")),
@@ -32,7 +32,7 @@ pub fn examine(path: &Path, keys: &dyn Fn(&Digest) -> Option<SignerKey>, now: &M
             match read(&file, keys) {
                 Ok((report, last)) => {
                     findings.push(judged(&report));
-                    findings.extend(last.map(|line| clock(&line, now)));
+                    findings.extend(last.map(|line| clock(&line, &now())));
                 }
                 Err(error) => findings.push(Part::Log.problem(
                     "log_unreadable",
@@ -148,7 +148,7 @@ mod tests {
     }
 
     fn seen(folder: &Folder, now: &Moment) -> Vec<(Level, String)> {
-        let found = examine(&folder.log(), &keys, now);
+        let found = examine(&folder.log(), &keys, &|| now.clone());
         found.into_iter().map(|finding| (finding.level, finding.reason)).collect()
     }
 
@@ -197,6 +197,24 @@ mod tests {
             ..now
         };
         assert_eq!(seen(&folder, &later), fine());
+    }
+
+    #[test]
+    fn t14_a_line_that_is_written_while_the_log_is_looked_at_is_no_clock_that_was_set() {
+        let (folder, clock) = (Folder::new(), TestClock::new());
+        let mut log = open_log(&folder, &clock);
+        one_lease(&mut log, "1");
+        let read = std::cell::Cell::new(false);
+        let keys = |id: &Digest| {
+            read.set(true);
+            keys(id)
+        };
+        let found = examine(&folder.log(), &keys, &|| {
+            assert!(read.get());
+            moment(&clock)
+        });
+        assert_eq!(found.last().unwrap().reason, "clock");
+        assert_eq!(found.last().unwrap().level, Level::Ok);
     }
 
     #[test]

@@ -28,7 +28,7 @@ use crate::wire::{Failure, Reply};
 /// Looks at everything. The daemon goes on meanwhile.
 pub(super) async fn serve(house: &House, path: &Path) -> Reply {
     let unwritten = house.opened().iter().any(|open| open.log.sync().is_err());
-    let mut findings = examine(&house.broker, &house.places, path, &*house.clock).await;
+    let mut findings = examine(&house.broker, &house.places, path, house.clock.clone()).await;
     if unwritten {
         let what = "the audit log could not be written: no lease is given until it can";
         findings.push(Part::Log.problem("log_not_written", what, format!("df -h {}", quoted(&house.places.state))));
@@ -60,17 +60,17 @@ pub fn alone(places: &Places, named: Option<&Path>) -> Vec<Finding> {
     let clock = Arc::new(SystemClock);
     findings.extend(runtime.block_on(async {
         let broker = Broker::new(Processes::new("/proc/self/exe".into()), clock.clone());
-        examine(&broker, places, &path, &*clock).await
+        examine(&broker, places, &path, clock).await
     }));
     findings
 }
 
-async fn examine(broker: &Broker, places: &Places, path: &Path, clock: &dyn Clock) -> Vec<Finding> {
+async fn examine(broker: &Broker, places: &Places, path: &Path, clock: Arc<dyn Clock>) -> Vec<Finding> {
     let mut findings = vec![versions()];
     findings.extend(socket(places));
     findings.extend(crate::sys::health::locking());
     findings.extend(crate::sys::health::swap(Path::new("/proc"), Path::new("/sys")));
-    let now = Moment {
+    let now = move || Moment {
         wall: clock.wall(),
         boot: clock.boot(),
         boot_id: peer::boot_id().unwrap_or_default(),
@@ -85,7 +85,7 @@ async fn examine(broker: &Broker, places: &Places, path: &Path, clock: &dyn Cloc
 }
 
 /// What lies on disks: the vault, and its log.
-fn stored(path: &Path, states: &Path, now: &Moment) -> (Vec<EnrolledKey>, Vec<Finding>) {
+fn stored(path: &Path, states: &Path, now: &dyn Fn() -> Moment) -> (Vec<EnrolledKey>, Vec<Finding>) {
     let Health {
         id,
         keys,
