@@ -1,7 +1,7 @@
 //! Who is at the other end of a socket: the kernel's facts, and what the process says of itself.
 
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::OwnedFd;
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -159,7 +159,8 @@ fn parent(stat: &Stat) -> Option<Parent> {
 /// for each of its ancestors.
 fn read_at_once(path: &str) -> io::Result<Vec<u8>> {
     let mut page = vec![0; 4096];
-    let count = fs::File::open(path)?.read(&mut page)?;
+    let file = fs::File::open(path)?;
+    let count = rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut page))?;
     page.truncate(count);
     Ok(page)
 }
