@@ -32,7 +32,7 @@ const RETRIES: u32 = 5;
 pub struct Trust {
     /// Keys in force: one, or one of each side where a fork of the roster is joined.
     pub in_force: BTreeSet<Digest>,
-    /// Keys before them. A head under one adds, and does nothing else ([`join`]): somebody who was removed may have made it.
+    /// Keys before them. A head under one adds, and does nothing else (`join.rs`): somebody who was removed may have made it.
     pub earlier: BTreeSet<Digest>,
 }
 
