@@ -5,7 +5,7 @@ use std::io;
 
 use zeroize::Zeroize;
 
-use crate::sys::memory::LockedPages;
+use crate::sys::arena::LockedBytes;
 
 /// Secret bytes in locked memory: not swapped, not in core dumps, not inherited by a fork, wiped when dropped.
 ///
@@ -20,10 +20,7 @@ use crate::sys::memory::LockedPages;
 /// let s = touchlease::secret::Secret::zeroed(4).unwrap();
 /// serde_json::to_string(&s).unwrap();
 /// ```
-pub struct Secret {
-    pages: LockedPages,
-    len: usize,
-}
+pub struct Secret(LockedBytes);
 
 impl Secret {
     /// `len` zero bytes, to be filled through [`Secret::expose_mut`].
@@ -31,10 +28,7 @@ impl Secret {
     /// # Errors
     /// The kernel refuses to lock more memory (`RLIMIT_MEMLOCK`): nothing secret is ever kept unlocked instead.
     pub fn zeroed(len: usize) -> io::Result<Self> {
-        Ok(Self {
-            pages: LockedPages::new(len)?,
-            len,
-        })
+        LockedBytes::new(len).map(Self)
     }
 
     /// Moves `bytes` in: the source is wiped, whether or not this succeeds.
@@ -55,7 +49,7 @@ impl Secret {
     /// # Errors
     /// As [`Secret::zeroed`].
     pub fn duplicate(&self) -> io::Result<Self> {
-        let mut copy = Self::zeroed(self.len)?;
+        let mut copy = Self::zeroed(self.len())?;
         copy.expose_mut().copy_from_slice(self.expose());
         Ok(copy)
     }
@@ -63,24 +57,24 @@ impl Secret {
     /// The bytes.
     #[must_use]
     pub fn expose(&self) -> &[u8] {
-        &self.pages.as_slice()[..self.len]
+        self.0.as_slice()
     }
 
     /// The bytes, to be filled.
     pub fn expose_mut(&mut self) -> &mut [u8] {
-        &mut self.pages.as_mut_slice()[..self.len]
+        self.0.as_mut_slice()
     }
 
     /// Length in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.len
+        self.0.as_slice().len()
     }
 
     /// Whether there are no bytes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
     }
 }
 

@@ -9,6 +9,7 @@ use std::process::{Child, Command};
 
 use rustix::process::{Pid, Resource, Signal, setrlimit};
 
+use super::arena;
 use super::process::no_cores;
 
 /// Forks a copy of this process that runs `work` and exits with its result, without running any destructor: they belong to the
@@ -24,6 +25,7 @@ pub fn fork(keep: &[RawFd], work: impl FnOnce() -> i32) -> io::Result<Pid> {
         -1 => Err(io::Error::last_os_error()),
         0 => {
             close_others(keep);
+            arena::renew_in_fork();
             let code = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or(70);
             // SAFETY: ends this copy only; nothing of it is used afterwards.
             unsafe { libc::_exit(code) }

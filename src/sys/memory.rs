@@ -1,19 +1,26 @@
 //! Pages for secrets.
 #![allow(unsafe_code)]
 
-use std::ffi::c_void;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::ptr::{self, NonNull};
 
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mlock, mmap, mmap_anonymous, munmap};
+use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mlock, mmap, mmap_anonymous, mprotect, munmap};
 use zeroize::Zeroize;
 
 /// A private, locked, zero-filled mapping, wiped and unmapped when dropped.
 ///
 /// `memfd_secret(2)` where the kernel has it (its pages leave the kernel's own direct map, so not even root reads them through
-/// `/proc/PID/mem`), else anonymous pages under `mlock(2)`. Both are left out of core dumps and of forks.
+/// `/proc/PID/mem`), else anonymous pages under `mlock(2)`. Both are left out of core dumps and of forks, and lie between two pages that
+/// nobody may touch: who reads or writes on and on beside them never gets in.
 pub struct LockedPages {
+    _whole: Mapping,
+    start: NonNull<u8>,
+    len: usize,
+}
+
+/// A mapping of `len` bytes, unmapped when dropped.
+struct Mapping {
     start: NonNull<u8>,
     len: usize,
 }
@@ -31,25 +38,50 @@ impl LockedPages {
     pub fn new(len: usize) -> io::Result<Self> {
         let page = rustix::param::page_size();
         let len = len.max(1).div_ceil(page) * page;
-        let pages = match map_secret(len) {
-            Some(start) => Self { start, len },
-            None => map_locked(len)?,
-        };
-        // SAFETY: the range is exactly the mapping made above.
+        match map_secret(len + 2 * page) {
+            Some(whole) => Self::within(whole, page),
+            None => Self::locked(len + 2 * page, page),
+        }
+    }
+
+    fn locked(whole: usize, page: usize) -> io::Result<Self> {
+        let pages = Self::within(map_anonymous(whole)?, page)?;
+        // SAFETY: the range lies in the mapping made above.
         unsafe {
-            madvise(pages.start.as_ptr().cast(), len, Advice::LinuxDontFork)?;
+            mlock(pages.start.as_ptr().cast(), pages.len)?;
+            madvise(pages.start.as_ptr().cast(), pages.len, Advice::LinuxDontDump)?;
         }
         Ok(pages)
     }
 
-    /// The whole mapping.
+    /// All of `whole` but its first and its last page, which nobody may touch from now on.
+    fn within(whole: Mapping, page: usize) -> io::Result<Self> {
+        let len = whole.len - 2 * page;
+        // SAFETY: the mapping is longer than two pages; nothing points into it yet.
+        unsafe {
+            let start = whole.start.add(page);
+            let behind = start.add(len);
+            madvise(whole.start.as_ptr().cast(), whole.len, Advice::LinuxDontFork)?;
+            mprotect(whole.start.as_ptr().cast(), page, MprotectFlags::empty())?;
+            mprotect(behind.as_ptr().cast(), page, MprotectFlags::empty())?;
+            Ok(Self { _whole: whole, start, len })
+        }
+    }
+
+    /// Where the pages begin.
+    #[must_use]
+    pub fn start(&self) -> NonNull<u8> {
+        self.start
+    }
+
+    /// All of the pages.
     #[must_use]
     pub fn as_slice(&self) -> &[u8] {
         // SAFETY: mapped readable for `len` bytes, initialised to zero by the kernel, lives as long as `self`.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 
-    /// The whole mapping.
+    /// All of the pages.
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
         // SAFETY: as `as_slice`, and `&mut self` makes it exclusive.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
@@ -59,8 +91,13 @@ impl LockedPages {
 impl Drop for LockedPages {
     fn drop(&mut self) {
         self.as_mut_slice().zeroize();
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
         // SAFETY: the mapping is ours and nothing borrows it any more.
-        let unmapped = unsafe { munmap(self.start.as_ptr().cast::<c_void>(), self.len) };
+        let unmapped = unsafe { munmap(self.start.as_ptr().cast(), self.len) };
         debug_assert!(unmapped.is_ok());
     }
 }
@@ -68,18 +105,11 @@ impl Drop for LockedPages {
 /// Whether the kernel gives memory that it does not map itself.
 #[must_use]
 pub fn has_secret_memory() -> bool {
-    map_secret(rustix::param::page_size()).is_some_and(|start| {
-        // Dropping wipes and unmaps.
-        drop(LockedPages {
-            start,
-            len: rustix::param::page_size(),
-        });
-        true
-    })
+    map_secret(rustix::param::page_size()).is_some()
 }
 
-/// Pages of `memfd_secret(2)`, or nothing where the kernel or the memory limit has none: the caller then locks ordinary pages.
-fn map_secret(len: usize) -> Option<NonNull<u8>> {
+/// A mapping of `memfd_secret(2)`, or nothing where the kernel or the memory limit has none: the caller then locks ordinary pages.
+fn map_secret(len: usize) -> Option<Mapping> {
     // SAFETY: takes a flags word and returns a descriptor or -1.
     let raw = unsafe { libc::syscall(libc::SYS_memfd_secret, libc::O_CLOEXEC) };
     let raw = i32::try_from(raw).ok().filter(|fd| *fd >= 0)?;
@@ -88,27 +118,24 @@ fn map_secret(len: usize) -> Option<NonNull<u8>> {
     rustix::fs::ftruncate(&fd, len as u64).ok()?;
     // SAFETY: a new mapping at an address of the kernel's choice; it keeps the file alive after the descriptor is closed.
     let start = unsafe { mmap(ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, &fd, 0) };
-    NonNull::new(start.ok()?.cast())
+    let start = NonNull::new(start.ok()?.cast())?;
+    Some(Mapping { start, len })
 }
 
-fn map_locked(len: usize) -> io::Result<LockedPages> {
+fn map_anonymous(len: usize) -> io::Result<Mapping> {
     // SAFETY: a new anonymous mapping at an address of the kernel's choice.
     let start = unsafe { mmap_anonymous(ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE) }?;
     let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-    // From here on dropping unmaps.
-    let pages = LockedPages { start, len };
-    // SAFETY: the range is exactly the mapping made above.
-    unsafe {
-        mlock(start.as_ptr().cast(), len)?;
-        madvise(start.as_ptr().cast(), len, Advice::LinuxDontDump)?;
-    }
-    Ok(pages)
+    Ok(Mapping { start, len })
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use rustix::process::{WaitOptions, waitpid};
+
     use super::*;
+    use crate::sys::child;
 
     #[test]
     fn pages_are_zero_and_writable() {
@@ -121,8 +148,27 @@ mod tests {
 
     #[test]
     fn ordinary_locked_pages_stand_in_where_the_kernel_has_no_secret_memory() {
-        let mut pages = map_locked(4096).unwrap();
-        pages.as_mut_slice()[0] = 9;
-        assert_eq!(pages.as_slice()[0], 9);
+        let page = rustix::param::page_size();
+        let mut pages = LockedPages::locked(3 * page, page).unwrap();
+        pages.as_mut_slice()[page - 1] = 9;
+        assert_eq!(pages.as_slice()[page - 1], 9);
+        assert!(LockedPages::locked(usize::MAX / 2 / page * page, page).is_err());
+    }
+
+    #[test]
+    fn who_writes_on_and_on_beside_the_pages_falls() {
+        let page = rustix::param::page_size();
+        for make in [|page| LockedPages::new(page), |page| LockedPages::locked(3 * page, page)] {
+            for beside in [-1, isize::try_from(page).unwrap()] {
+                let copy = child::fork(&[], || {
+                    let Ok(pages) = make(page) else { return 1 };
+                    // SAFETY: it is not: that is what is tried, in a copy of this process.
+                    unsafe { pages.start().offset(beside).write_volatile(1) };
+                    2
+                });
+                let (_, status) = waitpid(Some(copy.unwrap()), WaitOptions::empty()).unwrap().unwrap();
+                assert_eq!(status.terminating_signal(), Some(libc::SIGSEGV), "{status:?}");
+            }
+        }
     }
 }

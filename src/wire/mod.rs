@@ -23,7 +23,7 @@ pub const VERSION: u32 = 1;
 pub const LONGEST_CALL: usize = 2 << 20;
 
 /// Most secrets in one `put`, and most bytes of their values together: what waits for the touch lies in locked memory, of which a
-/// process has 8 MiB as a rule (`RLIMIT_MEMLOCK`), a page for each secret at least.
+/// process has 8 MiB as a rule (`RLIMIT_MEMLOCK`).
 pub const MOST_PUTS: usize = 500;
 /// See [`MOST_PUTS`].
 pub const MOST_PUT_BYTES: usize = 2 << 20;

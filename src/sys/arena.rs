@@ -1,0 +1,289 @@
+//! Locked memory in small pieces.
+//!
+//! A mapping of its own costs a secret some 40 us (half of it the first touch of its page) and at least a page of `RLIMIT_MEMLOCK`, for
+//! a few dozen bytes as a rule. So secrets share chunks of locked pages, in runs of slots; what is longer than half a chunk has pages
+//! of its own.
+#![allow(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::io;
+use std::ptr::NonNull;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use zeroize::Zeroize;
+
+use super::memory::LockedPages;
+
+/// Pages of a chunk.
+const PAGES: usize = 4;
+/// Slots of a chunk: the bits of its map.
+const SLOTS: usize = 64;
+/// Longest run of slots.
+const LONGEST: usize = SLOTS / 2;
+
+static ARENA: Mutex<Arena> = Mutex::new(Arena {
+    chunks: BTreeMap::new(),
+    spare: None,
+});
+
+/// `len` bytes of locked memory, zeros at first, wiped when dropped.
+pub struct LockedBytes {
+    place: Place,
+    len: usize,
+}
+
+enum Place {
+    Slots(NonNull<u8>),
+    Pages(LockedPages),
+}
+
+// SAFETY: the slots or pages are owned by this value alone and have no thread affinity.
+unsafe impl Send for LockedBytes {}
+// SAFETY: a shared reference only reads.
+unsafe impl Sync for LockedBytes {}
+
+impl LockedBytes {
+    /// `len` zero bytes.
+    ///
+    /// # Errors
+    /// As [`LockedPages::new`].
+    pub fn new(len: usize) -> io::Result<Self> {
+        let slots = slots(len);
+        let place = if slots > LONGEST {
+            Place::Pages(LockedPages::new(len)?)
+        } else {
+            Place::Slots(arena().take(slots)?)
+        };
+        Ok(Self { place, len })
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn as_slice(&self) -> &[u8] {
+        match &self.place {
+            // SAFETY: `Arena::take` gave at least `len` initialised bytes, which stay mapped, and nobody else's, until given back.
+            Place::Slots(start) => unsafe { std::slice::from_raw_parts(start.as_ptr(), self.len) },
+            Place::Pages(pages) => &pages.as_slice()[..self.len],
+        }
+    }
+
+    /// The bytes.
+    pub fn as_mut_slice(&mut self) -> &mut [u8] {
+        match &mut self.place {
+            // SAFETY: as `as_slice`, and `&mut self` makes it exclusive.
+            Place::Slots(start) => unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), self.len) },
+            Place::Pages(pages) => &mut pages.as_mut_slice()[..self.len],
+        }
+    }
+}
+
+impl Drop for LockedBytes {
+    fn drop(&mut self) {
+        // Pages of its own wipe themselves.
+        if let Place::Slots(start) = self.place {
+            arena().give_back(start, slots(self.len));
+        }
+    }
+}
+
+/// In a forked copy: the parent's chunks are not there, so what the copy keeps secret gets chunks of its own.
+pub fn renew_in_fork() {
+    std::mem::forget(std::mem::take(&mut *arena()));
+}
+
+fn arena() -> MutexGuard<'static, Arena> {
+    // Nothing panics in the middle of a change.
+    ARENA.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn slots(len: usize) -> usize {
+    len.max(1).div_ceil(slot_len())
+}
+
+/// 256 bytes where pages have 4 KiB.
+fn slot_len() -> usize {
+    PAGES * rustix::param::page_size() / SLOTS
+}
+
+/// Chunks by their addresses. What is free in them is zero.
+#[derive(Default)]
+struct Arena {
+    chunks: BTreeMap<usize, Chunk>,
+    /// An empty chunk, kept so that one secret after the other costs no mapping each; any more go back to the kernel.
+    spare: Option<LockedPages>,
+}
+
+struct Chunk {
+    pages: LockedPages,
+    map: Map,
+}
+
+impl Arena {
+    /// `count` slots, at most [`LONGEST`], for the caller alone until it gives them back: zeros.
+    fn take(&mut self, count: usize) -> io::Result<NonNull<u8>> {
+        if let Some(start) = self.chunks.values_mut().find_map(|chunk| chunk.take(count)) {
+            return Ok(start);
+        }
+        let pages = match self.spare.take() {
+            Some(pages) => pages,
+            None => LockedPages::new(SLOTS * slot_len())?,
+        };
+        let address = pages.start().addr().get();
+        let chunk = self.chunks.entry(address).or_insert(Chunk { pages, map: Map(0) });
+        chunk.take(count).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
+    }
+
+    /// Takes the `count` slots at `start` back and wipes them. A chunk of which all is back is not kept, but for one.
+    fn give_back(&mut self, start: NonNull<u8>, count: usize) {
+        let address = start.addr().get();
+        let Some((&at, chunk)) = self.chunks.range_mut(..=address).next_back() else {
+            return;
+        };
+        // SAFETY: these slots were given out by `take`, and who had them points to them no more.
+        unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), count * slot_len()) }.zeroize();
+        chunk.map.give_back((address - at) / slot_len(), count);
+        if chunk.map.is_empty() {
+            let emptied = self.chunks.remove(&at).map(|chunk| chunk.pages);
+            self.spare = self.spare.take().or(emptied);
+        }
+    }
+}
+
+impl Chunk {
+    fn take(&mut self, count: usize) -> Option<NonNull<u8>> {
+        let first = self.map.take(count)?;
+        // SAFETY: slot `first` lies in the chunk's pages.
+        Some(unsafe { self.pages.start().add(first * slot_len()) })
+    }
+}
+
+/// Which slots of a chunk are taken: bit 0 is the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Map(u64);
+
+impl Map {
+    /// Takes the first run of `count` free slots (1 to 63); gives its first slot.
+    fn take(&mut self, count: usize) -> Option<usize> {
+        // A bit stays where it and the `count - 1` above it are free; above the last slot nothing is.
+        let starts = (1..count).fold(!self.0, |starts, above| starts & (!self.0 >> above));
+        let first = starts.trailing_zeros() as usize;
+        (first < SLOTS).then(|| {
+            self.0 |= run(first, count);
+            first
+        })
+    }
+
+    fn give_back(&mut self, first: usize, count: usize) {
+        debug_assert_eq!(self.0 & run(first, count), run(first, count));
+        self.0 &= !run(first, count);
+    }
+
+    fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+fn run(first: usize, count: usize) -> u64 {
+    ((1 << count) - 1) << first
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use rustix::process::{WaitOptions, waitpid};
+
+    use super::*;
+    use crate::sys::child;
+
+    /// Every run of 1 to 32 slots, taken and given back in an order that a counter shuffles, against slots that are told apart by whose
+    /// they are.
+    #[test]
+    fn the_map_never_gives_a_slot_twice_and_finds_every_run_that_is_free() {
+        let (mut map, mut owners, mut held, mut dice) = (Map(0), [0_u32; SLOTS], Vec::new(), 1_u64);
+        let (mut taken, mut full) = (0, 0);
+        for owner in 1..20_000 {
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let (draw, count) = ((dice >> 33) as usize, 1 + (dice >> 40) as usize % LONGEST);
+            if draw.is_multiple_of(2) && !held.is_empty() {
+                let (owner, first, count) = held.swap_remove(draw / 2 % held.len());
+                assert!(owners[first..first + count].iter().all(|there| *there == owner));
+                owners[first..first + count].fill(0);
+                map.give_back(first, count);
+            } else if let Some(first) = map.take(count) {
+                assert!(owners[first..first + count].iter().all(|there| *there == 0));
+                owners[first..first + count].fill(owner);
+                held.push((owner, first, count));
+                taken += 1;
+            } else {
+                assert!(owners.windows(count).all(|run| run.iter().any(|there| *there != 0)));
+                full += 1;
+            }
+            let bits = owners.iter().rev().fold(0, |bits, there| bits << 1 | u64::from(*there != 0));
+            assert_eq!((map.0, map.is_empty()), (bits, held.is_empty()));
+        }
+        assert!(taken > 1000 && full > 1000, "{taken} taken, {full} times full");
+    }
+
+    #[test]
+    fn t45_what_a_dropped_secret_leaves_is_zero_and_the_next_one_lies_there() {
+        let mut arena = Arena::default();
+        let keeps_the_chunk = arena.take(1).unwrap();
+        let start = arena.take(2).unwrap();
+        // SAFETY: two slots that are this test's, in a chunk that stays.
+        let look = || unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), 2 * slot_len()) };
+        look().fill(7);
+        arena.give_back(start, 2);
+        assert!(look().iter().all(|byte| *byte == 0));
+        assert_eq!(arena.take(2).unwrap(), start);
+        arena.give_back(start, 2);
+        arena.give_back(keeps_the_chunk, 1);
+    }
+
+    #[test]
+    fn chunks_are_shared_and_go_back_when_empty_but_for_one() {
+        let mut arena = Arena::default();
+        let runs: Vec<_> = (0..200).map(|_| arena.take(1).unwrap()).collect();
+        assert_eq!((arena.chunks.len(), arena.spare.is_some()), (4, false));
+        assert_eq!(runs.iter().collect::<std::collections::BTreeSet<_>>().len(), 200);
+        runs.into_iter().for_each(|start| arena.give_back(start, 1));
+        assert_eq!((arena.chunks.len(), arena.spare.is_some()), (0, true));
+        let start = arena.take(LONGEST).unwrap();
+        assert_eq!((arena.chunks.len(), arena.spare.is_some()), (1, false));
+        arena.give_back(start, LONGEST);
+    }
+
+    #[test]
+    fn threads_have_their_own_bytes() {
+        let fill = |byte: u8| {
+            for len in (1..9000).step_by(97) {
+                let mut bytes = LockedBytes::new(len).unwrap();
+                assert!(bytes.as_slice().iter().all(|there| *there == 0));
+                bytes.as_mut_slice().fill(byte);
+                std::thread::yield_now();
+                assert!(bytes.as_slice().iter().all(|there| *there == byte));
+            }
+        };
+        std::thread::scope(|scope| {
+            (1..=4).for_each(|byte| drop(scope.spawn(move || fill(byte))));
+        });
+    }
+
+    #[test]
+    fn a_forked_copy_has_none_of_it_and_can_keep_secrets_of_its_own() {
+        let mut ours = LockedBytes::new(32).unwrap();
+        ours.as_mut_slice().fill(1);
+        let at = ours.as_slice().as_ptr().addr();
+        let copy = child::fork(&[], || {
+            let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+            let range = |line: &str| {
+                let (from, to) = line.split(' ').next()?.split_once('-')?;
+                Some(usize::from_str_radix(from, 16).ok()?..usize::from_str_radix(to, 16).ok()?)
+            };
+            let inherited = maps.lines().filter_map(range).any(|range| range.contains(&at));
+            let new = LockedBytes::new(32).is_ok_and(|bytes| bytes.as_slice() == [0; 32]);
+            i32::from(inherited) + 2 * i32::from(!new)
+        });
+        let (_, status) = waitpid(Some(copy.unwrap()), WaitOptions::empty()).unwrap().unwrap();
+        assert_eq!(status.exit_status(), Some(0));
+    }
+}
