@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{self, AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, Stat};
+use rustix::fs::{self, AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 use super::error::VaultError;
@@ -24,6 +24,8 @@ const FILE: OFlags = OFlags::NOFOLLOW
     .union(OFlags::CLOEXEC)
     .union(OFlags::NONBLOCK)
     .union(OFlags::NOCTTY);
+const READ: OFlags = OFlags::RDONLY.union(FILE);
+const WITHIN: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS);
 
 /// A folder, reached by descriptor: what is opened lies in it, whatever links are put into it meanwhile.
 pub struct Store {
@@ -96,8 +98,8 @@ impl Store {
     /// # Errors
     /// [`VaultError::Missing`]; a link, device or folder; a larger file; a file of another user.
     pub fn read(&self, path: &str, limit: usize) -> Result<Vec<u8>, VaultError> {
-        let (dir, name) = self.parent(path)?;
-        let (file, size) = open_plain(&dir, name, path, limit)?;
+        split(path)?;
+        let (file, size) = plain(self.open_at(path, READ)?, path, limit)?;
         let mut bytes = Vec::with_capacity(size);
         // The file may grow meanwhile: the limit holds for what is read, not for what fstat said.
         file.take(limit as u64 + 1)
@@ -219,20 +221,33 @@ impl Store {
     }
 
     fn parent<'p>(&self, path: &'p str) -> Result<(OwnedFd, &'p str), VaultError> {
-        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-        if matches!(name, "" | "." | "..") {
-            return Err(leads_out(path));
-        }
+        let (folder, name) = split(path)?;
         Ok((self.directory(folder)?, name))
     }
 
-    /// Walks component by component: a link anywhere on the way is refused, not only in the last place.
     fn directory(&self, path: &str) -> Result<OwnedFd, VaultError> {
-        let mut dir = self.root.as_fd().try_clone_to_owned().map_err(|e| VaultError::read(path, e))?;
-        for part in parts(path)? {
-            dir = fs::openat(&dir, part, DIRECTORY, Mode::empty()).map_err(|e| VaultError::read(path, e.into()))?;
+        parts(path)?;
+        self.open_at(if path.is_empty() { "." } else { path }, DIRECTORY)
+    }
+
+    /// A link anywhere on the way is refused, not only in the last place.
+    fn open_at(&self, path: &str, flags: OFlags) -> Result<OwnedFd, VaultError> {
+        let opened = match fs::openat2(&self.root, path, flags, Mode::empty(), WITHIN) {
+            // Before Linux 5.6.
+            Err(Errno::NOSYS) => self.walk(path, flags),
+            opened => opened,
+        };
+        opened.map_err(|e| VaultError::read(path, e.into()))
+    }
+
+    /// What `openat2` does, in a system call for each part.
+    fn walk(&self, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
+        let (above, last) = path.rsplit_once('/').unwrap_or((".", path));
+        let mut dir = fs::openat(&self.root, ".", DIRECTORY, Mode::empty())?;
+        for part in above.split('/') {
+            dir = fs::openat(&dir, part, DIRECTORY, Mode::empty())?;
         }
-        Ok(dir)
+        fs::openat(&dir, last, flags, Mode::empty())
     }
 
     #[cfg(test)]
@@ -274,7 +289,8 @@ impl Folder {
     /// As [`Store::read`].
     pub fn read_front(&self, name: &str, len: usize, limit: usize) -> Result<Vec<u8>, VaultError> {
         let path = format!("{}/{name}", self.path);
-        let (file, size) = open_plain(&self.dir, name, &path, limit)?;
+        let file = fs::openat(&self.dir, name, READ, Mode::empty()).map_err(|e| VaultError::read(&path, e.into()))?;
+        let (file, size) = plain(file, &path, limit)?;
         let mut bytes = Vec::with_capacity(size.min(len));
         file.take(len as u64)
             .read_to_end(&mut bytes)
@@ -447,6 +463,16 @@ impl Lock<'_> {
     }
 }
 
+/// Folder and name of a file; no folder is hidden, and neither leads out of the vault's.
+fn split(path: &str) -> Result<(&str, &str), VaultError> {
+    let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+    if matches!(name, "" | "." | "..") {
+        return Err(leads_out(path));
+    }
+    parts(folder)?;
+    Ok((folder, name))
+}
+
 fn folder_of(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
@@ -465,8 +491,7 @@ fn leads_out(path: &str) -> VaultError {
 }
 
 /// A regular file of ours, and its size in bytes: at most `limit`.
-fn open_plain(dir: &OwnedFd, name: &str, path: &str, limit: usize) -> Result<(File, usize), VaultError> {
-    let fd = fs::openat(dir, name, OFlags::RDONLY | FILE, Mode::empty()).map_err(|e| VaultError::read(path, e.into()))?;
+fn plain(fd: OwnedFd, path: &str, limit: usize) -> Result<(File, usize), VaultError> {
     let stat = fs::fstat(&fd).map_err(|e| VaultError::read(path, e.into()))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(VaultError::NotPlain { path: path.to_owned() });
@@ -541,6 +566,14 @@ mod tests {
             Err(VaultError::NotPlain { .. })
         ));
         assert!(matches!(store.read("../outside", 9), Err(VaultError::Damaged { .. })));
+        // As kernels without openat2(2) do it.
+        for (path, refused) in [("link", Errno::LOOP), ("dir/file", Errno::NOTDIR)] {
+            assert_eq!(store.walk(path, READ).unwrap_err(), refused);
+        }
+        std::fs::create_dir(folder.join("v/plain")).unwrap();
+        std::fs::write(folder.join("v/plain/file"), b"x").unwrap();
+        store.walk("plain/file", READ).unwrap();
+        store.walk(".", DIRECTORY).unwrap();
         let fifo = std::ffi::CString::new(folder.join("v/fifo").to_str().unwrap()).unwrap();
         fs::mknodat(fs::CWD, fifo.as_c_str(), FileType::Fifo, Mode::RUSR, 0).unwrap();
         assert!(matches!(store.read("fifo", 9), Err(VaultError::NotPlain { .. })));
