@@ -113,6 +113,12 @@ fn show(session: &Session, n: usize, side: &SideView) {
             session.ui.note(tone, &format!("    {change}"));
         }
     }
+    if side.steps.iter().any(|step| step.shut_out) && !side.steps.iter().all(|step| step.shut_out) {
+        session.ui.note(
+            Tone::Bad,
+            "  what else this side lets in is not taken either: let it in again after the join",
+        );
+    }
 }
 
 fn said(step: &StepView) -> String {

@@ -97,6 +97,7 @@ fn vault_outcome(error: &VaultError) -> (Outcome, &'static str) {
         VaultError::RulesChanged { .. } => (Outcome::VaultRefused, "rules_changed"),
         VaultError::Fork { .. } => (Outcome::VaultRefused, "roster_fork"),
         VaultError::ShutOut => (Outcome::VaultRefused, "all_shut_out"),
+        VaultError::NoneVouched(_) => (Outcome::VaultRefused, "none_vouched"),
         VaultError::Older { .. } => (Outcome::VaultRefused, "older"),
         VaultError::Contested { .. } => (Outcome::VaultRefused, "contested"),
         VaultError::NotJoined(_) => (Outcome::VaultRefused, "not_joined"),
@@ -156,6 +157,7 @@ fn vault_hint(reason: &str) -> &'static str {
         "older" => {
             "somebody put an old copy of the vault in its place: bring the newer one back; to go on with the old one: touchlease vault accept-older"
         }
+        "none_vouched" => "bring back the state that this machine had, or join on one that wrote to this scope last: touchlease vault join",
         "contested" => "touchlease merge shows them; touchlease merge --keep SECRET=RECORD keeps one",
         "no_such_version" => "touchlease merge shows the secrets that were written apart, and their records",
         "not_shown" => "look at what the merge brought: touchlease merge; then ask again",

@@ -117,6 +117,12 @@ pub enum VaultError {
     /// owner's only he can tell.
     #[error("each side of the roster was changed by a key or a code that another side took away, so no touch can tell which one is right")]
     ShutOut,
+    /// In a fork every side's key of a scope is known to somebody whom another side took out, and what this machine has accepted of the scope
+    /// is not in the folder: nothing says which of its states follows that.
+    #[error(
+        "on each side somebody knows the key of scope {0} whom another side took out, and the state that this machine saw last is not there"
+    )]
+    NoneVouched(String),
     /// Two machines wrote the same secret apart from each other, and nobody has said yet which version it is.
     #[error("{scope}/{name} has versions that were written apart from each other; their records are {}", list(.records))]
     Contested {

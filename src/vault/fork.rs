@@ -23,6 +23,7 @@ use super::bytes::Id;
 use super::difference::differences;
 use super::draft::Draft;
 use super::error::VaultError;
+use super::gone::{Honest, took_unheard};
 use super::journal::InForce;
 use super::merge::Claim;
 use super::plan::{ForkedScope, Plan};
@@ -98,8 +99,8 @@ pub struct Fork {
     words: Vec<Side>,
     /// Statements behind each side, its end among them.
     behind: Vec<BTreeSet<Digest>>,
-    /// The last statement of each side before somebody who is shut out signed one: what a side may remove by.
-    vouched: Vec<Digest>,
+    /// Statements by the hand of those whom another side shuts out.
+    shut_out: BTreeSet<Digest>,
     chain: Chain,
 }
 
@@ -125,12 +126,13 @@ impl Fork {
         }
         let behind = chain.ends().iter().map(|end| chain.behind(*end)).collect::<Vec<_>>();
         let words = words(&chain);
-        let vouched = words.iter().map(|side| vouched(&chain, side)).collect();
+        let steps = words.iter().flat_map(|side| &side.steps);
+        let shut_out = steps.filter(|step| step.shut_out).map(|step| step.statement).collect();
         Ok(Some(Self {
             sides,
             words,
             behind,
-            vouched,
+            shut_out,
             chain,
         }))
     }
@@ -261,12 +263,15 @@ impl Fork {
         plan.commit_over(&self.sides.iter().collect::<Vec<_>>(), proofs, random)
     }
 
-    /// What is joined in `scope`, which is opened on the sides `open`: the heads of the sides on which nobody is shut out.
+    /// What is joined in `scope`, which is opened on the sides `open`. In full count the heads under keys that nobody knows who has to go,
+    /// of sides on which nobody is shut out; where there is no such key, the state that this machine has accepted, if it has one. For the
+    /// others `join.rs` has the rule.
     fn forked(&self, scope: &ScopeEntry, open: &[usize]) -> Result<ForkedScope, VaultError> {
         let vault = open.first().and_then(|side| self.sides.get(*side)).ok_or(VaultError::Nothing)?;
+        let keys: BTreeSet<Digest> = self.merged_keys().into_iter().map(|key| key.id().0).collect();
         let in_full = |commitment: &Digest| {
             let mut scopes = self.trusted().flat_map(|(_, statement)| &statement.scopes);
-            scopes.any(|scope| scope.commitment == *commitment)
+            scopes.any(|scope| scope.commitment == *commitment) && !self.honest().is_known_outside(scope.id, commitment, &keys)
         };
         let of_sides: Vec<(&Vault, &ScopeEntry)> = self
             .sides
@@ -278,7 +283,15 @@ impl Fork {
         trust.in_force = in_force;
         trust.earlier.extend::<BTreeSet<Digest>>(earlier);
         trust.earlier.retain(|commitment| !trust.in_force.contains(commitment));
-        let all = tree::heads(&vault.store, scope.id, &scope.name, &trust, vault.memory.head(scope.id)?)?;
+        let own = vault.memory.head(scope.id)?;
+        if trust.in_force.is_empty() {
+            trust.accepted = own;
+        }
+        let all = tree::heads(&vault.store, scope.id, &scope.name, &trust, own);
+        let all = all.map_err(|error| match error {
+            VaultError::Missing { .. } if trust.in_force.is_empty() => VaultError::NoneVouched(scope.name.clone()),
+            error => error,
+        })?;
         // The touch is for the roster: what may be a removed key's is left for a prompt that is about it, and names all of it.
         let heads = vault.without_earlier(scope, &all, &trust)?;
         let leaves_aside = heads != all;
@@ -408,16 +421,24 @@ impl Fork {
         }
     }
 
-    /// Whether what `side` has stays: every other side has it too, or has never known it; and nobody who is shut out brought it or took
-    /// it away.
+    /// Whether what `side` has stays: nobody took it away whose word counts, on this side or on another one that this side has not heard
+    /// of; and it is not by a side on which somebody is shut out alone.
     fn stays(&self, side: usize, has: impl Fn(&Statement) -> bool) -> bool {
         let everywhere = self.sides.iter().all(|side| has(side.roster.in_force()));
-        let removed = |vouched: &Digest| {
-            let there = self.chain.statement(vouched).is_some_and(&has);
-            !there && self.chain.of(&self.chain.behind(*vouched)).any(&has)
-        };
-        let mut others = self.vouched.iter().enumerate().filter(|(other, _)| *other != side);
-        everywhere || !self.is_shut_out(side) && !others.any(|(_, vouched)| removed(vouched))
+        let nothing = BTreeSet::new();
+        let mut takers = self.behind.iter().enumerate().map(|(by, _)| match by == side {
+            true => (by, &nothing),
+            false => (by, &self.behind[side]),
+        });
+        (everywhere || !self.is_shut_out(side)) && !takers.any(|(by, heard)| self.honest().took(by, heard, &has))
+    }
+
+    fn honest(&self) -> Honest<'_> {
+        Honest {
+            chain: &self.chain,
+            behind: &self.behind,
+            shut_out: &self.shut_out,
+        }
     }
 
     /// Gives the recovery slots of scopes that were sealed to another recovery key than the one that holds fresh ids. Gives these scopes.
@@ -505,13 +526,6 @@ fn clashes_of(keys: bool, named: Vec<(String, String)>) -> Vec<Clash> {
     several.map(|(name, ids)| Clash { keys, name, ids }).collect()
 }
 
-/// The last statement of a side before the first one that somebody signed who is shut out.
-fn vouched(chain: &Chain, side: &Side) -> Digest {
-    let first = side.steps.iter().find(|step| step.shut_out);
-    let before = first.and_then(|step| chain.statement(&step.statement)?.previous.first().copied());
-    before.unwrap_or(side.end)
-}
-
 /// What each side did since they part.
 pub(super) fn words(chain: &Chain) -> Vec<Side> {
     let behind: Vec<BTreeSet<Digest>> = chain.ends().iter().map(|end| chain.behind(*end)).collect();
@@ -519,19 +533,9 @@ pub(super) fn words(chain: &Chain) -> Vec<Side> {
         .iter()
         .skip(1)
         .fold(behind.first().cloned().unwrap_or_default(), |common, side| &common & side);
-    let removed_elsewhere = |side: usize, key: &KeyId| {
-        let mut others = chain.ends().iter().zip(&behind).enumerate().filter(|(other, _)| *other != side);
-        others.any(|(_, (end, behind))| {
-            let here = chain.statement(end).is_some_and(|statement| statement.key(*key).is_some());
-            !here && chain.of(behind).any(|old| old.key(*key).is_some())
-        })
-    };
-    let replaced_elsewhere = |side: usize, point: &Point| {
-        let mut others = chain.ends().iter().zip(&behind).enumerate().filter(|(other, _)| *other != side);
-        others.any(|(_, (end, behind))| {
-            let here = chain.statement(end).is_some_and(|statement| statement.recovery == *point);
-            !here && chain.of(behind).any(|old| old.recovery == *point)
-        })
+    let taken_elsewhere = |side: usize, has: &dyn Fn(&Statement) -> bool| {
+        let mut others = behind.iter().enumerate().filter(|(other, _)| *other != side);
+        others.any(|(_, theirs)| took_unheard(chain, theirs, &behind[side], has))
     };
     let side = |(n, end): (usize, &Digest)| Side {
         end: *end,
@@ -554,8 +558,8 @@ pub(super) fn words(chain: &Chain) -> Vec<Side> {
                         differences(before, statement).iter().map(ToString::to_string).collect()
                     }),
                     shut_out: match signer {
-                        Signer::Key(key) => removed_elsewhere(n, &key),
-                        Signer::RecoveryCode => before.is_none_or(|before| replaced_elsewhere(n, &before.recovery)),
+                        Signer::Key(key) => taken_elsewhere(n, &|statement| statement.key(key).is_some()),
+                        Signer::RecoveryCode => before.is_none_or(|before| taken_elsewhere(n, &|old| old.recovery == before.recovery)),
                     },
                 })
             })

@@ -8,6 +8,13 @@
 //! A head under an earlier key may be made by a machine that has not heard of the new key yet, or by somebody who was removed. It has one
 //! rule: **it adds versions of names that it lists, each shown; it hides, removes, replaces and teaches nothing.** [`brought`] is what
 //! it adds. A version gets another change there, made of what it is, so that no state comes to know a change that another one wrote.
+//!
+//! Where a fork of the roster is joined, a key of a side counts as an earlier one for this rule if somebody knows it who has to go: who was
+//! in the scope when it had this key, or one that carries it, and is not in the joined roster, or has a recovery code that a side replaced.
+//! On that side he is still enrolled, and a head there can be his as well as the owner's. It stays where it is, and the next prompt for the
+//! scope shows what it adds. If no key is left that counts in full, the head does that this machine has accepted; on a machine that has
+//! accepted none the scope begins with nothing, and all of it is shown. A head that this machine has accepted on such a side adds to the join
+//! at once. What statements of a side let in, and do not, is in `fork.rs` and `gone.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -25,6 +25,7 @@ pub mod export;
 mod faults;
 pub mod fork;
 pub mod genesis;
+mod gone;
 pub mod health;
 pub mod index;
 mod join;

@@ -216,6 +216,7 @@ impl Roster {
         Trust {
             earlier: earlier.filter(|commitment| *commitment != scope.commitment).collect(),
             in_force: [scope.commitment].into(),
+            accepted: None,
         }
     }
 

@@ -32,8 +32,22 @@ const RETRIES: u32 = 5;
 pub struct Trust {
     /// Keys in force: one, or one of each side where a fork of the roster is joined.
     pub in_force: BTreeSet<Digest>,
+    /// A head that counts like one under a key in force: that this machine has accepted, where a fork is joined and there is no such key.
+    pub accepted: Option<Digest>,
     /// Keys before them. A head under one adds, and does nothing else (`join.rs`): somebody who was removed may have made it.
     pub earlier: BTreeSet<Digest>,
+}
+
+impl Trust {
+    /// Whether the head `digest`, which names the commitment `key`, counts in full.
+    fn is_sure(&self, digest: &Digest, key: &Digest) -> bool {
+        self.in_force.contains(key) || self.accepted == Some(*digest)
+    }
+
+    /// Whether there is nothing that counts in full: the scope begins anew, and what there is can only add.
+    fn is_of_nothing(&self) -> bool {
+        self.in_force.is_empty() && self.accepted.is_none()
+    }
 }
 
 /// A scope's index, opened: one state, or several joined.
@@ -90,15 +104,12 @@ pub fn heads(store: &Store, scope: Id, name: &str, trust: &Trust, own: Option<Di
         heads = listed(store, scope, trust)?;
     }
     let heads = heads.unwrap_or_default();
-    let sure = |clear: &HeadClear| trust.in_force.contains(&clear.key);
-    let followed: BTreeSet<&Digest> = heads
-        .values()
-        .filter(|clear| sure(clear))
-        .flat_map(|clear| &clear.parents)
-        .collect();
+    let sure = |(digest, clear): (&Digest, &HeadClear)| trust.is_sure(digest, &clear.key);
+    let in_full = heads.iter().filter(|head| sure(*head));
+    let followed: BTreeSet<&Digest> = in_full.flat_map(|(_, clear)| &clear.parents).collect();
     let standing = heads.keys().filter(|digest| !followed.contains(digest)).copied();
-    let (mut standing, mut earlier): (Vec<_>, Vec<_>) = standing.partition(|digest| heads.get(digest).is_some_and(sure));
-    if standing.is_empty() {
+    let (mut standing, mut earlier): (Vec<_>, Vec<_>) = standing.partition(|digest| heads.get_key_value(digest).is_some_and(sure));
+    if standing.is_empty() && !trust.is_of_nothing() {
         return Err(VaultError::Missing {
             path: format!("the index head of scope {name} (heads/{scope})"),
         });
@@ -120,7 +131,7 @@ pub fn heads(store: &Store, scope: Id, name: &str, trust: &Trust, own: Option<Di
 pub fn any_earlier(store: &Store, scope: Id, heads: &[Digest], trust: &Trust) -> Result<bool, VaultError> {
     for digest in heads {
         let clear = HeadClear::read(&read_head(store, scope, digest)?).ok_or_else(|| damaged_head(scope, digest))?;
-        if !trust.in_force.contains(&clear.key) {
+        if !trust.is_sure(digest, &clear.key) {
             return Ok(true);
         }
     }
@@ -199,9 +210,13 @@ impl<'a> Index<'a> {
             return Err(damaged_head(ring.scope, &line.digest));
         }
         lines.sort_by_key(|line| line.digest);
+        let joined = match trust.is_of_nothing() {
+            true => Joined::default(),
+            false => join::join(below, &lines)?,
+        };
         let mut index = Self {
             below,
-            joined: join::join(below, &lines)?,
+            joined,
             lines,
             brought: Vec::new(),
             aside,
@@ -507,7 +522,7 @@ impl Below<'_> {
         let damaged = || damaged_head(self.ring.scope, digest);
         let file = read_head(self.store, self.ring.scope, digest)?;
         let key = HeadClear::read(&file).ok_or_else(damaged)?.key;
-        let sure = trust.in_force.contains(&key);
+        let sure = trust.is_sure(digest, &key);
         if !sure && !trust.earlier.contains(&key) {
             return Err(damaged());
         }

@@ -34,7 +34,7 @@ pub struct Removed {
     change: Id,
 }
 
-fn spare() -> SoftKey {
+pub fn spare() -> SoftKey {
     SoftKey::new("spare", Profile::TouchOnly, 2)
 }
 
@@ -52,7 +52,7 @@ fn join() -> Changes {
     }
 }
 
-fn ring_of(vault: &Vault, key: &SoftKey) -> Ring {
+pub fn ring_of(vault: &Vault, key: &SoftKey) -> Ring {
     let standing = vault.standing(&[SCOPE]).unwrap();
     let proof = touch(vault, key, Namespace::Lease, &standing, b"look");
     vault.unlock(&proof, &[vault.scope(SCOPE).unwrap()]).unwrap().remove(0)
@@ -60,6 +60,13 @@ fn ring_of(vault: &Vault, key: &SoftKey) -> Ring {
 
 impl Removed {
     pub fn new() -> Self {
+        let removed = Self::before();
+        remove_from(&removed.rig.vault(), "spare", &removed.rig.blue).unwrap();
+        removed
+    }
+
+    /// The vault as it was then.
+    pub fn before() -> Self {
         let rig = Rig::with(Profile::Pin, &[SCOPE]);
         add(&rig, &spare(), &[SCOPE]).unwrap();
         rig.put(SCOPE, "GONE", b"leaked").unwrap();
@@ -71,7 +78,6 @@ impl Removed {
         let change = Removed::head(&vault, &ring).change;
         apply(&vault, &rig.blue, SCOPE, remove("GONE")).unwrap();
         rig.put(SCOPE, "KEPT", b"1").unwrap();
-        remove_from(&rig.vault(), "spare", &rig.blue).unwrap();
         Self {
             rig,
             ring,
@@ -328,7 +334,7 @@ fn green() -> SoftKey {
 }
 
 /// What the next prompt says that it takes in, and whether it says that somebody who was removed may have made it.
-fn next_prompt(vault: &Vault) -> (Vec<String>, bool) {
+pub fn next_prompt(vault: &Vault) -> (Vec<String>, bool) {
     let standing = vault.standing(&[SCOPE]).unwrap();
     let names = standing.claims().iter().map(|claim| claim.listed.name.clone()).collect();
     (names, standing.has_earlier_heads())

@@ -56,7 +56,7 @@ pub(super) fn fork(rig: &Rig) -> Fork {
     Fork::open(&rig.folder(), &rig.home.join("state")).unwrap().expect("a fork")
 }
 
-fn join_by(fork: &Fork, keys: &[&SoftKey], names: &[(&str, &str)]) -> Result<Digest, VaultError> {
+pub(super) fn join_by(fork: &Fork, keys: &[&SoftKey], names: &[(&str, &str)]) -> Result<Digest, VaultError> {
     let ids: Vec<KeyId> = keys.iter().map(|key| key.enrolled().id()).collect();
     let names = names.iter().map(|(id, name)| ((*id).to_owned(), (*name).to_owned())).collect();
     let plan = fork.join(&ids, &names, NOW + 5, &mut random::system())?;
@@ -81,7 +81,7 @@ pub(super) fn joined(rig: &Rig) -> Vault {
     rig.vault()
 }
 
-fn names(vault: &Vault) -> Vec<String> {
+pub(super) fn names(vault: &Vault) -> Vec<String> {
     let mut names: Vec<_> = vault.keys().into_iter().map(|key| key.name).collect();
     names.sort();
     names
@@ -91,7 +91,7 @@ fn spare() -> SoftKey {
     SoftKey::new("spare", Profile::TouchOnly, 2)
 }
 
-fn third() -> SoftKey {
+pub(super) fn third() -> SoftKey {
     SoftKey::new("third", Profile::Pin, 3)
 }
 
@@ -117,7 +117,7 @@ pub(super) fn asked(vault: &Vault) -> BTreeSet<String> {
     statement.files().union(&vault.roster.replaced_halves(statement)).cloned().collect()
 }
 
-fn added(vault: &Vault, key: &SoftKey, scopes: &[&str], by: &SoftKey) {
+pub(super) fn added(vault: &Vault, key: &SoftKey, scopes: &[&str], by: &SoftKey) {
     commit(plan_addition(vault, key, scopes).unwrap(), vault, by).unwrap();
 }
 
@@ -403,7 +403,7 @@ fn what_a_removed_key_adds_on_top_of_an_old_statement_is_not_taken() {
 }
 
 /// What `key` can sign on top of the state that it knows, whatever has become of it.
-fn forge(rig: &Rig, known: &Vault, key: &SoftKey, change: impl FnOnce(&mut Statement)) {
+pub(super) fn forge(rig: &Rig, known: &Vault, key: &SoftKey, change: impl FnOnce(&mut Statement)) {
     let mut statement = Statement {
         previous: vec![known.roster_digest()],
         random: None,
@@ -600,5 +600,14 @@ fn a_code_that_was_used_on_one_side_is_void_after_the_join() {
     );
     let vault = joined(&rig);
     assert!(vault.check_code(&rig.code).is_err());
+    // Whoever has the old code can have written in that scope: what is there is shown, and taken in by a touch of its own.
+    let standing = vault.standing(&["web"]).unwrap();
+    let shown: Vec<_> = standing
+        .claims()
+        .iter()
+        .map(|claim| (claim.listed.name.as_str(), claim.earlier_key))
+        .collect();
+    assert_eq!(shown, [("A", true)]);
+    apply(&vault, &rig.blue, "web", put("B", b"2")).unwrap();
     assert_eq!(vault.unseal_with_recovery(&fresh.unwrap(), "web", "A").unwrap().expose(), b"1");
 }

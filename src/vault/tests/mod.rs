@@ -6,6 +6,7 @@ mod earlier;
 mod earlier_attacks;
 mod faults;
 mod fork;
+mod fork_attacks;
 mod git;
 mod health;
 mod keys;
