@@ -5,7 +5,7 @@
 //! a multiple of `step`. So the cost falls with the length of the shortest string and hardly depends on how many there are.
 //! Strings shorter than [`LONG`] get a table of their own with narrow windows, so that they do not slow down the others.
 
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::{DefaultIsZeroes, Zeroize, Zeroizing};
 
 /// Strings of at least this many bytes are found by windows of eight bytes, shorter ones by windows of four.
 const LONG: usize = 16;
@@ -277,46 +277,61 @@ struct Table<const W: usize> {
     seen: Bits,
     /// `starts[h]..starts[h + 1]` are the entries of bucket `h`.
     starts: Vec<u32>,
-    entries: Vec<(u32, u32)>,
+    entries: Vec<Entry>,
 }
+
+/// A window of a string. Its hash tells it from a window of the stream that falls into its bucket, without a look at the string.
+#[derive(Clone, Copy, Default)]
+struct Entry {
+    hash: u32,
+    pattern: u32,
+    offset: u32,
+}
+
+impl DefaultIsZeroes for Entry {}
 
 impl<const W: usize> Table<W> {
     fn new(index: &Index, leaders: &[usize]) -> Option<Self> {
         let shortest = leaders.iter().map(|at| index.patterns[*at].len).min()?;
         let step = (shortest + 1 - W).min(STRIDE);
-        let mut windows = Vec::new();
+        // Sized at once: growing would leave unwiped copies behind.
+        let mut windows = Zeroizing::new(Vec::with_capacity(leaders.len() * (2 * step + W - 1)));
         for at in leaders {
             let pattern = &index.patterns[*at];
             let again = pattern.wraps && pattern.len >= 2 * (step + W - 1);
             let count = if again { 2 * step + W - 1 } else { step };
             for (offset, window) in index.bytes(pattern).windows(W).take(count).enumerate() {
                 if let Some(window) = window.first_chunk::<W>() {
-                    windows.push((hash(window), number(*at), number(offset)));
+                    windows.push(Entry {
+                        hash: hash(window),
+                        pattern: number(*at),
+                        offset: number(offset),
+                    });
                 }
             }
         }
-        Some(Self::fill(step, windows))
+        Some(Self::fill(step, &windows))
     }
 
-    fn fill(step: usize, windows: Vec<(u32, u32, u32)>) -> Self {
+    fn fill(step: usize, windows: &[Entry]) -> Self {
         let mut table = Self {
             step,
             seen: Bits::for_entries(windows.len()),
-            starts: vec![0; (windows.len() * 2).next_power_of_two() + 1],
-            entries: vec![(0, 0); windows.len()],
+            starts: vec![0; windows.len().next_power_of_two() + 1],
+            entries: vec![Entry::default(); windows.len()],
         };
-        for (hash, ..) in &windows {
-            table.seen.set(*hash);
-            let bucket = table.bucket(*hash);
+        for window in windows {
+            table.seen.set(window.hash);
+            let bucket = table.bucket(window.hash);
             table.starts[bucket + 1] += 1;
         }
         for at in 1..table.starts.len() {
             table.starts[at] += table.starts[at - 1];
         }
         let mut next = table.starts.clone();
-        for (hash, pattern, offset) in &windows {
-            let bucket = table.bucket(*hash);
-            table.entries[next[bucket] as usize] = (*pattern, *offset);
+        for window in windows {
+            let bucket = table.bucket(window.hash);
+            table.entries[next[bucket] as usize] = *window;
             next[bucket] += 1;
         }
         table
@@ -333,8 +348,8 @@ impl<const W: usize> Table<W> {
             if self.seen.has(hash) {
                 let bucket = self.bucket(hash);
                 let range = self.starts[bucket] as usize..self.starts[bucket + 1] as usize;
-                for (pattern, offset) in &self.entries[range] {
-                    hit(at, *pattern, *offset);
+                for entry in self.entries[range].iter().filter(|entry| entry.hash == hash) {
+                    hit(at, entry.pattern, entry.offset);
                 }
             }
             at += self.step;
@@ -349,29 +364,36 @@ impl<const W: usize> Drop for Table<W> {
     }
 }
 
-/// A set of hashes, which may say yes for one that is not in it.
+/// A set of hashes, which says yes for about one in sixty that is not in it: a Bloom filter whose two bits for a hash lie in one word,
+/// so that a look costs one load.
 #[derive(Default)]
 struct Bits(Vec<u64>);
 
 impl Bits {
-    /// About one bit in sixteen will be set.
+    /// At most four hashes for a word.
     fn for_entries(entries: usize) -> Self {
         Self(vec![0; (entries / 4).next_power_of_two().max(64)])
     }
 
     fn place(&self, hash: u32) -> usize {
-        (hash >> 6) as usize & (self.0.len() - 1)
+        (hash >> 12) as usize & (self.0.len() - 1)
     }
 
     fn set(&mut self, hash: u32) {
         let place = self.place(hash);
-        self.0[place] |= 1 << (hash & 63);
+        self.0[place] |= bits(hash);
     }
 
     #[inline]
     fn has(&self, hash: u32) -> bool {
-        self.0[self.place(hash)] >> (hash & 63) & 1 == 1
+        let bits = bits(hash);
+        self.0[self.place(hash)] & bits == bits
     }
+}
+
+#[inline]
+fn bits(hash: u32) -> u64 {
+    1 << (hash & 63) | 1 << (hash >> 6 & 63)
 }
 
 impl Drop for Bits {
