@@ -146,7 +146,7 @@ impl Client {
     }
 
     fn fill(&mut self) -> Result<bool, Failure> {
-        let mut chunk = Zeroizing::new([0; 16 << 10]);
+        let mut chunk = Zeroizing::new([0; 4 << 10]);
         let n = match self.stream.read(&mut chunk[..]) {
             Ok(n) => n,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(true),

@@ -33,7 +33,7 @@ pub mod ui;
 mod vault;
 mod watch;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -51,14 +51,31 @@ use crate::wire::{Failure, Outcome};
 #[derive(Debug, Parser)]
 #[command(name = "touchlease", version, max_term_width = 100, propagate_version = true)]
 pub struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What stands before or behind the name of any command.
+#[derive(Debug, clap::Args)]
+struct Common {
     /// Use the vault in this folder instead of the configured one.
     #[arg(long, global = true, value_name = "FOLDER")]
     vault: Option<PathBuf>,
     /// Print the result, or the error, as one line of JSON.
     #[arg(long, global = true)]
     json: bool,
-    #[command(subcommand)]
-    command: Command,
+}
+
+/// `touchlease run` by itself: it comes with every command that needs a secret, and clap copies what is common into each
+/// of the two dozen others first.
+#[derive(Debug, Parser)]
+struct RunAlone {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    args: run::Args,
 }
 
 #[derive(Debug, Subcommand)]
@@ -117,18 +134,29 @@ pub fn main() -> ExitCode {
         Some(worker::WATCH_SUBCOMMAND) => return worker::watch_main(),
         _ => {}
     }
-    let cli = match Cli::try_parse() {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let cli = match run_alone(&words).map_or_else(|| Cli::try_parse_from(&words), Ok) {
         Ok(cli) => cli,
         Err(error) => return usage(&in_full().unwrap_or(error)),
     };
-    let ui = Ui::new(cli.json, std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()));
+    let ui = Ui::new(cli.common.json, std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()));
     finish(ui, dispatch(cli, ui))
+}
+
+/// Nothing where it is not understood, or asks for help: then the whole command line has its say.
+fn run_alone(words: &[OsString]) -> Option<Cli> {
+    let words = words.get(1..).filter(|words| words.first().is_some_and(|word| word == "run"))?;
+    let RunAlone { common, args } = RunAlone::try_parse_from(words).ok()?;
+    Some(Cli {
+        common,
+        command: Command::Run(args),
+    })
 }
 
 fn dispatch(cli: Cli, ui: Ui) -> Result<ExitCode, Failure> {
     let places = Places::from_env(&|name| std::env::var_os(name));
     let places = places.map_err(|error| no_place(&error))?;
-    let named = cli.vault.or_else(|| std::env::var_os("TOUCHLEASE_VAULT").map(PathBuf::from));
+    let named = cli.common.vault.or_else(|| std::env::var_os("TOUCHLEASE_VAULT").map(PathBuf::from));
     let vault = named.map(std::path::absolute).transpose();
     let vault = vault.map_err(|error| Failure::new(Outcome::BadInput, "vault_path", error.to_string()))?;
     let session = Session { ui, places, vault };
@@ -196,4 +224,44 @@ fn usage(error: &clap::Error) -> ExitCode {
     let words: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
     let json = words.iter().take_while(|word| *word != "--").any(|word| word == "--json");
     finish(Ui::new(json, true), Err(misuse::failure(error, &words)))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn run_is_understood_by_itself_as_among_all_commands() {
+        for line in [
+            "run -- true",
+            "run --with prod/TOKEN -- env --json -- --vault x",
+            "run -t deploy --ttl 90s --uses 3 --reason why",
+            "run --json --vault=/v -w A=prod/A -w prod/B --with-file C=prod/C --env-file .env --env-file more --no-masking -- sh -c true",
+        ] {
+            let words: Vec<OsString> = ["touchlease"].into_iter().chain(line.split(' ')).map(OsString::from).collect();
+            let alone = run_alone(&words).unwrap();
+            assert_eq!(
+                format!("{alone:?}"),
+                format!("{:?}", Cli::try_parse_from(&words).unwrap()),
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_run_does_not_understand_is_left_to_the_whole_command_line() {
+        for line in [
+            "run --help",
+            "run -V",
+            "run ls",
+            "run --uses 0 -- true",
+            "--json run -- true",
+            "status",
+            "help run",
+        ] {
+            let words: Vec<OsString> = ["touchlease"].into_iter().chain(line.split(' ')).map(OsString::from).collect();
+            assert!(run_alone(&words).is_none(), "{line}");
+        }
+    }
 }
