@@ -48,11 +48,11 @@ impl LockedBytes {
     /// # Errors
     /// As [`LockedPages::new`].
     pub fn new(len: usize) -> io::Result<Self> {
-        let slots = slots(len);
-        let place = if slots > LONGEST {
-            Place::Pages(LockedPages::new(len)?)
-        } else {
-            Place::Slots(arena().take(slots)?)
+        let place = match slots(len) {
+            // No byte, no memory: most messages from a worker bring nothing secret.
+            0 => Place::Slots(NonNull::dangling()),
+            slots if slots > LONGEST => Place::Pages(LockedPages::new(len)?),
+            slots => Place::Slots(arena().take(slots)?),
         };
         Ok(Self { place, len })
     }
@@ -80,7 +80,9 @@ impl LockedBytes {
 impl Drop for LockedBytes {
     fn drop(&mut self) {
         // Pages of its own wipe themselves.
-        if let Place::Slots(start) = self.place {
+        if let Place::Slots(start) = self.place
+            && self.len > 0
+        {
             arena().give_back(start, slots(self.len));
         }
     }
@@ -97,7 +99,7 @@ fn arena() -> MutexGuard<'static, Arena> {
 }
 
 fn slots(len: usize) -> usize {
-    len.max(1).div_ceil(slot_len())
+    len.div_ceil(slot_len())
 }
 
 /// 256 bytes where pages have 4 KiB.

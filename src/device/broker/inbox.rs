@@ -10,6 +10,9 @@ use tokio::net::UnixStream;
 use super::super::worker::protocol::{HEAD, LONGEST_JSON, LONGEST_TAIL, cut_frame, head_and_json};
 use crate::secret::Secret;
 
+/// Bytes that a worker's frames take as a rule: memory beyond them would be wiped, and so given by the kernel, for nothing.
+const USUAL: usize = 4096;
+
 /// The daemon's end of a worker's socket.
 pub(super) struct Inbox {
     socket: UnixStream,
@@ -22,7 +25,7 @@ impl Inbox {
     pub(super) fn new(socket: UnixStream) -> io::Result<Self> {
         Ok(Self {
             socket,
-            buffer: Secret::zeroed(HEAD + LONGEST_JSON + LONGEST_TAIL)?,
+            buffer: Secret::zeroed(USUAL)?,
             filled: 0,
         })
     }
@@ -32,6 +35,9 @@ impl Inbox {
         loop {
             if let Some(frame) = cut_frame(self.buffer.expose_mut(), &mut self.filled)? {
                 return Ok(frame);
+            }
+            if self.filled == self.buffer.len() {
+                self.buffer = longest(&self.buffer)?;
             }
             self.socket.readable().await?;
             match self.socket.try_read(&mut self.buffer.expose_mut()[self.filled..]) {
@@ -54,5 +60,38 @@ impl Inbox {
     pub(super) fn cancel(&self) {
         // A worker that is gone needs none.
         let _ = self.socket.try_write(&[0]);
+    }
+}
+
+/// Room for the longest frame, with the start of one.
+fn longest(start: &Secret) -> io::Result<Secret> {
+    let mut buffer = Secret::zeroed(HEAD + LONGEST_JSON + LONGEST_TAIL)?;
+    buffer.expose_mut()[..start.len()].copy_from_slice(start.expose());
+    Ok(buffer)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::super::worker::protocol::write_frame;
+    use super::*;
+
+    #[tokio::test]
+    async fn frames_of_every_length_come_in_whole() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let theirs = theirs.into_std().unwrap();
+        theirs.set_nonblocking(false).unwrap();
+        let lengths = [0, USUAL - HEAD - 2, USUAL - HEAD - 1, 3 * USUAL, LONGEST_JSON - 2, 7];
+        let writer = std::thread::spawn(move || {
+            for len in lengths {
+                write_frame(&theirs, &"x".repeat(len), b"1234").unwrap();
+            }
+        });
+        let mut inbox = Inbox::new(ours).unwrap();
+        for len in lengths {
+            let (text, tail): (String, Secret) = inbox.next().await.unwrap();
+            assert_eq!((text.len(), tail.expose()), (len, &b"1234"[..]));
+        }
+        writer.join().unwrap();
     }
 }
