@@ -2,18 +2,21 @@
 
 use std::collections::BTreeSet;
 use std::fs::{DirBuilder, File};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{self, AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{self, AtFlags, FileType, FlockOperation, Mode, OFlags, RawDir, ResolveFlags, SeekFrom, Stat};
 use rustix::io::Errno;
 
 use super::error::VaultError;
 
 /// Files and folders of one change that are synced each by itself; for more, syncfs(2) is faster, whatever else waits for the disk.
 const SYNCED_ONE_BY_ONE: usize = 64;
+
+/// Bytes for names of a folder at a time: most folders fit.
+const LISTED: usize = 4096;
 
 const DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
@@ -100,15 +103,7 @@ impl Store {
     pub fn read(&self, path: &str, limit: usize) -> Result<Vec<u8>, VaultError> {
         split(path)?;
         let (file, size) = plain(self.open_at(path, READ)?, path, limit)?;
-        let mut bytes = Vec::with_capacity(size);
-        // The file may grow meanwhile: the limit holds for what is read, not for what fstat said.
-        file.take(limit as u64 + 1)
-            .read_to_end(&mut bytes)
-            .map_err(|e| VaultError::read(path, e))?;
-        if bytes.len() > limit {
-            return Err(larger(path));
-        }
-        Ok(bytes)
+        read_start(&file, size).map_err(|e| VaultError::read(path, e))
     }
 
     /// As [`Store::read`], `None` for a file that is not there.
@@ -270,8 +265,10 @@ impl Folder {
     /// As [`Store::list`].
     pub fn names(&self) -> Result<Vec<String>, VaultError> {
         let failed = |e: Errno| VaultError::read(&self.path, e.into());
-        let mut names = Vec::new();
-        for entry in Dir::read_from(&self.dir).map_err(failed)? {
+        let (mut names, mut buffer) = (Vec::new(), Vec::with_capacity(LISTED));
+        fs::seek(&self.dir, SeekFrom::Start(0)).map_err(failed)?;
+        let mut entries = RawDir::new(&self.dir, buffer.spare_capacity_mut());
+        while let Some(entry) = entries.next() {
             let entry = entry.map_err(failed)?;
             let name = entry.file_name().to_bytes();
             if !name.starts_with(b".") {
@@ -291,11 +288,7 @@ impl Folder {
         let path = format!("{}/{name}", self.path);
         let file = fs::openat(&self.dir, name, READ, Mode::empty()).map_err(|e| VaultError::read(&path, e.into()))?;
         let (file, size) = plain(file, &path, limit)?;
-        let mut bytes = Vec::with_capacity(size.min(len));
-        file.take(len as u64)
-            .read_to_end(&mut bytes)
-            .map_err(|e| VaultError::read(&path, e))?;
-        Ok(bytes)
+        read_start(&file, size.min(len)).map_err(|e| VaultError::read(&path, e))
     }
 }
 
@@ -499,13 +492,24 @@ fn plain(fd: OwnedFd, path: &str, limit: usize) -> Result<(File, usize), VaultEr
     check_owner(&stat, path)?;
     let size = usize::try_from(stat.st_size).unwrap_or(usize::MAX);
     if size > limit {
-        return Err(larger(path));
+        return Err(VaultError::damaged(path, "larger than any file of its kind"));
     }
     Ok((File::from(fd), size))
 }
 
-fn larger(path: &str) -> VaultError {
-    VaultError::damaged(path, "larger than any file of its kind")
+/// The first `len` bytes of a file, or all of a shorter one: what is written to it meanwhile is no part of any file of ours.
+fn read_start(mut file: &File, len: usize) -> io::Result<Vec<u8>> {
+    let (mut bytes, mut filled) = (vec![0; len], 0);
+    while filled < len {
+        match file.read(&mut bytes[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
 }
 
 fn check_owner(stat: &Stat, path: &str) -> Result<(), VaultError> {
