@@ -35,7 +35,6 @@ mod watch;
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
@@ -120,11 +119,11 @@ pub fn command() -> clap::Command {
     Cli::command()
 }
 
-/// Runs the command line and returns the process's exit code.
+/// Runs the command line and returns the process's exit code. First thing in a process.
 #[must_use]
-pub fn main() -> ExitCode {
+pub fn main() -> u8 {
     // Before anything else: from here on nobody of the same uid reads our memory, environment or descriptors.
-    if let Err(error) = crate::sys::process::harden() {
+    if let Err(error) = crate::sys::start::begin().and_then(|()| crate::sys::process::harden()) {
         let failure = Failure::new(Outcome::Internal, "harden", format!("this process cannot be protected: {error}"));
         return finish(Ui::new(false, true), Err(failure));
     }
@@ -153,7 +152,7 @@ fn run_alone(words: &[OsString]) -> Option<Cli> {
     })
 }
 
-fn dispatch(cli: Cli, ui: Ui) -> Result<ExitCode, Failure> {
+fn dispatch(cli: Cli, ui: Ui) -> Result<u8, Failure> {
     let places = Places::from_env(&|name| std::env::var_os(name));
     let places = places.map_err(|error| no_place(&error))?;
     let named = cli.common.vault.or_else(|| std::env::var_os("TOUCHLEASE_VAULT").map(PathBuf::from));
@@ -186,7 +185,7 @@ fn dispatch(cli: Cli, ui: Ui) -> Result<ExitCode, Failure> {
         Command::Daemon(args) => daemon::run(&session, &args),
         Command::Completions(args) => completions::run(&session, &args),
     };
-    done.map(|()| ExitCode::SUCCESS)
+    done.map(|()| 0)
 }
 
 fn no_place(error: &PathsError) -> Failure {
@@ -199,10 +198,10 @@ fn no_place(error: &PathsError) -> Failure {
     }
 }
 
-fn finish(ui: Ui, done: Result<ExitCode, Failure>) -> ExitCode {
+fn finish(ui: Ui, done: Result<u8, Failure>) -> u8 {
     done.unwrap_or_else(|failure| {
         ui.fail(&failure);
-        ExitCode::from(failure.outcome.exit_code())
+        failure.outcome.exit_code()
     })
 }
 
@@ -214,11 +213,11 @@ fn in_full() -> Option<clap::Error> {
 }
 
 /// clap prints help and version on standard output with 0; a wrong command line is our 64 (sysexits EX_USAGE), not its 2.
-fn usage(error: &clap::Error) -> ExitCode {
+fn usage(error: &clap::Error) -> u8 {
     if !error.use_stderr() {
         // Nobody reads if this fails.
         let _ = error.print();
-        return ExitCode::SUCCESS;
+        return 0;
     }
     // The command line was not understood, so neither was its --json.
     let words: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();

@@ -6,7 +6,6 @@ use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use rustix::process::Signal;
 
@@ -108,7 +107,7 @@ impl AskArgs {
 
 /// # Errors
 /// See [`Failure`].
-pub fn run(session: &Session, args: &Args) -> Result<ExitCode, Failure> {
+pub fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     let (plain, grants) = read_env_files(&args.env_file)?;
     let mut ask = args.ask.ask(grants)?;
     let command = command_of(args, &ask)?;
@@ -205,12 +204,12 @@ fn undelivered(error: &DeliverError) -> Failure {
 }
 
 /// Ends as the child did: by its exit code, or by its signal, so that whoever started us sees the same.
-fn leave(status: Status) -> ExitCode {
+fn leave(status: Status) -> u8 {
     match status {
-        Status::Exited(code) => ExitCode::from(code),
+        Status::Exited(code) => code,
         Status::Killed(signal) => match Signal::from_named_raw(signal) {
             Some(signal) => crate::sys::child::die_by(signal),
-            None => ExitCode::from(status.code()),
+            None => status.code(),
         },
     }
 }

@@ -6,4 +6,5 @@ pub mod health;
 pub mod memory;
 pub mod process;
 pub mod signals;
+pub mod start;
 pub mod wait;

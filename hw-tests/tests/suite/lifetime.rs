@@ -370,29 +370,45 @@ fn t20_a_command_whose_shell_is_gone_gets_no_lease_for_whoever_adopted_it() {
 /// What a program inherits besides environment and descriptors.
 const INHERITED: &str = "ulimit -Sc; ulimit -Hc; ulimit -n; umask; grep -E '^Sig(Blk|Ign)' /proc/self/status";
 
+/// What a script without a terminal, in the home's environment, says.
+fn in_a_shell(lab: &Lab, script: &str) -> String {
+    let like = lab.home.command([""; 0]);
+    let environment = like
+        .get_envs()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())));
+    let mut shell = std::process::Command::new("setsid");
+    shell
+        .args(["--wait", "sh", "-c", script])
+        .env_clear()
+        .envs(environment)
+        .current_dir(lab.home.work());
+    let out = shell.stdin(Stdio::null()).output().unwrap();
+    assert!(out.status.success(), "{out:?}");
+    String::from_utf8(out.stdout).unwrap()
+}
+
+#[test]
+fn a_stream_that_was_closed_is_null_for_a_leased_command_and_not_the_connection_of_its_lease() {
+    let lab = Lab::new();
+    let _watch = lab.home.watch().unwrap();
+    let program = crate::lab::product().display().to_string();
+    for masking in ["", "--no-masking"] {
+        let command = format!("{program} run {masking} --with prod/TOKEN -- readlink /proc/self/fd/0 /proc/self/fd/2");
+        let streams = in_a_shell(&lab, &format!("exec {command} <&- 2>&-"));
+        let (stdin, stderr) = streams.split_once('\n').unwrap();
+        assert_eq!(stdin, "/dev/null", "{masking}");
+        let expected = if masking.is_empty() { "pipe:" } else { "/dev/null" };
+        assert!(stderr.starts_with(expected), "{masking} {stderr}");
+    }
+}
+
 #[test]
 fn a_leased_command_has_the_limits_umask_and_signals_of_whoever_ran_it() {
     let lab = Lab::new();
     let _watch = lab.home.watch().unwrap();
     let program = crate::lab::product().display().to_string();
     let setting = "umask 027; ulimit -Sn 512; ulimit -Sc 1000; ulimit -Hc 2000; trap '' USR1 HUP";
-    let run = |command: &str| {
-        let script = format!("{setting}; exec env --block-signal=USR2 {command}");
-        let mut shell = lab.home.command([""; 0]);
-        let environment: Vec<_> = shell
-            .get_envs()
-            .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
-            .collect();
-        shell = std::process::Command::new("setsid");
-        shell
-            .args(["--wait", "sh", "-c", &script])
-            .env_clear()
-            .envs(environment)
-            .current_dir(lab.home.work());
-        let out = shell.stdin(Stdio::null()).output().unwrap();
-        assert!(out.status.success(), "{out:?}");
-        String::from_utf8(out.stdout).unwrap()
-    };
+    let run = |command: &str| in_a_shell(&lab, &format!("{setting}; exec env --block-signal=USR2 {command}"));
     let plain = run(&format!("sh -c '{}'", INHERITED.replace('\'', "'\\''")));
     assert!(plain.starts_with("1000\n2000\n512\n0027\n"), "{plain}");
     for masking in ["", "--no-masking"] {

@@ -16,7 +16,6 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::ExitCode;
 
 use super::ctap::{Transport, TransportError};
 use super::enrolled::Link;
@@ -40,25 +39,25 @@ pub type Open<'a> = dyn Fn(&Port, Link, Option<u32>) -> Result<Box<dyn Transport
 
 /// The worker's `main`: the socket is descriptor 0, everything else is closed or null.
 #[must_use]
-pub fn main() -> ExitCode {
+pub fn main() -> u8 {
     process(|socket| serve(socket, &open))
 }
 
 /// The `main` of the worker that watches: reports the places until its socket closes.
 #[must_use]
-pub fn watch_main() -> ExitCode {
+pub fn watch_main() -> u8 {
     process(|socket| watch(socket, Path::new("/sys"), Path::new("/dev")))
 }
 
-fn process(work: impl FnOnce(UnixStream) -> io::Result<()>) -> ExitCode {
+fn process(work: impl FnOnce(UnixStream) -> io::Result<()>) -> u8 {
     // First of all: from here on no other process of this user can look into this one.
     let socket = sys::process::harden()
         .and_then(|()| sys::process::forbid_cores())
         .and_then(|()| io::stdin().as_fd().try_clone_to_owned());
     let on_a_leash = |socket: UnixStream| leash::hold(socket.try_clone()?).and_then(|()| work(socket));
     match socket.map(UnixStream::from).and_then(on_a_leash) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
+        Ok(()) => 0,
+        Err(_) => 1,
     }
 }
 
