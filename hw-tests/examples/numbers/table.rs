@@ -124,7 +124,8 @@ impl Times {
 /// Something that is done again and again.
 pub type Work<'a> = Box<dyn FnMut() -> Result<(), Failure> + 'a>;
 
-/// Does all of it in turn, this many times, each round beginning with another: what comes after a heavy one finds cold caches.
+/// Does all of it this many times. What comes after a heavy one finds cold caches: so the rounds go through a Williams design, in which
+/// each follows each of the others equally often.
 pub fn interleaved(rounds: usize, works: &mut [Work<'_>]) -> Result<Vec<Times>, Failure> {
     let mut times = vec![Times::default(); works.len()];
     // Once without counting: files into the page cache, agents started.
@@ -133,11 +134,18 @@ pub fn interleaved(rounds: usize, works: &mut [Work<'_>]) -> Result<Vec<Times>, 
     }
     for round in 0..rounds {
         for turn in 0..works.len() {
-            let at = (round + turn) % works.len();
+            let at = williams(works.len(), round, turn);
             times[at].add(timed(&mut works[at])?);
         }
     }
     Ok(times)
+}
+
+/// Whose turn it is: 0, 1, n-1, 2, n-2 and so on, each round one further; of an odd number, every second n rounds backwards.
+fn williams(n: usize, round: usize, turn: usize) -> usize {
+    let turn = if (round / n).is_multiple_of(2) { turn } else { n - 1 - turn };
+    let zigzag = if turn.is_multiple_of(2) { n - turn / 2 } else { turn.div_ceil(2) };
+    (round + zigzag) % n
 }
 
 /// How long it takes.
