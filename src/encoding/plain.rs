@@ -142,6 +142,14 @@ pub fn visible(text: &str) -> String {
 }
 
 fn is_invisible(c: char) -> bool {
+    // Every name of the index is looked at, and most are ASCII, where the tables say this.
+    if c.is_ascii() {
+        return c.is_ascii_control();
+    }
+    by_category(c)
+}
+
+fn by_category(c: char) -> bool {
     // "Other" holds control, format (bidi, zero-width, tags), surrogate, private-use and unassigned characters. The rest that
     // draws nothing is named: variation selectors, the Hangul and Braille blanks, and every space but U+0020.
     c.general_category_group() == GeneralCategoryGroup::Other
@@ -168,6 +176,11 @@ fn is_in_names(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn t10_ascii_is_shown_or_not_as_its_categories_say() {
+        assert!(('\0'..='\u{7f}').all(|c| is_invisible(c) == by_category(c)));
+    }
 
     #[test]
     fn t10_bidi_zero_width_and_escape_characters_are_refused_by_code_point() {
