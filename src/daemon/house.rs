@@ -163,6 +163,10 @@ impl House {
 
     /// Waits while another process is in the middle of a change there, so that opening it does not find a half.
     pub async fn wait_for_writer(&self, path: &Path) {
+        // Of a vault that is open its folder is at hand.
+        if self.known(path).is_some_and(|open| open.vault.borrow().is_settled()) {
+            return;
+        }
         // Anything but a writer is told by whoever opens the vault.
         let _ = when_free(|| Vault::settle(path)).await;
     }
@@ -172,9 +176,7 @@ impl House {
     /// # Errors
     /// What vault and log say.
     pub fn open(&self, path: &Path) -> Result<Rc<OpenVault>, Failure> {
-        let place = fs::metadata(path).ok().map(|folder| (folder.dev(), folder.ino()));
-        let known = place.and_then(|place| self.vaults.borrow().get(&place).cloned());
-        let Some(known) = known else {
+        let Some(known) = self.known(path) else {
             return self.keep(path, self.read(path).map_err(IntoFailure::failure)?);
         };
         let current = known.vault.borrow().is_current().map_err(IntoFailure::failure)?;
@@ -186,6 +188,11 @@ impl House {
             self.adopt(&known, vault);
         }
         Ok(known)
+    }
+
+    fn known(&self, path: &Path) -> Option<Rc<OpenVault>> {
+        let folder = fs::metadata(path).ok()?;
+        self.vaults.borrow().get(&(folder.dev(), folder.ino())).cloned()
     }
 
     /// The vault at `path` as it is, though it may be older than what was seen: to ask a person about it, and for nothing else.

@@ -1,7 +1,7 @@
 //! Who is at the other end of a socket: the kernel's facts, and what the process says of itself.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -12,6 +12,8 @@ use crate::presence::Whereabouts;
 
 /// Deepest chain of ancestors that is followed.
 const DEEPEST: usize = 64;
+/// Bytes that the kernel gives of a file of `/proc` at a time.
+const PAGE: usize = 4096;
 
 /// Why a peer is not served.
 #[derive(Debug, Error)]
@@ -155,14 +157,17 @@ fn parent(stat: &Stat) -> Option<Parent> {
     })
 }
 
-/// A file of `/proc` that fits a page, by one read: it tells no size, so `fs::read` would ask six times, and every connection asks
+/// A file of `/proc`, by one read where it fits a page: it tells no size, so `fs::read` would ask six times, and every connection asks
 /// for each of its ancestors.
 fn read_at_once(path: &str) -> io::Result<Vec<u8>> {
-    let mut page = vec![0; 4096];
-    let file = fs::File::open(path)?;
-    let count = rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut page))?;
-    page.truncate(count);
-    Ok(page)
+    let mut bytes = vec![0; PAGE];
+    let mut file = fs::File::open(path)?;
+    let count = rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut bytes))?;
+    bytes.truncate(count);
+    if count == PAGE {
+        file.read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
 }
 
 /// Not the owner of `/proc/PID`, which is root where a process is not dumpable (proc(5)).
@@ -176,7 +181,7 @@ fn real_uid(pid: u32) -> Option<u32> {
 fn claims(stats: &[Stat]) -> Claimed {
     let link = |pid: u32, name: &str| fs::read_link(format!("/proc/{pid}/{name}")).map(|path| path.to_string_lossy().into_owned());
     let pid = stats[0].id.pid;
-    let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let command = read_at_once(&format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let words = command.split(|b| *b == 0).map(|word| String::from_utf8_lossy(word).into_owned());
     let mut command: Vec<_> = words.collect();
     // The last word ends with a NUL too.

@@ -101,12 +101,20 @@ impl Change {
     }
 }
 
+/// Whether no change is under way, and none was left unfinished.
+///
+/// # Errors
+/// The folder cannot be listed.
+pub fn is_settled(store: &Store) -> Result<bool, VaultError> {
+    Ok(store.list(FOLDER)?.is_empty())
+}
+
 /// Finishes or takes back what an interrupted change left.
 ///
 /// # Errors
 /// [`VaultError::Unfinished`] where the folder is read-only; a damaged list.
 pub fn settle(store: &Store) -> Result<(), VaultError> {
-    if store.list(FOLDER)?.is_empty() {
+    if is_settled(store)? {
         return Ok(());
     }
     settle_locked(&store.lock()?)

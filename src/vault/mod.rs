@@ -182,6 +182,12 @@ impl Vault {
         journal::settle(&Store::open(folder)?)
     }
 
+    /// Whether [`Vault::settle`] would find nothing to do. Not when that cannot be told.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        journal::is_settled(&self.store).unwrap_or(false)
+    }
+
     fn with_store(store: Store, states: &Path) -> Result<Self, VaultError> {
         let roster = Roster::read(&store)?;
         let memory = Memory::open(&states.join(roster.in_force().vault.to_string()), &roster)?;
