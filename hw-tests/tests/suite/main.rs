@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests wait in real time")]
 
 mod bad_keys;
+mod completions;
 mod conformance;
 mod consent;
 mod docs;
