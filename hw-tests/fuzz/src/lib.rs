@@ -89,6 +89,7 @@ pub mod presence {
 pub mod secret;
 #[path = "../../../src/sys"]
 pub mod sys {
+    pub mod arena;
     pub mod memory;
     pub mod wait;
 }
