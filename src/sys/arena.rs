@@ -7,7 +7,9 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::mem::{self, ManuallyDrop};
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use zeroize::Zeroize;
@@ -25,11 +27,15 @@ static ARENA: Mutex<Arena> = Mutex::new(Arena {
     chunks: BTreeMap::new(),
     spare: None,
 });
+/// How many forks lie between the program's start and this process.
+static FORKS: AtomicU32 = AtomicU32::new(0);
 
 /// `len` bytes of locked memory, zeros at first, wiped when dropped.
 pub struct LockedBytes {
-    place: Place,
+    place: ManuallyDrop<Place>,
     len: usize,
+    /// [`FORKS`] when it was made: in a forked copy its memory is not there, or is another secret's by now.
+    forks: u32,
 }
 
 enum Place {
@@ -54,13 +60,17 @@ impl LockedBytes {
             slots if slots > LONGEST => Place::Pages(LockedPages::new(len)?),
             slots => Place::Slots(arena().take(slots)?),
         };
-        Ok(Self { place, len })
+        Ok(Self {
+            place: ManuallyDrop::new(place),
+            len,
+            forks: FORKS.load(Ordering::Relaxed),
+        })
     }
 
     /// The bytes.
     #[must_use]
     pub fn as_slice(&self) -> &[u8] {
-        match &self.place {
+        match &*self.place {
             // SAFETY: `Arena::take` gave at least `len` initialised bytes, which stay mapped, and nobody else's, until given back.
             Place::Slots(start) => unsafe { std::slice::from_raw_parts(start.as_ptr(), self.len) },
             Place::Pages(pages) => &pages.as_slice()[..self.len],
@@ -69,7 +79,7 @@ impl LockedBytes {
 
     /// The bytes.
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
-        match &mut self.place {
+        match &mut *self.place {
             // SAFETY: as `as_slice`, and `&mut self` makes it exclusive.
             Place::Slots(start) => unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), self.len) },
             Place::Pages(pages) => &mut pages.as_mut_slice()[..self.len],
@@ -79,18 +89,23 @@ impl LockedBytes {
 
 impl Drop for LockedBytes {
     fn drop(&mut self) {
-        // Pages of its own wipe themselves.
-        if let Place::Slots(start) = self.place
-            && self.len > 0
-        {
-            arena().give_back(start, slots(self.len));
+        if self.forks != FORKS.load(Ordering::Relaxed) {
+            return;
+        }
+        // SAFETY: nothing looks at the place after this.
+        match unsafe { ManuallyDrop::take(&mut self.place) } {
+            Place::Slots(start) if self.len > 0 => arena().give_back(start, slots(self.len)),
+            // Pages of its own wipe themselves.
+            Place::Slots(_) | Place::Pages(_) => {}
         }
     }
 }
 
-/// In a forked copy: the parent's chunks are not there, so what the copy keeps secret gets chunks of its own.
+/// In a forked copy: the parent's chunks are not there, so what the copy keeps secret gets chunks of its own, and what it inherited is
+/// left alone when dropped.
 pub fn renew_in_fork() {
-    std::mem::forget(std::mem::take(&mut *arena()));
+    FORKS.fetch_add(1, Ordering::Relaxed);
+    mem::forget(mem::take(&mut *arena()));
 }
 
 fn arena() -> MutexGuard<'static, Arena> {
@@ -138,7 +153,8 @@ impl Arena {
     /// Takes the `count` slots at `start` back and wipes them. A chunk of which all is back is not kept, but for one.
     fn give_back(&mut self, start: NonNull<u8>, count: usize) {
         let address = start.addr().get();
-        let Some((&at, chunk)) = self.chunks.range_mut(..=address).next_back() else {
+        let below = self.chunks.range_mut(..=address).next_back();
+        let Some((&at, chunk)) = below.filter(|(at, _)| (address - **at) / slot_len() + count <= SLOTS) else {
             return;
         };
         // SAFETY: these slots were given out by `take`, and who had them points to them no more.
@@ -268,6 +284,42 @@ mod tests {
         std::thread::scope(|scope| {
             (1..=4).for_each(|byte| drop(scope.spawn(move || fill(byte))));
         });
+    }
+
+    #[test]
+    fn slots_of_another_arena_are_left_alone() {
+        let (mut one, mut other) = (Arena::default(), Arena::default());
+        let mut starts = [one.take(2).unwrap(), other.take(2).unwrap()];
+        let mut arenas = [&mut one, &mut other];
+        if starts[0] > starts[1] {
+            (starts, arenas) = ([starts[1], starts[0]], [&mut other, &mut one]);
+        }
+        // SAFETY: two slots that are this test's.
+        let look = |start: NonNull<u8>| unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), 2 * slot_len()) };
+        starts.iter().for_each(|start| look(*start).fill(7));
+        // The chunk next below is the wrong arena's.
+        arenas[0].give_back(starts[1], 2);
+        assert!(starts.iter().all(|start| look(*start).iter().all(|byte| *byte == 7)));
+        (0..2).for_each(|at| arenas[at].give_back(starts[at], 2));
+        assert!(one.chunks.is_empty() && other.chunks.is_empty());
+    }
+
+    #[test]
+    fn t45_a_forked_copy_that_drops_what_it_inherited_wipes_no_secret_of_its_own() {
+        // Slots of a chunk, and pages of their own: where they lay, the copy may have new ones.
+        let mut inherited = [32, 3 * SLOTS * slot_len()].map(|len| Some(LockedBytes::new(len).unwrap()));
+        let copy = child::fork(&[], || {
+            let new = [32, 3 * SLOTS * slot_len()].map(|len| {
+                let mut bytes = LockedBytes::new(len).ok()?;
+                bytes.as_mut_slice().fill(9);
+                Some(bytes)
+            });
+            inherited.iter_mut().for_each(|bytes| *bytes = None);
+            let kept = |bytes: &Option<LockedBytes>| bytes.as_ref().is_some_and(|bytes| bytes.as_slice().iter().all(|byte| *byte == 9));
+            i32::from(!new.iter().all(kept))
+        });
+        let (_, status) = waitpid(Some(copy.unwrap()), WaitOptions::empty()).unwrap().unwrap();
+        assert_eq!(status.exit_status(), Some(0), "{status:?}");
     }
 
     #[test]
