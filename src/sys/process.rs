@@ -90,3 +90,52 @@ pub fn close_inherited() -> io::Result<()> {
         _ => Err(io::Error::last_os_error()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use rustix::process::{WaitOptions, dumpable_behavior, waitpid};
+
+    use super::*;
+    use crate::sys::child;
+
+    /// What this gives in a process of its own, started without a limit of core files but `hard`.
+    fn apart(hard: Option<u64>, is_right: impl Fn() -> bool) {
+        let copy = child::fork(&[], || {
+            let limit = Rlimit {
+                current: hard,
+                maximum: hard,
+            };
+            let ready = setrlimit(Resource::Core, limit).is_ok() && harden().is_ok();
+            i32::from(!(ready && is_right()))
+        });
+        let (_, status) = waitpid(Some(copy.unwrap()), WaitOptions::empty()).unwrap().unwrap();
+        assert_eq!(status.exit_status(), Some(0));
+    }
+
+    #[test]
+    fn t47_hardened_is_two_walls_no_core_limit_and_not_dumpable() {
+        // As high as it may be here without a privilege.
+        let hard = getrlimit(Resource::Core).maximum;
+        assert_ne!(hard, Some(0), "there is no limit to lower");
+        apart(hard, || {
+            let lowered = Rlimit {
+                current: Some(0),
+                maximum: hard,
+            };
+            getrlimit(Resource::Core) == lowered && dumpable_behavior().is_ok_and(|how| how == DumpableBehavior::NotDumpable)
+        });
+    }
+
+    #[test]
+    fn t47_a_command_of_the_users_has_its_limit_again_and_we_have_none() {
+        let hard = getrlimit(Resource::Core).maximum;
+        let said = hard.map_or("unlimited".to_owned(), |bytes| (bytes / 512).to_string());
+        apart(hard, || {
+            let mut command = std::process::Command::new("sh");
+            command.args(["-c", "test \"$(ulimit -c)\" = \"$1\"", "sh", &said]);
+            let ended = child::spawn_as_started(&mut command).and_then(|mut child| child.wait());
+            ended.is_ok_and(|status| status.success()) && getrlimit(Resource::Core).current == Some(0)
+        });
+    }
+}

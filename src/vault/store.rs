@@ -586,6 +586,24 @@ mod tests {
     }
 
     #[test]
+    fn t25_a_folder_of_another_user_is_no_vault() {
+        use std::os::unix::fs::{MetadataExt, chown};
+        let (us, folder) = (rustix::process::geteuid().as_raw(), Folder::new());
+        let mut theirs = PathBuf::from("/");
+        if std::fs::metadata(&theirs).unwrap().uid() == us {
+            theirs = folder.join("v");
+            std::fs::create_dir(&theirs).unwrap();
+            chown(&theirs, Some(us + 1), None).unwrap();
+        }
+        let owner = std::fs::metadata(&theirs).unwrap().uid();
+        let Err(refused) = Store::open(&theirs) else {
+            panic!("{theirs:?} was opened")
+        };
+        let expected = (theirs.display().to_string(), owner, us);
+        assert!(matches!(refused, VaultError::NotOurs { path, owner, us } if (path.clone(), owner, us) == expected));
+    }
+
+    #[test]
     fn t52_two_writers_exclude_each_other() {
         let folder = Folder::new();
         let (one, two) = (Store::open(&folder).unwrap(), Store::open(&folder).unwrap());

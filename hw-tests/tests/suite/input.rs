@@ -618,6 +618,37 @@ fn t55_without_a_log_there_is_no_lease_but_revoke_and_lock_work_and_it_recovers(
 }
 
 #[test]
+fn t55_a_use_that_cannot_be_written_down_hands_out_no_value() {
+    let lab = Lab::new();
+    let _watch = lab.home.watch().unwrap();
+    let ask = |uses: &[&str], more: &[&str]| {
+        let arguments = [&["--json"], more, &["--with", "prod/TOKEN"], uses].concat();
+        lab.child(&match more {
+            ["run"] => [&arguments[..], &["--", "sh", "-c", "echo has $TOKEN"]].concat(),
+            _ => arguments,
+        })
+        .wait_with_output()
+        .unwrap()
+    };
+    // Without a limit of uses the line waits for no disk: it has to be written all the same.
+    for uses in [&["--uses", "9"][..], &[]] {
+        assert_eq!(ask(uses, &["lease", "request"]).status.code(), Some(0));
+        let touches = lab.key.counts().unwrap().given;
+        let out = ask(uses, &["run"]);
+        assert!(out.status.success() && holds(&out.stdout, "has <touchlease:prod/TOKEN>"), "{out:?}");
+        let log = lab.home.log().unwrap();
+        let aside = log.with_extension("aside");
+        std::fs::rename(&log, &aside).unwrap();
+        let out = ask(uses, &["run"]);
+        assert_eq!(failed(&out), (72, "log".into()), "{out:?}");
+        assert!(!holds(&out.stdout, "has "), "{out:?}");
+        std::fs::rename(&aside, &log).unwrap();
+        assert!(ask(uses, &["run"]).status.success());
+        assert_eq!(lab.key.counts().unwrap().given, touches, "all of it is one lease");
+    }
+}
+
+#[test]
 fn without_a_terminal_a_screen_or_a_daemon_each_says_which() {
     let mut lab = Lab::new();
     let out = agent(&lab, &["watch"]);

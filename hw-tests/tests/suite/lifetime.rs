@@ -103,10 +103,12 @@ fn task(lab: &Lab, at_end: &str) {
     std::fs::write(lab.home.work().join("touchlease.toml"), file).unwrap();
 }
 
-/// A child that says which signal ended it, and how long it lived.
+/// A child that says which signal ended it, and how long it lived. No shell traps what was ignored when it started, as SIGINT is
+/// below a script that runs its tests in the background.
 fn job(lab: &Lab, script: &str) -> (Output, Duration) {
     let since = Instant::now();
-    let out = lab.agent_to_its_end(&["run", "--task", "job", "--", "sh", "-c", script]);
+    let shell = ["env", "--default-signal", "sh", "-c", script];
+    let out = lab.agent_to_its_end(&[&["run", "--task", "job", "--"][..], &shell].concat());
     (out, since.elapsed())
 }
 

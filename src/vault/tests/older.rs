@@ -103,3 +103,25 @@ fn t52_two_copies_of_one_vault_never_set_the_memory_of_it_back() {
     rig.restore(&old);
     assert!(matches!(rig.try_open(), Err(VaultError::Older { .. })));
 }
+
+#[test]
+fn t52_a_copy_opens_nothing_more_when_another_has_a_newer_roster() {
+    let rig = Rig::with(Profile::Pin, &["prod"]);
+    rig.put("prod", "A", b"1").unwrap();
+    let copy = rig.home.join("copy");
+    let copied = std::process::Command::new("cp").arg("-a").arg(rig.folder()).arg(&copy).status();
+    assert!(copied.unwrap().success());
+    let (here, there) = (rig.vault(), Vault::open(&copy, &rig.home.join("state")).unwrap());
+    assert_eq!(get(&there, &rig.blue, "prod", "A").unwrap(), b"1");
+    // The records stay as they are: nothing but the roster is newer.
+    super::keys::add_to(&here, &rig.blue, &SoftKey::new("spare", Profile::Pin, 2), &["prod"]).unwrap();
+    for refused in [
+        get(&there, &rig.blue, "prod", "A").err(),
+        apply(&there, &rig.blue, "prod", put("A", b"2")).err(),
+    ] {
+        assert!(
+            matches!(&refused, Some(VaultError::Older { what }) if what == "the roster"),
+            "{refused:?}"
+        );
+    }
+}
