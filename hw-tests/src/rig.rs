@@ -65,6 +65,8 @@ pub fn key(name: &str, variable: impl Fn(&str) -> Option<OsString>) -> Option<Co
 #[cfg(test)]
 mod cards;
 #[cfg(test)]
+mod folded;
+#[cfg(test)]
 mod full;
 #[cfg(test)]
 mod pulled;
