@@ -20,6 +20,9 @@ pub const WRONG_P1_P2: Status = 0x6a86;
 /// The instruction is not known.
 pub const UNKNOWN_INSTRUCTION: Status = 0x6d00;
 
+/// The instruction GET RESPONSE (ISO 7816-4, 7.6.1).
+pub const GET_RESPONSE: u8 = 0xc0;
+
 /// The bit of the class byte that says that more of the command follows.
 pub const CHAINING: u8 = 0x10;
 
@@ -76,6 +79,48 @@ impl<'a> Command<'a> {
             expected,
             extended,
         })
+    }
+}
+
+/// Commands and answers longer than one APDU: command chaining and GET RESPONSE (ISO 7816-4, 5.1.1 and 7.6.1).
+#[derive(Debug, Default)]
+pub struct Chaining {
+    command: Vec<u8>,
+    answer: Vec<u8>,
+    status: Status,
+}
+
+impl Chaining {
+    /// Answers one APDU; `execute` gets each command once it is whole.
+    pub fn transmit(&mut self, apdu: &[u8], execute: impl FnOnce(&Command<'_>) -> (Vec<u8>, Status)) -> Vec<u8> {
+        let Some(command) = Command::parse(apdu) else {
+            return answer(&[], WRONG_LENGTH);
+        };
+        let fetches = command.instruction == GET_RESPONSE && !self.answer.is_empty();
+        if !fetches {
+            self.command.extend_from_slice(command.data);
+            if command.class & CHAINING != 0 {
+                return answer(&[], OK);
+            }
+            let whole = std::mem::take(&mut self.command);
+            (self.answer, self.status) = execute(&Command { data: &whole, ..command });
+        }
+        self.part(command.expected)
+    }
+
+    /// As much of the answer as the command asked for; GET RESPONSE fetches the rest.
+    fn part(&mut self, expected: usize) -> Vec<u8> {
+        let limit = match expected {
+            0 => 256, // a command without Le still gets its answer, as from real keys
+            limit => limit,
+        };
+        let rest = self.answer.split_off(limit.min(self.answer.len()));
+        let part = std::mem::replace(&mut self.answer, rest);
+        match self.answer.len() {
+            0 => answer(&part, self.status),
+            left @ 1..256 => answer(&part, MORE | left as Status),
+            _ => answer(&part, MORE),
+        }
     }
 }
 

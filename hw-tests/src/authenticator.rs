@@ -166,7 +166,7 @@ fn powered(
     inbox: &mpsc::Receiver<Job>,
 ) -> ControlFlow<(), (bool, mpsc::Sender<()>)> {
     let channel = TrussedChannel::new();
-    let Some(client) = platform::boot(&channel, store) else {
+    let Some(client) = platform::boot("fido", &channel, store) else {
         return ControlFlow::Break(());
     };
     let mut firmware = Firmware::new(client, Touch(finger), config(settings));

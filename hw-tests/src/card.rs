@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    apdu::{self, Command, Status},
+    apdu::{self, Chaining, Command, Status},
     ctap::Ctap,
     ctaphid::{Keepalive, packet::status},
     finger::Finger,
@@ -19,7 +19,6 @@ pub const FIDO_AID: [u8; 8] = [0xa0, 0x00, 0x00, 0x06, 0x47, 0x2f, 0x00, 0x01];
 const VERSION: &[u8] = b"FIDO_2_0";
 
 const SELECT: u8 = 0xa4;
-const GET_RESPONSE: u8 = 0xc0;
 const NFCCTAP_MSG: u8 = 0x10;
 const NFCCTAP_GETRESPONSE: u8 = 0x11;
 const NFCCTAP_CONTROL: u8 = 0x12;
@@ -82,9 +81,7 @@ pub struct FidoCard {
 #[derive(Default)]
 struct Session {
     selected: bool,
-    command: Vec<u8>,
-    answer: Vec<u8>,
-    status: Status,
+    chaining: Chaining,
     running: Option<mpsc::Receiver<Vec<u8>>>,
 }
 
@@ -102,8 +99,7 @@ impl FidoCard {
     }
 
     fn execute(&mut self, command: &Command<'_>) -> (Vec<u8>, Status) {
-        let class = command.class & !apdu::CHAINING;
-        match (class, command.instruction) {
+        match (command.class, command.instruction) {
             (0x00, SELECT) if command.p1 == 4 => self.select(command.data),
             (0x80, NFCCTAP_CONTROL) if self.session.selected => {
                 self.session.selected = false;
@@ -125,13 +121,11 @@ impl FidoCard {
     }
 
     fn message(&mut self, command: &Command<'_>) -> (Vec<u8>, Status) {
-        let mut message = std::mem::take(&mut self.session.command);
-        message.extend_from_slice(command.data);
         let (done, answer) = mpsc::channel();
         let finish = move |bytes| {
             let _ = done.send(bytes); // the card lost its power meanwhile
         };
-        self.ctap.submit(message, Box::new(finish));
+        self.ctap.submit(command.data.to_vec(), Box::new(finish));
         self.session.running = Some(answer);
         match command.p1 & TAKES_KEEPALIVES {
             0 => self.wait(Duration::MAX),
@@ -170,21 +164,6 @@ impl FidoCard {
             Err(mpsc::RecvTimeoutError::Disconnected) => (vec![], apdu::CONDITIONS_NOT_SATISFIED),
         }
     }
-
-    /// As much of the answer as the command asked for; GET RESPONSE fetches the rest.
-    fn part(&mut self, command: &Command<'_>) -> Vec<u8> {
-        let limit = match command.expected {
-            0 => 256, // a command without Le still gets its answer, as from real keys
-            limit => limit,
-        };
-        let rest = self.session.answer.split_off(limit.min(self.session.answer.len()));
-        let part = std::mem::replace(&mut self.session.answer, rest);
-        match self.session.answer.len() {
-            0 => apdu::answer(&part, self.session.status),
-            left @ 1..256 => apdu::answer(&part, apdu::MORE | left as Status),
-            _ => apdu::answer(&part, apdu::MORE),
-        }
-    }
 }
 
 impl SmartCard for FidoCard {
@@ -205,18 +184,10 @@ impl SmartCard for FidoCard {
     }
 
     fn transmit(&mut self, apdu: &[u8]) -> Vec<u8> {
-        let Some(command) = Command::parse(apdu) else {
-            return apdu::answer(&[], apdu::WRONG_LENGTH);
-        };
-        let fetches = command.instruction == GET_RESPONSE && !self.session.answer.is_empty();
-        if !fetches {
-            if command.class & apdu::CHAINING != 0 {
-                self.session.command.extend_from_slice(command.data);
-                return apdu::answer(&[], apdu::OK);
-            }
-            (self.session.answer, self.session.status) = self.execute(&command);
-        }
-        self.part(&command)
+        let mut chaining = std::mem::take(&mut self.session.chaining);
+        let answer = chaining.transmit(apdu, |command| self.execute(command));
+        self.session.chaining = chaining;
+        answer
     }
 }
 
@@ -224,6 +195,7 @@ impl SmartCard for FidoCard {
 mod tests {
     use super::*;
     use crate::{
+        apdu::GET_RESPONSE,
         authenticator::{Authenticator, Settings},
         ctap::{GET_INFO, KEEPALIVE_CANCEL, OPERATION_DENIED},
         finger::Mode,

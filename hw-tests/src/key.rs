@@ -182,17 +182,44 @@ pub trait Attachment: Send + Sync {
     fn keepalive(&self, interval: Duration);
 }
 
+/// What a key keeps inside, whatever it is plugged into.
+pub trait Inside: Send + Sync {
+    /// Makes it as new from the factory, without a touch.
+    fn wipe(&self);
+
+    /// Gives it the PIN [`PIN`] if it has none.
+    ///
+    /// # Errors
+    /// The key does not take it.
+    fn set_pin(self: &Arc<Self>) -> Result<()>;
+}
+
+impl Inside for dyn Ctap {
+    fn wipe(&self) {
+        Ctap::wipe(self);
+    }
+
+    fn set_pin(self: &Arc<Self>) -> Result<()> {
+        let set = Host(self.clone()).set_pin(Protocol::Two, PIN);
+        set.map_err(|error| ControlError::Failed(error.to_string()))
+    }
+}
+
 /// A key in this process.
-pub struct Key<A> {
+pub struct Key<A, I: ?Sized = dyn Ctap> {
     finger: Arc<Finger>,
-    ctap: Arc<dyn Ctap>,
+    inside: Arc<I>,
     attachment: A,
 }
 
-impl<A: Attachment> Key<A> {
-    /// Puts a key together. `ctap` is the authenticator under that finger, or somebody in front of it.
-    pub fn new(finger: Arc<Finger>, ctap: Arc<dyn Ctap>, attachment: A) -> Self {
-        Self { finger, ctap, attachment }
+impl<A: Attachment, I: Inside + ?Sized> Key<A, I> {
+    /// Puts a key together. `inside` is what works under that finger, or somebody in front of it.
+    pub fn new(finger: Arc<Finger>, inside: Arc<I>, attachment: A) -> Self {
+        Self {
+            finger,
+            inside,
+            attachment,
+        }
     }
 
     /// The finger over it.
@@ -200,14 +227,16 @@ impl<A: Attachment> Key<A> {
         &self.finger
     }
 
-    /// What answers its messages.
-    pub fn ctap(&self) -> &Arc<dyn Ctap> {
-        &self.ctap
-    }
-
     /// What it is plugged into.
     pub fn attachment(&self) -> &A {
         &self.attachment
+    }
+}
+
+impl<A> Key<A> {
+    /// What answers its messages.
+    pub fn ctap(&self) -> &Arc<dyn Ctap> {
+        &self.inside
     }
 }
 
@@ -233,7 +262,7 @@ impl Key<HidSocket> {
     }
 }
 
-impl<A: Attachment> KeyHandle for Key<A> {
+impl<A: Attachment, I: Inside + ?Sized> KeyHandle for Key<A, I> {
     fn tell(&self, command: Command) -> Result<Reply> {
         let set = |mode| {
             self.finger.set(mode);
@@ -263,12 +292,11 @@ impl<A: Attachment> KeyHandle for Key<A> {
                 true
             }
             Command::Reset => {
-                self.ctap.wipe();
+                self.inside.wipe();
                 true
             }
             Command::SetPin => {
-                let set = Host(self.ctap.clone()).set_pin(Protocol::Two, PIN);
-                set.map_err(|error| ControlError::Failed(error.to_string()))?;
+                self.inside.set_pin()?;
                 true
             }
         };

@@ -23,6 +23,7 @@ pub mod hid_socket;
 pub mod host;
 pub mod key;
 pub mod large;
+pub mod piv;
 mod platform;
 pub mod rig;
 pub mod stubs;

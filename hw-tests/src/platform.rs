@@ -14,19 +14,63 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 use trussed::{
     ClientImplementation,
-    backend::BackendId,
+    backend::{BackendId, Dispatch},
     pipe::{ServiceEndpoint, TrussedChannel},
     platform::{self, Syscall},
     service::Service,
     types::CoreContext,
     virt::{StorageConfig, Store, StoreConfig},
 };
-use trussed_staging::{
-    StagingContext,
-    virt::{BackendIds, Dispatcher},
-};
+use trussed_auth::AuthExtension;
+use trussed_auth_backend::{AuthBackend, FilesystemLayout};
+use trussed_chunked::ChunkedExtension;
+use trussed_core::types::Location;
+use trussed_derive::{ExtensionDispatch, ExtensionId};
+use trussed_fs_info::FsInfoExtension;
+use trussed_hkdf::HkdfExtension;
+use trussed_hpke::HpkeExtension;
+use trussed_staging::StagingBackend;
+use trussed_wrap_key_to_file::WrapKeyToFileExtension;
 
-static BACKENDS: &[BackendId<BackendIds>] = &[BackendId::Custom(BackendIds::StagingBackend), BackendId::Core];
+static BACKENDS: &[BackendId<Backend>] = &[
+    BackendId::Custom(Backend::Staging),
+    BackendId::Custom(Backend::Auth),
+    BackendId::Core,
+];
+
+/// What the platform has beyond its core.
+pub(crate) enum Backend {
+    Staging,
+    Auth,
+}
+
+#[derive(ExtensionId)]
+pub(crate) enum Extension {
+    Chunked = 0,
+    Hkdf = 1,
+    FsInfo = 2,
+    Hpke = 3,
+    WrapKeyToFile = 4,
+    Auth = 5,
+}
+
+/// The extensions that the authenticators of [`crate::authenticator`] and [`crate::piv`] call.
+#[derive(ExtensionDispatch)]
+#[dispatch(backend_id = "Backend", extension_id = "Extension")]
+#[extensions(
+    Chunked = "ChunkedExtension",
+    Hkdf = "HkdfExtension",
+    FsInfo = "FsInfoExtension",
+    Hpke = "HpkeExtension",
+    WrapKeyToFile = "WrapKeyToFileExtension",
+    Auth = "AuthExtension"
+)]
+pub(crate) struct Extensions {
+    #[extensions("Chunked", "Hkdf", "FsInfo", "Hpke", "WrapKeyToFile")]
+    staging: StagingBackend,
+    #[extensions("Auth")]
+    auth: AuthBackend,
+}
 
 /// Where a key keeps what survives unplugging.
 #[derive(Debug, Clone, Default)]
@@ -56,19 +100,23 @@ impl Storage {
     }
 }
 
-pub(crate) type Client<'a> = ClientImplementation<'a, Inline<'a>, Dispatcher>;
+pub(crate) type Client<'a> = ClientImplementation<'a, Inline<'a>, Extensions>;
 
-/// The firmware's operating system, as it is after power-up.
-pub(crate) fn boot<'a>(channel: &'a TrussedChannel, store: Store<'a>) -> Option<Client<'a>> {
+/// The firmware's operating system, as it is after power-up, for an application of this name.
+pub(crate) fn boot<'a>(application: &str, channel: &'a TrussedChannel, store: Store<'a>) -> Option<Client<'a>> {
     let (requester, responder) = channel.split()?;
-    let context = CoreContext::new("fido".try_into().ok()?);
+    let context = CoreContext::new(application.try_into().ok()?);
     let platform = Platform {
         rng: ChaCha8Rng::from_entropy(),
         store,
         clock: Clock(Instant::now()),
     };
+    let extensions = Extensions {
+        staging: StagingBackend::default(),
+        auth: AuthBackend::new(Location::Internal, FilesystemLayout::V0),
+    };
     let kernel = Kernel {
-        service: Service::with_dispatch(platform, Dispatcher::default()),
+        service: Service::with_dispatch(platform, extensions),
         endpoints: [ServiceEndpoint::new(responder, context, BACKENDS)],
     };
     let inline = Inline(Rc::new(RefCell::new(kernel)));
@@ -76,8 +124,8 @@ pub(crate) fn boot<'a>(channel: &'a TrussedChannel, store: Store<'a>) -> Option<
 }
 
 pub(crate) struct Kernel<'a> {
-    service: Service<Platform<'a>, Dispatcher>,
-    endpoints: [ServiceEndpoint<'a, BackendIds, StagingContext>; 1],
+    service: Service<Platform<'a>, Extensions>,
+    endpoints: [ServiceEndpoint<'a, Backend, <Extensions as Dispatch>::Context>; 1],
 }
 
 /// Serves each system call in the caller, as firmware does with an interrupt: no second thread, no polling.

@@ -12,6 +12,9 @@ pub const CONTACT: &str = "EMUKEY_CONTACT";
 /// The variable with the control socket of the card on the contactless reader.
 pub const CONTACTLESS: &str = "EMUKEY_CONTACTLESS";
 
+/// The variable with the control socket of the YubiKey, which starts pulled out.
+pub const YUBIKEY: &str = "EMUKEY_YUBIKEY";
+
 /// The variable with the control socket of the key behind `/dev/hidraw0`.
 pub const HIDRAW: &str = "EMUKEY_HIDRAW";
 
@@ -48,10 +51,28 @@ pub const SECOND_CONTACTLESS_READER: Reader = Reader {
     port: 35993,
 };
 
+/// The one that a YubiKey is, named as the kernel's driver names it: programs for YubiKeys look for the name.
+pub const YUBIKEY_READER: Reader = Reader {
+    name: "Yubico YubiKey CCID",
+    port: 36003,
+};
+/// A second one, with older firmware.
+pub const SECOND_YUBIKEY_READER: Reader = Reader {
+    name: "Yubico YubiKey OTP+CCID",
+    port: 36013,
+};
+
 impl Reader {
     /// The reader whose driver waits on this port.
     pub fn on(port: u16) -> Option<Self> {
-        let all = [CONTACT_READER, CONTACTLESS_READER, SECOND_CONTACT_READER, SECOND_CONTACTLESS_READER];
+        let all = [
+            CONTACT_READER,
+            CONTACTLESS_READER,
+            SECOND_CONTACT_READER,
+            SECOND_CONTACTLESS_READER,
+            YUBIKEY_READER,
+            SECOND_YUBIKEY_READER,
+        ];
         all.into_iter().find(|reader| reader.port == port)
     }
 }

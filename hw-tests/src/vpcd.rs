@@ -14,7 +14,7 @@ use std::{
 use pcsc::{Context, Error, ReaderState, Scope, State};
 use rustix::net::sockopt;
 
-use crate::{card::SmartCard, ctap::Ctap, ctaphid::Keepalive, key::Attachment, rig::Reader, sync::lock};
+use crate::{card::SmartCard, ctaphid::Keepalive, finger::Finger, key::Attachment, rig::Reader, sync::lock};
 
 const POWER_OFF: [u8; 1] = [0];
 const POWER_ON: [u8; 1] = [1];
@@ -34,7 +34,7 @@ const RETRY: Duration = Duration::from_millis(5);
 pub struct VpcdSocket {
     reader: Reader,
     card: Arc<Mutex<Box<dyn SmartCard>>>,
-    ctap: Option<Arc<dyn Ctap>>,
+    finger: Option<Arc<Finger>>,
     keepalive: Keepalive,
     slot: Mutex<Option<TcpStream>>,
 }
@@ -45,16 +45,22 @@ impl VpcdSocket {
         Self {
             reader,
             card: Arc::new(Mutex::new(card)),
-            ctap: None,
+            finger: None,
             keepalive: Keepalive::never(),
             slot: Mutex::new(None),
         }
     }
 
-    /// Names what the card asks, so that pulling the card ends its wait for a touch, and the interval of its keepalives.
+    /// Names the finger over the card, so that pulling the card ends its wait for a touch.
     #[must_use]
-    pub fn with_authenticator(mut self, ctap: Arc<dyn Ctap>, keepalive: Keepalive) -> Self {
-        self.ctap = Some(ctap);
+    pub fn with_finger(mut self, finger: Arc<Finger>) -> Self {
+        self.finger = Some(finger);
+        self
+    }
+
+    /// Names the interval of its keepalives, for a card that sends them.
+    #[must_use]
+    pub fn with_keepalive(mut self, keepalive: Keepalive) -> Self {
         self.keepalive = keepalive;
         self
     }
@@ -105,7 +111,7 @@ impl Attachment for VpcdSocket {
             return;
         };
         let _ = connection.shutdown(Shutdown::Both); // pcscd may be gone
-        self.ctap.iter().for_each(|ctap| ctap.cancel());
+        self.finger.iter().for_each(|finger| finger.cancel());
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until && !sees(self.reader, State::EMPTY) {}
     }

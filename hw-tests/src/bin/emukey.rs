@@ -1,7 +1,7 @@
 //! Emulated security keys as a program, driven over control sockets.
 
 use std::{
-    env, fmt,
+    env, fmt, fs,
     path::{Path, PathBuf},
     process::{self, ExitCode},
     sync::{Arc, mpsc},
@@ -17,6 +17,7 @@ use hw_tests::{
     hid_socket::HidSocket,
     host::{Host, Protocol},
     key::{Attachment, Key},
+    piv::{self, YubiKey, YubiKeyCard},
     rig::Reader,
     uhid::Identity,
     vpcd::VpcdSocket,
@@ -26,6 +27,8 @@ const USAGE: &str = "\
 usage: emukey KEY...
   KEY: --uhid --control SOCKET [--pin PIN] [--state FOLDER] [--out]
        --vpcd PORT [--contactless] --control SOCKET [--pin PIN] [--state FOLDER] [--out]
+       --vpcd PORT --yubikey VERSION --control SOCKET [--out]
+                    a YubiKey's PIV application; the root of its attestation, in PEM, is beside SOCKET, as .pem
 
 Prints `ready` when every key is plugged in, but for those that start pulled out (--out). Each control socket takes one command per line and answers one line:
 grant, delay MS, deny, never, tap, press, refuse, expire, asked MS, counts, pull, plug, keepalive MS,
@@ -60,6 +63,7 @@ fn start(arguments: impl Iterator<Item = String>) -> Result<mpsc::Receiver<()>, 
         match option.port {
             Port::Uhid => control::serve(&path, Arc::new(uhid(option)?), end),
             Port::Vpcd(reader, interface) => control::serve(&path, Arc::new(card(option, reader, interface)?), end),
+            Port::YubiKey(reader, version) => control::serve(&path, Arc::new(yubikey(option, reader, version)?), end),
         }
         .map_err(|error| control_error(&path, error))?;
     }
@@ -70,6 +74,7 @@ fn start(arguments: impl Iterator<Item = String>) -> Result<mpsc::Receiver<()>, 
 enum Port {
     Uhid,
     Vpcd(Reader, Interface),
+    YubiKey(Reader, [u8; 3]),
 }
 
 struct Options {
@@ -117,15 +122,25 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Vec<Options>, Us
         let key = keys.last_mut().ok_or(Usage)?;
         match (&*argument, &mut key.port) {
             ("--contactless", Port::Vpcd(_, interface)) => *interface = Interface::Contactless,
+            ("--yubikey", Port::Vpcd(reader, _)) => {
+                let version = arguments.next().and_then(|version| numbers(&version)).ok_or(Usage)?;
+                key.port = Port::YubiKey(*reader, version);
+            }
             ("--control", _) => key.control = arguments.next().ok_or(Usage)?.into(),
             ("--out", _) => key.out = true,
-            ("--pin", _) => key.pin = Some(arguments.next().ok_or(Usage)?),
-            ("--state", _) => key.storage = Storage::Folder(arguments.next().ok_or(Usage)?.into()),
+            ("--pin", Port::Uhid | Port::Vpcd(..)) => key.pin = Some(arguments.next().ok_or(Usage)?),
+            ("--state", Port::Uhid | Port::Vpcd(..)) => key.storage = Storage::Folder(arguments.next().ok_or(Usage)?.into()),
             _ => return Err(Usage),
         }
     }
     let complete = !keys.is_empty() && keys.iter().all(|key| !key.control.as_os_str().is_empty());
     complete.then_some(keys).ok_or(Usage)
+}
+
+/// A version: three numbers with dots between.
+fn numbers(version: &str) -> Option<[u8; 3]> {
+    let numbers: Result<Vec<u8>, _> = version.split('.').map(str::parse).collect();
+    numbers.ok()?.try_into().ok()
 }
 
 type Failure = Box<dyn std::error::Error>;
@@ -159,11 +174,29 @@ fn card(options: Options, reader: Reader, interface: Interface) -> Result<Key<Vp
     let (finger, ctap) = authenticator(&options, settings, mode)?;
     let keepalive = Keepalive::never();
     let card = FidoCard::new(ctap.clone(), finger.clone(), interface, keepalive.clone());
-    let socket = VpcdSocket::new(reader, Box::new(card)).with_authenticator(ctap.clone(), keepalive);
+    let socket = VpcdSocket::new(reader, Box::new(card))
+        .with_finger(finger.clone())
+        .with_keepalive(keepalive);
     if !options.out {
         socket.plug().map_err(|error| format!("{}: {error}", reader.name))?;
     }
     Ok(Key::new(finger, ctap, socket))
+}
+
+fn yubikey(options: Options, reader: Reader, version: [u8; 3]) -> Result<Key<VpcdSocket, YubiKey>, Failure> {
+    let settings = piv::Settings {
+        version,
+        serial: 24_000_000 + u32::from(reader.port), // no two keys have the same
+        ..piv::Settings::default()
+    };
+    let finger = Arc::new(Finger::new(Mode::Grant));
+    let inside = Arc::new(YubiKey::start(settings, finger.clone())?);
+    fs::write(options.control.with_extension("pem"), inside.root())?;
+    let socket = VpcdSocket::new(reader, Box::new(YubiKeyCard::new(inside.clone()))).with_finger(finger.clone());
+    if !options.out {
+        socket.plug().map_err(|error| format!("{}: {error}", reader.name))?;
+    }
+    Ok(Key::new(finger, inside, socket))
 }
 
 fn authenticator(options: &Options, settings: Settings, mode: Mode) -> Result<(Arc<Finger>, Arc<dyn Ctap>), Failure> {

@@ -15,6 +15,7 @@ use crate::{
     authenticator::{Authenticator, Settings},
     card::{FidoCard, Interface, SmartCard},
     conformance::{Link, Machine, Rig, rigs::Plugged},
+    ctap::Ctap,
     ctaphid::Keepalive,
     finger::{Finger, Mode},
     harness::{Daemon, Home},
@@ -93,9 +94,9 @@ fn key(reader: Reader, card: impl FnOnce(FidoCard) -> Box<dyn SmartCard>) -> Arc
         ..Settings::default()
     };
     let finger = Arc::new(Finger::new(Mode::Never));
-    let ctap = Arc::new(Authenticator::start(settings, finger.clone()).unwrap());
+    let ctap: Arc<dyn Ctap> = Arc::new(Authenticator::start(settings, finger.clone()).unwrap());
     let honest = FidoCard::new(ctap.clone(), finger.clone(), Interface::Contact, Keepalive::never());
-    let slot = VpcdSocket::new(reader, card(honest)).with_authenticator(ctap.clone(), Keepalive::never());
+    let slot = VpcdSocket::new(reader, card(honest)).with_finger(finger.clone());
     Arc::new(Key::new(finger, ctap, slot))
 }
 
