@@ -228,8 +228,8 @@ impl Store {
     /// A link anywhere on the way is refused, not only in the last place.
     fn open_at(&self, path: &str, flags: OFlags) -> Result<OwnedFd, VaultError> {
         let opened = match fs::openat2(&self.root, path, flags, Mode::empty(), WITHIN) {
-            // Before Linux 5.6.
-            Err(Errno::NOSYS) => self.walk(path, flags),
+            // Before Linux 5.6, and where a filter of system calls is older than this one.
+            Err(Errno::NOSYS | Errno::PERM) => self.walk(path, flags),
             opened => opened,
         };
         opened.map_err(|e| VaultError::read(path, e.into()))
