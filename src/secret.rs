@@ -20,6 +20,14 @@ use crate::sys::arena::LockedBytes;
 /// let s = touchlease::secret::Secret::zeroed(4).unwrap();
 /// serde_json::to_string(&s).unwrap();
 /// ```
+///
+/// The same compiles where each look is said:
+///
+/// ```
+/// let s = touchlease::secret::Secret::zeroed(4).unwrap();
+/// let copy = s.duplicate().unwrap();
+/// serde_json::to_string(s.expose()).unwrap();
+/// ```
 pub struct Secret(LockedBytes);
 
 impl Secret {

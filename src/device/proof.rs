@@ -15,25 +15,46 @@ use crate::secret::Secret;
 ///
 /// ```compile_fail
 /// use touchlease::device::proof::Proof;
-/// fn forge(key: touchlease::device::KeyId) -> Proof {
-///     Proof { key, ..unimplemented!() }
+/// fn forged(proof: Proof) -> Proof {
+///     Proof { ..proof }
 /// }
 /// ```
 ///
 /// ```compile_fail
-/// fn reuse(proof: &touchlease::device::proof::Proof) -> touchlease::device::proof::Proof {
+/// use touchlease::device::proof::Proof;
+/// fn reused(proof: &Proof) -> Proof {
 ///     proof.clone()
 /// }
 /// ```
 ///
 /// ```compile_fail
-/// fn default() -> touchlease::device::proof::Proof {
+/// use touchlease::device::proof::Proof;
+/// fn default() -> Proof {
 ///     Default::default()
 /// }
 /// ```
 ///
 /// ```compile_fail
-/// fn read(text: &str) -> touchlease::device::proof::Proof {
+/// use touchlease::device::proof::Proof;
+/// fn read(text: &str) -> Proof {
+///     serde_json::from_str(text).unwrap()
+/// }
+/// ```
+///
+/// The same compiles where nobody gets a second one, so it is that to which the compiler objects:
+///
+/// ```
+/// use touchlease::device::proof::Proof;
+/// fn kept(proof: Proof) -> Proof {
+///     proof
+/// }
+/// fn lent(proof: &Proof) -> &Proof {
+///     proof.clone()
+/// }
+/// fn none() -> Option<Proof> {
+///     Default::default()
+/// }
+/// fn text(text: &str) -> String {
 ///     serde_json::from_str(text).unwrap()
 /// }
 /// ```

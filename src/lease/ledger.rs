@@ -54,7 +54,19 @@ pub struct Sameness {
 /// A lease: that somebody touched a key for exactly this, and that it is on record. Made by `Ledger::begin` alone.
 ///
 /// ```compile_fail
-/// let lease = touchlease::lease::ledger::Lease { id: String::new() };
+/// use touchlease::lease::ledger::Lease;
+/// fn forged(lease: Lease) -> Lease {
+///     Lease { ..lease }
+/// }
+/// ```
+///
+/// The same compiles where nothing is forged, so it is the fields that the compiler objects to:
+///
+/// ```
+/// use touchlease::lease::ledger::Lease;
+/// fn kept(lease: Lease) -> Lease {
+///     lease
+/// }
 /// ```
 #[derive(Debug)]
 pub struct Lease {

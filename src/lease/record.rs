@@ -69,7 +69,19 @@ pub struct AskedLine<'a> {
 /// That the approval of exactly this text is in the log, on the disk. [`AskedLine::approved`] is the only maker.
 ///
 /// ```compile_fail
-/// let forged = touchlease::lease::record::Approved { sshsig: String::new(), key: String::new() };
+/// use touchlease::lease::record::Approved;
+/// fn forged(approved: Approved) -> Approved {
+///     Approved { ..approved }
+/// }
+/// ```
+///
+/// The same compiles where nothing is forged, so it is the fields that the compiler objects to:
+///
+/// ```
+/// use touchlease::lease::record::Approved;
+/// fn kept(approved: Approved) -> Approved {
+///     approved
+/// }
 /// ```
 #[derive(Debug)]
 pub struct Approved {

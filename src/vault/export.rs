@@ -16,7 +16,19 @@ use super::{Standing, Vault};
 /// A scope that is open for its export. Made only by [`Vault::open_for_export`], from a proof.
 ///
 /// ```compile_fail
-/// let forged = touchlease::vault::OpenScope { name: String::new(), entries: Vec::new() };
+/// use touchlease::vault::OpenScope;
+/// fn forged(scope: OpenScope) -> OpenScope {
+///     OpenScope { ..scope }
+/// }
+/// ```
+///
+/// The same compiles where nothing is forged, so it is the fields that the compiler objects to:
+///
+/// ```
+/// use touchlease::vault::OpenScope;
+/// fn kept(scope: OpenScope) -> OpenScope {
+///     scope
+/// }
 /// ```
 pub struct OpenScope {
     name: String,

@@ -29,7 +29,19 @@ pub struct Wanted {
 /// The values of a lease. Made only by [`Vault::unseal`], from a proof.
 ///
 /// ```compile_fail
-/// let material = touchlease::vault::Material { values: Vec::new(), joins: Vec::new() };
+/// use touchlease::vault::Material;
+/// fn forged(material: Material) -> Material {
+///     Material { ..material }
+/// }
+/// ```
+///
+/// The same compiles where nothing is forged, so it is the fields that the compiler objects to:
+///
+/// ```
+/// use touchlease::vault::Material;
+/// fn kept(material: Material) -> Material {
+///     material
+/// }
 /// ```
 #[derive(Debug)]
 pub struct Material {
