@@ -120,10 +120,12 @@ fn percent(value: &[u8], forms: &mut Forms) {
             out.push(hex[usize::from(byte >> 4)]);
             out.push(hex[usize::from(byte & 15)]);
         };
-        for sign in [&b"%"[..], b"%25"] {
+        for (sign, twice) in [(&b"%"[..], false), (b"%25", true)] {
             forms.add(each(value, |byte, out| escape(byte, sign, out)));
             for safe in SAFE {
                 forms.add(each(value, |byte, out| match byte {
+                    // The second time it is the plus that is not safe.
+                    b' ' if twice && safe.contains(&b' ') => escape(b'+', b"%", out),
                     b' ' if safe.contains(&b' ') => out.push(b'+'),
                     _ if byte.is_ascii_alphanumeric() || safe.contains(&byte) => out.push(byte),
                     _ => escape(byte, sign, out),
@@ -179,8 +181,9 @@ fn units(character: char, unit: impl Fn(u16, &mut Vec<u8>), out: &mut Vec<u8>) {
 }
 
 /// How an encoder of HTML writes an apostrophe and a double quote, when it touches them.
-const QUOTES: [(&str, &str); 5] = [
+const QUOTES: [(&str, &str); 6] = [
     ("&#39;", "&quot;"),
+    ("&#039;", "&quot;"), // PHP's htmlspecialchars
     ("&#x27;", "&quot;"),
     ("&apos;", "&quot;"),
     ("&#39;", "&#34;"),

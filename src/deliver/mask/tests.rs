@@ -99,6 +99,34 @@ fn t46_every_form_is_masked_at_every_split() {
     assert_eq!(masked, of);
 }
 
+/// A value, and the forms in which the encoders of Python's standard library write it (`hw-tests/vectors/masking.py`).
+#[derive(serde::Deserialize)]
+struct Vector {
+    value: String,
+    /// Each with its encoder's name.
+    forms: Vec<(String, String)>,
+}
+
+#[test]
+fn p8_t46_what_other_encoders_write_is_masked_to_the_last_byte() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("hw-tests/vectors/masking.json");
+    let vectors: Vec<Vector> = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let bytes = |text: &str| text.chars().map(|byte| u8::try_from(byte).unwrap()).collect::<Vec<u8>>();
+    let (mut shown, mut of) = (Vec::new(), 0);
+    for Vector { value, forms } in &vectors {
+        let patterns = Patterns::new([("prod/X", &bytes(value)[..])]);
+        for (encoder, form) in forms {
+            let out = masked(&patterns, &[&b"before "[..], &bytes(form), b" after"].concat());
+            of += 1;
+            if out != "before <touchlease:prod/X> after" {
+                shown.push(format!("{encoder}: {form} of {value:?}: {out}"));
+            }
+        }
+    }
+    println!("P8 other encoders: {} of {of} forms masked", of - shown.len());
+    assert!(shown.is_empty() && of > 300, "{} of {of}:\n{}", shown.len(), shown.join("\n"));
+}
+
 #[test]
 #[ignore = "long"]
 fn p8_t46_every_form_is_masked_at_every_two_splits_and_in_10_000_streams() {
