@@ -17,7 +17,7 @@ use crate::harness::Home;
 
 /// Calls that change a file, open one, or answer a client.
 const TRACED: &str =
-    "openat,open,mkdir,mkdirat,write,pwrite64,ftruncate,fsync,fdatasync,syncfs,rename,renameat,renameat2,unlink,unlinkat,sendto";
+    "openat,openat2,open,mkdir,mkdirat,write,pwrite64,ftruncate,fsync,fdatasync,syncfs,rename,renameat,renameat2,unlink,unlinkat,sendto";
 /// Longest start, with everything slowed down by the trace.
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -172,8 +172,8 @@ impl Call {
         match self.name.as_str() {
             // A socket that fails is another process that went away.
             _ if self.is_answer() => &[],
-            "openat" | "open" if self.line.contains("O_CREAT") => &["EIO", "ENOSPC", "EDQUOT", "EMFILE", "ENOMEM"],
-            "openat" | "open" => &["EIO", "EMFILE", "ENOMEM"],
+            "openat" | "openat2" | "open" if self.line.contains("O_CREAT") => &["EIO", "ENOSPC", "EDQUOT", "EMFILE", "ENOMEM"],
+            "openat" | "openat2" | "open" => &["EIO", "EMFILE", "ENOMEM"],
             "unlink" | "unlinkat" => &["EIO", "ENOMEM"],
             _ => &["EIO", "ENOSPC", "EDQUOT", "ENOMEM"],
         }
