@@ -1,5 +1,7 @@
 //! `touchlease doctor`: what is wrong on this machine, and what helps.
 
+use std::path::PathBuf;
+
 use serde_json::json;
 
 use super::init::unexpected;
@@ -7,7 +9,8 @@ use super::session::Session;
 use super::ui::Tone;
 use crate::client::{Client, Message};
 use crate::daemon::doctor;
-use crate::finding::{Finding, Level, Part};
+use crate::deliver::env;
+use crate::finding::{Finding, Level, Part, quoted};
 use crate::wire::reply::Status;
 use crate::wire::{Call, Failure, Outcome, Reply, Request, VERSION};
 
@@ -22,6 +25,7 @@ pub struct Args {}
 /// None: what fails is a finding.
 pub fn run(session: &Session) -> Result<u8, Failure> {
     let mut findings = daemon(session);
+    findings.extend(private_files());
     // In the order of what depends on what; within a part as it was found.
     findings.sort_by_key(|finding| ORDER.iter().position(|part| *part == finding.part));
     let count = |level| findings.iter().filter(|finding| finding.level == level).count();
@@ -105,6 +109,22 @@ fn daemon(session: &Session) -> Vec<Finding> {
     }
     findings.extend(doctor::alone(&session.places, session.vault.as_deref()));
     findings
+}
+
+/// Private files of a run that was killed: the daemon knows of none, as it is not where commands run.
+fn private_files() -> Option<Finding> {
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let left: Vec<String> = env::left_behind(runtime.as_deref()).iter().map(|folder| quoted(folder)).collect();
+    (!left.is_empty()).then(|| {
+        Part::Memory.warning(
+            "left_private_files",
+            format!(
+                "private files of a run that was killed lie in {}; the next `touchlease run` removes them",
+                left.join(" and in ")
+            ),
+            format!("rm -r {}", left.join(" ")),
+        )
+    })
 }
 
 fn screen(status: &Status) -> Option<Finding> {

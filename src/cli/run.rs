@@ -126,6 +126,16 @@ pub fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     }
     let mut held = Held { client, why: None };
     let outcome = env::run(&delivery, &patterns, Streams::of_process(), &mut held, &SystemClock).map_err(|error| undelivered(&error))?;
+    if outcome.left_running > 0 {
+        let what = match outcome.left_running {
+            1 => "a process".to_owned(),
+            count => format!("{count} processes"),
+        };
+        session.ui.note(
+            Tone::Bad,
+            &format!("touchlease: the command left {what} running, which ended with its lease"),
+        );
+    }
     if outcome.ended_by_lease {
         let why = held.why.as_deref().unwrap_or("the daemon stopped");
         session.ui.note(

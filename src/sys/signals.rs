@@ -29,7 +29,8 @@ pub struct Catcher {
 }
 
 impl Catcher {
-    /// Catches `signals`, but leaves alone those that are ignored: `nohup` and shells ignore on purpose.
+    /// Catches `signals`, but leaves alone those that are ignored: `nohup` and shells ignore on purpose. Not SIGCHLD: who ignores that
+    /// has no children to wait for.
     ///
     /// # Errors
     /// No descriptors left, or a signal that cannot be caught.
@@ -43,7 +44,7 @@ impl Catcher {
         };
         for signal in signals {
             let before = disposition(signal.as_raw(), None)?;
-            if before.sa_sigaction != libc::SIG_IGN {
+            if before.sa_sigaction != libc::SIG_IGN || *signal == Signal::CHILD {
                 disposition(signal.as_raw(), Some(&handler()))?;
                 catcher.before.push((signal.as_raw(), before));
             }

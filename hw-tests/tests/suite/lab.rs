@@ -46,18 +46,33 @@ impl Lab {
     }
 
     pub fn with(config: Config) -> Self {
-        let lab = Self::empty(config);
-        let (status, shown) = lab.home.terminal(["init", "--key", "blue"]).unwrap().finish().unwrap();
+        Self::empty(config).founded()
+    }
+
+    fn founded(self) -> Self {
+        let (status, shown) = self.home.terminal(["init", "--key", "blue"]).unwrap().finish().unwrap();
         assert!(status.success(), "{shown}");
-        lab.put("prod/TOKEN", CANARY.as_bytes(), &[]);
-        lab
+        self.put("prod/TOKEN", CANARY.as_bytes(), &[]);
+        self
+    }
+
+    /// The same whose runtime folder is in memory.
+    pub fn in_memory(memory: &Path) -> Self {
+        let home = Home::new(product()).unwrap();
+        let run = home.path().join("run");
+        std::fs::remove_dir(&run).unwrap();
+        std::os::unix::fs::symlink(memory, &run).unwrap();
+        Self::over(home, Config::default()).founded()
     }
 
     /// The same without a vault.
     pub fn empty(config: Config) -> Self {
+        Self::over(Home::new(product()).unwrap(), config)
+    }
+
+    fn over(home: Home, config: Config) -> Self {
         let reach = EmulatedReach::default();
         let key = reach.add().unwrap();
-        let home = Home::new(product()).unwrap();
         let clock = Arc::new(TestClock::default());
         let daemon = home.daemon_with(reach.clone(), clock.clone(), config).unwrap();
         Self {

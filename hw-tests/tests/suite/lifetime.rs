@@ -6,6 +6,7 @@ use std::{
 };
 
 use hw_tests::key::KeyHandle;
+use rustix::process::{Pid, Signal};
 use serde_json::{Value, json};
 use touchlease::config::{Config, Limits};
 
@@ -148,9 +149,71 @@ fn t16_a_child_that_ignores_it_is_killed_after_its_grace() {
 }
 
 #[test]
+fn t16_t45_a_command_whose_run_is_killed_ends_as_its_task_says_and_the_next_run_removes_its_files() {
+    let memory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let lab = Lab::in_memory(memory.path());
+    let _watch = lab.home.watch().unwrap();
+    let file = "[task.job]\nabout = \"a long job\"\nat_end = \"interrupt\"\n\n[[task.job.grant]]\nsecret = \"prod/TOKEN\"\nvia = \"file\"\nenv = \"KEY\"\n";
+    std::fs::write(lab.home.work().join("touchlease.toml"), file).unwrap();
+    let script = "trap 'echo INT > said; exit' INT; sleep 600 & echo $PPID $! $KEY > new; mv new started; while :; do sleep 0.05; done";
+    let run = lab.agent(&["run", "--task", "job", "--", "env", "--default-signal", "sh", "-c", script]);
+    let started = lab.home.work().join("started");
+    lab.until("the child", || started.exists());
+    let told = std::fs::read_to_string(started).unwrap();
+    let [pid, below, key] = told.split_whitespace().collect::<Vec<_>>()[..] else {
+        panic!("{told}")
+    };
+    let children = || std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    lab.until("the leash", || children().split_whitespace().count() == 2);
+    let pid = Pid::from_raw(pid.parse().unwrap()).unwrap();
+    rustix::process::kill_process(pid, Signal::KILL).unwrap();
+    // Nobody has our outputs open for longer than the command has.
+    run.wait_with_output().unwrap();
+    let said = lab.home.work().join("said");
+    lab.until("the signal of its task", || {
+        std::fs::read_to_string(&said).is_ok_and(|said| said == "INT\n")
+    });
+    lab.until("the end of what it started", || !std::path::Path::new("/proc").join(below).exists());
+    assert_eq!(std::fs::read_to_string(key).unwrap(), CANARY);
+    let named = || {
+        let out = lab.agent_to_its_end(&["--json", "doctor"]);
+        let said: Value = serde_json::from_slice(&out.stdout).unwrap();
+        let found = said["findings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|finding| finding["reason"] == "left_private_files");
+        found.map(|finding| finding["remedy"].as_str().unwrap().to_owned())
+    };
+    let folder = std::path::Path::new(key).parent().unwrap();
+    assert_eq!(named().unwrap(), format!("rm -r {}", folder.display()));
+    assert!(
+        lab.agent_to_its_end(&["run", "--with", "prod/TOKEN", "--", "true"])
+            .status
+            .success()
+    );
+    assert!(!folder.exists());
+    assert_eq!(named(), None);
+}
+
+#[test]
+fn t16_a_run_says_what_its_command_left_running() {
+    let lab = Lab::new();
+    let _watch = lab.home.watch().unwrap();
+    let script = "(setsid sleep 600 >&- 2>&- & echo $! > left); exit 4";
+    let out = lab.agent_to_its_end(&["run", "--with", "prod/TOKEN", "--", "sh", "-c", script]);
+    assert_eq!(out.status.code(), Some(4), "{out:?}");
+    assert!(holds(&out.stderr, "the command left a process running"), "{out:?}");
+    let left = std::fs::read_to_string(lab.home.work().join("left")).unwrap();
+    assert!(!std::path::Path::new("/proc").join(left.trim()).exists());
+}
+
+#[test]
 fn t16_a_program_in_a_session_on_a_terminal_ends_with_its_lease() {
     let lab = Lab::new();
-    let script = "trap 'echo got TERM; exit 5' TERM; echo reading $TOKEN; while :; do sleep 0.05; done";
+    // The process in the background leaves the terminal, the session, and its parents.
+    let script =
+        "(setsid sleep 600 & echo $! > left); trap 'echo got TERM; exit 5' TERM; echo reading $TOKEN; while :; do sleep 0.05; done";
     let run = ["run", "--with", "prod/TOKEN", "--ttl", "90s", "--", "sh", "-c", script];
     let mut terminal = lab.home.terminal(run).unwrap();
     terminal.expect("approved").unwrap();
@@ -160,6 +223,8 @@ fn t16_a_program_in_a_session_on_a_terminal_ends_with_its_lease() {
     let (status, shown) = terminal.finish().unwrap();
     assert!(status.code() == Some(5) && shown.contains("the lease is over (expired)"), "{shown}");
     assert_eq!(lab.status()["leases"], 0);
+    let left = std::fs::read_to_string(lab.home.work().join("left")).unwrap();
+    assert!(!std::path::Path::new("/proc").join(left.trim()).exists());
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::process::Command;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_process_group, pidfd_open, pidfd_send_signal, waitid,
 };
@@ -64,6 +65,12 @@ impl Child {
     /// To its process group. Only while nobody has waited for it: a zombie keeps the number of its group.
     pub fn signal_group(&self, signal: Signal) {
         let _ = kill_process_group(self.pid, signal);
+    }
+
+    /// Whether it has ended, waited for or not.
+    pub fn is_over(&self) -> bool {
+        let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 
     /// Waits for its end, which [`Child`] polls as readable.

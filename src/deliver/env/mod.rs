@@ -13,16 +13,19 @@
 //! In the last case job control is the caller's own, and what a child writes to `/dev/tty` does not pass the mask.
 //!
 //! **Signals.** INT, TERM, HUP, QUIT, USR1, USR2 are passed on; those that the terminal sends to the whole group only where
-//! the child is in another one. Signals that were ignored at our start stay so. SIGKILL cannot be caught: private files
-//! then stay in memory until reboot, and a child in our group lives on.
+//! the child is in another one. Signals that were ignored at our start stay so. SIGKILL cannot be caught: then a process that waits
+//! beside each command which has run for [50 ms](leash::AFTER) ends the child and its descendants, and the next run removes the private files.
 //!
-//! **The end of the lease** reaches the child, its process group if it has its own, and all that descends from it, by pidfd. A
-//! process whose parents have gone, in our own group, is out of reach.
+//! **The end of the lease** reaches the child, its process group if it has its own, and all that it started, by pidfd: a process whose
+//! parents have gone is adopted by ours. The child's own end is the end of its lease, so what it left running has a second to end by
+//! itself, and is then ended too.
 
 mod channel;
 mod child;
 mod ending;
 mod files;
+mod leash;
+mod offspring;
 mod relay;
 mod session;
 mod sink;
@@ -37,6 +40,7 @@ use std::path::PathBuf;
 
 pub use child::Status;
 use files::PrivateFiles;
+pub use files::left_behind;
 
 use crate::clock::Clock;
 use crate::deliver::mask::Patterns;
@@ -132,6 +136,8 @@ pub struct Outcome {
     pub status: Status,
     /// Whether we ended it because the lease was over.
     pub ended_by_lease: bool,
+    /// How many processes it left running, which were ended after it.
+    pub left_running: usize,
     /// How many times a value was masked in its output.
     pub masked: u64,
 }
@@ -199,7 +205,10 @@ pub fn run(
     clock: &dyn Clock,
 ) -> Result<Outcome, DeliverError> {
     let (command, files) = child::command(delivery)?;
-    let outcome = relay::Relay::start(delivery, command, patterns, streams).and_then(|relay| relay.run(lease, clock));
+    let relay = relay::Relay::start(delivery, command, patterns, streams, clock);
+    // While the child starts.
+    files::sweep(delivery.runtime_dir.as_deref());
+    let outcome = relay.and_then(|relay| relay.run(lease, clock));
     drop(files);
     outcome
 }

@@ -13,11 +13,13 @@ use zeroize::Zeroize;
 
 use super::channel::Channel;
 use super::child::{Child, Status};
-use super::ending::Ending;
+use super::ending::{self, Aim, Ending};
+use super::leash::{self, Leash};
+use super::offspring::Offspring;
 use super::session::{News, Session};
 use super::terminal::{Pair, Terminal, copy_size};
 use super::{DeliverError, Delivery, LeaseEnd, Outcome, Streams};
-use crate::clock::Clock;
+use crate::clock::{Boot, Clock};
 use crate::deliver::mask::Patterns;
 use crate::sys::child::spawn_as_started;
 use crate::sys::signals::{Catcher, Caught};
@@ -33,7 +35,7 @@ const GLANCE: u64 = 200;
 const TYPED: usize = 4096;
 
 /// Signals that a wrapper passes on.
-const PASSED: [Signal; 6] = [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2];
+pub(super) const PASSED: [Signal; 6] = [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2];
 
 /// A running child and everything tied to it.
 pub(super) struct Relay<'a> {
@@ -41,8 +43,21 @@ pub(super) struct Relay<'a> {
     catcher: Catcher,
     channels: Vec<Channel<'a>>,
     place: Place<'a>,
+    offspring: Offspring,
+    /// Whether one of the processes we adopted may have ended.
+    to_reap: bool,
+    leash: Tied,
     ending: Option<Ending>,
     ended_by_lease: bool,
+}
+
+/// Whether the command would outlive us.
+enum Tied {
+    /// Until then.
+    From(Boot),
+    By(Leash),
+    /// There was no process for it: that is no reason to end a command that runs.
+    Not,
 }
 
 /// Where the child runs.
@@ -79,10 +94,16 @@ enum Source {
 }
 
 impl<'a> Relay<'a> {
-    pub fn start(delivery: &'a Delivery, command: Command, patterns: &'a Patterns, streams: Streams<'a>) -> Result<Self, DeliverError> {
+    pub fn start(
+        delivery: &'a Delivery,
+        command: Command,
+        patterns: &'a Patterns,
+        streams: Streams<'a>,
+        clock: &dyn Clock,
+    ) -> Result<Self, DeliverError> {
         let masking = delivery.masking && !patterns.is_empty();
         let session = masking && isatty(streams.stdin) && isatty(streams.stdout);
-        let mut signals = PASSED.to_vec();
+        let mut signals = [&PASSED[..], &[Signal::CHILD]].concat();
         if session {
             signals.extend([Signal::WINCH, Signal::CONT, Signal::TSTP]);
         } else if masking {
@@ -90,23 +111,30 @@ impl<'a> Relay<'a> {
         }
         let catcher = Catcher::new(&signals).map_err(DeliverError::Setup)?;
         let mut channels = Vec::with_capacity(2);
+        let mut offspring = Offspring::adopt();
         let place = if session {
             in_session(command, patterns, streams, &mut channels)
         } else {
             in_group(command, masking, patterns, streams, &mut channels)
         };
         let place = place.map_err(|fault| fault.name(delivery))?;
+        if let Place::Session { session, .. } = &place {
+            offspring.leave_out(session.monitor());
+        }
         Ok(Self {
             delivery,
             catcher,
             channels,
             place,
+            offspring,
+            to_reap: false,
+            leash: Tied::From(Boot(clock.boot().0 + leash::AFTER)),
             ending: None,
             ended_by_lease: false,
         })
     }
 
-    /// To the child's end, and until all it wrote is out.
+    /// To the child's end, until all it wrote is out, and all it left running is over.
     pub fn run(mut self, lease: &mut impl LeaseEnd, clock: &dyn Clock) -> Result<Outcome, DeliverError> {
         let status = loop {
             if let Some(status) = self.turn(lease, clock).map_err(DeliverError::Wait)? {
@@ -115,28 +143,39 @@ impl<'a> Relay<'a> {
         };
         self.drain().map_err(DeliverError::Wait)?;
         let masked = self.channels.iter().map(Channel::masked).sum();
+        let rest = Aim {
+            child: None,
+            whole_group: false,
+            offspring: &self.offspring,
+        };
+        if let Place::Session { terminal, .. } = &mut self.place {
+            // Keys that are pressed from here on are for us.
+            terminal.restore();
+        }
+        let left_running = match self.ending.take() {
+            None => ending::end_rest(&rest, self.delivery.at_end, &self.catcher, clock),
+            Some(ending) => {
+                ending.see_out(&rest, Some(&self.catcher), clock);
+                0
+            }
+        };
+        if let Tied::By(leash) = self.leash {
+            leash.let_go();
+        }
         Ok(Outcome {
             status,
             ended_by_lease: self.ended_by_lease,
+            left_running,
             masked,
         })
     }
 
-    fn child(&self) -> &Child {
-        match &self.place {
-            Place::Group { child, .. } => child,
-            Place::Session { session, .. } => &session.child,
-        }
-    }
-
-    fn has_own_group(&self) -> bool {
-        matches!(self.place, Place::Session { .. })
-    }
-
     /// Waits for something to happen and does what it asks for.
     fn turn(&mut self, lease: &mut impl LeaseEnd, clock: &dyn Clock) -> io::Result<Option<Status>> {
-        let pausing = self.channels.iter().any(Channel::is_unsettled);
-        let ready = self.wait(lease, if pausing { Some(PAUSE) } else { self.timeout(clock) })?;
+        // If it was the child that ended, that is seen now, and there is nobody to look for.
+        let reap = std::mem::take(&mut self.to_reap);
+        let pausing = !reap && self.channels.iter().any(Channel::is_unsettled);
+        let ready = self.wait(lease, if pausing { Some(PAUSE) } else { self.timeout(clock, reap) })?;
         if ready.is_empty() && pausing {
             self.channels
                 .iter_mut()
@@ -149,8 +188,8 @@ impl<'a> Relay<'a> {
                 Source::Signals => self.catcher.take().into_iter().for_each(|caught| self.pass_on(caught)),
                 Source::Lease if lease.is_over() => {
                     self.ended_by_lease = true;
-                    let ending = Ending::begin(self.child(), self.delivery.at_end, clock.boot(), self.has_own_group());
-                    self.ending = Some(ending);
+                    let aim = self.place.aim(&self.offspring);
+                    self.ending = Some(Ending::begin(&aim, self.delivery.at_end, clock.boot()));
                 }
                 Source::Lease => {}
                 Source::Child => ended = self.child_changed()?,
@@ -158,26 +197,34 @@ impl<'a> Relay<'a> {
                 Source::Channel(at) => self.channels[at].pump(),
             }
         }
+        if ended.is_some() {
+            return Ok(ended);
+        }
+        if reap {
+            self.offspring.reap(Some(self.place.child()));
+        }
         self.kill_if_due(clock);
+        self.tie_if_due(clock);
         if let Place::Session { terminal, .. } = &mut self.place
             && !terminal.is_raw()
         {
             terminal.enter_raw();
         }
-        Ok(ended)
+        Ok(None)
     }
 
-    fn timeout(&self, clock: &dyn Clock) -> Option<Timespec> {
+    fn timeout(&self, clock: &dyn Clock, reap: bool) -> Option<Timespec> {
         let kill = self.ending.as_ref().and_then(|ending| ending.left(clock.boot()));
         let glance = match &self.place {
             Place::Session { terminal, .. } if !terminal.is_raw() => Some(GLANCE),
             _ => None,
         };
-        let millis = kill.into_iter().chain(glance).min()?;
-        Some(Timespec {
-            tv_sec: (millis / 1000) as i64,
-            tv_nsec: (millis % 1000 * 1_000_000) as i64,
-        })
+        let tie = match self.leash {
+            Tied::From(at) => Some(at.0.saturating_sub(clock.boot().0)),
+            Tied::By(_) | Tied::Not => None,
+        };
+        let reap = reap.then_some(0);
+        [kill, glance, tie, reap].into_iter().flatten().min().map(ending::millis)
     }
 
     fn wait(&self, lease: &impl LeaseEnd, timeout: Option<Timespec>) -> io::Result<Vec<Source>> {
@@ -225,6 +272,10 @@ impl<'a> Relay<'a> {
     }
 
     fn pass_on(&mut self, caught: Caught) {
+        if caught.signal == Signal::CHILD {
+            self.to_reap = true;
+            return;
+        }
         match (&mut self.place, caught.signal) {
             (Place::Group { child, screen }, Signal::WINCH) => {
                 if let Some((ours, pair)) = screen {
@@ -265,15 +316,22 @@ impl<'a> Relay<'a> {
     }
 
     fn kill_if_due(&mut self, clock: &dyn Clock) {
-        let own_group = self.has_own_group();
-        let child = match &self.place {
-            Place::Group { child, .. } => child,
-            Place::Session { session, .. } => &session.child,
-        };
         if let Some(ending) = &mut self.ending
             && ending.left(clock.boot()) == Some(0)
         {
-            ending.kill(child, own_group);
+            ending.kill(&self.place.aim(&self.offspring));
+        }
+    }
+
+    fn tie_if_due(&mut self, clock: &dyn Clock) {
+        if matches!(self.leash, Tied::From(at) if at <= clock.boot()) {
+            self.leash = match Leash::hold(self.place.child(), self.delivery.at_end, clock) {
+                Ok(leash) => {
+                    self.offspring.leave_out(leash.pid);
+                    Tied::By(leash)
+                }
+                Err(_) => Tied::Not,
+            };
         }
     }
 
@@ -325,6 +383,23 @@ impl<'a> Relay<'a> {
                 return Ok(());
             }
             self.channels.iter_mut().for_each(Channel::pump);
+        }
+    }
+}
+
+impl Place<'_> {
+    fn child(&self) -> &Child {
+        match self {
+            Self::Group { child, .. } => child,
+            Self::Session { session, .. } => &session.child,
+        }
+    }
+
+    fn aim<'s>(&'s self, offspring: &'s Offspring) -> Aim<'s> {
+        Aim {
+            child: Some(self.child()),
+            whole_group: matches!(self, Self::Session { .. }),
+            offspring,
         }
     }
 }

@@ -73,6 +73,11 @@ impl Session {
         hear(&self.news).unwrap_or(News::Ended(Status::Killed(Signal::HUP.as_raw())))
     }
 
+    /// The process between us and the child.
+    pub fn monitor(&self) -> Pid {
+        self.monitor
+    }
+
     /// To the group in the terminal's foreground, as a key pressed there would.
     pub fn signal_foreground(&self, signal: Signal) {
         if let Ok(group) = tcgetpgrp(&self.terminal) {

@@ -127,6 +127,7 @@ fn both_outputs_are_masked_apart_and_the_exit_code_passes() {
     let expected = Outcome {
         status: Status::Exited(7),
         ended_by_lease: false,
+        left_running: 0,
         masked: 2,
     };
     assert_eq!(run.outcome.unwrap(), expected);
@@ -177,6 +178,68 @@ fn t16_the_end_of_the_lease_ends_the_child_and_what_it_started() {
     std::thread::sleep(Duration::from_millis(200));
     let state = std::fs::read_to_string(format!("/proc/{}/stat", left.as_raw_nonzero())).unwrap_or_default();
     assert!(state.is_empty() || state.contains(") Z"), "{state}");
+}
+
+/// Whether it runs no more, reaped or not.
+fn is_over(pid: &str) -> bool {
+    let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    state.is_empty() || state.contains(") Z")
+}
+
+#[test]
+fn t16_the_end_of_the_lease_reaches_a_process_whose_parents_have_gone() {
+    let run = ran(
+        &shell("(setsid sleep 77.5 & echo $!); sleep 77.5"),
+        b"",
+        Some(Duration::from_millis(400)),
+    );
+    let outcome = run.outcome.as_ref().unwrap();
+    assert!(outcome.ended_by_lease && is_over(run.text().trim()), "{outcome:?}: {}", run.text());
+}
+
+#[test]
+fn t16_a_process_that_ignores_the_end_is_killed_though_the_child_has_ended() {
+    let delivery = shell("(trap '' TERM; setsid sleep 77.5 & echo $!); sleep 77.5");
+    let run = ran(&delivery, b"", Some(Duration::from_millis(400)));
+    assert!(is_over(run.text().trim()), "{}", run.text());
+    assert_eq!(run.status(), Status::Killed(Signal::TERM.as_raw()));
+}
+
+#[test]
+fn t16_what_a_command_left_running_ends_with_its_lease_but_may_end_by_itself() {
+    let run = ran(&shell("(setsid sleep 77.5 >&- 2>&- & echo $!); exit 3"), b"", None);
+    let expected = Outcome {
+        status: Status::Exited(3),
+        ended_by_lease: false,
+        left_running: 1,
+        masked: 0,
+    };
+    assert_eq!(run.outcome.as_ref().unwrap(), &expected);
+    assert!(is_over(run.text().trim()), "{}", run.text());
+    let done = tempfile::NamedTempFile::new().unwrap();
+    let script = format!("(sh -c 'sleep 0.3; echo done > {}' >&- 2>&- &)", done.path().display());
+    let run = ran(&shell(&script), b"", None);
+    assert_eq!(run.outcome.unwrap().left_running, 0);
+    assert_eq!(std::fs::read_to_string(done.path()).unwrap(), "done\n");
+}
+
+#[test]
+fn a_child_of_ours_that_was_there_before_the_command_lives_on() {
+    // As the daemon, when it was this process that started it.
+    let mut before = std::process::Command::new("sleep").arg("77.5").spawn().unwrap();
+    let left = ran(&shell("true"), b"", None);
+    assert_eq!(left.outcome.unwrap().left_running, 0);
+    let ended = ran(&shell("sleep 77.5"), b"", Some(Duration::from_millis(300)));
+    assert!(ended.outcome.unwrap().ended_by_lease && ended.took < Duration::from_secs(5));
+    assert!(before.try_wait().unwrap().is_none());
+    before.kill().unwrap();
+    before.wait().unwrap();
+}
+
+#[test]
+fn processes_whose_parents_have_gone_are_reaped_while_the_child_runs() {
+    let script = "for n in 1 2 3; do (true &); done; sleep 0.5; cat /proc/$PPID/task/*/children | tr ' ' '\\n' | while read p; do grep Z.*zombie /proc/$p/status; done";
+    assert_eq!(ran(&shell(script), b"", None).text(), "");
 }
 
 #[test]
@@ -311,9 +374,12 @@ fn an_output_on_a_terminal_stays_one_with_its_size_even_of_nothing() {
         };
         let delivery = shell("test -t 1 && test -t 2 && stty size <&1; printf '\\033[31m%s\\n' \"$TOKEN\"");
         run(&delivery, &delivery.patterns(), streams, &mut lease.as_fd(), &SystemClock).unwrap();
-        let mut buf = [0; 400];
-        let count = rustix::io::read(&pair, &mut buf).unwrap();
         let expected = format!("{rows} {cols}\r\n\x1b[31m<touchlease:test/TOKEN>\r\n");
+        let (mut buf, mut count) = ([0; 400], 0);
+        // Each write takes the kernel its time to come through.
+        while count < expected.len() {
+            count += rustix::io::read(&pair, &mut buf[count..]).unwrap();
+        }
         assert_eq!(String::from_utf8_lossy(&buf[..count]), expected);
     }
 }
