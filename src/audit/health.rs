@@ -10,6 +10,7 @@ use super::record::{LONGEST_LINE, Line};
 use super::report::Report;
 use super::verify::{SignerKey, verify};
 use crate::encoding::Digest;
+use crate::encoding::plain::count;
 use crate::finding::{Finding, Part, quoted};
 
 /// Bytes of free space below which it is said: some ten thousand lines.
@@ -112,12 +113,19 @@ fn judged(report: &Report) -> Finding {
     match report.faults.first() {
         Some(fault) => Part::Log.problem(
             "log_faulty",
-            format!("the audit log does not verify: {} faults, the first in {fault}", report.fault_count),
+            format!(
+                "the audit log does not verify: {}, the first in {fault}",
+                count(report.fault_count, "fault")
+            ),
             VERIFY,
         ),
         None => Part::Log.ok(
             "log_verifies",
-            format!("the audit log verifies: {} lines, {} receipts", report.lines, report.receipts),
+            format!(
+                "the audit log verifies: {}, {}",
+                count(report.lines, "line"),
+                count(report.receipts, "receipt")
+            ),
         ),
     }
 }
@@ -154,6 +162,14 @@ mod tests {
 
     fn fine() -> Vec<(Level, String)> {
         vec![(Level::Ok, "log_verifies".into()), (Level::Ok, "clock".into())]
+    }
+
+    #[test]
+    fn one_receipt_is_not_several() {
+        let (folder, clock) = (Folder::new(), TestClock::new());
+        one_lease(&mut open_log(&folder, &clock), "1");
+        let found = examine(&folder.log(), &keys, &|| moment(&clock));
+        assert!(found.iter().any(|finding| finding.what.ends_with(", 1 receipt")), "{found:?}");
     }
 
     #[test]

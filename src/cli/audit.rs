@@ -11,11 +11,12 @@ use serde_json::{Value, json};
 use super::card::clock_time;
 use super::init::unexpected;
 use super::session::Session;
-use super::ui::{Tone, count};
+use super::ui::Tone;
 use crate::audit::event::Profile;
 use crate::audit::report::Assurance;
 use crate::audit::{Line, Receipt, ReceiptError, Report, SignerKey, verify};
 use crate::encoding::Digest;
+use crate::encoding::plain::count;
 use crate::wire::reply::Signer;
 use crate::wire::{Event, Failure, Outcome, Reply, Request};
 

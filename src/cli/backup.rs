@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use super::init::unexpected;
 use super::session::Session;
-use super::ui::{Tone, count};
+use super::ui::Tone;
+use crate::encoding::plain::count;
 use crate::lease::failure::IntoFailure;
 use crate::vault::backup::{self, BackupError, Verified};
 use crate::wire::{Failure, Outcome, Reply, Request};

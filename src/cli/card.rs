@@ -7,9 +7,9 @@ mod roster;
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::columns::wrap;
-use super::ui::{Tone, Ui, count};
+use super::ui::{Tone, Ui};
 use crate::encoding::Digest;
-use crate::encoding::plain;
+use crate::encoding::plain::{self, count};
 use crate::encoding::words::four_words;
 use crate::lease::text::{
     ChangeText, ClockText, EnrolText, ExportText, GrantText, Holder, LeaseText, OlderText, Origin, RequesterText, Text as _, UnlockText,

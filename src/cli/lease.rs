@@ -8,7 +8,8 @@ use super::init::unexpected;
 use super::lock::leases;
 use super::run::AskArgs;
 use super::session::Session;
-use super::ui::{Tone, count};
+use super::ui::Tone;
+use crate::encoding::plain::count;
 use crate::wire::reply::LeaseView;
 use crate::wire::{Failure, Reply, Request};
 
@@ -50,8 +51,8 @@ pub fn run(session: &Session, command: Command) -> Result<(), Failure> {
         Command::Request(args) => request(session, &args),
         Command::List => list(session),
         Command::Show { id } => show(session, id),
-        Command::End { id } => ended(session, Request::LeaseEnd { id }),
-        Command::Revoke { id, .. } => ended(session, Request::LeaseRevoke { id }),
+        Command::End { id } => ended(session, || Request::LeaseEnd { id: id.clone() }),
+        Command::Revoke { id, .. } => ended(session, || Request::LeaseRevoke { id: id.clone() }),
     }
 }
 
@@ -99,8 +100,8 @@ fn show(session: &Session, id: String) -> Result<(), Failure> {
     Ok(())
 }
 
-fn ended(session: &Session, request: Request) -> Result<(), Failure> {
-    let Reply::Ended { ids } = session.ask(request)? else {
+fn ended(session: &Session, request: impl Fn() -> Request) -> Result<(), Failure> {
+    let Reply::Ended { ids } = session.ask_urgently(request)? else {
         return Err(unexpected());
     };
     session.ui.json(&json!({ "ended": ids }));

@@ -5,7 +5,8 @@ use serde_json::json;
 use super::card::duration;
 use super::init::unexpected;
 use super::session::Session;
-use super::ui::{Tone, count};
+use super::ui::Tone;
+use crate::encoding::plain::count;
 use crate::wire::reply::SecretView;
 use crate::wire::{Event, Failure, Reply, Request};
 

@@ -5,8 +5,8 @@ use serde_json::json;
 use super::card::duration;
 use super::init::unexpected;
 use super::session::Session;
-use super::ui::count;
 use crate::config::parse_duration;
+use crate::encoding::plain::count;
 use crate::wire::{Failure, Reply, Request};
 
 /// End all leases and forget all PINs.
@@ -26,7 +26,7 @@ pub struct UnlockArgs {
 /// # Errors
 /// See [`Failure`].
 pub fn lock(session: &Session) -> Result<(), Failure> {
-    let Reply::Ended { ids } = session.ask(Request::Lock)? else {
+    let Reply::Ended { ids } = session.ask_urgently(|| Request::Lock)? else {
         return Err(unexpected());
     };
     session.ui.json(&json!({ "ended": ids }));

@@ -9,8 +9,8 @@ use super::columns::{fit, wrap};
 use super::entry::{Entered, Entries};
 use super::situation::Situation;
 use super::tty::Tty;
-use super::ui::{Tone, Ui, count};
-use crate::encoding::plain::visible;
+use super::ui::{Tone, Ui};
+use crate::encoding::plain::{count, visible};
 use crate::wire::{Answer, Outcome, PromptView, TouchState, Value};
 
 /// The prompt that this terminal shows.
@@ -175,7 +175,7 @@ impl Shown {
         let head = if wrong { "wrong PIN; " } else { "" };
         let left = match tries {
             Some(1) => " (ONE try left before the key blocks)".to_owned(),
-            Some(tries) => format!(" ({tries} tries left)"),
+            Some(tries) => format!(" ({} left)", count(tries, "try")),
             None => String::new(),
         };
         self.entries.ask(key, format!("{head}PIN of \"{key}\"{left}: "));

@@ -4,7 +4,8 @@ use serde_json::json;
 
 use super::init::unexpected;
 use super::session::Session;
-use super::ui::{Tone, count};
+use super::ui::Tone;
+use crate::encoding::plain::count;
 use crate::wire::reply::ScopeView;
 use crate::wire::{Failure, Reply, Request};
 

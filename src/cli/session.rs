@@ -1,16 +1,23 @@
 //! One call to the daemon, from the question to the reply: the prompt on the person's own terminal, progress on standard error.
 
 use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::prompt::Shown;
 use super::tty::Tty;
-use super::ui::{Tone, Ui, count};
+use super::ui::{Tone, Ui};
 use crate::client::{Client, Message};
+use crate::encoding::plain::count;
 use crate::paths::Places;
 use crate::wire::{Answer, Call, Event, Failure, Outcome, Reply, Request, TouchState, VERSION};
+
+/// How often, and after which pause, what cannot wait is asked again while the daemon has no place for it.
+const URGENT_TRIES: u32 = 50;
+const URGENT_PAUSE: Duration = Duration::from_millis(20);
 
 /// What a command needs to ask.
 pub struct Session {
@@ -40,6 +47,21 @@ impl Session {
     /// Whatever the daemon says, and [`Outcome::NoDaemon`].
     pub fn ask(&self, request: Request) -> Result<Reply, Failure> {
         self.ask_held(request).map(|(reply, _)| reply)
+    }
+
+    /// The same for what a daemon with too many connections serves first. Its place there may be taken by others before it was heard: it
+    /// comes again.
+    ///
+    /// # Errors
+    /// As [`Session::ask`].
+    pub fn ask_urgently(&self, request: impl Fn() -> Request) -> Result<Reply, Failure> {
+        for _ in 0..URGENT_TRIES {
+            match self.ask(request()) {
+                Err(failure) if failure.reason == "too_many_connections" => thread::sleep(URGENT_PAUSE),
+                done => return done,
+            }
+        }
+        self.ask(request())
     }
 
     /// The same, with the connection, for a lease that is held by it.

@@ -13,7 +13,7 @@ pub struct Args {}
 /// # Errors
 /// See [`Failure`].
 pub fn run(session: &Session) -> Result<(), Failure> {
-    let Reply::Status(status) = session.ask(Request::Status)? else {
+    let Reply::Status(status) = session.ask_urgently(|| Request::Status)? else {
         return Err(unexpected());
     };
     let ui = session.ui;

@@ -1,7 +1,6 @@
 //! The only printer.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
-use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 
@@ -156,16 +155,6 @@ impl Ui {
     }
 }
 
-/// `1 secret`, `3 secrets`, `2 tries`.
-#[must_use]
-pub fn count<N: Display + PartialEq + From<u8>>(n: N, one: &str) -> String {
-    match one.strip_suffix('y') {
-        _ if n == N::from(1) => format!("{n} {one}"),
-        Some(stem) if !stem.ends_with(['a', 'e', 'o', 'u']) => format!("{n} {stem}ies"),
-        _ => format!("{n} {one}s"),
-    }
-}
-
 fn paint(tone: Tone, text: &str) -> String {
     let style = match tone {
         Tone::Plain => return text.to_owned(),
@@ -186,21 +175,4 @@ fn terminal_width(stream: impl AsFd) -> Option<usize> {
 /// Texts from files, devices and other programs may not steer the terminal (T43).
 fn plain_lines(text: &str) -> String {
     text.split('\n').map(plain::visible).collect::<Vec<_>>().join("\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_of_something_is_not_several() {
-        let said = [
-            count(1_u32, "secret"),
-            count(0_usize, "secret"),
-            count(2_u64, "try"),
-            count(1_u32, "try"),
-            count(3_usize, "way"),
-        ];
-        assert_eq!(said, ["1 secret", "0 secrets", "2 tries", "1 try", "3 ways"]);
-    }
 }

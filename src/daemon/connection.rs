@@ -1,5 +1,6 @@
 //! One connection: its peer, its call, its answers, its reply, and the lease that it may hold.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use zeroize::Zeroizing;
 
@@ -64,22 +66,32 @@ pub async fn serve(house: Rc<House>, stream: UnixStream) {
     ended(served.await);
 }
 
+/// A connection on one of the few places that are kept for what cannot wait.
+#[derive(Default)]
+pub(super) struct Guest {
+    /// Its place is another one's now.
+    pub(super) shown_out: Notify,
+    /// It has said what it wants, and is served.
+    pub(super) is_heard: Cell<bool>,
+}
+
 /// Serves one client on a connection that is kept for what cannot wait: whoever holds all others must not keep leases from being ended
 /// (P4). Says whether it was for that.
-pub(super) async fn serve_urgent(house: Rc<House>, stream: UnixStream, most: usize) -> bool {
+pub(super) async fn serve_urgent(house: Rc<House>, stream: UnixStream, guest: &Guest, most: usize) -> bool {
     let admitted = admit(&house, &stream).err();
     let mut lines = Lines::new(stream);
     let mut served = false;
     let done = async {
         let call = match admitted {
             Some(failure) => Err(failure),
-            None => match hear(&mut lines, URGENT_WITHIN).await? {
+            None => match hear_guest(&mut lines, guest, most).await? {
                 None => return Ok(()),
                 Some(call) => call,
             },
         };
+        guest.is_heard.set(true);
         let peer = match &call {
-            Ok(call) if is_urgent(&call.request) => look(&house, &lines.stream),
+            Ok(call) if call.request.is_urgent() => look(&house, &lines.stream),
             Ok(_) => Err(too_many_connections(most).hint(
                 "end commands that wait for a touch or hold a lease, then ask again; `touchlease lock`, `lease end`, `lease revoke` and `status` are served meanwhile",
             )),
@@ -97,16 +109,34 @@ pub(super) async fn serve_urgent(house: Rc<House>, stream: UnixStream, most: usi
     served
 }
 
+/// As [`hear`]. A guest that is shown out is heard if what it wants has come already, and told to ask again if not.
+async fn hear_guest(lines: &mut Lines, guest: &Guest, most: usize) -> io::Result<Option<Result<Call, Failure>>> {
+    tokio::select! {
+        biased;
+        call = hear(lines, URGENT_WITHIN) => return call,
+        () = guest.shown_out.notified() => {}
+    }
+    // What has come on a fresh socket is known here only once the runtime has looked.
+    tokio::task::yield_now().await;
+    tokio::select! {
+        biased;
+        call = hear(lines, URGENT_WITHIN) => call,
+        () = std::future::ready(()) => Ok(Some(Err(full(most)))),
+    }
+}
+
 /// Says that there are too many already, without waiting for anybody, and without looking at more than the uid.
 pub(super) fn turn_away(house: &House, stream: &UnixStream, most: usize) {
-    let failure = admit(house, stream).err().unwrap_or_else(|| {
-        let stop = format!("ask again; or stop the daemon, which ends all leases: kill {}", std::process::id());
-        too_many_connections(most).hint(stop)
-    });
+    let failure = admit(house, stream).err().unwrap_or_else(|| full(most));
     if let Ok(line) = codec::encode(&Reply::Failed(failure)) {
         // A fresh socket takes a line; one that does not belongs to nobody who reads.
         let _ = stream.try_write(&line);
     }
+}
+
+fn full(most: usize) -> Failure {
+    let stop = format!("ask again; or stop the daemon, which ends all leases: kill {}", std::process::id());
+    too_many_connections(most).hint(stop)
 }
 
 fn too_many_connections(most: usize) -> Failure {
@@ -118,14 +148,6 @@ fn ended(served: io::Result<()>) {
     if let Err(error) = served {
         tracing::debug!(%error, "a connection ended");
     }
-}
-
-/// What ends leases, and what says how things are: it waits for nobody, nor for a configuration to be mended.
-fn is_urgent(request: &Request) -> bool {
-    matches!(
-        request,
-        Request::Lock | Request::LeaseEnd { .. } | Request::LeaseRevoke { .. } | Request::Status
-    )
 }
 
 /// Pid and uid at the other end, which is served.
@@ -241,7 +263,7 @@ async fn pass_on(lines: &mut Lines, events: &mut UnboundedReceiver<Event>, held:
 
 async fn handle(house: &Rc<House>, call: Call, screen: Option<u64>, asker: &mut Asker) -> Result<Handled, Failure> {
     let configured = house.configure();
-    let always = is_urgent(&call.request) || matches!(call.request, Request::Watch);
+    let always = call.request.is_urgent() || matches!(call.request, Request::Watch);
     if !always && !matches!(call.request, Request::Doctor) {
         configured?;
     }

@@ -1,12 +1,12 @@
 //! The daemon's life: connections, the ends of leases, the log's grouped lines.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::net::UnixListener;
 
-use super::connection;
+use super::connection::{self, Guest};
 use super::house::House;
 use crate::clock::Boot;
 use crate::lease::ledger::Why;
@@ -22,7 +22,8 @@ const SAID_EVERY: Duration = Duration::from_secs(10);
 #[derive(Default)]
 struct Doors {
     open: Cell<usize>,
-    urgent: Cell<usize>,
+    /// The oldest first.
+    urgent: RefCell<Vec<Rc<Guest>>>,
     refused: Cell<u64>,
     said: Cell<Option<Boot>>,
 }
@@ -50,20 +51,21 @@ async fn accept(house: Rc<House>, listener: UnixListener) {
                     doors.open.set(doors.open.get() - 1);
                 });
             }
-            Ok((stream, _)) if doors.urgent.get() < URGENT_CONNECTIONS => {
-                let (house, doors) = (house.clone(), doors.clone());
-                doors.urgent.set(doors.urgent.get() + 1);
-                tokio::task::spawn_local(async move {
-                    if !connection::serve_urgent(house.clone(), stream, MOST_CONNECTIONS).await {
-                        doors.refuse(house.clock.boot());
-                    }
-                    doors.urgent.set(doors.urgent.get() - 1);
-                });
-            }
-            Ok((stream, _)) => {
-                connection::turn_away(&house, &stream, MOST_CONNECTIONS);
-                doors.refuse(house.clock.boot());
-            }
+            Ok((stream, _)) => match doors.seat() {
+                Some(guest) => {
+                    let (house, doors) = (house.clone(), doors.clone());
+                    tokio::task::spawn_local(async move {
+                        if !connection::serve_urgent(house.clone(), stream, &guest, MOST_CONNECTIONS).await {
+                            doors.refuse(house.clock.boot());
+                        }
+                        doors.leave(&guest);
+                    });
+                }
+                None => {
+                    connection::turn_away(&house, &stream, MOST_CONNECTIONS);
+                    doors.refuse(house.clock.boot());
+                }
+            },
             Err(error) => {
                 // Out of descriptors: those that are open have to end first.
                 tracing::warn!(%error, "a connection could not be taken");
@@ -74,6 +76,23 @@ async fn accept(house: Rc<House>, listener: UnixListener) {
 }
 
 impl Doors {
+    /// One of the places that are kept. Where all are taken, the oldest guest who has not said what he wants is shown out: who fills them
+    /// and says nothing keeps nobody away who speaks. None where all are being served.
+    fn seat(&self) -> Option<Rc<Guest>> {
+        let mut guests = self.urgent.borrow_mut();
+        if guests.len() >= URGENT_CONNECTIONS {
+            let silent = guests.iter().position(|guest| !guest.is_heard.get())?;
+            guests.remove(silent).shown_out.notify_one();
+        }
+        let guest = Rc::<Guest>::default();
+        guests.push(guest.clone());
+        Some(guest)
+    }
+
+    fn leave(&self, guest: &Rc<Guest>) {
+        self.urgent.borrow_mut().retain(|other| !Rc::ptr_eq(other, guest));
+    }
+
     /// A connection is refused.
     fn refuse(&self, now: Boot) {
         if let Some(refused) = self.count(now) {
@@ -141,7 +160,28 @@ async fn sync_logs(house: Rc<House>) {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn p4_the_oldest_guest_who_says_nothing_makes_room_and_none_who_is_served() {
+        let doors = Doors::default();
+        let guests: Vec<_> = (0..URGENT_CONNECTIONS).map(|_| doors.seat().unwrap()).collect();
+        let is_there = |guest| doors.urgent.borrow().iter().any(|other| Rc::ptr_eq(other, guest));
+        guests[0].is_heard.set(true);
+        let mut all = guests.clone();
+        for silent in &guests[1..] {
+            assert!(is_there(silent));
+            all.push(doors.seat().unwrap());
+            assert!(!is_there(silent) && is_there(&guests[0]));
+        }
+        for guest in &all {
+            guest.is_heard.set(true);
+        }
+        assert!(doors.seat().is_none());
+        doors.leave(&guests[0]);
+        assert!(doors.seat().is_some());
+    }
 
     #[test]
     fn t12_a_flood_of_refused_connections_is_one_line_in_ten_seconds() {

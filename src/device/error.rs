@@ -6,6 +6,7 @@ use super::ctap::Status;
 use super::enrolled::{Link, Profile};
 use super::proof::ProofError;
 use super::worker::protocol::Failure;
+use crate::encoding::plain::count;
 
 /// Why there is no proof, or no new key.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -182,7 +183,7 @@ fn tries(left: Option<u32>) -> String {
     match left {
         None => String::new(),
         Some(1) => ": ONE try left, then the key is useless until a reset".into(),
-        Some(left) => format!(": {left} tries left"),
+        Some(left) => format!(": {} left", count(left, "try")),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Text that a person is asked to trust: what may stand in it.
 
+use std::fmt::Display;
+
 use thiserror::Error;
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
@@ -50,6 +52,16 @@ pub enum PlainError {
         /// The same name in the form that is accepted.
         composed: String,
     },
+}
+
+/// `1 secret`, `3 secrets`, `2 tries`.
+#[must_use]
+pub fn count<N: Display + PartialEq + From<u8>>(n: N, one: &str) -> String {
+    match one.strip_suffix('y') {
+        _ if n == N::from(1) => format!("{n} {one}"),
+        Some(stem) if !stem.ends_with(['a', 'e', 'o', 'u']) => format!("{n} {stem}ies"),
+        _ => format!("{n} {one}s"),
+    }
 }
 
 /// Accepts one line of visible text of at most `limit` bytes.
@@ -180,6 +192,18 @@ mod tests {
     #[test]
     fn t10_ascii_is_shown_or_not_as_its_categories_say() {
         assert!(('\0'..='\u{7f}').all(|c| is_invisible(c) == by_category(c)));
+    }
+
+    #[test]
+    fn one_of_something_is_not_several() {
+        let said = [
+            count(1_u32, "secret"),
+            count(0_usize, "secret"),
+            count(2_u64, "try"),
+            count(1_u32, "try"),
+            count(3_usize, "way"),
+        ];
+        assert_eq!(said, ["1 secret", "0 secrets", "2 tries", "1 try", "3 ways"]);
     }
 
     #[test]

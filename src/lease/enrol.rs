@@ -10,8 +10,7 @@ use super::record::{self, Journal, Question};
 use super::text::{EnrolKind, EnrolText, Fixed, RecoversText, RequesterText, RosterBeside, StatesText, Text, VERSION};
 use super::touch::{attend, feed, refusal, touch, touch_text};
 use crate::config::LONGEST_PROMPT;
-use crate::device::broker::{Candidate, Enrol, Event as KeyEvent, NewKey};
-use crate::device::place::Port;
+use crate::device::broker::{Candidate, Enrol, Event as KeyEvent, NewKey, Seen};
 use crate::device::{DeviceError, EnrolledKey, Profile, Proof};
 use crate::encoding::Digest;
 use crate::encoding::plain::check_name;
@@ -24,7 +23,7 @@ use crate::wire::{Event, Failure, Outcome, TouchState};
 /// Touches for the two credentials of a key.
 pub(super) const CREDENTIALS: usize = 2;
 /// What they are for.
-const PURPOSES: [&str; CREDENTIALS] = ["make its credential", "make the credential by which it is recognised"];
+const PURPOSES: [&str; CREDENTIALS] = ["make the credential by which it is recognised", "make its credential"];
 /// How often the keys are looked at while the one to enrol is not plugged in yet.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -323,7 +322,7 @@ pub(super) async fn credentials(
     steps: &mut Steps<'_>,
 ) -> Result<NewKey, Failure> {
     let work = async {
-        let port = find(lobby, prompt, enrolled).await?;
+        let Seen { port, plug, .. } = find(lobby, prompt, enrolled).await?;
         let info = lobby.broker.info(&port).await.map_err(IntoFailure::failure)?;
         let has_pin = info.info.pin_is_set();
         let profile = if has_pin && !key.touch_only {
@@ -344,6 +343,7 @@ pub(super) async fn credentials(
             .map_err(|error| internal("locked_memory", error))?;
         let enrol = Enrol {
             port,
+            plug,
             name: key.name.to_owned(),
             user_name: format!("touchlease {}", key.name),
             profile,
@@ -373,14 +373,14 @@ pub(super) async fn credentials(
 }
 
 /// The one key that is connected and not enrolled; waits for it.
-async fn find(lobby: &Lobby<'_>, prompt: &Prompt<'_>, enrolled: &[EnrolledKey]) -> Result<Port, Failure> {
+async fn find(lobby: &Lobby<'_>, prompt: &Prompt<'_>, enrolled: &[EnrolledKey]) -> Result<Seen, Failure> {
     loop {
         let seen = lobby.broker.seen(enrolled).await.map_err(IntoFailure::failure)?;
         let mut free = seen
             .into_iter()
             .filter(|seen| seen.key.is_none() && is_usable(seen.problem.as_ref()));
         let what = match (free.next(), free.next()) {
-            (Some(one), None) => return Ok(one.port),
+            (Some(one), None) => return Ok(one),
             (None, _) => "plug in the key to enrol, or put it on the reader",
             (Some(_), Some(_)) => "several keys are connected that are not enrolled: leave the one to enrol",
         };

@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::config::Limits;
 use crate::device::Proof;
 use crate::device::broker::{Broker, Candidate};
+use crate::encoding::plain::count;
 use crate::presence::{Desk, Prompt, Showing, Turn, Whose};
 use crate::vault::{Material, Random, Standing, Vault, VaultError, Wanted};
 use crate::wire::{Event, Failure, Outcome};
@@ -160,8 +161,8 @@ impl Office<'_> {
             .find(|(_, heads)| heads.len() > 1)
             .map_or("", |(scope, _)| scope);
         let message = format!(
-            "joining scope {scope} would take in {} secrets, some of them from a state under an earlier key: more than a prompt can name",
-            standing.claims().len()
+            "joining scope {scope} would take in {}, some of them from a state under an earlier key: more than a prompt can name",
+            count(standing.claims().len(), "secret")
         );
         Err(Failure::new(Outcome::VaultRefused, "too_many_joined", message)
             .hint(format!("look at all of them, then join them by a touch: touchlease merge {scope}")))

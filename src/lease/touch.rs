@@ -14,6 +14,7 @@ use crate::audit::event::{CounterBack, ExtraTouch, KeyTrouble, Trouble};
 use crate::device::Port;
 use crate::device::broker::{Ask, Candidate, Event, Feed};
 use crate::device::{DeviceError, EnrolledKey, KeyId, Link, Proof};
+use crate::encoding::plain::count;
 use crate::encoding::sshsig::Namespace;
 use crate::presence::Prompt;
 use crate::wire::{Failure, Outcome, TouchState};
@@ -208,7 +209,7 @@ fn line(event: &Event) -> Option<AuditEvent> {
             now: *now,
         }),
         Event::PinWrong { key, left } => {
-            let left = left.map_or_else(String::new, |left| format!(", {left} tries left"));
+            let left = left.map_or_else(String::new, |left| format!(", {} left", count(left, "try")));
             trouble_line(Some(*key), Trouble::PinWrong, format!("the PIN was wrong{left}"))
         }
         Event::Problem { error, .. } => trouble_line(None, what(error)?, error.to_string()),

@@ -6,7 +6,7 @@ use rustix::io::Errno;
 use thiserror::Error;
 
 use crate::encoding::Digest;
-use crate::encoding::plain::PlainError;
+use crate::encoding::plain::{PlainError, count};
 
 use super::bytes::Id;
 use super::difference::quoted;
@@ -288,7 +288,7 @@ pub enum VaultError {
         scope: String,
     },
     /// A scope with secrets is not given up.
-    #[error("scope {scope} has {secrets} secrets")]
+    #[error("scope {scope} has {}", count(*.secrets, "secret"))]
     NotEmptyScope {
         /// Name of the scope.
         scope: String,

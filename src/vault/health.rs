@@ -11,6 +11,7 @@ use super::store::Store;
 use super::{accepted, bytes, journal, listing, marker, scope, tree};
 use crate::device::enrolled::EnrolledKey;
 use crate::encoding::Digest;
+use crate::encoding::plain::count;
 use crate::finding::{Finding, Part, quoted};
 
 /// Largest file of an index; larger ones are damaged.
@@ -55,11 +56,11 @@ fn look(folder: &Path, states: &Path, health: &mut Health) -> Result<(), VaultEr
     health.keys = statement.keys.iter().map(KeyEntry::enrolled).cloned().collect();
     health.keys_ever = roster.keys_ever();
     let what = format!(
-        "vault \"{}\" in {}: the roster verifies, {} keys, {} scopes",
+        "vault \"{}\" in {}: the roster verifies, {}, {}",
         statement.name,
         folder.display(),
-        statement.keys.len(),
-        statement.scopes.len()
+        count(statement.keys.len(), "key"),
+        count(statement.scopes.len(), "scope")
     );
     health.findings.push(Part::Vault.ok("roster", what));
     if let Err(error) = accepted::look(&states.join(statement.vault.to_string()), &roster) {
@@ -232,16 +233,19 @@ fn modes(folder: &Path) -> Option<Finding> {
 fn records(store: &Store, roster: &Roster, folder: &Path) -> Result<Vec<Finding>, VaultError> {
     // One that is gone by now was replaced meanwhile.
     let still = |path: &str| store.exists(path).unwrap_or(true);
-    let (mut count, mut findings) = (0, Vec::new());
+    let (mut readable, mut findings) = (0, Vec::new());
     for scope in &roster.in_force().scopes {
         for shelf in listing::shelves(store, scope)? {
             let (listed, unreadable) = listing::list_shelf(store, scope, &shelf)?;
-            count += listed.len();
+            readable += listed.len();
             let unreadable = unreadable.into_iter().filter(|file| still(&file.path));
             findings.extend(unreadable.map(|file| refusal(folder, &VaultError::damaged(file.path, file.why))));
         }
     }
-    findings.push(Part::Vault.ok("records", format!("{count} secrets are readable as far as no touch is needed")));
+    findings.push(Part::Vault.ok(
+        "records",
+        format!("{} can be read as far as no touch is needed", count(readable, "secret")),
+    ));
     Ok(findings)
 }
 

@@ -173,6 +173,12 @@ pub enum Request {
 }
 
 impl Request {
+    /// Whether it ends leases, or says how things are: it waits for nobody, nor for a configuration to be mended.
+    #[must_use]
+    pub fn is_urgent(&self) -> bool {
+        matches!(self, Self::Lock | Self::LeaseEnd { .. } | Self::LeaseRevoke { .. } | Self::Status)
+    }
+
     /// Whether a person may have to touch a key for it, and so needs to see it.
     #[must_use]
     pub fn opens_prompt(&self) -> bool {

@@ -79,8 +79,10 @@ fn enrol(variable: &str) -> Result<EnrolledKey> {
     with_broker(async |broker| {
         let seen = broker.seen(&[]).await?;
         let place = seen.iter().find(|seen| seen.problem.is_none() && is_of(variable, &seen.model));
+        let place = place.ok_or("the key is not seen")?;
         let ask = Enrol {
-            port: place.ok_or("the key is not seen")?.port.clone(),
+            port: place.port.clone(),
+            plug: place.plug,
             name: "ours".into(),
             user_name: "ours".into(),
             profile: Profile::Pin,

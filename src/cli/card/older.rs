@@ -3,7 +3,8 @@
 use jiff::tz::TimeZone;
 
 use super::{Need, Row, clock_time};
-use crate::cli::ui::{Tone, count};
+use crate::cli::ui::Tone;
+use crate::encoding::plain::count;
 use crate::lease::text::OlderText;
 
 /// Rows about what this machine has seen and the folder has not.

@@ -5,9 +5,10 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::super::session::Session;
-use super::super::ui::{Tone, count};
+use super::super::ui::Tone;
 use super::left_out_json;
 use super::plan::{Entry, Plan};
+use crate::encoding::plain::count;
 
 /// Prints it, for a person.
 pub fn show(session: &Session, file: &Path, plan: &Plan, touches: usize) {

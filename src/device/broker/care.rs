@@ -22,6 +22,8 @@ const AWAY: Duration = Duration::from_secs(3);
 pub struct Seen {
     /// Where.
     pub port: Port,
+    /// Which plugging-in it is: another device there has another one.
+    pub plug: u64,
     /// How it is reached.
     pub link: Link,
     /// What the device, or the reader, calls itself.
@@ -118,6 +120,7 @@ impl Broker {
             // A key that could not be asked says nothing of itself.
             built_in_uv: self.inner.info(&place).is_ok_and(|info| info.built_in_uv()),
             port: place.port,
+            plug: place.plug,
             link: place.link,
             model: place.model,
             key,

@@ -1,4 +1,10 @@
 //! Making the two credentials of a new key.
+//!
+//! The PIN that was typed for it goes to this device alone. Until the key can tell itself that is who was plugged in when the person was
+//! asked, and no plugging-in after it. So the first credential is the one by which it is recognised, and before the PIN goes out for the
+//! second, which over NFC is another tap, the device proves that it has the first (T13).
+
+use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
@@ -26,6 +32,8 @@ const BY_PIN_ONLY: u8 = 3;
 pub struct Enrol {
     /// Where it is plugged in.
     pub port: Port,
+    /// Which plugging-in it was when the person was asked: whatever is there since gets nothing.
+    pub plug: u64,
     /// The person's name for it.
     pub name: String,
     /// For the key's own display.
@@ -55,7 +63,7 @@ pub struct NewKey {
 
 /// One enrolment under way.
 struct Enrolment<'a> {
-    inner: &'a Inner,
+    inner: &'a Arc<Inner>,
     outlook: &'a Outlook,
     ask: &'a Enrol,
     feed: &'a Feed,
@@ -68,6 +76,8 @@ struct Wanted {
     exclude: Vec<Id>,
     hmac_secret: bool,
     protection: u8,
+    /// By this one the device has to tell itself first.
+    which: Option<Credential>,
 }
 
 impl Broker {
@@ -78,6 +88,9 @@ impl Broker {
     pub async fn enrol(&self, ask: Enrol, feed: Feed) -> Result<NewKey, DeviceError> {
         let outlook = self.inner.outlook()?;
         let place = self.inner.place(&outlook, &ask.port).await?;
+        if place.plug != ask.plug {
+            return Err(DeviceError::PulledOut);
+        }
         if self.inner.identify(&place, &ask.enrolled).await?.is_some() {
             return Err(DeviceError::AlreadyEnrolled);
         }
@@ -108,23 +121,25 @@ impl Enrolment<'_> {
     async fn run(&self, place: Place, info: Info) -> Result<NewKey, DeviceError> {
         let exclude = self.ask.enrolled.iter().map(|key| Id(key.lease.id.clone())).collect();
         let pin = self.ask.profile == Profile::Pin;
-        let lease = Wanted {
-            rp_id: RP_ID,
-            exclude,
-            hmac_secret: true,
-            protection: if pin { BY_PIN_ONLY } else { 1 },
-        };
         let which = Wanted {
             rp_id: which::RP_ID,
             exclude: Vec::new(),
             hmac_secret: false,
             protection: 1,
+            which: None,
         };
         let place = self.tapped(place).await?;
-        let made = self.make(&place, lease, None).await?;
-        check_lease(&made, self.ask.profile)?;
+        let told = self.make(&place, which, None).await?;
+        let lease = Wanted {
+            rp_id: RP_ID,
+            exclude,
+            hmac_secret: true,
+            protection: if pin { BY_PIN_ONLY } else { 1 },
+            which: Some(credential(&told)),
+        };
         let place = self.tapped(place).await?;
-        let told = self.make(&place, which, Some(key_of(&made))).await?;
+        let made = self.make(&place, lease, Some(id_of(&told))).await?;
+        check_lease(&made, self.ask.profile)?;
         let key = EnrolledKey {
             name: self.ask.name.clone(),
             profile: self.ask.profile,
@@ -182,10 +197,14 @@ impl Enrolment<'_> {
         }
     }
 
-    /// Asks until the key makes the credential, gives an error that asking again does not mend, or the time is over. `key` is the new key's
-    /// id, as soon as it has one.
+    /// Asks until the key makes the credential, gives an error that asking again does not mend, is pulled out, or the time is over. `key` is
+    /// the id by the credential that it has, as soon as it has one.
     async fn make(&self, place: &Place, wanted: Wanted, key: Option<KeyId>) -> Result<Attested, DeviceError> {
         loop {
+            let places = self.inner.places(self.outlook).await?;
+            if !places.iter().any(|p| p.port == place.port && p.plug == place.plug && !p.empty) {
+                return Err(DeviceError::PulledOut);
+            }
             match self.make_once(place, &wanted, key).await {
                 // The key gave up, at about 30 s: the same request again, with a fresh token. In a field the tap is used up.
                 Err(DeviceError::TimedOut) if place.link != Link::Contactless && self.inner.clock.boot() < self.ask.deadline => {
@@ -212,12 +231,13 @@ impl Enrolment<'_> {
                 exclude: wanted.exclude.clone(),
                 hmac_secret: wanted.hmac_secret,
                 protection: wanted.protection,
+                which: wanted.which.clone(),
             },
             secret: self.ask.pin.as_ref().map(Secret::duplicate).transpose().map_err(system)?,
             deadline: self.ask.deadline,
             key: None,
             late: Some(Box::new(move |answer| {
-                if let Some(key) = key.or_else(|| made_by(answer)) {
+                if let Some(key) = made_by(answer).or(key) {
                     feed(Event::ExtraTouch { key, name });
                 }
             })),
@@ -321,14 +341,14 @@ fn check_lease(attested: &Attested, profile: Profile) -> Result<(), DeviceError>
 }
 
 /// As [`EnrolledKey::id`].
-fn key_of(lease: &Attested) -> KeyId {
-    KeyId(Digest::of(&lease.public_key))
+fn id_of(made: &Attested) -> KeyId {
+    KeyId(Digest::of(&made.public_key))
 }
 
-/// The id that a key would have had by this lease credential.
+/// The id that a key would have had by this credential.
 fn made_by(answer: &Answer) -> Option<KeyId> {
     match answer {
-        Answer::Made(auth_data) => Attested::parse(&auth_data.0).ok().as_ref().map(key_of),
+        Answer::Made(auth_data) => Attested::parse(&auth_data.0).ok().as_ref().map(id_of),
         _ => None,
     }
 }

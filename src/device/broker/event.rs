@@ -16,7 +16,7 @@ pub enum Event {
     Waiting,
     /// This key waits for its touch, now; one in a field was tapped, and works.
     TouchNow {
-        /// Which; nothing while its first credential is made.
+        /// Which; nothing while its first credential is made, and then the id by that one.
         key: Option<KeyId>,
         /// The person's name for it, or the model.
         name: String,

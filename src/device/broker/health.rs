@@ -265,6 +265,7 @@ mod tests {
     fn look(link: Link, key: Option<&EnrolledKey>, said: &Result<KeyInfo, DeviceError>) -> Vec<(Level, String)> {
         let seen = Seen {
             port: Port::Node("/dev/hidraw3".into()),
+            plug: 1,
             link,
             model: "Key".into(),
             key: key.map(EnrolledKey::id),

@@ -12,6 +12,7 @@ use p256::ecdsa::signature::hazmat::PrehashSigner;
 use p256::ecdsa::{Signature, SigningKey};
 use sha2::{Digest as _, Sha256};
 
+use super::super::ctap::cbor::{self, Map, Value};
 use super::super::enrolled::{Credential, Link};
 use super::super::worker::protocol::{Warm, read_frame, write_frame};
 use super::*;
@@ -525,5 +526,80 @@ fn t08_a_key_that_wants_a_pin_under_a_touch_only_enrolment_says_so() {
         let broker = Broker::new(script, Arc::new(SystemClock));
         let asked = ask(&[enrolled(1, Profile::TouchOnly)], LIMIT);
         assert_eq!(broker.touch(asked, feed().0, pending()).await.err(), Some(DeviceError::AlwaysUv));
+    });
+}
+
+/// A key that says of itself what enrolling asks for.
+fn blank(request: &Request, pin: &[u8]) -> (Report, Vec<u8>) {
+    let options = Map::new().with("clientPin", true);
+    let info = Map::new()
+        .with(1, vec![Value::from("FIDO_2_1")])
+        .with(2, vec![Value::from("credProtect"), Value::from("hmac-secret")])
+        .with(3, vec![0u8; 16])
+        .with(4, options);
+    match honest(request, pin) {
+        (Report::Done { answer, frames, .. }, tail) => {
+            let warm = Warm::new(None, &cbor::encode(&info.into()));
+            (Report::Done { answer, warm, frames }, tail)
+        }
+        other => other,
+    }
+}
+
+fn enrol(plug: u64) -> Enrol {
+    Enrol {
+        port: port(1),
+        plug,
+        name: "new".into(),
+        user_name: "new".into(),
+        profile: Profile::Pin,
+        pin: Some(pin("1234")),
+        enrolled: vec![],
+        deadline: SystemClock.boot() + LIMIT,
+    }
+}
+
+fn plugged_anew(script: &Script) {
+    let plug = 2;
+    let another = Place {
+        plug,
+        ..place(1, Link::Usb)
+    };
+    script.places.send_replace(Some(vec![another]));
+}
+
+fn pins_sent(script: &Script) -> usize {
+    script.heard.lock().unwrap().iter().filter(|(_, _, pin)| !pin.is_empty()).count()
+}
+
+#[test]
+fn t13_the_pin_of_a_key_that_is_enrolled_does_not_go_to_another_one_that_is_in_its_port_when_it_is_typed() {
+    run(async {
+        let script = script(vec![place(1, Link::Usb)], |request, pin, _| blank(request, pin));
+        let broker = Broker::new(script.clone(), Arc::new(SystemClock));
+        let seen = broker.seen(&[]).await.unwrap().remove(0);
+        plugged_anew(&script);
+        assert_eq!(broker.enrol(enrol(seen.plug), feed().0).await.err(), Some(DeviceError::PulledOut));
+        assert_eq!(pins_sent(&script), 0);
+    });
+}
+
+#[test]
+fn t13_p11_a_key_that_is_exchanged_between_two_tries_of_its_enrolment_leaves_its_pin_to_nobody() {
+    run(async {
+        let script = script(vec![place(1, Link::Usb)], |request, pin, _| match request.operation {
+            // It gives up, as after its 30 s.
+            Operation::MakeCredential { .. } => (Report::Failed(Failure::Status(0x2F)), vec![]),
+            _ => blank(request, pin),
+        });
+        let broker = Broker::new(script.clone(), Arc::new(SystemClock));
+        let seen = broker.seen(&[]).await.unwrap().remove(0);
+        let exchange = async {
+            eventually(|| pins_sent(&script) == 1).await;
+            plugged_anew(&script);
+        };
+        let (enrolled, ()) = tokio::join!(broker.enrol(enrol(seen.plug), feed().0), exchange);
+        assert_eq!(enrolled.err(), Some(DeviceError::PulledOut));
+        assert_eq!(pins_sent(&script), 1, "one try, by the key for which it was typed");
     });
 }

@@ -31,7 +31,7 @@ pub struct Warm {
 }
 
 impl Warm {
-    pub(super) fn new(channel: Option<u32>, raw_info: &[u8]) -> Self {
+    pub(in crate::device) fn new(channel: Option<u32>, raw_info: &[u8]) -> Self {
         Self {
             channel,
             info: Some(Text64(raw_info.to_vec())),
@@ -86,6 +86,8 @@ pub enum Operation {
         hmac_secret: bool,
         /// credProtect level, 1 to 3.
         protection: u8,
+        /// As in `Assert`: the credential that it made before.
+        which: Option<Credential>,
     },
     /// One assertion, one touch. A tail is the PIN. Answered by [`Answer::Asserted`].
     Assert {

@@ -70,7 +70,9 @@ fn converse(
             exclude,
             hmac_secret,
             protection,
+            which,
         } => {
+            recognise(&mut session, which.as_ref())?;
             let token = token(&mut session, pin, Permission::MakeCredential, &rp_id)?;
             let made = session.make_credential(&MakeCredential {
                 rp_id: &rp_id,

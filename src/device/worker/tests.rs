@@ -126,13 +126,22 @@ fn t13_nothing_about_a_pin_is_said_to_a_device_that_signs_with_another_key() {
 }
 
 #[test]
+fn t13_nothing_about_a_pin_is_said_to_another_key_that_is_to_make_the_second_credential() {
+    for (recognition, heard_of) in [(Recognition::Unknown, &[4, 2][..]), (Recognition::Signs(KEY), &[4, 2, 6])] {
+        let (socket, heard) = start(recognition, make(Some(credential())), b"1234");
+        let _: (Report, Secret) = read_frame(&socket).unwrap();
+        assert_eq!(*heard.lock().unwrap(), heard_of);
+    }
+}
+
+#[test]
 fn a_device_that_proves_itself_is_asked_for_its_side_of_the_pin_protocol() {
     let (report, heard) = assert_with_pin(Recognition::Signs(KEY));
     assert!(matches!(report, Report::Failed(Failure::Status(0x34))));
     assert_eq!(heard, [4, 2, 6]);
 }
 
-fn make() -> Operation {
+fn make(which: Option<Credential>) -> Operation {
     Operation::MakeCredential {
         rp_id: which::RP_ID.into(),
         hash: [0; 32],
@@ -141,12 +150,13 @@ fn make() -> Operation {
         exclude: vec![],
         hmac_secret: false,
         protection: 1,
+        which,
     }
 }
 
 #[test]
 fn a_touch_is_announced_and_a_cancel_is_heard() {
-    let (mut socket, _) = start(Recognition::Unknown, make(), b"");
+    let (mut socket, _) = start(Recognition::Unknown, make(None), b"");
     let (report, _) = read_frame(&socket).unwrap();
     assert!(matches!(report, Report::TouchNow));
     io::Write::write_all(&mut socket, &[0]).unwrap();
@@ -156,7 +166,7 @@ fn a_touch_is_announced_and_a_cancel_is_heard() {
 
 #[test]
 fn a_daemon_that_dies_means_cancel_so_that_no_key_is_left_blinking() {
-    let (socket, heard) = start(Recognition::Unknown, make(), b"");
+    let (socket, heard) = start(Recognition::Unknown, make(None), b"");
     let _: (Report, Secret) = read_frame(&socket).unwrap();
     drop(socket);
     // The device's loop ends only by the cancel; then it is dropped with its copy of the list.
