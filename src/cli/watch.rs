@@ -8,6 +8,7 @@ use super::session::Session;
 use super::tty::Tty;
 use super::ui::{Tone, Ui};
 use crate::client::{Client, Message};
+use crate::sys::wait::is_readable;
 use crate::wire::{Answer, Call, Event, Failure, Outcome, Reply, Request, TouchState, VERSION};
 
 struct Watch {
@@ -110,11 +111,7 @@ impl Watch {
     }
 
     fn daemon_spoke(&self) -> Result<bool, Failure> {
-        let mut fds = [PollFd::new(&self.client, PollFlags::IN)];
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        poll(&mut fds, Some(&now))
-            .map(|ready| ready > 0)
-            .map_err(|error| Failure::new(Outcome::Internal, "poll", error.to_string()))
+        is_readable(&self.client).map_err(|error| Failure::new(Outcome::Internal, "poll", error.to_string()))
     }
 
     fn event(&mut self, event: Event) -> Result<(), Failure> {

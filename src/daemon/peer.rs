@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use crate::lease::requester::{Claimed, Parent, ProcessId};
 use crate::presence::Whereabouts;
+use crate::sys::wait::is_readable;
 
 /// Deepest chain of ancestors that is followed.
 const DEEPEST: usize = 64;
@@ -197,11 +198,9 @@ fn claims(stats: &[Stat]) -> Claimed {
     }
 }
 
+/// A process that cannot be looked at counts as ended.
 fn is_ended(pidfd: &OwnedFd) -> bool {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    poll(&mut fds, Some(&now)).map_or(true, |ready| ready > 0)
+    is_readable(pidfd).unwrap_or(true)
 }
 
 /// A handle on a process, if it still is the one that was meant (T19).

@@ -174,8 +174,11 @@ impl Exchange {
         replace(&mut cose, -2, Value::Bytes(point.x()?.to_vec()))?;
         replace(&mut cose, -3, Value::Bytes(point.y()?.to_vec()))?;
         ciborium::into_writer(&cose, &mut auth_data).ok()?;
-        if self.lie == Some(Lie::LowerProtection) {
-            extensions = with_protection(&extensions, 1)?;
+        // Of a credential that says nothing of its level there is nothing to lie about.
+        if self.lie == Some(Lie::LowerProtection)
+            && let Some(lower) = with_protection(&extensions, 1)
+        {
+            extensions = lower;
         }
         auth_data.extend(extensions);
 
