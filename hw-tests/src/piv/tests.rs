@@ -1,6 +1,9 @@
-//! The card as a host sees it, APDU by APDU, without a reader.
+//! The card as a host sees it, APDU by APDU: without a reader, and in the readers of `with-readers`.
+
+use std::{env, ffi::CString, thread};
 
 use p256::{PublicKey, SecretKey, elliptic_curve::Generate, elliptic_curve::sec1::ToSec1Point};
+use pcsc::{Context, Disposition, Protocols, Scope, ShareMode};
 use x509_cert::{Certificate, der::Decode};
 
 use super::{
@@ -8,29 +11,51 @@ use super::{
     tlv::find,
     *,
 };
-use crate::finger::Mode;
+use crate::{
+    control::Control,
+    finger::Mode,
+    key::KeyHandle,
+    rig::{self, Reader, SECOND_YUBIKEY_READER, YUBIKEY, YUBIKEY_READER},
+};
 
 const P256: u8 = 0x11;
 const RETIRED: u8 = 0x82;
 const SECURITY_STATUS: Status = 0x6982;
 const DEVICES_PIN: [u8; 8] = *b"pin-42\xff\xff";
 
-struct Host {
-    card: YubiKeyCard,
-    finger: Arc<Finger>,
+/// What carries an APDU.
+trait Link {
+    /// The answer; empty if the card was pulled meanwhile.
+    fn exchange(&mut self, apdu: &[u8]) -> Vec<u8>;
 }
 
-impl Host {
+impl Link for YubiKeyCard {
+    fn exchange(&mut self, apdu: &[u8]) -> Vec<u8> {
+        self.transmit(apdu)
+    }
+}
+
+impl Link for pcsc::Card {
+    fn exchange(&mut self, apdu: &[u8]) -> Vec<u8> {
+        let mut buffer = vec![0; pcsc::MAX_BUFFER_SIZE_EXTENDED];
+        self.transmit(apdu, &mut buffer).map(<[u8]>::to_vec).unwrap_or_default()
+    }
+}
+
+struct Host<L> {
+    card: L,
+}
+
+impl Host<YubiKeyCard> {
     fn with(version: [u8; 3]) -> Self {
-        let finger = Arc::new(Finger::new(Mode::Grant));
         let settings = Settings {
             version,
             ..Settings::default()
         };
-        let inside = Arc::new(YubiKey::start(settings, finger.clone()).unwrap());
-        let mut card = YubiKeyCard::new(inside);
+        let inside = YubiKey::start(settings, Arc::new(Finger::new(Mode::Grant)));
+        let mut card = YubiKeyCard::new(Arc::new(inside.unwrap()));
         card.power_up();
-        let mut host = Self { card, finger };
+        let mut host = Self { card };
         assert_eq!(host.select(&PIV_AID), apdu::OK);
         host
     }
@@ -39,6 +64,33 @@ impl Host {
         Self::with(Settings::default().version)
     }
 
+    fn finger(&self) -> &Finger {
+        &self.card.inside.finger
+    }
+}
+
+impl Host<pcsc::Card> {
+    fn connect(reader: Reader) -> Self {
+        let context = Context::establish(Scope::System).unwrap();
+        let names = context.list_readers_owned().unwrap();
+        let is = |name: &CString| name.to_bytes() == format!("{} 00 00", reader.name).as_bytes();
+        let name = names.into_iter().find(is).unwrap();
+        let card = context.connect(&name, ShareMode::Shared, Protocols::ANY).unwrap();
+        let mut host = Self { card };
+        assert_eq!(host.select(&PIV_AID), apdu::OK);
+        host
+    }
+
+    fn leave(self, disposition: Disposition) {
+        self.card.disconnect(disposition).map_err(|(_, error)| error).unwrap();
+    }
+
+    fn has_pin(&mut self) -> bool {
+        self.status(0x20, 0, 0x80, &[]) == apdu::OK
+    }
+}
+
+impl<L: Link> Host<L> {
     /// An extended APDU.
     fn send(&mut self, instruction: u8, p1: u8, p2: u8, data: &[u8]) -> (Vec<u8>, Status) {
         let length = (data.len() as u16).to_be_bytes();
@@ -46,9 +98,12 @@ impl Host {
         if !data.is_empty() {
             command.extend([&length, data].concat());
         }
-        let mut answer = self.card.transmit(&[&command[..], &[0, 0]].concat());
-        let status = answer.split_off(answer.len() - 2);
-        (answer, Status::from_be_bytes([status[0], status[1]]))
+        let mut answer = self.card.exchange(&[&command[..], &[0, 0]].concat());
+        let status = answer.split_off(answer.len().saturating_sub(2));
+        let [high, low] = status[..] else {
+            return (vec![], 0);
+        };
+        (answer, Status::from_be_bytes([high, low]))
     }
 
     fn status(&mut self, instruction: u8, p1: u8, p2: u8, data: &[u8]) -> Status {
@@ -105,7 +160,7 @@ fn a_retired_slot_agrees_on_the_secret_that_the_peer_computes() {
     let (secret, status) = host.agree(RETIRED, &peer);
     let expected = p256::ecdh::diffie_hellman(peer.to_nonzero_scalar(), public.as_affine());
     assert_eq!((status, &secret[..]), (apdu::OK, &expected.raw_secret_bytes()[..]));
-    assert_eq!(host.finger.counts().given, 1);
+    assert_eq!(host.finger().counts().given, 1);
 }
 
 #[test]
@@ -116,7 +171,7 @@ fn a_key_that_always_wants_the_pin_wants_it_immediately_before() {
     host.generate(0x83, PinPolicy::Once, TouchPolicy::Never);
     host.generate(0x84, PinPolicy::Never, TouchPolicy::Never);
     let peer = SecretKey::generate();
-    let agree = |host: &mut Host, slot| host.agree(slot, &peer).1;
+    let agree = |host: &mut Host<YubiKeyCard>, slot| host.agree(slot, &peer).1;
     assert_eq!(agree(&mut host, 0x84), apdu::OK);
     assert_eq!(agree(&mut host, 0x83), SECURITY_STATUS);
     host.verify(&FACTORY_PIN);
@@ -135,11 +190,11 @@ fn no_touch_is_the_status_that_no_pin_is_and_no_pin_asks_for_no_touch() {
     host.generate(RETIRED, PinPolicy::Always, TouchPolicy::Always);
     let peer = SecretKey::generate();
     assert_eq!(host.agree(RETIRED, &peer).1, SECURITY_STATUS);
-    assert_eq!(host.finger.counts().asked, 0);
-    host.finger.set(Mode::Deny);
+    assert_eq!(host.finger().counts().asked, 0);
+    host.finger().set(Mode::Deny);
     host.verify(&FACTORY_PIN);
     assert_eq!(host.agree(RETIRED, &peer).1, SECURITY_STATUS);
-    assert_eq!(host.finger.counts().asked, 1);
+    assert_eq!(host.finger().counts().asked, 1);
 }
 
 #[test]
@@ -151,14 +206,14 @@ fn a_cached_touch_counts_for_the_next_use_and_an_always_key_asks_again() {
     let peer = SecretKey::generate();
     for (slot, asked) in [(RETIRED, 1), (RETIRED, 1), (0x83, 2), (0x83, 3)] {
         assert_eq!(host.agree(slot, &peer).1, apdu::OK);
-        assert_eq!(host.finger.counts().asked, asked);
+        assert_eq!(host.finger().counts().asked, asked);
     }
 }
 
 #[test]
 fn another_application_makes_it_forget_the_pin_and_the_same_one_does_not() {
     let mut host = Host::new();
-    let verified = |host: &mut Host| host.status(0x20, 0, 0x80, &[]) == apdu::OK;
+    let verified = |host: &mut Host<YubiKeyCard>| host.status(0x20, 0, 0x80, &[]) == apdu::OK;
     host.verify(&FACTORY_PIN);
     host.select(&PIV_AID);
     assert!(verified(&mut host));
@@ -282,4 +337,66 @@ fn an_object_is_written_by_the_administrator_and_printed_information_is_read_wit
     assert_eq!(host.ok(0xcb, 0x3f, 0xff, &printed), tlv(0x53, &[7; 300]));
     host.ok(0xdb, 0x3f, 0xff, &[printed.clone(), tlv(0x53, &[])].concat());
     assert_eq!(host.status(0xcb, 0x3f, 0xff, &printed), apdu::NOT_FOUND);
+}
+
+fn plugged(name: &str) -> Control {
+    let key = rig::key(name, |name| env::var_os(name)).expect("run by a launcher of hw-tests");
+    key.reset().unwrap();
+    key.grant().unwrap();
+    key.plug().unwrap();
+    key
+}
+
+#[test]
+#[ignore = "needs hw-tests/with-readers"]
+fn two_yubikeys_in_their_readers_are_two_cards_with_their_own_numbers() {
+    let keys = [YUBIKEY.to_owned(), format!("{YUBIKEY}{}", rig::SECOND)].map(|name| plugged(&name));
+    let said = [YUBIKEY_READER, SECOND_YUBIKEY_READER].map(|reader| {
+        let mut host = Host::connect(reader);
+        (host.ok(0xfd, 0, 0, &[]), host.ok(0xf8, 0, 0, &[]))
+    });
+    assert_eq!((&said[0].0[..], &said[1].0[..]), (&[5, 7, 1][..], &[5, 4, 3][..]));
+    assert_ne!(said[0].1, said[1].1);
+    keys.iter().for_each(|key| key.pull().unwrap());
+}
+
+#[test]
+#[ignore = "needs hw-tests/with-readers"]
+fn a_pin_is_there_for_the_next_program_unless_the_card_is_reset() {
+    let key = plugged(YUBIKEY);
+    let mut first = Host::connect(YUBIKEY_READER);
+    assert_eq!(first.verify(&FACTORY_PIN), apdu::OK);
+    first.leave(Disposition::LeaveCard);
+    let mut next = Host::connect(YUBIKEY_READER);
+    assert!(next.has_pin());
+    next.leave(Disposition::ResetCard);
+    assert!(!Host::connect(YUBIKEY_READER).has_pin());
+    key.pull().unwrap();
+}
+
+#[test]
+#[ignore = "needs hw-tests/with-readers"]
+fn t56_a_yubikey_pulled_during_its_touch_answers_nothing_and_has_forgotten_the_pin() {
+    let key = plugged(YUBIKEY);
+    let mut host = Host::connect(YUBIKEY_READER);
+    host.administer(&factory());
+    host.generate(RETIRED, PinPolicy::Always, TouchPolicy::Always);
+    key.never().unwrap();
+    let waiting = thread::spawn(move || {
+        host.verify(&FACTORY_PIN);
+        (host.agree(RETIRED, &SecretKey::generate()), host)
+    });
+    assert!(key.await_asked(Duration::from_secs(20)).unwrap());
+    key.pull().unwrap();
+    // Who disconnects before pcscd has looked makes it take the next card for this one.
+    let (answer, _connected) = waiting.join().unwrap();
+    assert_eq!(answer, (vec![], 0));
+    key.grant().unwrap();
+    key.plug().unwrap();
+    let mut host = Host::connect(YUBIKEY_READER);
+    assert!(!host.has_pin());
+    assert_eq!(host.agree(RETIRED, &SecretKey::generate()).1, SECURITY_STATUS);
+    assert_eq!(host.verify(&FACTORY_PIN), apdu::OK);
+    assert_eq!(host.agree(RETIRED, &SecretKey::generate()).1, apdu::OK);
+    key.pull().unwrap();
 }
