@@ -19,6 +19,9 @@ use crate::paths::Places;
 use crate::wire::codec::{self, LineBuffer};
 use crate::wire::{Answer, Call, Event, Failure, LONGEST_CALL, LONGEST_REPLY, Outcome, Reply};
 
+/// Where the two do not understand each other.
+pub const OTHER_VERSION: &str = "client and daemon may be of different versions: stop the daemon, the next command starts a new one";
+
 /// Environment that a daemon started from here gets: where things lie, and nothing else of the caller's.
 const PASSED: [&str; 7] = [
     "HOME",
@@ -100,7 +103,7 @@ impl Client {
     /// # Errors
     /// The daemon went away, or the call is too large.
     pub fn call(&mut self, call: &Call) -> Result<(), Failure> {
-        let line = codec::encode(call).map_err(|error| Failure::new(Outcome::Internal, "codec", error.to_string()))?;
+        let line = codec::encode(call).map_err(|error| Failure::new(Outcome::Internal, "codec", error.to_string()).ours())?;
         if line.len() > LONGEST_CALL {
             let message = format!("this is {} bytes in one request; {LONGEST_CALL} are possible", line.len());
             return Err(Failure::new(Outcome::BadInput, "too_large", message).hint("put fewer or smaller secrets at a time"));
@@ -121,7 +124,7 @@ impl Client {
     /// # Errors
     /// The daemon went away.
     pub fn answer(&mut self, answer: &Answer) -> Result<(), Failure> {
-        self.send(&codec::encode(answer).map_err(|error| Failure::new(Outcome::Internal, "codec", error.to_string()))?)
+        self.send(&codec::encode(answer).map_err(|error| Failure::new(Outcome::Internal, "codec", error.to_string()).ours())?)
     }
 
     /// The next message; nothing when the daemon closed the connection. Waits.
@@ -155,7 +158,7 @@ impl Client {
         };
         let lines = &mut self.lines;
         let pushed = self.buffer.push(&chunk[..n], |line| lines.push_back(line));
-        pushed.map_err(|error| Failure::new(Outcome::Internal, "protocol", error.to_string()))?;
+        pushed.map_err(|error| Failure::new(Outcome::Internal, "protocol", error.to_string()).hint(OTHER_VERSION))?;
         Ok(n > 0)
     }
 
@@ -188,7 +191,7 @@ fn parse(line: &[u8]) -> Result<Message, Failure> {
             "protocol",
             format!("the daemon said something unexpected: {error}"),
         )
-        .hint("client and daemon may be of different versions: stop the daemon, the next command starts a new one")
+        .hint(OTHER_VERSION)
     })
 }
 
@@ -218,6 +221,12 @@ fn squatted(path: &Path, uid: u32) -> Failure {
         format!("{} belongs to uid {uid}, not to you", path.display()),
     )
     .hint("somebody may be waiting there for your secrets; look who made it, and remove it")
+}
+
+/// It answered nothing, and never will.
+pub fn daemon_gone() -> Failure {
+    Failure::new(Outcome::NoDaemon, "daemon_gone", "the daemon stopped before it answered")
+        .hint("run the command again: it starts a daemon; if that one stops too, run `touchlease daemon` in a terminal to see what it says")
 }
 
 fn no_daemon(message: impl Into<String>) -> Failure {

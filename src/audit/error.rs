@@ -1,12 +1,14 @@
 //! Why the log cannot be opened or written.
 
 use std::io;
+use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 use thiserror::Error;
 
 use super::record::LineError;
 use crate::encoding::Digest;
+use crate::finding::quoted;
 
 /// Why the log cannot be opened or written. No lease is issued then; ending and revoking go on.
 #[derive(Debug, Error)]
@@ -14,9 +16,14 @@ pub enum AuditError {
     /// Another daemon has it.
     #[error("another process has the audit log open")]
     Locked,
-    /// A symbolic or hard link, a device, somebody else's file, or others may read it: not a file that we made.
-    #[error("the audit log {0}")]
-    Unsafe(&'static str),
+    /// Not a file that we made.
+    #[error("the audit log {} {why}", path.display())]
+    Unsafe {
+        /// Where it lies.
+        path: PathBuf,
+        /// What about it.
+        why: Unsafe,
+    },
     /// It belongs to another vault: the state folder was copied or mixed up.
     #[error("the audit log is that of the vault {0}")]
     OtherVault(Digest),
@@ -46,6 +53,26 @@ pub enum AuditError {
     Io(io::Error),
 }
 
+/// Why a file is not taken for one of ours.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum Unsafe {
+    /// Somebody put a link in its place.
+    #[error("is a symbolic link")]
+    Link,
+    /// A device, a pipe, a folder.
+    #[error("is not a regular file")]
+    NotPlain,
+    /// Another user made it, or was given it.
+    #[error("belongs to another user")]
+    NotOurs,
+    /// Copied under another umask, or opened up by hand.
+    #[error("can be read or written by others")]
+    Open,
+    /// Somebody holds on to it under another name.
+    #[error("has a second name (a hard link)")]
+    SecondName,
+}
+
 /// What is wrong with the end of a log, or its start.
 #[derive(Debug, Error)]
 pub enum Damage {
@@ -60,6 +87,19 @@ pub enum Damage {
     Start,
 }
 
+impl Unsafe {
+    /// What a person does about the file at `path`. Nothing of what the log holds is lost by it.
+    #[must_use]
+    pub fn remedy(self, path: &Path) -> String {
+        let path = quoted(path);
+        match self {
+            Self::Open => format!("chmod 600 {path}"),
+            Self::NotOurs => format!("sudo chown \"$(id -u)\" {path}"),
+            Self::Link | Self::NotPlain | Self::SecondName => format!("mv {path} {path}.old"),
+        }
+    }
+}
+
 impl From<Errno> for AuditError {
     fn from(errno: Errno) -> Self {
         match errno {
@@ -67,7 +107,6 @@ impl From<Errno> for AuditError {
             Errno::ROFS | Errno::ACCESS | Errno::PERM => Self::ReadOnly,
             Errno::NOENT | Errno::STALE | Errno::NODEV | Errno::NXIO => Self::Gone,
             Errno::WOULDBLOCK => Self::Locked,
-            Errno::LOOP => Self::Unsafe("is a symbolic link"),
             other => Self::Io(other.into()),
         }
     }

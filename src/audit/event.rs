@@ -51,6 +51,31 @@ pub enum Event {
     Key(KeyTrouble),
 }
 
+impl Event {
+    /// The text that this line says was signed by a touch, if it says so of any.
+    #[must_use]
+    pub fn signed(&self) -> Option<&Signed> {
+        match self {
+            Self::Approved(signed) | Self::Exported(signed) | Self::ClockAccepted(signed) | Self::OlderAccepted(signed) => Some(signed),
+            Self::Change(change) => Some(&change.signed),
+            Self::Opened(_)
+            | Self::Recovered(_)
+            | Self::Asked(_)
+            | Self::Shown(_)
+            | Self::Denied(_)
+            | Self::TimedOut(_)
+            | Self::Refused(_)
+            | Self::Used(_)
+            | Self::Ended(_)
+            | Self::Roster(_)
+            | Self::RecoveryCode(_)
+            | Self::ExtraTouch(_)
+            | Self::CounterBack(_)
+            | Self::Key(_) => None,
+        }
+    }
+}
+
 /// See [`Event::Opened`].
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]

@@ -7,7 +7,7 @@ use rustix::fs::{FileType, FlockOperation, Mode, OFlags, Stat, fdatasync, flock,
 use rustix::io::{Errno, pread, write};
 use rustix::process::geteuid;
 
-use super::error::{AuditError, Damage};
+use super::error::{AuditError, Damage, Unsafe};
 use super::record::{LONGEST_LINE, LineError};
 
 const CHUNK: usize = 64 << 10;
@@ -50,13 +50,24 @@ impl LogFile {
 
     fn open_with(path: &Path, more: OFlags) -> Result<Self, AuditError> {
         let flags = more | OFlags::RDWR | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NOCTTY;
-        let file = Self {
-            file: File::from(open(path, flags, Mode::RUSR | Mode::WUSR)?),
+        let not_ours = |why| AuditError::Unsafe {
             path: path.to_owned(),
+            why,
         };
-        flock(&file.file, FlockOperation::NonBlockingLockExclusive)?;
-        check_ours(&fstat(&file.file)?)?;
-        Ok(file)
+        let file = match open(path, flags, Mode::RUSR | Mode::WUSR) {
+            Err(Errno::LOOP) => return Err(not_ours(Unsafe::Link)),
+            file => File::from(file?),
+        };
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        let stat = fstat(&file)?;
+        if stat.st_nlink == 0 {
+            return Err(AuditError::Gone);
+        }
+        check_ours(&stat).map_err(not_ours)?;
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+        })
     }
 
     pub(super) fn len(&self) -> Result<u64, AuditError> {
@@ -192,19 +203,17 @@ fn too_long() -> AuditError {
     AuditError::Damaged(Damage::Line(LineError::Long))
 }
 
-fn check_ours(stat: &Stat) -> Result<(), AuditError> {
-    let why = if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        "is not a regular file"
+/// Whether a file is one that we made, and that nobody else can change or read.
+pub(super) fn check_ours(stat: &Stat) -> Result<(), Unsafe> {
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        Err(Unsafe::NotPlain)
     } else if stat.st_uid != geteuid().as_raw() {
-        "belongs to another user"
+        Err(Unsafe::NotOurs)
     } else if stat.st_mode & 0o077 != 0 {
-        "can be read or written by others"
+        Err(Unsafe::Open)
     } else if stat.st_nlink > 1 {
-        "has a second name (a hard link)"
-    } else if stat.st_nlink == 0 {
-        return Err(AuditError::Gone);
+        Err(Unsafe::SecondName)
     } else {
-        return Ok(());
-    };
-    Err(AuditError::Unsafe(why))
+        Ok(())
+    }
 }

@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::clock_rule::{self, Moment};
+use super::file::check_ours;
 use super::record::{LONGEST_LINE, Line};
 use super::report::Report;
 use super::verify::{SignerKey, verify};
@@ -29,6 +30,7 @@ pub fn examine(path: &Path, keys: &dyn Fn(&Digest) -> Option<SignerKey>, now: &d
             findings.push(Part::Log.problem("log_unreadable", what, format!("ls -l {}", quoted(path))));
         }
         Ok(file) => {
+            findings.extend(not_ours(&file, path));
             findings.extend(writing(path));
             match read(&file, keys) {
                 Ok((report, last)) => {
@@ -53,6 +55,13 @@ fn open(path: &Path) -> io::Result<File> {
         true => Ok(file),
         false => Err(io::Error::other("it is no file")),
     }
+}
+
+/// What the writer refuses to write to.
+fn not_ours(file: &File, path: &Path) -> Option<Finding> {
+    let why = check_ours(&rustix::fs::fstat(file).ok()?).err()?;
+    let what = format!("the audit log {} {why}: no lease is given", path.display());
+    Some(Part::Log.problem("log_unsafe", what, why.remedy(path)))
 }
 
 fn writing(path: &Path) -> Option<Finding> {
@@ -231,6 +240,31 @@ mod tests {
         });
         assert_eq!(found.last().unwrap().reason, "clock");
         assert_eq!(found.last().unwrap().level, Level::Ok);
+    }
+
+    #[test]
+    fn t25_a_log_that_its_writer_would_not_take_is_a_problem_and_the_remedy_mends_it() {
+        let (folder, clock) = (Folder::new(), TestClock::new());
+        one_lease(&mut open_log(&folder, &clock), "1");
+        let mend = |expected: &str| {
+            let found = examine(&folder.log(), &keys, &|| moment(&clock));
+            assert_eq!(
+                (found[0].level, found[0].reason.as_str()),
+                (Level::Problem, "log_unsafe"),
+                "{found:?}"
+            );
+            let remedy = found[0].remedy.clone().unwrap();
+            assert!(remedy.starts_with(expected) && remedy.contains("audit.jsonl"), "{remedy}");
+            assert!(std::process::Command::new("sh").args(["-c", &remedy]).status().unwrap().success());
+        };
+        for mode in [0o666, 0o640, 0o604] {
+            std::fs::set_permissions(folder.log(), std::fs::Permissions::from_mode(mode)).unwrap();
+            mend("chmod 600 ");
+            assert_eq!(seen(&folder, &moment(&clock)), fine());
+        }
+        std::fs::hard_link(folder.log(), folder.0.join("held")).unwrap();
+        mend("mv ");
+        assert_eq!(seen(&folder, &moment(&clock))[0].1, "no_log");
     }
 
     #[test]

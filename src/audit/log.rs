@@ -356,6 +356,7 @@ mod tests {
 
     use rustix::io::Errno;
 
+    use super::super::error::Unsafe;
     use super::super::file::{FAULT, Fault};
     use super::*;
     use crate::audit::testing::{Folder, TestClock, asked, ended, one_lease, open, owner, used};
@@ -414,6 +415,13 @@ mod tests {
         assert!(try_open(&folder).is_ok());
     }
 
+    fn not_ours(folder: &Folder) -> Unsafe {
+        match try_open(folder) {
+            Err(AuditError::Unsafe { path, why }) if path == folder.log() => why,
+            other => panic!("{:?}", other.err()),
+        }
+    }
+
     #[test]
     fn t25_links_and_files_open_to_others_are_refused() {
         let (folder, _, log) = setup();
@@ -421,13 +429,13 @@ mod tests {
         let moved = folder.0.join("moved");
         fs::rename(folder.log(), &moved).unwrap();
         symlink(&moved, folder.log()).unwrap();
-        assert!(matches!(try_open(&folder), Err(AuditError::Unsafe(_))));
+        assert_eq!(not_ours(&folder), Unsafe::Link);
         fs::remove_file(folder.log()).unwrap();
         fs::hard_link(&moved, folder.log()).unwrap();
-        assert!(matches!(try_open(&folder), Err(AuditError::Unsafe(_))));
+        assert_eq!(not_ours(&folder), Unsafe::SecondName);
         fs::remove_file(&moved).unwrap();
         fs::set_permissions(folder.log(), fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(matches!(try_open(&folder), Err(AuditError::Unsafe(_))));
+        assert_eq!(not_ours(&folder), Unsafe::Open);
         fs::set_permissions(folder.log(), fs::Permissions::from_mode(0o600)).unwrap();
         assert!(try_open(&folder).is_ok());
     }
@@ -589,7 +597,7 @@ mod tests {
         assert!(matches!(log.append(asked("x"), Durability::Synced), Err(AuditError::Gone)));
         assert!(matches!(log.reopen(), Err(AuditError::Gone)));
         fs::write(folder.log(), &copy).unwrap();
-        assert!(matches!(log.reopen(), Err(AuditError::Unsafe(_))));
+        assert!(matches!(log.reopen(), Err(AuditError::Unsafe { why: Unsafe::Open, .. })));
         fs::set_permissions(folder.log(), fs::Permissions::from_mode(0o600)).unwrap();
         log.reopen().unwrap();
     }

@@ -27,7 +27,7 @@ mod testing;
 pub mod verify;
 
 pub use clock_rule::ClockError;
-pub use error::{AuditError, Damage};
+pub use error::{AuditError, Damage, Unsafe};
 pub use event::Event;
 pub use log::{Durability, Log, Owner};
 pub use read::Lines;

@@ -3,8 +3,8 @@
 //! Three files: `lease.json`, `lease.sig` (armored SSHSIG), for a change `change.json` and `change.sig`, and `allowed_signers` (the key, under its name). A receipt is identified by
 //! the digest of the lease's bytes, never by the signature: an ECDSA signature (r, s) has a twin, (r, n - s).
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, BufRead, Read, Write};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, BufRead, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -12,12 +12,13 @@ use serde::Deserialize;
 use serde_json::Value;
 use thiserror::Error;
 
-use super::event::{Event, Signed};
+use super::event::Signed;
 use super::read::{Lines, ReadError};
 use super::record::LONGEST_LINE;
 use super::verify::{SignerKey, check_signature};
 use crate::encoding::sshsig::{Assertion, FLAG_UP, FLAG_UV, Namespace, Point, SshsigError, public_key_line};
 use crate::encoding::{Digest, jcs, jcs::JcsError, plain, plain::PlainError};
+use crate::sys::file::read_text;
 
 /// Text and signature, by what was signed.
 const LEASE: [&str; 2] = ["lease.json", "lease.sig"];
@@ -76,21 +77,23 @@ enum Kind {
     #[default]
     Lease,
     Change,
+    Export,
     Clock,
+    Older,
 }
 
 impl Kind {
     fn namespace(self) -> Namespace {
         match self {
             Self::Lease => Namespace::Lease,
-            Self::Change | Self::Clock => Namespace::Change,
+            Self::Change | Self::Export | Self::Clock | Self::Older => Namespace::Change,
         }
     }
 
     fn files(self) -> [&'static str; 2] {
         match self {
             Self::Lease => LEASE,
-            Self::Change | Self::Clock => CHANGE,
+            Self::Change | Self::Export | Self::Clock | Self::Older => CHANGE,
         }
     }
 }
@@ -129,20 +132,16 @@ impl Receipt {
         Self::new(signed.text.clone(), signed.sshsig.clone(), signed.name.clone())
     }
 
-    /// What was signed under this id, a lease, a change or an accepted clock, if the log has it. Checks no chain:
-    /// [`verify`](super::verify()) does.
+    /// What a touch signed under this id, if the log has it. Checks no chain: [`verify`](super::verify()) does.
     ///
     /// # Errors
     /// The log cannot be read.
     pub fn find(log: impl BufRead, id: &str) -> Result<Option<Signed>, ReadError> {
         for line in Lines::new(log) {
-            let signed = match line?.event.into_owned() {
-                Event::Approved(signed) | Event::ClockAccepted(signed) => signed,
-                Event::Change(change) => change.signed,
-                _ => continue,
-            };
+            let line = line?;
+            let Some(signed) = line.event.signed() else { continue };
             if LeaseNames::read(&signed.text).is_ok_and(|names| names.id == id) {
-                return Ok(Some(signed));
+                return Ok(Some(signed.clone()));
             }
         }
         Ok(None)
@@ -256,7 +255,7 @@ impl Receipt {
     /// # Errors
     /// See [`ReceiptError`].
     pub fn read(folder: &Path) -> Result<Self, ReceiptError> {
-        let read = |file| read_text(&folder.join(file)).map_err(|error| ReceiptError::Io { file, error });
+        let read = |file| read_text(&folder.join(file), LONGEST_LINE).map_err(|error| ReceiptError::Io { file, error });
         let signers = read(SIGNERS)?;
         let name = signers.split(' ').next().unwrap_or_default();
         let [text, signature] = if folder.join(CHANGE[0]).exists() { CHANGE } else { LEASE };
@@ -275,24 +274,15 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-fn read_text(path: &Path) -> io::Result<String> {
-    // A pipe would never end, nor a device.
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("not a file"));
-    }
-    let mut text = String::new();
-    File::open(path)?.take(LONGEST_LINE as u64 + 1).read_to_string(&mut text)?;
-    if text.len() > LONGEST_LINE {
-        return Err(io::ErrorKind::FileTooLarge.into());
-    }
-    Ok(text)
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::fs;
+
     use super::*;
-    use crate::audit::testing::{Folder, TestClock, approved, key_id, keys, lease, one_lease, open};
+    use crate::audit::event::Event;
+    use crate::audit::log::Durability;
+    use crate::audit::testing::{Folder, TestClock, approved, asked, every_event, key_id, keys, lease, one_lease, open, signed};
 
     fn receipt() -> Receipt {
         let Event::Approved(signed) = approved(&lease(&Digest([5; 32]), "id-1")) else {
@@ -330,6 +320,44 @@ mod tests {
         // A signature that was given for a lease makes no change.
         let lease = text.replace("change", "lease");
         assert!(Receipt::new(lease, receipt.sshsig().to_owned(), "blue".into()).is_err());
+    }
+
+    #[test]
+    fn every_touch_of_the_log_is_found_by_its_id_and_is_a_receipt() {
+        let (folder, mut count) = (Folder::new(), 0);
+        let mut log = open(&folder, &TestClock::new());
+        let kinds = ["change", "export", "clock", "older"];
+        for (n, event) in every_event().into_iter().filter(|event| event.signed().is_some()).enumerate() {
+            let asked = log.append(asked("x"), Durability::Grouped).unwrap();
+            let id = format!("id-{n}");
+            let event = match event {
+                Event::Approved(_) => approved(&lease(&asked, &id)),
+                other => with_text(
+                    other,
+                    &format!("{{\"asked\":\"{asked}\",\"id\":\"{id}\",\"kind\":\"{}\"}}", kinds[n - 1]),
+                ),
+            };
+            log.append(event, Durability::Grouped).unwrap();
+            let bytes = fs::read(folder.log()).unwrap();
+            let found = Receipt::find(&bytes[..], &id).unwrap().unwrap();
+            let receipt = Receipt::of(&found).unwrap();
+            receipt.check(&keys(&key_id()).unwrap()).unwrap();
+            let report = crate::audit::verify(&bytes[..], &keys, Some(&receipt)).unwrap();
+            assert!(report.is_good() && report.since.is_some(), "{:?}", report.faults);
+            count += 1;
+        }
+        assert_eq!(count, 1 + kinds.len());
+    }
+
+    fn with_text(event: Event, text: &str) -> Event {
+        let signed = signed(text);
+        match event {
+            Event::Change(change) => Event::Change(crate::audit::event::Change { signed, ..change }),
+            Event::Exported(_) => Event::Exported(signed),
+            Event::ClockAccepted(_) => Event::ClockAccepted(signed),
+            Event::OlderAccepted(_) => Event::OlderAccepted(signed),
+            other => panic!("no touch is known of {other:?}"),
+        }
     }
 
     #[test]

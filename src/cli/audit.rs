@@ -204,8 +204,8 @@ fn check(session: &Session, log: &str, signers: &[Signer], since: Option<PathBuf
         .transpose()
         .map_err(|(error, folder)| receipt_failure(&error, &folder))?;
     let keys = |id: &Digest| signers.iter().find(|signer| signer.id == *id).and_then(key);
-    let report =
-        verify(Cursor::new(log), &keys, since.as_ref()).map_err(|error| Failure::new(Outcome::LogRefused, "log", error.to_string()))?;
+    let report = verify(Cursor::new(log), &keys, since.as_ref())
+        .map_err(|error| Failure::new(Outcome::LogRefused, "log", error.to_string()).hint("touchlease doctor looks at the log"))?;
     tell(session, &report);
     let missed = since.is_some() && !matches!(report.assurance(), Assurance::Held { .. });
     if report.is_good() && !missed {
@@ -251,8 +251,10 @@ fn key(signer: &Signer) -> Option<SignerKey> {
 }
 
 fn export(session: &Session, log: &str, id: &str, folder: &Path) -> Result<(), Failure> {
-    let unreadable =
-        |error: &dyn std::fmt::Display| Failure::new(Outcome::LogRefused, "log", format!("the audit log cannot be read: {error}"));
+    let unreadable = |error: &dyn std::fmt::Display| {
+        Failure::new(Outcome::LogRefused, "log", format!("the audit log cannot be read: {error}"))
+            .hint("touchlease audit verify names what is wrong")
+    };
     let signed = Receipt::find(Cursor::new(log), id).map_err(|error| unreadable(&error))?;
     let signed = signed.ok_or_else(|| no_receipt(log, id))?;
     let receipt = Receipt::of(&signed).map_err(|error| receipt_failure(&error, folder))?;

@@ -13,7 +13,9 @@ use super::init::unexpected;
 use super::session::Session;
 use super::ui::Tone;
 use crate::encoding::plain::count;
+use crate::finding::quoted;
 use crate::lease::failure::IntoFailure;
+use crate::vault::VaultError;
 use crate::vault::backup::{self, BackupError, Verified};
 use crate::wire::{Failure, Outcome, Reply, Request};
 
@@ -234,6 +236,10 @@ fn unverified(error: BackupError, file: &Path) -> Failure {
             Failure::new(Outcome::VaultRefused, "backup", not_ours(&format!("a file in it: {why}"))).hint(hint)
         }
         error @ BackupError::NoManifest => Failure::new(Outcome::VaultRefused, "backup", not_ours(&error.to_string())).hint(hint),
+        BackupError::Vault(error @ VaultError::NotEmpty { .. }) => error.failure().hint(format!(
+            "name a folder that is not there yet: touchlease --vault FOLDER backup restore {}",
+            quoted(file)
+        )),
         BackupError::Vault(error) => error.failure(),
     }
 }

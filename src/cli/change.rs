@@ -15,6 +15,7 @@ use super::ui::Tone;
 use crate::config::parse_duration;
 use crate::encoding::SecretRef;
 use crate::encoding::reference::ReferenceError;
+use crate::lease::failure::locked_memory;
 use crate::secret::Secret;
 use crate::vault::LARGEST_VALUE;
 use crate::wire::reply::SecretView;
@@ -246,7 +247,10 @@ fn read_all(source: &mut dyn Read, name: &str) -> Result<Secret, Failure> {
             Ok(0) => break,
             Ok(n) => len += n,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(Failure::new(Outcome::BadInput, "read", format!("{name} cannot be read: {error}"))),
+            Err(error) => {
+                return Err(Failure::new(Outcome::BadInput, "read", format!("{name} cannot be read: {error}"))
+                    .hint("nothing was put; try again, or pipe the value in"));
+            }
         }
     }
     // `echo value | touchlease put`: the newline is echo's. From a file every byte counts.
@@ -290,12 +294,7 @@ fn secret(bytes: &mut [u8]) -> Result<Secret, Failure> {
 
 /// The kernel locks no more memory.
 pub fn memory(error: &io::Error) -> Failure {
-    Failure::new(
-        Outcome::Internal,
-        "locked_memory",
-        format!("the kernel locks no more memory for secrets: {error}"),
-    )
-    .hint("raise the limit: ulimit -l 65536, or LimitMEMLOCK= in the service file")
+    locked_memory(error)
 }
 
 /// What a person should know about a value, without saying anything of it.

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::init::unexpected;
 use super::session::Session;
 use super::ui::Tone;
-use crate::client::{Client, Message};
+use crate::client::{Client, Message, daemon_gone};
 use crate::daemon::doctor;
 use crate::deliver::env;
 use crate::finding::{Finding, Level, Part, quoted};
@@ -181,11 +181,7 @@ fn ask(session: &Session, request: Request) -> Result<Option<Reply>, Failure> {
             },
             Some(Message::Event(_)) => {}
             None => {
-                return Err(Failure::new(
-                    Outcome::NoDaemon,
-                    "daemon_gone",
-                    "the daemon stopped before it answered",
-                ));
+                return Err(daemon_gone());
             }
         }
     }

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::key::stolen_touch;
 use super::session::Session;
 use super::ui::Tone;
+use crate::client::OTHER_VERSION;
 use crate::wire::request::InitAsk;
 use crate::wire::{Failure, Outcome, Reply, Request};
 
@@ -85,6 +86,5 @@ pub fn say_code(session: &Session, code: &str, trouble: Option<&str>) {
 
 /// The daemon answered with something else: versions differ.
 pub fn unexpected() -> Failure {
-    Failure::new(Outcome::Internal, "protocol", "the daemon answered something else than was asked")
-        .hint("client and daemon may be of different versions: stop the daemon, the next command starts a new one")
+    Failure::new(Outcome::Internal, "protocol", "the daemon answered something else than was asked").hint(OTHER_VERSION)
 }

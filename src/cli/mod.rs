@@ -10,6 +10,7 @@ mod daemon;
 mod doctor;
 mod dotenv;
 mod entry;
+mod env_file;
 mod export;
 mod group;
 mod import;
@@ -124,7 +125,8 @@ pub fn command() -> clap::Command {
 pub fn main() -> u8 {
     // Before anything else: from here on nobody of the same uid reads our memory, environment or descriptors.
     if let Err(error) = crate::sys::start::begin().and_then(|()| crate::sys::process::harden()) {
-        let failure = Failure::new(Outcome::Internal, "harden", format!("this process cannot be protected: {error}"));
+        let failure = Failure::new(Outcome::Internal, "harden", format!("this process cannot be protected: {error}"))
+            .hint("look whether a sandbox forbids prctl(2) or setrlimit(2) to this process");
         return finish(Ui::new(false, true), Err(failure));
     }
     // Workers are started at every touch, by the daemon alone: there is no command line to understand.
@@ -157,7 +159,8 @@ fn dispatch(cli: Cli, ui: Ui) -> Result<u8, Failure> {
     let places = places.map_err(|error| no_place(&error))?;
     let named = cli.common.vault.or_else(|| std::env::var_os("TOUCHLEASE_VAULT").map(PathBuf::from));
     let vault = named.map(std::path::absolute).transpose();
-    let vault = vault.map_err(|error| Failure::new(Outcome::BadInput, "vault_path", error.to_string()))?;
+    let vault =
+        vault.map_err(|error| Failure::new(Outcome::BadInput, "vault_path", error.to_string()).hint("name the folder from / on"))?;
     let session = Session { ui, places, vault };
     let done = match cli.command {
         Command::Init(args) => init::run(&session, args),

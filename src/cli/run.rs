@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 
-use super::dotenv::{self, Line};
+use super::env_file::{self, grant};
 use super::init::unexpected;
 use super::session::Session;
 use super::ui::Tone;
@@ -18,10 +19,9 @@ use crate::clock::SystemClock;
 use crate::config::parse_duration;
 use crate::deliver::env::{self, AtEnd, DeliverError, Delivery, How, LeaseEnd, Status, Streams, Var};
 use crate::deliver::mask::Patterns;
-use crate::encoding::SecretRef;
-use crate::encoding::reference::SCHEME;
 use crate::lease::task::Task;
 use crate::paths::Places;
+use crate::sys::file::{read_text, read_up_to};
 use crate::wire::reply::{Delivered, Granted};
 use crate::wire::request::{GrantAsk, LeaseAsk, TaskAsk};
 use crate::wire::{Answer, Event, Failure, Outcome, Reply, Request};
@@ -36,6 +36,9 @@ const LABELS: [&str; 7] = [
     "CODEX_TOOL_CALL_ID",
     "AI_AGENT",
 ];
+
+/// Largest task file or environment file, in bytes: more than anybody writes into one.
+const LARGEST_FILE: usize = 1 << 20;
 
 /// Variables that are no secrets.
 type Plain = Vec<(OsString, OsString)>;
@@ -203,13 +206,15 @@ fn undelivered(error: &DeliverError) -> Failure {
         None => error.to_string(),
     };
     match error {
-        DeliverError::NoCommand | DeliverError::BadName { .. } => Failure::new(Outcome::Usage, "command", said),
+        DeliverError::NoCommand | DeliverError::BadName { .. } => {
+            Failure::new(Outcome::Usage, "command", said).hint("touchlease run --with prod/TOKEN -- COMMAND")
+        }
         DeliverError::NulInValue { .. } => {
             Failure::new(Outcome::BadInput, "nul", said).hint("deliver it as a file: --with-file VARIABLE=scope/NAME")
         }
         DeliverError::Start { .. } => Failure::new(Outcome::BadInput, "start", said).hint("check the command's name and PATH"),
         DeliverError::NoMemoryFolder => Failure::new(Outcome::BadInput, "no_memory_folder", said).hint("mount a tmpfs on /dev/shm"),
-        _ => Failure::new(Outcome::Internal, "delivery", said),
+        _ => Failure::new(Outcome::Internal, "delivery", said).hint("nothing runs any more; touchlease doctor looks at the machine"),
     }
 }
 
@@ -264,8 +269,16 @@ fn is_executable(path: &Path) -> bool {
     path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
 }
 
+fn too_large(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::FileTooLarge => format!("it is larger than {} KiB", LARGEST_FILE >> 10),
+        _ => error.to_string(),
+    }
+}
+
 fn read_task(name: &str) -> Result<TaskAsk, Failure> {
-    let folder = std::env::current_dir().map_err(|error| Failure::new(Outcome::BadInput, "folder", error.to_string()))?;
+    let folder = std::env::current_dir()
+        .map_err(|error| Failure::new(Outcome::BadInput, "folder", error.to_string()).hint("run the command in a folder that is there"))?;
     let path = Places::task_file(&folder).ok_or_else(|| {
         Failure::new(
             Outcome::BadInput,
@@ -274,59 +287,27 @@ fn read_task(name: &str) -> Result<TaskAsk, Failure> {
         )
         .hint("name secrets instead: --with prod/TOKEN")
     })?;
-    let file = fs::read_to_string(&path).map_err(|error| {
+    let file = read_text(&path, LARGEST_FILE).map_err(|error| {
         Failure::new(
             Outcome::BadInput,
             "task_file",
-            format!("{} cannot be read: {error}", path.display()),
+            format!("{} cannot be read: {}", path.display(), too_large(&error)),
         )
+        .hint("docs/tasks.md shows a task file")
     })?;
     Ok(TaskAsk { name: name.into(), file })
-}
-
-/// `prod/TOKEN`, or `VARIABLE=prod/TOKEN`.
-fn grant(text: &str, via: &str) -> Result<GrantAsk, Failure> {
-    let (env, reference) = text.split_once('=').map_or((None, text), |(env, reference)| (Some(env), reference));
-    let wrong = |what: &str, error: &dyn std::fmt::Display| Failure::new(Outcome::BadInput, "reference", format!("{what}: {error}"));
-    let secret: SecretRef = reference.parse().map_err(|error| {
-        // What stands behind = may be the value itself, of somebody who took this for NAME=value.
-        let what = text
-            .split_once('=')
-            .map_or_else(|| format!("{text:?}"), |(env, _)| format!("what follows {env}="));
-        wrong(&what, &error).hint("touchlease list shows what there is")
-    })?;
-    let env = env.unwrap_or(&secret.name).to_owned();
-    crate::encoding::plain::check_variable(&env)
-        .map_err(|error| wrong(&format!("{env:?}"), &error).hint(format!("name a variable: --with VARIABLE={secret}")))?;
-    Ok(GrantAsk {
-        secret: secret.to_string(),
-        via: via.into(),
-        env,
-    })
 }
 
 /// Plain variables, and references as grants.
 fn read_env_files(files: &[PathBuf]) -> Result<(Plain, Vec<GrantAsk>), Failure> {
     let (mut plain, mut grants) = (vec![], vec![]);
     for path in files {
-        let wrong = |what: String| {
-            Failure::new(Outcome::BadInput, "env_file", what).hint("it has lines like NAME='a value', or NAME=touchlease://prod/TOKEN")
-        };
-        let text = fs::read(path).map_err(|error| wrong(format!("{} cannot be read: {error}", path.display())))?;
-        for line in dotenv::lines(&text) {
-            match line {
-                Line::Pair { number, name, value } if value.starts_with(SCHEME) => {
-                    let at = |failure: Failure| Failure {
-                        message: format!("{}, line {number}: {}", path.display(), failure.message),
-                        ..failure
-                    };
-                    grants.push(grant(&format!("{name}={value}"), "env").map_err(at)?);
-                }
-                Line::Pair { name, value, .. } => plain.push((name.into(), value.into())),
-                // Not the line itself: it may hold a value.
-                Line::Other { number } => return Err(wrong(format!("{}, line {number}: it is not NAME=value", path.display()))),
-            }
-        }
+        // A pipe too, as a shell puts it in place of a file.
+        let text = fs::File::open(path).and_then(|file| read_up_to(file, LARGEST_FILE));
+        let text = text.map_err(|error| env_file::wrong(format!("{} cannot be read: {}", path.display(), too_large(&error))))?;
+        let (values, references) = env_file::parse(&text, &path.display().to_string())?;
+        plain.extend(values.into_iter().map(|(name, value)| (name.into(), value.into())));
+        grants.extend(references);
     }
     Ok((plain, grants))
 }

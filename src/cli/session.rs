@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::prompt::Shown;
 use super::tty::Tty;
 use super::ui::{Tone, Ui};
-use crate::client::{Client, Message};
+use crate::client::{Client, Message, daemon_gone};
 use crate::encoding::plain::count;
 use crate::paths::Places;
 use crate::wire::{Answer, Call, Event, Failure, Outcome, Reply, Request, TouchState, VERSION};
@@ -130,11 +130,7 @@ impl Asking<'_> {
                 Some(Message::Reply(reply)) => return Ok(*reply),
                 Some(Message::Event(event)) => self.event(event)?,
                 None => {
-                    return Err(Failure::new(
-                        Outcome::NoDaemon,
-                        "daemon_gone",
-                        "the daemon stopped before it answered",
-                    ));
+                    return Err(daemon_gone());
                 }
             }
         }
@@ -152,7 +148,7 @@ impl Asking<'_> {
         let second = Timespec { tv_sec: 1, tv_nsec: 0 };
         match poll(&mut fds, Some(&second)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(Failure::new(Outcome::Internal, "poll", error.to_string())),
+            Err(error) => return Err(Failure::new(Outcome::Internal, "poll", error.to_string()).ours()),
         }
         let (daemon, key) = (!fds[0].revents().is_empty(), !fds[1].revents().is_empty());
         if key {
@@ -216,7 +212,10 @@ impl Asking<'_> {
         self.shown = Shown::draw(view, &TimeZone::system(), self.session.ui, tty);
         if self.shown.is_some() {
             let raw = tty.raw();
-            raw.map_err(|error| Failure::new(Outcome::NoScreen, "terminal_gone", format!("the terminal went away: {error}")))?;
+            raw.map_err(|error| {
+                Failure::new(Outcome::NoScreen, "terminal_gone", format!("the terminal went away: {error}"))
+                    .hint("open another terminal and run the command there")
+            })?;
             self.client.answer(&Answer::Shown { prompt })?;
         }
         Ok(())

@@ -157,9 +157,9 @@ fn ask_names(clashes: &[ClashView]) -> Result<BTreeMap<String, String>, Failure>
                 clash.name,
                 &id[..8.min(id.len())]
             );
-            let name = tty
-                .ask(&question)
-                .map_err(|_| Failure::new(Outcome::Denied, "interrupted", "nothing was changed"))?;
+            let name = tty.ask(&question).map_err(|_| {
+                Failure::new(Outcome::Denied, "interrupted", "nothing was changed").hint("run the command again to type it")
+            })?;
             names.insert(id.clone(), name.trim().to_owned());
         }
     }

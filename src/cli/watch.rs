@@ -7,7 +7,7 @@ use super::prompt::Shown;
 use super::session::Session;
 use super::tty::Tty;
 use super::ui::{Tone, Ui};
-use crate::client::{Client, Message};
+use crate::client::{Client, Message, daemon_gone};
 use crate::sys::wait::is_readable;
 use crate::wire::{Answer, Call, Event, Failure, Outcome, Reply, Request, TouchState, VERSION};
 
@@ -73,11 +73,7 @@ impl Watch {
                     _ => return Ok(()),
                 },
                 None => {
-                    return Err(Failure::new(
-                        Outcome::NoDaemon,
-                        "daemon_gone",
-                        "the daemon stopped; start watch again",
-                    ));
+                    return Err(daemon_gone());
                 }
             }
         }
@@ -111,7 +107,7 @@ impl Watch {
     }
 
     fn daemon_spoke(&self) -> Result<bool, Failure> {
-        is_readable(&self.client).map_err(|error| Failure::new(Outcome::Internal, "poll", error.to_string()))
+        is_readable(&self.client).map_err(|error| Failure::new(Outcome::Internal, "poll", error.to_string()).ours())
     }
 
     fn event(&mut self, event: Event) -> Result<(), Failure> {

@@ -1,12 +1,11 @@
 //! From a process to a daemon: protected, with its places, its socket and its signals.
 
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use rustix::fs::{Mode, OFlags};
 use rustix::process::{getuid, setsid};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,12 +22,13 @@ use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::device::broker::{Broker, Processes};
 use crate::paths::Places;
-use crate::sys::process::{close_inherited, forbid_cores};
+use crate::sys::file::read_text;
+use crate::sys::process::{self, close_inherited, forbid_cores};
 use crate::vault::random;
 use crate::wire::{Failure, Outcome, codec};
 
 /// More than anybody writes into it.
-const LARGEST_CONFIG: u64 = 1 << 20;
+const LARGEST_CONFIG: usize = 1 << 20;
 
 /// Whether somebody waits for this process to say that it listens.
 pub enum Background<'a> {
@@ -47,6 +47,7 @@ pub fn run(places: Places, background: Background<'_>) -> Result<(), Failure> {
         // Without it the daemon only keeps more open than it has to.
         let _ = close_inherited();
     }
+    process::name();
     start_log();
     let ready = forbid_cores()
         .map_err(|error| broken("harden", &error))
@@ -119,22 +120,11 @@ pub fn read_config(file: &Path) -> Result<Config, Failure> {
         Failure::new(Outcome::BadInput, "config", format!("{}: {error}", file.display()))
             .hint("mend the file, or move it aside; then ask again")
     };
-    let read = || {
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = fs::File::from(rustix::fs::open(file, flags, Mode::empty())?);
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::other("it is no plain file"));
-        }
-        let mut text = String::new();
-        // What lies behind a cut would fall back to the looser defaults.
-        if file.take(LARGEST_CONFIG + 1).read_to_string(&mut text)? as u64 > LARGEST_CONFIG {
-            return Err(io::Error::other(format!("it is larger than {} KiB", LARGEST_CONFIG >> 10)));
-        }
-        Ok(text)
-    };
-    match read() {
+    // What lies behind a cut would fall back to the looser defaults.
+    match read_text(file, LARGEST_CONFIG) {
         Ok(text) => Config::parse(&text).map_err(|error| wrong(&error)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Config::default()),
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Err(wrong(&format!("it is larger than {} KiB", LARGEST_CONFIG >> 10))),
         Err(error) => Err(wrong(&error)),
     }
 }
@@ -157,4 +147,5 @@ fn start_log() {
 
 fn broken(what: &str, error: &dyn std::fmt::Display) -> Failure {
     Failure::new(Outcome::NoDaemon, what, format!("the daemon cannot start: {error}"))
+        .hint("touchlease doctor looks at the machine; then run the command again")
 }

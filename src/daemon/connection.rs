@@ -21,7 +21,7 @@ use crate::lease::requester::Requester;
 use crate::presence::{Attached, ScreenKind};
 use crate::sys;
 use crate::wire::codec::{self, LineBuffer};
-use crate::wire::{Answer, Call, Event, Failure, LONGEST_CALL, MOST_PUT_BYTES, MOST_PUTS, Outcome, Reply, Request, VERSION};
+use crate::wire::{Answer, Call, Event, Failure, LONGEST_CALL, MOST_PUT_BYTES, MOST_PUTS, Outcome, Reply, Request, Unhinted, VERSION};
 
 /// How long a client has to say what it wants.
 const CALL_WITHIN: Duration = Duration::from_secs(10);
@@ -139,7 +139,7 @@ fn full(most: usize) -> Failure {
     too_many_connections(most).hint(stop)
 }
 
-fn too_many_connections(most: usize) -> Failure {
+fn too_many_connections(most: usize) -> Unhinted {
     let message = format!("the daemon serves {most} connections already, and no more at a time");
     Failure::new(Outcome::NoDaemon, "too_many_connections", message)
 }
@@ -165,6 +165,7 @@ fn look(house: &House, stream: &UnixStream) -> Result<Peer, Failure> {
 
 fn stranger(error: &dyn std::fmt::Display) -> Failure {
     Failure::new(Outcome::Refused, "peer", error.to_string())
+        .hint("it serves the user who started it, and nobody else: start a daemon of your own")
 }
 
 /// The call; nothing from a client that said nothing in time, or went away.

@@ -96,8 +96,28 @@ fn stored(path: &Path, states: &Path, now: &dyn Fn() -> Moment) -> (Vec<Enrolled
         let log: PathBuf = states.join(id.to_string()).join(LOG_FILE);
         let signer = |id: &Digest| keys_ever.iter().find(|key| key.id().0 == *id).map(signer);
         findings.extend(audit::health::examine(&log, &signer, now));
+        findings.extend([states, &states.join(id.to_string())].into_iter().filter_map(state));
     }
     (keys, findings)
+}
+
+/// Whoever else can write where log and memory of a vault lie can take them away, or put older ones there (T54).
+fn state(folder: &Path) -> Option<Finding> {
+    let meta = fs::symlink_metadata(folder).ok()?;
+    let (shown, mode) = (quoted(folder), meta.mode() & 0o777);
+    if meta.uid() != getuid().as_raw() {
+        let what = format!("{} belongs to uid {}, not to you", folder.display(), meta.uid());
+        return Some(Part::Log.problem("state_not_ours", what, format!("sudo chown -R \"$(id -u)\" {shown}")));
+    }
+    let (what, remedy) = (
+        format!("{} is open to others: mode {mode:o}", folder.display()),
+        format!("chmod 700 {shown}"),
+    );
+    match mode & 0o077 {
+        0 => None,
+        open if open & 0o022 != 0 => Some(Part::Log.warning("state_open", what, remedy)),
+        _ => Some(Part::Log.note("state_open", what, remedy)),
+    }
 }
 
 fn signer(key: &EnrolledKey) -> SignerKey {

@@ -12,7 +12,7 @@ use crate::device::broker::{Cared, Event as KeyEvent, Feed, Seen};
 use crate::device::worker::protocol::{Id, Manage as Task};
 use crate::device::{DeviceError, EnrolledKey, Link};
 use crate::lease::enrol::{self, Candidacy};
-use crate::lease::failure::IntoFailure;
+use crate::lease::failure::{IntoFailure, locked_memory};
 use crate::lease::office::Asker;
 use crate::lease::recover::recover as recover_with;
 use crate::lease::roster;
@@ -288,8 +288,10 @@ fn task(what: Manage) -> Result<(Task, Secret), Failure> {
         Manage::Credentials { pin } => (Task::Credentials, pin.0),
         Manage::FingerprintList { pin } => (Task::Fingerprints, pin.0),
         Manage::FingerprintAdd { pin, name } => {
-            crate::encoding::plain::check_name("the fingerprint's name", &name)
-                .map_err(|error| Failure::new(Outcome::BadInput, "name", error.to_string()))?;
+            crate::encoding::plain::check_name("the fingerprint's name", &name).map_err(|error| {
+                Failure::new(Outcome::BadInput, "name", error.to_string())
+                    .hint("letters, digits and spaces do: touchlease key fingerprint add NAME")
+            })?;
             (Task::AddFingerprint { name }, pin.0)
         }
         Manage::FingerprintRemove { pin, id } => {
@@ -308,5 +310,5 @@ fn joined(old: &Secret, new: &Secret) -> Result<Secret, Failure> {
         both.expose_mut()[old.len()..].copy_from_slice(new.expose());
         both
     });
-    both.map_err(|error| Failure::new(Outcome::Internal, "locked_memory", error.to_string()))
+    both.map_err(locked_memory)
 }

@@ -7,6 +7,7 @@ use super::connection::Handled;
 use super::house::{House, OpenVault};
 use super::peer;
 use crate::encoding::plain;
+use crate::lease::failure::locked_memory;
 use crate::lease::ledger::{Lease, Over, Why};
 use crate::lease::office::Asker;
 use crate::lease::text::{GrantText, Holder, LeaseText};
@@ -117,11 +118,9 @@ fn gone() -> Failure {
 
 fn delivered(text: &LeaseText, material: &Material) -> Result<Vec<Delivered>, Failure> {
     let one = |grant: &GrantText| {
-        let missing = || Failure::new(Outcome::Internal, "material", "the lease holds no value for one of its grants");
+        let missing = || Failure::new(Outcome::Internal, "material", "the lease holds no value for one of its grants").ours();
         let value = material.value(&grant.secret.scope, &grant.secret.name).ok_or_else(missing)?;
-        let value = value
-            .duplicate()
-            .map_err(|error| Failure::new(Outcome::Internal, "locked_memory", error.to_string()))?;
+        let value = value.duplicate().map_err(locked_memory)?;
         Ok(Delivered {
             secret: grant.secret.to_string(),
             via: grant.via.to_string(),

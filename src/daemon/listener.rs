@@ -40,6 +40,7 @@ fn activated() -> Result<Option<UnixListener>, Failure> {
             "activation",
             format!("the socket that systemd passed cannot be used: {error}"),
         )
+        .hint("docs/daemon.md shows the units; then: systemctl --user restart touchlease.socket")
     };
     let mut passed = sd_notify::listen_fds().map_err(|error| broken(&error))?;
     match (passed.next(), passed.next()) {
@@ -76,6 +77,7 @@ fn bind(places: &Places) -> Result<Listening, Failure> {
             "socket",
             format!("{} cannot listen: {error}", places.socket().display()),
         )
+        .hint("touchlease doctor looks at the socket and its folder")
     };
     let lock = lock(folder)
         .map_err(cannot)?

@@ -238,7 +238,7 @@ fn named_secrets(vault: &Vault, named: &[String]) -> Result<(Vec<Listed>, Vec<St
     for secret in named {
         let secret: SecretRef = secret
             .parse()
-            .map_err(|error: ReferenceError| Failure::new(Outcome::BadInput, "reference", error.to_string()))?;
+            .map_err(|error: ReferenceError| Failure::new(Outcome::BadInput, "reference", error.to_string()).hint("touchlease list"))?;
         match vault.find(&secret.scope, &secret.name) {
             Ok(found) => listed.push(found.listed),
             Err(VaultError::NoSecret { .. }) => {}
@@ -323,13 +323,12 @@ pub(super) async fn audit(house: &House, path: &Path, asker: &Asker) -> Result<R
         Err(failure) => return Err(failure),
     };
     let vault = house.read(path).map_err(IntoFailure::failure)?;
-    let unreadable = |error: std::io::Error| Failure::new(Outcome::LogRefused, "log", format!("the audit log cannot be read: {error}"));
     let file = house.places.state_of(&vault.id().to_string()).join(LOG_FILE);
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = rustix::fs::open(file, flags, Mode::empty()).map_err(|error| unreadable(error.into()))?;
+    let file = rustix::fs::open(file, flags, Mode::empty()).map_err(|error| unreadable_log(&error.into()))?;
     let mut lines = Lines::new(BufReader::new(std::fs::File::from(file)));
     let mut sent = 0_usize;
-    while let Some(line) = lines.next_bytes().map_err(unreadable)? {
+    while let Some(line) = lines.next_bytes().map_err(|error| unreadable_log(&error))? {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         let line = String::from_utf8_lossy(line).into_owned();
         // The client may stop reading.
@@ -368,13 +367,17 @@ pub(super) async fn accept_older(house: &House, path: &Path, asker: &Asker) -> R
     let open = house.open_as_is(path)?;
     open.log.sync().map_err(IntoFailure::failure)?;
     let id = open.vault.borrow().id().to_string();
-    let log = std::fs::File::open(house.places.state_of(&id).join(LOG_FILE))
-        .map_err(|error| Failure::new(Outcome::LogRefused, "log", format!("the audit log cannot be read: {error}")))?;
+    let log = std::fs::File::open(house.places.state_of(&id).join(LOG_FILE)).map_err(|error| unreadable_log(&error))?;
     let accepted = older::accept(&house.office(&open), asker, BufReader::new(log)).await?;
     if accepted {
         house.open_anew(path)?;
     }
     Ok(Reply::Older { accepted })
+}
+
+fn unreadable_log(error: &std::io::Error) -> Failure {
+    Failure::new(Outcome::LogRefused, "log", format!("the audit log cannot be read: {error}"))
+        .hint("touchlease doctor says where it lies and why")
 }
 
 /// `pin` or `touch-only`.

@@ -163,7 +163,7 @@ pub fn one_scope(secrets: &[String]) -> Result<(String, Vec<String>), Failure> {
         .iter()
         .map(|secret| secret.parse::<SecretRef>())
         .collect::<Result<Vec<_>, _>>();
-    let parsed = parsed.map_err(|error| Failure::new(Outcome::BadInput, "reference", error.to_string()))?;
+    let parsed = parsed.map_err(|error| Failure::new(Outcome::BadInput, "reference", error.to_string()).hint("touchlease list"))?;
     let scope = parsed
         .first()
         .map(|secret| secret.scope.clone())

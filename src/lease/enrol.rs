@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::path::Path;
 use std::time::Duration;
 
-use super::failure::{IntoFailure, internal};
+use super::failure::{IntoFailure, internal, locked_memory};
 use super::office::{Asker, Lobby, Office, names, when_free};
 use super::record::{self, Journal, Question};
 use super::text::{EnrolKind, EnrolText, Fixed, RecoversText, RequesterText, RosterBeside, StatesText, Text, VERSION};
@@ -118,7 +118,7 @@ pub async fn init(
     };
     let proof = sign(lobby, founding.text(), vec![], None, vec![signer], asker).await?;
     let code = Secret::from_slice_wiping(&mut founding.code().to_text().to_string().into_bytes());
-    let code = code.map_err(|error| internal("locked_memory", error))?;
+    let code = code.map_err(locked_memory)?;
     ready(founding.vault())?;
     let finish = || founding.finish(&proof, states, &mut **lobby.random.borrow_mut());
     let in_force = when_free(finish).await.map_err(IntoFailure::failure)?;
@@ -336,11 +336,7 @@ pub(super) async fn credentials(
         } else {
             None
         };
-        let kept = pin
-            .as_ref()
-            .map(Secret::duplicate)
-            .transpose()
-            .map_err(|error| internal("locked_memory", error))?;
+        let kept = pin.as_ref().map(Secret::duplicate).transpose().map_err(locked_memory)?;
         let enrol = Enrol {
             port,
             plug,

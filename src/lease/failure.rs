@@ -10,6 +10,8 @@ use crate::presence::PromptError;
 use crate::vault::VaultError;
 use crate::wire::{Failure, Outcome};
 
+const MORE_MEMORY: &str = "raise the limit: ulimit -l 65536, or LimitMEMLOCK= in the service file";
+
 /// A room's error as an outcome.
 pub trait IntoFailure {
     /// The outcome, the sentence, the hint.
@@ -36,12 +38,13 @@ impl IntoFailure for PromptError {
 impl IntoFailure for AuditError {
     fn failure(self) -> Failure {
         let hint = match &self {
+            Self::Unsafe { path, why } => &*format!("look who could do that, then: {}", why.remedy(path)),
             Self::Full => "free some space on the file system of the log, then ask again",
             Self::ReadOnly | Self::Gone => {
                 "make the log's folder writable again, then ask again; no lease is given without a line in the log"
             }
             Self::Locked => "another daemon serves this vault: stop one of them",
-            Self::Damaged(_) | Self::OtherVault(_) | Self::Unsafe(_) | Self::Changed => {
+            Self::Damaged(_) | Self::OtherVault(_) | Self::Changed => {
                 "look at it with `touchlease audit verify`; move it aside to begin a new one"
             }
             _ => "look at `touchlease audit verify`, then ask again",
@@ -59,13 +62,18 @@ impl IntoFailure for ClockError {
 
 impl IntoFailure for JcsError {
     fn failure(self) -> Failure {
-        Failure::new(Outcome::Internal, "canonical_json", self.to_string())
+        Failure::new(Outcome::Internal, "canonical_json", self.to_string()).ours()
     }
 }
 
-/// A failure for an outcome of the machine.
+/// A failure that is nobody's doing but ours.
 pub(super) fn internal(reason: &str, message: impl std::fmt::Display) -> Failure {
-    Failure::new(Outcome::Internal, reason, message.to_string())
+    Failure::new(Outcome::Internal, reason, message.to_string()).ours()
+}
+
+/// No more memory can be locked.
+pub fn locked_memory(error: impl std::fmt::Display) -> Failure {
+    Failure::new(Outcome::Internal, "locked_memory", format!("no more memory can be locked: {error}")).hint(MORE_MEMORY)
 }
 
 fn vault_outcome(error: &VaultError) -> (Outcome, &'static str) {
@@ -126,10 +134,7 @@ impl IntoFailure for VaultError {
             }
             _ => {}
         }
-        match vault_hint(reason) {
-            "" => failure,
-            hint => failure.hint(hint),
-        }
+        failure.hint(vault_hint(reason))
     }
 }
 
@@ -151,7 +156,7 @@ fn vault_hint(reason: &str) -> &'static str {
         "last_scope" => "add another one first: touchlease scope add NAME",
         "not_in" | "none_in" => "touchlease key list shows which key opens what; name one with --key",
         "too_many_scopes" => "ask twice, each time for two scopes at most",
-        "locked_memory" => "raise the limit: ulimit -l 65536, or LimitMEMLOCK= in the service file",
+        "locked_memory" => MORE_MEMORY,
         "vault_folder" => "mend the folder, then try again; nothing was lost",
         "rules_changed" => "the vault changed while it was asked for: ask again, and look at what is shown",
         "older" => {
@@ -163,8 +168,11 @@ fn vault_hint(reason: &str) -> &'static str {
         "not_shown" => "look at what the merge brought: touchlease merge; then ask again",
         "vault_changed" => "the vault changed meanwhile: ask again",
         "newer_format" => "install a newer touchlease",
-        "vault" => "nothing was handed out; compare the folder with a backup",
-        _ => "",
+        "twice" => "name each secret once",
+        "nothing" => "nothing is there to be done; touchlease list shows what there is",
+        "none_joins" | "all_shut_out" => "touchlease vault join shows both sides, and what to do where no key can join them",
+        // `vault`, and what carries the words for it along.
+        _ => "nothing was handed out; compare the folder with a backup",
     }
 }
 

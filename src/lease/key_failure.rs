@@ -6,11 +6,7 @@ use crate::wire::{Failure, Outcome};
 /// The outcome, the sentence, the hint.
 pub(super) fn of(error: &DeviceError) -> Failure {
     let (outcome, reason, hint) = case(error);
-    let failure = Failure::new(outcome, reason, error.to_string());
-    match hint {
-        "" => failure,
-        hint => failure.hint(hint),
-    }
+    Failure::new(outcome, reason, error.to_string()).hint(hint)
 }
 
 fn case(error: &DeviceError) -> (Outcome, &'static str, &'static str) {

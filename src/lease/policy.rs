@@ -6,7 +6,7 @@ use super::grant::Via;
 use super::request::{Judged, Request};
 use crate::config::Limits;
 use crate::vault::{Delivery, SCOPES_PER_TOUCH};
-use crate::wire::{Failure, Outcome};
+use crate::wire::{Failure, Outcome, Unhinted};
 
 /// What policy says. There is no third answer.
 #[derive(Debug)]
@@ -84,7 +84,7 @@ fn life(request: &Request, limits: &Limits) -> Result<Duration, Failure> {
     let least = caps.chain([(limits.longest_ttl, None)]).min_by_key(|(cap, _)| *cap);
     let (cap, whose) = least.unwrap_or((limits.longest_ttl, None));
     match request.ttl {
-        Some(asked) if asked.is_zero() => Err(refuse("ttl", "a lease of no time gives nothing".into())),
+        Some(asked) if asked.is_zero() => Err(refuse("ttl", "a lease of no time gives nothing".into()).hint("ask for some: --ttl 15m")),
         Some(asked) if asked > cap => {
             let whose = whose.map_or_else(
                 || "limits.longest_ttl of the configuration allows".to_owned(),
@@ -117,7 +117,7 @@ fn uses(request: &Request) -> Result<Option<u32>, Failure> {
     }
 }
 
-fn refuse(reason: &str, message: String) -> Failure {
+fn refuse(reason: &str, message: String) -> Unhinted {
     Failure::new(Outcome::Refused, reason, message)
 }
 

@@ -1,7 +1,7 @@
 //! The one exception to the touch of an enrolled key: whoever has the recovery code enrols a new one.
 
 use super::enrol::{CREDENTIALS, Candidacy, Steps, credentials, enrol_prompt, own_screen, refs, slots_of, tell_aside};
-use super::failure::{IntoFailure, internal};
+use super::failure::{IntoFailure, locked_memory};
 use super::office::{Asker, Office, when_free};
 use super::record::{self, Question};
 use super::text::{RecoversText, StatesText};
@@ -83,7 +83,7 @@ pub async fn recover(
         let exposed = exposed.collect();
         // Before the statement is in force: without locked memory nothing is changed, and the code on the paper still holds.
         let fresh = Secret::from_slice_wiping(&mut recovery.fresh().to_text().to_string().into_bytes());
-        let fresh = fresh.map_err(|error| internal("locked_memory", error))?;
+        let fresh = fresh.map_err(locked_memory)?;
         asked.recovered(Digest::of(recovery.text()), name, lost)?;
         let finish = || recovery.finish(&office.vault.borrow(), code, &mut **lobby.random.borrow_mut());
         let in_force = when_free(finish).await.map_err(IntoFailure::failure)?;

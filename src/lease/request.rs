@@ -72,7 +72,7 @@ impl Request {
             check_line("the reason", reason, LONGEST_REASON).map_err(|error| plain(&error))?;
         }
         if ask.uses == Some(0) {
-            return Err(Failure::new(Outcome::BadInput, "uses", "a lease of no uses gives nothing"));
+            return Err(Failure::new(Outcome::BadInput, "uses", "a lease of no uses gives nothing").hint("ask for one at least: --uses 1"));
         }
         Ok(Self {
             ttl: ask.ttl.map(Duration::from_secs).or(task.as_ref().and_then(|task| task.ttl)),
@@ -178,6 +178,7 @@ fn shown_command(words: &[String]) -> Vec<String> {
 
 fn plain(error: &crate::encoding::plain::PlainError) -> Failure {
     Failure::new(Outcome::BadInput, "text", format!("{error}"))
+        .hint("it is shown to a person: one short line of characters that can be seen")
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::enrol::{Ground, Steps, commit, own_screen, tell_aside};
-use super::failure::{IntoFailure, internal};
+use super::failure::{IntoFailure, locked_memory};
 use super::office::{Asker, Lobby, Office};
 use super::record::Journal;
 use crate::device::{EnrolledKey, KeyId};
@@ -82,7 +82,7 @@ pub async fn new_code(office: &Office<'_>, touch: Option<&str>, asker: &Asker) -
     let (plan, fresh) = planned.map_err(IntoFailure::failure)?;
     // Before the statement is in force: without locked memory nothing is changed, and the code on the paper still holds.
     let code = Secret::from_slice_wiping(&mut fresh.to_text().to_string().into_bytes());
-    let code = code.map_err(|error| internal("locked_memory", error))?;
+    let code = code.map_err(locked_memory)?;
     let in_force = change(lobby, office.log, office.vault, &plan, "vault new-code".into(), asker).await?;
     Ok(NewCode {
         code,

@@ -39,7 +39,7 @@ pub async fn unlock(office: &Office<'_>, named: Option<&str>, keep: Duration, as
         biased;
         outcome = prompt.refused() => Err(refusal(outcome)),
         pin = pin_of(&prompt, &key) => Ok(pin),
-        () = until(lobby.clock, prompt.deadline()) => Err(Failure::new(Outcome::TimedOut, "timed_out", "nobody typed a PIN in time")),
+        () = until(lobby.clock, prompt.deadline()) => Err(Failure::new(Outcome::TimedOut, "timed_out", "nobody typed a PIN in time").hint("touchlease unlock asks again")),
     };
     let pin = typed.inspect_err(|failure| prompt.failed(failure.outcome))?;
     lobby.broker.give_pin(key.id(), pin, keep).map_err(IntoFailure::failure)?;
@@ -73,7 +73,8 @@ async fn choose(office: &Office<'_>, named: Option<&str>) -> Result<EnrolledKey,
                 Outcome::BadInput,
                 "touch_only",
                 format!("\"{named}\" was enrolled for touch only: it needs no PIN"),
-            ))
+            )
+            .hint("ask for what you need: a touch is all that it takes"))
         };
     }
     let seen = office.lobby.broker.seen(&keys).await.map_err(IntoFailure::failure)?;

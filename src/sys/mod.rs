@@ -2,6 +2,7 @@
 
 pub mod arena;
 pub mod child;
+pub mod file;
 pub mod health;
 pub mod memory;
 pub mod process;

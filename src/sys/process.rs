@@ -52,6 +52,12 @@ pub(super) fn no_cores(before: Rlimit) -> io::Result<()> {
     Ok(setrlimit(Resource::Core, none)?)
 }
 
+/// Calls this process by its program's name: what is started as `/proc/self/exe` is called `exe` in a list of processes (`comm` in proc(5)).
+pub fn name() {
+    // Nothing depends on it.
+    let _ = rustix::thread::set_name(c"touchlease");
+}
+
 /// For a process that starts no command of the user's: no core files, and nobody raises that limit again.
 ///
 /// # Errors

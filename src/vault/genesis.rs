@@ -188,13 +188,13 @@ fn scope_entry(name: String, ring: &Ring, made: &[MadeSlot], random: &mut Random
 }
 
 /// A new or empty folder, or one in which making a vault was interrupted. A git repository may be there already.
-fn check_free(folder: &Path) -> Result<(), VaultError> {
+pub(super) fn check_free(folder: &Path) -> Result<(), VaultError> {
     let store = match Store::open(folder) {
         Ok(store) => store,
         Err(VaultError::NoVault { .. }) => return Ok(()),
         Err(e) => return Err(e),
     };
-    let names = store.list("")?;
+    let (names, strangers) = store.entries("")?;
     if names.iter().any(|name| name == marker::FILE) {
         journal::settle(&store)?;
         if store.list(roster::FOLDER)?.is_empty() {
@@ -202,7 +202,11 @@ fn check_free(folder: &Path) -> Result<(), VaultError> {
         }
         return Err(not_empty(folder));
     }
-    if names.is_empty() { Ok(()) } else { Err(not_empty(folder)) }
+    if names.is_empty() && strangers.is_empty() {
+        Ok(())
+    } else {
+        Err(not_empty(folder))
+    }
 }
 
 fn not_empty(folder: &Path) -> VaultError {

@@ -7,7 +7,7 @@ use super::error::VaultError;
 use super::roster::Roster;
 use super::slot::{HALF_LEN, SEALED_LEN};
 use super::statement::{KeyEntry, ScopeEntry, SlotEntry};
-use super::store::Store;
+use super::store::{Store, Stranger};
 use super::{accepted, bytes, journal, listing, marker, scope, tree};
 use crate::device::enrolled::EnrolledKey;
 use crate::encoding::Digest;
@@ -16,6 +16,9 @@ use crate::finding::{Finding, Part, quoted};
 
 /// Largest file of an index; larger ones are damaged.
 const LARGEST: usize = 1 << 20;
+
+/// Levels of folders below a vault's: `records`, a scope, a shelf.
+const FOLDERS_DEEP: u32 = 3;
 
 /// What was found, and who is enrolled.
 #[derive(Debug, Default)]
@@ -72,6 +75,7 @@ fn look(folder: &Path, states: &Path, health: &mut Health) -> Result<(), VaultEr
         roster: &roster,
     };
     health.findings.extend(look.slots()?);
+    look.strangers("", FOLDERS_DEEP, &mut health.findings)?;
     for scope in &statement.scopes {
         health.findings.extend(look.scope(scope));
         health.findings.extend(look.index(scope)?);
@@ -97,6 +101,25 @@ impl Look<'_> {
             Part::Vault.warning("unsigned_slot", what, format!("rm {}", quoted(&self.folder.join(path))))
         };
         Ok(unsigned.into_iter().map(finding).collect())
+    }
+
+    /// What nobody of ours put there, and nobody reads.
+    fn strangers(&self, path: &str, deep: u32, findings: &mut Vec<Finding>) -> Result<(), VaultError> {
+        let (names, strangers) = match self.store.entries(path) {
+            // A file, or a link.
+            Err(VaultError::NotPlain { .. }) => return Ok(()),
+            entries => entries?,
+        };
+        findings.extend(strangers.into_iter().map(|Stranger { path, inode }| {
+            let what = format!("{path} is no file of a vault: its name is not UTF-8, and it is left out");
+            let remedy = format!("find {} -inum {inode} -exec rm -r {{}} +", quoted(self.folder));
+            Part::Vault.warning("stranger", what, remedy)
+        }));
+        for name in names.iter().filter(|_| deep > 0) {
+            let below = format!("{path}/{name}");
+            self.strangers(below.trim_start_matches('/'), deep - 1, findings)?;
+        }
+        Ok(())
     }
 
     /// Who opens a scope.
@@ -238,7 +261,9 @@ fn records(store: &Store, roster: &Roster, folder: &Path) -> Result<Vec<Finding>
         for shelf in listing::shelves(store, scope)? {
             let (listed, unreadable) = listing::list_shelf(store, scope, &shelf)?;
             readable += listed.len();
-            let unreadable = unreadable.into_iter().filter(|file| still(&file.path));
+            let unreadable = unreadable
+                .into_iter()
+                .filter(|file| file.why != listing::STRANGER && still(&file.path));
             findings.extend(unreadable.map(|file| refusal(folder, &VaultError::damaged(file.path, file.why))));
         }
     }

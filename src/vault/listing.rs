@@ -12,6 +12,9 @@ use super::{ScopeEntry, Vault};
 /// Bytes at the front of a record's file that hold the clear part of almost every one.
 const FRONT: usize = 2048;
 
+/// What is wrong with a name outside UTF-8.
+pub(super) const STRANGER: &str = "no record is called so";
+
 /// A secret, as it is listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
@@ -183,7 +186,12 @@ pub(super) fn shelves(store: &Store, scope: &ScopeEntry) -> Result<Vec<Shelf>, V
 pub(super) fn list_shelf(store: &Store, scope: &ScopeEntry, shelf: &Shelf) -> Result<(Vec<Listed>, Vec<Unreadable>), VaultError> {
     let (mut listed, mut unreadable) = (Vec::new(), Vec::new());
     if let Some(folder) = store.folder_at(&shelf.folder)? {
-        for file in folder.names()? {
+        let (files, strangers) = folder.entries()?;
+        unreadable.extend(strangers.into_iter().map(|stranger| Unreadable {
+            path: stranger.path,
+            why: STRANGER,
+        }));
+        for file in files {
             match read_clear(scope, &folder, &shelf.folder, &file) {
                 Ok((clear, _)) => listed.push(list_one(scope, clear)),
                 Err(why) => unreadable.push(Unreadable {

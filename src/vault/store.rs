@@ -44,6 +44,15 @@ pub struct Folder {
     path: String,
 }
 
+/// Something in a vault's folder with a name outside UTF-8.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Stranger {
+    /// Where, below the vault's folder: bytes outside ASCII as `\xNN`.
+    pub path: String,
+    /// By what find(1) finds it, whatever its name is.
+    pub inode: u64,
+}
+
 /// The only writer, until dropped.
 pub struct Lock<'a> {
     store: &'a Store,
@@ -135,12 +144,22 @@ impl Store {
         }
     }
 
-    /// Names in the folder `path` (empty for the vault's own), sorted, without those that begin with a dot. None when there is no such folder.
+    /// Names in the folder `path` (empty for the vault's own), sorted, without those that begin with a dot, and without strangers
+    /// ([`Folder::entries`]). None when there is no such folder.
     ///
     /// # Errors
-    /// A system call that failed; a name outside UTF-8.
+    /// A system call that failed.
     pub fn list(&self, path: &str) -> Result<Vec<String>, VaultError> {
         self.folder_at(path)?.map_or_else(|| Ok(Vec::new()), |folder| folder.names())
+    }
+
+    /// See [`Folder::entries`]; nothing when there is no such folder.
+    ///
+    /// # Errors
+    /// As [`Store::list`].
+    pub fn entries(&self, path: &str) -> Result<(Vec<String>, Vec<Stranger>), VaultError> {
+        self.folder_at(path)?
+            .map_or_else(|| Ok(Default::default()), |folder| folder.entries())
     }
 
     /// The folder `path`, to read several of its files; nothing when there is no such folder.
@@ -259,25 +278,39 @@ impl Store {
 }
 
 impl Folder {
-    /// Names of its files and folders, sorted, without those that begin with a dot.
+    /// Names of its files and folders, sorted, without those that begin with a dot, and without strangers.
     ///
     /// # Errors
     /// As [`Store::list`].
     pub fn names(&self) -> Result<Vec<String>, VaultError> {
+        Ok(self.entries()?.0)
+    }
+
+    /// Names as [`Folder::names`] gives them, and what has a name that nothing in a vault has: it is none of ours, and costs nobody
+    /// but itself.
+    ///
+    /// # Errors
+    /// As [`Store::list`].
+    pub fn entries(&self) -> Result<(Vec<String>, Vec<Stranger>), VaultError> {
         let failed = |e: Errno| VaultError::read(&self.path, e.into());
-        let (mut names, mut buffer) = (Vec::new(), Vec::with_capacity(LISTED));
+        let (mut names, mut strangers, mut buffer) = (Vec::new(), Vec::new(), Vec::with_capacity(LISTED));
         fs::seek(&self.dir, SeekFrom::Start(0)).map_err(failed)?;
         let mut entries = RawDir::new(&self.dir, buffer.spare_capacity_mut());
         while let Some(entry) = entries.next() {
             let entry = entry.map_err(failed)?;
             let name = entry.file_name().to_bytes();
-            if !name.starts_with(b".") {
-                let name = str::from_utf8(name).map_err(|_| VaultError::damaged(&self.path, "a file's name is not UTF-8"))?;
-                names.push(name.to_owned());
+            match str::from_utf8(name) {
+                _ if name.starts_with(b".") => {}
+                Ok(name) => names.push(name.to_owned()),
+                Err(_) => strangers.push(Stranger {
+                    path: format!("{}/{}", self.path, name.escape_ascii()).trim_start_matches('/').to_owned(),
+                    inode: entry.ino(),
+                }),
             }
         }
         names.sort_unstable();
-        Ok(names)
+        strangers.sort_unstable();
+        Ok((names, strangers))
     }
 
     /// The first `len` bytes of a file of at most `limit` bytes, or all of a shorter one.
@@ -543,6 +576,22 @@ mod tests {
         assert_eq!((mode("v"), mode("v/a/b"), mode("v/a/b/c")), (0o700, 0o700, 0o600));
         assert_eq!(store.list("a/b").unwrap(), ["c"]);
         assert!(store.list("nothing").unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_name_outside_utf_8_is_a_stranger_and_the_others_are_listed() {
+        use std::os::unix::ffi::OsStrExt;
+        let folder = Folder::new();
+        let store = Store::open(&folder).unwrap();
+        std::fs::create_dir(folder.join("a")).unwrap();
+        std::fs::write(folder.join("a/ours"), b"x").unwrap();
+        let stranger = folder.join("a").join(std::ffi::OsStr::from_bytes(b"\xff\x1b[2J"));
+        std::fs::write(&stranger, b"x").unwrap();
+        let (names, strangers) = store.entries("a").unwrap();
+        assert_eq!((names, strangers.len()), (vec!["ours".to_owned()], 1));
+        assert_eq!(strangers[0].path, "a/\\xff\\x1b[2J");
+        let inode = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&stranger).unwrap());
+        assert_eq!(strangers[0].inode, inode);
     }
 
     #[test]

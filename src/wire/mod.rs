@@ -11,7 +11,7 @@ pub mod request;
 pub mod value;
 
 pub use event::{Answer, Event, PromptView, TouchState};
-pub use outcome::{Failure, Outcome};
+pub use outcome::{Failure, Outcome, Unhinted};
 pub use reply::Reply;
 pub use request::{Call, Request};
 pub use value::Value;

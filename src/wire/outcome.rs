@@ -66,23 +66,55 @@ pub struct Failure {
     pub reason: String,
     /// One sentence.
     pub message: String,
-    /// What to do next.
+    /// What to do next. Nothing only where it came from a program of another version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
 
+/// A failure that does not say yet what to do next, and so is none that anybody can be given:
+///
+/// ```
+/// use touchlease::wire::{Failure, Outcome};
+/// let refusal: Failure = Failure::new(Outcome::Refused, "lease_over", "the lease is over").hint("ask again");
+/// ```
+/// ```compile_fail,E0308
+/// use touchlease::wire::{Failure, Outcome};
+/// let refusal: Failure = Failure::new(Outcome::Refused, "lease_over", "the lease is over");
+/// ```
+#[derive(Debug)]
+#[must_use]
+pub struct Unhinted(Failure);
+
+/// Where nobody but us can do anything about it.
+const OUR_FAULT: &str = "this is a fault of touchlease: ask again, and if it is said again, report it with what `touchlease doctor` says";
+
+impl Unhinted {
+    /// What to do next: a command that works, where there is one.
+    #[must_use]
+    pub fn hint(self, hint: impl Into<String>) -> Failure {
+        self.0.hint(hint)
+    }
+
+    /// The failure of something that cannot fail as far as we know.
+    #[must_use]
+    pub fn ours(self) -> Failure {
+        self.0.hint(OUR_FAULT)
+    }
+}
+
 impl Failure {
-    /// A failure without a hint.
-    pub fn new(outcome: Outcome, reason: &str, message: impl Into<String>) -> Self {
-        Self {
+    /// A failure, once it has a hint.
+    #[allow(clippy::new_ret_no_self, reason = "without a hint it is none yet")]
+    pub fn new(outcome: Outcome, reason: &str, message: impl Into<String>) -> Unhinted {
+        Unhinted(Self {
             outcome,
             reason: reason.into(),
             message: message.into(),
             hint: None,
-        }
+        })
     }
 
-    /// The same with what to do next.
+    /// The same with something else to do next.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());

@@ -34,8 +34,10 @@ pub mod audit {
 #[path = "../../../src/cli"]
 pub mod cli {
     pub mod dotenv;
+    pub mod env_file;
     #[path = "import"]
     pub mod import {
+        pub mod cost;
         pub mod env;
         pub mod onepux;
         pub mod source;
@@ -90,6 +92,7 @@ pub mod secret;
 #[path = "../../../src/sys"]
 pub mod sys {
     pub mod arena;
+    pub mod file;
     pub mod memory;
     pub mod wait;
 }

@@ -186,6 +186,35 @@ fn t25_a_socket_that_others_can_reach_is_a_problem_with_the_command_that_closes_
 }
 
 #[test]
+fn t25_a_log_and_folders_that_others_can_reach_are_named_with_the_commands_that_close_them() {
+    let mut lab = Lab::new();
+    let (state, log) = (lab.home.places().unwrap().state, lab.home.log().unwrap());
+    let open = |path: &std::path::Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    let of_vault = log.parent().unwrap();
+    for (path, mode, reason, level) in [
+        (log.as_path(), 0o666, "log_unsafe", "problem"),
+        (of_vault, 0o777, "state_open", "warning"),
+        (&state, 0o755, "state_open", "note"),
+    ] {
+        open(path, mode);
+        let found = Found::in_home(&lab.home);
+        let finding = found.get("log", reason);
+        assert_eq!(finding["level"], level, "{finding}");
+        let remedy = finding["remedy"].as_str().unwrap();
+        assert!(remedy.contains(path.to_str().unwrap()), "{remedy}");
+        assert!(std::process::Command::new("sh").args(["-c", remedy]).status().unwrap().success());
+        assert!(!Found::in_home(&lab.home).has("log", reason));
+    }
+    // A daemon that finds the log like that refuses, and the refusal mends it.
+    lab.restart(|_| open(&log, 0o666));
+    let (code, error) = crate::lab::error_of(&lab.agent_to_its_end(&["--json", "list"]));
+    assert_eq!((code, &error["reason"]), (Some(72), &"log".into()), "{error}");
+    let remedy = error["hint"].as_str().unwrap().split_once(": ").unwrap().1;
+    assert!(std::process::Command::new("sh").args(["-c", remedy]).status().unwrap().success());
+    assert!(lab.agent_to_its_end(&["--json", "list"]).status.success());
+}
+
+#[test]
 fn a_configuration_that_is_none_is_a_problem() {
     let home = Home::new(product()).unwrap();
     let config = home.places().unwrap().config;

@@ -157,6 +157,36 @@ fn a_keepass_database_opens_with_its_password_and_the_rest_is_named() {
     assert_eq!(listed(&lab).len(), 1 + 2 * 3);
 }
 
+/// The same database with another number in the parameters of its key derivation: the name, its type, the length of the value, the value.
+fn asking_for(database: &[u8], name: u8, value: u64) -> Vec<u8> {
+    let entry = [5, 1, 0, 0, 0, name, 8, 0, 0, 0];
+    let at = database.windows(entry.len()).position(|part| part == entry).unwrap() + entry.len();
+    let mut changed = database.to_vec();
+    changed[at..at + 8].copy_from_slice(&value.to_le_bytes());
+    changed
+}
+
+#[test]
+fn p13_a_keepass_database_that_asks_for_the_whole_machine_is_refused_before_its_password_is_asked_for() {
+    let lab = Lab::new();
+    let database = KEEPASS[1].2;
+    for (name, value, said) in [
+        (b'M', 64 << 30, "68719476736 bytes of memory; here it gets 1073741824 at most"),
+        (b'I', 1 << 31, "2147483648 iterations; here it gets 10000 at most"),
+    ] {
+        let path = file(&lab, "hostile.kdbx", &asking_for(database, name, value));
+        let out = lab.agent_to_its_end(&["--json", "import", &path, "--scope", "prod"]);
+        let (code, error) = crate::lab::error_of(&out);
+        assert_eq!((code, &error["reason"]), (Some(65), &"kdbx_cost".into()), "{error}");
+        assert!(error["message"].as_str().unwrap().contains(said), "{error}");
+        assert!(error["hint"].as_str().unwrap().contains("KeePass"), "{error}");
+    }
+    // As it was made it gets as far as the question.
+    let path = file(&lab, "fine.kdbx", database);
+    let out = lab.agent_to_its_end(&["--json", "import", &path, "--scope", "prod"]);
+    assert_eq!(crate::lab::error_of(&out).1["reason"], "no_terminal");
+}
+
 #[test]
 fn an_import_without_a_scope_says_which_there_are() {
     let lab = Lab::new();

@@ -19,11 +19,12 @@ use touchlease::config::Config;
 
 use crate::lab::{CANARY, Lab, error_of, holds};
 
-/// What a command that fails says: exit code and reason; always with a sentence, and with a hint where one is `hinted`.
+/// What a command that fails says: exit code and reason; always with a sentence and a hint.
 fn failed(out: &Output) -> (i32, String) {
     let (code, error) = error_of(out);
     let message = error["message"].as_str().unwrap_or_else(|| panic!("no sentence: {out:?}"));
     assert!(message.len() > 10 && !message.contains("Os {"), "{error}");
+    assert!(error["hint"].as_str().is_some_and(|hint| hint.len() > 10), "{error}");
     assert!(out.stderr.is_empty() || !holds(&out.stderr, "panicked"), "{out:?}");
     (code.unwrap(), error["reason"].as_str().unwrap().to_owned())
 }

@@ -17,6 +17,7 @@ mod lifetime;
 mod machines;
 mod newcomer;
 mod races;
+mod receipts;
 mod rehearsals;
 mod screen;
 mod second_reader;

@@ -210,6 +210,17 @@ fn the_log_on_the_screen_says_who_asked_and_no_hash_in_full() {
 }
 
 #[test]
+fn a_daemon_that_a_command_starts_is_called_by_its_name_in_a_list_of_processes() {
+    let home = hw_tests::harness::Home::new(product()).unwrap();
+    let out = home.run(["--json", "status"]).unwrap();
+    let status: Value = serde_json::from_slice(&out.stdout).unwrap();
+    let pid = i32::try_from(status["pid"].as_i64().unwrap()).unwrap();
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::TERM).unwrap();
+    assert_eq!(name, "touchlease\n");
+}
+
+#[test]
 fn a_configuration_is_read_when_it_changes_and_its_fault_is_shown_by_status() {
     let mut lab = Lab::new();
     drop(lab.daemon.take());

@@ -7,6 +7,7 @@ use keepass::{Database, DatabaseKey};
 use zeroize::Zeroizing;
 
 use super::super::tty::Tty;
+use super::cost::{self, Costs};
 use super::source::{Format, Found, LeftOut, not_read};
 use crate::secret::Secret;
 use crate::wire::{Failure, Outcome};
@@ -17,8 +18,10 @@ const ONE_TIME: [&str; 4] = ["otp", "totp", "hmacotp", "timeotp"];
 /// Asks for the password at the terminal, and reads the database.
 ///
 /// # Errors
-/// No terminal; a wrong password; no such database.
+/// No terminal; a wrong password; no such database, or one that takes too much to be opened.
 pub fn ask_and_read(path: &Path, bytes: &[u8], key_file: Option<&[u8]>) -> Result<(Vec<Found>, Vec<LeftOut>), Failure> {
+    // Before somebody types a password for nothing.
+    cost::check(bytes).map_err(|costs| too_much(&costs))?;
     let mut tty = Tty::open().ok_or_else(|| {
         Failure::new(
             Outcome::BadInput,
@@ -31,8 +34,11 @@ pub fn ask_and_read(path: &Path, bytes: &[u8], key_file: Option<&[u8]>) -> Resul
     let typed = tty
         .ask_secret(&format!("password of {shown} (not shown): "))
         .map_err(|error| match error.kind() {
-            std::io::ErrorKind::Interrupted => Failure::new(Outcome::Denied, "interrupted", "nothing was imported"),
-            _ => Failure::new(Outcome::BadInput, "terminal", format!("the terminal cannot be read: {error}")),
+            std::io::ErrorKind::Interrupted => {
+                Failure::new(Outcome::Denied, "interrupted", "nothing was imported").hint("run the command again to type it")
+            }
+            _ => Failure::new(Outcome::BadInput, "terminal", format!("the terminal cannot be read: {error}"))
+                .hint("open another terminal and run the command there"),
         })?;
     drop(tty);
     read(bytes, &typed, key_file)
@@ -41,8 +47,8 @@ pub fn ask_and_read(path: &Path, bytes: &[u8], key_file: Option<&[u8]>) -> Resul
 /// Reads a database with its password, and key file where it needs one.
 ///
 /// # Errors
-/// As [`ask_and_read`].
-pub fn read(bytes: &[u8], password: &Secret, key_file: Option<&[u8]>) -> Result<(Vec<Found>, Vec<LeftOut>), Failure> {
+/// As [`ask_and_read`]; what it costs is not looked at.
+fn read(bytes: &[u8], password: &Secret, key_file: Option<&[u8]>) -> Result<(Vec<Found>, Vec<LeftOut>), Failure> {
     let database = Database::parse(bytes, key(password, key_file)?).map_err(|error| match error {
         // In KDBX 3 what a wrong password makes of the text ends in the cipher before the check.
         DatabaseOpenError::Key(_) | DatabaseOpenError::Cryptography(_) => Failure::new(
@@ -60,6 +66,18 @@ pub fn read(bytes: &[u8], password: &Secret, key_file: Option<&[u8]>) -> Result<
     };
     reader.group(&database.root(), "");
     Ok((reader.found, reader.left_out))
+}
+
+fn too_much(costs: &Costs) -> Failure {
+    match costs {
+        Costs::Damaged => not_read(Format::Kdbx, &costs.to_string()),
+        Costs::TooMuch { .. } => Failure::new(
+            Outcome::BadInput,
+            "kdbx_cost",
+            format!("opening this database could take the whole machine: {costs}"),
+        )
+        .hint("open it in KeePass, lower its key derivation (database settings, security), save it, and import that"),
+    }
 }
 
 fn key(password: &Secret, key_file: Option<&[u8]>) -> Result<DatabaseKey, Failure> {

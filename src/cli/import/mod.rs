@@ -1,5 +1,7 @@
 //! `touchlease import`: secrets out of another program's file. The file is read here, in the command's own process, never in the daemon.
 
+#[cfg(feature = "kdbx")]
+mod cost;
 mod env;
 #[cfg(feature = "kdbx")]
 mod kdbx;
@@ -18,6 +20,7 @@ use super::list;
 use super::session::Session;
 use super::ui::Tone;
 use crate::encoding::plain::count;
+use crate::lease::failure::locked_memory;
 use crate::secret::Secret;
 use crate::wire::request::{PutAsk, RulesAsk};
 use crate::wire::{Answer, Failure, Outcome, Reply, Request, Value};
@@ -142,8 +145,7 @@ fn put_batch(session: &Session, entries: &[Entry], rules: Option<&RulesAsk>) -> 
 }
 
 fn locked(value: &[u8]) -> Result<Secret, Failure> {
-    let mut secret = Secret::zeroed(value.len())
-        .map_err(|error| Failure::new(Outcome::Internal, "locked_memory", format!("no more memory can be locked: {error}")))?;
+    let mut secret = Secret::zeroed(value.len()).map_err(locked_memory)?;
     secret.expose_mut().copy_from_slice(value);
     Ok(secret)
 }

@@ -1,16 +1,16 @@
 //! What a file holds, whatever its format: values with the place in the file that they come from, and what is no secret for a vault.
 
-use std::fs::File;
-use std::io::Read;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use zeroize::Zeroizing;
 
 use super::{env, onepux};
+use crate::sys::file::read_plain;
 use crate::wire::{Failure, Outcome};
 
 /// Largest file in bytes.
-const LARGEST_FILE: u64 = 256 << 20;
+const LARGEST_FILE: usize = 256 << 20;
 
 /// Formats that are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -110,23 +110,16 @@ fn kdbx(_path: &Path, _bytes: &[u8], _key_file: Option<&Path>) -> Result<(Vec<Fo
     )
 }
 
-/// All of a file, in a buffer that never grows and is wiped.
 fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let shown = path.display();
     let unreadable = |error: std::io::Error| {
         Failure::new(Outcome::BadInput, "file", format!("{shown} cannot be read: {error}")).hint("check the path and its permissions")
     };
-    let file = File::open(path).map_err(unreadable)?;
-    let len = file.metadata().map_err(unreadable)?.len();
-    if len > LARGEST_FILE {
-        return Err(
-            Failure::new(Outcome::BadInput, "huge_file", format!("{shown} has more than 256 MiB"))
-                .hint("export without attachments, or in parts"),
-        );
-    }
-    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(len).unwrap_or_default() + 1));
-    file.take(len).read_to_end(&mut bytes).map_err(unreadable)?;
-    Ok(bytes)
+    read_plain(path, LARGEST_FILE).map_err(|error| match error.kind() {
+        ErrorKind::FileTooLarge => Failure::new(Outcome::BadInput, "huge_file", format!("{shown} has more than 256 MiB"))
+            .hint("export without attachments, or in parts"),
+        _ => unreadable(error),
+    })
 }
 
 /// The file is not what it was taken for.

@@ -116,11 +116,7 @@ fn refusal(name: &str, error: &DeviceError) -> Finding {
                 holder.map_or(ANOTHER.into(), |pid| format!("kill {pid} (or end it by its own means)")),
             )
         }
-        DeviceError::ResetSinceEnrolment { name } => keys.problem(
-            "reset_since_enrolment",
-            what,
-            format!("touchlease key remove {name}; touchlease key add {name} (with another key at hand)"),
-        ),
+        DeviceError::ResetSinceEnrolment { name } => keys.problem("reset_since_enrolment", what, again(name, "")),
         DeviceError::Impostor => keys.problem("impostor", what, "unplug it, then: touchlease key list"),
         DeviceError::TooOld { .. } => keys.warning("too_old", what, ANOTHER),
         DeviceError::NotFido => keys.note("not_fido", what, "touchlease key list"),
@@ -190,6 +186,12 @@ fn pin(name: &str, key: Option<&EnrolledKey>, said: &KeyInfo) -> Vec<Finding> {
     findings
 }
 
+/// How a key is enrolled anew after `between`. Another one has to be there first: the last key is not removed, nor does a removed one
+/// let itself in again.
+fn again(name: &str, between: &str) -> String {
+    format!("touchlease key add NAME (another key, unless there is one); touchlease key remove {name}; {between}touchlease key add {name}")
+}
+
 fn profile(name: &str, link: Link, key: Option<&EnrolledKey>, info: &Info) -> Option<Finding> {
     let keys = Part::Keys;
     let key = key?;
@@ -197,10 +199,7 @@ fn profile(name: &str, link: Link, key: Option<&EnrolledKey>, info: &Info) -> Op
         (Profile::TouchOnly, _) if info.always_uv() => Some(keys.problem(
             "always_uv",
             format!("{name} asks for its PIN every time (alwaysUv), and is enrolled for touch only"),
-            format!(
-                "touchlease key remove {0}; touchlease key add {0} (with another key at hand)",
-                key.name
-            ),
+            again(&key.name, ""),
         )),
         (Profile::TouchOnly, Link::Contactless) => Some(keys.problem(
             "touch_only_nfc",
@@ -210,10 +209,7 @@ fn profile(name: &str, link: Link, key: Option<&EnrolledKey>, info: &Info) -> Op
         (Profile::TouchOnly, _) => Some(keys.note(
             "touch_only",
             format!("{name} can serve, for touch only: whoever holds it and a copy of the vault opens it"),
-            format!(
-                "touchlease key remove {0}; touchlease key pin set; touchlease key add {0}",
-                key.name
-            ),
+            again(&key.name, "touchlease key pin set; "),
         )),
         (Profile::Pin, _) if info.built_in_uv() => Some(keys.note(
             "built_in_uv",
@@ -262,7 +258,7 @@ mod tests {
         }
     }
 
-    fn look(link: Link, key: Option<&EnrolledKey>, said: &Result<KeyInfo, DeviceError>) -> Vec<(Level, String)> {
+    fn found(link: Link, key: Option<&EnrolledKey>, said: &Result<KeyInfo, DeviceError>) -> Vec<Finding> {
         let seen = Seen {
             port: Port::Node("/dev/hidraw3".into()),
             plug: 1,
@@ -272,7 +268,11 @@ mod tests {
             problem: None,
             built_in_uv: false,
         };
-        let found = judge(&seen, key, said);
+        judge(&seen, key, said)
+    }
+
+    fn look(link: Link, key: Option<&EnrolledKey>, said: &Result<KeyInfo, DeviceError>) -> Vec<(Level, String)> {
+        let found = found(link, key, said);
         assert!(
             found.iter().all(|f| f.what.contains("/dev/hidraw3") && f.what.contains("Key")),
             "{found:?}"
@@ -358,6 +358,23 @@ mod tests {
         };
         let pin = SoftKey::new("blue", Profile::Pin, 1).enrolled();
         assert_eq!(look(Link::Usb, Some(&pin), &Ok(sensor)), one(Level::Note, "built_in_uv"));
+    }
+
+    #[test]
+    fn t08_a_key_is_enrolled_anew_only_after_another_one_is_there() {
+        let key = SoftKey::new("blue", Profile::TouchOnly, 1).enrolled();
+        let uv = KeyInfo {
+            info: info(&["credProtect", "hmac-secret"], &[("clientPin", true), ("alwaysUv", true)]),
+            ..good()
+        };
+        let reset = DeviceError::ResetSinceEnrolment { name: "blue".into() };
+        for said in [Ok(good()), Ok(uv), Err(reset)] {
+            let remedy = found(Link::Usb, Some(&key), &said)[0].remedy.clone().unwrap();
+            let steps: Vec<&str> = remedy.split("; ").collect();
+            assert!(steps[0].starts_with("touchlease key add NAME (another key"), "{remedy}");
+            assert_eq!(steps[1], "touchlease key remove blue");
+            assert_eq!(steps.last(), Some(&"touchlease key add blue"));
+        }
     }
 
     #[test]

@@ -54,6 +54,7 @@ fn process(work: impl FnOnce(UnixStream) -> io::Result<()>) -> u8 {
     let socket = sys::process::harden()
         .and_then(|()| sys::process::forbid_cores())
         .and_then(|()| io::stdin().as_fd().try_clone_to_owned());
+    sys::process::name();
     let on_a_leash = |socket: UnixStream| leash::hold(socket.try_clone()?).and_then(|()| work(socket));
     match socket.map(UnixStream::from).and_then(on_a_leash) {
         Ok(()) => 0,

@@ -15,7 +15,10 @@ const MANIFEST: &str = "manifest.json";
 const KIND: &str = "touchlease backup";
 /// Longest file of a vault.
 pub const LONGEST_FILE: usize = 8 << 20;
-const LONGEST_MANIFEST: u64 = 1 << 30;
+/// Longest entry of the list of files: digest, size and path (at most 256 bytes in a ustar header), and what stands around them.
+const LONGEST_LISTED: u64 = 512;
+/// Longest list without its entries.
+const LONGEST_MANIFEST: u64 = 4096;
 
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -91,7 +94,8 @@ pub fn read(archive: impl Read, mut take: impl FnMut(&str, Vec<u8>) -> Result<()
     let mut archive = Archive::new(archive);
     let mut files: Vec<Listed> = Vec::new();
     let mut manifest: Option<Manifest> = None;
-    for entry in archive.entries()? {
+    // Raw: a long name of another kind of tar is an entry to be refused, not one to be read into memory first.
+    for entry in archive.entries()?.raw(true) {
         let mut entry = entry?;
         let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         if manifest.is_some() {
@@ -100,7 +104,10 @@ pub fn read(archive: impl Read, mut take: impl FnMut(&str, Vec<u8>) -> Result<()
         if entry.header().entry_type() != EntryType::Regular {
             return Err(form(path, "it is no plain file"));
         }
-        let limit = if path == MANIFEST { LONGEST_MANIFEST } else { LONGEST_FILE as u64 };
+        let limit = match path.as_str() {
+            MANIFEST => LONGEST_MANIFEST + LONGEST_LISTED * files.len() as u64,
+            _ => LONGEST_FILE as u64,
+        };
         if entry.size() > limit {
             return Err(form(path, "it is larger than any file of its kind"));
         }

@@ -30,8 +30,8 @@ const FOLDERS: [(&str, u32); 6] = [
     ("scopes", 1),
     ("slots", 0),
 ];
-/// Files that are written together when an archive is unpacked.
-const TOGETHER: usize = 512;
+/// Files that are written together when an archive is unpacked, and their bytes; the last of them may go beyond.
+const TOGETHER: (usize, usize) = (512, 16 << 20);
 
 /// Why a backup is not made, or does not verify.
 #[derive(Debug, Error)]
@@ -162,7 +162,7 @@ pub fn restore(archive: impl Read, folder: &Path, scratch: &Path) -> Result<Veri
 fn unpack(archive: impl Read, store: &Store, keep: impl Fn(&str) -> bool) -> Result<(Contents, Files), BackupError> {
     let lock = store.lock()?;
     let mut files = Files::default();
-    let mut waiting: Vec<(String, Vec<u8>)> = Vec::new();
+    let (mut waiting, mut bytes_waiting) = (Vec::<(String, Vec<u8>)>::new(), 0);
     let contents = archive::read(archive, |path, bytes| {
         if !is_as_written(path, &bytes) {
             let path = path.to_owned();
@@ -177,10 +177,12 @@ fn unpack(archive: impl Read, store: &Store, keep: impl Fn(&str) -> bool) -> Res
         }
         files.digests.insert(path.to_owned(), Digest::of(&bytes));
         if keep(path) {
+            bytes_waiting += bytes.len();
             waiting.push((path.to_owned(), bytes));
         }
-        if waiting.len() >= TOGETHER {
+        if waiting.len() >= TOGETHER.0 || bytes_waiting >= TOGETHER.1 {
             lock.write_all(&std::mem::take(&mut waiting))?;
+            bytes_waiting = 0;
         }
         Ok(())
     })?;

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::encoding::Digest;
-use crate::vault::backup::archive::Writer;
+use crate::vault::backup::archive::{LONGEST_FILE, Writer};
 use crate::vault::backup::{BackupError, create, restore, verify};
 use crate::vault::testing::Folder;
 use crate::vault::{Vault, VaultError};
@@ -190,6 +191,100 @@ fn t25_an_archive_that_leads_out_of_the_vault_is_refused_and_writes_nothing() {
         restore(&forged("format", tar::EntryType::Regular)[..], &scratch.next(), &scratch.next()),
         Err(BackupError::NoManifest)
     ));
+}
+
+/// Counts what was read of it, and looks each time.
+struct Watched<R, F: FnMut(u64)> {
+    inner: R,
+    read: u64,
+    look: F,
+}
+
+impl<R: Read, F: FnMut(u64)> Read for Watched<R, F> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.read += count as u64;
+        (self.look)(self.read);
+        Ok(count)
+    }
+}
+
+#[test]
+fn p13_what_other_kinds_of_tar_put_before_a_file_is_refused_unread() {
+    let mut scratch = scratch();
+    for kind in [
+        tar::EntryType::GNULongName,
+        tar::EntryType::GNULongLink,
+        tar::EntryType::XHeader,
+        tar::EntryType::XGlobalHeader,
+        tar::EntryType::GNUSparse,
+    ] {
+        let mut header = tar::Header::new_gnu();
+        header.set_path("roster/x.json").unwrap();
+        header.set_entry_type(kind);
+        header.set_size(64 << 20);
+        header.set_cksum();
+        let body = io::repeat(b'a').take(64 << 20);
+        let mut archive = Watched {
+            inner: header.as_bytes().chain(body),
+            read: 0,
+            look: |_| {},
+        };
+        let refused = verify(&mut archive, &scratch.next());
+        assert!(archive.read < 1 << 20, "{kind:?}: {} bytes were read", archive.read);
+        assert!(
+            matches!(
+                refused,
+                Err(BackupError::Form {
+                    why: "it is no plain file",
+                    ..
+                })
+            ),
+            "{kind:?}: {refused:?}"
+        );
+    }
+}
+
+#[test]
+fn p13_a_list_of_more_files_than_there_are_is_refused_unread() {
+    let mut header = tar::Header::new_ustar();
+    header.set_path("manifest.json").unwrap();
+    header.set_size(64 << 20);
+    header.set_cksum();
+    let mut archive = Watched {
+        inner: header.as_bytes().chain(io::repeat(b' ').take(64 << 20)),
+        read: 0,
+        look: |_| {},
+    };
+    let refused = verify(&mut archive, &scratch().next());
+    assert!(archive.read < 1 << 20, "{} bytes were read", archive.read);
+    assert!(matches!(refused, Err(BackupError::Form { path, .. }) if path == "manifest.json"));
+}
+
+#[test]
+fn p13_files_of_an_archive_are_written_as_they_come_and_not_held_in_memory() {
+    let (mut scratch, whole) = (scratch(), vec![b'x'; LONGEST_FILE]);
+    let files: BTreeMap<PathBuf, Vec<u8>> = (0..6).map(|n| (PathBuf::from(format!("records/a/b/{n}")), whole.clone())).collect();
+    let archive = archive_of(&files, Digest([1; 32]), Digest([2; 32]));
+    let beside = scratch.next();
+    let shelf = beside.join("records/a/b");
+    let written = || {
+        let there = fs::read_dir(&shelf)
+            .into_iter()
+            .flatten()
+            .map(|entry| entry.unwrap().metadata().unwrap().len());
+        there.sum::<u64>()
+    };
+    let mut held = 0;
+    let archive = Watched {
+        inner: &archive[..],
+        read: 0,
+        look: |read| held = held.max(read.saturating_sub(written())),
+    };
+    // The records are none, which is found out at the end.
+    assert!(restore(archive, &scratch.next(), &beside).is_err());
+    assert_eq!(written(), 6 * LONGEST_FILE as u64);
+    assert!(held <= 4 * LONGEST_FILE as u64, "{held} bytes were held");
 }
 
 /// The archive of `files` of a vault, with an honest list at its end.

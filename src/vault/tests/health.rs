@@ -182,3 +182,50 @@ fn a_scope_that_was_changed_in_two_places_is_a_note_until_the_next_touch() {
     rig.put("prod", "D", b"4").unwrap();
     assert_eq!(wrong(&rig), []);
 }
+
+#[test]
+fn t53_a_file_with_a_foreign_name_costs_itself_only_and_is_named_with_what_removes_it() {
+    use std::os::unix::ffi::OsStrExt;
+    let rig = with_two_keys();
+    let foreign = std::ffi::OsStr::from_bytes(b"\xff\xfe");
+    let mut places = vec![rig.folder()];
+    let mut at = 0;
+    while at < places.len() {
+        let below = std::fs::read_dir(&places[at]).unwrap().map(|entry| entry.unwrap().path());
+        places.extend(below.filter(|path| path.is_dir() && !path.ends_with(".git")).collect::<Vec<_>>());
+        at += 1;
+    }
+    assert!(places.len() > 8, "{places:?}");
+    for place in &places {
+        std::fs::write(place.join(foreign), "x").unwrap();
+    }
+    std::fs::create_dir(rig.folder().join("records").join(std::ffi::OsStr::from_bytes(b"a\xff"))).unwrap();
+    let (listed, unreadable) = rig.vault().list(None).unwrap();
+    assert_eq!(listed.len(), 1);
+    assert!(unreadable.iter().any(|file| file.path.ends_with("\\xff\\xfe")), "{unreadable:?}");
+    assert_eq!(super::rig::get(&rig.vault(), &rig.blue, "prod", "A").unwrap(), b"1");
+    rig.put("prod", "B", b"2").unwrap();
+    let mut archive = Vec::new();
+    crate::vault::backup::create(&rig.folder(), &mut archive).unwrap();
+    let found = look(&rig).findings;
+    let strangers: Vec<_> = found.iter().filter(|finding| finding.reason == "stranger").collect();
+    assert_eq!(strangers.len(), places.len() + 1, "{found:#?}");
+    assert!(!found.iter().any(|finding| finding.level == Level::Problem), "{found:#?}");
+    for stranger in strangers {
+        let removed = std::process::Command::new("sh")
+            .args(["-c", stranger.remedy.as_ref().unwrap()])
+            .status();
+        assert!(removed.unwrap().success(), "{stranger:?}");
+    }
+    assert!(wrong(&rig).is_empty(), "{:?}", wrong(&rig));
+}
+
+#[test]
+fn a_folder_in_which_something_with_a_foreign_name_lies_is_not_empty() {
+    use std::os::unix::ffi::OsStrExt;
+    let rig = with_two_keys();
+    let store = crate::vault::store::Store::create(&rig.home.join("other")).unwrap();
+    assert!(crate::vault::genesis::check_free(store.folder()).is_ok());
+    std::fs::write(store.folder().join(std::ffi::OsStr::from_bytes(b"\xff")), "x").unwrap();
+    assert!(crate::vault::genesis::check_free(store.folder()).is_err());
+}

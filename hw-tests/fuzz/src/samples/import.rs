@@ -14,6 +14,24 @@ pub fn environment() -> Vec<Vec<u8>> {
     texts.map(|text| text.as_bytes().to_vec()).into()
 }
 
+pub fn env_file() -> Vec<Vec<u8>> {
+    let texts = [
+        "A=1\nTOKEN=touchlease://prod/TOKEN\nexport B='two words'\n",
+        "A=touchlease://prod/no such\n",
+        "B='open\nto the end\n",
+    ];
+    texts.map(|text| text.as_bytes().to_vec()).into()
+}
+
+/// The first 300 bytes of the databases that the suite imports: their headers, and a little more. Of KDB there is none.
+pub fn kdbx_cost() -> Vec<Vec<u8>> {
+    let three = include_bytes!("../../../tests/suite/import/keepass3.kdbx");
+    let four = include_bytes!("../../../tests/suite/import/keepass4.kdbx");
+    let mut one = vec![0; 124];
+    one[..8].copy_from_slice(&[0x03, 0xd9, 0xa2, 0x9a, 0x65, 0xfb, 0x4b, 0xb5]);
+    vec![three[..300].to_vec(), four[..300].to_vec(), one]
+}
+
 /// An archive with this as its `export.data`, as it is, and an attachment.
 pub fn archive(data: &[u8]) -> Vec<u8> {
     let mut zip = ZipWriter::new(Cursor::new(vec![]));

@@ -1,6 +1,7 @@
 //! Texts that a prompt shows, and files that people write.
 
 use crate::encoding::Digest;
+use crate::lease::text::ExportText;
 use crate::vault::statement::Statement;
 
 use super::blocks;
@@ -48,16 +49,46 @@ pub fn change_text() -> Vec<Vec<u8>> {
             r#"{{"asked":"{DIGEST}","at":1800000000,"id":"0f0f",{keeps}"kind":"change",{origin},"removes":["prod/OLD"],"v":1,"writes":[{{"rules":{{"deliveries":["env"],"ttl":600,"uses":3}},"secret":"prod/TOKEN","value":true,"version":2}}]}}"#
         )
     };
-    let clock = format!(r#"{{"asked":"{DIGEST}","id":"0f0f","kind":"clock","moved":"an hour ahead","now":1800000000,{origin},"v":1}}"#);
-    [change(""), change(&keeps), clock].map(String::into_bytes).into()
+    [change(""), change(&keeps)].map(String::into_bytes).into()
 }
 
+pub fn clock_text() -> Vec<Vec<u8>> {
+    let origin = origin("");
+    vec![format!(r#"{{"asked":"{DIGEST}","id":"0f0f","kind":"clock","moved":"an hour ahead","now":1800000000,{origin},"v":1}}"#).into_bytes()]
+}
+
+pub fn older_text() -> Vec<Vec<u8>> {
+    let origin = origin("");
+    let older = |roster: &str| {
+        let lost = r#"{"at":1800000000,"names":["prod/A","prod/B"]}"#;
+        let scope = format!(r#"{{"gone":1,"remembered":"{DIGEST}","scope":"prod"}}"#);
+        format!(
+            r#"{{"asked":"{DIGEST}","count":1,"id":"0f0f","kind":"older","lost":[{lost}],{origin},{roster}"scopes":[{scope}],"v":1}}"#
+        )
+    };
+    let roster = format!(r#""roster":{{"missing":2,"remembered":"{DIGEST}"}},"#);
+    [older(""), older(&roster)].map(String::into_bytes).into()
+}
+
+pub fn export_text() -> Vec<Vec<u8>> {
+    let (origin, words) = (origin(""), ExportText::words("prod"));
+    let text = format!(
+        r#"{{"asked":"{DIGEST}","at":1800000000,"id":"0f0f","kind":"export","left_out":1,{origin},"scope":"prod","secrets":2,"to":"/home/out.json","v":1,"warning":"{words}"}}"#
+    );
+    vec![text.into_bytes()]
+}
+
+const REQUESTER: &str = r#""requester":{"claimed":{"ancestors":["sh"],"command":["touchlease"],"executable":"/bin/touchlease","folder":"/home","labels":{"CLAUDECODE":"1"}},"pid":27594,"uid":0}"#;
+
 pub fn enrol_text() -> Vec<Vec<u8>> {
-    let requester = r#""requester":{"claimed":{"ancestors":["sh"],"command":["touchlease"],"executable":"/bin/touchlease","folder":"/home","labels":{"CLAUDECODE":"1"}},"pid":27594,"uid":0}"#;
-    vec![
-        format!(r#"{{"id":"0f0f","key":"blue","kind":"enrol",{requester},"scopes":["prod","dev"],"touches":4,"v":1}}"#).into_bytes(),
-        format!(r#"{{"id":"0f0f","keep":3600,"key":"blue","kind":"unlock",{requester},"v":1}}"#).into_bytes(),
-    ]
+    let enrol = |recovers: &str| {
+        format!(r#"{{"id":"0f0f","key":"blue","kind":"enrol",{recovers}{REQUESTER},"scopes":["prod","dev"],"touches":4,"v":1}}"#).into_bytes()
+    };
+    vec![enrol(""), enrol(r#""recovers":{"keeps":["spare"],"removes":["lost"]},"#)]
+}
+
+pub fn unlock_text() -> Vec<Vec<u8>> {
+    vec![format!(r#"{{"id":"0f0f","keep":3600,"key":"blue","kind":"unlock",{REQUESTER},"v":1}}"#).into_bytes()]
 }
 
 pub fn roster_beside() -> Vec<Vec<u8>> {

@@ -1,7 +1,10 @@
 //! Other programs' files.
 
 use crate::cli::import::source::Found;
-use crate::cli::import::{env, onepux};
+use crate::cli::env_file;
+use crate::cli::import::{cost, env, onepux};
+use crate::encoding::SecretRef;
+use crate::encoding::plain::check_variable;
 use crate::encoding::reference::SCHEME;
 
 /// An environment file: what is found can be written plainly, and is found again.
@@ -27,6 +30,26 @@ pub fn environment(data: &[u8]) {
         assert_eq!((&found.name, &found.value), (&wanted.name, &wanted.value));
     }
     assert!(expected.next().is_none());
+}
+
+/// An environment file of `run`: what is asked for can be asked for, and a refusal repeats nothing of a line.
+pub fn env_file(data: &[u8]) {
+    match env_file::parse(data, "FILE") {
+        Ok((plain, grants)) => {
+            assert!(plain.iter().all(|(_, value)| !value.starts_with(SCHEME)));
+            for grant in grants {
+                assert!(grant.secret.parse::<SecretRef>().is_ok() && check_variable(&grant.env).is_ok());
+            }
+        }
+        Err(failure) => assert!(failure.message.starts_with("FILE, line ") && failure.hint.is_some(), "{failure:?}"),
+    }
+}
+
+/// The outer header of a KeePass database: what is let through asks for nothing beyond the limits, wherever it is looked for.
+pub fn kdbx_cost(data: &[u8]) {
+    let passes = cost::check(data).is_ok();
+    let longer = cost::check(&[data, b"more"].concat());
+    assert!(!passes || longer.is_ok(), "what follows the header is no part of it");
 }
 
 /// An export of 1Password: as an archive, and with any `export.data`.

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::config::{Config, parse_duration};
 use crate::encoding::{Digest, jcs};
 use crate::lease::task::{MOST_GRANTS, Task};
-use crate::lease::text::{ChangeText, ClockText, EnrolText, LeaseText, RosterBeside, Text, UnlockText};
+use crate::lease::text::{ChangeText, ClockText, EnrolText, ExportText, LeaseText, OlderText, RosterBeside, Text, UnlockText};
 use crate::vault::statement::Statement;
 
 /// A lease.
@@ -15,15 +15,33 @@ pub fn lease_text(data: &[u8]) {
     one_form::<LeaseText>(data);
 }
 
-/// A change to a vault, and one to what the log believes of the clock.
+/// A change to a vault.
 pub fn change_text(data: &[u8]) {
     one_form::<ChangeText>(data);
+}
+
+/// A clock that is accepted.
+pub fn clock_text(data: &[u8]) {
     one_form::<ClockText>(data);
+}
+
+/// An older copy of a vault that is accepted.
+pub fn older_text(data: &[u8]) {
+    one_form::<OlderText>(data);
+}
+
+/// Everything of a scope that leaves.
+pub fn export_text(data: &[u8]) {
+    one_form::<ExportText>(data);
 }
 
 /// What a prompt shows where nothing of it is signed.
 pub fn enrol_text(data: &[u8]) {
     one_form::<EnrolText>(data);
+}
+
+/// The same for a PIN typed ahead.
+pub fn unlock_text(data: &[u8]) {
     one_form::<UnlockText>(data);
 }
 
