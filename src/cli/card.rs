@@ -87,6 +87,10 @@ impl Card {
             let statement = Statement::from_bytes(view.text.as_bytes()).ok()?;
             roster::rows(&mut rows, &statement, view.beside.as_deref(), zone)?;
         }
+        if let Some(terminal) = &view.elsewhere {
+            // Below who asks.
+            rows.insert(rows.len().min(1), asked_at(terminal));
+        }
         let words = four_words(&Digest::of(view.text.as_bytes())).join("  ");
         strong(&mut rows, "words", words);
         rows.push(Row::new("vault", view.vault.clone(), Tone::Dim, Need::Spare));
@@ -200,7 +204,11 @@ fn lease_rows(rows: &mut Vec<Row>, lease: &LeaseText, zone: &TimeZone) {
     });
     // The text's own end leaves room for the time that the prompt stands open.
     push(rows, "", format!("until {} at the latest", clock_time(lease.not_after, zone)));
-    push(rows, "held by", holder(lease));
+    let (holder, shortest) = holder(lease);
+    rows.push(Row {
+        short: Some(shortest),
+        ..Row::new("held by", holder, Tone::Plain, Need::Must)
+    });
 }
 
 fn grant_text(grant: &GrantText) -> String {
@@ -226,10 +234,14 @@ fn shortest_term(lease: &LeaseText) -> String {
     }
 }
 
-fn holder(lease: &LeaseText) -> String {
+/// Whether one command gets it or a whole shell, and the same where room is short.
+fn holder(lease: &LeaseText) -> (String, String) {
     match &lease.holder {
-        Holder::Connection => "this command; ends with it".into(),
-        Holder::Process { name, pid } => format!("{name}, pid {pid}, and what it starts; ends with it"),
+        Holder::Connection => ("this command; ends with it".into(), "this command".into()),
+        Holder::Process { name, pid } => (
+            format!("{name}, pid {pid}, and what it starts; ends with it"),
+            format!("{name} and what it starts"),
+        ),
     }
 }
 
@@ -360,6 +372,15 @@ fn requester_rows(rows: &mut Vec<Row>, requester: &RequesterText, verb: &str) {
     }
 }
 
+/// A requester's own terminal is not believed to have a person before it.
+fn asked_at(terminal: &str) -> Row {
+    let whole = format!("another terminal, {terminal}, where it can be answered too; if you did not ask there, d");
+    Row {
+        short: Some(format!("another terminal, {terminal}")),
+        ..Row::new("asked at", whole, Tone::Bad, Need::Must)
+    }
+}
+
 /// What has to be seen.
 fn must(rows: &mut Vec<Row>, label: &'static str, text: String) {
     rows.push(Row::new(label, text, Tone::Plain, Need::Must));
@@ -395,6 +416,7 @@ mod tests {
             keys: vec![],
             waiting: 0,
             vault: "/v".into(),
+            elsewhere: None,
         }
     }
 
@@ -422,6 +444,7 @@ mod tests {
                 "version 3",
                 "15 min",
                 "20 uses",
+                "held by",
                 "words",
                 "larger terminal",
             ] {
@@ -468,6 +491,20 @@ mod tests {
             assert!(shown.contains(part), "{part} in\n{shown}");
         }
         assert!(shown.contains(&fixed.words().join("  ")));
+    }
+
+    #[test]
+    fn t10_what_is_asked_at_another_terminal_says_so_on_every_size() {
+        let mut view = view(sample().fix().unwrap().text());
+        view.elsewhere = Some("pts/7".into());
+        let card = Card::of(&view, &TimeZone::UTC).unwrap();
+        for (width, height) in [(100, 40), (80, 24), (40, card.least_height(40, plain_screen()))] {
+            let lines = card.lines(width, height, plain_screen()).unwrap();
+            assert!(
+                lines[0].contains("who") && lines.concat().contains("another terminal, pts/7"),
+                "{lines:?}"
+            );
+        }
     }
 
     #[test]

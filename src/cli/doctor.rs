@@ -12,7 +12,7 @@ use crate::daemon::doctor;
 use crate::deliver::env;
 use crate::finding::{Finding, Level, Part, quoted};
 use crate::wire::reply::Status;
-use crate::wire::{Call, Failure, Outcome, Reply, Request, VERSION};
+use crate::wire::{Failure, Outcome, Reply, Request};
 
 /// Look at keys, readers, memory, daemon, vault and log, and say what helps where something is wrong.
 ///
@@ -167,12 +167,7 @@ fn ask(session: &Session, request: Request) -> Result<Option<Reply>, Failure> {
     let Some(mut client) = Client::connect(&session.places)? else {
         return Ok(None);
     };
-    client.call(&Call {
-        v: VERSION,
-        vault: session.vault.clone(),
-        screen: false,
-        request,
-    })?;
+    client.call(&session.call(false, request))?;
     loop {
         match client.message()? {
             Some(Message::Reply(reply)) => match *reply {

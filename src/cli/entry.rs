@@ -46,6 +46,11 @@ impl Entries {
         self.0.retain(|entry| std::mem::take(&mut stands) || entry.key != key);
     }
 
+    /// Takes back what is asked for a key that has its PIN by now: what was typed of it here is wiped.
+    pub fn given(&mut self, key: &str) {
+        self.0.retain(|entry| entry.key != key);
+    }
+
     /// The question that stands.
     #[must_use]
     pub fn question(&self) -> Option<&str> {
@@ -99,6 +104,16 @@ mod tests {
         assert_eq!(entries.question(), Some("third: "));
         assert!(matches!(entries.push(b"\x03"), Some(Entered::Denied)));
         assert!(entries.question().is_none());
+    }
+
+    #[test]
+    fn a_pin_that_was_typed_on_another_screen_is_not_asked_for_any_more() {
+        let mut entries = Entries::default();
+        entries.ask("blue", "blue: ".into());
+        entries.push(b"12");
+        entries.ask("spare", "spare: ".into());
+        entries.given("blue");
+        assert_eq!(entries.question(), Some("spare: "));
     }
 
     #[test]

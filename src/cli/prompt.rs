@@ -24,6 +24,9 @@ pub struct Shown {
     /// The terminal's size when the card was drawn, and the rows used since, the two that are redrawn not counted.
     drawn: (usize, usize),
     used: usize,
+    /// Whether the card is to be seen whole, and whether the daemon was told that it is.
+    fits: bool,
+    told: bool,
 }
 
 /// When a prompt closes, on this process's own clock: only for showing, the daemon decides.
@@ -35,8 +38,7 @@ const LIVE: usize = 2;
 const CLEAR: &str = "\r\x1b[2K\x1b[1A\r\x1b[2K";
 
 impl Shown {
-    /// Draws the card and says whether it is on the screen: a text that cannot be decoded, or does not fit, is not shown, and so never
-    /// armed.
+    /// Draws the card: a text that cannot be decoded, or does not fit, is not shown, and so never armed.
     pub fn draw(view: PromptView, zone: &TimeZone, ui: Ui, tty: &mut Tty) -> Option<Self> {
         let Some(card) = Card::of(&view, zone) else {
             let what = "a request came that this version cannot show; it is not armed";
@@ -52,9 +54,11 @@ impl Shown {
             ui,
             drawn: (0, 0),
             used: 0,
+            fits: false,
+            told: false,
         };
-        if !shown.draw_card(tty) {
-            shown.say_too_small(false, tty);
+        shown.draw_card(tty);
+        if !shown.fits {
             return None;
         }
         tty.write("\r\n");
@@ -63,18 +67,31 @@ impl Shown {
     }
 
     /// Draws the card where the cursor is, if what a person must see fits above the two lines that are redrawn.
-    fn draw_card(&mut self, tty: &mut Tty) -> bool {
+    fn draw_card(&mut self, tty: &mut Tty) {
         let (width, height) = tty.size();
-        let Some(lines) = self.card.lines(width, height.saturating_sub(LIVE), self.ui) else {
-            return false;
-        };
         self.drawn = (width, height);
+        let lines = self.card.lines(width, height.saturating_sub(LIVE), self.ui);
+        self.fits = lines.is_some();
+        let Some(lines) = lines else {
+            // What keys were asked is withdrawn.
+            self.now = Situation::default();
+            return self.say_too_small(tty);
+        };
         self.used = lines.len();
         tty.write(&format!("\r\n{}\r\n", lines.join("\r\n")));
-        true
     }
 
-    fn say_too_small(&self, armed: bool, tty: &mut Tty) {
+    /// What the daemon has to be told since this was asked last: that the prompt stands on this screen, or does not any more.
+    pub fn news(&mut self) -> Option<Answer> {
+        let prompt = self.number();
+        (std::mem::replace(&mut self.told, self.fits) != self.fits).then_some(if self.fits {
+            Answer::Shown { prompt }
+        } else {
+            Answer::Hidden { prompt }
+        })
+    }
+
+    fn say_too_small(&self, tty: &mut Tty) {
         let (width, height) = tty.size();
         let room = if width < NARROWEST {
             format!("it needs {NARROWEST} columns, and here are {width}")
@@ -84,8 +101,8 @@ impl Shown {
                 count(self.card.least_height(width, self.ui) + LIVE, "line")
             )
         };
-        let what = if armed {
-            format!("The request does not fit any more: {room}. Enlarge the terminal before you touch a key, or deny.")
+        let what = if self.told {
+            format!("The request does not fit any more and is not armed: {room}. Enlarge the terminal, or deny.")
         } else {
             format!("A request came and is not armed: {room}. Enlarge the terminal, and ask again.")
         };
@@ -102,8 +119,11 @@ impl Shown {
 
     /// Takes where the touch stands.
     pub fn update(&mut self, state: &TouchState, tty: &mut Tty) {
-        if let TouchState::Gone { key } = state {
-            self.entries.gone(key);
+        match state {
+            TouchState::Gone { key } => self.entries.gone(key),
+            // Its PIN was typed on another screen.
+            TouchState::TouchNow { key, .. } => self.entries.given(key),
+            _ => {}
         }
         match self.now.update(state) {
             Some(line) => self.say(&line, tty),
@@ -123,8 +143,8 @@ impl Shown {
         let lines = wrap(&visible(line), width.saturating_sub(1));
         self.used += lines.len();
         tty.write(&format!("{CLEAR} {}\r\n", lines.join("\r\n ")));
-        if self.used + LIVE > height && !self.draw_card(tty) {
-            self.say_too_small(true, tty);
+        if self.used + LIVE > height {
+            self.draw_card(tty);
         }
         tty.write("\r\n");
         self.redraw(tty);
@@ -134,10 +154,7 @@ impl Shown {
     pub fn tick(&mut self, tty: &mut Tty) {
         if tty.size() != self.drawn {
             tty.write(CLEAR);
-            if !self.draw_card(tty) {
-                self.say_too_small(true, tty);
-                self.drawn = tty.size();
-            }
+            self.draw_card(tty);
             tty.write("\r\n");
         }
         self.redraw(tty);
@@ -151,7 +168,11 @@ impl Shown {
             tty.write(&format!("{CLEAR}{}\r\n {question}", self.left(width, true)));
             return;
         }
-        let (tone, todo) = self.now.line(&self.view.keys);
+        let (tone, todo) = if self.fits {
+            self.now.line(&self.view.keys)
+        } else {
+            (Tone::Bad, "not armed: enlarge the terminal".into())
+        };
         tty.write(&format!(
             "{CLEAR} {}\r\n{}",
             self.ui.paint_screen(tone, &fit(&todo, width)),

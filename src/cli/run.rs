@@ -1,6 +1,5 @@
 //! `touchlease run`: a command with a lease, its output masked, ended when the lease ends.
 
-use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
@@ -25,17 +24,6 @@ use crate::sys::file::{read_text, read_up_to};
 use crate::wire::reply::{Delivered, Granted};
 use crate::wire::request::{GrantAsk, LeaseAsk, TaskAsk};
 use crate::wire::{Answer, Event, Failure, Outcome, Reply, Request};
-
-/// Labels that agents set in their children's environment. Shown as claimed.
-const LABELS: [&str; 7] = [
-    "CLAUDECODE",
-    "CLAUDE_CODE_SESSION_ID",
-    "CLAUDE_PID",
-    "CODEX_SESSION_ID",
-    "CODEX_THREAD_ID",
-    "CODEX_TOOL_CALL_ID",
-    "AI_AGENT",
-];
 
 /// Largest task file or environment file, in bytes: more than anybody writes into one.
 const LARGEST_FILE: usize = 1 << 20;
@@ -102,7 +90,6 @@ impl AskArgs {
             ttl: self.ttl,
             uses: self.uses,
             reason: self.reason.clone(),
-            labels: labels(),
             ..LeaseAsk::default()
         })
     }
@@ -310,11 +297,4 @@ fn read_env_files(files: &[PathBuf]) -> Result<(Plain, Vec<GrantAsk>), Failure> 
         grants.extend(references);
     }
     Ok((plain, grants))
-}
-
-fn labels() -> BTreeMap<String, String> {
-    LABELS
-        .iter()
-        .filter_map(|name| std::env::var(name).ok().map(|value| ((*name).to_owned(), value)))
-        .collect()
 }

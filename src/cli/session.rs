@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::Signal;
 
 use super::prompt::Shown;
 use super::tty::Tty;
@@ -13,11 +14,23 @@ use super::ui::{Tone, Ui};
 use crate::client::{Client, Message, daemon_gone};
 use crate::encoding::plain::count;
 use crate::paths::Places;
+use crate::sys::signals::Catcher;
 use crate::wire::{Answer, Call, Event, Failure, Outcome, Reply, Request, TouchState, VERSION};
 
 /// How often, and after which pause, what cannot wait is asked again while the daemon has no place for it.
 const URGENT_TRIES: u32 = 50;
 const URGENT_PAUSE: Duration = Duration::from_millis(20);
+
+/// Labels that agents set in their children's environment.
+const LABELS: [&str; 7] = [
+    "CLAUDECODE",
+    "CLAUDE_CODE_SESSION_ID",
+    "CLAUDE_PID",
+    "CODEX_SESSION_ID",
+    "CODEX_THREAD_ID",
+    "CODEX_TOOL_CALL_ID",
+    "AI_AGENT",
+];
 
 /// What a command needs to ask.
 pub struct Session {
@@ -34,6 +47,8 @@ struct Asking<'a> {
     session: &'a Session,
     client: Client,
     tty: Option<Tty>,
+    /// Says at once that the terminal has another size, while a prompt stands: what is not to be seen any more must not stay armed.
+    resized: Option<Catcher>,
     shown: Option<Shown>,
     /// The four words, and milliseconds left, until it is known where the prompt stands.
     words: Option<([String; 4], u64)>,
@@ -41,6 +56,19 @@ struct Asking<'a> {
 }
 
 impl Session {
+    /// The call for a request, from a process that shows prompts or does not.
+    #[must_use]
+    pub fn call(&self, screen: bool, request: Request) -> Call {
+        let label = |name: &&str| std::env::var(name).ok().map(|value| ((*name).to_owned(), value));
+        Call {
+            v: VERSION,
+            vault: self.vault.clone(),
+            screen,
+            labels: LABELS.iter().filter_map(label).collect(),
+            request,
+        }
+    }
+
     /// Asks and waits for the reply. A failure comes back as an error.
     ///
     /// # Errors
@@ -93,12 +121,7 @@ impl Session {
         // Only what opens prompts needs the terminal.
         let tty = if request.opens_prompt() { Tty::open() } else { None };
         let mut client = Client::connect_or_start(&self.places)?;
-        client.call(&Call {
-            v: VERSION,
-            vault: self.vault.clone(),
-            screen: tty.is_some(),
-            request,
-        })?;
+        client.call(&self.call(tty.is_some(), request))?;
         for line in more {
             client.answer(&line?)?;
         }
@@ -106,6 +129,7 @@ impl Session {
             session: self,
             client,
             tty,
+            resized: None,
             shown: None,
             words: None,
             parts,
@@ -144,13 +168,15 @@ impl Asking<'_> {
         let (Some(tty), Some(shown)) = (self.tty.as_mut(), self.shown.as_mut()) else {
             return Ok(true);
         };
-        let mut fds = [PollFd::new(&self.client, PollFlags::IN), PollFd::new(tty, PollFlags::IN)];
+        let mut fds = vec![PollFd::new(&self.client, PollFlags::IN), PollFd::new(tty, PollFlags::IN)];
+        fds.extend(self.resized.as_ref().map(|resized| PollFd::new(resized, PollFlags::IN)));
         let second = Timespec { tv_sec: 1, tv_nsec: 0 };
         match poll(&mut fds, Some(&second)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(Failure::new(Outcome::Internal, "poll", error.to_string()).ours()),
         }
         let (daemon, key) = (!fds[0].revents().is_empty(), !fds[1].revents().is_empty());
+        drop(self.resized.as_ref().map(Catcher::take));
         if key {
             let keys = tty.keys().unwrap_or_default();
             if let Some(answer) = shown.typed(&keys, tty) {
@@ -158,7 +184,15 @@ impl Asking<'_> {
             }
         }
         shown.tick(tty);
+        self.say_news()?;
         Ok(daemon)
+    }
+
+    fn say_news(&mut self) -> Result<(), Failure> {
+        match self.shown.as_mut().and_then(Shown::news) {
+            Some(answer) => self.client.answer(&answer),
+            None => Ok(()),
+        }
     }
 
     fn event(&mut self, event: Event) -> Result<(), Failure> {
@@ -168,8 +202,12 @@ impl Asking<'_> {
             Event::Asked { words, left_ms, .. } => self.words = Some((words, left_ms)),
             Event::Step { number, of, what } => self.say(&format!("touch {number} of {of}: {what}")),
             Event::Prompt(view) => self.show(view)?,
-            Event::Touch { state, .. } => self.touch(state)?,
+            Event::Touch { state, .. } => {
+                self.touch(state);
+                self.say_news()?;
+            }
             Event::Closed { outcome, .. } => {
+                self.resized = None;
                 if let (Some(shown), Some(tty)) = (self.shown.take(), self.tty.as_mut()) {
                     shown.close(outcome, tty);
                     tty.cooked();
@@ -208,7 +246,6 @@ impl Asking<'_> {
 
     fn show(&mut self, view: crate::wire::PromptView) -> Result<(), Failure> {
         let Some(tty) = self.tty.as_mut() else { return Ok(()) };
-        let prompt = view.prompt;
         self.shown = Shown::draw(view, &TimeZone::system(), self.session.ui, tty);
         if self.shown.is_some() {
             let raw = tty.raw();
@@ -216,12 +253,12 @@ impl Asking<'_> {
                 Failure::new(Outcome::NoScreen, "terminal_gone", format!("the terminal went away: {error}"))
                     .hint("open another terminal and run the command there")
             })?;
-            self.client.answer(&Answer::Shown { prompt })?;
+            self.resized = Catcher::new(&[Signal::WINCH]).ok();
         }
-        Ok(())
+        self.say_news()
     }
 
-    fn touch(&mut self, state: TouchState) -> Result<(), Failure> {
+    fn touch(&mut self, state: TouchState) {
         let (Some(tty), Some(shown)) = (self.tty.as_mut(), self.shown.as_mut()) else {
             self.say_words();
             if let TouchState::TouchNow { key, hold: false, .. } = &state {
@@ -229,13 +266,11 @@ impl Asking<'_> {
                     .ui
                     .note(Tone::Act, &format!("key \"{key}\" blinks: touch it if the words match"));
             }
-            return Ok(());
+            return;
         };
         shown.update(&state, tty);
-        let TouchState::PinNeeded { key, tries, wrong } = state else {
-            return Ok(());
-        };
-        shown.ask_pin(&key, tries, wrong, tty);
-        Ok(())
+        if let TouchState::PinNeeded { key, tries, wrong } = state {
+            shown.ask_pin(&key, tries, wrong, tty);
+        }
     }
 }

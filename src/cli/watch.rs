@@ -2,18 +2,22 @@
 
 use jiff::tz::TimeZone;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::Signal;
 
 use super::prompt::Shown;
 use super::session::Session;
 use super::tty::Tty;
 use super::ui::{Tone, Ui};
 use crate::client::{Client, Message, daemon_gone};
+use crate::sys::signals::Catcher;
 use crate::sys::wait::is_readable;
-use crate::wire::{Answer, Call, Event, Failure, Outcome, Reply, Request, TouchState, VERSION};
+use crate::wire::{Event, Failure, Outcome, Reply, Request, TouchState};
 
 struct Watch {
     client: Client,
     tty: Tty,
+    /// Says at once that the terminal has another size: what is not to be seen any more must not stay armed.
+    resized: Option<Catcher>,
     shown: Option<Shown>,
     zone: TimeZone,
     ui: Ui,
@@ -34,12 +38,7 @@ pub fn run(session: &Session) -> Result<(), Failure> {
     };
     let mut tty = Tty::open().ok_or_else(no_terminal)?;
     let mut client = Client::connect_or_start(&session.places)?;
-    client.call(&Call {
-        v: VERSION,
-        vault: session.vault.clone(),
-        screen: true,
-        request: Request::Watch,
-    })?;
+    client.call(&session.call(true, Request::Watch))?;
     tty.raw().map_err(|_| no_terminal())?;
     tty.write(&format!(
         "{}\r\n",
@@ -50,6 +49,7 @@ pub fn run(session: &Session) -> Result<(), Failure> {
     Watch {
         client,
         tty,
+        resized: Catcher::new(&[Signal::WINCH]).ok(),
         shown: None,
         zone: TimeZone::system(),
         ui: session.ui,
@@ -84,11 +84,14 @@ impl Watch {
         // Without a prompt nothing changes on the screen, so nothing wakes it.
         let second = Timespec { tv_sec: 1, tv_nsec: 0 };
         let limit = self.shown.as_ref().map(|_| &second);
-        let mut fds = [PollFd::new(&self.client, PollFlags::IN), PollFd::new(&self.tty, PollFlags::IN)];
+        let mut fds = vec![PollFd::new(&self.client, PollFlags::IN), PollFd::new(&self.tty, PollFlags::IN)];
+        fds.extend(self.resized.as_ref().map(|resized| PollFd::new(resized, PollFlags::IN)));
         let polled = poll(&mut fds, limit);
         let key = polled.is_ok() && !fds[1].revents().is_empty();
+        drop(self.resized.as_ref().map(Catcher::take));
         if let (Some(shown), false) = (&mut self.shown, key) {
             shown.tick(&mut self.tty);
+            self.say_news()?;
         }
         if !key {
             return Ok(true);
@@ -110,18 +113,24 @@ impl Watch {
         is_readable(&self.client).map_err(|error| Failure::new(Outcome::Internal, "poll", error.to_string()).ours())
     }
 
+    fn say_news(&mut self) -> Result<(), Failure> {
+        match self.shown.as_mut().and_then(Shown::news) {
+            Some(answer) => self.client.answer(&answer),
+            None => Ok(()),
+        }
+    }
+
     fn event(&mut self, event: Event) -> Result<(), Failure> {
         match event {
             Event::Prompt(view) => {
-                let prompt = view.prompt;
                 self.tty.write("\x07");
                 self.shown = Shown::draw(view, &self.zone, self.ui, &mut self.tty);
-                match self.shown {
-                    Some(_) => self.client.answer(&Answer::Shown { prompt }),
-                    None => Ok(()),
-                }
+                self.say_news()
             }
-            Event::Touch { prompt, state } => self.touch(prompt, state),
+            Event::Touch { prompt, state } => {
+                self.touch(prompt, state);
+                self.say_news()
+            }
             Event::Closed { prompt, outcome } => {
                 if let Some(shown) = self.shown.take_if(|shown| shown.number() == prompt) {
                     shown.close(outcome, &mut self.tty);
@@ -138,14 +147,13 @@ impl Watch {
         }
     }
 
-    fn touch(&mut self, prompt: u64, state: TouchState) -> Result<(), Failure> {
+    fn touch(&mut self, prompt: u64, state: TouchState) {
         let Some(shown) = self.shown.as_mut().filter(|shown| shown.number() == prompt) else {
-            return Ok(());
+            return;
         };
         shown.update(&state, &mut self.tty);
         if let TouchState::PinNeeded { key, tries, wrong } = state {
             shown.ask_pin(&key, tries, wrong, &mut self.tty);
         }
-        Ok(())
     }
 }

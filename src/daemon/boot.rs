@@ -21,6 +21,7 @@ use super::{peer, serve};
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::device::broker::{Broker, Processes};
+use crate::lease::requester::AGENTS;
 use crate::paths::Places;
 use crate::sys::file::read_text;
 use crate::sys::process::{self, close_inherited, forbid_cores};
@@ -84,6 +85,7 @@ fn prepare(places: Places) -> Result<(Outside, Listening), Failure> {
         broker,
         boot_id,
         uid: getuid().as_raw(),
+        agents: &AGENTS,
     };
     Ok((outside, listening))
 }

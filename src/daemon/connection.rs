@@ -176,7 +176,8 @@ async fn hear(lines: &mut Lines, within: Duration) -> io::Result<Option<Result<C
     }
 }
 
-async fn talk(house: &Rc<House>, lines: &mut Lines, peer: Peer, call: Call) -> io::Result<()> {
+async fn talk(house: &Rc<House>, lines: &mut Lines, mut peer: Peer, mut call: Call) -> io::Result<()> {
+    peer.claimed.labels = std::mem::take(&mut call.labels);
     let (tell, mut events) = unbounded_channel();
     let screen = screen(house, &call, &peer, &tell);
     let screen_id = screen.as_ref().map(Attached::id);
@@ -192,7 +193,7 @@ async fn talk(house: &Rc<House>, lines: &mut Lines, peer: Peer, call: Call) -> i
     } = peer;
     // The descriptor may have been passed on: the call ends with the process that connected all the same (T19).
     let ended = sys::wait::readable(pidfd)?;
-    let mut asker = Asker {
+    let asker = Asker {
         requester: Requester {
             uid,
             process,
@@ -205,7 +206,7 @@ async fn talk(house: &Rc<House>, lines: &mut Lines, peer: Peer, call: Call) -> i
         tell,
     };
     let handled = {
-        let mut handling = std::pin::pin!(handle(house, call, screen_id, &mut asker));
+        let mut handling = std::pin::pin!(handle(house, call, screen_id, &asker));
         loop {
             tokio::select! {
                 // What was said before the reply goes out before it.
@@ -262,7 +263,7 @@ async fn pass_on(lines: &mut Lines, events: &mut UnboundedReceiver<Event>, held:
     }
 }
 
-async fn handle(house: &Rc<House>, call: Call, screen: Option<u64>, asker: &mut Asker) -> Result<Handled, Failure> {
+async fn handle(house: &Rc<House>, call: Call, screen: Option<u64>, asker: &Asker) -> Result<Handled, Failure> {
     let configured = house.configure();
     let always = call.request.is_urgent() || matches!(call.request, Request::Watch);
     if !always && !matches!(call.request, Request::Doctor) {
@@ -273,7 +274,7 @@ async fn handle(house: &Rc<House>, call: Call, screen: Option<u64>, asker: &mut 
         house.wait_for_writer(&path).await;
     }
     let reply = match call.request {
-        Request::Watch => watch(screen).await?,
+        Request::Watch => watch(screen, asker.requester.claimed.is_agent(house.agents)).await?,
         Request::Status => vaults::status(house, &path),
         Request::Doctor => doctor::serve(house, &path).await,
         Request::Init(ask) => vaults::init(house, &path, ask, asker).await?,
@@ -319,7 +320,7 @@ fn screen<'a>(house: &'a House, call: &Call, peer: &Peer, tell: &tokio::sync::mp
     } else {
         ScreenKind::Own
     };
-    let seated = peer.whereabouts.terminal.is_some() && peer.whereabouts.foreground;
+    let seated = peer.whereabouts.terminal.is_some() && peer.whereabouts.foreground && !peer.claimed.is_agent(house.agents);
     (call.screen && seated).then(|| house.desk.attach(kind, peer.whereabouts.clone(), tell.clone()))
 }
 
@@ -332,9 +333,15 @@ fn answer(house: &House, screen: Option<u64>, line: &[u8]) -> io::Result<()> {
 }
 
 /// A watch has nothing to be told but prompts, until it goes away.
-async fn watch(screen: Option<u64>) -> Result<Reply, Failure> {
+async fn watch(screen: Option<u64>, by_agent: bool) -> Result<Reply, Failure> {
     match screen {
         Some(_) => std::future::pending().await,
+        None if by_agent => Err(Failure::new(
+            Outcome::NoScreen,
+            "agents_screen",
+            "watch was started by an agent: what it shows may be seen by nobody",
+        )
+        .hint("open a terminal window yourself and run `touchlease watch` there")),
         None => Err(Failure::new(
             Outcome::NoScreen,
             "no_terminal",

@@ -51,6 +51,8 @@ pub struct Outside {
     pub boot_id: String,
     /// The uid that is served.
     pub uid: u32,
+    /// Programs that are agents.
+    pub agents: &'static [&'static str],
 }
 
 /// The daemon's rooms.
@@ -64,6 +66,7 @@ pub struct House {
     pub(super) broker: Broker,
     pub(super) boot_id: String,
     pub(super) uid: u32,
+    pub(super) agents: &'static [&'static str],
     pub(super) desk: Desk,
     pub(super) ledger: Ledger,
     pub(super) questions: Questions,
@@ -99,6 +102,7 @@ impl House {
             broker,
             boot_id,
             uid,
+            agents,
         } = outside;
         let (desk, ledger) = (Desk::new(clock.clone()), Ledger::new(clock.clone()));
         Self {
@@ -111,6 +115,7 @@ impl House {
             broker,
             boot_id,
             uid,
+            agents,
             ledger,
             questions: Questions::default(),
             log_written: Rc::default(),

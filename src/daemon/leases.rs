@@ -64,9 +64,7 @@ impl Drop for Held {
 ///
 /// # Errors
 /// See [`Failure`].
-pub(super) async fn request(house: &Rc<House>, path: &Path, ask: &LeaseAsk, asker: &mut Asker) -> Result<Handled, Failure> {
-    asker.requester.claimed.labels.clone_from(&ask.labels);
-    let asker = &*asker;
+pub(super) async fn request(house: &Rc<House>, path: &Path, ask: &LeaseAsk, asker: &Asker) -> Result<Handled, Failure> {
     let open = house.open(path)?;
     let office = house.office(&open);
     let (lease, joined) = collapse::request(&office, ask, asker).await?;

@@ -8,7 +8,7 @@ use super::failure::{IntoFailure, internal, locked_memory};
 use super::office::{Asker, Lobby, Office, names, when_free};
 use super::record::{self, Journal, Question};
 use super::text::{EnrolKind, EnrolText, Fixed, RecoversText, RequesterText, RosterBeside, StatesText, Text, VERSION};
-use super::touch::{attend, feed, refusal, touch, touch_text};
+use super::touch::{Attended, attend, feed, hidden, refusal, touch, touch_text};
 use crate::config::LONGEST_PROMPT;
 use crate::device::broker::{Candidate, Enrol, Event as KeyEvent, NewKey, Seen};
 use crate::device::{DeviceError, EnrolledKey, Profile, Proof};
@@ -356,7 +356,10 @@ pub(super) async fn credentials(
                 steps.next(purpose);
             }
         };
-        let new = attend(lobby, prompt, &[], events, &mut heard, lobby.broker.enrol(enrol, feed)).await?;
+        let asking = lobby.broker.enrol(enrol, feed);
+        let Attended::Done(new) = attend(lobby, prompt, &[], events, &mut heard, asking).await? else {
+            return Err(hidden());
+        };
         if let (Some(pin), Profile::Pin) = (kept, new.key.profile) {
             lobby
                 .broker
@@ -423,14 +426,14 @@ pub(super) async fn slots_of(
 }
 
 async fn unless_refused<T>(prompt: &Prompt<'_>, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    tokio::select! {
+    let failure = tokio::select! {
         biased;
-        outcome = prompt.refused() => {
-            prompt.failed(outcome);
-            Err(refusal(outcome))
-        }
-        done = work => done,
-    }
+        outcome = prompt.refused() => refusal(outcome),
+        () = prompt.hidden() => hidden(),
+        done = work => return done,
+    };
+    prompt.failed(failure.outcome);
+    Err(failure)
 }
 
 /// Says at the asker's terminal, before he is asked, which scopes have states that are not joined on the way.
@@ -456,7 +459,7 @@ pub fn own_screen(asker: &Asker) -> Result<(), Failure> {
             "no_terminal",
             "this is for a person at a terminal, and there is none",
         )
-        .hint("run this command in a terminal, in the foreground")),
+        .hint("run this command yourself in a terminal, in the foreground: what an agent starts has no screen of its own")),
     }
 }
 

@@ -38,7 +38,7 @@ pub fn may_leave(rules: &Rules) -> bool {
 pub async fn export(office: &Office<'_>, export: &Export, asker: &Asker) -> Result<OpenScope, Failure> {
     check_line("the place", &export.to, LONGEST_PLACE)
         .map_err(|error| Failure::new(Outcome::BadInput, "place", error.to_string()).hint("name another file with --out"))?;
-    // A prompt among others on a watch is approved in passing one day: this one stands where its command was typed, or nowhere.
+    // A prompt that comes up on a watch by itself is approved in passing one day: this one is asked for at a terminal, or not at all.
     own_screen(asker).inspect_err(|refusal| office.refused(refusal))?;
     let turn = office.lobby.turn(asker).await.inspect_err(|refusal| office.refused(refusal))?;
     let standing = office.standing(&[&export.scope])?;

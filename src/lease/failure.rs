@@ -27,6 +27,8 @@ impl IntoFailure for PromptError {
             Self::ScreenGone => {
                 Failure::new(Outcome::NoScreen, "screen_gone", message).hint("run `touchlease watch` in another terminal, and ask again")
             }
+            Self::NotOnWatch => Failure::new(Outcome::NoScreen, "not_on_watch", message)
+                .hint("enlarge the terminal in which `touchlease watch` runs, or end it there with q, and ask again"),
             Self::TooMany { .. } => {
                 Failure::new(Outcome::Refused, "too_many_prompts", message).hint("ask for one lease with all that the task needs")
             }

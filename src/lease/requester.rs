@@ -11,6 +11,23 @@ use crate::presence::Whereabouts;
 const LONGEST_CLAIM: usize = 300;
 const MOST_CLAIMS: usize = 16;
 
+/// What the kernel calls the programs that are agents (proc(5), `comm`): what they start stands before no person, whatever terminal
+/// they give it.
+pub const AGENTS: [&str; 12] = [
+    "aider",
+    "amp",
+    "auggie",
+    "claude",
+    "codex",
+    "copilot",
+    "crush",
+    "cursor-agent",
+    "gemini",
+    "goose",
+    "opencode",
+    "qwen",
+];
+
 /// The process a lease belongs to: pid and start time name it for good, a pid alone may be used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ProcessId {
@@ -52,7 +69,7 @@ pub struct Requester {
     pub claimed: Claimed,
 }
 
-/// What a process says of itself. Shown as claimed; nothing is decided by it.
+/// What a process says of itself. Shown as claimed; nothing is allowed by it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Claimed {
@@ -85,6 +102,13 @@ impl Claimed {
                 .map(|(name, value)| (ascii(&name), fit(&value)))
                 .collect(),
         }
+    }
+
+    /// Whether an agent asks, by the labels that agents set or by one of `agents` among the ancestors. Whoever hides both asks as a
+    /// person does; what is refused for it is never more than that person's own screen.
+    #[must_use]
+    pub fn is_agent(&self, agents: &[&str]) -> bool {
+        !self.labels.is_empty() || self.ancestors.iter().any(|name| agents.contains(&name.as_str()))
     }
 
     /// The program's name, without its folder.
@@ -140,6 +164,21 @@ mod tests {
         }
         .for_screen();
         assert_eq!(claimed.command, ["a<U+001B>[2Jb", "<U+202E>txt"]);
+    }
+
+    #[test]
+    fn t10_an_agent_is_known_by_its_labels_or_by_an_ancestor_and_a_person_is_none() {
+        let person = Claimed {
+            ancestors: vec!["zsh".into(), "tmux: server".into(), "systemd".into()],
+            ..Claimed::default()
+        };
+        let mut below = person.clone();
+        below.ancestors.insert(1, "claude".into());
+        let mut labelled = person.clone();
+        labelled.labels.insert("CLAUDECODE".into(), "1".into());
+        let agents = [&person, &below, &labelled].map(|claimed| claimed.is_agent(&AGENTS));
+        assert_eq!(agents, [false, true, true]);
+        assert!(AGENTS.iter().all(|name| name.len() <= 15), "the kernel keeps 15 bytes of a name");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::record;
 use super::text::Fixed;
 use crate::audit::Event as AuditEvent;
 use crate::audit::event::{CounterBack, ExtraTouch, KeyTrouble, Trouble};
+use crate::clock::until;
 use crate::device::Port;
 use crate::device::broker::{Ask, Candidate, Event, Feed};
 use crate::device::{DeviceError, EnrolledKey, KeyId, Link, Proof};
@@ -46,7 +47,19 @@ pub async fn touch_text(
         deadline: prompt.deadline(),
         at: None,
     };
-    let (feed, events) = match namespace {
+    loop {
+        let (feed, events) = feed_for(namespace);
+        let asking = lobby.broker.touch(ask.clone(), feed, std::future::pending());
+        match attend(lobby, prompt, &keys, events, &mut |_| {}, asking).await? {
+            Attended::Done(proof) => return Ok(proof),
+            // The key was told to stop; it is asked anew once a person can see what for.
+            Attended::Hidden => seen_again(lobby, prompt).await?,
+        }
+    }
+}
+
+fn feed_for(namespace: Namespace) -> (Feed, UnboundedReceiver<Event>) {
+    match namespace {
         // While a key comes or goes, others are connected that have no part in this touch.
         Namespace::Enrol | Namespace::Vault => feed_but(&|event| {
             matches!(
@@ -58,9 +71,17 @@ pub async fn touch_text(
             )
         }),
         Namespace::Lease | Namespace::Change => feed(),
+    }
+}
+
+async fn seen_again(lobby: &Lobby<'_>, prompt: &Prompt<'_>) -> Result<(), Failure> {
+    let seen = tokio::select! {
+        biased;
+        outcome = prompt.refused() => Err(refusal(outcome)),
+        () = prompt.shown() => Ok(()),
+        () = until(lobby.clock, prompt.deadline()) => Err(DeviceError::TimedOut.failure()),
     };
-    let asking = lobby.broker.touch(ask, feed, std::future::pending());
-    attend(lobby, prompt, &keys, events, &mut |_| {}, asking).await
+    seen.inspect_err(|failure| prompt.failed(failure.outcome))
 }
 
 /// A feed for the broker, and where it arrives.
@@ -80,7 +101,15 @@ fn feed_but(without: &'static (dyn Fn(&Event) -> bool + Send + Sync)) -> (Feed, 
     (feed, rx)
 }
 
-/// Waits for what a key is asked, while the person is told, may type PINs, and may say no.
+/// How waiting for a key went.
+pub(super) enum Attended<T> {
+    /// It gave what it was asked for.
+    Done(T),
+    /// The prompt was hidden, and what the key was asked is withdrawn.
+    Hidden,
+}
+
+/// Waits for what a key is asked, while the person is told, may type PINs, and may say no; as long as the prompt is to be seen.
 pub(super) async fn attend<T>(
     lobby: &Lobby<'_>,
     prompt: &Prompt<'_>,
@@ -88,13 +117,14 @@ pub(super) async fn attend<T>(
     mut events: UnboundedReceiver<Event>,
     heard: &mut dyn FnMut(&Event),
     asking: impl Future<Output = Result<T, DeviceError>>,
-) -> Result<T, Failure> {
+) -> Result<Attended<T>, Failure> {
     let mut wrong = HashSet::new();
     let mut asking = std::pin::pin!(asking);
     let outcome = loop {
         tokio::select! {
             biased;
             outcome = prompt.refused() => break Err(refusal(outcome)),
+            () = prompt.hidden() => break Ok(Attended::Hidden),
             Some(event) = events.recv() => {
                 heard(&event);
                 hear(lobby, prompt, &mut wrong, event);
@@ -106,7 +136,7 @@ pub(super) async fn attend<T>(
                     break Err(error.failure());
                 }
             }
-            done = &mut asking => break done.map_err(|error| trouble(lobby, error)),
+            done = &mut asking => break done.map(Attended::Done).map_err(|error| trouble(lobby, error)),
         }
     };
     while let Ok(event) = events.try_recv() {
@@ -139,6 +169,16 @@ pub(super) fn refusal(outcome: Outcome) -> Failure {
         )
         .hint("run `touchlease watch` in another terminal, and ask again"),
     }
+}
+
+/// For what cannot be taken up again.
+pub(super) fn hidden() -> Failure {
+    Failure::new(
+        Outcome::NoScreen,
+        "screen_small",
+        "the terminal became too small for the request while keys were asked",
+    )
+    .hint("enlarge it, and ask again")
 }
 
 /// What the broker reports: to the screens, and into the log where it matters later.

@@ -43,7 +43,7 @@ pub async fn unlock(office: &Office<'_>, named: Option<&str>, keep: Duration, as
     };
     let pin = typed.inspect_err(|failure| prompt.failed(failure.outcome))?;
     lobby.broker.give_pin(key.id(), pin, keep).map_err(IntoFailure::failure)?;
-    prompt.approved();
+    prompt.answered();
     Ok(key.name)
 }
 

@@ -6,20 +6,19 @@ use std::time::Duration;
 use super::desk::Whose;
 use crate::clock::Boot;
 
-/// Most prompts on watches within [`WINDOW`].
+/// Most prompts of a budget within [`WINDOW`].
 const MOST: usize = 10;
-/// Most prompts on one terminal of a person's own: he may put secrets in one by one, a loop may not keep a key armed for ever.
-const MOST_OWN: usize = 60;
 const WINDOW: Duration = Duration::from_secs(600);
 /// First pause after a denial; doubled by each denial in a row.
 const PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(120);
 
-/// What a prompt is counted against: all watches together, or one terminal.
+/// What a prompt is counted against: all that stand on watches alone, or all that stand on requesters' own terminals. A terminal is
+/// made in no time, so that one is never counted by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Budget {
     Watches,
-    Terminal(Option<u32>),
+    Own,
 }
 
 /// The brakes of all budgets.
@@ -32,7 +31,6 @@ pub(super) struct Brakes {
 /// When the next prompt of a budget may open.
 #[derive(Debug, Default)]
 pub(super) struct Brake {
-    own: bool,
     opened: VecDeque<Boot>,
     denials: u32,
     paused_until: Option<Boot>,
@@ -41,7 +39,7 @@ pub(super) struct Brake {
 impl Budget {
     pub(super) fn of(whose: Whose<'_>) -> Self {
         match whose.own {
-            Some(_) => Self::Terminal(whose.whereabouts.terminal),
+            Some(_) => Self::Own,
             None => Self::Watches,
         }
     }
@@ -57,16 +55,11 @@ impl Brakes {
     }
 
     pub(super) fn get_mut(&mut self, budget: Budget) -> &mut Brake {
-        let own = budget != Budget::Watches;
-        self.used.entry(budget).or_insert_with(|| Brake { own, ..Brake::default() })
+        self.used.entry(budget).or_default()
     }
 }
 
 impl Brake {
-    fn most(&self) -> usize {
-        if self.own { MOST_OWN } else { MOST }
-    }
-
     /// Time to wait before a prompt may open, or nothing when it may now.
     pub(super) fn wait(&self, now: Boot) -> Option<Duration> {
         self.paused_until.map(|until| until.since(now)).filter(|left| !left.is_zero())
@@ -75,7 +68,7 @@ impl Brake {
     /// Time until there is room for another prompt, when there is none now.
     pub(super) fn full(&self, now: Boot) -> Option<Duration> {
         let recent = self.opened.iter().filter(|at| now.since(**at) < WINDOW);
-        if recent.count() < self.most() {
+        if recent.count() < MOST {
             return None;
         }
         self.opened.front().map(|first| (*first + WINDOW).since(now))
@@ -83,8 +76,15 @@ impl Brake {
 
     pub(super) fn count(&mut self, now: Boot) {
         self.opened.push_back(now);
-        if self.opened.len() > self.most() {
+        if self.opened.len() > MOST {
             self.opened.pop_front();
+        }
+    }
+
+    /// The prompt that opened then was touched for at a terminal of the person's own: he may put secrets in one by one.
+    pub(super) fn uncount(&mut self, opened: Boot) {
+        if let Some(at) = self.opened.iter().position(|at| *at == opened) {
+            self.opened.remove(at);
         }
     }
 

@@ -29,6 +29,9 @@ pub enum PromptError {
     /// A screen is open and did not answer, or was closed while the prompt stood on it.
     #[error("the screen went away before the request was answered")]
     ScreenGone,
+    /// It stands on the requester's own terminal, and on none of the watches that are open.
+    #[error("the request does not stand on the `touchlease watch` that is open")]
+    NotOnWatch,
     /// Ten prompts in ten minutes.
     #[error("there have been ten prompts within ten minutes; the next may open in {} s", .again.as_secs() + 1)]
     TooMany {
@@ -84,17 +87,21 @@ pub(super) struct State {
     pub(super) brakes: Brakes,
 }
 
-/// A request in the queue. A person at his own terminal goes before those who wait for a watch, so that nobody who floods the
-/// watch keeps him out.
+/// A request in the queue. Where no watch is open that could show it, one at the requester's own terminal goes before those who wait
+/// for a watch; where one is open, nobody is to slip a prompt in before the one that a person waits for.
 pub(super) struct Waiting {
     pub(super) number: u64,
-    pub(super) own: bool,
+    pub(super) first: bool,
 }
 
 pub(super) struct Open {
     pub(super) prompt: u64,
-    pub(super) shown_on: Vec<u64>,
     pub(super) sent_to: Vec<u64>,
+    /// Those of them that the requester does not own. While there is one, a key is armed by these alone.
+    pub(super) watches: Vec<u64>,
+    pub(super) shown_on: Vec<u64>,
+    /// Screens that it stood on, and that do not show it whole any more.
+    pub(super) hidden_on: Vec<u64>,
     pub(super) denied: bool,
     pub(super) pins: Vec<(String, Secret)>,
 }
@@ -123,7 +130,9 @@ impl Desk {
         let mut state = self.state.borrow_mut();
         state.screens.retain(|screen| screen.id != id);
         if let Some(open) = &mut state.open {
-            open.shown_on.retain(|screen| *screen != id);
+            open.forget(id);
+            open.sent_to.retain(|screen| *screen != id);
+            open.watches.retain(|screen| *screen != id);
         }
         drop(state);
         self.changed.notify_waiters();
@@ -137,8 +146,12 @@ impl Desk {
             let sent = open.sent_to.contains(&screen);
             match answer {
                 Answer::Shown { prompt } if sent && prompt == open.prompt => {
-                    open.shown_on.retain(|shown| *shown != screen);
+                    open.forget(screen);
                     open.shown_on.push(screen);
+                }
+                Answer::Hidden { prompt } if open.shown_on.contains(&screen) && prompt == open.prompt => {
+                    open.forget(screen);
+                    open.hidden_on.push(screen);
                 }
                 Answer::Deny { prompt } if sent && prompt == open.prompt => open.denied = true,
                 Answer::Pin { prompt, key, pin } if sent && prompt == open.prompt => {
@@ -167,16 +180,14 @@ impl Desk {
     pub async fn turn(&self, whose: Whose<'_>, tell: &UnboundedSender<Event>) -> Result<Turn<'_>, PromptError> {
         self.screens_for(whose)?;
         self.check_brake(whose)?;
-        let turn = Turn::take(self, whose.own.is_some());
+        let turn = Turn::take(self, whose);
         let waiting = tokio::time::timeout(QUEUE_LIMIT, turn.come(whose, tell)).await;
         waiting.map_err(|_| PromptError::QueueLimit)?;
         Ok(turn)
     }
 
     pub(super) fn screens_for(&self, whose: Whose<'_>) -> Result<Vec<u64>, PromptError> {
-        let state = self.state.borrow();
-        let serving = state.screens.iter().filter(|screen| screen.serves(whose.whereabouts, whose.own));
-        let ids: Vec<u64> = serving.map(|screen| screen.id).collect();
+        let ids: Vec<u64> = self.state.borrow().serving(whose).map(|screen| screen.id).collect();
         if ids.is_empty() { Err(PromptError::NoScreen) } else { Ok(ids) }
     }
 
@@ -189,6 +200,17 @@ impl Desk {
 }
 
 impl State {
+    fn serving(&self, whose: Whose<'_>) -> impl Iterator<Item = &Screen> {
+        self.screens
+            .iter()
+            .filter(move |screen| screen.serves(whose.whereabouts, whose.own))
+    }
+
+    /// Whether a watch is open that the requester does not own.
+    pub(super) fn is_watched(&self, whose: Whose<'_>) -> bool {
+        self.serving(whose).any(|screen| screen.kind == ScreenKind::Watch)
+    }
+
     /// The screens of the open prompt say how many wait behind it.
     pub(super) fn tell_waiting(&self) {
         let Some(open) = &self.open else { return };
@@ -200,6 +222,25 @@ impl State {
                 waiting,
             });
         }
+    }
+}
+
+impl Open {
+    /// Whether a person can see what a touch would approve.
+    pub(super) fn is_shown(&self) -> bool {
+        self.shown_on
+            .iter()
+            .any(|screen| self.watches.is_empty() || self.watches.contains(screen))
+    }
+
+    /// Whether it is not to be seen now, and may be again.
+    pub(super) fn is_hidden(&self) -> bool {
+        !self.is_shown() && !self.hidden_on.is_empty()
+    }
+
+    fn forget(&mut self, screen: u64) {
+        self.shown_on.retain(|shown| *shown != screen);
+        self.hidden_on.retain(|hidden| *hidden != screen);
     }
 }
 

@@ -17,19 +17,21 @@ pub struct Prompt<'a> {
     tell: UnboundedSender<Event>,
     own: Option<u64>,
     budget: Budget,
+    opened: Boot,
     deadline: Boot,
     /// What the screens are told at the end: a failure until somebody says otherwise.
     outcome: Cell<Option<Outcome>>,
 }
 
 impl<'a> Prompt<'a> {
-    pub(super) fn new(turn: Turn<'a>, tell: UnboundedSender<Event>, whose: Whose<'_>, deadline: Boot) -> Self {
+    pub(super) fn new(turn: Turn<'a>, tell: UnboundedSender<Event>, whose: Whose<'_>, opened: Boot, deadline: Boot) -> Self {
         let outcome = Cell::new(Some(Outcome::Internal));
         Self {
             turn,
             tell,
             own: whose.own,
             budget: Budget::of(whose),
+            opened,
             deadline,
             outcome,
         }
@@ -55,14 +57,24 @@ impl<'a> Prompt<'a> {
         });
     }
 
-    /// Ends when a person says no, or when no screen shows the prompt any more.
+    /// Ends when a person says no, or when no screen shows the prompt any more and none will again.
     pub async fn refused(&self) -> Outcome {
-        self.until(|open| match (open.denied, open.shown_on.is_empty()) {
+        self.until(|open| match (open.denied, open.is_shown() || open.is_hidden()) {
             (true, _) => Some(Outcome::Denied),
-            (_, true) => Some(Outcome::NoScreen),
+            (_, false) => Some(Outcome::NoScreen),
             _ => None,
         })
         .await
+    }
+
+    /// Ends when the prompt is not to be seen, though it may be again: no key may be armed for it.
+    pub async fn hidden(&self) {
+        self.until(|open| open.is_hidden().then_some(())).await;
+    }
+
+    /// Ends when it is to be seen.
+    pub async fn shown(&self) {
+        self.until(|open| open.is_shown().then_some(())).await;
     }
 
     /// The next PIN that a person types on a screen: the key's name and the PIN.
@@ -79,10 +91,22 @@ impl<'a> Prompt<'a> {
         }
     }
 
-    /// Says that it was approved.
-    pub fn approved(&self) {
+    /// Says that it was answered, by less than a touch.
+    pub fn answered(&self) {
         self.outcome.set(None);
-        self.desk().state.borrow_mut().brakes.get_mut(self.budget).approved();
+    }
+
+    /// Says that it was approved by a touch.
+    pub fn approved(&self) {
+        self.answered();
+        {
+            let mut state = self.desk().state.borrow_mut();
+            let brake = state.brakes.get_mut(self.budget);
+            brake.approved();
+            if self.budget == Budget::Own {
+                brake.uncount(self.opened);
+            }
+        }
         self.desk().changed.notify_waiters();
     }
 
@@ -91,8 +115,16 @@ impl<'a> Prompt<'a> {
     }
 
     pub(super) async fn wait_shown(&self) -> Result<(), PromptError> {
-        let shown = self.until(|open| (!open.shown_on.is_empty()).then_some(()));
-        tokio::time::timeout(SHOW_WITHIN, shown).await.map_err(|_| PromptError::ScreenGone)
+        if tokio::time::timeout(SHOW_WITHIN, self.shown()).await.is_ok() {
+            return Ok(());
+        }
+        let state = self.desk().state.borrow();
+        let own_alone = state.open.as_ref().is_some_and(|open| !open.shown_on.is_empty());
+        Err(if own_alone {
+            PromptError::NotOnWatch
+        } else {
+            PromptError::ScreenGone
+        })
     }
 
     async fn until<T>(&self, mut ready: impl FnMut(&mut Open) -> Option<T>) -> T {

@@ -19,12 +19,27 @@ pub struct Whereabouts {
     pub ancestors: Vec<u32>,
 }
 
+impl Whereabouts {
+    /// The controlling terminal as people call it: `pts/3`, `tty1`.
+    pub(super) fn terminal_name(&self) -> String {
+        let number = self.terminal.unwrap_or_default();
+        // proc(5), `/proc/pid/stat`, field 7; majors in the kernel's devices.txt.
+        let (major, minor) = (number >> 8 & 0xfff, number >> 12 & 0xfff00 | number & 0xff);
+        match (major, minor) {
+            (136..=143, _) => format!("pts/{}", (major - 136) << 8 | minor),
+            (4, 0..64) => format!("tty{minor}"),
+            (4, _) => format!("ttyS{}", minor - 64),
+            _ => format!("terminal {major}:{minor}"),
+        }
+    }
+}
+
 /// What a screen shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScreenKind {
     /// `touchlease watch`: everybody's prompts.
     Watch,
-    /// The terminal of the person who runs the command: only the prompts of its own connection.
+    /// The terminal of whoever runs the command: only the prompts of its own connection.
     Own,
 }
 
@@ -38,7 +53,7 @@ pub(super) struct Screen {
 }
 
 impl Screen {
-    /// Whether this screen may arm a key for a request from `requester`, whose own screen is `own`.
+    /// Whether this screen shows a request from `requester`, whose own screen is `own`, and may arm a key for it.
     ///
     /// A watch counts when a person can sit in front of it (it has a terminal, in the foreground) and the requester does not own it:
     /// another session, another terminal, and neither started the other. A process of the same uid can still build such a screen for
@@ -47,10 +62,9 @@ impl Screen {
         let seated = self.whereabouts.terminal.is_some() && self.whereabouts.foreground;
         match self.kind {
             ScreenKind::Own => seated && own == Some(self.id),
-            // A person at his own terminal is asked there, and nowhere else.
+            // Of what stands on the requester's own terminal too: a terminal is no sign of a person.
             ScreenKind::Watch => {
-                own.is_none()
-                    && seated
+                seated
                     && self.whereabouts.session != requester.session
                     && self.whereabouts.terminal != requester.terminal
                     && !self.whereabouts.ancestors.contains(&requester.pid)

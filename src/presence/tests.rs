@@ -123,19 +123,14 @@ fn a_prompt_whose_screens_are_all_closed_is_refused() {
 }
 
 #[test]
-fn one_prompt_is_open_at_a_time_and_a_person_at_his_own_terminal_goes_first() {
+fn one_prompt_is_open_at_a_time_and_where_no_watch_shows_it_a_person_at_his_own_terminal_goes_first() {
     run(async {
         let (desk, requester) = (desk(), agent());
         let (tx, mut rx) = unbounded_channel();
         let watch = desk.attach(ScreenKind::Watch, person(), tx);
         let (own_tx, mut own_rx) = unbounded_channel();
-        let own_whereabouts = Whereabouts {
-            pid: 30,
-            session: 29,
-            terminal: Some(3),
-            foreground: true,
-            ancestors: vec![],
-        };
+        // Of the session of the watch, which is his, then.
+        let own_whereabouts = Whereabouts { pid: 30, ..person() };
         let own = desk.attach(ScreenKind::Own, own_whereabouts.clone(), own_tx);
 
         let (first, ()) = tokio::join!(open(&desk, &requester, None), async {
@@ -166,6 +161,184 @@ fn one_prompt_is_open_at_a_time_and_a_person_at_his_own_terminal_goes_first() {
             person.await;
         });
         assert_eq!(*order.borrow(), ["own", "watch"]);
+    });
+}
+
+/// A terminal that somebody made for himself.
+fn terminal(number: u32) -> Whereabouts {
+    Whereabouts {
+        pid: 100 + number,
+        session: 100 + number,
+        terminal: Some(136 << 8 | number),
+        foreground: true,
+        ancestors: vec![],
+    }
+}
+
+async fn next_view(rx: &mut UnboundedReceiver<Event>) -> crate::wire::PromptView {
+    loop {
+        if let Event::Prompt(view) = rx.recv().await.unwrap() {
+            return view;
+        }
+    }
+}
+
+/// Opens a prompt at a terminal of its own; no watch is open.
+async fn open_own<'d>(desk: &'d Desk, whereabouts: &Whereabouts) -> Result<Prompt<'d>, PromptError> {
+    let (tx, mut rx) = unbounded_channel();
+    let own = desk.attach(ScreenKind::Own, whereabouts.clone(), tx);
+    let opened = open(desk, whereabouts, Some(own.id()));
+    let answer = async {
+        if let Some(Event::Prompt(view)) = rx.recv().await {
+            desk.answer(own.id(), Answer::Shown { prompt: view.prompt });
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        opened = opened => opened,
+        () = answer => unreachable!(),
+    }
+}
+
+#[test]
+fn t10_what_is_asked_at_the_requesters_own_terminal_stands_on_the_watch_too_and_is_not_armed_before() {
+    run(async {
+        let (desk, requester) = (desk(), terminal(7));
+        let (tx, mut rx) = unbounded_channel();
+        let watch = desk.attach(ScreenKind::Watch, person(), tx);
+        let (own_tx, mut own_rx) = unbounded_channel();
+        let own = desk.attach(ScreenKind::Own, requester.clone(), own_tx);
+        let (prompt, ()) = tokio::join!(open(&desk, &requester, Some(own.id())), async {
+            let view = next_view(&mut own_rx).await;
+            assert_eq!(view.elsewhere, None);
+            desk.answer(own.id(), Answer::Shown { prompt: view.prompt });
+            tokio::task::yield_now().await;
+            assert!(!desk.state.borrow().open.as_ref().unwrap().is_shown(), "armed by its own terminal");
+            let view = next_view(&mut rx).await;
+            assert_eq!(view.elsewhere.as_deref(), Some("pts/7"));
+            desk.answer(watch.id(), Answer::Shown { prompt: view.prompt });
+        });
+        let prompt = prompt.unwrap();
+        desk.answer(watch.id(), Answer::Deny { prompt: prompt.number() });
+        assert_eq!(prompt.refused().await, Outcome::Denied);
+    });
+}
+
+#[test]
+fn t10_a_watch_that_cannot_show_what_is_asked_elsewhere_keeps_it_from_being_armed() {
+    run(async {
+        let (desk, requester) = (desk(), terminal(7));
+        let _watch = desk.attach(ScreenKind::Watch, person(), unbounded_channel().0);
+        assert_eq!(open_own(&desk, &requester).await.err(), Some(PromptError::NotOnWatch));
+    });
+}
+
+#[test]
+fn a_watch_that_is_closed_leaves_the_prompt_to_the_requesters_own_terminal() {
+    run(async {
+        let (desk, requester) = (desk(), terminal(7));
+        let (tx, mut rx) = unbounded_channel();
+        let watch = desk.attach(ScreenKind::Watch, person(), tx);
+        let own = desk.attach(ScreenKind::Own, requester.clone(), unbounded_channel().0);
+        let (prompt, ()) = tokio::join!(open(&desk, &requester, Some(own.id())), async {
+            let prompt = next_prompt(&mut rx).await;
+            desk.answer(watch.id(), Answer::Shown { prompt });
+            desk.answer(own.id(), Answer::Shown { prompt });
+        });
+        let prompt = prompt.unwrap();
+        drop(watch);
+        assert!(tokio::time::timeout(Duration::from_secs(1), prompt.refused()).await.is_err());
+    });
+}
+
+#[test]
+fn t12_while_a_watch_is_open_a_terminal_of_its_own_puts_nobody_in_front() {
+    run(async {
+        let (desk, requester) = (desk(), agent());
+        let _watch = desk.attach(ScreenKind::Watch, person(), unbounded_channel().0);
+        let turn = |whereabouts, own| super::turn::Turn::take(&desk, Whose { whereabouts, own });
+        let first = turn(&requester, None);
+        let made = terminal(7);
+        let own = desk.attach(ScreenKind::Own, made.clone(), unbounded_channel().0);
+        let second = turn(&made, Some(own.id()));
+        let order: Vec<_> = desk.state.borrow().queue.iter().map(|waiting| waiting.number).collect();
+        assert_eq!(order, [first.number, second.number]);
+    });
+}
+
+#[test]
+fn t12_a_terminal_for_each_prompt_is_no_budget_for_each_and_a_denial_slows_the_next_one() {
+    run(async {
+        let desk = desk();
+        for number in 0..10 {
+            drop(open_own(&desk, &terminal(number)).await.unwrap());
+        }
+        let eleventh = open_own(&desk, &terminal(10)).await.err();
+        assert!(matches!(eleventh, Some(PromptError::TooMany { .. })), "{eleventh:?}");
+
+        let desk = self::desk();
+        open_own(&desk, &terminal(0)).await.unwrap().failed(Outcome::Denied);
+        let made = terminal(1);
+        let next = Whose {
+            whereabouts: &made,
+            own: Some(1),
+        };
+        assert!(desk.state.borrow().brakes.of(next).wait(desk.clock.boot()).is_some());
+    });
+}
+
+#[test]
+fn t12_what_a_person_touches_for_at_his_own_terminal_is_not_counted() {
+    run(async {
+        let desk = desk();
+        for _ in 0..30 {
+            open_own(&desk, &terminal(1)).await.unwrap().approved();
+        }
+        // A PIN that was typed is no touch.
+        for _ in 0..10 {
+            open_own(&desk, &terminal(1)).await.unwrap().answered();
+        }
+        let refused = open_own(&desk, &terminal(1)).await.err();
+        assert!(matches!(refused, Some(PromptError::TooMany { .. })), "{refused:?}");
+    });
+}
+
+#[test]
+fn t10_that_a_prompt_is_shown_counts_only_from_a_screen_that_it_was_sent_to() {
+    run(async {
+        let (desk, requester) = (desk(), agent());
+        let (tx, mut rx) = unbounded_channel();
+        let _watch = desk.attach(ScreenKind::Watch, person(), tx);
+        let foreign = desk.attach(ScreenKind::Own, terminal(7), unbounded_channel().0);
+        let (prompt, ()) = tokio::join!(open(&desk, &requester, None), async {
+            let prompt = next_prompt(&mut rx).await;
+            desk.answer(foreign.id(), Answer::Shown { prompt });
+        });
+        assert_eq!(prompt.err(), Some(PromptError::ScreenGone));
+    });
+}
+
+#[test]
+fn t10_a_screen_takes_back_that_it_shows_a_prompt_and_may_show_it_again() {
+    run(async {
+        let (desk, requester) = (desk(), agent());
+        let (tx, mut rx) = unbounded_channel();
+        let watch = desk.attach(ScreenKind::Watch, person(), tx);
+        let (prompt, ()) = tokio::join!(open(&desk, &requester, None), async {
+            let prompt = next_prompt(&mut rx).await;
+            desk.answer(watch.id(), Answer::Shown { prompt });
+        });
+        let prompt = prompt.unwrap();
+        let second = Duration::from_secs(1);
+        assert!(tokio::time::timeout(second, prompt.hidden()).await.is_err());
+        desk.answer(watch.id(), Answer::Hidden { prompt: prompt.number() });
+        prompt.hidden().await;
+        assert!(tokio::time::timeout(second, prompt.refused()).await.is_err(), "it may come back");
+        desk.answer(watch.id(), Answer::Shown { prompt: prompt.number() });
+        prompt.shown().await;
+        desk.answer(watch.id(), Answer::Hidden { prompt: prompt.number() });
+        drop(watch);
+        assert_eq!(prompt.refused().await, Outcome::NoScreen);
     });
 }
 

@@ -4,6 +4,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::desk::{Desk, Open, PromptError, Showing, Waiting, Whose, count};
 use super::prompt::Prompt;
+use super::screen::ScreenKind;
 use crate::wire::{Event, PromptView};
 
 /// A place in the queue, and at its head the right to show a prompt. Given up when dropped.
@@ -13,16 +14,17 @@ pub struct Turn<'a> {
 }
 
 impl<'a> Turn<'a> {
-    pub(super) fn take(desk: &'a Desk, own: bool) -> Self {
+    pub(super) fn take(desk: &'a Desk, whose: Whose<'_>) -> Self {
         let mut state = desk.state.borrow_mut();
+        let first = whose.own.is_some() && !state.is_watched(whose);
         state.next += 1;
         let number = state.next;
-        let place = if own {
-            state.queue.partition_point(|waiting| waiting.own)
+        let place = if first {
+            state.queue.partition_point(|waiting| waiting.first)
         } else {
             state.queue.len()
         };
-        state.queue.insert(place, Waiting { number, own });
+        state.queue.insert(place, Waiting { number, first });
         state.tell_waiting();
         Self { desk, number }
     }
@@ -64,15 +66,16 @@ impl<'a> Turn<'a> {
     pub async fn show(self, showing: Showing<'_>, whose: Whose<'_>, tell: UnboundedSender<Event>) -> Result<Prompt<'a>, PromptError> {
         let screens = self.desk.screens_for(whose)?;
         self.desk.check_brake(whose)?;
-        self.desk.state.borrow_mut().brakes.of_mut(whose).count(self.desk.clock.boot());
-        let deadline = self.desk.clock.boot() + showing.open_for;
-        self.put_on(screens, showing, &tell);
-        let prompt = Prompt::new(self, tell, whose, deadline);
+        let opened = self.desk.clock.boot();
+        self.desk.state.borrow_mut().brakes.of_mut(whose).count(opened);
+        let deadline = opened + showing.open_for;
+        self.put_on(screens, showing, whose, &tell);
+        let prompt = Prompt::new(self, tell, whose, opened, deadline);
         prompt.wait_shown().await?;
         Ok(prompt)
     }
 
-    fn put_on(&self, screens: Vec<u64>, showing: Showing<'_>, tell: &UnboundedSender<Event>) {
+    fn put_on(&self, sent_to: Vec<u64>, showing: Showing<'_>, whose: Whose<'_>, tell: &UnboundedSender<Event>) {
         let left_ms = u64::try_from(showing.open_for.as_millis()).unwrap_or(u64::MAX);
         let words = showing.words.map(str::to_owned);
         let _ = tell.send(Event::Asked {
@@ -91,14 +94,23 @@ impl<'a> Turn<'a> {
             keys: showing.keys,
             waiting: count(state.queue.len()),
             vault: showing.vault,
+            elsewhere: None,
         };
-        for screen in state.screens.iter().filter(|screen| screens.contains(&screen.id)) {
-            let _ = screen.tx.send(Event::Prompt(view.clone()));
+        let mut watches = vec![];
+        for screen in state.screens.iter().filter(|screen| sent_to.contains(&screen.id)) {
+            let mut view = view.clone();
+            if screen.kind == ScreenKind::Watch {
+                watches.push(screen.id);
+                view.elsewhere = whose.own.map(|_| whose.whereabouts.terminal_name());
+            }
+            let _ = screen.tx.send(Event::Prompt(view));
         }
         state.open = Some(Open {
             prompt: self.number,
+            sent_to,
+            watches,
             shown_on: vec![],
-            sent_to: screens,
+            hidden_on: vec![],
             denied: false,
             pins: vec![],
         });

@@ -24,6 +24,9 @@ pub struct PromptView {
     pub waiting: u32,
     /// Where the vault lies, for a person with two.
     pub vault: String,
+    /// On a watch: the requester's own terminal, where it stands too and can be answered by whoever is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elsewhere: Option<String>,
 }
 
 /// Where a touch stands.
@@ -180,6 +183,11 @@ pub enum Event {
 pub enum Answer {
     /// The prompt is on this screen.
     Shown {
+        /// Which.
+        prompt: u64,
+    },
+    /// The prompt does not fit on this screen any more, and may again. No key stays armed that nobody sees what for.
+    Hidden {
         /// Which.
         prompt: u64,
     },

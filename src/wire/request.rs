@@ -19,6 +19,10 @@ pub struct Call {
     /// Whether the client shows prompts on its own terminal; the daemon checks that it has one, in the foreground.
     #[serde(default)]
     pub screen: bool,
+    /// Labels that agents set in their children's environment (`CLAUDECODE`, `CODEX_SESSION_ID`, ...), as claimed. What an agent starts
+    /// has no screen of its own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// What is asked.
     pub request: Request,
 }
@@ -236,9 +240,6 @@ pub struct LeaseAsk {
     /// The command that will get it, as claimed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,
-    /// Labels that agents set in their children's environment (`CLAUDECODE`, `CODEX_SESSION_ID`, ...), as claimed.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub labels: BTreeMap<String, String>,
     /// Whether values are to come with the reply (one use), and the lease ends with this connection; else the lease belongs to
     /// the process that started this client, and ends with it.
     pub deliver: bool,

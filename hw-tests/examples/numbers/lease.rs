@@ -220,6 +220,7 @@ fn call(runtime: &str, secret: &str) -> Result<Client, Failure> {
         v: VERSION,
         vault: None,
         screen: false,
+        labels: Default::default(),
         request: Request::Lease(ask),
     };
     client.call(&call).map_err(|failure| failure.message)?;

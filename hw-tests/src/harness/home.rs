@@ -30,6 +30,9 @@ use touchlease::{
 
 use super::terminal::Terminal;
 
+/// The program that is an agent to a [`Daemon`]: a test that an agent runs must not be one itself.
+pub const AGENT: &str = "an-agent";
+
 /// A home, and the product that is tested in it.
 pub struct Home {
     folder: TempDir,
@@ -214,6 +217,7 @@ impl Home {
                     broker,
                     boot_id,
                     uid,
+                    agents: &[AGENT],
                 };
                 let house = std::rc::Rc::new(House::new(outside));
                 let listener = tokio::net::UnixListener::from_std(listener).expect("the runtime takes the socket");

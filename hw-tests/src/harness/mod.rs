@@ -4,6 +4,6 @@ mod home;
 mod reach;
 mod terminal;
 
-pub use home::{Daemon, Home};
+pub use home::{AGENT, Daemon, Home};
 pub use reach::{EmulatedReach, UsbKey};
 pub use terminal::{Echo, ROWS, Terminal};

@@ -252,10 +252,13 @@ pub fn copy(from: &Path, to: &Path) {
 /// A lease for `prod/TOKEN`, with its value.
 pub fn lease_call(more: Value) -> Value {
     let mut request = json!({"do": "lease", "deliver": true, "with": [{"secret": "prod/TOKEN", "via": "env", "env": "TOKEN"}]});
+    let mut call = json!({"v": 1});
     for (name, value) in more.as_object().unwrap() {
-        request[name] = value.clone();
+        let part = if name == "labels" { &mut call } else { &mut request };
+        part[name] = value.clone();
     }
-    json!({"v": 1, "request": request})
+    call["request"] = request;
+    call
 }
 
 /// A process at the other end of a socket.

@@ -6,7 +6,10 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use hw_tests::key::KeyHandle;
+use hw_tests::{
+    harness::{AGENT, Terminal},
+    key::KeyHandle,
+};
 use serde_json::json;
 
 use crate::lab::{Lab, PATIENCE, lease_call, product, until};
@@ -185,6 +188,111 @@ fn no_key_is_armed_before_what_must_be_seen_fits_the_terminal() {
     println!("{text}");
     assert!(text.contains("not armed") && text.contains("Enlarge"), "{text}");
     assert_eq!(lab.key.counts().unwrap().asked, asked, "the key was armed");
+}
+
+#[test]
+fn t10_what_is_asked_at_a_terminal_that_somebody_made_for_it_stands_on_the_watch_and_is_denied_there() {
+    let lab = Lab::new();
+    lab.key.never().unwrap();
+    let watch = product().display().to_string();
+    let screen = Tmux::start(&lab, 100, &[&watch, "watch"]);
+    screen.until("requests appear here");
+    lab.until("the screen", || lab.status()["screens"] == 1);
+    let path = lab.home.work().join("loot.json").display().to_string();
+    let export = lab.home.terminal(["export", "--scope", "prod", "--out", &path]).unwrap();
+    let text = screen.until("touch \"blue\"").join("\n");
+    println!("{text}");
+    let flat = text.split_ascii_whitespace().collect::<Vec<_>>().join(" ");
+    for part in [
+        "takes everything out",
+        "asked at another terminal, pts/",
+        "if you did not ask there, d",
+    ] {
+        assert!(flat.contains(part), "{part:?} is not on the watch:\n{text}");
+    }
+    screen.run(&["send-keys", "d"]);
+    let (status, shown) = export.finish().unwrap();
+    assert_eq!(status.code(), Some(60), "{shown}");
+    assert!(!std::path::Path::new(&path).exists());
+    // A watch on which it does not fit lets nothing be armed at the other terminal either.
+    lab.clock.suspend(std::time::Duration::from_secs(700));
+    screen.run(&["resize-window", "-x", "40", "-y", "5"]);
+    let asked = lab.key.counts().unwrap().asked;
+    let export = lab.home.terminal(["--json", "export", "--scope", "prod", "--out", &path]).unwrap();
+    let (status, shown) = export.finish().unwrap();
+    assert!(status.code() == Some(67) && shown.contains("not_on_watch"), "{shown}");
+    assert_eq!(lab.key.counts().unwrap().asked, asked, "the key was armed");
+}
+
+#[test]
+fn t10_a_terminal_that_an_agent_has_is_no_screen() {
+    let lab = Lab::new();
+    let before = lab.key.counts().unwrap().asked;
+    let shell = lab.home.work().join(AGENT);
+    std::fs::copy("/bin/sh", &shell).unwrap();
+    let by_name = |arguments: &str| {
+        let environment = lab.home.command([""; 0]);
+        let mut command = Command::new(&shell);
+        command.args(["-c", &format!("'{}' --json {arguments}; exit $?", product().display())]);
+        command.envs(environment.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.current_dir(lab.home.work());
+        command
+    };
+    let by_label = |arguments: &str| {
+        let mut command = lab.home.command(["--json"].into_iter().chain(arguments.split(' ')));
+        command.env("CLAUDECODE", "1");
+        command
+    };
+    for (arguments, reason) in [
+        ("rm prod/TOKEN", "no_screen"),
+        ("export --scope prod --out loot", "no_terminal"),
+        ("watch", "agents_screen"),
+    ] {
+        for command in [by_name(arguments), by_label(arguments)] {
+            let (status, shown) = Terminal::start(&command).unwrap().finish().unwrap();
+            assert!(
+                status.code() == Some(67) && shown.contains(&format!("{reason:?}")),
+                "{arguments}: {shown}"
+            );
+            assert!(reason != "no_screen" || shown.contains("`touchlease watch`"), "{shown}");
+        }
+    }
+    assert_eq!(lab.key.counts().unwrap().asked, before, "the key was armed");
+    // On the person's watch it is shown, and nowhere else.
+    let mut watch = lab.home.watch().unwrap();
+    let removed = Terminal::start(&by_label("rm prod/TOKEN")).unwrap();
+    let card = watch.expect("approved").unwrap();
+    assert!(card.contains("(CLAUDECODE)") && !card.contains("another terminal"), "{card}");
+    let (status, shown) = removed.finish().unwrap();
+    assert!(status.success() && !shown.contains("s left   d deny"), "{shown}");
+}
+
+#[test]
+fn t10_a_request_that_does_not_fit_any_more_disarms_the_key_until_it_fits_again() {
+    let lab = Lab::new();
+    lab.key.never().unwrap();
+    let watch = product().display().to_string();
+    let screen = Tmux::sized(&lab, (100, 30), &[&watch, "watch"]);
+    screen.until("requests appear here");
+    lab.until("the screen", || lab.status()["screens"] == 1);
+    let mut caller = lab.call(&lease_call(json!({})));
+    assert!(lab.key.await_asked(PATIENCE).unwrap());
+    let asked = lab.key.counts().unwrap().asked;
+    screen.run(&["resize-window", "-x", "20", "-y", "5"]);
+    screen.until("not armed");
+    // The worker tells the key to stop, and drains it.
+    until("the key to be left alone", || {
+        !lab.key.await_asked(std::time::Duration::from_millis(50)).unwrap()
+    });
+    assert!(!lab.key.press().unwrap(), "the key was armed");
+    assert_eq!(lab.status()["prompts"], 1);
+    screen.run(&["resize-window", "-x", "100", "-y", "30"]);
+    assert!(lab.key.await_asked(PATIENCE).unwrap());
+    assert_eq!(lab.key.counts().unwrap().asked, asked + 1);
+    screen.until("touch \"blue\"");
+    assert!(lab.key.press().unwrap());
+    assert_eq!(caller.reply().unwrap()["reply"], "granted");
+    assert_eq!((lab.count("approved"), lab.count("extra_touch")), (1, 0));
 }
 
 #[test]

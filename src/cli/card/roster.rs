@@ -156,6 +156,7 @@ mod tests {
             keys: vec![],
             waiting: 0,
             vault: "/v".into(),
+            elsewhere: None,
         };
         let card = Card::of(&view, &TimeZone::UTC)?;
         Some(card.lines(80, 60, plain_screen()).unwrap().join("\n"))
