@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -160,7 +161,7 @@ fn admit(house: &House, stream: &UnixStream) -> Result<(i32, u32), Failure> {
 
 fn look(house: &House, stream: &UnixStream) -> Result<Peer, Failure> {
     let (pid, uid) = admit(house, stream)?;
-    Peer::look(pid, uid, house.uid).map_err(|error| stranger(&error))
+    Peer::look(stream.as_fd(), pid, uid, house.uid).map_err(|error| stranger(&error))
 }
 
 fn stranger(error: &dyn std::fmt::Display) -> Failure {

@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::io::{self, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use thiserror::Error;
 
 use crate::lease::requester::{Claimed, Parent, ProcessId};
 use crate::presence::Whereabouts;
+use crate::sys::process::peer_pidfd;
 use crate::sys::wait::is_readable;
 
 /// Deepest chain of ancestors that is followed.
@@ -55,18 +56,18 @@ impl Peer {
         if uid == served { Ok(()) } else { Err(PeerError::Stranger(served)) }
     }
 
-    /// Looks at the process behind `pid` and `uid`, as SO_PEERCRED gave them.
+    /// Looks at the process that connected `socket`'s other end, whose `pid` and `uid` SO_PEERCRED gave.
     ///
     /// # Errors
     /// See [`PeerError`].
-    pub fn look(pid: i32, uid: u32, served: u32) -> Result<Self, PeerError> {
+    pub fn look(socket: BorrowedFd<'_>, pid: i32, uid: u32, served: u32) -> Result<Self, PeerError> {
         Self::admit(uid, served)?;
         let handle = Pid::from_raw(pid).ok_or(PeerError::Gone)?;
-        let pidfd = pidfd_open(handle, PidfdFlags::empty()).map_err(|_| PeerError::Gone)?;
+        let pidfd = connected(socket, handle).map_err(|_| PeerError::Gone)?;
         let first = Stat::read(handle.as_raw_nonzero().get().unsigned_abs()).ok_or(PeerError::Gone)?;
         let stats = lineage(first);
         let claimed = claims(&stats);
-        // Read after the pidfd was opened and before its process ended: all of it is of that one process (T19).
+        // Read while the process of the handle, which had this pid from the start, had not ended: all of it is of that one (T19).
         if is_ended(&pidfd) {
             return Err(PeerError::Gone);
         }
@@ -87,6 +88,15 @@ impl Peer {
             claimed,
             pidfd,
         })
+    }
+}
+
+/// A handle on the process that connected. Before Linux 6.5 it is on whoever has its pid now: another, if it ended meanwhile and the pid
+/// was used again (docs/security.md).
+fn connected(socket: BorrowedFd<'_>, pid: Pid) -> io::Result<OwnedFd> {
+    match peer_pidfd(socket) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => Ok(pidfd_open(pid, PidfdFlags::empty())?),
+        handle => handle,
     }
 }
 
@@ -223,6 +233,9 @@ pub fn boot_id() -> io::Result<String> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+
     use super::*;
 
     #[test]
@@ -247,7 +260,8 @@ mod tests {
     fn this_process_is_found_with_its_parents() {
         let pid = i32::try_from(std::process::id()).unwrap();
         let uid = rustix::process::getuid().as_raw();
-        let peer = Peer::look(pid, uid, uid).unwrap();
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let peer = Peer::look(ours.as_fd(), pid, uid, uid).unwrap();
         assert_eq!(peer.process.pid, std::process::id());
         assert_eq!(peer.lineage.len(), peer.claimed.ancestors.len() + 1);
         assert!(!peer.claimed.command.is_empty());
@@ -272,7 +286,17 @@ mod tests {
         let mut child = std::process::Command::new("true").spawn().unwrap();
         let pid = i32::try_from(child.id()).unwrap();
         child.wait().unwrap();
-        assert!(matches!(Peer::look(pid, uid, uid), Err(PeerError::Gone)));
-        assert!(matches!(Peer::look(pid, uid + 1, uid), Err(PeerError::Stranger(_))));
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        assert!(matches!(Peer::look(ours.as_fd(), pid, uid, uid), Err(PeerError::Gone)));
+        assert!(matches!(Peer::look(ours.as_fd(), pid, uid + 1, uid), Err(PeerError::Stranger(_))));
+    }
+
+    #[test]
+    fn t19_a_process_that_started_at_another_time_than_was_meant_is_another_one() {
+        let meant = Stat::read(std::process::id()).unwrap().id;
+        assert!(open(meant).is_some());
+        for started in [meant.started - 1, meant.started + 1] {
+            assert!(open(ProcessId { started, ..meant }).is_none());
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What a process of ours forbids others of the same user.
 
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::OnceLock;
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
@@ -81,6 +82,24 @@ fn blocked() -> libc::sigset_t {
         libc::sigemptyset(&raw mut set);
         libc::sigprocmask(libc::SIG_SETMASK, std::ptr::null(), &raw mut set);
         set
+    }
+}
+
+/// The process that connected a Unix socket's other end, whoever has its pid by now (SO_PEERPIDFD).
+///
+/// # Errors
+/// `ENOPROTOOPT` before Linux 6.5; others when the process is gone, which later kernels leave to the handle to say.
+#[allow(unsafe_code)]
+pub fn peer_pidfd(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let mut pidfd: libc::c_int = -1;
+    let mut len = libc::socklen_t::try_from(size_of_val(&pidfd)).map_err(io::Error::other)?;
+    let option = (libc::SOL_SOCKET, libc::SO_PEERPIDFD);
+    // SAFETY: the kernel writes at most `len` bytes, which is the size of `pidfd`.
+    let done = unsafe { libc::getsockopt(socket.as_raw_fd(), option.0, option.1, (&raw mut pidfd).cast(), &raw mut len) };
+    match done {
+        // SAFETY: the kernel made the descriptor for this call, so nobody else owns it.
+        0 => Ok(unsafe { OwnedFd::from_raw_fd(pidfd) }),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 

@@ -11,10 +11,13 @@ use std::{
     thread,
 };
 
+use rustix::net::SocketAddrUnix;
+
 const USAGE: &str = "\
 usage: wirecat relay SOCKET                     standard input to the socket, the socket to standard output
        wirecat call SOCKET CALL                 says CALL, prints what comes
        wirecat watch SOCKET FILE                a screen: what comes goes to FILE, every prompt is said to be shown
+       wirecat connect SOCKET                   connects standard input, a Unix socket, and ends
        wirecat exec SOCKET CALL PROGRAM [ARG..] says CALL, then becomes PROGRAM with the socket as input and output";
 
 fn main() -> ExitCode {
@@ -24,6 +27,7 @@ fn main() -> ExitCode {
         ["relay", socket] => relay(socket),
         ["call", socket, call] => said(socket, call).and_then(|stream| print(&stream)),
         ["watch", socket, file] => watch(socket, file),
+        ["connect", socket] => connect(socket),
         ["exec", socket, call, program, rest @ ..] => become_program(socket, call, program, rest),
         _ => {
             eprintln!("{USAGE}");
@@ -81,6 +85,12 @@ fn watch(socket: &str, file: &str) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whoever has the socket from then on has a connection that another process made.
+fn connect(socket: &str) -> io::Result<()> {
+    let address = SocketAddrUnix::new(socket)?;
+    Ok(rustix::net::connect(io::stdin(), &address)?)
 }
 
 fn prompt_of(line: &[u8]) -> Option<u64> {

@@ -24,6 +24,7 @@ const NOBODY: u32 = 65534;
 
 mod loading;
 mod memory;
+mod pids;
 
 /// Whether the caller is inside; if not, it has been run there, and has passed.
 fn inside(name: &str) -> bool {
