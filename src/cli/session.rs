@@ -220,7 +220,7 @@ impl Asking<'_> {
                     shown.queue(waiting, tty);
                 }
             }
-            Event::Ended { .. } => {}
+            Event::Ended { .. } | Event::Daemon { .. } => {}
         }
         Ok(())
     }

@@ -180,7 +180,13 @@ impl Request {
     /// Whether it ends leases, or says how things are: it waits for nobody, nor for a configuration to be mended.
     #[must_use]
     pub fn is_urgent(&self) -> bool {
-        matches!(self, Self::Lock | Self::LeaseEnd { .. } | Self::LeaseRevoke { .. } | Self::Status)
+        self.ends_leases() || matches!(self, Self::Status)
+    }
+
+    /// Whether it ends leases, and does nothing else: nothing is to stand in its way.
+    #[must_use]
+    pub fn ends_leases(&self) -> bool {
+        matches!(self, Self::Lock | Self::LeaseEnd { .. } | Self::LeaseRevoke { .. })
     }
 
     /// Whether a person may have to touch a key for it, and so needs to see it.

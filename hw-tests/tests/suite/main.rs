@@ -16,6 +16,7 @@ mod lab;
 mod lifetime;
 mod machines;
 mod newcomer;
+mod places;
 mod races;
 mod receipts;
 mod rehearsals;

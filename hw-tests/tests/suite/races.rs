@@ -142,7 +142,7 @@ fn batch(lab: &Lab, number: usize, at_once: usize, dice: &mut Dice) -> Vec<Racer
     if dice.roll(16) == 0 {
         let mut stream = UnixStream::connect(&socket).unwrap();
         writeln!(stream, "{}", json!({ "v": 1, "request": { "do": "lock" } })).unwrap();
-        BufReader::new(stream).read_line(&mut String::new()).unwrap();
+        BufReader::new(stream).read_to_end(&mut vec![]).unwrap();
     }
     let told = |stream: Option<&mut BufReader<UnixStream>>| {
         let lines = stream?.lines().map_while(Result::ok);

@@ -90,9 +90,10 @@ fn a_program_that_knows_the_page_alone_is_answered() {
     let ask = |line: &str| {
         let mut stream = UnixStream::connect(home.places().unwrap().socket()).unwrap();
         writeln!(stream, "{line}").unwrap();
-        let mut answer = String::new();
-        BufReader::new(stream).read_line(&mut answer).unwrap();
-        answer
+        let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
+        let greeting = lines.next().unwrap();
+        assert!(greeting.starts_with("{\"event\":\"daemon\",\"pid\":"), "{greeting}");
+        format!("{}\n", lines.next().unwrap())
     };
     let shown = lines();
     let looking = |word: &str| {

@@ -41,26 +41,28 @@ fn t21_nothing_that_a_client_names_is_loaded_or_read() {
         "[task.job]\nabout = \"x\"\n[[task.job.grant]]\nsecret = \"prod/TOKEN\"\nvia = \"env\"\nenv = \"TOKEN\"\n",
     )
     .unwrap();
-    let mut run = rigged.home.detached(["run", "--task", "job", "--", "true"]);
-    run.envs([
-        ("LD_PRELOAD", below("lib.so")),
-        ("LD_LIBRARY_PATH", below("lib")),
-        ("XDG_CONFIG_HOME", below("config")),
-        ("XDG_DATA_HOME", below("data")),
-        ("XDG_STATE_HOME", below("state")),
-        ("TOUCHLEASE_LOG", below("log")),
-        ("SSH_ASKPASS", below("askpass")),
-        ("PINENTRY_USER_DATA", below("pinentry")),
-        ("PCSCLITE_CSOCK_NAME", below("pcscd")),
-        ("TMPDIR", below("tmp")),
-        ("HOME", below("home")),
-    ]);
-    let out = run
-        .env("TOUCHLEASE_VAULT", rigged.home.places().unwrap().vault)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
+    let run = || {
+        let mut run = rigged.home.detached(["run", "--task", "job", "--", "true"]);
+        run.envs([
+            ("LD_PRELOAD", below("lib.so")),
+            ("LD_LIBRARY_PATH", below("lib")),
+            ("TOUCHLEASE_LOG", below("log")),
+            ("SSH_ASKPASS", below("askpass")),
+            ("PINENTRY_USER_DATA", below("pinentry")),
+            ("PCSCLITE_CSOCK_NAME", below("pcscd")),
+            ("TMPDIR", below("tmp")),
+        ]);
+        run.env("TOUCHLEASE_VAULT", rigged.home.places().unwrap().vault)
+            .stdin(Stdio::null());
+        run
+    };
+    let out = run().output().unwrap();
     assert_eq!(out.status.code(), Some(0), "{out:?}");
+    // Other places are other daemons': the client goes no further, and this daemon looks at none of them.
+    for (variable, name) in [("XDG_CONFIG_HOME", "config"), ("XDG_STATE_HOME", "state")] {
+        let out = run().env(variable, below(name)).output().unwrap();
+        assert_eq!(out.status.code(), Some(69), "{out:?}");
+    }
     // Names on the wire open nothing either.
     let hostile = below("named");
     let mut call = lease_call(json!({"reason": hostile, "command": [hostile], "labels": {"AI_AGENT": hostile}}));
@@ -118,7 +120,6 @@ fn t21_a_daemon_that_a_client_starts_inherits_nothing_of_its_environment() {
         "XDG_DATA_HOME",
         "XDG_STATE_HOME",
         "XDG_RUNTIME_DIR",
-        "TOUCHLEASE_VAULT",
         "TOUCHLEASE_LOG",
     ];
     assert!(
