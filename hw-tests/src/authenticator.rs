@@ -37,6 +37,8 @@ pub struct Settings {
     pub storage: Storage,
     /// How long it waits for a touch; real keys about 30 s.
     pub patience: Duration,
+    /// The firmware's number in getInfo.
+    pub firmware: usize,
     /// Whether getInfo names NFC among the transports.
     pub nfc: bool,
     /// Whether getInfo names contact cards among the transports.
@@ -48,6 +50,7 @@ impl Default for Settings {
         Self {
             storage: Storage::Ram,
             patience: Duration::from_secs(30),
+            firmware: 1,
             nfc: false,
             smart_card: false,
         }
@@ -193,7 +196,7 @@ fn answer(firmware: &mut impl App<'static>, request: &[u8]) -> Vec<u8> {
 fn config(settings: &Settings) -> Config {
     let mut config = Config::new(MAX_MESSAGE);
     config.max_resident_credential_count = Some(50);
-    config.firmware_version = Some(1.into());
+    config.firmware_version = Some(settings.firmware.into());
     config.nfc_transport = settings.nfc;
     config.ccid_transport = settings.smart_card;
     config.fido2_up_timeout = u32::try_from(settings.patience.as_millis()).ok();

@@ -10,7 +10,7 @@ use super::vaults::{profile_said, unsigned};
 use crate::config::LONGEST_PIN;
 use crate::device::broker::{Cared, Event as KeyEvent, Feed, Seen};
 use crate::device::worker::protocol::{Id, Manage as Task};
-use crate::device::{DeviceError, EnrolledKey, Link};
+use crate::device::{DeviceError, EnrolledKey, Link, eucleak};
 use crate::lease::enrol::{self, Candidacy};
 use crate::lease::failure::{IntoFailure, locked_memory};
 use crate::lease::office::Asker;
@@ -58,6 +58,9 @@ pub(super) async fn info(house: &Rc<House>, path: &Path, key: Option<&str>) -> R
     ];
     if let Some(firmware) = info.info.firmware_version {
         rows.push(row("firmware", firmware.to_string()));
+    }
+    if let Some(firmware) = eucleak::exposed(&seen.model, &info.info) {
+        rows.push(row("note", eucleak::note(&seen.model, firmware)));
     }
     let options = info
         .info

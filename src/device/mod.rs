@@ -10,6 +10,7 @@ pub mod candidate;
 pub mod ctap;
 pub mod enrolled;
 pub mod error;
+pub mod eucleak;
 pub mod find;
 pub mod hid;
 pub mod nfc;

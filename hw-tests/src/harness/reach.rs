@@ -37,6 +37,7 @@ pub struct EmulatedReach {
 
 struct PluggedIn {
     node: PathBuf,
+    model: &'static str,
     key: Arc<Key<HidSocket>>,
     /// Changes with each plugging-in; 0 while it is pulled.
     plug: AtomicU64,
@@ -73,10 +74,19 @@ impl EmulatedReach {
     /// # Errors
     /// It cannot be plugged in.
     pub fn add_key(&self, key: Key<HidSocket>) -> io::Result<UsbKey> {
+        self.add_model("Emulated Key", key)
+    }
+
+    /// A key that calls itself this.
+    ///
+    /// # Errors
+    /// It cannot be plugged in.
+    pub fn add_model(&self, model: &'static str, key: Key<HidSocket>) -> io::Result<UsbKey> {
         let mut ports = lock(&self.ports);
         let node = PathBuf::from(format!("/dev/emulated{}", ports.len()));
         let port = Arc::new(PluggedIn {
             node,
+            model,
             key: Arc::new(key),
             plug: AtomicU64::new(self.next_plug()),
         });
@@ -98,7 +108,7 @@ impl EmulatedReach {
                 port: Port::Node(port.node.clone()),
                 plug,
                 link: Link::Usb,
-                model: "Emulated Key".into(),
+                model: port.model.into(),
                 socket: port.node.display().to_string(),
                 empty: false,
             })

@@ -12,8 +12,9 @@ use std::{
 };
 
 use hw_tests::{
+    authenticator::Settings,
     harness::{EmulatedReach, Home},
-    key::KeyHandle,
+    key::{Key, KeyHandle},
 };
 use serde_json::Value;
 
@@ -232,6 +233,33 @@ fn t44_another_vault_is_looked_at_where_the_command_line_names_it() {
     let out = lab.home.run(["--json", "doctor", "--vault", other.to_str().unwrap()]).unwrap();
     let found = Found::of(&out);
     assert!(found.get("vault", "no_vault")["what"].as_str().unwrap().contains("no vault here"));
+}
+
+#[test]
+fn a_yubikey_that_can_be_copied_in_a_laboratory_is_named_with_its_firmware() {
+    let home = Home::new(product()).unwrap();
+    let reach = EmulatedReach::default();
+    let _daemon = home.daemon(reach.clone()).unwrap();
+    let plug = |firmware| {
+        let settings = Settings {
+            firmware,
+            ..Settings::default()
+        };
+        reach
+            .add_model("Yubico YubiKey OTP+FIDO+CCID", Key::start(settings).unwrap())
+            .unwrap()
+    };
+    let info = || String::from_utf8(home.run(["key", "info"]).unwrap().stdout).unwrap();
+    let old = plug(0x05_04_03);
+    let found = Found::in_home(&home);
+    assert_eq!(found.level("keys", "eucleak"), "note");
+    assert!(found.get("keys", "eucleak")["what"].as_str().unwrap().contains("5.4.3"));
+    assert!(info().contains("EUCLEAK"), "{}", info());
+    old.pull().unwrap();
+    plug(0x05_07_01);
+    let found = Found::in_home(&home);
+    assert!(found.has("keys", "not_enrolled") && !found.has("keys", "eucleak"));
+    assert!(info().contains("firmware") && !info().contains("EUCLEAK"), "{}", info());
 }
 
 #[test]

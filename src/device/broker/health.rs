@@ -7,6 +7,7 @@ use std::path::Path;
 use super::super::ctap::Info;
 use super::super::enrolled::{EnrolledKey, Link, Profile};
 use super::super::error::DeviceError;
+use super::super::eucleak;
 use super::super::place::{Place, Port};
 use super::{Broker, KeyInfo, Seen};
 use crate::finding::{Finding, Part};
@@ -100,7 +101,18 @@ fn judge(seen: &Seen, key: Option<&EnrolledKey>, said: &Result<KeyInfo, DeviceEr
     if findings.is_empty() {
         findings.push(Part::Keys.ok("usable", format!("{name} can serve")));
     }
+    findings.extend(signs_exposed(&name, key, &seen.model, &said.info));
     findings
+}
+
+/// A key that is lost has to be removed before it is in a laboratory for hours.
+fn signs_exposed(name: &str, key: Option<&EnrolledKey>, model: &str, info: &Info) -> Option<Finding> {
+    let firmware = eucleak::exposed(model, info)?;
+    let remedy = match key {
+        Some(key) => format!("touchlease key remove {} (if it is lost, or was out of your hands)", key.name),
+        None => ANOTHER.to_owned(),
+    };
+    Some(Part::Keys.note("eucleak", eucleak::note(name, firmware), remedy))
 }
 
 fn refusal(name: &str, error: &DeviceError) -> Finding {
