@@ -127,9 +127,10 @@ impl Card {
         let (shown, left_out): (Vec<&Row>, Vec<&Row>) = self.rows.iter().partition(|row| row.need <= least);
         let mut lines: Vec<String> = shown.iter().flat_map(|row| row.lines(width, short, ui)).collect();
         if short || !left_out.is_empty() {
-            let more = match left_out.len() {
-                0 => "more of it on a larger terminal".to_owned(),
-                n => format!("{} more on a larger terminal", count(n, "line")),
+            let more = if short {
+                "more on a larger terminal".to_owned()
+            } else {
+                format!("{} more on a larger terminal", count(left_out.len(), "line"))
             };
             lines.extend(Row::new("", more, Tone::Dim, Need::Must).lines(width, false, ui));
         }
@@ -464,6 +465,16 @@ mod tests {
         assert_eq!(card.lines(39, 100, plain_screen()), None);
         lease.grants = vec![lease.grants[0].clone(); 30];
         assert_eq!(lease_card(&lease).lines(80, 22, plain_screen()), None);
+    }
+
+    #[test]
+    fn a_lease_of_one_secret_fits_ten_rows_of_40_columns_with_the_longest_words() {
+        let ui = plain_screen();
+        let mut rows = lease_card(&sample()).rows;
+        rows.retain(|row| row.label != "words");
+        strong(&mut rows, "words", ["abstract"; 4].join("  "));
+        // Two more are redrawn below it.
+        assert!(Card { rows }.least_height(40, ui) <= 8);
     }
 
     #[test]
