@@ -54,7 +54,10 @@ pub fn change_text() -> Vec<Vec<u8>> {
 
 pub fn clock_text() -> Vec<Vec<u8>> {
     let origin = origin("");
-    vec![format!(r#"{{"asked":"{DIGEST}","id":"0f0f","kind":"clock","moved":"an hour ahead","now":1800000000,{origin},"v":1}}"#).into_bytes()]
+    vec![
+        format!(r#"{{"asked":"{DIGEST}","id":"0f0f","kind":"clock","moved":"an hour ahead","now":1800000000,{origin},"v":1}}"#)
+            .into_bytes(),
+    ]
 }
 
 pub fn older_text() -> Vec<Vec<u8>> {
@@ -62,9 +65,7 @@ pub fn older_text() -> Vec<Vec<u8>> {
     let older = |roster: &str| {
         let lost = r#"{"at":1800000000,"names":["prod/A","prod/B"]}"#;
         let scope = format!(r#"{{"gone":1,"remembered":"{DIGEST}","scope":"prod"}}"#);
-        format!(
-            r#"{{"asked":"{DIGEST}","count":1,"id":"0f0f","kind":"older","lost":[{lost}],{origin},{roster}"scopes":[{scope}],"v":1}}"#
-        )
+        format!(r#"{{"asked":"{DIGEST}","count":1,"id":"0f0f","kind":"older","lost":[{lost}],{origin},{roster}"scopes":[{scope}],"v":1}}"#)
     };
     let roster = format!(r#""roster":{{"missing":2,"remembered":"{DIGEST}"}},"#);
     [older(""), older(&roster)].map(String::into_bytes).into()
@@ -82,7 +83,8 @@ const REQUESTER: &str = r#""requester":{"claimed":{"ancestors":["sh"],"command":
 
 pub fn enrol_text() -> Vec<Vec<u8>> {
     let enrol = |recovers: &str| {
-        format!(r#"{{"id":"0f0f","key":"blue","kind":"enrol",{recovers}{REQUESTER},"scopes":["prod","dev"],"touches":4,"v":1}}"#).into_bytes()
+        format!(r#"{{"id":"0f0f","key":"blue","kind":"enrol",{recovers}{REQUESTER},"scopes":["prod","dev"],"touches":4,"v":1}}"#)
+            .into_bytes()
     };
     vec![enrol(""), enrol(r#""recovers":{"keeps":["spare"],"removes":["lost"]},"#)]
 }

@@ -1,7 +1,7 @@
 //! Other programs' files.
 
-use crate::cli::import::source::Found;
 use crate::cli::env_file;
+use crate::cli::import::source::Found;
 use crate::cli::import::{cost, env, onepux};
 use crate::encoding::SecretRef;
 use crate::encoding::plain::check_variable;
