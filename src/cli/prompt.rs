@@ -41,7 +41,7 @@ impl Shown {
     /// Draws the card: a text that cannot be decoded, or does not fit, is not shown, and so never armed.
     pub fn draw(view: PromptView, zone: &TimeZone, ui: Ui, tty: &mut Tty) -> Option<Self> {
         let Some(card) = Card::of(&view, zone) else {
-            let what = "a request came that this version cannot show; it is not armed";
+            let what = "a request came that this version cannot show; it is not armed from this screen";
             tty.write(&format!("{}\r\n", ui.paint_screen(Tone::Bad, what)));
             return None;
         };
@@ -102,9 +102,9 @@ impl Shown {
             )
         };
         let what = if self.told {
-            format!("The request does not fit any more and is not armed: {room}. Enlarge the terminal, or deny.")
+            format!("The request does not fit any more and is not armed from this screen: {room}. Enlarge the terminal, or deny.")
         } else {
-            format!("A request came and is not armed: {room}. Enlarge the terminal, and ask again.")
+            format!("A request came and is not armed from this screen: {room}. Enlarge the terminal, and ask again.")
         };
         for line in wrap(&what, width.max(1)) {
             tty.write(&format!("{}\r\n", self.ui.paint_screen(Tone::Bad, &line)));
@@ -171,7 +171,7 @@ impl Shown {
         let (tone, todo) = if self.fits {
             self.now.line(&self.view.keys)
         } else {
-            (Tone::Bad, "not armed: enlarge the terminal".into())
+            (Tone::Bad, "not armed here: enlarge the terminal".into())
         };
         tty.write(&format!(
             "{CLEAR} {}\r\n{}",
