@@ -6,7 +6,7 @@ use serde_json::json;
 use super::card::{clock_time, duration};
 use super::init::unexpected;
 use super::lock::leases;
-use super::run::AskArgs;
+use super::run::{AskArgs, say_joined};
 use super::session::Session;
 use super::ui::Tone;
 use crate::encoding::plain::count;
@@ -62,6 +62,9 @@ fn request(session: &Session, args: &AskArgs) -> Result<(), Failure> {
         return Err(unexpected());
     };
     session.ui.json(&json!({ "lease": granted.lease, "joined": granted.joined }));
+    if granted.joined {
+        say_joined(session, args, &granted);
+    }
     session.ui.line(&line(&granted.lease));
     session.ui.note(
         Tone::Dim,

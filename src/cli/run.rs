@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 
+use super::card::duration;
 use super::env_file::{self, grant};
 use super::init::unexpected;
 use super::session::Session;
@@ -18,6 +19,7 @@ use crate::clock::SystemClock;
 use crate::config::parse_duration;
 use crate::deliver::env::{self, AtEnd, DeliverError, Delivery, How, LeaseEnd, Status, Streams, Var};
 use crate::deliver::mask::Patterns;
+use crate::encoding::plain::count;
 use crate::lease::task::Task;
 use crate::paths::Places;
 use crate::sys::file::{read_text, read_up_to};
@@ -95,6 +97,20 @@ impl AskArgs {
     }
 }
 
+/// What a joined lease leaves, and which limits of the request it does not have.
+pub fn say_joined(session: &Session, args: &AskArgs, granted: &Granted) {
+    let lease = &granted.lease;
+    let uses = lease.uses_left.map(|uses| format!(", {}", count(uses, "use"))).unwrap_or_default();
+    let named = match (args.ttl, args.uses) {
+        (Some(_), Some(_)) => "; --ttl and --uses of this request do not apply",
+        (Some(_), None) => "; --ttl of this request does not apply",
+        (None, Some(_)) => "; --uses of this request does not apply",
+        (None, None) => "",
+    };
+    let what = format!("joined a live lease: {} left{uses}{named}", duration(lease.left));
+    session.ui.note(if named.is_empty() { Tone::Dim } else { Tone::Strong }, &what);
+}
+
 /// # Errors
 /// See [`Failure`].
 pub fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
@@ -106,6 +122,10 @@ pub fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     ask.deliver = true;
     let (reply, client) = session.ask_held(Request::Lease(ask))?;
     let Reply::Granted(granted) = reply else { return Err(unexpected()) };
+    // Without limits of its own, a request is meant to use the lease that is there.
+    if granted.joined && (args.ask.ttl.is_some() || args.ask.uses.is_some()) {
+        say_joined(session, &args.ask, &granted);
+    }
     let delivery = delivery(command, plain, granted, !args.no_masking);
     // Every form of every value: not for a command whose output goes by.
     let patterns = if delivery.masking { delivery.patterns() } else { Patterns::new([]) };

@@ -1,4 +1,5 @@
-//! Requests of one holder that differ in id and nonce only are one lease: a retry must not be a second prompt.
+//! Requests of one holder for the same task and secrets are one lease, whatever time, uses or reason they name: a retry must not be a
+//! second prompt. Whoever asks is told that he joined, and what is left.
 
 use std::rc::Rc;
 

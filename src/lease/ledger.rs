@@ -40,7 +40,7 @@ pub enum Why {
     DaemonStopped,
 }
 
-/// What two requests have to share to be one: everything a person would have seen, but for id, nonce and time.
+/// What two requests have to share to be one: what is given. Time, uses and reason are those of the lease that is joined.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sameness {
     /// Vault id.
