@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
+use std::slice;
 
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -41,7 +42,7 @@ pub struct PutArgs {
 
 /// Change the rules of a secret and keep its value.
 ///
-/// The rules are given in full: what is not named goes back to what `put` gives without options.
+/// What is not named stays as it is. With --reset-rules, it goes back to what `put` gives without options: so a cap or a host is taken off.
 #[derive(Debug, clap::Args)]
 pub struct EditArgs {
     /// As scope/NAME.
@@ -49,6 +50,9 @@ pub struct EditArgs {
     secret: SecretRef,
     #[command(flatten)]
     rules: RulesArgs,
+    /// Take off what is not named here: caps and hosts go, env and file are allowed.
+    #[arg(long)]
+    reset_rules: bool,
 }
 
 /// Remove secrets.
@@ -83,10 +87,16 @@ impl RulesArgs {
         self.allow.is_empty() && self.hosts.is_empty() && self.max_ttl.is_none() && self.max_uses.is_none()
     }
 
-    /// These rules in the place of those that `before` has.
+    /// These rules in the place of those that `before` has. A secret that gets its first host goes through a proxy from now on, as a
+    /// new one would.
     fn over(self, before: RulesAsk) -> RulesAsk {
+        let first_host = before.hosts.is_empty() && !self.hosts.is_empty();
         RulesAsk {
-            deliveries: if self.allow.is_empty() { before.deliveries } else { self.allow },
+            deliveries: if self.allow.is_empty() && !first_host {
+                before.deliveries
+            } else {
+                self.rules().deliveries
+            },
             hosts: if self.hosts.is_empty() { before.hosts } else { self.hosts },
             ttl: self.max_ttl.or(before.ttl),
             uses: self.max_uses.or(before.uses),
@@ -118,13 +128,13 @@ pub fn put(session: &Session, args: PutArgs) -> Result<(), Failure> {
         );
     }
     let secrets = names(&args.secrets)?;
+    // Nobody types a value for a vault or a scope that is not there.
+    let known = known(session, &secrets)?;
+    check_new(&secrets, &known)?;
     if secrets.len() > 1 && !io::stdin().is_terminal() {
         return Err(Failure::new(Outcome::Usage, "one_stdin", "standard input holds one value")
             .hint("put one secret at a time: touchlease put SECRET"));
     }
-    // Nobody types a value for a vault or a scope that is not there.
-    let known = list::secrets(session, None, secrets.iter().map(SecretRef::to_string).collect())?.secrets;
-    check_new(&secrets, &known)?;
     // Without a word about rules, a new version keeps those it had.
     let rules = (!args.rules.is_default()).then(|| args.rules.rules());
     let mut puts = Vec::new();
@@ -140,12 +150,28 @@ pub fn put(session: &Session, args: PutArgs) -> Result<(), Failure> {
     changed(session, Request::Put { puts, more: 0 }, "sealed")
 }
 
+/// Those of `secrets` that the vault has. A word behind the first that names no scope of it may be a value with a `/`, as base64 has:
+/// it is not repeated.
+fn known(session: &Session, secrets: &[SecretRef]) -> Result<Vec<SecretView>, Failure> {
+    let listed = |secrets: &[SecretRef]| list::secrets(session, None, secrets.iter().map(SecretRef::to_string).collect());
+    if let [first, _, ..] = secrets {
+        listed(slice::from_ref(first))?;
+        let first_name = first.to_string();
+        return match listed(secrets) {
+            Err(failure) if failure.reason == "no_scope" => Err(value_in_argv(&first_name, "what follows it names no scope")),
+            other => Ok(other?.secrets),
+        };
+    }
+    Ok(listed(secrets)?.secrets)
+}
+
 /// What is to be put. A word that names nothing is not repeated: it may be a value.
 fn names(words: &[String]) -> Result<Vec<SecretRef>, Failure> {
     let read = words.iter().enumerate().map(|(at, word)| {
         word.parse().map_err(|error: ReferenceError| {
             let (what, hint) = match word.split_once('=') {
-                Some((name, _)) if name.parse::<SecretRef>().is_ok() => return value_in_argv(name),
+                Some((name, _)) if name.parse::<SecretRef>().is_ok() => return value_in_argv(name, BEHIND_EQUALS),
+                _ if at > 0 && words[0].parse::<SecretRef>().is_ok() => return value_in_argv(&words[0], "what follows it names no secret"),
                 _ if words.len() > 1 => (format!("word {} names no secret", at + 1), "touchlease put SECRET"),
                 _ => ("this names no secret".to_owned(), "touchlease put prod/TOKEN"),
             };
@@ -159,23 +185,28 @@ fn names(words: &[String]) -> Result<Vec<SecretRef>, Failure> {
 fn check_new(secrets: &[SecretRef], known: &[SecretView]) -> Result<(), Failure> {
     let is_known = |secret: &SecretRef| known.iter().any(|view| view.secret == secret.to_string());
     match secrets.iter().find(|secret| secret.name.contains('=') && !is_known(secret)) {
-        Some(secret) => Err(value_in_argv(secret.to_string().split('=').next().unwrap_or_default())),
+        Some(secret) => Err(value_in_argv(
+            secret.to_string().split('=').next().unwrap_or_default(),
+            BEHIND_EQUALS,
+        )),
         None => Ok(()),
     }
 }
 
+const BEHIND_EQUALS: &str = "what follows = was not looked at";
+
 /// Every process of the machine reads command lines, and shells remember them.
-fn value_in_argv(name: &str) -> Failure {
-    let message = format!("a value is not taken from the command line: {name} is the name, and what follows = was not looked at");
+fn value_in_argv(name: &str, rest: &str) -> Failure {
+    let message = format!("a value is not taken from the command line: {name} is the name, and {rest}");
     Failure::new(Outcome::Usage, "value_in_argv", message).hint(format!(
-        "touchlease put {name} asks for the value. The one that you typed may be in your shell's history: remove it there"
+        "touchlease put {name} asks for the value. One that you typed may be in your shell's history: remove it there"
     ))
 }
 
 /// # Errors
 /// See [`Failure`].
 pub fn edit(session: &Session, args: EditArgs) -> Result<(), Failure> {
-    if args.rules.is_default() {
+    if args.rules.is_default() && !args.reset_rules {
         return Err(
             Failure::new(Outcome::Usage, "nothing_to_change", "edit changes rules: say which").hint(format!(
                 "touchlease edit {} --max-ttl 10m; a new value is put: touchlease put {}",
@@ -186,7 +217,11 @@ pub fn edit(session: &Session, args: EditArgs) -> Result<(), Failure> {
     let before = rules_of(session, &args.secret)?;
     let request = Request::Edit {
         secret: args.secret.to_string(),
-        rules: args.rules.over(before),
+        rules: if args.reset_rules {
+            args.rules.rules()
+        } else {
+            args.rules.over(before)
+        },
     };
     changed(session, request, "changed")
 }

@@ -37,7 +37,10 @@ fn t45_a_value_on_the_command_line_is_not_taken_and_not_repeated() {
     let cases: &[(&[&str], &str)] = &[
         (&["put", &named], "value_in_argv"),
         (&["put", &format!("prod/A={SLIP}$!")], "value_in_argv"),
-        (&["put", "prod/A", SLIP], "usage"),
+        (&["put", "prod/A", SLIP], "value_in_argv"),
+        (&["put", "prod/A", &format!("{SLIP}/aGVs+bG8=")], "value_in_argv"),
+        (&["put", "prod/A", &format!("{SLIP}/aGVs")], "value_in_argv"),
+        (&["put", "prod/A", &format!("{SLIP}//x")], "value_in_argv"),
         (&["put", &format!("A={SLIP}")], "usage"),
         (&["put", SLIP], "usage"),
     ];
@@ -359,4 +362,68 @@ fn a_key_of_another_vault_is_named_by_its_place_and_not_at_all_while_keys_are_en
     let listed = lab.agent_to_its_end(&["--json", "key", "list"]);
     assert!(holds(&listed.stdout, &format!("\"place\":\"{place}\"")), "{place:?}: {listed:?}");
     drop((terminal, spare));
+}
+
+#[test]
+fn edit_keeps_the_rules_that_it_does_not_name_and_takes_them_off_where_that_is_asked_for() {
+    let lab = Lab::new();
+    let rules = || {
+        let out = agent(&lab, &["list", "prod"]);
+        let listed: Value = serde_json::from_slice(&out.stdout).unwrap();
+        let found = listed["secrets"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|one| one["secret"] == "prod/TOKEN");
+        found.unwrap()["rules"].clone()
+    };
+    let fresh = rules();
+    lab.person(&["edit", "prod/TOKEN", "--max-ttl", "10m", "--max-uses", "3"]);
+    lab.person(&["edit", "prod/TOKEN", "--max-ttl", "5m"]);
+    assert_eq!(
+        (&rules()["ttl"], &rules()["uses"]),
+        (&json!(300), &json!(3)),
+        "what is not named stays"
+    );
+    lab.person(&["edit", "prod/TOKEN", "--host", "a.example"]);
+    assert_eq!(
+        (&rules()["hosts"], &rules()["deliveries"]),
+        (&json!(["a.example"]), &json!(["proxy"]))
+    );
+    lab.person(&["edit", "prod/TOKEN", "--reset-rules", "--max-uses", "2"]);
+    let reset = rules();
+    assert_eq!((&reset["uses"], &reset["ttl"]), (&json!(2), &fresh["ttl"]), "{reset}");
+    lab.person(&["edit", "prod/TOKEN", "--reset-rules"]);
+    assert_eq!(rules(), fresh);
+}
+
+#[test]
+fn who_joins_a_live_lease_is_told_what_is_left_and_which_limits_do_not_apply() {
+    let lab = Lab::new();
+    let _watch = lab.home.watch().unwrap();
+    let asked = lab.child(&["lease", "request", "--with", "prod/TOKEN", "--ttl", "2m"]);
+    assert!(asked.wait_with_output().unwrap().status.success());
+    let said = |arguments: &[&str]| {
+        let out = lab.child(arguments).wait_with_output().unwrap();
+        assert!(out.status.success(), "{arguments:?}: {out:?}");
+        let said = String::from_utf8(out.stderr).unwrap();
+        said.split_ascii_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let both = said(&["run", "--with", "prod/TOKEN", "--ttl", "1h", "--uses", "1", "--", "true"]);
+    assert!(
+        both.contains("joined a live lease: 1 min ") && both.contains("--ttl and --uses of this request do not apply"),
+        "{both}"
+    );
+    let one = said(&["run", "--with", "prod/TOKEN", "--uses", "1", "--", "true"]);
+    assert!(one.contains("left; --uses of this request does not apply"), "{one}");
+    let none = said(&["run", "--with", "prod/TOKEN", "--", "true"]);
+    assert!(!none.contains("joined"), "{none}");
+    let asked = said(&["lease", "request", "--with", "prod/TOKEN", "--ttl", "1h"]);
+    assert!(
+        asked.contains("joined a live lease") && asked.contains("--ttl of this request does not apply"),
+        "{asked}"
+    );
+    let asked = lab.child(&["--json", "lease", "request", "--with", "prod/TOKEN", "--ttl", "1h"]);
+    let out = asked.wait_with_output().unwrap();
+    assert!(holds(&out.stdout, "\"joined\":true"), "{out:?}");
 }
