@@ -8,10 +8,13 @@
 //! ```text
 //! cli -> client -> wire <- daemon -> lease -> { presence, device, vault, audit }
 //!                                    deliver -> (cli process only; knows no daemon)
-//!                        encoding, finding, secret, clock, sys: under everybody
+//!                        config, encoding, finding, paths, secret, clock, sys: under everybody
 //! ```
 //!
-//! Start reading at [`lease::issue`]: the path from a request to its reply is that one function.
+//! `lease` and `presence` use the types of `wire` too: what a person is shown and what is refused are the same words everywhere.
+//!
+//! Start reading at [`lease::issue`]: the path from a request to a lease is that one function. `lease/collapse.rs` stands before it (a
+//! live lease that fits is joined without a touch), `daemon/leases.rs` behind it (the values go out, and the log says `used`).
 
 pub mod audit;
 pub mod cli;

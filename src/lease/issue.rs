@@ -6,7 +6,9 @@
 //!  -> Request                     every name exists, every text can be shown        \\ `prepare`: so far nobody
 //!  -> Terms | a refusal           policy: pure, and it cannot approve               / is asked anything
 //!  -> Turn                        a screen that the requester does not own, and nobody else's prompt on it
+//!  -> Standing, Candidates        the vault as it stands for these scopes, and the enrolled keys that open them
 //!  -> AskedLine                   in the log, on the disk
+//!     check_clock                 the clock is the one that the log vouches for
 //!  -> Fixed                       the bytes: shown, signed and logged from here on
 //!  -> Prompt                      on a screen that the requester does not own
 //!  -> Proof                       a touch on an enrolled key over exactly these bytes
