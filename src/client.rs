@@ -15,7 +15,6 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use zeroize::Zeroizing;
 
-use crate::encoding::plain::visible;
 use crate::paths::Places;
 use crate::wire::codec::{self, LineBuffer};
 use crate::wire::{Answer, Call, Event, Failure, LONGEST_CALL, LONGEST_REPLY, Outcome, Reply};
@@ -48,11 +47,6 @@ pub struct Client {
     stream: UnixStream,
     buffer: LineBuffer,
     lines: VecDeque<Zeroizing<Vec<u8>>>,
-    /// Where the caller's environment says that things lie.
-    places: Places,
-    /// What was asked, as far as it matters for that.
-    names_vault: bool,
-    ends_leases: bool,
 }
 
 impl Client {
@@ -101,9 +95,6 @@ impl Client {
             stream,
             buffer: LineBuffer::new(LONGEST_REPLY),
             lines: VecDeque::new(),
-            places: places.clone(),
-            names_vault: false,
-            ends_leases: false,
         }))
     }
 
@@ -112,7 +103,6 @@ impl Client {
     /// # Errors
     /// The daemon went away, or the call is too large.
     pub fn call(&mut self, call: &Call) -> Result<(), Failure> {
-        (self.names_vault, self.ends_leases) = (call.vault.is_some(), call.request.ends_leases());
         let line = codec::encode(call).map_err(|error| Failure::new(Outcome::Internal, "codec", error.to_string()).ours())?;
         if line.len() > LONGEST_CALL {
             let message = format!("this is {} bytes in one request; {LONGEST_CALL} are possible", line.len());
@@ -140,15 +130,11 @@ impl Client {
     /// The next message; nothing when the daemon closed the connection. Waits.
     ///
     /// # Errors
-    /// What came is no message of this protocol; the daemon keeps its things elsewhere than the caller's environment says.
+    /// What came is no message of this protocol.
     pub fn message(&mut self) -> Result<Option<Message>, Failure> {
         loop {
             if let Some(line) = self.lines.pop_front() {
-                match parse(&line)? {
-                    Message::Event(Event::Daemon { pid, state, config, vault }) => self.check_places(pid, [&state, &config, &vault])?,
-                    message => return Ok(Some(message)),
-                }
-                continue;
+                return parse(&line).map(Some);
             }
             if !self.fill()? {
                 return Ok(None);
@@ -174,23 +160,6 @@ impl Client {
         let pushed = self.buffer.push(&chunk[..n], |line| lines.push_back(line));
         pushed.map_err(|error| Failure::new(Outcome::Internal, "protocol", error.to_string()).hint(OTHER_VERSION))?;
         Ok(n > 0)
-    }
-
-    /// Whoever started the daemon chose its log, its memory of vaults and its limits: that may have been a program, with an environment of
-    /// its own (T21). What ends leases goes on all the same.
-    fn check_places(&self, pid: u32, theirs: [&str; 3]) -> Result<(), Failure> {
-        let Places { state, config, vault, .. } = &self.places;
-        let ours = [("log and memory", state), ("configuration", config), ("vault", vault)];
-        let wanted = if self.names_vault { 2 } else { 3 };
-        let other = ours
-            .into_iter()
-            .zip(theirs)
-            .take(wanted)
-            .find(|((_, ours), theirs)| !is_same(ours, theirs));
-        match other {
-            Some(((what, ours), theirs)) if !self.ends_leases => Err(other_places(pid, what, theirs, ours)),
-            _ => Ok(()),
-        }
     }
 
     fn send(&mut self, line: &[u8]) -> Result<(), Failure> {
@@ -243,23 +212,6 @@ fn check_owner(runtime: &Path) -> Result<(), Failure> {
         // No folder, no daemon.
         _ => Ok(()),
     }
-}
-
-/// The same words, or two ways to one place.
-fn is_same(ours: &Path, theirs: &str) -> bool {
-    let real = |path: &Path| path.canonicalize().ok();
-    ours.to_string_lossy() == theirs || real(ours).is_some_and(|ours| Some(ours) == real(Path::new(theirs)))
-}
-
-fn other_places(pid: u32, what: &str, theirs: &str, ours: &Path) -> Failure {
-    let message = format!(
-        "the daemon that runs (pid {pid}) has its {what} at {}, and your environment says {}",
-        visible(theirs),
-        ours.display()
-    );
-    Failure::new(Outcome::NoDaemon, "other_places", message).hint(format!(
-        "stop it, which ends its leases: kill {pid} (the next command starts one with your places); or set HOME and the XDG variables as it has them"
-    ))
 }
 
 fn squatted(path: &Path, uid: u32) -> Failure {

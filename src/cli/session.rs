@@ -1,6 +1,6 @@
 //! One call to the daemon, from the question to the reply: the prompt on the person's own terminal, progress on standard error.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
@@ -13,9 +13,9 @@ use super::tty::Tty;
 use super::ui::{Tone, Ui};
 use crate::client::{Client, Message, daemon_gone};
 use crate::encoding::plain::count;
-use crate::paths::Places;
+use crate::paths;
 use crate::sys::signals::Catcher;
-use crate::wire::{Answer, Call, Event, Failure, Outcome, Reply, Request, TouchState, VERSION};
+use crate::wire::{Answer, Call, Event, Failure, Outcome, Places, Reply, Request, TouchState, VERSION};
 
 /// How often, and after which pause, what cannot wait is asked again while the daemon has no place for it.
 const URGENT_TRIES: u32 = 50;
@@ -37,7 +37,7 @@ pub struct Session {
     /// How to print.
     pub ui: Ui,
     /// Where things lie.
-    pub places: Places,
+    pub places: paths::Places,
     /// The vault that the command line names.
     pub vault: Option<PathBuf>,
 }
@@ -65,6 +65,7 @@ impl Session {
             vault: self.vault.clone(),
             screen,
             labels: LABELS.iter().filter_map(label).collect(),
+            places: Some(claim(&self.places)),
             request,
         }
     }
@@ -220,7 +221,7 @@ impl Asking<'_> {
                     shown.queue(waiting, tty);
                 }
             }
-            Event::Ended { .. } | Event::Daemon { .. } => {}
+            Event::Ended { .. } => {}
         }
         Ok(())
     }
@@ -272,5 +273,20 @@ impl Asking<'_> {
         if let TouchState::PinNeeded { key, tries, wrong } = state {
             shown.ask_pin(&key, tries, wrong, tty);
         }
+    }
+}
+
+/// Links are followed here: the daemon looks up nothing that a client names.
+fn claim(places: &paths::Places) -> Places {
+    let real = |path: &Path| {
+        path.canonicalize()
+            .unwrap_or_else(|_| path.to_owned())
+            .to_string_lossy()
+            .into_owned()
+    };
+    Places {
+        state: real(&places.state),
+        config: real(&places.config),
+        vault: real(&places.vault),
     }
 }

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::house::House;
 use super::peer::Peer;
-use super::{doctor, forks, keys, leases, merges, scopes, vaults};
+use super::{doctor, forks, keys, leases, merges, places, scopes, vaults};
 use crate::lease::ledger::Why;
 use crate::lease::office::Asker;
 use crate::lease::requester::Requester;
@@ -36,8 +36,6 @@ struct Lines {
     stream: UnixStream,
     buffer: LineBuffer,
     ready: VecDeque<Zeroizing<Vec<u8>>>,
-    /// Goes out with the first message.
-    greeting: Vec<u8>,
 }
 
 /// What a call comes to: a reply, and a lease that the connection uses from then on.
@@ -56,7 +54,6 @@ pub async fn serve(house: Rc<House>, stream: UnixStream) {
             Ok(peer) => peer,
             Err(failure) => return lines.send(&Reply::Failed(failure)).await,
         };
-        lines.greeting = house.greeting();
         let call = match hear(&mut lines, CALL_WITHIN).await? {
             None => return Ok(()),
             Some(Ok(call)) => take_more(&mut lines, call).await?,
@@ -104,7 +101,6 @@ pub(super) async fn serve_urgent(house: Rc<House>, stream: UnixStream, guest: &G
         match (call, peer) {
             (Ok(call), Ok(peer)) => {
                 served = true;
-                lines.greeting = house.greeting();
                 talk(&house, &mut lines, peer, call).await
             }
             (_, Err(failure)) | (Err(failure), _) => lines.send(&Reply::Failed(failure)).await,
@@ -183,9 +179,8 @@ async fn hear(lines: &mut Lines, within: Duration) -> io::Result<Option<Result<C
 
 async fn talk(house: &Rc<House>, lines: &mut Lines, mut peer: Peer, mut call: Call) -> io::Result<()> {
     peer.claimed.labels = std::mem::take(&mut call.labels);
-    if matches!(call.request, Request::Watch) {
-        // Its first message may come much later.
-        lines.send_bytes(&[]).await?;
+    if let Err(failure) = places::check(&house.places, &call) {
+        return lines.send(&Reply::Failed(failure)).await;
     }
     let (tell, mut events) = unbounded_channel();
     let screen = screen(house, &call, &peer, &tell);
@@ -417,7 +412,6 @@ impl Lines {
             stream,
             buffer: LineBuffer::new(LONGEST_CALL),
             ready: VecDeque::new(),
-            greeting: vec![],
         }
     }
 
@@ -443,16 +437,8 @@ impl Lines {
 
     async fn send<T: serde::Serialize>(&mut self, message: &T) -> io::Result<()> {
         let line = codec::encode(message).map_err(io::Error::other)?;
-        self.send_bytes(&line).await
-    }
-
-    async fn send_bytes(&mut self, line: &[u8]) -> io::Result<()> {
-        let greeting = std::mem::take(&mut self.greeting);
-        // One write, so that whoever waits wakes once.
-        let greeted = (!greeting.is_empty()).then(|| Zeroizing::new([&greeting, line].concat()));
-        let bytes = greeted.as_ref().map_or(line, |greeted| greeted);
         // A client that does not read must not keep a prompt open.
-        tokio::time::timeout(READ_WITHIN, self.stream.write_all(bytes))
+        tokio::time::timeout(READ_WITHIN, self.stream.write_all(&line))
             .await
             .map_err(|_| io::ErrorKind::TimedOut)?
     }

@@ -25,7 +25,7 @@ use crate::lease::record::{self, Journal};
 use crate::paths::Places;
 use crate::presence::Desk;
 use crate::vault::{Fork, Random, Vault, VaultError};
-use crate::wire::{Event, Failure, Outcome, codec};
+use crate::wire::{Failure, Outcome};
 
 /// Name and version in the log.
 const PROGRAM: &str = concat!("touchlease ", env!("CARGO_PKG_VERSION"));
@@ -122,20 +122,6 @@ impl House {
             vaults: RefCell::default(),
             logs: RefCell::default(),
         }
-    }
-
-    /// What each client is told first: which daemon this is, and where it keeps things.
-    #[must_use]
-    pub fn greeting(&self) -> Vec<u8> {
-        let shown = |path: &Path| path.to_string_lossy().into_owned();
-        let greeting = Event::Daemon {
-            pid: std::process::id(),
-            state: shown(&self.places.state),
-            config: shown(&self.places.config),
-            vault: shown(&self.places.vault),
-        };
-        // A few strings and a number always have a JSON form.
-        codec::encode(&greeting).map(|line| line.to_vec()).unwrap_or_default()
     }
 
     /// Reads the configuration anew.

@@ -10,6 +10,7 @@ mod leases;
 mod listener;
 mod merges;
 pub mod peer;
+mod places;
 mod scopes;
 pub mod serve;
 mod vaults;

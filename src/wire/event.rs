@@ -97,18 +97,6 @@ pub enum TouchState {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
-    /// Before everything else: which daemon this is, and where it keeps things. A client whose environment says otherwise goes no
-    /// further.
-    Daemon {
-        /// Its process id.
-        pid: u32,
-        /// Folder of the audit logs and of what it remembers of vaults.
-        state: String,
-        /// Its configuration.
-        config: String,
-        /// The vault when neither the call nor the configuration names another.
-        vault: String,
-    },
     /// Other prompts come first.
     Queued {
         /// How many.

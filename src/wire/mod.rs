@@ -13,7 +13,7 @@ pub mod value;
 pub use event::{Answer, Event, PromptView, TouchState};
 pub use outcome::{Failure, Outcome, Unhinted};
 pub use reply::Reply;
-pub use request::{Call, Request};
+pub use request::{Call, Places, Request};
 pub use value::Value;
 
 /// Version of the protocol; a daemon and a client of different versions refuse each other.

@@ -23,8 +23,23 @@ pub struct Call {
     /// has no screen of its own.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// Where the client's environment says that things lie: a daemon that has them elsewhere does nothing for it. Not compared when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub places: Option<Places>,
     /// What is asked.
     pub request: Request,
+}
+
+/// Where things lie; links on the way are followed, as far as there is something.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Places {
+    /// Folder of the audit logs and of what is remembered of vaults.
+    pub state: String,
+    /// The configuration.
+    pub config: String,
+    /// The vault when neither the call nor the configuration names another.
+    pub vault: String,
 }
 
 /// Everything that can be asked.

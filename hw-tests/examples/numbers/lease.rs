@@ -221,6 +221,7 @@ fn call(runtime: &str, secret: &str) -> Result<Client, Failure> {
         vault: None,
         screen: false,
         labels: Default::default(),
+        places: None,
         request: Request::Lease(ask),
     };
     client.call(&call).map_err(|failure| failure.message)?;

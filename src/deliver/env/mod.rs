@@ -14,7 +14,7 @@
 //!
 //! **Signals.** INT, TERM, HUP, QUIT, USR1, USR2 are passed on; those that the terminal sends to the whole group only where
 //! the child is in another one. Signals that were ignored at our start stay so. SIGKILL cannot be caught: then a process that waits
-//! beside each command which has run for [50 ms](leash::AFTER) ends the child and its descendants, and the next run removes the private files.
+//! beside each command which has run for 50 ms ends the child and its descendants, and the next run removes the private files.
 //!
 //! **The end of the lease** reaches the child, its process group if it has its own, and all that it started, by pidfd: a process whose
 //! parents have gone is adopted by ours. The child's own end is the end of its lease, so what it left running has a second to end by
