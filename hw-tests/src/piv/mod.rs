@@ -1,7 +1,7 @@
 //! A YubiKey as a smart card: its PIV application, and the one that says what the key is.
 //!
-//! The keys are made and used by firmware that ships on real keys ([`firmware`]). What a YubiKey adds to the standard, and what that
-//! firmware does otherwise than a YubiKey, is in [`applet`]: policies for PIN and touch, metadata, attestation, management keys for
+//! The keys are made and used by firmware that ships on real keys (`firmware`). What a YubiKey adds to the standard, and what that
+//! firmware does otherwise than a YubiKey, is in `applet`: policies for PIN and touch, metadata, attestation, management keys for
 //! AES, serial number and version. Not there: RSA, Ed25519 and X25519, import, moving and deleting of keys, biometrics, secure
 //! channels. What is kept is kept in memory: a program that starts anew has a new key.
 

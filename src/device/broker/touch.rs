@@ -282,7 +282,7 @@ impl Prompt {
         for stage in progress.stages.values() {
             let (weight, error) = match stage {
                 Stage::WaitsForTouch => (5, DeviceError::TimedOut),
-                Stage::WaitsForPin { wrong } => (4, wrong.clone().unwrap_or(DeviceError::TimedOut)),
+                Stage::WaitsForPin { wrong } => (4, wrong.clone().unwrap_or(DeviceError::PinNeeded)),
                 Stage::Failed(DeviceError::NotEnrolled) => (2, DeviceError::NotEnrolled),
                 Stage::Failed(DeviceError::NotFido) => (0, DeviceError::NoKey),
                 Stage::Failed(error) => (3, error.clone()),
