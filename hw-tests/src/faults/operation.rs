@@ -2,7 +2,8 @@
 
 use std::{
     error::Error,
-    fs,
+    fs, io,
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     process::{Command, ExitStatus},
     time::Duration,
@@ -17,6 +18,9 @@ use crate::{
 };
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// Where what a daemon says goes, in a home, when a command started it.
+const DAEMONS_LOG: &str = "state/touchlease/daemon.log";
 
 /// What an operation starts from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,10 +105,9 @@ impl Operation {
         if self.name == "recover" {
             blue.pull()?;
         }
-        let mut command = home.command(self.arguments);
+        let command = home.command(self.arguments);
         if lost == Lost::Power {
-            // Where a daemon's output would go: a command that cannot have this starts none.
-            command.env("XDG_STATE_HOME", "/dev/null/state");
+            keep_from_starting_a_daemon(home)?;
         }
         let ended = self.attend(bench, Terminal::start(&command)?);
         blue.plug()?;
@@ -432,4 +435,23 @@ pub fn stop(home: &Home) -> Result<()> {
 fn is_zombie(pid: i32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'))
+}
+
+/// Where a daemon's output would go: a command that cannot have this starts none.
+fn keep_from_starting_a_daemon(home: &Home) -> Result<()> {
+    let log = home.path().join(DAEMONS_LOG);
+    let _ = fs::remove_file(&log);
+    Ok(fs::DirBuilder::new().recursive(true).mode(0o700).create(log)?)
+}
+
+/// Lets commands start one again.
+///
+/// # Errors
+/// The folder that stands there cannot be removed.
+pub fn let_a_daemon_start(home: &Home) -> Result<()> {
+    match fs::remove_dir(home.path().join(DAEMONS_LOG)) {
+        // On a disk that has not seen it there is the log of before, or none.
+        Err(error) if ![io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind()) => Err(error.into()),
+        _ => Ok(()),
+    }
 }

@@ -21,7 +21,7 @@ use tempfile::TempDir;
 
 use super::{
     cut::{Both, Ended, aimed, fresh, points, traced},
-    operation::{Bench, Lost, Operation, Start, stop},
+    operation::{Bench, Lost, Operation, Start, let_a_daemon_start, stop},
     strace::{Call, Fault},
 };
 use crate::harness::Home;
@@ -145,6 +145,7 @@ impl<'a> Disks<'a> {
             run(Command::new("cp").arg("-aT").args([&cut.at, &found.path().join(disk)]))?;
             cut.end()?;
         }
+        let_a_daemon_start(&found)?;
         let ended = fresh(self.bench, operation, &found, both, status.success());
         stop(&found)?;
         let ended = ended.map_err(|error| format!("{error}\nthe command: {status}\n{shown}"))?;
