@@ -23,7 +23,8 @@ const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::C
 /// Names that are tried: others are left by a run that was killed, or are somebody's nuisance.
 const TRIES: u32 = 1024;
 
-/// A 0700 folder of 0600 files on tmpfs, locked (flock(2)) as long as its process lives. Dropped, the files are overwritten and the folder is removed with all that is in it.
+/// A 0700 folder of 0600 files on tmpfs, locked (flock(2)) as long as its process lives. Dropped, the files are overwritten and the
+/// folder is removed with all that is in it.
 pub(super) struct PrivateFiles {
     folder: PathBuf,
     handle: OwnedFd,

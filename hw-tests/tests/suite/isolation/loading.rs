@@ -58,7 +58,7 @@ fn t21_nothing_that_a_client_names_is_loaded_or_read() {
     };
     let out = run().output().unwrap();
     assert_eq!(out.status.code(), Some(0), "{out:?}");
-    // Other places are other daemons': the client goes no further, and this daemon looks at none of them.
+    // Other places are other daemons': this one does nothing for the client, and looks at none of them.
     for (variable, name) in [("XDG_CONFIG_HOME", "config"), ("XDG_STATE_HOME", "state")] {
         let out = run().env(variable, below(name)).output().unwrap();
         assert_eq!(out.status.code(), Some(69), "{out:?}");
