@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::device::enrolled::{Credential, EnrolledKey, KeyId, Profile, base64url};
+use crate::encoding::hpke::is_public_key;
 use crate::encoding::plain::check_name;
 use crate::encoding::{Digest, jcs, sshsig::Point};
 
 use super::bytes::{Hex, Id};
 use super::error::RosterFault;
 use super::scope::{carry_path, half_path, sealed_path};
-use super::slot::{Holder, is_public_key};
+use super::slot::Holder;
 
 /// The format that this version writes, and the newest that it reads.
 pub const FORMAT: u64 = 1;
