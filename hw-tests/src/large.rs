@@ -80,7 +80,7 @@ impl LargeVault {
     pub fn touch(&self, vault: &Vault, scope: &str, namespace: Namespace) -> Result<(Proof, Standing), Failure> {
         let standing = vault.standing(&[scope])?;
         let candidates = vault.candidates(&standing)?;
-        let salts = &candidates.first().ok_or("the key is no candidate")?.salts;
+        let salts = &candidates.first().ok_or("the key is no candidate")?.unseals;
         Ok((self.key.touch(namespace, b"text", salts)?, standing))
     }
 
@@ -117,7 +117,7 @@ impl LargeVault {
         let genesis = Genesis::begin(&vault, "large", &[SCOPE, "empty"], self.key.enrolled.clone(), random)?;
         let mut proofs = vec![];
         for enrolment in genesis.enrolments()? {
-            proofs.push(self.key.touch(Namespace::Enrol, enrolment.text(), enrolment.salts())?);
+            proofs.push(self.key.touch(Namespace::Enrol, enrolment.text(), enrolment.unseals())?);
         }
         let founding = genesis.seal(&proofs.iter().collect::<Vec<_>>(), SystemClock.wall().seconds(), random)?;
         let proof = self.key.touch(Namespace::Vault, founding.text(), &[])?;

@@ -122,7 +122,7 @@ fn state(folder: &Path) -> Option<Finding> {
 
 fn signer(key: &EnrolledKey) -> SignerKey {
     SignerKey {
-        point: key.lease.public_key,
+        point: *key.signer(),
         profile: match key.profile {
             Profile::Pin => SignerProfile::Pin,
             Profile::TouchOnly => SignerProfile::TouchOnly,
@@ -134,7 +134,7 @@ fn signer(key: &EnrolledKey) -> SignerKey {
 fn versions() -> Finding {
     let system = uname();
     let kernel = format!("{} {}", system.sysname().to_string_lossy(), system.release().to_string_lossy());
-    let formats = format!("protocol {}, vault format {}", crate::wire::VERSION, vault::statement::FORMAT);
+    let formats = format!("protocol {}, vault format {}", crate::wire::VERSION, vault::statement::NEWEST);
     let what = format!("touchlease {}, {formats}, {kernel}", env!("CARGO_PKG_VERSION"));
     Part::Versions.ok("versions", what)
 }

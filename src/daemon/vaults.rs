@@ -343,7 +343,7 @@ pub(super) async fn audit(house: &House, path: &Path, asker: &Asker) -> Result<R
     }
     let signers = vault.keys_ever().into_iter().map(|key| Signer {
         id: key.id().0,
-        point: data_encoding::BASE64URL_NOPAD.encode(&key.lease.public_key),
+        point: data_encoding::BASE64URL_NOPAD.encode(key.signer()),
         profile: profile_said(key.profile).into(),
         name: key.name,
     });

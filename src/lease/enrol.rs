@@ -114,7 +114,7 @@ pub async fn init(
     steps.next("sign who may open the vault");
     let signer = Candidate {
         key: new.key.clone(),
-        salts: vec![],
+        unseals: vec![],
     };
     let proof = sign(lobby, founding.text(), vec![], None, vec![signer], asker).await?;
     let code = Secret::from_slice_wiping(&mut founding.code().to_text().to_string().into_bytes());
@@ -418,7 +418,7 @@ pub(super) async fn slots_of(
         steps.next("seal its way into the vault");
         let candidate = Candidate {
             key: key.clone(),
-            salts: enrolment.salts().to_vec(),
+            unseals: enrolment.unseals().to_vec(),
         };
         proofs.push(touch_text(lobby, prompt, Namespace::Enrol, enrolment.text(), vec![candidate]).await?);
     }

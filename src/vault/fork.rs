@@ -30,7 +30,7 @@ use super::plan::{ForkedScope, Plan};
 use super::random::{self, Random};
 use super::roster::{Chain, Signer, signature_path, statement_path};
 use super::scope::half_path;
-use super::statement::{KeyEntry, ScopeEntry, SlotEntry, Statement};
+use super::statement::{ScopeEntry, SlotEntry, Statement};
 use super::store::Store;
 use super::{Vault, journal, marker, tree};
 
@@ -320,7 +320,7 @@ impl Fork {
         let trusted = || self.trusted().map(|(_, statement)| statement);
         Ok(Statement {
             at: now,
-            keys: self.merged_keys().into_iter().cloned().map(KeyEntry::Fido2).collect(),
+            keys: self.merged_keys().into_iter().cloned().collect(),
             name: trusted().max_by_key(newest).unwrap_or(first).name.clone(),
             previous,
             random: None,
@@ -367,7 +367,7 @@ impl Fork {
     fn merged_keys(&self) -> Vec<&EnrolledKey> {
         let mut keys: Vec<&EnrolledKey> = Vec::new();
         for (side, vault) in self.trusted_first() {
-            for key in vault.roster.in_force().keys.iter().map(KeyEntry::enrolled) {
+            for key in &vault.roster.in_force().keys {
                 let has = |statement: &Statement| statement.key(key.id()).is_some();
                 if self.stays(side, has) && !keys.iter().any(|other| other.id() == key.id()) {
                     keys.push(key);
@@ -392,17 +392,17 @@ impl Fork {
 
     /// A scope with the slots of the keys that stay; its name from the side that changed it last.
     fn merged_scope(&self, scope: &ScopeEntry) -> ScopeEntry {
-        let keys: BTreeSet<Digest> = self.merged_keys().into_iter().map(|key| key.id().0).collect();
-        let mut slots: BTreeMap<Digest, &SlotEntry> = BTreeMap::new();
+        let keys: BTreeSet<KeyId> = self.merged_keys().into_iter().map(EnrolledKey::id).collect();
+        let mut slots: BTreeMap<KeyId, &SlotEntry> = BTreeMap::new();
         for (side, vault) in self.trusted_first() {
             let Ok(old) = vault.scope_of(scope.id) else { continue };
             for slot in &old.slots {
-                let SlotEntry::Fido2 { key, id, .. } = slot else { continue };
-                let in_scope = |scope: &ScopeEntry| scope.slots.iter().any(|slot| slot.id() == *id);
+                let Some(key) = slot.key() else { continue };
+                let in_scope = |scope: &ScopeEntry| scope.slots.iter().any(|other| other.id() == slot.id());
                 let has = |statement: &Statement| statement.scopes.iter().any(|old| old.id == scope.id && in_scope(old));
-                if keys.contains(key) && self.stays(side, has) {
+                if keys.contains(&key) && self.stays(side, has) {
                     // Two ways of one key, each renewed on its side: both are good, one is kept.
-                    slots.entry(*key).or_insert(slot);
+                    slots.entry(key).or_insert(slot);
                 }
             }
         }
@@ -494,8 +494,7 @@ impl Fork {
 
 fn rename(statement: &mut Statement, names: &BTreeMap<String, String>) -> Result<(), VaultError> {
     let mut taken = BTreeSet::new();
-    for entry in &mut statement.keys {
-        let KeyEntry::Fido2(key) = entry;
+    for key in &mut statement.keys {
         if let Some(name) = names.get(&key.id().to_string()) {
             check_name("the key's name", name)?;
             key.name.clone_from(name);

@@ -41,7 +41,6 @@ pub mod random;
 pub mod record;
 pub mod recover;
 pub mod recovery;
-pub mod recovery_sig;
 pub mod roster;
 pub mod rules;
 pub mod scope;
@@ -57,7 +56,7 @@ pub mod tree;
 
 use std::path::Path;
 
-use crate::device::candidate::Candidate;
+use crate::device::candidate::{Candidate, Unseal};
 use crate::device::enrolled::EnrolledKey;
 use crate::device::proof::Proof;
 use crate::encoding::Digest;
@@ -67,7 +66,7 @@ use accepted::Memory;
 use bytes::Id;
 use roster::Roster;
 use scope::Ring;
-use statement::{KeyEntry, ScopeEntry};
+use statement::ScopeEntry;
 use store::Store;
 use tree::{Index, Trust};
 
@@ -223,7 +222,7 @@ impl Vault {
     /// The enrolled keys, in the order of their enrolment.
     #[must_use]
     pub fn keys(&self) -> Vec<EnrolledKey> {
-        self.roster.in_force().keys.iter().map(KeyEntry::enrolled).cloned().collect()
+        self.roster.in_force().keys.clone()
     }
 
     /// Every key that is or was enrolled: those that may have signed a receipt.
@@ -346,22 +345,28 @@ impl Vault {
         Ok(kept)
     }
 
-    /// The keys that open all scopes of `standing` with one touch, each with the salts to ask it for.
+    /// The keys that open all scopes of `standing`, each with what to ask it for: a FIDO2 key opens them with one touch, a PIV key with
+    /// one for each.
     ///
     /// # Errors
-    /// [`VaultError::NoScope`].
+    /// [`VaultError::NoScope`]; a scope key sealed to a PIV key that cannot be read.
     pub fn candidates(&self, standing: &Standing) -> Result<Vec<Candidate>, VaultError> {
         let names: Vec<&str> = standing.scopes.iter().map(|(name, _)| name.as_str()).collect();
         let scopes = names.iter().map(|name| self.scope(name)).collect::<Result<Vec<_>, _>>()?;
-        Ok(self.candidates_for(&scopes))
+        let mut candidates = Vec::new();
+        for key in self.keys() {
+            let unseals = scopes
+                .iter()
+                .map(|scope| self.unseal_of(scope, &key))
+                .collect::<Result<Option<Vec<_>>, _>>()?;
+            candidates.extend(unseals.map(|unseals| Candidate { key, unseals }));
+        }
+        Ok(candidates)
     }
 
-    fn candidates_for(&self, scopes: &[&ScopeEntry]) -> Vec<Candidate> {
-        let candidate = |key: EnrolledKey| {
-            let salts = scopes.iter().map(|scope| scope.salt_of(key.id())).collect::<Option<Vec<_>>>()?;
-            Some(Candidate { key, salts })
-        };
-        self.keys().into_iter().filter_map(candidate).collect()
+    /// What to ask `key` for so that it opens `scope`; nothing where it has no slot there.
+    fn unseal_of(&self, scope: &ScopeEntry, key: &EnrolledKey) -> Result<Option<Unseal>, VaultError> {
+        scope::unseal_of(&self.store, self.roster.in_force(), scope, key)
     }
 
     /// Whether one of `heads` names `before` as a parent.
@@ -397,7 +402,7 @@ impl Vault {
     }
 
     fn key_named(&self, name: &str) -> Result<&EnrolledKey, VaultError> {
-        let mut keys = self.roster.in_force().keys.iter().map(KeyEntry::enrolled);
+        let mut keys = self.roster.in_force().keys.iter();
         keys.find(|key| key.name == name).ok_or_else(|| VaultError::NoKey(name.to_owned()))
     }
 

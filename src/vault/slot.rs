@@ -7,6 +7,7 @@ use hpke::{Deserializable, Kem as _, OpModeS, Serializable, single_shot_seal_wit
 use serde::Serialize;
 use zeroize::Zeroizing;
 
+use crate::device::candidate::Sealed;
 use crate::encoding::hpke::{agree, encapsulated, open};
 use crate::encoding::{Digest, jcs, sshsig::Point};
 
@@ -93,6 +94,17 @@ pub fn open_base(private: &Private, info: &[u8], aad: &[u8], sealed: &[u8]) -> O
 pub fn seal_scope_key(place: &Place, epoch: u64, point: &Point, key: &Key, random: &mut Random) -> Option<Vec<u8>> {
     let sealed = seal_base(point, INFO, &aad(place, epoch)?, key.as_slice(), random)?;
     Some([&SEALED[..], &sealed].concat())
+}
+
+/// What is sealed to a slot whose private half is on a card: what the card is asked to open.
+#[must_use]
+pub fn sealed_scope_key(place: &Place, epoch: u64, to: &Point, sealed: &[u8]) -> Option<Sealed> {
+    Some(Sealed {
+        to: *to,
+        info: INFO.to_vec(),
+        aad: aad(place, epoch)?,
+        message: sealed.strip_prefix(SEALED)?.to_vec(),
+    })
 }
 
 /// Opens what [`seal_scope_key`] made. The caller checks the commitment: base mode says nothing about who sealed.

@@ -286,7 +286,11 @@ impl Inner {
         let step = Step {
             place,
             operation: Operation::Which {
-                candidates: keys.iter().map(|key| Id(key.which.id.clone())).collect(),
+                candidates: keys
+                    .iter()
+                    .filter_map(EnrolledKey::fido2)
+                    .map(|key| Id(key.which.id.clone()))
+                    .collect(),
                 challenge,
             },
             secret: None,
@@ -305,9 +309,12 @@ impl Inner {
 
 /// A device that signs must have signed rightly: one that claims a credential and cannot use it is an impostor.
 fn recognise(raw: &RawAssertion, keys: &[EnrolledKey], challenge: &[u8; 32]) -> Result<KeyId, DeviceError> {
-    let claimed = keys.iter().find(|key| Some(&key.which.id) == raw.credential.as_ref());
+    let credentials = keys.iter().filter_map(|key| Some((key, &key.fido2()?.which)));
+    let claimed = credentials
+        .into_iter()
+        .find(|(_, which)| Some(&which.id) == raw.credential.as_ref());
     match claimed {
-        Some(key) if which::answers(raw, &key.which, challenge) => Ok(key.id()),
+        Some((key, which)) if which::answers(raw, which, challenge) => Ok(key.id()),
         _ => Err(DeviceError::Impostor),
     }
 }

@@ -12,8 +12,9 @@ use p256::ecdsa::signature::hazmat::PrehashSigner;
 use p256::ecdsa::{Signature, SigningKey};
 use sha2::{Digest as _, Sha256};
 
+use super::super::candidate::Unseal;
 use super::super::ctap::cbor::{self, Map, Value};
-use super::super::enrolled::{Credential, Link};
+use super::super::enrolled::{Credential, Fido2, Kind, Link};
 use super::super::worker::protocol::{Warm, read_frame, write_frame};
 use super::*;
 use crate::clock::SystemClock;
@@ -83,8 +84,10 @@ fn enrolled(n: u8, profile: Profile) -> EnrolledKey {
     EnrolledKey {
         name: format!("key {n}"),
         profile,
-        lease: software_key(10 * n + 1).1,
-        which: software_key(10 * n + 2).1,
+        kind: Kind::Fido2(Fido2 {
+            lease: software_key(10 * n + 1).1,
+            which: software_key(10 * n + 2).1,
+        }),
     }
 }
 
@@ -149,7 +152,7 @@ fn script(
 fn ask(keys: &[EnrolledKey], limit: Duration) -> Ask {
     let candidate = |key: &EnrolledKey| Candidate {
         key: key.clone(),
-        salts: vec![[7; 32]],
+        unseals: vec![Unseal::Salt([7; 32])],
     };
     Ask {
         namespace: Namespace::Lease,

@@ -249,15 +249,16 @@ impl Prompt {
 
     /// The counter is a hint only: it may be constant, or shared by all credentials of a key.
     fn count(&self, proof: &Proof) {
-        let was = self.inner.state().counters.insert(proof.key_id(), proof.counter());
+        let Some(now) = proof.counter() else { return };
+        let was = self.inner.state().counters.insert(proof.key_id(), now);
         if let Some(was) = was
             && was > 0
-            && proof.counter() <= was
+            && now <= was
         {
             self.tell(Event::CounterBack {
                 key: proof.key_id(),
                 was,
-                now: proof.counter(),
+                now,
             });
         }
     }
@@ -431,13 +432,14 @@ impl Prompt {
     async fn assert(&self, place: &Place, candidate: &Candidate, pin: Option<Secret>) -> Result<Proof, DeviceError> {
         let key = &candidate.key;
         let (feed, id, name) = (self.feed.clone(), key.id(), key.name.clone());
+        let (fido2, salts) = key.fido2().zip(candidate.salts()).ok_or_else(unexpected)?;
         let step = Step {
             place,
             operation: Operation::Assert {
-                credential: Id(key.lease.id.clone()),
+                credential: Id(fido2.lease.id.clone()),
                 hash: client_data_hash(self.ask.namespace, &self.ask.text).0,
-                salts: candidate.salts.clone(),
-                which: pin.is_some().then(|| key.which.clone()),
+                salts,
+                which: pin.is_some().then(|| fido2.which.clone()),
             },
             secret: pin,
             deadline: self.ask.deadline,
@@ -453,7 +455,7 @@ impl Prompt {
             link: place.link,
             namespace: self.ask.namespace,
             text: &self.ask.text,
-            salts: candidate.salts.len(),
+            unseals: &candidate.unseals,
         };
         let proof = proof::verify(&raw.into(), halves(done.outputs)?, &expected);
         proof.map_err(|error| match error {

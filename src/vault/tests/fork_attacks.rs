@@ -8,7 +8,6 @@ use crate::device::soft::SoftKey;
 use crate::encoding::Digest;
 use crate::vault::index::{Ancestor, Entry, Head, HeadClear, Node, Version, head_path};
 use crate::vault::scope::{self, Ring};
-use crate::vault::statement::KeyEntry;
 use crate::vault::{Fork, Vault, VaultError, random};
 
 use super::earlier::{Removed, SCOPE, next_prompt, ring_of, spare};
@@ -283,7 +282,7 @@ fn t53_a_key_that_a_removed_key_enrols_again_stays_out_and_so_does_whom_it_lets_
                 remove_from(vault, "third", &rig.blue).unwrap();
                 let there = Vault::open(&rig.folder(), &rig.home.join("other")).unwrap();
                 let key = before.keys().into_iter().find(|key| key.name == "third").unwrap();
-                forge(&rig, &there, &spare(), |statement| statement.keys.push(KeyEntry::Fido2(key)));
+                forge(&rig, &there, &spare(), |statement| statement.keys.push(key));
             },
         );
         if by_third {

@@ -13,6 +13,7 @@ mod keys;
 mod kit;
 mod life;
 mod older;
+mod piv;
 mod recover;
 mod rig;
 mod rotation;

@@ -6,7 +6,7 @@ use crate::encoding::sshsig::Namespace;
 
 pub fn sshsig() -> Vec<Vec<u8>> {
     let key = key();
-    let point = key.enrolled().lease.public_key;
+    let point = key.enrolled().signer();
     let of = |namespace| {
         key.touch(namespace, SIGNED, &[])
             .assertion()
