@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::key::stolen_touch;
+use super::piv;
 use super::session::Session;
 use super::ui::Tone;
 use crate::client::OTHER_VERSION;
@@ -24,15 +25,19 @@ pub struct Args {
     /// Enrol the key without its PIN. Weaker: whoever holds the key and a copy of the vault opens it.
     #[arg(long)]
     touch_only: bool,
+    #[command(flatten)]
+    piv: piv::Args,
 }
 
 /// # Errors
 /// See [`Failure`].
 pub fn run(session: &Session, args: Args) -> Result<(), Failure> {
+    let card = piv::ask(session, args.piv)?;
     let reply = session.ask(Request::Init(InitAsk {
         key: args.key.clone(),
         scopes: args.scopes,
         touch_only: args.touch_only,
+        card,
     }))?;
     let Reply::Made {
         vault,
@@ -52,7 +57,7 @@ pub fn run(session: &Session, args: Args) -> Result<(), Failure> {
         "trouble": trouble,
     }));
     ui.line(&format!("vault {path} is made; key \"{}\" opens it", args.key));
-    if profile != "pin" {
+    if profile == "touch-only" {
         ui.note(
             Tone::Bad,
             "this key is touch-only: whoever holds it and a copy of the vault can open it. Set a PIN and enrol it again for more.",

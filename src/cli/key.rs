@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::init::unexpected;
+use super::piv;
 use super::session::Session;
 use super::tty::Tty;
 use super::ui::{Tone, Ui};
@@ -28,6 +29,8 @@ pub enum Command {
         /// Let it into this scope [default: all]. Repeat for more.
         #[arg(long = "scope", value_name = "SCOPE")]
         scopes: Vec<String>,
+        #[command(flatten)]
+        piv: piv::Args,
     },
     /// Let an enrolled key into scopes that it is not in: its touch, and that of a key that is in.
     Admit {
@@ -109,7 +112,23 @@ pub enum FingerprintCommand {
 pub fn run(session: &Session, command: Command) -> Result<(), Failure> {
     match command {
         Command::List => list(session),
-        Command::Add { name, touch_only, scopes } => add(session, KeyAddAsk { name, touch_only, scopes }),
+        Command::Add {
+            name,
+            touch_only,
+            scopes,
+            piv,
+        } => {
+            let card = piv::ask(session, piv)?;
+            add(
+                session,
+                KeyAddAsk {
+                    name,
+                    touch_only,
+                    scopes,
+                    card,
+                },
+            )
+        }
         Command::Admit { name, scopes } => admit(session, name, scopes),
         Command::Remove { name, key } => remove(session, KeyRemoveAsk { name, key }),
         Command::Info { key } => info(session, key),
@@ -253,7 +272,7 @@ fn add(session: &Session, ask: KeyAddAsk) -> Result<(), Failure> {
     session
         .ui
         .line(&format!("key \"{name}\" is enrolled; it opens {}", scopes.join(", ")));
-    if profile != "pin" {
+    if profile == "touch-only" {
         session.ui.note(
             Tone::Bad,
             "this key is touch-only: whoever holds it and a copy of the vault can open it",
@@ -340,15 +359,38 @@ fn print_rows(session: &Session, rows: &[(String, String)]) {
 }
 
 fn new_pin() -> Result<Value, Failure> {
-    let first = pin("new PIN: ")?;
+    new_secret(SecretKind::Pin)
+}
+
+/// What a person chooses for a key.
+#[derive(Clone, Copy)]
+pub enum SecretKind {
+    /// Typed for each touch.
+    Pin,
+    /// Sets a new PIN.
+    Puk,
+}
+
+/// A new PIN or PUK, typed twice.
+///
+/// # Errors
+/// The two differ; no terminal.
+pub fn new_secret(kind: SecretKind) -> Result<Value, Failure> {
+    let name = match kind {
+        SecretKind::Pin => "PIN",
+        SecretKind::Puk => "PUK",
+    };
+    let first = pin(&format!("new {name}: "))?;
     let again = pin("the same again: ")?;
     if first.0.expose() == again.0.expose() {
         Ok(first)
     } else {
-        Err(
-            Failure::new(Outcome::BadInput, "pins_differ", "the two PINs differ; the key's PIN is as it was")
-                .hint("run the command again to type it"),
+        Err(Failure::new(
+            Outcome::BadInput,
+            "pins_differ",
+            format!("the two {name}s differ; the key's {name} is as it was"),
         )
+        .hint("run the command again to type it"))
     }
 }
 

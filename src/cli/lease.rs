@@ -87,6 +87,10 @@ fn list(session: &Session) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Stands where the signature of a lease stands.
+const ATTESTED: &str = "attested by the daemon alone: a PIV key opened the secrets by its touch, and no hardware signature exists; \
+     limits.receipts = \"hardware\" in the configuration asks for one";
+
 fn show(session: &Session, id: String) -> Result<(), Failure> {
     let Reply::Lease { lease, text, receipt } = session.ask(Request::LeaseShow { id })? else {
         return Err(unexpected());
@@ -99,7 +103,7 @@ fn show(session: &Session, id: String) -> Result<(), Failure> {
     ));
     session.ui.line(&format!("words    {}", lease.words.join("  ")));
     session.ui.line(&text);
-    session.ui.line(&receipt);
+    session.ui.line(receipt.as_deref().unwrap_or(ATTESTED));
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! What a person can do about a prompt now, in one line.
 
 use super::ui::Tone;
+use crate::encoding::plain::count;
 use crate::wire::TouchState;
 
 /// Where all keys stand, as far as it was told.
@@ -76,6 +77,17 @@ impl Situation {
             }
             TouchState::Busy { key, by } => self.once(format!("\"{key}\" is in use by {}", by.as_deref().unwrap_or("another program"))),
             TouchState::Problem { what } => self.once(what.clone()),
+            TouchState::Touches { key, touches } => self.once(format!(
+                "\"{key}\" is touched {} for this, one after the other",
+                count(*touches, "time")
+            )),
+            TouchState::StillWaits { key } => {
+                self.held.take_if(|name| name == key);
+                self.touching.retain(|(name, _)| name != key);
+                self.once(format!(
+                    "do not touch \"{key}\" for 15 s: it cannot be told that nobody waits any more"
+                ))
+            }
             TouchState::ExtraTouch { key } => Some(format!("\"{key}\" was touched as well; what it gave was wiped")),
         }
     }

@@ -18,6 +18,7 @@ use crate::audit::{self, SignerKey};
 use crate::clock::{Clock, SystemClock};
 use crate::device::broker::{Broker, Processes};
 use crate::device::enrolled::EnrolledKey;
+use crate::device::enrolled::Kind;
 use crate::device::{Profile, worker};
 use crate::encoding::Digest;
 use crate::finding::{Finding, Part, quoted};
@@ -123,9 +124,10 @@ fn state(folder: &Path) -> Option<Finding> {
 fn signer(key: &EnrolledKey) -> SignerKey {
     SignerKey {
         point: *key.signer(),
-        profile: match key.profile {
-            Profile::Pin => SignerProfile::Pin,
-            Profile::TouchOnly => SignerProfile::TouchOnly,
+        profile: match (&key.kind, key.profile) {
+            (Kind::Piv(_), _) => SignerProfile::Piv,
+            (Kind::Fido2(_), Profile::Pin) => SignerProfile::Pin,
+            (Kind::Fido2(_), Profile::TouchOnly) => SignerProfile::TouchOnly,
         },
         name: key.name.clone(),
     }

@@ -8,10 +8,12 @@ use std::time::Duration;
 use super::house::{House, OpenVault};
 use super::vaults::{profile_said, unsigned};
 use crate::config::LONGEST_PIN;
-use crate::device::broker::{Cared, Event as KeyEvent, Feed, Seen};
+use crate::device::broker::{CardSeen, Cared, Event as KeyEvent, Feed, Seen};
+use crate::device::enrolled::{Piv, Retired};
+use crate::device::piv::Setup;
 use crate::device::worker::protocol::{Id, Manage as Task};
-use crate::device::{DeviceError, EnrolledKey, Link, eucleak};
-use crate::lease::enrol::{self, Candidacy};
+use crate::device::{DeviceError, EnrolledKey, Link, Port, eucleak};
+use crate::lease::enrol::{self, Candidacy, CardPlan};
 use crate::lease::failure::{IntoFailure, locked_memory};
 use crate::lease::office::Asker;
 use crate::lease::recover::recover as recover_with;
@@ -19,8 +21,8 @@ use crate::lease::roster;
 use crate::lease::unlock::unlock as ask_pin;
 use crate::secret::Secret;
 use crate::vault::RecoveryCode;
-use crate::wire::reply::{KeyDetail, KeyView};
-use crate::wire::request::{KeyAddAsk, KeyRemoveAsk, Manage, RecoverAsk};
+use crate::wire::reply::{CardView, KeyDetail, KeyView};
+use crate::wire::request::{CardAsk, KeyAddAsk, KeyRemoveAsk, Manage, RecoverAsk};
 use crate::wire::{Event, Failure, Outcome, Reply, Value};
 
 /// Longest care for a key: adding a fingerprint takes several touches.
@@ -49,6 +51,14 @@ pub(super) async fn list(house: &Rc<House>, path: &Path) -> Result<Reply, Failur
 pub(super) async fn info(house: &Rc<House>, path: &Path, key: Option<&str>) -> Result<Reply, Failure> {
     let open = optional(house, path)?;
     let (seen, enrolled) = find(house, open.as_deref(), key).await?;
+    if let Some(piv) = enrolled.as_ref().and_then(EnrolledKey::piv) {
+        let card = house.broker.card(&seen.port).await.map_err(IntoFailure::failure)?;
+        return Ok(Reply::Key(KeyDetail {
+            rows: card_rows(piv, &card),
+            pin_tries: card.tries,
+            key: view(open.as_deref(), enrolled.as_ref(), Some(&seen)),
+        }));
+    }
     let info = house.broker.info(&seen.port).await.map_err(IntoFailure::failure)?;
     let row = |name: &str, value: String| (name.to_owned(), value);
     let mut rows = vec![
@@ -77,6 +87,21 @@ pub(super) async fn info(house: &Rc<House>, path: &Path, key: Option<&str>) -> R
     }))
 }
 
+fn card_rows(piv: &Piv, card: &CardSeen) -> Vec<(String, String)> {
+    let row = |name: &str, value: String| (name.to_owned(), value);
+    let [major, minor, patch] = card.seen.firmware;
+    let mut rows = vec![
+        row("serial number", card.seen.serial.to_string()),
+        row("firmware", format!("{major}.{minor}.{patch}")),
+        row("opens by", format!("slot {}, PIN and touch each time", piv.open.slot)),
+        row("signs by", format!("slot {}, PIN and touch each time", piv.sign.slot)),
+    ];
+    if card.seen.firmware < eucleak::FIXED {
+        rows.push(row("note", eucleak::note("it", card.seen.firmware)));
+    }
+    rows
+}
+
 /// # Errors
 /// What the key says.
 pub(super) async fn manage(house: &Rc<House>, path: &Path, key: Option<&str>, what: Manage, asker: &Asker) -> Result<Reply, Failure> {
@@ -102,23 +127,68 @@ pub(super) async fn manage(house: &Rc<House>, path: &Path, key: Option<&str>, wh
 }
 
 /// # Errors
+/// What keeps the readers from being looked at.
+pub(super) async fn cards(house: &Rc<House>) -> Result<Reply, Failure> {
+    let cards = house.broker.cards().await.map_err(IntoFailure::failure)?;
+    let view = |(port, card): (Port, CardSeen)| CardView {
+        serial: card.seen.serial,
+        firmware: card.seen.firmware,
+        reader: port.to_string(),
+        factory_pin: card.factory.pin,
+        factory_puk: card.factory.puk,
+        factory_management_key: card.factory.management,
+        occupied: card.occupied.iter().map(ToString::to_string).collect(),
+    };
+    Ok(Reply::Cards {
+        cards: cards.into_iter().map(view).collect(),
+    })
+}
+
+/// What is to be made on a card.
+///
+/// # Errors
+/// Slots that are none.
+pub(super) fn plan(ask: CardAsk) -> Result<CardPlan, Failure> {
+    let slot = |text: String| {
+        Retired::try_from(text)
+            .map_err(|error| Failure::new(Outcome::BadInput, "slot", error).hint("name slots from 82 to 95, as `ykman` does"))
+    };
+    let setup = Setup {
+        open: slot(ask.open)?,
+        sign: slot(ask.sign)?,
+        danger_overwrite: ask.danger_overwrite,
+    };
+    if setup.open == setup.sign {
+        return Err(Failure::new(Outcome::BadInput, "one_slot", "one slot cannot open and sign").hint("name two slots"));
+    }
+    Ok(CardPlan {
+        serial: ask.serial,
+        setup,
+        new_pin: ask.new_pin.map(|pin| pin.0),
+        new_puk: ask.new_puk.map(|puk| puk.0),
+    })
+}
+
+/// # Errors
 /// See [`Failure`].
 pub(super) async fn add(house: &Rc<House>, path: &Path, ask: KeyAddAsk, asker: &Asker) -> Result<Reply, Failure> {
     let open = house.open(path)?;
     let all = || open.vault.borrow().scopes().into_iter().map(str::to_owned).collect();
     let scopes: Vec<String> = if ask.scopes.is_empty() { all() } else { ask.scopes };
+    let card = ask.card.map(plan).transpose()?;
     let candidacy = Candidacy {
         name: &ask.name,
         touch_only: ask.touch_only,
         scopes: &scopes,
         recovers: None,
+        card: card.as_ref(),
     };
     let new = enrol::add(&house.office(&open), &candidacy, asker).await?;
     house.open(path)?;
     Ok(Reply::KeyAdded {
         name: ask.name,
-        profile: profile_said(new.key.profile).into(),
-        built_in_uv: new.info.built_in_uv(),
+        profile: profile_said(&new.key).into(),
+        built_in_uv: new.built_in_uv,
         scopes,
     })
 }
@@ -161,8 +231,8 @@ pub(super) async fn recover(house: &Rc<House>, path: &Path, ask: RecoverAsk, ask
     // The code is told whatever else happens: it is in force already.
     Ok(Reply::Recovered {
         name,
-        profile: profile_said(recovered.new.key.profile).into(),
-        built_in_uv: recovered.new.info.built_in_uv(),
+        profile: profile_said(&recovered.new.key).into(),
+        built_in_uv: recovered.new.built_in_uv,
         scopes: recovered.scopes,
         recovery_code: Value(recovered.code),
         removed: lost,
@@ -255,7 +325,7 @@ fn view(open: Option<&OpenVault>, key: Option<&EnrolledKey>, seen: Option<&Seen>
     let scopes = key.map(opens).unwrap_or_default();
     KeyView {
         name: key.map(|key| key.name.clone()),
-        profile: key.map(|key| profile_said(key.profile).into()),
+        profile: key.map(|key| profile_said(key).into()),
         built_in_uv: seen.is_some_and(|seen| seen.built_in_uv),
         not_in: key
             .and(open)

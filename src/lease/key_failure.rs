@@ -76,6 +76,32 @@ fn case(error: &DeviceError) -> (Outcome, &'static str, &'static str) {
             "weak_protection",
             "enrol it with --touch-only, or use another key",
         ),
+        E::NotPiv => (
+            Outcome::NoKey,
+            "not_piv",
+            "plug in the YubiKey; `ykman config usb --enable PIV` switches its PIV application on",
+        ),
+        E::PivPinBlocked => (Outcome::Locked, "piv_pin_blocked", "ykman piv access unblock-pin"),
+        E::PinUnfit => (Outcome::Locked, "pin_unfit", "type 6 to 8 characters"),
+        E::PivRefused => (Outcome::Refused, "piv_refused", "pull the key out, plug it in, and try again"),
+        E::PivContactless => (Outcome::Refused, "piv_nfc", "plug the key into USB"),
+        E::Occupied { .. } => (
+            Outcome::Refused,
+            "slot_occupied",
+            "ykman piv info shows what is there; name other slots, or --danger-overwrite-slot to lose it",
+        ),
+        E::FactoryPin => (Outcome::Locked, "factory_pin", "ykman piv access change-pin"),
+        E::FactoryPuk => (Outcome::Locked, "factory_puk", "ykman piv access change-puk"),
+        E::ManagementKey => (
+            Outcome::Refused,
+            "management_key",
+            "ykman piv access change-management-key --generate --protect",
+        ),
+        E::SlotPolicy { .. } => (
+            Outcome::Refused,
+            "slot_policy",
+            "use a key in which both slots were made by touchlease",
+        ),
         E::NotFido => (Outcome::NoKey, "not_fido", "use a FIDO2 key"),
         E::OverUsbOnly => (Outcome::Refused, "over_usb_only", "plug the key into USB"),
         E::NoProof(_) => (

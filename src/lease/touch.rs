@@ -12,6 +12,7 @@ use super::text::Fixed;
 use crate::audit::Event as AuditEvent;
 use crate::audit::event::{CounterBack, ExtraTouch, KeyTrouble, Trouble};
 use crate::clock::until;
+use crate::config::Receipts;
 use crate::device::Port;
 use crate::device::broker::{Ask, Candidate, Event, Feed};
 use crate::device::{DeviceError, EnrolledKey, KeyId, Link, Proof};
@@ -46,7 +47,17 @@ pub async fn touch_text(
         candidates,
         deadline: prompt.deadline(),
         at: None,
+        receipts: lobby.limits.receipts == Receipts::Hardware,
     };
+    for candidate in &ask.candidates {
+        let touches = ask.touches(candidate);
+        if touches > 1 {
+            prompt.tell(&TouchState::Touches {
+                key: candidate.key.name.clone(),
+                touches,
+            });
+        }
+    }
     loop {
         let (feed, events) = feed_for(namespace);
         let asking = lobby.broker.touch(ask.clone(), feed, std::future::pending());
@@ -209,6 +220,7 @@ fn hear(lobby: &Lobby<'_>, prompt: &Prompt<'_>, wrong: &mut HashSet<KeyId>, even
         }
         Event::AnotherProgram { name } => TouchState::AnotherProgram { key: name },
         Event::Gone { name } => TouchState::Gone { key: name },
+        Event::StillWaits { name } => TouchState::StillWaits { key: name },
         Event::Busy { port, by } => TouchState::Busy { key: port.to_string(), by },
         Event::Problem { port, error } => TouchState::Problem {
             what: problem(&port, &error),

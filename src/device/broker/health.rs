@@ -5,11 +5,11 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use super::super::ctap::Info;
-use super::super::enrolled::{EnrolledKey, Link, Profile};
+use super::super::enrolled::{EnrolledKey, Link, Piv, Profile};
 use super::super::error::DeviceError;
 use super::super::eucleak;
 use super::super::place::{Place, Port};
-use super::{Broker, KeyInfo, Seen};
+use super::{Broker, CardSeen, KeyInfo, Seen};
 use crate::finding::{Finding, Part};
 
 /// As udev/README.md explains them.
@@ -32,6 +32,10 @@ impl Broker {
         let mut findings = Vec::new();
         for one in &seen {
             let key = keys.iter().find(|key| Some(key.id()) == one.key);
+            if let Some((key, piv)) = key.and_then(|key| Some((key, key.piv()?))) {
+                findings.extend(judge_card(one, key, piv, &self.card(&one.port).await));
+                continue;
+            }
             let said = match &one.problem {
                 Some(problem) => Err(problem.clone()),
                 None => self.info(&one.port).await,
@@ -102,6 +106,42 @@ fn judge(seen: &Seen, key: Option<&EnrolledKey>, said: &Result<KeyInfo, DeviceEr
         findings.push(Part::Keys.ok("usable", format!("{name} can serve")));
     }
     findings.extend(signs_exposed(&name, key, &seen.model, &said.info));
+    findings
+}
+
+/// What an enrolled card is good for.
+fn judge_card(seen: &Seen, key: &EnrolledKey, piv: &Piv, said: &Result<CardSeen, DeviceError>) -> Vec<Finding> {
+    let name = format!("\"{}\" ({}, PIV)", key.name, seen.port);
+    let card = match said {
+        Ok(card) => card,
+        Err(error) => return vec![refusal(&name, error)],
+    };
+    let (keys, mut findings) = (Part::Keys, Vec::new());
+    let missing = [&piv.open, &piv.sign].into_iter().find(|slot| !card.occupied.contains(&slot.slot));
+    if let Some(slot) = missing {
+        let what = format!("{name} has lost the key in its slot {}: its PIV application was reset", slot.slot);
+        findings.push(keys.problem("reset_since_enrolment", what, again(&key.name, "")));
+    }
+    match card.tries {
+        Some(0) => findings.push(keys.problem(
+            "piv_pin_blocked",
+            format!("the PIN of {name} is blocked"),
+            "ykman piv access unblock-pin",
+        )),
+        Some(1) => findings.push(keys.warning(
+            "last_pin_try",
+            format!("{name} takes one more wrong PIN before it blocks"),
+            "ykman piv access change-pin",
+        )),
+        _ => {}
+    }
+    if findings.is_empty() {
+        findings.push(keys.ok("usable", format!("{name} can serve")));
+    }
+    if piv.firmware < eucleak::FIXED {
+        let remedy = format!("touchlease key remove {} (if it is lost, or was out of your hands)", key.name);
+        findings.push(keys.note("eucleak", eucleak::note(&name, piv.firmware), remedy));
+    }
     findings
 }
 

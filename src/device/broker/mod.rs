@@ -10,6 +10,7 @@ mod inbox;
 mod job;
 mod known;
 mod pins;
+mod piv;
 mod reach;
 mod touch;
 
@@ -24,12 +25,13 @@ pub use super::candidate::Candidate;
 pub use care::{Cared, KeyInfo, Seen};
 pub use enrol::{Enrol, NewKey};
 pub use event::{Event, Feed};
+pub use piv::{CardSeen, MakeKeys};
 pub use reach::{Places, Processes, Reach, Worker};
 pub use touch::Ask;
 
 use super::ctap::Frames;
 use super::ctap::get_assertion::RawAssertion;
-use super::enrolled::{EnrolledKey, KeyId, Profile};
+use super::enrolled::{EnrolledKey, KeyId, Link, Profile};
 use super::error::DeviceError;
 use super::place::{Place, Port};
 use super::which;
@@ -281,18 +283,30 @@ impl Inner {
             Recall::None => return Ok(None),
             Recall::Ask => {}
         }
+        let key = match self.card(place, keys).await? {
+            Some(key) => Some(key),
+            None => self.credential(place, keys).await?,
+        };
+        self.state().known.learn(place, keys, key);
+        Ok(key)
+    }
+
+    /// Which FIDO2 key is there, by its silent signature.
+    async fn credential(&self, place: &Place, keys: &[EnrolledKey]) -> Result<Option<KeyId>, DeviceError> {
+        let candidates: Vec<Id> = keys
+            .iter()
+            .filter_map(EnrolledKey::fido2)
+            .map(|key| Id(key.which.id.clone()))
+            .collect();
+        // With none to ask for a look still tells what else is there, unless a card was looked for already.
+        if candidates.is_empty() && !keys.is_empty() && place.link != Link::Usb {
+            return Ok(None);
+        }
         let mut challenge = [0; 32];
         random(&mut challenge).map_err(system)?;
         let step = Step {
             place,
-            operation: Operation::Which {
-                candidates: keys
-                    .iter()
-                    .filter_map(EnrolledKey::fido2)
-                    .map(|key| Id(key.which.id.clone()))
-                    .collect(),
-                challenge,
-            },
+            operation: Operation::Which { candidates, challenge },
             secret: None,
             deadline: self.clock.boot() + SHORT,
             key: None,
@@ -301,9 +315,7 @@ impl Inner {
         let Answer::Which(answer) = self.step(step, |_| {}).await?.answer else {
             return Err(unexpected());
         };
-        let key = answer.map(|raw| recognise(&raw.into(), keys, &challenge)).transpose()?;
-        self.state().known.learn(place, keys, key);
-        Ok(key)
+        answer.map(|raw| recognise(&raw.into(), keys, &challenge)).transpose()
     }
 }
 

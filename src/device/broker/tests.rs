@@ -160,6 +160,7 @@ fn ask(keys: &[EnrolledKey], limit: Duration) -> Ask {
         candidates: keys.iter().map(candidate).collect(),
         deadline: SystemClock.boot() + limit,
         at: None,
+        receipts: false,
     }
 }
 

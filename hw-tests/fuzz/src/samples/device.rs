@@ -25,7 +25,7 @@ pub fn key() -> SoftKey {
 }
 
 fn point() -> Point {
-    key().enrolled().signer()
+    *key().enrolled().signer()
 }
 
 fn sevens(bytes: &mut [u8]) -> std::io::Result<()> {
