@@ -26,7 +26,7 @@ pub struct Args {
     #[arg(long)]
     touch_only: bool,
     #[command(flatten)]
-    piv: piv::Args,
+    piv: piv::PivArgs,
 }
 
 /// # Errors

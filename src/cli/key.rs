@@ -30,7 +30,7 @@ pub enum Command {
         #[arg(long = "scope", value_name = "SCOPE")]
         scopes: Vec<String>,
         #[command(flatten)]
-        piv: piv::Args,
+        piv: piv::PivArgs,
     },
     /// Let an enrolled key into scopes that it is not in: its touch, and that of a key that is in.
     Admit {

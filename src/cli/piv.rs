@@ -11,7 +11,7 @@ use crate::wire::{Failure, Outcome, Reply, Request};
 
 /// Enrol by the PIV application.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct PivArgs {
     /// Enrol a YubiKey by its PIV application, with two new keys in its retired slots: one opens, one signs.
     ///
     /// Each use takes PIN and touch. A lease takes one touch, and is attested by the daemon alone; a change takes two.
@@ -35,7 +35,7 @@ pub struct Args {
 ///
 /// # Errors
 /// No such YubiKey, or several; no terminal.
-pub fn ask(session: &Session, args: Args) -> Result<Option<CardAsk>, Failure> {
+pub fn ask(session: &Session, args: PivArgs) -> Result<Option<CardAsk>, Failure> {
     if !args.piv {
         return Ok(None);
     }

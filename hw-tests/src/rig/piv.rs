@@ -69,6 +69,8 @@ struct Rig {
     port: Port,
     broker: Broker,
     heard: Arc<Mutex<Vec<Event>>>,
+    /// Touches that were given before.
+    before: u64,
 }
 
 impl Rig {
@@ -81,7 +83,9 @@ impl Rig {
         let names = context.list_readers_owned().unwrap();
         let is_it = |found: &&std::ffi::CString| found.to_bytes().starts_with(reader.name.as_bytes());
         let found = names.iter().find(is_it).unwrap().to_string_lossy().into_owned();
+        let before = control.counts().unwrap().given;
         Self {
+            before,
             control,
             port: Port::Reader(found),
             broker: Broker::new(Threads, Arc::new(SystemClock)),
@@ -141,7 +145,7 @@ impl Rig {
     }
 
     fn touches(&self) -> u64 {
-        self.control.counts().unwrap().given.into()
+        self.control.counts().unwrap().given - self.before
     }
 }
 

@@ -99,7 +99,7 @@ fn cards_and_fido2_keys_let_each_other_in_and_take_each_other_out() {
     add_to(&rig.vault(), &card(), &other_card(), &["prod"]).unwrap();
     add_to(&rig.vault(), &card(), &SoftKey::new("green", Profile::Pin, 6), &["dev"]).unwrap();
     remove_from(&rig.vault(), "blue", &card()).unwrap();
-    remove_from(&rig.vault(), "card", &other_card()).err().expect("other is not in dev");
+    remove_from(&rig.vault(), "card", &other_card()).expect_err("other is not in dev");
     for key in [card(), other_card()] {
         assert_eq!(get(&rig.vault(), &key, "prod", "TOKEN").unwrap(), b"s3cret");
     }

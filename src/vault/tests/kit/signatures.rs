@@ -356,7 +356,7 @@ fn chains(kit: &mut Kit<'_>) {
             let mut own = base.statements[0].1.clone();
             own.keys = vec![mallory.enrolled()];
             own.scopes.clear();
-            own.vault = crate::vault::Statement::vault_id(&own.random.unwrap(), &mallory.enrolled().signer());
+            own.vault = crate::vault::Statement::vault_id(&own.random.unwrap(), mallory.enrolled().signer());
             let bytes = own.to_bytes().unwrap();
             follow(files, &bytes, Some(signed(&mallory, &bytes)));
         },
