@@ -216,10 +216,10 @@ fn line(key: &KeyView) -> String {
         .map_or_else(|| "(not enrolled)".to_owned(), |name| format!("\"{name}\""));
     let mut parts = vec![name];
     if let Some(profile) = &key.profile {
-        parts.push(if profile == "pin" {
-            "PIN and touch".into()
-        } else {
-            "touch only (weaker)".into()
+        parts.push(match profile.as_str() {
+            "pin" => "PIN and touch".into(),
+            "piv" => "PIV: PIN and touch each time".into(),
+            _ => "touch only (weaker)".into(),
         });
     }
     if key.built_in_uv && key.profile.as_deref() != Some("touch-only") {

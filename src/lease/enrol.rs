@@ -96,10 +96,16 @@ impl<'a> Steps<'a> {
     }
 
     fn next(&mut self, what: &str) {
-        self.number += 1;
+        self.next_of(what, 1);
+    }
+
+    /// The same for something that takes several.
+    fn next_of(&mut self, what: &str, touches: u32) {
+        let number = self.number + 1;
+        self.number += touches;
         // Whoever asked may have gone; the ceremony ends with his connection.
         let _ = self.asker.tell.send(Event::Step {
-            number: self.number,
+            number,
             of: self.of,
             what: what.to_owned(),
         });
@@ -133,7 +139,7 @@ pub async fn init(
     asker: &Asker,
 ) -> Result<Made, Failure> {
     own_screen(asker)?;
-    let mut steps = Steps::new(asker, key.steps() + 1);
+    let mut steps = Steps::new(asker, key.touches() + 1);
     let scopes: Vec<&str> = key.scopes.iter().map(String::as_str).collect();
     let (founding, new) = {
         let prompt = enrol_prompt(lobby, key, asker).await?;
@@ -183,7 +189,7 @@ pub async fn add(office: &Office<'_>, key: &Candidacy<'_>, asker: &Asker) -> Res
         );
     }
     let slots = key.scopes.len().div_ceil(SCOPES_PER_TOUCH);
-    let mut steps = Steps::new(asker, key.steps() + slots);
+    let mut steps = Steps::new(asker, key.touches() + slots);
     let scopes: Vec<&str> = key.scopes.iter().map(String::as_str).collect();
     office
         .vault
@@ -524,10 +530,13 @@ pub(super) async fn slots_of(
 ) -> Result<Vec<Proof>, Failure> {
     let mut proofs = vec![];
     for enrolment in enrolments.map_err(IntoFailure::failure)? {
-        steps.next(match key.piv() {
-            Some(_) => "show by a touch that it opens what is sealed to it, and by another that it signs",
-            None => "seal its way into the vault",
-        });
+        match key.piv() {
+            Some(_) => steps.next_of(
+                "show by this touch that it opens what is sealed to it, and by the next that it signs",
+                2,
+            ),
+            None => steps.next("seal its way into the vault"),
+        }
         let candidate = Candidate {
             key: key.clone(),
             unseals: enrolment.unseals().to_vec(),
