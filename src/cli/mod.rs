@@ -37,6 +37,7 @@ mod watch;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use self::group::Group;
@@ -225,6 +226,10 @@ fn usage(error: &clap::Error) -> u8 {
     // The command line was not understood, so neither was its --json.
     let words: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
     let json = words.iter().take_while(|word| *word != "--").any(|word| word == "--json");
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand && !json {
+        let _ = error.print();
+        return Outcome::Usage.exit_code();
+    }
     finish(Ui::new(json, true), Err(misuse::failure(error, &words)))
 }
 

@@ -118,6 +118,20 @@ fn hints_are_commands_that_work_as_they_stand() {
 }
 
 #[test]
+fn a_bare_command_prints_its_help_as_help_does() {
+    let lab = Lab::empty(Config::default());
+    for group in [&[][..], &["lease"]] {
+        let bare = lab.agent_to_its_end(group);
+        let help = lab.agent_to_its_end(&[group, &["--help"]].concat());
+        assert_eq!(bare.status.code(), Some(64), "{bare:?}");
+        let (bare, help) = (String::from_utf8(bare.stderr).unwrap(), String::from_utf8(help.stdout).unwrap());
+        let short = lab.agent_to_its_end(&[group, &["-h"]].concat());
+        let short = String::from_utf8(short.stdout).unwrap();
+        assert!(bare.contains("\n  ") && (bare == help || bare == short), "{bare}");
+    }
+}
+
+#[test]
 fn an_environment_file_that_is_none_is_named_by_its_line_and_not_repeated() {
     let lab = Lab::new();
     let file = lab.home.work().join("x.env");
