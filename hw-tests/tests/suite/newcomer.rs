@@ -194,7 +194,7 @@ fn the_log_on_the_screen_says_who_asked_and_no_hash_in_full() {
     let lab = Lab::new();
     let _watch = lab.home.watch().unwrap();
     assert!(
-        lab.agent_to_its_end(&["run", "--with", "prod/TOKEN", "--", "true"])
+        lab.agent_to_its_end(&["run", "--with", "prod/TOKEN", "--reason", "to try", "--", "true"])
             .status
             .success()
     );
@@ -214,6 +214,10 @@ fn the_log_on_the_screen_says_who_asked_and_no_hash_in_full() {
     assert_eq!(word, None);
     // What stands there is enough to ask for more.
     let approved = shown.lines().find(|line| line.contains("approved")).unwrap();
+    for part in ["secrets=prod/TOKEN", "claimed=touchlease <- ", "in=/", "reason=to try"] {
+        assert!(approved.contains(part), "{approved}");
+    }
+    assert!(!shown.contains("ttl=0"), "{shown}");
     let id = approved.split("id=").nth(1).unwrap().split_whitespace().next().unwrap();
     let out = lab.agent_to_its_end(&["audit", "export", id, "receipt"]);
     assert!(out.status.success(), "{out:?}");
