@@ -46,15 +46,20 @@ pub fn run(session: &Session) -> Result<(), Failure> {
             .ui
             .paint_screen(Tone::Strong, "touchlease: requests appear here; d deny, q quit")
     ));
-    Watch {
+    let mut watch = Watch {
         client,
         tty,
         resized: Catcher::new(&[Signal::WINCH]).ok(),
         shown: None,
         zone: TimeZone::system(),
         ui: session.ui,
+    };
+    let ended = watch.run();
+    if watch.shown.is_some() {
+        // The cursor stands on the countdown: what comes next begins a line of its own.
+        watch.tty.write("\r\n");
     }
-    .run()
+    ended
 }
 
 impl Watch {
