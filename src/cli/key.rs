@@ -219,6 +219,8 @@ fn line(key: &KeyView) -> String {
         other => other,
     });
     parts.push(match (transport, &key.model, &key.place) {
+        // A reader stands for the key in it, which has no name of its own.
+        (Some(transport), Some(model), Some(place)) if model == place => format!("{transport}, {place}"),
         (Some(transport), Some(model), Some(place)) => format!("{model}, {transport}, {place}"),
         (Some(transport), ..) => transport.into(),
         _ => "not connected".into(),
