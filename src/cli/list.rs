@@ -81,7 +81,7 @@ pub fn secrets(session: &Session, scope: Option<String>, named: Vec<String>) -> 
 
 fn line(secret: &SecretView) -> String {
     let rules = &secret.rules;
-    let mut line = format!("{}  version {}  {}", secret.secret, secret.version, rules.deliveries.join(","));
+    let mut line = format!("{}  version {}  {}", secret.secret, secret.version, rules.deliveries.join(" or "));
     if !rules.hosts.is_empty() {
         line += &format!("  to {}", rules.hosts.join(","));
     }
