@@ -311,7 +311,10 @@ fn read_env_files(files: &[PathBuf]) -> Result<(Plain, Vec<GrantAsk>), Failure> 
     for path in files {
         // A pipe too, as a shell puts it in place of a file.
         let text = fs::File::open(path).and_then(|file| read_up_to(file, LARGEST_FILE));
-        let text = text.map_err(|error| env_file::wrong(format!("{} cannot be read: {}", path.display(), too_large(&error))))?;
+        let text = text.map_err(|error| {
+            let wrong = env_file::wrong(format!("{} cannot be read: {}", path.display(), too_large(&error)));
+            wrong.hint("check the path and its permissions")
+        })?;
         let (values, references) = env_file::parse(&text, &path.display().to_string())?;
         plain.extend(values.into_iter().map(|(name, value)| (name.into(), value.into())));
         grants.extend(references);

@@ -146,6 +146,9 @@ fn an_environment_file_that_is_none_is_named_by_its_line_and_not_repeated() {
         let (code, _, message, _) = failed(&out);
         assert!(code == 65 && message.contains(says) && !holds(&out.stdout, SLIP), "{message}");
     }
+    fs::remove_file(&file).unwrap();
+    let gone = failed(&agent(&lab, &["run", "--env-file", "x.env", "--", "true"]));
+    assert_eq!(gone.3, "check the path and its permissions");
     for text in [format!("Dear Anna,\n{SLIP}\n"), String::new(), format!("\0\u{1}{SLIP}")] {
         fs::write(&file, text).unwrap();
         let out = agent(&lab, &["import", "--scope", "prod", "--dry-run", "x.env"]);
@@ -184,7 +187,7 @@ fn a_file_that_is_no_backup_is_named_and_nothing_in_it_is_repeated() {
     }
     let (code, _, message, hint) = failed(&agent(&lab, &["backup", "verify", "/nope.tar"]));
     assert!(
-        code == 65 && message.contains("/nope.tar") && hint.contains("check the path"),
+        code == 65 && message.contains("/nope.tar") && hint.contains("`touchlease backup create FILE` wrote"),
         "{message}: {hint}"
     );
 }
