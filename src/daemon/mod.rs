@@ -1,4 +1,4 @@
-//! The daemon: one per user, on one thread.
+//! The daemon: one per user, on one thread, and one that writes into vaults.
 
 pub mod boot;
 mod connection;

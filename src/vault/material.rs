@@ -47,13 +47,13 @@ pub struct Wanted {
 pub struct Material {
     values: Vec<(String, String, Secret)>,
     /// Scopes whose heads are still to be joined on the disk.
-    pub(super) joins: Vec<Join>,
+    joins: Vec<Join>,
 }
 
-/// A scope that was opened from several heads.
-pub(super) struct Join {
-    pub scope: ScopeEntry,
-    pub ring: Ring,
+/// A scope that was opened from several heads, and its keys.
+pub struct Join {
+    pub(super) scope: ScopeEntry,
+    pub(super) ring: Ring,
 }
 
 impl fmt::Debug for Join {
@@ -68,6 +68,12 @@ impl Material {
     pub fn value(&self, scope: &str, name: &str) -> Option<&Secret> {
         let found = self.values.iter().find(|(s, n, _)| s == scope && n == name);
         found.map(|(_, _, value)| value)
+    }
+
+    /// What is still to be joined on the disk, for [`Vault::join`].
+    #[must_use]
+    pub fn take_joins(&mut self) -> Vec<Join> {
+        std::mem::take(&mut self.joins)
     }
 
     /// Every value: scope, name, bytes.

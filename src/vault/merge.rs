@@ -13,7 +13,7 @@ use super::error::VaultError;
 use super::index::{Entry, head_path};
 use super::journal::{self, Change};
 use super::listing::{Listed, list_one};
-use super::material::{Join, Material};
+use super::material::Join;
 use super::random::Random;
 use super::record::{Clear, LARGEST_RECORD, Record, path, shelf};
 use super::scope::Ring;
@@ -133,23 +133,23 @@ impl Vault {
         }
     }
 
-    /// Writes the join of the scopes of `standing` that have several heads: the touch that unsealed `material` approved it.
+    /// Writes the join of the scopes of `standing` that have several heads, as the material has them that the touch unsealed.
     ///
     /// # Errors
     /// [`VaultError::Busy`], with which nothing has begun and it can be tried again; [`VaultError::Changed`]; a full disk, a read-only
     /// folder.
-    pub fn join(&self, material: &mut Material, standing: &Standing, random: &mut Random) -> Result<(), VaultError> {
-        if material.joins.is_empty() {
+    pub fn join(&self, joins: &[Join], standing: &Standing, random: &mut Random) -> Result<(), VaultError> {
+        if joins.is_empty() {
             return Ok(());
         }
         let lock = self.store.lock()?;
         journal::settle_locked(&lock)?;
         self.check_standing(standing)?;
-        for Join { scope, ring } in std::mem::take(&mut material.joins) {
+        for Join { scope, ring } in joins {
             let before = self.memory.head(scope.id)?;
-            let index = self.index(&scope, &ring, standing)?;
+            let index = self.index(scope, ring, standing)?;
             let mut change = Change::default();
-            let (digest, bytes) = index.next(&ring, Vec::new(), &mut change, random)?;
+            let (digest, bytes) = index.next(ring, Vec::new(), &mut change, random)?;
             change.commit(&lock, &head_path(scope.id, &digest), &bytes)?.sure()?;
             self.memory.learn_anew(scope.id, index.records().into_iter())?;
             self.memory.remember(scope.id, before, digest)?;

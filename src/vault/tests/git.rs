@@ -247,7 +247,7 @@ fn a_lease_joins_on_the_disk_what_it_opened() {
     let lease = [wanted(&vault, SCOPE, "A").unwrap()];
     let proof = touch(&vault, &machines.blue, Namespace::Lease, &standing, b"lease");
     let mut material = vault.unseal(&proof, Digest::of(b"lease"), &standing, &lease).unwrap();
-    vault.join(&mut material, &standing, &mut random::system()).unwrap();
+    vault.join(&material.take_joins(), &standing, &mut random::system()).unwrap();
     assert_eq!(material.value(SCOPE, "A").unwrap().expose(), b"1");
     let standing = vault.standing(&[SCOPE]).unwrap();
     assert_eq!((standing.heads()[0].1.len(), standing.claims().len()), (1, 0));
