@@ -4,6 +4,7 @@ pub mod arena;
 pub mod child;
 pub mod file;
 pub mod health;
+mod late;
 pub mod memory;
 pub mod process;
 pub mod signals;
