@@ -34,6 +34,7 @@ pub mod ui;
 mod vault;
 mod watch;
 
+use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
@@ -43,6 +44,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use self::group::Group;
 use self::session::Session;
 use self::ui::Ui;
+use crate::client::Client;
 use crate::device::worker;
 use crate::lease::grant::Via;
 use crate::paths::{PathsError, Places};
@@ -137,17 +139,30 @@ pub fn main() -> u8 {
         _ => {}
     }
     let words: Vec<OsString> = std::env::args_os().collect();
+    let places = Places::from_env(&|name| std::env::var_os(name));
+    let met = places.as_ref().ok().filter(|_| is_run(&words)).and_then(meet);
     let cli = match run_alone(&words).map_or_else(|| Cli::try_parse_from(&words), Ok) {
         Ok(cli) => cli,
         Err(error) => return usage(&in_full().unwrap_or(error)),
     };
     let ui = Ui::new(cli.common.json, std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()));
-    finish(ui, dispatch(cli, ui))
+    let places = places.map_err(|error| no_place(&error));
+    finish(ui, places.and_then(|places| dispatch(cli, ui, places, met)))
+}
+
+fn is_run(words: &[OsString]) -> bool {
+    words.get(1).is_some_and(|word| word == "run")
+}
+
+/// A daemon that runs looks at who connects (the process, and those above it) while that process understands its command line. What is
+/// wrong with it is said when it is asked.
+fn meet(places: &Places) -> Option<Client> {
+    Client::connect(places).ok().flatten()
 }
 
 /// Nothing where it is not understood, or asks for help: then the whole command line has its say.
 fn run_alone(words: &[OsString]) -> Option<Cli> {
-    let words = words.get(1..).filter(|words| words.first().is_some_and(|word| word == "run"))?;
+    let words = words.get(1..).filter(|_| is_run(words))?;
     let RunAlone { common, args } = RunAlone::try_parse_from(words).ok()?;
     Some(Cli {
         common,
@@ -155,14 +170,17 @@ fn run_alone(words: &[OsString]) -> Option<Cli> {
     })
 }
 
-fn dispatch(cli: Cli, ui: Ui) -> Result<u8, Failure> {
-    let places = Places::from_env(&|name| std::env::var_os(name));
-    let places = places.map_err(|error| no_place(&error))?;
+fn dispatch(cli: Cli, ui: Ui, places: Places, met: Option<Client>) -> Result<u8, Failure> {
     let named = cli.common.vault.or_else(|| std::env::var_os("TOUCHLEASE_VAULT").map(PathBuf::from));
     let vault = named.map(std::path::absolute).transpose();
     let vault =
         vault.map_err(|error| Failure::new(Outcome::BadInput, "vault_path", error.to_string()).hint("name the folder from / on"))?;
-    let session = Session { ui, places, vault };
+    let session = Session {
+        ui,
+        places,
+        vault,
+        met: Cell::new(met),
+    };
     let done = match cli.command {
         Command::Init(args) => init::run(&session, args),
         Command::Put(args) => change::put(&session, args),

@@ -1,5 +1,6 @@
 //! One call to the daemon, from the question to the reply: the prompt on the person's own terminal, progress on standard error.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -40,6 +41,8 @@ pub struct Session {
     pub places: paths::Places,
     /// The vault that the command line names.
     pub vault: Option<PathBuf>,
+    /// A connection that was made before it was known what to ask.
+    pub met: Cell<Option<Client>>,
 }
 
 /// A call under way.
@@ -121,7 +124,8 @@ impl Session {
     ) -> Result<(Reply, Client), Failure> {
         // Only what opens prompts needs the terminal.
         let tty = if request.opens_prompt() { Tty::open() } else { None };
-        let mut client = Client::connect_or_start(&self.places)?;
+        let met = self.met.take().filter(Client::is_waiting);
+        let mut client = met.map_or_else(|| Client::connect_or_start(&self.places), Ok)?;
         client.call(&self.call(tty.is_some(), request))?;
         for line in more {
             client.answer(&line?)?;
