@@ -8,5 +8,6 @@ mod late;
 pub mod memory;
 pub mod process;
 pub mod signals;
+pub mod spawn;
 pub mod start;
 pub mod wait;
