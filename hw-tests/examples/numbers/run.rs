@@ -1,8 +1,11 @@
 //! `touchlease run -- true` in a live lease, against `env FOO=bar true` and what peers need to get at one secret.
 
 use std::fs;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
+
+use touchlease::deliver::env::find;
 
 use super::rig::Rig;
 use super::table::{Failure, Table, Work, interleaved, millis};
@@ -128,8 +131,12 @@ pub fn gopass() -> Peer<'static> {
 pub fn environment(rig: &Rig, program: &str, arguments: &[&str]) -> Command {
     // The home's environment, without the product.
     let like = rig.home.command([] as [&str; 0]);
-    let mut command = Command::new(program);
-    command.args(arguments).env_clear().current_dir(rig.home.work());
+    let path = rig.home.variable("PATH");
+    // By its file, as the product: the standard library forks for what it has to look for in another PATH than its own, and copies this
+    // process's page tables, where it would use vfork.
+    let file = find(program.as_ref(), Some(path.as_ref())).unwrap_or_else(|| program.into());
+    let mut command = Command::new(file);
+    command.arg0(program).args(arguments).env_clear().current_dir(rig.home.work());
     command.envs(like.get_envs().filter_map(|(name, value)| Some((name, value?))));
     command
 }
