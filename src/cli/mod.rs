@@ -71,16 +71,6 @@ struct Common {
     json: bool,
 }
 
-/// `touchlease run` by itself: it comes with every command that needs a secret, and clap copies what is common into each
-/// of the two dozen others first.
-#[derive(Debug, Parser)]
-struct RunAlone {
-    #[command(flatten)]
-    common: Common,
-    #[command(flatten)]
-    args: run::Args,
-}
-
 #[derive(Debug, Subcommand)]
 #[command(defer = true)] // each start builds the one subcommand that is asked for, not all of them
 enum Command {
@@ -160,12 +150,11 @@ fn meet(places: &Places) -> Option<Client> {
     Client::connect(places).ok().flatten()
 }
 
-/// Nothing where it is not understood, or asks for help: then the whole command line has its say.
+/// `run` without clap, where that understands nothing else by it.
 fn run_alone(words: &[OsString]) -> Option<Cli> {
-    let words = words.get(1..).filter(|_| is_run(words))?;
-    let RunAlone { common, args } = RunAlone::try_parse_from(words).ok()?;
+    let (vault, json, args) = run::words::understood(words.get(2..).filter(|_| is_run(words))?)?;
     Some(Cli {
-        common,
+        common: Common { vault, json },
         command: Command::Run(args),
     })
 }
@@ -256,22 +245,64 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    fn alone_and_among_all(words: &[&str]) -> (Option<String>, Result<String, clap::Error>) {
+        let words: Vec<OsString> = ["touchlease", "run"].iter().chain(words).map(OsString::from).collect();
+        let said = |cli: Cli| format!("{cli:?}");
+        (run_alone(&words).map(said), Cli::try_parse_from(&words).map(said))
+    }
+
     #[test]
     fn run_is_understood_by_itself_as_among_all_commands() {
         for line in [
-            "run -- true",
-            "run --with prod/TOKEN -- env --json -- --vault x",
-            "run -t deploy --ttl 90s --uses 3 --reason why",
-            "run --json --vault=/v -w A=prod/A -w prod/B --with-file C=prod/C --env-file .env --env-file more --no-masking -- sh -c true",
+            "-- true",
+            "--with prod/TOKEN -- env --json -- --vault x",
+            "-t deploy --ttl 90s --uses 3 --reason why",
+            "--json --vault=/v -w A=prod/A -w prod/B --with-file C=prod/C --env-file .env --env-file=more --no-masking -- sh -c true",
         ] {
-            let words: Vec<OsString> = ["touchlease"].into_iter().chain(line.split(' ')).map(OsString::from).collect();
-            let alone = run_alone(&words).unwrap();
-            assert_eq!(
-                format!("{alone:?}"),
-                format!("{:?}", Cli::try_parse_from(&words).unwrap()),
-                "{line}"
-            );
+            let (alone, among_all) = alone_and_among_all(&line.split(' ').collect::<Vec<_>>());
+            assert_eq!(alone.unwrap(), among_all.unwrap(), "{line}");
         }
+    }
+
+    /// Every two of these, in front of a command and of none: what is understood by itself, clap understands alike.
+    #[test]
+    fn run_by_itself_understands_nothing_that_clap_does_not() {
+        const WORDS: [&str; 22] = [
+            "--json",
+            "--with",
+            "prod/A",
+            "-w",
+            "--with=B=prod/B",
+            "--task",
+            "x",
+            "-t",
+            "--",
+            "--uses",
+            "3",
+            "0",
+            "--ttl=90s",
+            "--ttl",
+            "--reason=",
+            "--reason",
+            "-x",
+            "",
+            "--no-masking",
+            "--vault",
+            "--env-file=.env",
+            "-wprod/A",
+        ];
+        let mut understood = 0;
+        for one in WORDS {
+            for other in WORDS {
+                for words in [&[one, other][..], &[one, other, "--", "true"]] {
+                    if let (Some(alone), among_all) = alone_and_among_all(words) {
+                        assert_eq!(alone, among_all.unwrap(), "{words:?}");
+                        understood += 1;
+                    }
+                }
+            }
+        }
+        assert!(understood > 60, "{understood} of {} lines", 2 * WORDS.len() * WORDS.len());
     }
 
     #[test]
@@ -281,6 +312,9 @@ mod tests {
             "run -V",
             "run ls",
             "run --uses 0 -- true",
+            "run --json --json -- true",
+            "run --task x --with prod/A -- true",
+            "run --ttl soon -- true",
             "--json run -- true",
             "status",
             "help run",

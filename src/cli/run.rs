@@ -1,5 +1,7 @@
 //! `touchlease run`: a command with a lease, its output masked, ended when the lease ends.
 
+pub mod words;
+
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
@@ -33,7 +35,7 @@ const LARGEST_FILE: usize = 1 << 20;
 type Plain = Vec<(OsString, OsString)>;
 
 /// What to ask for.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub struct AskArgs {
     /// Ask for the task of this name in touchlease.toml, here or in the nearest folder above that has one.
     #[arg(long, short, value_name = "NAME", conflicts_with = "with")]
@@ -58,7 +60,7 @@ pub struct AskArgs {
 /// Run a command with a lease, mask its output, and end it when the lease ends.
 ///
 /// The exit status is the command's. When no lease is given, the command is not started and the status is one of ours, 60 to 72.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     ask: AskArgs,
