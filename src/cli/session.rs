@@ -15,6 +15,7 @@ use super::ui::{Tone, Ui};
 use crate::client::{Client, Message, daemon_gone};
 use crate::encoding::plain::count;
 use crate::paths;
+use crate::secret::Secret;
 use crate::sys::signals::Catcher;
 use crate::wire::{Answer, Call, Event, Failure, Outcome, Places, Reply, Request, TouchState, VERSION};
 
@@ -126,9 +127,15 @@ impl Session {
         let tty = if request.opens_prompt() { Tty::open() } else { None };
         let met = self.met.take().filter(Client::is_waiting);
         let mut client = met.map_or_else(|| Client::connect_or_start(&self.places), Ok)?;
+        let brings_values = matches!(&request, Request::Lease(ask) if ask.deliver);
         client.call(&self.call(tty.is_some(), request))?;
         for line in more {
             client.answer(&line?)?;
+        }
+        if brings_values {
+            // While the daemon looks: to make locked memory takes longer than to use it, and what is given back is kept for the next.
+            // Where there is none, that is said of the value.
+            drop(Secret::zeroed(1));
         }
         let mut asking = Asking {
             session: self,
