@@ -96,7 +96,7 @@ impl Vault {
         if proof.namespace() != Namespace::Lease || proof.text_digest() != text {
             return Err(VaultError::WrongProof("it signed another lease"));
         }
-        self.check_standing(standing)?;
+        let accepted = self.check_standing(standing)?;
         let scopes = standing
             .scopes
             .iter()
@@ -108,7 +108,7 @@ impl Vault {
         let rings = self.unlock(proof, &scopes)?;
         let (mut values, mut joins) = (Vec::new(), Vec::new());
         for (scope, ring) in scopes.into_iter().zip(rings) {
-            let index = self.index(scope, &ring, standing)?;
+            let index = self.index(scope, &ring, standing, &accepted)?;
             for wanted in wanted.iter().filter(|w| w.scope == scope.name) {
                 let value = self.unseal_one(&index, &ring, wanted)?;
                 values.push((wanted.scope.clone(), wanted.name.clone(), value));
@@ -136,7 +136,7 @@ impl Vault {
         let standing = self.standing(&[scope])?;
         let scope = self.scope(scope)?;
         let ring = scope::open_with_recovery(&self.store, &self.roster, scope, code)?;
-        let index = self.index(scope, &ring, &standing)?;
+        let index = self.index(scope, &ring, &standing, &self.memory.accepted()?)?;
         self.unseal_one(&index, &ring, &wanted)
     }
 

@@ -131,7 +131,7 @@ impl Machines {
         let proof = touch(&vault, &self.blue, Namespace::Lease, &standing, b"look");
         let scope = vault.scope(SCOPE).unwrap();
         let ring = vault.unlock(&proof, &[scope]).unwrap().remove(0);
-        let index = vault.index(scope, &ring, &standing).unwrap();
+        let index = vault.index(scope, &ring, &standing, &vault.memory.accepted().unwrap()).unwrap();
         let mut state = BTreeMap::new();
         for entry in index.entries().unwrap() {
             for (id, digest) in entry.records() {
