@@ -596,6 +596,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::os::unix::fs::{PermissionsExt, symlink};
 
+    use rustix::fs::{Timespec, Timestamps};
+
     use super::super::testing::Folder;
     use super::*;
 
@@ -625,6 +627,31 @@ mod tests {
         assert_eq!(strangers[0].path, "a/\\xff\\x1b[2J");
         let inode = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&stranger).unwrap());
         assert_eq!(strangers[0].inode, inode);
+    }
+
+    #[test]
+    fn a_look_at_files_and_folders_leaves_no_time_of_access() {
+        let folder = Folder::new();
+        let store = Store::open(&folder).unwrap();
+        store.lock().unwrap().write("a/file", b"x").unwrap();
+        let long_ago = Timespec { tv_sec: 1, tv_nsec: 0 };
+        let times = Timestamps {
+            last_access: long_ago,
+            last_modification: long_ago,
+        };
+        for path in ["a/file", "a"] {
+            fs::utimensat(&store.root, path, &times, AtFlags::empty()).unwrap();
+        }
+        assert_eq!(store.read("a/file", 9).unwrap(), b"x");
+        let within = store.folder_at("a").unwrap().unwrap();
+        assert_eq!(within.read_front("file", 9, 9).unwrap(), b"x");
+        assert_eq!(
+            (within.names_with("fi").unwrap().len(), within.names_with("x").unwrap().len()),
+            (1, 0)
+        );
+        for path in ["a/file", "a"] {
+            assert_eq!(fs::statat(&store.root, path, AtFlags::empty()).unwrap().st_atime, 1, "{path}");
+        }
     }
 
     #[test]
