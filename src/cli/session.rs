@@ -258,15 +258,19 @@ impl Asking<'_> {
 
     fn show(&mut self, view: crate::wire::PromptView) -> Result<(), Failure> {
         let Some(tty) = self.tty.as_mut() else { return Ok(()) };
-        self.shown = Shown::draw(view, &TimeZone::system(), self.session.ui, tty);
-        if self.shown.is_some() {
-            let raw = tty.raw();
-            raw.map_err(|error| {
-                Failure::new(Outcome::NoScreen, "terminal_gone", format!("the terminal went away: {error}"))
-                    .hint("open another terminal and run the command there")
-            })?;
-            self.resized = Catcher::new(&[Signal::WINCH]).ok();
-        }
+        let prompt = view.prompt;
+        self.shown = None;
+        let shown = match Shown::draw(view, &TimeZone::system(), self.session.ui, tty) {
+            Ok(shown) => shown,
+            Err(None) => return Ok(()),
+            Err(Some(room)) => return self.client.answer(&Answer::TooSmall { prompt, room }),
+        };
+        tty.raw().map_err(|error| {
+            Failure::new(Outcome::NoScreen, "terminal_gone", format!("the terminal went away: {error}"))
+                .hint("open another terminal and run the command there")
+        })?;
+        self.resized = Catcher::new(&[Signal::WINCH]).ok();
+        self.shown = Some(shown);
         self.say_news()
     }
 

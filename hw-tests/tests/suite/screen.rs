@@ -183,7 +183,9 @@ fn no_key_is_armed_before_what_must_be_seen_fits_the_terminal() {
     lab.until("the screen", || lab.status()["screens"] == 1);
     let asked = lab.key.counts().unwrap().asked;
     let reply = lab.call(&call).reply().unwrap();
-    assert_eq!(reply["reason"], "screen_gone");
+    assert_eq!(reply["reason"], "screen_small");
+    let message = reply["message"].as_str().unwrap();
+    assert!(message.contains("needs ") && message.contains(" lines, has 6"), "{message}");
     let text = screen.visible().join(" ");
     println!("{text}");
     assert!(text.contains("not armed") && text.contains("Enlarge"), "{text}");
