@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::lab::{Lab, PATIENCE, lease_call, product, until};
 
-/// A tmux server of its own, with one window.
+/// A tmux server of its own, with one window. Its socket lies in the lab's home, and goes with it.
 struct Tmux(String);
 
 impl Tmux {
@@ -24,16 +24,13 @@ impl Tmux {
 
     fn sized(lab: &Lab, (columns, rows): (u32, u32), command: &[&str]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let tmux = Self(format!(
-            "touchlease-{}-{}",
-            std::process::id(),
-            COUNT.fetch_add(1, Ordering::Relaxed)
-        ));
+        let name = format!("tmux-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let tmux = Self(lab.home.path().join(name).display().to_string());
         let environment = lab.home.command([""; 0]);
         let mut start = Command::new("tmux");
         start
             .args([
-                "-L",
+                "-S",
                 &tmux.0,
                 "-f",
                 "/dev/null",
@@ -55,7 +52,7 @@ impl Tmux {
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
-        Command::new("tmux").args(["-L", &self.0]).args(arguments).output().unwrap()
+        Command::new("tmux").args(["-S", &self.0]).args(arguments).output().unwrap()
     }
 
     /// All that was written.
