@@ -17,6 +17,7 @@ use crate::audit::{Event as AuditEvent, Log, event};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::device::broker::Broker;
+use crate::device::{EnrolledKey, KeyId};
 use crate::encoding::Digest;
 use crate::lease::collapse::Questions;
 use crate::lease::failure::IntoFailure;
@@ -246,7 +247,10 @@ impl House {
             log,
         });
         record::best_effort(&open.log, AuditEvent::Roster(event::Roster { statement }));
-        self.vaults.borrow_mut().insert(place, open.clone());
+        let before = self.vaults.borrow_mut().insert(place, open.clone());
+        if let Some(before) = before {
+            self.forget_pins(&before.vault.borrow(), &open.vault.borrow());
+        }
         Ok(open)
     }
 
@@ -344,8 +348,17 @@ impl House {
 
     fn adopt(&self, open: &OpenVault, vault: Vault) {
         let statement = vault.roster_digest();
-        open.vault.replace(Arc::new(vault));
+        let before = open.vault.replace(Arc::new(vault));
+        self.forget_pins(&before, &open.vault.borrow());
         record::best_effort(&open.log, AuditEvent::Roster(event::Roster { statement }));
+    }
+
+    /// A key that is out, by whatever change of the roster, has no use for its PIN here.
+    fn forget_pins(&self, before: &Vault, now: &Vault) {
+        let stay: Vec<KeyId> = now.keys().iter().map(EnrolledKey::id).collect();
+        for key in before.keys().iter().map(EnrolledKey::id).filter(|key| !stay.contains(key)) {
+            self.broker.forget_pin(key);
+        }
     }
 
     /// The log of the vault with this id, opened or begun.
