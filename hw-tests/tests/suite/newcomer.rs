@@ -137,8 +137,24 @@ fn an_environment_file_that_is_none_is_named_by_its_line_and_not_repeated() {
     let file = lab.home.work().join("x.env");
     let cases = [
         (format!("A=1\n# c\n{SLIP} here\n"), "x.env, line 3: it is not NAME=value"),
-        (format!("A=1\nB=\"open\n{SLIP}\n"), "x.env, line 2: "),
+        (
+            format!("A=1\nB=\"open\n{SLIP}\n"),
+            "x.env, line 2: the quote that begins the value has no end",
+        ),
         ("A=1\n\nB=touchlease://prod\n".into(), "x.env, line 3: "),
+        (
+            format!("A={SLIP} two\n"),
+            "x.env, line 1: a blank stands in the value: put the value in single quotes",
+        ),
+        (format!("MY NAME={SLIP}\n"), "x.env, line 1: a blank stands in the name"),
+        (
+            "A=' touchlease://prod/TOKEN'\n".into(),
+            "x.env, line 1: a blank stands in front of touchlease://",
+        ),
+        (
+            "A='touchlease://prod/TOKEN '\n".into(),
+            "x.env, line 1: a blank stands behind the reference",
+        ),
     ];
     for (text, says) in cases {
         fs::write(&file, text).unwrap();
