@@ -17,6 +17,7 @@ use crate::audit::event::Profile;
 use crate::audit::report::Assurance;
 use crate::audit::{Line, Receipt, ReceiptError, Report, SignerKey, verify};
 use crate::encoding::Digest;
+use crate::encoding::id::{self, IdError};
 use crate::encoding::plain::{count, visible};
 use crate::wire::reply::Signer;
 use crate::wire::{Event, Failure, Outcome, Reply, Request};
@@ -42,7 +43,7 @@ pub enum Command {
     },
     /// Write a receipt into a folder, for anybody to verify with ssh-keygen.
     Export {
-        /// Id of the lease or change, as `audit show` prints it.
+        /// Id of the lease or change, as `audit show` prints it; the first 4 digits or more are enough where no other begins so.
         id: String,
         /// Where to write it; made if it is not there.
         folder: PathBuf,
@@ -294,8 +295,9 @@ fn export(session: &Session, log: &str, id: &str, folder: &Path) -> Result<(), F
         Failure::new(Outcome::LogRefused, "log", format!("the audit log cannot be read: {error}"))
             .hint("touchlease audit verify names what is wrong")
     };
-    let signed = Receipt::find(Cursor::new(log), id).map_err(|error| unreadable(&error))?;
-    let signed = signed.ok_or_else(|| no_receipt(log, id))?;
+    let id = whole_id(log, id)?;
+    let signed = Receipt::find(Cursor::new(log), &id).map_err(|error| unreadable(&error))?;
+    let signed = signed.ok_or_else(|| no_receipt(log, &id))?;
     let receipt = Receipt::of(&signed).map_err(|error| receipt_failure(&error, folder))?;
     receipt.export(folder).map_err(|error| receipt_failure(&error, folder))?;
     session
@@ -306,6 +308,18 @@ fn export(session: &Session, log: &str, id: &str, folder: &Path) -> Result<(), F
         .ui
         .note(Tone::Dim, "docs/verify.md: ssh-keygen -Y verify, then the flags byte");
     Ok(())
+}
+
+/// The whole id of a text that was signed, of which a person may have typed the beginning.
+fn whole_id(log: &str, typed: &str) -> Result<String, Failure> {
+    // A text is a string of the log's JSON, so the quotes in it are escaped.
+    let ids = log.split("\\\"id\\\":\\\"").skip(1).filter_map(|rest| rest.split('\\').next());
+    match id::named(ids, typed) {
+        // It may be a statement's, or nobody's: said by whoever looks for the receipt.
+        Err(IdError::None) => Ok(typed.to_owned()),
+        found => found
+            .map_err(|error| Failure::new(Outcome::BadInput, "which_id", error.to_string()).hint("touchlease audit show lists the ids")),
+    }
 }
 
 fn no_receipt(log: &str, id: &str) -> Failure {

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use super::connection::Handled;
 use super::house::{House, OpenVault};
 use super::peer;
+use crate::encoding::id::{self, IdError};
 use crate::encoding::plain;
 use crate::lease::failure::locked_memory;
 use crate::lease::ledger::{Lease, Over, Why};
@@ -198,14 +199,14 @@ pub(super) fn list(house: &House, path: &Path) -> Result<Reply, Failure> {
 /// No such lease.
 pub(super) fn show(house: &House, path: &Path, id: &str) -> Result<Reply, Failure> {
     house.open(path)?;
-    let (lease, text, receipt) = house.ledger.show(id).ok_or_else(|| no_lease(id))?;
+    let (lease, text, receipt) = house.ledger.show(&named(house, id)?).ok_or_else(|| no_lease(id))?;
     Ok(Reply::Lease { lease, text, receipt })
 }
 
 /// # Errors
 /// No such lease.
 pub(super) fn end(house: &House, id: &str) -> Result<Reply, Failure> {
-    let over = house.ledger.end(id, Why::Ended).ok_or_else(|| no_lease(id))?;
+    let over = house.ledger.end(&named(house, id)?, Why::Ended).ok_or_else(|| no_lease(id))?;
     Ok(ended(house, vec![over]))
 }
 
@@ -215,7 +216,7 @@ pub(super) fn end(house: &House, id: &str) -> Result<Reply, Failure> {
 /// No such lease.
 pub(super) fn revoke(house: &House, path: &Path, id: Option<&str>) -> Result<Reply, Failure> {
     let over = match id {
-        Some(id) => vec![house.ledger.end(id, Why::Revoked).ok_or_else(|| no_lease(id))?],
+        Some(id) => vec![house.ledger.end(&named(house, id)?, Why::Revoked).ok_or_else(|| no_lease(id))?],
         None => {
             let vault = house
                 .open(path)
@@ -238,6 +239,14 @@ fn ended(house: &House, over: Vec<Over>) -> Reply {
     Reply::Ended {
         ids: over.into_iter().map(|over| over.id).collect(),
     }
+}
+
+/// The whole id of a live lease, of which a person may have typed the beginning.
+fn named(house: &House, typed: &str) -> Result<String, Failure> {
+    id::named(house.ledger.ids(), typed).map_err(|error| match error {
+        IdError::None => no_lease(typed),
+        error => Failure::new(Outcome::BadInput, "which_id", error.to_string()).hint("touchlease lease list"),
+    })
 }
 
 fn no_lease(id: &str) -> Failure {
