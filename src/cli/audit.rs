@@ -25,6 +25,8 @@ use crate::wire::{Event, Failure, Outcome, Reply, Request};
 /// Columns of somebody's words, and names of secrets, that a line of the log shows on a screen.
 const WORDS: usize = 64;
 const NAMED: usize = 8;
+/// Column of a line's time, below which the line goes on.
+const UNDER: usize = 8;
 
 /// Read, verify and export the log of what was asked, approved and used.
 #[derive(Debug, clap::Subcommand)]
@@ -102,12 +104,11 @@ fn show(session: &Session, log: &str, last: Option<usize>, damage: Option<&str>)
     let digests = Digests::of(&lines);
     for (number, line) in lines.iter().enumerate().skip(from) {
         match Line::from_bytes(format!("{line}\n").as_bytes()) {
-            Ok(parsed) => session.ui.line(&format!(
-                "{:>6}  {}  {}",
-                parsed.seq,
-                clock_time(parsed.wall().seconds(), &zone),
-                event(line, &digests)
-            )),
+            Ok(parsed) => {
+                let at = clock_time(parsed.wall().seconds(), &zone);
+                let said = format!("{:>6}  {at}  {}", parsed.seq, event(line, &digests));
+                session.ui.hanging(&said, UNDER);
+            }
             Err(error) => session
                 .ui
                 .line(&format!("{:>6}  damaged: not a line of the log: {error}", number + 1)),
@@ -127,7 +128,12 @@ fn event(line: &str, digests: &Digests) -> String {
     let Some((name, Value::Object(members))) = event.into_iter().next() else {
         return String::new();
     };
+    let signed = members.get("signed").and_then(Value::as_object).unwrap_or(&members);
+    let of_text = signed.get("text").and_then(Value::as_str).map(in_text).unwrap_or_default();
+    let named = of_text.iter().any(|part| part.starts_with("secrets="));
     let short = members.iter().filter_map(|(name, value)| match value {
+        // The text has them too.
+        Value::Array(_) if name == "names" && named => None,
         Value::String(text) if digests.line_of(text).is_some() => digests.line_of(text).map(|seq| format!("{name}=line {seq}")),
         Value::String(text) if name == "reason" => Some(format!("{name}={}", fit(text, WORDS))),
         Value::String(text) if text.len() <= 64 => Some(format!("{name}={}", digests.short(text))),
@@ -144,9 +150,7 @@ fn event(line: &str, digests: &Digests) -> String {
         )),
         _ => None,
     });
-    let signed = members.get("signed").and_then(Value::as_object).unwrap_or(&members);
-    let of_text = signed.get("text").and_then(Value::as_str).map(in_text).unwrap_or_default();
-    let parts = std::iter::once(name).chain(of_text).chain(short);
+    let parts = std::iter::once(name).chain(of_text.iter().cloned()).chain(short);
     parts.map(|part| visible(&part)).collect::<Vec<_>>().join("  ")
 }
 

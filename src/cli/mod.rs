@@ -29,6 +29,7 @@ mod scope;
 mod session;
 mod situation;
 mod status;
+mod table;
 mod tty;
 pub mod ui;
 mod vault;
