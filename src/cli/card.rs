@@ -1,6 +1,6 @@
 //! A prompt as a person reads it, made from the bytes that will be signed and from nothing else.
 
-mod joins;
+pub mod joins;
 mod older;
 mod roster;
 
