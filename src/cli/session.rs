@@ -54,6 +54,8 @@ struct Asking<'a> {
     /// Says at once that the terminal has another size, while a prompt stands: what is not to be seen any more must not stay armed.
     resized: Option<Catcher>,
     shown: Option<Shown>,
+    /// Whether it was at this terminal that somebody said no.
+    stopped: bool,
     /// The four words, and milliseconds left, until it is known where the prompt stands.
     words: Option<([String; 4], u64)>,
     parts: &'a mut dyn FnMut(Event),
@@ -143,13 +145,18 @@ impl Session {
             tty,
             resized: None,
             shown: None,
+            stopped: false,
             words: None,
             parts,
         };
         let reply = asking.run();
-        let Asking { client, tty, .. } = asking;
+        let Asking { client, tty, stopped, .. } = asking;
         drop(tty);
         match reply? {
+            Reply::Failed(failure) if stopped && failure.reason == "denied" => {
+                let message = "you stopped it at the prompt";
+                Err(Failure::new(failure.outcome, &failure.reason, message).hint("run the command again if it is wanted after all"))
+            }
             Reply::Failed(failure) => Err(failure),
             reply => Ok((reply, client)),
         }
@@ -192,6 +199,7 @@ impl Asking<'_> {
         if key {
             let keys = tty.keys().unwrap_or_default();
             if let Some(answer) = shown.typed(&keys, tty) {
+                self.stopped |= matches!(answer, Answer::Deny { .. });
                 self.client.answer(&answer)?;
             }
         }
