@@ -12,6 +12,7 @@ use std::sync::Arc;
 use rustix::fs::{Access, access};
 use tokio::sync::Notify;
 
+use super::turns::Turns;
 use crate::audit::log::Owner;
 use crate::audit::{Event as AuditEvent, Log, event};
 use crate::clock::Clock;
@@ -67,6 +68,7 @@ pub struct House {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) random: RefCell<Box<Random>>,
     pub(super) writer: Writer,
+    pub(super) turns: Turns,
     pub(super) broker: Broker,
     pub(super) boot_id: String,
     pub(super) uid: u32,
@@ -119,6 +121,7 @@ impl House {
             clock,
             random: RefCell::new(random()),
             writer: Writer::start(random)?,
+            turns: Turns::default(),
             broker,
             boot_id,
             uid,

@@ -13,4 +13,5 @@ pub mod peer;
 mod places;
 mod scopes;
 pub mod serve;
+mod turns;
 mod vaults;

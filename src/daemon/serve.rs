@@ -40,6 +40,8 @@ pub async fn run(house: Rc<House>, listener: UnixListener, stopped: impl Future<
 async fn accept(house: Rc<House>, listener: UnixListener) {
     tokio::task::spawn_local(end_leases(house.clone()));
     tokio::task::spawn_local(sync_logs(house.clone()));
+    let turns = house.clone();
+    tokio::task::spawn_local(async move { turns.turns.give().await });
     let doors = Rc::new(Doors::default());
     loop {
         match listener.accept().await {

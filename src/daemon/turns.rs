@@ -48,7 +48,14 @@ impl Turns {
             }
             // Until whatever the step waits for wakes this task.
             let mut is_woken = false;
-            poll_fn(|_| if replace(&mut is_woken, true) { Poll::Ready(()) } else { Poll::Pending }).await;
+            poll_fn(|_| {
+                if replace(&mut is_woken, true) {
+                    Poll::Ready(())
+                } else {
+                    Poll::Pending
+                }
+            })
+            .await;
         }
     }
 

@@ -3,25 +3,38 @@
 use std::{
     fmt::Write as _,
     fs,
-    io::{BufRead, BufReader, Write as _},
+    io::{BufRead, BufReader, Read as _, Write as _},
     os::unix::net::UnixStream,
-    path::PathBuf,
-    process::Child,
+    path::{Path, PathBuf},
+    process::{Child, Stdio},
 };
 
-use hw_tests::harness::Terminal;
+use hw_tests::harness::{Home, Terminal};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use touchlease::wire::MOST_PUTS;
 
-use crate::lab::{Lab, lease_call};
+use crate::lab::{Lab, lease_call, product, until};
 
-/// Asks the daemon from this process, and waits for the reply.
-fn ask(lab: &Lab, request: &Value) -> Value {
-    let mut stream = UnixStream::connect(lab.socket()).unwrap();
-    writeln!(stream, "{}", json!({"v": 1, "request": request})).unwrap();
+/// Says this to a daemon from this process, and does not wait.
+fn say(socket: &Path, line: &str) -> UnixStream {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    writeln!(stream, "{line}").unwrap();
+    stream
+}
+
+fn call(request: &Value) -> String {
+    json!({"v": 1, "request": request}).to_string()
+}
+
+fn reply(stream: UnixStream) -> Value {
     let mut reply = String::new();
     BufReader::new(stream).read_line(&mut reply).unwrap();
     serde_json::from_str(&reply).unwrap()
+}
+
+fn ask(lab: &Lab, request: &Value) -> Value {
+    reply(say(Path::new(&lab.socket()), &call(request)))
 }
 
 /// The largest change that one touch makes, asked for by a command that this process runs.
@@ -107,4 +120,38 @@ fn p9_a_daemon_that_is_told_to_stop_in_the_middle_of_a_change_makes_it_and_says_
     assert!(said.success(), "{said:?}");
     lab.restart(|_| {});
     assert_eq!(secrets(&lab), MOST_PUTS + 1);
+}
+
+/// Requests that a daemon finds when it comes to itself: all its places are taken, and many more are asked for.
+const FLOOD: usize = 600;
+/// How many of them it may have answered when it has locked; with one after the other it would be all that have a place.
+const BEFORE: usize = 64;
+
+#[test]
+fn p4_t12_lock_is_done_before_the_requests_of_a_flood_that_came_first() {
+    let home = Home::new(product()).unwrap();
+    let mut daemon = home.command(["daemon"]).stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let socket = home.places().unwrap().socket();
+    until("the daemon", || UnixStream::connect(&socket).is_ok());
+    let signal = |signal| kill_process(Pid::from_child(&daemon), signal).unwrap();
+    signal(Signal::STOP);
+    let status = call(&json!({"do": "status"}));
+    let said = |n: usize| if n.is_multiple_of(3) { "{no call" } else { &status };
+    let flood: Vec<UnixStream> = (0..FLOOD).map(|n| say(&socket, said(n))).collect();
+    let lock = say(&socket, &call(&json!({"do": "lock"})));
+    signal(Signal::CONT);
+    let locked = reply(lock);
+    signal(Signal::STOP);
+    let answered = |mut stream: &UnixStream| {
+        let mut said = String::new();
+        stream.set_nonblocking(true).unwrap();
+        // It ends with the daemon's word, or with none so far.
+        stream.read_to_string(&mut said).ok();
+        said.contains("\"reply\":\"status\"")
+    };
+    let before = flood.iter().filter(|stream| answered(stream)).count();
+    assert_eq!(locked["reply"], "ended", "{locked}");
+    assert!(before < BEFORE, "{before} of {FLOOD} were answered before");
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
 }
