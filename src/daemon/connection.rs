@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::house::House;
 use super::peer::Peer;
@@ -54,13 +55,32 @@ pub async fn serve(house: Rc<House>, stream: UnixStream) {
             Ok(caller) => caller,
             Err(failure) => return lines.send(&Reply::Failed(failure)).await,
         };
-        let call = match hear(&mut lines, CALL_WITHIN).await? {
+        // In a turn of its own, and most often before the call comes.
+        let mut looking = pin!(house.turns.each(async { caller.look() }));
+        let mut seen = None;
+        let heard = {
+            let mut hearing = pin!(hear(&mut lines, CALL_WITHIN));
+            loop {
+                tokio::select! {
+                    biased;
+                    heard = &mut hearing => break heard?,
+                    peer = &mut looking, if seen.is_none() => seen = Some(peer),
+                }
+            }
+        };
+        let call = match heard {
             None => return Ok(()),
             Some(Ok(call)) => take_more(&mut lines, call).await?,
             Some(Err(failure)) => Err(failure),
         };
+        let look = async {
+            match seen {
+                Some(peer) => peer,
+                None => looking.await,
+            }
+        };
         match call {
-            Ok(call) => serve_call(&house, &mut lines, caller, call).await,
+            Ok(call) => serve_call(&house, &mut lines, look, call).await,
             Err(failure) => lines.send(&Reply::Failed(failure)).await,
         }
     };
@@ -68,12 +88,12 @@ pub async fn serve(house: Rc<House>, stream: UnixStream) {
 }
 
 /// What ends leases is done when it is heard, whoever else waits, and before anybody is looked at (P4). The rest has its turns.
-async fn serve_call(house: &Rc<House>, lines: &mut Lines, caller: Caller, call: Call) -> io::Result<()> {
+async fn serve_call(house: &Rc<House>, lines: &mut Lines, look: impl Future<Output = Result<Peer, Failure>>, call: Call) -> io::Result<()> {
     if call.request.ends_leases() {
         let done = places::check(&house.places, &call).and_then(|()| leases::finish(house, &call));
         return lines.send(&done.unwrap_or_else(Reply::Failed)).await;
     }
-    match house.turns.each(async { caller.look() }).await {
+    match look.await {
         Ok(peer) => talk(house, lines, peer, call).await,
         Err(failure) => lines.send(&Reply::Failed(failure)).await,
     }
@@ -105,7 +125,7 @@ pub(super) async fn serve_urgent(house: Rc<House>, stream: UnixStream, guest: &G
                 guest.is_heard.set(call.request.ends_leases());
                 tokio::select! {
                     biased;
-                    done = serve_call(&house, &mut lines, caller, call) => {
+                    done = serve_call(&house, &mut lines, house.turns.each(async { caller.look() }), call) => {
                         served = true;
                         return done;
                     }
@@ -237,7 +257,7 @@ async fn talk(house: &Rc<House>, lines: &mut Lines, mut peer: Peer, mut call: Ca
         tell,
     };
     let handled = {
-        let mut handling = std::pin::pin!(house.turns.each(handle(house, call, screen_id, &asker)));
+        let mut handling = pin!(house.turns.each(handle(house, call, screen_id, &asker)));
         loop {
             tokio::select! {
                 // What was said before the reply goes out before it.
@@ -447,13 +467,16 @@ impl Lines {
                 return Ok(Some(line));
             }
             self.stream.readable().await?;
-            let mut chunk = Zeroizing::new([0; 16 << 10]);
-            match self.stream.try_read(&mut chunk[..]) {
+            let mut chunk = [0; 16 << 10];
+            let read = self.stream.try_read(&mut chunk);
+            match read {
                 Ok(0) => return Ok(None),
-                Ok(n) => self
-                    .buffer
-                    .push(&chunk[..n], |line| self.ready.push_back(line))
-                    .map_err(io::Error::other)?,
+                Ok(n) => {
+                    let pushed = self.buffer.push(&chunk[..n], |line| self.ready.push_back(line));
+                    // No more than what came: wiping all of it is most of what a short call costs.
+                    chunk[..n].zeroize();
+                    pushed.map_err(io::Error::other)?;
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
             }

@@ -122,10 +122,10 @@ fn p9_a_daemon_that_is_told_to_stop_in_the_middle_of_a_change_makes_it_and_says_
     assert_eq!(secrets(&lab), MOST_PUTS + 1);
 }
 
-/// Requests that a daemon finds when it comes to itself: all its places are taken, and many more are asked for.
-const FLOOD: usize = 600;
-/// How many of them it may have answered when it has locked; with one after the other it would be all that have a place.
-const BEFORE: usize = 64;
+/// Requests that a daemon finds when it comes to itself: nearly as many as may wait for it. One in three is none.
+const FLOOD: usize = 120;
+/// How many of the others it may have answered when it has locked; with one after the other it would be all 80.
+const BEFORE: usize = 40;
 
 #[test]
 fn p4_t12_lock_is_done_before_the_requests_of_a_flood_that_came_first() {
