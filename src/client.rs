@@ -16,6 +16,7 @@ use serde::de::IgnoredAny;
 use zeroize::Zeroizing;
 
 use crate::paths::Places;
+use crate::sys::wait::is_readable;
 use crate::wire::codec::{self, LineBuffer};
 use crate::wire::{Answer, Call, Event, Failure, LONGEST_CALL, LONGEST_REPLY, Outcome, Reply};
 
@@ -148,6 +149,12 @@ impl Client {
         !self.lines.is_empty()
     }
 
+    /// Whether the daemon is still waiting to be asked: it hangs up on who says nothing for ten seconds, or when there are too many.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        is_readable(&self.stream).is_ok_and(|said| !said)
+    }
+
     fn fill(&mut self) -> Result<bool, Failure> {
         let mut chunk = Zeroizing::new([0; 4 << 10]);
         let n = match self.stream.read(&mut chunk[..]) {
@@ -273,4 +280,29 @@ fn open_log(state: &Path) -> io::Result<fs::File> {
         .mode(0o600)
         .custom_flags(libc::O_NOFOLLOW)
         .open(state.join("daemon.log"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn a_daemon_that_hung_up_or_said_why_it_will_is_not_waiting_to_be_asked() {
+        let home = tempfile::tempdir().unwrap();
+        let places = Places::from_env(&|name| (name == "HOME").then(|| home.path().into())).unwrap();
+        DirBuilder::new().recursive(true).mode(0o700).create(&places.runtime).unwrap();
+        assert!(Client::connect(&places).unwrap().is_none());
+        let daemon = UnixListener::bind(places.socket()).unwrap();
+        let waits_after = |heard: fn(UnixStream) -> Option<UnixStream>| {
+            let client = Client::connect(&places).unwrap().unwrap();
+            let _held = heard(daemon.accept().unwrap().0);
+            client.is_waiting()
+        };
+        assert!(waits_after(Some));
+        assert!(!waits_after(|_| None));
+        assert!(!waits_after(|mut said| said.write_all(b"{}\n").is_ok().then_some(said)));
+    }
 }

@@ -47,6 +47,7 @@ impl Timer {
 fn main() -> io::Result<()> {
     let mut delivery = Delivery {
         command: Vec::new(),
+        found: None,
         plain: vec![],
         vars: Vec::new(),
         masking: true,

@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use super::card::clock_time;
+use super::columns::fit;
 use super::init::unexpected;
 use super::session::Session;
 use super::ui::Tone;
@@ -16,9 +17,16 @@ use crate::audit::event::Profile;
 use crate::audit::report::Assurance;
 use crate::audit::{Line, Receipt, ReceiptError, Report, SignerKey, verify};
 use crate::encoding::Digest;
-use crate::encoding::plain::count;
+use crate::encoding::id::{self, IdError};
+use crate::encoding::plain::{count, visible};
 use crate::wire::reply::Signer;
 use crate::wire::{Event, Failure, Outcome, Reply, Request};
+
+/// Columns of somebody's words, and names of secrets, that a line of the log shows on a screen.
+const WORDS: usize = 64;
+const NAMED: usize = 8;
+/// Column of a line's time, below which the line goes on.
+const UNDER: usize = 8;
 
 /// Read, verify and export the log of what was asked, approved and used.
 #[derive(Debug, clap::Subcommand)]
@@ -37,7 +45,7 @@ pub enum Command {
     },
     /// Write a receipt into a folder, for anybody to verify with ssh-keygen.
     Export {
-        /// Id of the lease or change, as `audit show` prints it.
+        /// Id of the lease or change, as `audit show` prints it; the first 4 digits or more are enough where no other begins so.
         id: String,
         /// Where to write it; made if it is not there.
         folder: PathBuf,
@@ -96,12 +104,11 @@ fn show(session: &Session, log: &str, last: Option<usize>, damage: Option<&str>)
     let digests = Digests::of(&lines);
     for (number, line) in lines.iter().enumerate().skip(from) {
         match Line::from_bytes(format!("{line}\n").as_bytes()) {
-            Ok(parsed) => session.ui.line(&format!(
-                "{:>6}  {}  {}",
-                parsed.seq,
-                clock_time(parsed.wall().seconds(), &zone),
-                event(line, &digests)
-            )),
+            Ok(parsed) => {
+                let at = clock_time(parsed.wall().seconds(), &zone);
+                let said = format!("{:>6}  {at}  {}", parsed.seq, event(line, &digests));
+                session.ui.hanging(&said, UNDER);
+            }
             Err(error) => session
                 .ui
                 .line(&format!("{:>6}  damaged: not a line of the log: {error}", number + 1)),
@@ -121,21 +128,64 @@ fn event(line: &str, digests: &Digests) -> String {
     let Some((name, Value::Object(members))) = event.into_iter().next() else {
         return String::new();
     };
+    let signed = members.get("signed").and_then(Value::as_object).unwrap_or(&members);
+    let of_text = signed.get("text").and_then(Value::as_str).map(in_text).unwrap_or_default();
+    let named = of_text.iter().any(|part| part.starts_with("secrets="));
     let short = members.iter().filter_map(|(name, value)| match value {
+        // The text has them too.
+        Value::Array(_) if name == "names" && named => None,
         Value::String(text) if digests.line_of(text).is_some() => digests.line_of(text).map(|seq| format!("{name}=line {seq}")),
+        Value::String(text) if name == "reason" => Some(format!("{name}={}", fit(text, WORDS))),
         Value::String(text) if text.len() <= 64 => Some(format!("{name}={}", digests.short(text))),
+        // A change has no term.
+        Value::Number(number) if name == "ttl" && number.as_u64() == Some(0) => None,
         Value::Number(number) => Some(format!("{name}={number}")),
-        Value::Array(items) => Some(format!(
-            "{name}={}",
-            items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")
+        Value::Array(items) => Some(format!("{name}={}", some(items.iter().filter_map(Value::as_str)))),
+        Value::Object(_) if name == "requester" => Some(format!(
+            "by={}, pid {}, uid {}, in {}",
+            text(value, "exe"),
+            value["pid"],
+            value["uid"],
+            fit(value["folder"].as_str().unwrap_or_default(), WORDS)
         )),
-        Value::Object(_) if name == "requester" => Some(format!("by={}, pid {}, uid {}", text(value, "exe"), value["pid"], value["uid"])),
         _ => None,
     });
-    let signed = members.get("signed").and_then(Value::as_object).unwrap_or(&members);
-    let id = signed.get("text").and_then(Value::as_str).and_then(id_of);
-    let id = id.map(|id| format!("id={id}"));
-    std::iter::once(name).chain(id).chain(short).collect::<Vec<_>>().join("  ")
+    let parts = std::iter::once(name).chain(of_text.iter().cloned()).chain(short);
+    parts.map(|part| visible(&part)).collect::<Vec<_>>().join("  ")
+}
+
+/// What a text that was signed says first: its id, the secrets, who asked as claimed, where, and why.
+fn in_text(signed: &str) -> Vec<String> {
+    let Ok(signed) = serde_json::from_str::<Value>(signed) else {
+        return vec![];
+    };
+    let claimed = &signed["origin"]["requester"]["claimed"];
+    let secrets = ["grants", "writes"].iter().filter_map(|list| signed[*list].as_array()).flatten();
+    let secrets = some(secrets.filter_map(|part| part["secret"].as_str()));
+    let program = claimed["executable"].as_str().and_then(|path| path.rsplit('/').next());
+    let ancestors = claimed["ancestors"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let line: Vec<_> = program.into_iter().chain(ancestors).collect();
+    let said = [
+        ("id", signed["id"].as_str().unwrap_or_default().to_owned()),
+        ("secrets", secrets),
+        ("claimed", fit(&line.join(" <- "), WORDS)),
+        ("in", fit(claimed["folder"].as_str().unwrap_or_default(), WORDS)),
+        ("reason", fit(signed["reason"].as_str().unwrap_or_default(), WORDS)),
+    ];
+    let said = said.into_iter().filter(|(_, text)| !text.is_empty());
+    said.map(|(name, text)| format!("{name}={text}")).collect()
+}
+
+/// The first of many names, and how many more there are.
+fn some<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<_> = names.collect();
+    let (first, more) = names.split_at(names.len().min(NAMED));
+    let more = if more.is_empty() {
+        String::new()
+    } else {
+        format!(" and {} more", more.len())
+    };
+    format!("{}{more}", first.join(","))
 }
 
 fn text<'a>(of: &'a Value, name: &str) -> &'a str {
@@ -190,12 +240,6 @@ impl Digests {
 
 fn is_digest(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-}
-
-/// The id in a text that was signed: what `audit export` asks for.
-fn id_of(text: &str) -> Option<String> {
-    let text: Value = serde_json::from_str(text).ok()?;
-    text["id"].as_str().map(str::to_owned)
 }
 
 fn check(session: &Session, log: &str, signers: &[Signer], since: Option<PathBuf>) -> Result<(), Failure> {
@@ -262,8 +306,9 @@ fn export(session: &Session, log: &str, id: &str, folder: &Path) -> Result<(), F
         Failure::new(Outcome::LogRefused, "log", format!("the audit log cannot be read: {error}"))
             .hint("touchlease audit verify names what is wrong")
     };
-    let signed = Receipt::find(Cursor::new(log), id).map_err(|error| unreadable(&error))?;
-    let signed = signed.ok_or_else(|| no_receipt(log, id))?;
+    let id = whole_id(log, id)?;
+    let signed = Receipt::find(Cursor::new(log), &id).map_err(|error| unreadable(&error))?;
+    let signed = signed.ok_or_else(|| no_receipt(log, &id))?;
     let receipt = Receipt::of(&signed).map_err(|error| receipt_failure(&error, folder))?;
     receipt.export(folder).map_err(|error| receipt_failure(&error, folder))?;
     session
@@ -274,6 +319,18 @@ fn export(session: &Session, log: &str, id: &str, folder: &Path) -> Result<(), F
         .ui
         .note(Tone::Dim, "docs/verify.md: ssh-keygen -Y verify, then the flags byte");
     Ok(())
+}
+
+/// The whole id of a text that was signed, of which a person may have typed the beginning.
+fn whole_id(log: &str, typed: &str) -> Result<String, Failure> {
+    // A text is a string of the log's JSON, so the quotes in it are escaped.
+    let ids = log.split("\\\"id\\\":\\\"").skip(1).filter_map(|rest| rest.split('\\').next());
+    match id::named(ids, typed) {
+        // It may be a statement's, or nobody's: said by whoever looks for the receipt.
+        Err(IdError::None) => Ok(typed.to_owned()),
+        found => found
+            .map_err(|error| Failure::new(Outcome::BadInput, "which_id", error.to_string()).hint("touchlease audit show lists the ids")),
+    }
 }
 
 fn no_receipt(log: &str, id: &str) -> Failure {

@@ -250,7 +250,10 @@ fn unreadable(file: &Path, error: &io::Error) -> Failure {
         "backup_file",
         format!("{} cannot be read: {error}", file.display()),
     )
-    .hint("check the path, its permissions, and the space that is left")
+    .hint(match error.kind() {
+        io::ErrorKind::NotFound => "name a file that `touchlease backup create FILE` wrote",
+        _ => "check the path, its permissions, and the space that is left",
+    })
 }
 
 fn file_failure(path: &Path, error: &io::Error) -> Failure {

@@ -1,6 +1,6 @@
 //! A prompt as a person reads it, made from the bytes that will be signed and from nothing else.
 
-mod joins;
+pub mod joins;
 mod older;
 mod roster;
 
@@ -271,6 +271,7 @@ fn export_rows(rows: &mut Vec<Row>, export: &ExportText) {
     rows.push(Row::new("WARNING", export.warning.clone(), Tone::Bad, Need::Must));
     let staying = match export.left_out {
         0 => String::new(),
+        1 => "; 1 stays, whose rules forbid it".to_owned(),
         left_out => format!("; {left_out} stay, whose rules forbid it"),
     };
     must(
@@ -307,7 +308,7 @@ fn write_text(write: &WriteText) -> String {
 /// Rules in words.
 #[must_use]
 pub fn rules(rules: &RulesAsk) -> String {
-    let mut text = rules.deliveries.join(" ");
+    let mut text = rules.deliveries.join(" or ");
     if !rules.hosts.is_empty() {
         text += &format!("; only to {}", rules.hosts.join(" "));
     }

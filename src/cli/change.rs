@@ -26,7 +26,8 @@ use crate::wire::{Failure, Outcome, Reply, Request, Value};
 /// Add secrets, or new values for them.
 ///
 /// A value is typed at a prompt, or comes from standard input or a file, never from the command line. One touch seals the batch.
-/// A new value keeps the rules that the secret had, unless rules are given.
+/// From standard input, the newline behind a value of one line is taken off: `echo` writes it. Of more lines, and of a file, every byte
+/// counts. A new value keeps the rules that the secret had, unless rules are given.
 #[derive(Debug, clap::Args)]
 pub struct PutArgs {
     /// As scope/NAME.
@@ -339,6 +340,12 @@ fn warn(session: &Session, secret: &SecretRef, value: &Secret) {
         session.ui.note(
             Tone::Bad,
             &format!("{secret} has fewer than 6 bytes: it cannot be masked in output"),
+        );
+    }
+    if bytes.ends_with(b"\n") && bytes.iter().filter(|byte| **byte == b'\n').count() == 1 {
+        session.ui.note(
+            Tone::Dim,
+            &format!("{secret} ends with a newline, which is a part of it; without it: touchlease put {secret} < FILE"),
         );
     }
     if bytes.contains(&0) {

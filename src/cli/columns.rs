@@ -5,15 +5,17 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 use crate::encoding::plain::visible;
 
 /// Breaks `text` into lines of at most `width` columns: at spaces, and within words that are wider than a line. Nothing may run off
-/// the screen unseen.
+/// the screen unseen. Blanks in front stay: they are what a caret or a table stands on.
 pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let (mut lines, mut line, mut used) = (vec![], String::new(), 0);
+    let mut begun = false;
     for word in text.split(' ') {
         if used > 0 && used + 1 + word.width() > width {
             lines.push(std::mem::take(&mut line));
-            used = 0;
+            (used, begun) = (0, false);
         }
-        let space = if used > 0 { " " } else { "" };
+        let space = if begun { " " } else { "" };
+        begun = true;
         for c in space.chars().chain(word.chars()) {
             let columns = c.width().unwrap_or(0);
             if used + columns > width {
@@ -53,6 +55,9 @@ mod tests {
         assert_eq!(wrap("abcdefghij", 4), ["abcd", "efgh", "ij"]);
         assert_eq!(wrap("東京東京", 4), ["東京", "東京"]);
         assert_eq!(wrap("", 4), [""]);
+        assert_eq!(wrap("   a caret", 40), ["   a caret"]);
+        assert_eq!(wrap("  one two", 6), ["  one", "two"]);
+        assert_eq!(wrap("    abcdef", 4), ["   ", "abcd", "ef"]);
     }
 
     #[test]

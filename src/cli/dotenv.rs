@@ -23,6 +23,8 @@ pub enum Line {
     Other {
         /// The first of the lines that it takes: an open quote takes all to the end.
         number: usize,
+        /// Why, in words that repeat nothing of it.
+        why: &'static str,
     },
 }
 
@@ -42,12 +44,41 @@ pub fn lines(text: &[u8]) -> impl Iterator<Item = Line> + '_ {
         Err(Error::LineParse(mut said, _)) => {
             let more = said.trim_end_matches('\n').matches('\n').count();
             said.zeroize();
+            let number = handed_out.get() - more;
             Line::Other {
-                number: handed_out.get() - more,
+                number,
+                why: why(text, number),
             }
         }
-        Err(_) => Line::Other { number: handed_out.get() },
+        Err(_) => Line::Other {
+            number: handed_out.get(),
+            why: NO_PAIR,
+        },
     })
+}
+
+const NO_PAIR: &str = "it is not NAME=value";
+
+/// What keeps line `number` from being `NAME=value`.
+fn why(text: &[u8], number: usize) -> &'static str {
+    let line = text.split(|byte| *byte == b'\n').nth(number.saturating_sub(1)).unwrap_or_default();
+    let line = line.trim_ascii();
+    let line = line.strip_prefix(b"export ").map_or(line, <[u8]>::trim_ascii_start);
+    let Some(at) = line.iter().position(|byte| *byte == b'=') else {
+        return NO_PAIR;
+    };
+    let (name, value) = (line[..at].trim_ascii_end(), line[at + 1..].trim_ascii_start());
+    let of_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.');
+    let quote = value.first().filter(|byte| matches!(byte, b'"' | b'\''));
+    match quote {
+        _ if name.is_empty() => "there is no name in front of =",
+        _ if name.iter().any(u8::is_ascii_whitespace) => "a blank stands in the name",
+        _ if !name.iter().all(of_name) || name[0].is_ascii_digit() => "a name has letters, digits and _, and begins with no digit",
+        Some(quote) if !value[1..].contains(quote) => "the quote that begins the value has no end",
+        Some(_) => "something stands behind the quote that ends the value, or \\ in front of what it means nothing to",
+        None if value.iter().any(u8::is_ascii_whitespace) => "a blank stands in the value: put the value in single quotes",
+        None => "the value has a quote or \\ in it: put the value in single quotes",
+    }
 }
 
 /// Gives one line for each read, so that what was handed out is what was taken: the buffer before it never reads ahead.
@@ -86,10 +117,45 @@ mod tests {
         let said: Vec<_> = lines(text.as_bytes())
             .map(|line| match line {
                 Line::Pair { number, name, .. } => (number, name),
-                Line::Other { number } => (number, String::new()),
+                Line::Other { number, .. } => (number, String::new()),
             })
             .collect();
         let expected = [(3, "A"), (4, ""), (6, "B"), (7, "LONG"), (8, ""), (9, "")];
         assert_eq!(said, expected.map(|(number, name)| (number, name.to_owned())));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_line_is_said_without_it() {
+        for (line, expected) in [
+            ("A=two words", "a blank stands in the value: put the value in single quotes"),
+            (
+                "export A = two words",
+                "a blank stands in the value: put the value in single quotes",
+            ),
+            ("MY NAME=x", "a blank stands in the name"),
+            ("MY-NAME=x", "a name has letters, digits and _, and begins with no digit"),
+            ("1A=x", "a name has letters, digits and _, and begins with no digit"),
+            (" = x", "there is no name in front of ="),
+            ("just words", NO_PAIR),
+            ("A='open", "the quote that begins the value has no end"),
+            (
+                "A='x' y",
+                "something stands behind the quote that ends the value, or \\ in front of what it means nothing to",
+            ),
+            ("A=it's", "the value has a quote or \\ in it: put the value in single quotes"),
+        ] {
+            let text = format!("FIRST=1\n{line}\n");
+            let said: Vec<_> = lines(text.as_bytes()).skip(1).collect();
+            assert_eq!(said, [Line::Other { number: 2, why: expected }], "{line}");
+        }
+        let blanks = "A = x  \n  B=y\nexport C=' z '\n";
+        let values: Vec<_> = lines(blanks.as_bytes())
+            .map(|line| match line {
+                Line::Pair { name, value, .. } => (name, value),
+                Line::Other { .. } => panic!("{line:?}"),
+            })
+            .collect();
+        let expected = [("A", "x"), ("B", "y"), ("C", " z ")];
+        assert_eq!(values, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
     }
 }

@@ -17,6 +17,9 @@ pub fn parse(text: &[u8], shown: &str) -> Result<(Vec<Variable>, Vec<GrantAsk>),
     let (mut plain, mut grants) = (vec![], vec![]);
     for line in dotenv::lines(text) {
         match line {
+            Line::Pair { number, value, .. } if value.starts_with(SCHEME) && value.trim_end() != value => {
+                return Err(wrong(format!("{shown}, line {number}: a blank stands behind the reference")));
+            }
             Line::Pair { number, name, value } if value.starts_with(SCHEME) => {
                 let at = |failure: Failure| Failure {
                     message: format!("{shown}, line {number}: {}", failure.message),
@@ -24,9 +27,12 @@ pub fn parse(text: &[u8], shown: &str) -> Result<(Vec<Variable>, Vec<GrantAsk>),
                 };
                 grants.push(grant(&format!("{name}={value}"), "env").map_err(at)?);
             }
+            Line::Pair { number, value, .. } if value.trim_start().starts_with(SCHEME) => {
+                return Err(wrong(format!("{shown}, line {number}: a blank stands in front of {SCHEME}")));
+            }
             Line::Pair { name, value, .. } => plain.push((name, value)),
             // Not the line itself: it may hold a value.
-            Line::Other { number } => return Err(wrong(format!("{shown}, line {number}: it is not NAME=value"))),
+            Line::Other { number, why } => return Err(wrong(format!("{shown}, line {number}: {why}"))),
         }
     }
     Ok((plain, grants))

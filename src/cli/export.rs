@@ -202,6 +202,10 @@ fn create(path: &Path) -> Result<File, Failure> {
 }
 
 fn not_written(error: &io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return Failure::new(Outcome::BadInput, "out", "whoever read the export went away before its end")
+            .hint("write all of it into a file: --out FILE");
+    }
     Failure::new(Outcome::BadInput, "out", format!("the export cannot be written: {error}"))
         .hint("free some space, or name another file with --out")
 }

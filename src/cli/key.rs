@@ -201,7 +201,7 @@ fn list(session: &Session) -> Result<(), Failure> {
     session.ui.json(&json!({ "keys": keys, "unsigned": unsigned }));
     session.ui.unsigned(&unsigned);
     for key in &keys {
-        session.ui.line(&line(key));
+        session.ui.hanging(&line(key), 4);
     }
     if keys.is_empty() {
         session.ui.note(Tone::Dim, "no key is enrolled and none is connected");
@@ -238,6 +238,8 @@ fn line(key: &KeyView) -> String {
         other => other,
     });
     parts.push(match (transport, &key.model, &key.place) {
+        // A reader stands for the key in it, which has no name of its own.
+        (Some(transport), Some(model), Some(place)) if model == place => format!("{transport}, {place}"),
         (Some(transport), Some(model), Some(place)) => format!("{model}, {transport}, {place}"),
         (Some(transport), ..) => transport.into(),
         _ => "not connected".into(),
@@ -326,7 +328,7 @@ fn info(session: &Session, key: Option<String>) -> Result<(), Failure> {
     session
         .ui
         .json(&json!({ "key": detail.key, "details": rows(&detail.rows), "pin_tries": detail.pin_tries }));
-    session.ui.line(&line(&detail.key));
+    session.ui.hanging(&line(&detail.key), 4);
     match detail.pin_tries {
         Some(1) => session.ui.note(
             Tone::Bad,

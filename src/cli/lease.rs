@@ -8,10 +8,14 @@ use super::init::unexpected;
 use super::lock::leases;
 use super::run::{AskArgs, say_joined};
 use super::session::Session;
+use super::table::Table;
 use super::ui::Tone;
 use crate::encoding::plain::count;
 use crate::wire::reply::LeaseView;
 use crate::wire::{Failure, Reply, Request};
+
+/// Digits of a lease's id in a list on a screen.
+const SHOWN_DIGITS: usize = 12;
 
 /// Ask for leases, look at them, end them.
 #[derive(Debug, clap::Subcommand)]
@@ -25,17 +29,17 @@ pub enum Command {
     List,
     /// Show one live lease: the text that was signed, and the receipt.
     Show {
-        /// Its id, as `lease list` shows it.
+        /// Its id, as `lease list` shows it; the first 4 digits or more are enough where no other begins so.
         id: String,
     },
     /// Give a lease back before its time.
     End {
-        /// Its id, as `lease list` shows it.
+        /// Its id, as `lease list` shows it; the first 4 digits or more are enough where no other begins so.
         id: String,
     },
     /// Take a lease away, whoever holds it.
     Revoke {
-        /// Its id, as `lease list` shows it.
+        /// Its id, as `lease list` shows it; the first 4 digits or more are enough where no other begins so.
         #[arg(required_unless_present = "all")]
         id: Option<String>,
         /// Take away every live lease of the vault.
@@ -65,7 +69,7 @@ fn request(session: &Session, args: &AskArgs) -> Result<(), Failure> {
     if granted.joined {
         say_joined(session, args, &granted);
     }
-    session.ui.line(&line(&granted.lease));
+    describe(session, &granted.lease);
     session.ui.note(
         Tone::Dim,
         "`touchlease run` with the same task, from this process or what it starts, uses it without another touch",
@@ -78,10 +82,12 @@ fn list(session: &Session) -> Result<(), Failure> {
         return Err(unexpected());
     };
     session.ui.json(&json!({ "leases": leases }));
-    for lease in &leases {
-        session.ui.line(&line(lease));
-    }
-    if leases.is_empty() {
+    // A program gets the whole id; on a screen its beginning is enough to name the lease.
+    let digits = if session.ui.is_on_terminal() { SHOWN_DIGITS } else { usize::MAX };
+    let head = ["LEASE", "TASK", "SECRETS", "LEFT", "USES", "KEY", "FOR"];
+    if !leases.is_empty() {
+        session.ui.table(&Table::new(head, leases.iter().map(|lease| row(lease, digits))));
+    } else {
         session.ui.note(Tone::Dim, "no live leases");
     }
     Ok(())
@@ -96,12 +102,10 @@ fn show(session: &Session, id: String) -> Result<(), Failure> {
         return Err(unexpected());
     };
     session.ui.json(&json!({ "lease": lease, "text": text, "receipt": receipt }));
-    session.ui.line(&line(&lease));
-    session.ui.line(&format!(
-        "ends     {} at the latest",
-        clock_time(lease.not_after, &TimeZone::system())
-    ));
-    session.ui.line(&format!("words    {}", lease.words.join("  ")));
+    describe(session, &lease);
+    let until = format!("{} at the latest", clock_time(lease.not_after, &TimeZone::system()));
+    session.ui.entry(Tone::Plain, "ends", &until);
+    session.ui.entry(Tone::Plain, "words", &lease.words.join("  "));
     session.ui.line(&text);
     session.ui.line(receipt.as_deref().unwrap_or(ATTESTED));
     Ok(())
@@ -116,15 +120,29 @@ fn ended(session: &Session, request: impl Fn() -> Request) -> Result<(), Failure
     Ok(())
 }
 
-fn line(lease: &LeaseView) -> String {
-    let uses = lease.uses_left.map(|uses| format!(", {}", count(uses, "use"))).unwrap_or_default();
-    let task = lease.task.as_deref().unwrap_or("-");
-    format!(
-        "{}  {task}  {}  {} left{uses}  key \"{}\"  for {}",
-        lease.id,
-        lease.secrets.join(","),
+fn row(lease: &LeaseView, digits: usize) -> [String; 7] {
+    [
+        lease.id.chars().take(digits).collect(),
+        lease.task.clone().unwrap_or_default(),
+        lease.secrets.join(", "),
         duration(lease.left),
-        lease.key,
-        lease.requester
-    )
+        lease.uses_left.map(|uses| uses.to_string()).unwrap_or_default(),
+        lease.key.clone(),
+        lease.requester.clone(),
+    ]
+}
+
+fn describe(session: &Session, lease: &LeaseView) {
+    let uses = lease.uses_left.map(|uses| format!(", {}", count(uses, "use"))).unwrap_or_default();
+    let entries = [
+        ("lease", lease.id.clone()),
+        ("task", lease.task.clone().unwrap_or_default()),
+        ("gets", lease.secrets.join(", ")),
+        ("left", format!("{}{uses}", duration(lease.left))),
+        ("key", format!("\"{}\"", lease.key)),
+        ("for", lease.requester.clone()),
+    ];
+    for (word, text) in entries.iter().filter(|(_, text)| !text.is_empty()) {
+        session.ui.entry(Tone::Plain, word, text);
+    }
 }

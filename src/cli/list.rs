@@ -5,13 +5,11 @@ use serde_json::json;
 use super::card::duration;
 use super::init::unexpected;
 use super::session::Session;
+use super::table::Table;
 use super::ui::Tone;
 use crate::encoding::plain::count;
 use crate::wire::reply::SecretView;
 use crate::wire::{Event, Failure, Reply, Request};
-
-/// Lines that are written in one go.
-const PRINTED_AT_ONCE: usize = 1000;
 
 /// List secrets with their rules, without a touch.
 ///
@@ -33,8 +31,9 @@ pub fn run(session: &Session, args: Args) -> Result<(), Failure> {
     session
         .ui
         .json(&json!({ "secrets": secrets, "unreadable": unreadable, "unsigned": unsigned }));
-    for some in secrets.chunks(PRINTED_AT_ONCE) {
-        session.ui.line(&some.iter().map(line).collect::<Vec<_>>().join("\n"));
+    if !secrets.is_empty() && !session.ui.is_json() {
+        let head = ["SECRET", "VERSION", "AS", "LIMITS"];
+        session.ui.table(&Table::new(head, secrets.iter().map(row)));
     }
     for file in &unreadable {
         session.ui.note(Tone::Bad, &format!("not readable: {file}"));
@@ -79,17 +78,17 @@ pub fn secrets(session: &Session, scope: Option<String>, named: Vec<String>) -> 
     })
 }
 
-fn line(secret: &SecretView) -> String {
+fn row(secret: &SecretView) -> [String; 4] {
     let rules = &secret.rules;
-    let mut line = format!("{}  version {}  {}", secret.secret, secret.version, rules.deliveries.join(","));
-    if !rules.hosts.is_empty() {
-        line += &format!("  to {}", rules.hosts.join(","));
-    }
-    if let Some(ttl) = rules.ttl {
-        line += &format!("  at most {}", duration(ttl));
-    }
-    if let Some(uses) = rules.uses {
-        line += &format!("  at most {}", count(uses, "use"));
-    }
-    line
+    let limits = [
+        (!rules.hosts.is_empty()).then(|| format!("only to {}", rules.hosts.join(", "))),
+        rules.ttl.map(|ttl| format!("at most {}", duration(ttl))),
+        rules.uses.map(|uses| format!("at most {}", count(uses, "use"))),
+    ];
+    [
+        secret.secret.clone(),
+        secret.version.to_string(),
+        rules.deliveries.join(" or "),
+        limits.into_iter().flatten().collect::<Vec<_>>().join("; "),
+    ]
 }

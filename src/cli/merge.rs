@@ -3,6 +3,7 @@
 use jiff::tz::TimeZone;
 use serde_json::json;
 
+use super::card::joins::digits;
 use super::card::{clock_time, rules};
 use super::init::unexpected;
 use super::session::Session;
@@ -11,9 +12,6 @@ use crate::encoding::SecretRef;
 use crate::wire::reply::{ContestView, MergeView, VersionView};
 use crate::wire::request::KeepAsk;
 use crate::wire::{Failure, Reply, Request};
-
-/// Digits of a record's id that are shown.
-const DIGITS: usize = 8;
 
 /// Show what was changed apart from each other, or join it.
 ///
@@ -76,7 +74,7 @@ fn show(session: &Session) -> Result<(), Failure> {
         .flat_map(|contest| &contest.versions)
         .next()
     {
-        let hint = format!("hint: touchlease merge --keep {}={}", version.secret, digits(version));
+        let hint = format!("hint: touchlease merge --keep {}={}", version.secret, digits(&version.record));
         session.ui.note(Tone::Strong, &hint);
     }
     Ok(())
@@ -84,23 +82,21 @@ fn show(session: &Session) -> Result<(), Failure> {
 
 fn show_one(session: &Session, merge: &MergeView, zone: &TimeZone) {
     if merge.heads > 1 {
-        session.ui.line(&format!(
-            "{}: {} states were made apart from each other; the next touch joins them",
+        let text = format!(
+            "{}: {} states from machines that did not know of each other; the next touch joins them",
             merge.scope, merge.heads
-        ));
+        );
+        session.ui.hanging(&text, 4);
     }
     for version in &merge.secrets {
-        session.ui.line(&format!("  takes in  {}  {}", version.secret, said(version, zone)));
+        let text = format!("  takes in  {}  {}", version.secret, said(version, zone));
+        session.ui.hanging(&text, 4);
     }
     for ContestView { secret, versions } in &merge.contested {
-        session.ui.line(&format!("{secret} was written apart: keep one"));
+        session.ui.line(&format!("{secret} was written on several machines: keep one"));
         for version in versions {
-            session.ui.line(&format!(
-                "  {}  {}; {}",
-                digits(version),
-                said(version, zone),
-                rules(&version.rules)
-            ));
+            let text = format!("  {}  {}; {}", digits(&version.record), said(version, zone), rules(&version.rules));
+            session.ui.hanging(&text, 4);
         }
     }
 }
@@ -108,10 +104,6 @@ fn show_one(session: &Session, merge: &MergeView, zone: &TimeZone) {
 fn said(version: &VersionView, zone: &TimeZone) -> String {
     let earlier = if version.earlier_key { ", under an earlier key" } else { "" };
     format!("version {} of {}{earlier}", version.version, clock_time(version.changed, zone))
-}
-
-fn digits(version: &VersionView) -> &str {
-    version.record.get(..DIGITS).unwrap_or(&version.record)
 }
 
 fn keep(text: &str) -> Result<(SecretRef, String), String> {

@@ -30,19 +30,23 @@ mod scope;
 mod session;
 mod situation;
 mod status;
+mod table;
 mod tty;
 pub mod ui;
 mod vault;
 mod watch;
 
+use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use self::group::Group;
 use self::session::Session;
 use self::ui::Ui;
+use crate::client::Client;
 use crate::device::worker;
 use crate::lease::grant::Via;
 use crate::paths::{PathsError, Places};
@@ -67,16 +71,6 @@ struct Common {
     /// Print the result, or the error, as one line of JSON.
     #[arg(long, global = true)]
     json: bool,
-}
-
-/// `touchlease run` by itself: it comes with every command that needs a secret, and clap copies what is common into each
-/// of the two dozen others first.
-#[derive(Debug, Parser)]
-struct RunAlone {
-    #[command(flatten)]
-    common: Common,
-    #[command(flatten)]
-    args: run::Args,
 }
 
 #[derive(Debug, Subcommand)]
@@ -137,32 +131,47 @@ pub fn main() -> u8 {
         _ => {}
     }
     let words: Vec<OsString> = std::env::args_os().collect();
+    let places = Places::from_env(&|name| std::env::var_os(name));
+    let met = places.as_ref().ok().filter(|_| is_run(&words)).and_then(meet);
     let cli = match run_alone(&words).map_or_else(|| Cli::try_parse_from(&words), Ok) {
         Ok(cli) => cli,
         Err(error) => return usage(&in_full().unwrap_or(error)),
     };
     let ui = Ui::new(cli.common.json, std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()));
-    finish(ui, dispatch(cli, ui))
+    let places = places.map_err(|error| no_place(&error));
+    finish(ui, places.and_then(|places| dispatch(cli, ui, places, met)))
 }
 
-/// Nothing where it is not understood, or asks for help: then the whole command line has its say.
+fn is_run(words: &[OsString]) -> bool {
+    words.get(1).is_some_and(|word| word == "run")
+}
+
+/// A daemon that runs looks at who connects (the process, and those above it) while that process understands its command line. What is
+/// wrong with it is said when it is asked.
+fn meet(places: &Places) -> Option<Client> {
+    Client::connect(places).ok().flatten()
+}
+
+/// `run` without clap, where that understands nothing else by it.
 fn run_alone(words: &[OsString]) -> Option<Cli> {
-    let words = words.get(1..).filter(|words| words.first().is_some_and(|word| word == "run"))?;
-    let RunAlone { common, args } = RunAlone::try_parse_from(words).ok()?;
+    let (vault, json, args) = run::words::understood(words.get(2..).filter(|_| is_run(words))?)?;
     Some(Cli {
-        common,
+        common: Common { vault, json },
         command: Command::Run(args),
     })
 }
 
-fn dispatch(cli: Cli, ui: Ui) -> Result<u8, Failure> {
-    let places = Places::from_env(&|name| std::env::var_os(name));
-    let places = places.map_err(|error| no_place(&error))?;
+fn dispatch(cli: Cli, ui: Ui, places: Places, met: Option<Client>) -> Result<u8, Failure> {
     let named = cli.common.vault.or_else(|| std::env::var_os("TOUCHLEASE_VAULT").map(PathBuf::from));
     let vault = named.map(std::path::absolute).transpose();
     let vault =
         vault.map_err(|error| Failure::new(Outcome::BadInput, "vault_path", error.to_string()).hint("name the folder from / on"))?;
-    let session = Session { ui, places, vault };
+    let session = Session {
+        ui,
+        places,
+        vault,
+        met: Cell::new(met),
+    };
     let done = match cli.command {
         Command::Init(args) => init::run(&session, args),
         Command::Put(args) => change::put(&session, args),
@@ -226,6 +235,10 @@ fn usage(error: &clap::Error) -> u8 {
     // The command line was not understood, so neither was its --json.
     let words: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
     let json = words.iter().take_while(|word| *word != "--").any(|word| word == "--json");
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand && !json {
+        let _ = error.print();
+        return Outcome::Usage.exit_code();
+    }
     finish(Ui::new(json, true), Err(misuse::failure(error, &words)))
 }
 
@@ -234,22 +247,64 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    fn alone_and_among_all(words: &[&str]) -> (Option<String>, Result<String, clap::Error>) {
+        let words: Vec<OsString> = ["touchlease", "run"].iter().chain(words).map(OsString::from).collect();
+        let said = |cli: Cli| format!("{cli:?}");
+        (run_alone(&words).map(said), Cli::try_parse_from(&words).map(said))
+    }
+
     #[test]
     fn run_is_understood_by_itself_as_among_all_commands() {
         for line in [
-            "run -- true",
-            "run --with prod/TOKEN -- env --json -- --vault x",
-            "run -t deploy --ttl 90s --uses 3 --reason why",
-            "run --json --vault=/v -w A=prod/A -w prod/B --with-file C=prod/C --env-file .env --env-file more --no-masking -- sh -c true",
+            "-- true",
+            "--with prod/TOKEN -- env --json -- --vault x",
+            "-t deploy --ttl 90s --uses 3 --reason why",
+            "--json --vault=/v -w A=prod/A -w prod/B --with-file C=prod/C --env-file .env --env-file=more --no-masking -- sh -c true",
         ] {
-            let words: Vec<OsString> = ["touchlease"].into_iter().chain(line.split(' ')).map(OsString::from).collect();
-            let alone = run_alone(&words).unwrap();
-            assert_eq!(
-                format!("{alone:?}"),
-                format!("{:?}", Cli::try_parse_from(&words).unwrap()),
-                "{line}"
-            );
+            let (alone, among_all) = alone_and_among_all(&line.split(' ').collect::<Vec<_>>());
+            assert_eq!(alone.unwrap(), among_all.unwrap(), "{line}");
         }
+    }
+
+    /// Every two of these, in front of a command and of none: what is understood by itself, clap understands alike.
+    #[test]
+    fn run_by_itself_understands_nothing_that_clap_does_not() {
+        const WORDS: [&str; 22] = [
+            "--json",
+            "--with",
+            "prod/A",
+            "-w",
+            "--with=B=prod/B",
+            "--task",
+            "x",
+            "-t",
+            "--",
+            "--uses",
+            "3",
+            "0",
+            "--ttl=90s",
+            "--ttl",
+            "--reason=",
+            "--reason",
+            "-x",
+            "",
+            "--no-masking",
+            "--vault",
+            "--env-file=.env",
+            "-wprod/A",
+        ];
+        let mut understood = 0;
+        for one in WORDS {
+            for other in WORDS {
+                for words in [&[one, other][..], &[one, other, "--", "true"]] {
+                    if let (Some(alone), among_all) = alone_and_among_all(words) {
+                        assert_eq!(alone, among_all.unwrap(), "{words:?}");
+                        understood += 1;
+                    }
+                }
+            }
+        }
+        assert!(understood > 60, "{understood} of {} lines", 2 * WORDS.len() * WORDS.len());
     }
 
     #[test]
@@ -259,6 +314,9 @@ mod tests {
             "run -V",
             "run ls",
             "run --uses 0 -- true",
+            "run --json --json -- true",
+            "run --task x --with prod/A -- true",
+            "run --ttl soon -- true",
             "--json run -- true",
             "status",
             "help run",

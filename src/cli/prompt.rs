@@ -11,7 +11,7 @@ use super::situation::Situation;
 use super::tty::Tty;
 use super::ui::{Tone, Ui};
 use crate::encoding::plain::{count, visible};
-use crate::wire::{Answer, Outcome, PromptView, TouchState, Value};
+use crate::wire::{Answer, Outcome, PromptView, Room, Side, TouchState, Value};
 
 /// The prompt that this terminal shows.
 pub struct Shown {
@@ -39,11 +39,14 @@ const CLEAR: &str = "\r\x1b[2K\x1b[1A\r\x1b[2K";
 
 impl Shown {
     /// Draws the card: a text that cannot be decoded, or does not fit, is not shown, and so never armed.
-    pub fn draw(view: PromptView, zone: &TimeZone, ui: Ui, tty: &mut Tty) -> Option<Self> {
+    ///
+    /// # Errors
+    /// What the screen lacks, if it is that.
+    pub fn draw(view: PromptView, zone: &TimeZone, ui: Ui, tty: &mut Tty) -> Result<Self, Option<Room>> {
         let Some(card) = Card::of(&view, zone) else {
             let what = "a request came that this version cannot show; it is not armed from this screen";
             tty.write(&format!("{}\r\n", ui.paint_screen(Tone::Bad, what)));
-            return None;
+            return Err(None);
         };
         let mut shown = Self {
             closes: Deadline::after(Duration::from_millis(view.left_ms)),
@@ -59,11 +62,11 @@ impl Shown {
         };
         shown.draw_card(tty);
         if !shown.fits {
-            return None;
+            return Err(Some(shown.room(tty)));
         }
         tty.write("\r\n");
         shown.redraw(tty);
-        Some(shown)
+        Ok(shown)
     }
 
     /// Draws the card where the cursor is, if what a person must see fits above the two lines that are redrawn.
@@ -91,20 +94,28 @@ impl Shown {
         })
     }
 
-    fn say_too_small(&self, tty: &mut Tty) {
+    /// What the terminal lacks.
+    fn room(&self, tty: &Tty) -> Room {
         let (width, height) = tty.size();
-        let room = if width < NARROWEST {
-            format!("it needs {NARROWEST} columns, and here are {width}")
+        let (of, needs, has) = if width < NARROWEST {
+            (Side::Columns, NARROWEST, width)
         } else {
-            format!(
-                "it needs {}, and here are {height}",
-                count(self.card.least_height(width, self.ui) + LIVE, "line")
-            )
+            (Side::Lines, self.card.least_height(width, self.ui) + LIVE, height)
         };
+        let figure = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Room {
+            of,
+            needs: figure(needs),
+            has: figure(has),
+        }
+    }
+
+    fn say_too_small(&self, tty: &mut Tty) {
+        let (width, room) = (tty.width(), self.room(tty));
         let what = if self.told {
-            format!("The request does not fit any more and is not armed from this screen: {room}. Enlarge the terminal, or deny.")
+            format!("The request does not fit any more and is not armed from this screen: it {room}. Enlarge the terminal, or deny.")
         } else {
-            format!("A request came and is not armed from this screen: {room}. Enlarge the terminal, and ask again.")
+            format!("A request came and is not armed from this screen: it {room}. Enlarge the terminal, and ask again.")
         };
         for line in wrap(&what, width.max(1)) {
             tty.write(&format!("{}\r\n", self.ui.paint_screen(Tone::Bad, &line)));

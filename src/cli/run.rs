@@ -1,11 +1,12 @@
 //! `touchlease run`: a command with a lease, its output masked, ended when the lease ends.
 
+pub mod words;
+
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustix::process::Signal;
 
@@ -34,7 +35,7 @@ const LARGEST_FILE: usize = 1 << 20;
 type Plain = Vec<(OsString, OsString)>;
 
 /// What to ask for.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub struct AskArgs {
     /// Ask for the task of this name in touchlease.toml, here or in the nearest folder above that has one.
     #[arg(long, short, value_name = "NAME", conflicts_with = "with")]
@@ -59,7 +60,7 @@ pub struct AskArgs {
 /// Run a command with a lease, mask its output, and end it when the lease ends.
 ///
 /// The exit status is the command's. When no lease is given, the command is not started and the status is one of ours, 60 to 72.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     ask: AskArgs,
@@ -117,7 +118,7 @@ pub fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     let (plain, grants) = read_env_files(&args.env_file)?;
     let mut ask = args.ask.ask(grants)?;
     let command = command_of(args, &ask)?;
-    check_command(&command[0], &plain)?;
+    let found = find_command(&command[0], &plain)?;
     ask.command = command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     ask.deliver = true;
     let (reply, client) = session.ask_held(Request::Lease(ask))?;
@@ -126,7 +127,7 @@ pub fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     if granted.joined && (args.ask.ttl.is_some() || args.ask.uses.is_some()) {
         say_joined(session, &args.ask, &granted);
     }
-    let delivery = delivery(command, plain, granted, !args.no_masking);
+    let delivery = delivery(command, found, plain, granted, !args.no_masking);
     // Every form of every value: not for a command whose output goes by.
     let patterns = if delivery.masking { delivery.patterns() } else { Patterns::new([]) };
     for name in patterns.too_short() {
@@ -184,7 +185,7 @@ impl LeaseEnd for Held {
     }
 }
 
-fn delivery(command: Vec<OsString>, plain: Plain, granted: Granted, masking: bool) -> Delivery {
+fn delivery(command: Vec<OsString>, found: PathBuf, plain: Plain, granted: Granted, masking: bool) -> Delivery {
     let vars = granted.values.into_iter().map(|Delivered { secret, via, env, value }| Var {
         name: env.into(),
         label: secret,
@@ -199,6 +200,7 @@ fn delivery(command: Vec<OsString>, plain: Plain, granted: Granted, masking: boo
     let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     Delivery {
         command,
+        found: Some(found),
         vars: vars.collect(),
         plain,
         masking,
@@ -253,27 +255,12 @@ fn command_of(args: &Args, ask: &LeaseAsk) -> Result<Vec<OsString>, Failure> {
 }
 
 /// Before anybody is asked for a touch: a name that is typed wrong must not cost one.
-fn check_command(program: &OsStr, plain: &Plain) -> Result<(), Failure> {
+fn find_command(program: &OsStr, plain: &Plain) -> Result<PathBuf, Failure> {
     let path = plain.iter().rfind(|(name, _)| name == "PATH").map(|(_, value)| value.clone());
-    let path = path.or_else(|| std::env::var_os("PATH")).unwrap_or_default();
-    let found = if program.as_bytes().contains(&b'/') {
-        is_executable(Path::new(program))
-    } else {
-        std::env::split_paths(&path).any(|folder| is_executable(&folder.join(program)))
-    };
-    if found {
-        return Ok(());
-    }
-    Err(Failure::new(
-        Outcome::BadInput,
-        "start",
-        format!("there is no program {}", program.to_string_lossy()),
-    )
-    .hint("check the command's name and PATH"))
-}
-
-fn is_executable(path: &Path) -> bool {
-    path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
+    env::find(program, path.or_else(|| std::env::var_os("PATH")).as_deref()).ok_or_else(|| {
+        let message = format!("there is no program {}", program.to_string_lossy());
+        Failure::new(Outcome::BadInput, "start", message).hint("check the command's name and PATH")
+    })
 }
 
 fn too_large(error: &io::Error) -> String {
@@ -311,7 +298,10 @@ fn read_env_files(files: &[PathBuf]) -> Result<(Plain, Vec<GrantAsk>), Failure> 
     for path in files {
         // A pipe too, as a shell puts it in place of a file.
         let text = fs::File::open(path).and_then(|file| read_up_to(file, LARGEST_FILE));
-        let text = text.map_err(|error| env_file::wrong(format!("{} cannot be read: {}", path.display(), too_large(&error))))?;
+        let text = text.map_err(|error| {
+            let wrong = env_file::wrong(format!("{} cannot be read: {}", path.display(), too_large(&error)));
+            wrong.hint("check the path and its permissions")
+        })?;
         let (values, references) = env_file::parse(&text, &path.display().to_string())?;
         plain.extend(values.into_iter().map(|(name, value)| (name.into(), value.into())));
         grants.extend(references);

@@ -1,5 +1,6 @@
 //! One call to the daemon, from the question to the reply: the prompt on the person's own terminal, progress on standard error.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use super::ui::{Tone, Ui};
 use crate::client::{Client, Message, daemon_gone};
 use crate::encoding::plain::count;
 use crate::paths;
+use crate::secret::Secret;
 use crate::sys::signals::Catcher;
 use crate::wire::{Answer, Call, Event, Failure, Outcome, Places, Reply, Request, TouchState, VERSION};
 
@@ -40,6 +42,8 @@ pub struct Session {
     pub places: paths::Places,
     /// The vault that the command line names.
     pub vault: Option<PathBuf>,
+    /// A connection that was made before it was known what to ask.
+    pub met: Cell<Option<Client>>,
 }
 
 /// A call under way.
@@ -50,6 +54,8 @@ struct Asking<'a> {
     /// Says at once that the terminal has another size, while a prompt stands: what is not to be seen any more must not stay armed.
     resized: Option<Catcher>,
     shown: Option<Shown>,
+    /// Whether it was at this terminal that somebody said no.
+    stopped: bool,
     /// The four words, and milliseconds left, until it is known where the prompt stands.
     words: Option<([String; 4], u64)>,
     parts: &'a mut dyn FnMut(Event),
@@ -121,10 +127,17 @@ impl Session {
     ) -> Result<(Reply, Client), Failure> {
         // Only what opens prompts needs the terminal.
         let tty = if request.opens_prompt() { Tty::open() } else { None };
-        let mut client = Client::connect_or_start(&self.places)?;
+        let met = self.met.take().filter(Client::is_waiting);
+        let mut client = met.map_or_else(|| Client::connect_or_start(&self.places), Ok)?;
+        let brings_values = matches!(&request, Request::Lease(ask) if ask.deliver);
         client.call(&self.call(tty.is_some(), request))?;
         for line in more {
             client.answer(&line?)?;
+        }
+        if brings_values {
+            // While the daemon looks: to make locked memory takes longer than to use it, and what is given back is kept for the next.
+            // Where there is none, that is said of the value.
+            drop(Secret::zeroed(1));
         }
         let mut asking = Asking {
             session: self,
@@ -132,13 +145,18 @@ impl Session {
             tty,
             resized: None,
             shown: None,
+            stopped: false,
             words: None,
             parts,
         };
         let reply = asking.run();
-        let Asking { client, tty, .. } = asking;
+        let Asking { client, tty, stopped, .. } = asking;
         drop(tty);
         match reply? {
+            Reply::Failed(failure) if stopped && failure.reason == "denied" => {
+                let message = "you stopped it at the prompt";
+                Err(Failure::new(failure.outcome, &failure.reason, message).hint("run the command again if it is wanted after all"))
+            }
             Reply::Failed(failure) => Err(failure),
             reply => Ok((reply, client)),
         }
@@ -181,6 +199,7 @@ impl Asking<'_> {
         if key {
             let keys = tty.keys().unwrap_or_default();
             if let Some(answer) = shown.typed(&keys, tty) {
+                self.stopped |= matches!(answer, Answer::Deny { .. });
                 self.client.answer(&answer)?;
             }
         }
@@ -247,15 +266,19 @@ impl Asking<'_> {
 
     fn show(&mut self, view: crate::wire::PromptView) -> Result<(), Failure> {
         let Some(tty) = self.tty.as_mut() else { return Ok(()) };
-        self.shown = Shown::draw(view, &TimeZone::system(), self.session.ui, tty);
-        if self.shown.is_some() {
-            let raw = tty.raw();
-            raw.map_err(|error| {
-                Failure::new(Outcome::NoScreen, "terminal_gone", format!("the terminal went away: {error}"))
-                    .hint("open another terminal and run the command there")
-            })?;
-            self.resized = Catcher::new(&[Signal::WINCH]).ok();
-        }
+        let prompt = view.prompt;
+        self.shown = None;
+        let shown = match Shown::draw(view, &TimeZone::system(), self.session.ui, tty) {
+            Ok(shown) => shown,
+            Err(None) => return Ok(()),
+            Err(Some(room)) => return self.client.answer(&Answer::TooSmall { prompt, room }),
+        };
+        tty.raw().map_err(|error| {
+            Failure::new(Outcome::NoScreen, "terminal_gone", format!("the terminal went away: {error}"))
+                .hint("open another terminal and run the command there")
+        })?;
+        self.resized = Catcher::new(&[Signal::WINCH]).ok();
+        self.shown = Some(shown);
         self.say_news()
     }
 

@@ -9,11 +9,15 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::columns::wrap;
+use super::table::Table;
 use crate::encoding::plain;
 use crate::wire::Failure;
 
 /// Version of what `--json` prints: fields are only ever added.
 const JSON_VERSION: u32 = 1;
+
+/// Lines that are written in one go.
+const PRINTED_AT_ONCE: usize = 1000;
 
 /// Width of the column of words, and of the narrowest text beside it.
 const COLUMN: usize = 10;
@@ -87,6 +91,54 @@ impl Ui {
             let row = row.trim_end();
             self.write_out(&format!("{}\n", if colour { paint(tone, row) } else { row.to_owned() }));
         }
+    }
+
+    /// The result, for a person: a line that is broken at the width of the terminal, and goes on `indent` columns from its edge.
+    pub fn hanging(self, text: &str, indent: usize) {
+        if self.json {
+            return;
+        }
+        let width = terminal_width(io::stdout()).unwrap_or(usize::MAX);
+        let text = plain::visible(text);
+        let first = wrap(&text, width.max(NARROWEST)).swap_remove(0);
+        self.write_out(&format!("{}\n", first.trim_end()));
+        let rest = text[first.len()..].trim_start();
+        if !rest.is_empty() {
+            for line in wrap(rest, width.saturating_sub(indent).max(NARROWEST)) {
+                self.write_out(&format!("{:indent$}{}\n", "", line.trim_end()));
+            }
+        }
+    }
+
+    /// The result, for a person: at a terminal under headings, in its width; elsewhere a line for each row.
+    pub fn table<const N: usize>(self, table: &Table<N>) {
+        if self.json {
+            return;
+        }
+        let Some(width) = terminal_width(io::stdout()) else {
+            return self.in_chunks(table.unfitted());
+        };
+        let mut lines = table.fitted(width).into_iter();
+        if let Some(head) = lines.next() {
+            let head = if self.colour { paint(Tone::Strong, &head) } else { head };
+            self.in_chunks(std::iter::once(head).chain(lines));
+        }
+    }
+
+    fn in_chunks(self, mut lines: impl Iterator<Item = String>) {
+        loop {
+            let some: Vec<String> = lines.by_ref().take(PRINTED_AT_ONCE).collect();
+            if some.is_empty() {
+                return;
+            }
+            self.write_out(&(some.join("\n") + "\n"));
+        }
+    }
+
+    /// Whether the result goes to a terminal.
+    #[must_use]
+    pub fn is_on_terminal(self) -> bool {
+        io::stdout().is_terminal()
     }
 
     /// The result, byte for byte.

@@ -11,7 +11,7 @@ use super::ui::{Tone, Ui};
 use crate::client::{Client, Message, daemon_gone};
 use crate::sys::signals::Catcher;
 use crate::sys::wait::is_readable;
-use crate::wire::{Event, Failure, Outcome, Reply, Request, TouchState};
+use crate::wire::{Answer, Event, Failure, Outcome, Reply, Request, TouchState};
 
 struct Watch {
     client: Client,
@@ -46,15 +46,20 @@ pub fn run(session: &Session) -> Result<(), Failure> {
             .ui
             .paint_screen(Tone::Strong, "touchlease: requests appear here; d deny, q quit")
     ));
-    Watch {
+    let mut watch = Watch {
         client,
         tty,
         resized: Catcher::new(&[Signal::WINCH]).ok(),
         shown: None,
         zone: TimeZone::system(),
         ui: session.ui,
+    };
+    let ended = watch.run();
+    if watch.shown.is_some() {
+        // The cursor stands on the countdown: what comes next begins a line of its own.
+        watch.tty.write("\r\n");
     }
-    .run()
+    ended
 }
 
 impl Watch {
@@ -124,7 +129,13 @@ impl Watch {
         match event {
             Event::Prompt(view) => {
                 self.tty.write("\x07");
-                self.shown = Shown::draw(view, &self.zone, self.ui, &mut self.tty);
+                let prompt = view.prompt;
+                self.shown = None;
+                match Shown::draw(view, &self.zone, self.ui, &mut self.tty) {
+                    Ok(shown) => self.shown = Some(shown),
+                    Err(None) => return Ok(()),
+                    Err(Some(room)) => return self.client.answer(&Answer::TooSmall { prompt, room }),
+                }
                 self.say_news()
             }
             Event::Touch { prompt, state } => {

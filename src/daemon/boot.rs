@@ -81,7 +81,7 @@ fn prepare(places: Places) -> Result<(Outside, Listening), Failure> {
         places,
         settings: Box::new(move || read_config(&file)),
         clock,
-        random: Box::new(random::system()),
+        random: || Box::new(random::system()),
         broker,
         boot_id,
         uid: getuid().as_raw(),
@@ -95,7 +95,7 @@ async fn live(outside: Outside, listening: Listening) -> io::Result<()> {
     let Listening { socket, lock } = listening;
     let listener = UnixListener::from_std(socket)?;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let house = Rc::new(House::new(outside));
+    let house = Rc::new(House::new(outside)?);
     tracing::info!("listening");
     let path = house.places.socket();
     let stopped = async {

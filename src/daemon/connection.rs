@@ -3,7 +3,8 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,11 +12,11 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::house::House;
 use super::peer::Peer;
-use super::{doctor, forks, keys, leases, merges, places, scopes, vaults};
+use super::{doctor, forks, keys, leases, merges, peer, places, scopes, vaults};
 use crate::lease::ledger::Why;
 use crate::lease::office::Asker;
 use crate::lease::requester::Requester;
@@ -46,25 +47,56 @@ pub(super) struct Handled {
 
 /// Serves one client to its end.
 pub async fn serve(house: Rc<House>, stream: UnixStream) {
-    let peer = look(&house, &stream);
+    let caller = Caller::of(&house, &stream);
     let mut lines = Lines::new(stream);
     let served = async {
         // To a stranger nothing is said but that he is one (T44).
-        let peer = match peer {
-            Ok(peer) => peer,
+        let caller = match caller {
+            Ok(caller) => caller,
             Err(failure) => return lines.send(&Reply::Failed(failure)).await,
         };
-        let call = match hear(&mut lines, CALL_WITHIN).await? {
+        // In a turn of its own, and most often before the call comes.
+        let mut looking = pin!(house.turns.each(async { caller.look() }));
+        let mut seen = None;
+        let heard = {
+            let mut hearing = pin!(hear(&mut lines, CALL_WITHIN));
+            loop {
+                tokio::select! {
+                    biased;
+                    heard = &mut hearing => break heard?,
+                    peer = &mut looking, if seen.is_none() => seen = Some(peer),
+                }
+            }
+        };
+        let call = match heard {
             None => return Ok(()),
             Some(Ok(call)) => take_more(&mut lines, call).await?,
             Some(Err(failure)) => Err(failure),
         };
+        let look = async {
+            match seen {
+                Some(peer) => peer,
+                None => looking.await,
+            }
+        };
         match call {
-            Ok(call) => talk(&house, &mut lines, peer, call).await,
+            Ok(call) => serve_call(&house, &mut lines, look, call).await,
             Err(failure) => lines.send(&Reply::Failed(failure)).await,
         }
     };
     ended(served.await);
+}
+
+/// What ends leases is done when it is heard, whoever else waits, and before anybody is looked at (P4). The rest has its turns.
+async fn serve_call(house: &Rc<House>, lines: &mut Lines, look: impl Future<Output = Result<Peer, Failure>>, call: Call) -> io::Result<()> {
+    if call.request.ends_leases() {
+        let done = places::check(&house.places, &call).and_then(|()| leases::finish(house, &call));
+        return lines.send(&done.unwrap_or_else(Reply::Failed)).await;
+    }
+    match look.await {
+        Ok(peer) => talk(house, lines, peer, call).await,
+        Err(failure) => lines.send(&Reply::Failed(failure)).await,
+    }
 }
 
 /// A connection on one of the few places that are kept for what cannot wait.
@@ -72,39 +104,40 @@ pub async fn serve(house: Rc<House>, stream: UnixStream) {
 pub(super) struct Guest {
     /// Its place is another one's now.
     pub(super) shown_out: Notify,
-    /// It has said what it wants, and is served.
+    /// It has said that it ends leases, and is served.
     pub(super) is_heard: Cell<bool>,
 }
 
 /// Serves one client on a connection that is kept for what cannot wait: whoever holds all others must not keep leases from being ended
 /// (P4). Says whether it was for that.
 pub(super) async fn serve_urgent(house: Rc<House>, stream: UnixStream, guest: &Guest, most: usize) -> bool {
-    let admitted = admit(&house, &stream).err();
+    let caller = Caller::of(&house, &stream);
     let mut lines = Lines::new(stream);
     let mut served = false;
     let done = async {
-        let call = match admitted {
-            Some(failure) => Err(failure),
-            None => match hear_guest(&mut lines, guest, most).await? {
-                None => return Ok(()),
-                Some(call) => call,
-            },
+        let caller = match caller {
+            Ok(caller) => caller,
+            Err(failure) => return lines.send(&Reply::Failed(failure)).await,
         };
-        guest.is_heard.set(true);
-        let peer = match &call {
-            Ok(call) if call.request.is_urgent() => look(&house, &lines.stream),
-            Ok(_) => Err(too_many_connections(most).hint(
-                "end commands that wait for a touch or hold a lease, then ask again; `touchlease lock`, `lease end`, `lease revoke` and `status` are served meanwhile",
-            )),
-            Err(failure) => Err(failure.clone()),
-        };
-        match (call, peer) {
-            (Ok(call), Ok(peer)) => {
-                served = true;
-                talk(&house, &mut lines, peer, call).await
+        let failure = match hear_guest(&mut lines, guest, most).await? {
+            None => return Ok(()),
+            Some(Ok(call)) if call.request.is_urgent() => {
+                guest.is_heard.set(call.request.ends_leases());
+                tokio::select! {
+                    biased;
+                    done = serve_call(&house, &mut lines, house.turns.each(async { caller.look() }), call) => {
+                        served = true;
+                        return done;
+                    }
+                    () = guest.shown_out.notified() => full(most),
+                }
             }
-            (_, Err(failure)) | (Err(failure), _) => lines.send(&Reply::Failed(failure)).await,
-        }
+            Some(Ok(_)) => too_many_connections(most).hint(
+                "end commands that wait for a touch or hold a lease, then ask again; `touchlease lock`, `lease end`, `lease revoke` and `status` are served meanwhile",
+            ),
+            Some(Err(failure)) => failure,
+        };
+        lines.send(&Reply::Failed(failure)).await
     };
     ended(done.await);
     served
@@ -159,9 +192,23 @@ fn admit(house: &House, stream: &UnixStream) -> Result<(i32, u32), Failure> {
     Ok((pid, cred.uid()))
 }
 
-fn look(house: &House, stream: &UnixStream) -> Result<Peer, Failure> {
-    let (pid, uid) = admit(house, stream)?;
-    Peer::look(stream.as_fd(), pid, uid, house.uid).map_err(|error| stranger(&error))
+/// The process at the other end, not looked at yet.
+struct Caller {
+    uid: u32,
+    pid: i32,
+    pidfd: OwnedFd,
+}
+
+impl Caller {
+    fn of(house: &House, stream: &UnixStream) -> Result<Self, Failure> {
+        let (pid, uid) = admit(house, stream)?;
+        let pidfd = peer::connected(stream.as_fd(), pid).map_err(|error| stranger(&error))?;
+        Ok(Self { uid, pid, pidfd })
+    }
+
+    fn look(self) -> Result<Peer, Failure> {
+        Peer::look(self.pidfd, self.pid, self.uid).map_err(|error| stranger(&error))
+    }
 }
 
 fn stranger(error: &dyn std::fmt::Display) -> Failure {
@@ -210,7 +257,7 @@ async fn talk(house: &Rc<House>, lines: &mut Lines, mut peer: Peer, mut call: Ca
         tell,
     };
     let handled = {
-        let mut handling = std::pin::pin!(handle(house, call, screen_id, &asker));
+        let mut handling = pin!(house.turns.each(handle(house, call, screen_id, &asker)));
         loop {
             tokio::select! {
                 // What was said before the reply goes out before it.
@@ -312,9 +359,7 @@ async fn handle(house: &Rc<House>, call: Call, screen: Option<u64>, asker: &Aske
         Request::Lease(ask) => return leases::request(house, &path, &ask, asker).await,
         Request::LeaseList => leases::list(house, &path)?,
         Request::LeaseShow { id } => leases::show(house, &path, &id)?,
-        Request::LeaseEnd { id } => leases::end(house, &id)?,
-        Request::LeaseRevoke { id } => leases::revoke(house, &path, id.as_deref())?,
-        Request::Lock => leases::lock(house),
+        Request::LeaseEnd { .. } | Request::LeaseRevoke { .. } | Request::Lock => leases::finish(house, &call)?,
     };
     Ok(Handled { reply, held: None })
 }
@@ -423,13 +468,16 @@ impl Lines {
                 return Ok(Some(line));
             }
             self.stream.readable().await?;
-            let mut chunk = Zeroizing::new([0; 16 << 10]);
-            match self.stream.try_read(&mut chunk[..]) {
+            let mut chunk = [0; 16 << 10];
+            let read = self.stream.try_read(&mut chunk);
+            match read {
                 Ok(0) => return Ok(None),
-                Ok(n) => self
-                    .buffer
-                    .push(&chunk[..n], |line| self.ready.push_back(line))
-                    .map_err(io::Error::other)?,
+                Ok(n) => {
+                    let pushed = self.buffer.push(&chunk[..n], |line| self.ready.push_back(line));
+                    // No more than what came: wiping all of it is most of what a short call costs.
+                    chunk[..n].zeroize();
+                    pushed.map_err(io::Error::other)?;
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
             }

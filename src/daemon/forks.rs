@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::house::House;
 use crate::lease::office::Asker;
@@ -32,7 +33,7 @@ pub(super) fn look(house: &House, path: &Path) -> Result<Reply, Failure> {
 /// See [`Failure`].
 pub(super) async fn join(house: &Rc<House>, path: &Path, ask: JoinAsk, asker: &Asker) -> Result<Reply, Failure> {
     if let Some((fork, log)) = house.fork(path)? {
-        let shown = path.display().to_string();
+        let (fork, shown) = (Arc::new(fork), path.display().to_string());
         let lobby = house.lobby(&shown, Some(&log));
         roster::join(&lobby, &log, &fork, ask.key.as_deref(), &ask.names, asker).await?;
     }

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -11,17 +12,20 @@ use std::sync::Arc;
 use rustix::fs::{Access, access};
 use tokio::sync::Notify;
 
+use super::turns::Turns;
 use crate::audit::log::Owner;
 use crate::audit::{Event as AuditEvent, Log, event};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::device::broker::Broker;
+use crate::device::{EnrolledKey, KeyId};
 use crate::encoding::Digest;
 use crate::lease::collapse::Questions;
 use crate::lease::failure::IntoFailure;
 use crate::lease::ledger::{Ledger, Over};
-use crate::lease::office::{Lobby, Office, when_free};
+use crate::lease::office::{Lobby, Office};
 use crate::lease::record::{self, Journal};
+use crate::lease::writer::Writer;
 use crate::paths::Places;
 use crate::presence::Desk;
 use crate::vault::{Fork, Random, Vault, VaultError};
@@ -43,8 +47,8 @@ pub struct Outside {
     pub settings: Box<Settings>,
     /// Time.
     pub clock: Arc<dyn Clock>,
-    /// Randomness.
-    pub random: Box<Random>,
+    /// Randomness, a source for each thread.
+    pub random: fn() -> Box<Random>,
     /// Keys.
     pub broker: Broker,
     /// This boot.
@@ -63,6 +67,8 @@ pub struct House {
     config: RefCell<(Rc<Config>, Option<Failure>)>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) random: RefCell<Box<Random>>,
+    pub(super) writer: Writer,
+    pub(super) turns: Turns,
     pub(super) broker: Broker,
     pub(super) boot_id: String,
     pub(super) uid: u32,
@@ -85,15 +91,17 @@ pub struct OpenVault {
     /// Its folder, for a screen.
     pub shown: String,
     /// The vault.
-    pub vault: RefCell<Vault>,
+    pub vault: RefCell<Arc<Vault>>,
     /// Its log.
     pub log: Rc<Journal>,
 }
 
 impl House {
     /// A house that serves `outside.uid`.
-    #[must_use]
-    pub fn new(outside: Outside) -> Self {
+    ///
+    /// # Errors
+    /// The system gives no more threads.
+    pub fn new(outside: Outside) -> io::Result<Self> {
         let Outside {
             places,
             settings,
@@ -105,13 +113,15 @@ impl House {
             agents,
         } = outside;
         let (desk, ledger) = (Desk::new(clock.clone()), Ledger::new(clock.clone()));
-        Self {
+        Ok(Self {
             places,
             settings,
             config: RefCell::default(),
             desk,
             clock,
-            random: RefCell::new(random),
+            random: RefCell::new(random()),
+            writer: Writer::start(random)?,
+            turns: Turns::default(),
             broker,
             boot_id,
             uid,
@@ -121,7 +131,7 @@ impl House {
             log_written: Rc::default(),
             vaults: RefCell::default(),
             logs: RefCell::default(),
-        }
+        })
     }
 
     /// Reads the configuration anew.
@@ -173,7 +183,8 @@ impl House {
             return;
         }
         // Anything but a writer is told by whoever opens the vault.
-        let _ = when_free(|| Vault::settle(path)).await;
+        let path = path.to_owned();
+        let _ = self.writer.when_free(move |_| Vault::settle(&path)).await;
     }
 
     /// Opens the vault at `path`, verified anew when its roster changed on the disk since.
@@ -186,7 +197,11 @@ impl House {
         };
         let current = known.vault.borrow().is_current().map_err(IntoFailure::failure)?;
         if !current {
-            let vault = self.read(path).map_err(IntoFailure::failure)?;
+            let vault = match self.read(path) {
+                // Whoever goes by what was in force before the writer began is told that it changed; what ends leases does not wait (P4).
+                Err(VaultError::Busy) => return Ok(known),
+                read => read.map_err(IntoFailure::failure)?,
+            };
             if vault.id() != known.vault.borrow().id() {
                 return self.keep(path, vault);
             }
@@ -209,7 +224,7 @@ impl House {
         let log = self.log_of(vault.id())?;
         Ok(Rc::new(OpenVault {
             shown: path.display().to_string(),
-            vault: RefCell::new(vault),
+            vault: RefCell::new(Arc::new(vault)),
             log,
         }))
     }
@@ -231,11 +246,14 @@ impl House {
         let (place, statement) = (vault.place().map_err(IntoFailure::failure)?, vault.roster_digest());
         let open = Rc::new(OpenVault {
             shown: path.display().to_string(),
-            vault: RefCell::new(vault),
+            vault: RefCell::new(Arc::new(vault)),
             log,
         });
         record::best_effort(&open.log, AuditEvent::Roster(event::Roster { statement }));
-        self.vaults.borrow_mut().insert(place, open.clone());
+        let before = self.vaults.borrow_mut().insert(place, open.clone());
+        if let Some(before) = before {
+            self.forget_pins(&before.vault.borrow(), &open.vault.borrow());
+        }
         Ok(open)
     }
 
@@ -261,6 +279,7 @@ impl House {
             vault_path,
             clock: &*self.clock,
             random: &self.random,
+            writer: &self.writer,
             limits: self.config().limits.clone(),
         }
     }
@@ -332,8 +351,17 @@ impl House {
 
     fn adopt(&self, open: &OpenVault, vault: Vault) {
         let statement = vault.roster_digest();
-        open.vault.replace(vault);
+        let before = open.vault.replace(Arc::new(vault));
+        self.forget_pins(&before, &open.vault.borrow());
         record::best_effort(&open.log, AuditEvent::Roster(event::Roster { statement }));
+    }
+
+    /// A key that is out, by whatever change of the roster, has no use for its PIN here.
+    fn forget_pins(&self, before: &Vault, now: &Vault) {
+        let stay: Vec<KeyId> = now.keys().iter().map(EnrolledKey::id).collect();
+        for key in before.keys().iter().map(EnrolledKey::id).filter(|key| !stay.contains(key)) {
+            self.broker.forget_pin(key);
+        }
     }
 
     /// The log of the vault with this id, opened or begun.

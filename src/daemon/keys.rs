@@ -227,7 +227,7 @@ pub(super) async fn recover(house: &Rc<House>, path: &Path, ask: RecoverAsk, ask
         .and_then(|code| code.map_err(|error| error.to_string()));
     let code =
         code.map_err(|error| Failure::new(Outcome::BadInput, "recovery_code", error).hint("type it again, as it stands on the paper"))?;
-    let recovered = recover_with(&house.office(&open), &name, touch_only, &code, &lost, asker).await?;
+    let recovered = recover_with(&house.office(&open), &name, touch_only, code, &lost, asker).await?;
     // The code is told whatever else happens: it is in force already.
     Ok(Reply::Recovered {
         name,

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use super::connection::Handled;
 use super::house::{House, OpenVault};
 use super::peer;
+use crate::encoding::id::{self, IdError};
 use crate::encoding::plain;
 use crate::lease::failure::locked_memory;
 use crate::lease::ledger::{Lease, Over, Why};
@@ -16,7 +17,7 @@ use crate::sys;
 use crate::vault::Material;
 use crate::wire::reply::{Delivered, Granted};
 use crate::wire::request::LeaseAsk;
-use crate::wire::{Failure, Outcome, Reply, Value};
+use crate::wire::{Call, Failure, Outcome, Reply, Request, Value};
 
 /// A connection's use of a lease; given up when dropped.
 pub(super) struct Held {
@@ -198,27 +199,38 @@ pub(super) fn list(house: &House, path: &Path) -> Result<Reply, Failure> {
 /// No such lease.
 pub(super) fn show(house: &House, path: &Path, id: &str) -> Result<Reply, Failure> {
     house.open(path)?;
-    let (lease, text, receipt) = house.ledger.show(id).ok_or_else(|| no_lease(id))?;
+    let (lease, text, receipt) = house.ledger.show(&named(house, id)?).ok_or_else(|| no_lease(id))?;
     Ok(Reply::Lease { lease, text, receipt })
 }
 
+/// What ends leases: it needs to know nothing of who asks.
+///
 /// # Errors
-/// No such lease.
-pub(super) fn end(house: &House, id: &str) -> Result<Reply, Failure> {
-    let over = house.ledger.end(id, Why::Ended).ok_or_else(|| no_lease(id))?;
+/// No such lease; what the vault says whose leases are meant.
+pub(super) fn finish(house: &House, call: &Call) -> Result<Reply, Failure> {
+    match &call.request {
+        Request::LeaseEnd { id } => end(house, id),
+        Request::LeaseRevoke { id } => revoke(house, call.vault.as_deref(), id.as_deref()),
+        Request::Lock => Ok(lock(house)),
+        _ => Err(Failure::new(Outcome::Internal, "no_end", "this ends no lease").ours()),
+    }
+}
+
+fn end(house: &House, id: &str) -> Result<Reply, Failure> {
+    let over = house.ledger.end(&named(house, id)?, Why::Ended).ok_or_else(|| no_lease(id))?;
     Ok(ended(house, vec![over]))
 }
 
 /// Works whether or not the log can be written (T55).
-///
-/// # Errors
-/// No such lease.
-pub(super) fn revoke(house: &House, path: &Path, id: Option<&str>) -> Result<Reply, Failure> {
+fn revoke(house: &House, vault: Option<&Path>, id: Option<&str>) -> Result<Reply, Failure> {
     let over = match id {
-        Some(id) => vec![house.ledger.end(id, Why::Revoked).ok_or_else(|| no_lease(id))?],
+        Some(id) => vec![house.ledger.end(&named(house, id)?, Why::Revoked).ok_or_else(|| no_lease(id))?],
         None => {
+            // What is wrong with a configuration stands in nobody's way here.
+            let _ = house.configure();
             let vault = house
-                .open(path)
+                .vault_path(vault)
+                .and_then(|path| house.open(&path))
                 .map_err(|failure| failure.hint("`touchlease lock` ends every lease of every vault"))?;
             let vault = vault.vault.borrow().id();
             house.ledger.end_all(Why::Revoked, |text| text.origin.vault.id == vault)
@@ -227,7 +239,7 @@ pub(super) fn revoke(house: &House, path: &Path, id: Option<&str>) -> Result<Rep
     Ok(ended(house, over))
 }
 
-pub(super) fn lock(house: &House) -> Reply {
+fn lock(house: &House) -> Reply {
     house.broker.forget_all();
     let over = house.ledger.end_all(Why::Locked, |_| true);
     ended(house, over)
@@ -238,6 +250,14 @@ fn ended(house: &House, over: Vec<Over>) -> Reply {
     Reply::Ended {
         ids: over.into_iter().map(|over| over.id).collect(),
     }
+}
+
+/// The whole id of a live lease, of which a person may have typed the beginning.
+fn named(house: &House, typed: &str) -> Result<String, Failure> {
+    id::named(house.ledger.ids(), typed).map_err(|error| match error {
+        IdError::None => no_lease(typed),
+        error => Failure::new(Outcome::BadInput, "which_id", error.to_string()).hint("touchlease lease list"),
+    })
 }
 
 fn no_lease(id: &str) -> Failure {

@@ -13,6 +13,9 @@ use rustix::process::getuid;
 use crate::paths::Places;
 use crate::wire::{Failure, Outcome};
 
+/// Connections that wait to be taken: whoever comes next waits behind all of them.
+const WAITING: i32 = 128;
+
 /// The listening socket, and the lock that keeps a second daemon away.
 pub struct Listening {
     /// Listens.
@@ -26,10 +29,21 @@ pub struct Listening {
 /// # Errors
 /// Another daemon runs; the folder is not ours or cannot be written.
 pub fn listen(places: &Places) -> Result<Listening, Failure> {
-    match activated()? {
-        Some(socket) => Ok(Listening { socket, lock: None }),
-        None => bind(places),
-    }
+    let listening = match activated()? {
+        Some(socket) => Listening { socket, lock: None },
+        None => bind(places)?,
+    };
+    rustix::net::listen(&listening.socket, WAITING).map_err(|error| cannot(places, error.into()))?;
+    Ok(listening)
+}
+
+fn cannot(places: &Places, error: io::Error) -> Failure {
+    Failure::new(
+        Outcome::NoDaemon,
+        "socket",
+        format!("{} cannot listen: {error}", places.socket().display()),
+    )
+    .hint("touchlease doctor looks at the socket and its folder")
 }
 
 /// sd_listen_fds(3): the first passed descriptor, if it is a listening Unix socket.
@@ -71,14 +85,7 @@ fn bind(places: &Places) -> Result<Listening, Failure> {
         )
         .hint("it has to be yours alone; remove it, or set XDG_RUNTIME_DIR")
     })?;
-    let cannot = |error: io::Error| {
-        Failure::new(
-            Outcome::NoDaemon,
-            "socket",
-            format!("{} cannot listen: {error}", places.socket().display()),
-        )
-        .hint("touchlease doctor looks at the socket and its folder")
-    };
+    let cannot = |error| cannot(places, error);
     let lock = lock(folder)
         .map_err(cannot)?
         .ok_or_else(|| Failure::new(Outcome::NoDaemon, "running", "a daemon runs already").hint("touchlease status"))?;

@@ -1,4 +1,4 @@
-//! The daemon: one per user, on one thread.
+//! The daemon: one per user, on one thread, and one that writes into vaults.
 
 pub mod boot;
 mod connection;
@@ -13,4 +13,5 @@ pub mod peer;
 mod places;
 mod scopes;
 pub mod serve;
+mod turns;
 mod vaults;

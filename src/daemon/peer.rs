@@ -56,15 +56,12 @@ impl Peer {
         if uid == served { Ok(()) } else { Err(PeerError::Stranger(served)) }
     }
 
-    /// Looks at the process that connected `socket`'s other end, whose `pid` and `uid` SO_PEERCRED gave.
+    /// Looks at the process of this handle ([`connected`]), whose `pid` and `uid` SO_PEERCRED gave.
     ///
     /// # Errors
-    /// See [`PeerError`].
-    pub fn look(socket: BorrowedFd<'_>, pid: i32, uid: u32, served: u32) -> Result<Self, PeerError> {
-        Self::admit(uid, served)?;
-        let handle = Pid::from_raw(pid).ok_or(PeerError::Gone)?;
-        let pidfd = connected(socket, handle).map_err(|_| PeerError::Gone)?;
-        let first = Stat::read(handle.as_raw_nonzero().get().unsigned_abs()).ok_or(PeerError::Gone)?;
+    /// [`PeerError::Gone`].
+    pub fn look(pidfd: OwnedFd, pid: i32, uid: u32) -> Result<Self, PeerError> {
+        let first = Stat::read(pid.unsigned_abs()).ok_or(PeerError::Gone)?;
         let stats = lineage(first);
         let claimed = claims(&stats);
         // Read while the process of the handle, which had this pid from the start, had not ended: all of it is of that one (T19).
@@ -91,13 +88,20 @@ impl Peer {
     }
 }
 
-/// A handle on the process that connected. Before Linux 6.5 it is on whoever has its pid now: another, if it ended meanwhile and the pid
+/// A handle on the process that connected `socket`'s other end, whose `pid` SO_PEERCRED gave. Before Linux 6.5 it is on whoever has its pid now: another, if it ended meanwhile and the pid
 /// was used again (docs/security.md).
-fn connected(socket: BorrowedFd<'_>, pid: Pid) -> io::Result<OwnedFd> {
-    match peer_pidfd(socket) {
-        Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => Ok(pidfd_open(pid, PidfdFlags::empty())?),
+///
+/// # Errors
+/// [`PeerError::Gone`].
+pub fn connected(socket: BorrowedFd<'_>, pid: i32) -> Result<OwnedFd, PeerError> {
+    let handle = match peer_pidfd(socket) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => {
+            let pid = Pid::from_raw(pid).ok_or(PeerError::Gone)?;
+            pidfd_open(pid, PidfdFlags::empty()).map_err(io::Error::from)
+        }
         handle => handle,
-    }
+    };
+    handle.map_err(|_| PeerError::Gone)
 }
 
 /// The lines of `/proc/PID/stat` that matter (proc(5)).
@@ -261,7 +265,7 @@ mod tests {
         let pid = i32::try_from(std::process::id()).unwrap();
         let uid = rustix::process::getuid().as_raw();
         let (ours, _theirs) = UnixStream::pair().unwrap();
-        let peer = Peer::look(ours.as_fd(), pid, uid, uid).unwrap();
+        let peer = Peer::look(connected(ours.as_fd(), pid).unwrap(), pid, uid).unwrap();
         assert_eq!(peer.process.pid, std::process::id());
         assert_eq!(peer.lineage.len(), peer.claimed.ancestors.len() + 1);
         assert!(!peer.claimed.command.is_empty());
@@ -287,8 +291,9 @@ mod tests {
         let pid = i32::try_from(child.id()).unwrap();
         child.wait().unwrap();
         let (ours, _theirs) = UnixStream::pair().unwrap();
-        assert!(matches!(Peer::look(ours.as_fd(), pid, uid, uid), Err(PeerError::Gone)));
-        assert!(matches!(Peer::look(ours.as_fd(), pid, uid + 1, uid), Err(PeerError::Stranger(_))));
+        let seen = connected(ours.as_fd(), pid).and_then(|handle| Peer::look(handle, pid, uid));
+        assert!(matches!(seen, Err(PeerError::Gone)));
+        assert!(matches!(Peer::admit(uid + 1, uid), Err(PeerError::Stranger(_))));
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub async fn run(house: Rc<House>, listener: UnixListener, stopped: impl Future<
 async fn accept(house: Rc<House>, listener: UnixListener) {
     tokio::task::spawn_local(end_leases(house.clone()));
     tokio::task::spawn_local(sync_logs(house.clone()));
+    let turns = house.clone();
+    tokio::task::spawn_local(async move { turns.turns.give().await });
     let doors = Rc::new(Doors::default());
     loop {
         match listener.accept().await {
@@ -121,6 +123,8 @@ async fn stop(house: &House) {
         }
     }
     house.broker.forget_all();
+    // A change that was begun is made, and its requester told. Leases' ends are passed on meanwhile.
+    house.writer.finish().await;
     // The connections that hold a lease pass its end on to their children.
     tokio::task::yield_now().await;
     tokio::time::sleep(Duration::from_millis(50)).await;

@@ -38,7 +38,7 @@ pub(super) fn status(house: &House, path: &Path) -> Reply {
     let keys = house
         .opened()
         .into_iter()
-        .flat_map(|open| open.vault.borrow().keys())
+        .flat_map(|open| open.vault.borrow().keys_ever())
         .collect::<Vec<_>>();
     let name = |id| keys.iter().find(|key| key.id() == id).map(|key| key.name.clone());
     Reply::Status(Status {

@@ -7,6 +7,8 @@ use thiserror::Error;
 
 /// Largest integer that every JSON reader keeps exact (RFC 8785, 3.2.2.3 by way of I-JSON, RFC 7493, 2.2).
 const LARGEST_INTEGER: u64 = (1 << 53) - 1;
+/// Digits of integers that are all below it.
+const SHORT: usize = 15;
 
 /// Why bytes are not canonical JSON of the expected form.
 #[derive(Debug, Error)]
@@ -30,6 +32,11 @@ pub enum JcsError {
 /// # Errors
 /// A number that is not a safe integer, a member name outside ASCII.
 pub fn to_vec<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, JcsError> {
+    // Types here declare their members in order, so what is written straight away is canonical as a rule.
+    let text = serde_json::to_vec(value)?;
+    if is_in_order(&text) {
+        return Ok(text);
+    }
     // `Value` keeps members in a BTreeMap: sorted by bytes, which for ASCII names is the order RFC 8785, 3.2.3 wants.
     let tree = serde_json::to_value(value)?;
     check(&tree)?;
@@ -46,6 +53,53 @@ pub fn from_slice<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> Result<T, Jc
         Ok(value)
     } else {
         Err(JcsError::NotCanonical)
+    }
+}
+
+/// Whether `text`, as `serde_json` writes it, is canonical for sure: member names ascend and are plain ASCII, numbers are short integers.
+fn is_in_order(text: &[u8]) -> bool {
+    // The name of the last member of each open object; none at first.
+    let mut open: Vec<&[u8]> = Vec::new();
+    let mut rest = text;
+    while let Some((first, behind)) = rest.split_first() {
+        rest = behind;
+        match first {
+            b'{' => open.push(&[]),
+            b'}' => drop(open.pop()),
+            b'"' => {
+                let (string, behind) = rest.split_at(string_len(rest));
+                rest = behind.get(1..).unwrap_or_default();
+                if rest.first() == Some(&b':') {
+                    let Some(last) = open.last_mut() else { return false };
+                    if *last >= string || string.iter().any(|byte| !byte.is_ascii() || *byte == b'\\') {
+                        return false;
+                    }
+                    *last = string;
+                }
+            }
+            b'0'..=b'9' => {
+                let digits = 1 + rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+                rest = &rest[digits - 1..];
+                if digits > SHORT || matches!(rest.first(), Some(b'.' | b'e' | b'E')) {
+                    return false;
+                }
+            }
+            _ => {}
+        }
+    }
+    true
+}
+
+/// Bytes before the quotation mark that ends the string at the front of `text`.
+fn string_len(text: &[u8]) -> usize {
+    let mut len = 0;
+    loop {
+        match text.get(len) {
+            Some(b'\\') => len += 2,
+            Some(b'"') => return len,
+            Some(_) => len += 1,
+            None => return text.len(),
+        }
     }
 }
 
@@ -110,6 +164,34 @@ mod tests {
             "{\"a\":\"x\",\"b\":1}\n",
         ] {
             assert!(from_slice::<Sample>(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_in_order_is_told_from_what_has_to_be_sorted() {
+        for text in [
+            "{}",
+            "[{\"a\":1},{\"a\":2}]",
+            "{\"a\":{\"z\":[\"y\",{\"x\":-1}]},\"b\":\"a\\\"\\\\\",\"c\":999999999999999}",
+            "{\"a\":\"{\\\"b\\\":1\",\"c\":\"é:\",\"ca\":null}",
+        ] {
+            assert!(is_in_order(text.as_bytes()), "{text}");
+            let value: Value = serde_json::from_str(text).unwrap();
+            assert_eq!(to_vec(&value).unwrap(), text.as_bytes());
+        }
+        for text in [
+            "{\"b\":1,\"a\":2}",
+            "{\"a\":1,\"a\":2}",
+            "{\"\":1}",
+            "{\"b\":{\"c\":1},\"a\":2}",
+            "{\"a\":[{\"c\":1,\"b\":2}]}",
+            "{\"é\":1}",
+            "{\"\\n\":1}",
+            "[1.5]",
+            "[1e9]",
+            "[1000000000000000]",
+        ] {
+            assert!(!is_in_order(text.as_bytes()), "{text}");
         }
     }
 

@@ -1,12 +1,12 @@
 //! The path of a change to the vault: like a lease's, one touch for the whole batch, and the record before the deed.
 
 use super::failure::{IntoFailure, internal};
-use super::office::{Asker, Office, when_free};
+use super::office::{Asker, Office};
 use super::record::{self, Question};
 use super::text::{ChangeKind, ChangeText, KeepText, Text, VERSION, WriteText};
 use super::touch::touch;
 use crate::encoding::{Digest, SecretRef};
-use crate::vault::{Changes, Delivery, Rules, Standing, VaultError};
+use crate::vault::{Changes, Delivery, Random, Rules, Standing, VaultError};
 use crate::wire::request::RulesAsk;
 use crate::wire::{Failure, Outcome};
 
@@ -43,11 +43,9 @@ pub async fn change(office: &Office<'_>, batch: Batch, asker: &Asker) -> Result<
         asked.shown()?;
         let proof = touch(&office.lobby, &prompt, &fixed, candidates).await?;
         asked.changed(&proof, &fixed, names.clone())?;
-        let apply = || {
-            let (vault, mut random) = (office.vault.borrow(), office.lobby.random.borrow_mut());
-            vault.apply(&proof, fixed.digest(), &standing, &batch.changes, text.at, &mut **random)
-        };
-        when_free(apply).await.map_err(IntoFailure::failure)?;
+        let (vault, changes, digest) = (office.vault_now(), batch.changes, fixed.digest());
+        let apply = move |random: &mut Random| vault.apply(&proof, digest, &standing, &changes, text.at, random);
+        office.lobby.writer.when_free(apply).await?;
         prompt.approved();
         Ok(names)
     };

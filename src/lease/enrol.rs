@@ -1,11 +1,11 @@
 //! Keys into and out of a vault: several touches, each said before it is asked for.
 
-use std::cell::RefCell;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::failure::{IntoFailure, internal, locked_memory};
-use super::office::{Asker, Lobby, Office, names, when_free};
+use super::office::{Asker, Lobby, Office, names};
 use super::record::{self, Journal, Question};
 use super::text::{EnrolKind, EnrolText, Fixed, RecoversText, RequesterText, RosterBeside, StatesText, Text, VERSION};
 use super::touch::{Attended, attend, feed, hidden, refusal, touch, touch_text};
@@ -140,15 +140,15 @@ pub async fn init(
 ) -> Result<Made, Failure> {
     own_screen(asker)?;
     let mut steps = Steps::new(asker, key.touches() + 1);
-    let scopes: Vec<&str> = key.scopes.iter().map(String::as_str).collect();
     let (founding, new) = {
         let prompt = enrol_prompt(lobby, key, asker).await?;
         let new = keys_of(lobby, &prompt, key, &[], &mut steps).await?;
-        let begin = || {
-            let mut random = lobby.random.borrow_mut();
-            Genesis::begin(folder, &vault_name(folder), &scopes, new.key.clone(), &mut **random)
+        let (at, scopes, first) = (folder.to_owned(), key.scopes.to_vec(), new.key.clone());
+        let begin = move |random: &mut Random| {
+            let scopes: Vec<&str> = scopes.iter().map(String::as_str).collect();
+            Genesis::begin(&at, &vault_name(&at), &scopes, first.clone(), random)
         };
-        let genesis = when_free(begin).await.map_err(IntoFailure::failure)?;
+        let genesis = lobby.writer.when_free(begin).await?;
         let proofs = slots_of(lobby, &prompt, &new.key, genesis.enrolments(), &mut steps).await?;
         let founding = genesis
             .seal(&refs(&proofs), lobby.clock.wall().seconds(), &mut **lobby.random.borrow_mut())
@@ -164,11 +164,13 @@ pub async fn init(
     let proof = sign(lobby, founding.text(), vec![], None, vec![signer], asker).await?;
     let code = Secret::from_slice_wiping(&mut founding.code().to_text().to_string().into_bytes());
     let code = code.map_err(locked_memory)?;
-    ready(founding.vault())?;
-    let finish = || founding.finish(&proof, states, &mut **lobby.random.borrow_mut());
-    let in_force = when_free(finish).await.map_err(IntoFailure::failure)?;
+    let vault = founding.vault();
+    ready(vault)?;
+    let states = states.to_owned();
+    let finish = move |random: &mut Random| founding.finish(&proof, &states, random);
+    let in_force = lobby.writer.when_free(finish).await?;
     Ok(Made {
-        vault: founding.vault(),
+        vault,
         code,
         new,
         trouble: in_force.trouble,
@@ -217,8 +219,8 @@ pub async fn add(office: &Office<'_>, key: &Candidacy<'_>, asker: &Asker) -> Res
     commit(
         lobby,
         office.log,
-        office.vault,
-        &plan,
+        office.vault_now(),
+        plan,
         format!("key add {}", key.name),
         &mut steps,
         asker,
@@ -230,23 +232,23 @@ pub async fn add(office: &Office<'_>, key: &Candidacy<'_>, asker: &Asker) -> Res
 }
 
 /// What a plan is made for: a vault, or a fork of its roster.
-pub(super) trait Ground {
+pub(super) trait Ground: Send + Sync {
     fn candidates(&self, plan: &Plan, touch: usize) -> Result<Vec<Candidate>, VaultError>;
     fn follows(&self, plan: &Plan) -> Result<Vec<Vec<u8>>, VaultError>;
     fn commit(&self, plan: &Plan, proofs: &[&Proof], random: &mut Random) -> Result<InForce, VaultError>;
 }
 
-impl Ground for RefCell<Vault> {
+impl Ground for Vault {
     fn candidates(&self, plan: &Plan, touch: usize) -> Result<Vec<Candidate>, VaultError> {
-        plan.candidates(&self.borrow(), touch)
+        plan.candidates(self, touch)
     }
 
     fn follows(&self, plan: &Plan) -> Result<Vec<Vec<u8>>, VaultError> {
-        plan.follows(&self.borrow())
+        plan.follows(self)
     }
 
     fn commit(&self, plan: &Plan, proofs: &[&Proof], random: &mut Random) -> Result<InForce, VaultError> {
-        plan.commit(&self.borrow(), proofs, random)
+        plan.commit(self, proofs, random)
     }
 }
 
@@ -269,8 +271,8 @@ impl Ground for Fork {
 pub(super) async fn commit(
     lobby: &Lobby<'_>,
     log: &Journal,
-    ground: &dyn Ground,
-    plan: &Plan,
+    ground: Arc<dyn Ground>,
+    plan: Plan,
     what: String,
     steps: &mut Steps<'_>,
     asker: &Asker,
@@ -280,14 +282,14 @@ pub(super) async fn commit(
         let mut proofs = vec![];
         for touch in 0..plan.touches() {
             steps.next(&plan.purpose(touch).map_or_else(String::new, |purpose| said(&purpose)));
-            let candidates = ground.candidates(plan, touch).map_err(IntoFailure::failure)?;
-            let before = ground.follows(plan).map_err(IntoFailure::failure)?;
+            let candidates = ground.candidates(&plan, touch).map_err(IntoFailure::failure)?;
+            let before = ground.follows(&plan).map_err(IntoFailure::failure)?;
             let joins = StatesText::of(&plan.heads(), &plan.claims());
             proofs.push(sign(lobby, plan.text(), before, joins, candidates, asker).await?);
         }
         asked.roster(Digest::of(plan.text()))?;
-        let commit = || ground.commit(plan, &refs(&proofs), &mut **lobby.random.borrow_mut());
-        when_free(commit).await.map_err(IntoFailure::failure)
+        let commit = move |random: &mut Random| ground.commit(&plan, &refs(&proofs), random);
+        lobby.writer.when_free(commit).await
     };
     path.await.inspect_err(|failure| asked.failed(failure))
 }

@@ -27,6 +27,7 @@ impl IntoFailure for PromptError {
             Self::ScreenGone => {
                 Failure::new(Outcome::NoScreen, "screen_gone", message).hint("run `touchlease watch` in another terminal, and ask again")
             }
+            Self::TooSmall(_) => Failure::new(Outcome::NoScreen, "screen_small", message).hint("enlarge the terminal, and ask again"),
             Self::NotOnWatch => Failure::new(Outcome::NoScreen, "not_on_watch", message)
                 .hint("enlarge the terminal in which `touchlease watch` runs, or end it there with q, and ask again"),
             Self::TooMany { .. } => {

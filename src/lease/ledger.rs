@@ -285,6 +285,12 @@ impl Ledger {
         live.into_iter().map(|live| live.view(self.clock.boot())).collect()
     }
 
+    /// Ids of all live leases.
+    #[must_use]
+    pub fn ids(&self) -> Vec<String> {
+        self.leases.borrow().keys().cloned().collect()
+    }
+
     /// One live lease: in short, its text, its receipt, if anything was signed.
     #[must_use]
     pub fn show(&self, id: &str) -> Option<(LeaseView, String, Option<String>)> {

@@ -23,3 +23,4 @@ pub mod task;
 pub mod text;
 pub mod touch;
 pub mod unlock;
+pub mod writer;

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
@@ -13,18 +14,15 @@ use super::ledger::Ledger;
 use super::record::{self, Journal};
 use super::requester::Requester;
 use super::text::{Fixed, JoinText, Origin, RequesterText, VaultState, names_all};
+use super::writer::Writer;
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::device::Proof;
 use crate::device::broker::{Broker, Candidate};
 use crate::encoding::plain::count;
 use crate::presence::{Desk, Prompt, Showing, Turn, Whose};
-use crate::vault::{Material, Random, Standing, Vault, VaultError, Wanted};
+use crate::vault::{Material, Random, Standing, Vault, Wanted};
 use crate::wire::{Event, Failure, Outcome};
-
-/// How long, and in which steps, a change waits for another writer of the vault.
-const WRITER_WAIT: Duration = Duration::from_secs(30);
-const WRITER_STEP: Duration = Duration::from_millis(50);
 
 /// What every question to a person needs, with or without a vault.
 pub struct Lobby<'a> {
@@ -40,6 +38,8 @@ pub struct Lobby<'a> {
     pub clock: &'a dyn Clock,
     /// Randomness.
     pub random: &'a RefCell<Box<Random>>,
+    /// Does what takes long.
+    pub writer: &'a Writer,
     /// Limits, as they were when the call came.
     pub limits: Limits,
 }
@@ -53,7 +53,7 @@ pub struct Office<'a> {
     /// Questions that stand before a person.
     pub questions: &'a Questions,
     /// The vault.
-    pub vault: &'a RefCell<Vault>,
+    pub vault: &'a RefCell<Arc<Vault>>,
     /// Its log.
     pub log: &'a Journal,
     /// This boot.
@@ -138,6 +138,12 @@ impl Office<'_> {
         }
     }
 
+    /// The vault as it is open now, for work that goes on beside whatever opens it anew.
+    #[must_use]
+    pub fn vault_now(&self) -> Arc<Vault> {
+        self.vault.borrow().clone()
+    }
+
     /// What the vault stands at, for these scopes.
     ///
     /// # Errors
@@ -200,11 +206,12 @@ impl Office<'_> {
     /// # Errors
     /// What the vault says; then nothing is handed out.
     pub async fn join(&self, mut material: Material, standing: &Standing) -> Result<Material, Failure> {
-        let join = || {
-            let (vault, mut random) = (self.vault.borrow(), self.lobby.random.borrow_mut());
-            vault.join(&mut material, standing, &mut **random)
-        };
-        when_free(join).await.map_err(IntoFailure::failure)?;
+        let joins = material.take_joins();
+        if !joins.is_empty() {
+            let (vault, standing) = (self.vault_now(), standing.clone());
+            let join = move |random: &mut Random| vault.join(&joins, &standing, random);
+            self.lobby.writer.when_free(join).await?;
+        }
         Ok(material)
     }
 
@@ -217,23 +224,6 @@ impl Office<'_> {
             .borrow()
             .unseal(proof, fixed.digest(), standing, wanted)
             .map_err(IntoFailure::failure)
-    }
-}
-
-/// Does `work`, which needs the vault to itself, and tries again while another process writes to it. Others are served meanwhile.
-///
-/// # Errors
-/// What `work` says; [`VaultError::Busy`] when the other one does not come to an end.
-pub async fn when_free<T>(mut work: impl FnMut() -> Result<T, VaultError>) -> Result<T, VaultError> {
-    let mut waited = Duration::ZERO;
-    loop {
-        match work() {
-            Err(VaultError::Busy) if waited < WRITER_WAIT => {
-                tokio::time::sleep(WRITER_STEP).await;
-                waited += WRITER_STEP;
-            }
-            done => return done,
-        }
     }
 }
 

@@ -2,12 +2,12 @@
 
 use super::enrol::{Candidacy, Enrolled, Steps, enrol_prompt, keys_of, own_screen, refs, slots_of, tell_aside};
 use super::failure::{IntoFailure, locked_memory};
-use super::office::{Asker, Office, when_free};
+use super::office::{Asker, Office};
 use super::record::{self, Question};
 use super::text::{RecoversText, StatesText};
 use crate::encoding::Digest;
 use crate::secret::Secret;
-use crate::vault::{Recovering, RecoveryCode, VaultError};
+use crate::vault::{Random, Recovering, RecoveryCode, VaultError};
 use crate::wire::Failure;
 
 /// What a recovery comes to.
@@ -32,7 +32,7 @@ pub async fn recover(
     office: &Office<'_>,
     name: &str,
     touch_only: bool,
-    code: &RecoveryCode,
+    code: RecoveryCode,
     lost: &[String],
     asker: &Asker,
 ) -> Result<Recovered, Failure> {
@@ -40,7 +40,7 @@ pub async fn recover(
     let lobby = &office.lobby;
     let (shown, scopes, kept) = {
         let vault = office.vault.borrow();
-        vault.check_code(code).map_err(IntoFailure::failure)?;
+        vault.check_code(&code).map_err(IntoFailure::failure)?;
         vault.check_recovery(name, lost).map_err(IntoFailure::failure)?;
         let scopes: Vec<String> = vault.scopes().into_iter().map(str::to_owned).collect();
         let kept: Vec<_> = vault.keys().into_iter().filter(|key| !lost.contains(&key.name)).collect();
@@ -66,15 +66,9 @@ pub async fn recover(
         asked.shown()?;
         let new = keys_of(lobby, &prompt, &key, &kept, &mut steps).await?;
         let now = lobby.clock.wall().seconds();
-        let recovering = Recovering::begin(
-            &office.vault.borrow(),
-            &shown,
-            new.key.clone(),
-            lost,
-            now,
-            &mut **lobby.random.borrow_mut(),
-        );
-        let recovering = recovering.map_err(IntoFailure::failure)?;
+        let (vault, key, out) = (office.vault_now(), new.key.clone(), lost.to_vec());
+        let begin = move |random: &mut Random| Recovering::begin(&vault, &shown, key, &out, now, random);
+        let recovering = lobby.writer.run(begin).await?.map_err(IntoFailure::failure)?;
         let proofs = slots_of(lobby, &prompt, &new.key, recovering.enrolments(), &mut steps).await?;
         let recovery = recovering.seal(&refs(&proofs), &mut **lobby.random.borrow_mut());
         let recovery = recovery.map_err(IntoFailure::failure)?;
@@ -84,8 +78,9 @@ pub async fn recover(
         let fresh = Secret::from_slice_wiping(&mut recovery.fresh().to_text().to_string().into_bytes());
         let fresh = fresh.map_err(locked_memory)?;
         asked.recovered(Digest::of(recovery.text()), name, lost)?;
-        let finish = || recovery.finish(&office.vault.borrow(), code, &mut **lobby.random.borrow_mut());
-        let in_force = when_free(finish).await.map_err(IntoFailure::failure)?;
+        let vault = office.vault_now();
+        let finish = move |random: &mut Random| recovery.finish(&vault, &code, random);
+        let in_force = lobby.writer.when_free(finish).await?;
         prompt.approved();
         Ok(Recovered {
             code: fresh,

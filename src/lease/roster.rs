@@ -1,6 +1,7 @@
 //! Changes of who may open what, by touches of enrolled keys.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::enrol::{Ground, Steps, commit, own_screen, tell_aside};
 use super::failure::{IntoFailure, locked_memory};
@@ -8,7 +9,7 @@ use super::office::{Asker, Lobby, Office};
 use super::record::Journal;
 use crate::device::{EnrolledKey, KeyId};
 use crate::secret::Secret;
-use crate::vault::{Fork, InForce, Plan, Removal, VaultError};
+use crate::vault::{Fork, InForce, Plan, Random, Removal, VaultError};
 use crate::wire::{Event, Failure, Outcome};
 
 /// Takes a key out and re-keys what it could open, by touches of `touch` where it is named. Gives the secrets that it could read.
@@ -19,17 +20,12 @@ pub async fn remove(office: &Office<'_>, name: &str, touch: Option<&str>, asker:
     own_screen(asker)?;
     let touched: Vec<KeyId> = touched(office, touch, Some(name)).await?.iter().map(EnrolledKey::id).collect();
     let lobby = &office.lobby;
-    let removal = Removal::begin(
-        &office.vault.borrow(),
-        name,
-        &touched,
-        lobby.clock.wall().seconds(),
-        &mut **lobby.random.borrow_mut(),
-    );
-    let removal = removal.map_err(IntoFailure::failure)?;
+    let (vault, leaving, now) = (office.vault_now(), name.to_owned(), lobby.clock.wall().seconds());
+    let begin = move |random: &mut Random| Removal::begin(&vault, &leaving, &touched, now, random);
+    let removal = lobby.writer.run(begin).await?.map_err(IntoFailure::failure)?;
     let exposed = removal.exposed().iter().map(|listed| format!("{}/{}", listed.scope, listed.name));
     let exposed = exposed.collect();
-    carry_out(office, &removal.into_plan(), format!("key remove {name}"), asker).await?;
+    carry_out(office, removal.into_plan(), format!("key remove {name}"), asker).await?;
     Ok(exposed)
 }
 
@@ -53,7 +49,7 @@ pub async fn rotate(office: &Office<'_>, scopes: &[String], touch: Option<&str>,
         .rotation(&names, key.id(), lobby.clock.wall().seconds(), &mut **lobby.random.borrow_mut());
     carry_out(
         office,
-        &plan.map_err(IntoFailure::failure)?,
+        plan.map_err(IntoFailure::failure)?,
         format!("rotate {}", scopes.join(" ")),
         asker,
     )
@@ -83,7 +79,7 @@ pub async fn new_code(office: &Office<'_>, touch: Option<&str>, asker: &Asker) -
     // Before the statement is in force: without locked memory nothing is changed, and the code on the paper still holds.
     let code = Secret::from_slice_wiping(&mut fresh.to_text().to_string().into_bytes());
     let code = code.map_err(locked_memory)?;
-    let in_force = change(lobby, office.log, office.vault, &plan, "vault new-code".into(), asker).await?;
+    let in_force = change(lobby, office.log, office.vault_now(), plan, "vault new-code".into(), asker).await?;
     Ok(NewCode {
         code,
         trouble: in_force.trouble,
@@ -109,7 +105,7 @@ pub async fn new_scope(office: &Office<'_>, name: &str, keys: &[String], asker: 
     let lobby = &office.lobby;
     let now = lobby.clock.wall().seconds();
     let plan = office.vault.borrow().new_scope(name, &ids, now, &mut **lobby.random.borrow_mut());
-    carry_out(office, &plan.map_err(IntoFailure::failure)?, format!("scope add {name}"), asker).await?;
+    carry_out(office, plan.map_err(IntoFailure::failure)?, format!("scope add {name}"), asker).await?;
     Ok(chosen.into_iter().map(|key| key.name).collect())
 }
 
@@ -128,7 +124,7 @@ pub async fn admit(office: &Office<'_>, name: &str, scopes: &[String], asker: &A
     let lobby = &office.lobby;
     let now = lobby.clock.wall().seconds();
     let plan = office.vault.borrow().admission(name, &names, now, &mut **lobby.random.borrow_mut());
-    carry_out(office, &plan.map_err(IntoFailure::failure)?, format!("key admit {name}"), asker).await?;
+    carry_out(office, plan.map_err(IntoFailure::failure)?, format!("key admit {name}"), asker).await?;
     Ok(scopes)
 }
 
@@ -160,7 +156,7 @@ pub async fn rename(office: &Office<'_>, name: &str, to: &str, asker: &Asker) ->
     let plan = office.vault.borrow().renaming(name, to, office.lobby.clock.wall().seconds());
     carry_out(
         office,
-        &plan.map_err(IntoFailure::failure)?,
+        plan.map_err(IntoFailure::failure)?,
         format!("scope rename {name} {to}"),
         asker,
     )
@@ -174,7 +170,7 @@ pub async fn rename(office: &Office<'_>, name: &str, to: &str, asker: &Asker) ->
 pub async fn give_up(office: &Office<'_>, name: &str, asker: &Asker) -> Result<(), Failure> {
     own_screen(asker)?;
     let plan = office.vault.borrow().giving_up(name, office.lobby.clock.wall().seconds());
-    carry_out(office, &plan.map_err(IntoFailure::failure)?, format!("scope remove {name}"), asker).await
+    carry_out(office, plan.map_err(IntoFailure::failure)?, format!("scope remove {name}"), asker).await
 }
 
 /// Joins the ends of a forked roster by touches of `touch` where it is named; `names` has other names for keys and scopes, by their ids.
@@ -184,7 +180,7 @@ pub async fn give_up(office: &Office<'_>, name: &str, asker: &Asker) -> Result<(
 pub async fn join(
     lobby: &Lobby<'_>,
     log: &Journal,
-    fork: &Fork,
+    fork: &Arc<Fork>,
     touch: Option<&str>,
     names: &BTreeMap<String, String>,
     asker: &Asker,
@@ -206,13 +202,16 @@ pub async fn join(
             _ => failure,
         })?;
     let touched: Vec<KeyId> = touched.iter().map(EnrolledKey::id).collect();
-    let plan = fork.join(&touched, names, lobby.clock.wall().seconds(), &mut **lobby.random.borrow_mut());
-    let plan = plan.map_err(|error| match &error {
+    let (ground, names, now) = (fork.clone(), names.clone(), lobby.clock.wall().seconds());
+    let join = move |random: &mut Random| ground.join(&touched, &names, now, random);
+    let plan = lobby.writer.run(join).await?.map_err(|error| match &error {
         VaultError::NoneJoins { can, .. } if can.is_empty() => error.failure().hint(way_out(fork)),
         _ => or_way_out(error.failure(), fork),
     })?;
     tell_aside(asker, &plan.left_aside());
-    let joined = change(lobby, log, fork, &plan, "vault join".into(), asker).await.and_then(sure);
+    let joined = change(lobby, log, fork.clone(), plan, "vault join".into(), asker)
+        .await
+        .and_then(sure);
     joined.map_err(|failure| or_way_out(failure, fork))
 }
 
@@ -238,8 +237,8 @@ fn way_out(fork: &Fork) -> String {
     )
 }
 
-async fn carry_out(office: &Office<'_>, plan: &Plan, what: String, asker: &Asker) -> Result<(), Failure> {
-    sure(change(&office.lobby, office.log, office.vault, plan, what, asker).await?)
+async fn carry_out(office: &Office<'_>, plan: Plan, what: String, asker: &Asker) -> Result<(), Failure> {
+    sure(change(&office.lobby, office.log, office.vault_now(), plan, what, asker).await?)
 }
 
 fn sure(in_force: InForce) -> Result<(), Failure> {
@@ -249,8 +248,8 @@ fn sure(in_force: InForce) -> Result<(), Failure> {
 async fn change(
     lobby: &Lobby<'_>,
     log: &Journal,
-    ground: &dyn Ground,
-    plan: &Plan,
+    ground: Arc<dyn Ground>,
+    plan: Plan,
     what: String,
     asker: &Asker,
 ) -> Result<InForce, Failure> {

@@ -13,7 +13,7 @@ use super::screen::{Attached, Screen, ScreenKind, Whereabouts};
 use super::turn::Turn;
 use crate::clock::Clock;
 use crate::secret::Secret;
-use crate::wire::{Answer, Event};
+use crate::wire::{Answer, Event, Room};
 
 /// How long a screen has to say that it shows a prompt.
 pub(super) const SHOW_WITHIN: Duration = Duration::from_secs(2);
@@ -29,6 +29,9 @@ pub enum PromptError {
     /// A screen is open and did not answer, or was closed while the prompt stood on it.
     #[error("the screen went away before the request was answered")]
     ScreenGone,
+    /// Screens are open, and it fits on none.
+    #[error("the screen is too small for this request: {0}")]
+    TooSmall(Room),
     /// It stands on the requester's own terminal, and on none of the watches that are open.
     #[error("the request does not stand on the `touchlease watch` that is open")]
     NotOnWatch,
@@ -102,6 +105,8 @@ pub(super) struct Open {
     pub(super) shown_on: Vec<u64>,
     /// Screens that it stood on, and that do not show it whole any more.
     pub(super) hidden_on: Vec<u64>,
+    /// Screens that it does not fit on, and what they lack.
+    pub(super) too_small: Vec<(u64, Room)>,
     pub(super) denied: bool,
     pub(super) pins: Vec<(String, Secret)>,
 }
@@ -152,6 +157,10 @@ impl Desk {
                 Answer::Hidden { prompt } if open.shown_on.contains(&screen) && prompt == open.prompt => {
                     open.forget(screen);
                     open.hidden_on.push(screen);
+                }
+                Answer::TooSmall { prompt, room } if sent && prompt == open.prompt => {
+                    open.forget(screen);
+                    open.too_small.push((screen, room));
                 }
                 Answer::Deny { prompt } if sent && prompt == open.prompt => open.denied = true,
                 Answer::Pin { prompt, key, pin } if sent && prompt == open.prompt => {
@@ -233,6 +242,13 @@ impl Open {
             .any(|screen| self.watches.is_empty() || self.watches.contains(screen))
     }
 
+    /// What the last of its screens lacks, where it fits on none of them.
+    pub(super) fn lacks(&self) -> Option<Room> {
+        let is_small = |screen: &u64| self.too_small.iter().any(|(small, _)| small == screen);
+        let last = self.too_small.last().filter(|_| self.sent_to.iter().all(is_small));
+        last.map(|(_, room)| *room)
+    }
+
     /// Whether it is not to be seen now, and may be again.
     pub(super) fn is_hidden(&self) -> bool {
         !self.is_shown() && !self.hidden_on.is_empty()
@@ -241,6 +257,7 @@ impl Open {
     fn forget(&mut self, screen: u64) {
         self.shown_on.retain(|shown| *shown != screen);
         self.hidden_on.retain(|hidden| *hidden != screen);
+        self.too_small.retain(|(small, _)| *small != screen);
     }
 }
 

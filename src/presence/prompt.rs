@@ -115,15 +115,17 @@ impl<'a> Prompt<'a> {
     }
 
     pub(super) async fn wait_shown(&self) -> Result<(), PromptError> {
-        if tokio::time::timeout(SHOW_WITHIN, self.shown()).await.is_ok() {
+        let seen = self.until(|open| if open.is_shown() { Some(true) } else { open.lacks().map(|_| false) });
+        if tokio::time::timeout(SHOW_WITHIN, seen).await == Ok(true) {
             return Ok(());
         }
         let state = self.desk().state.borrow();
         let own_alone = state.open.as_ref().is_some_and(|open| !open.shown_on.is_empty());
-        Err(if own_alone {
-            PromptError::NotOnWatch
-        } else {
-            PromptError::ScreenGone
+        let too_small = state.open.as_ref().and_then(Open::lacks);
+        Err(match too_small {
+            _ if own_alone => PromptError::NotOnWatch,
+            Some(room) => PromptError::TooSmall(room),
+            None => PromptError::ScreenGone,
         })
     }
 

@@ -10,7 +10,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use super::brake::Budget;
 use super::*;
 use crate::clock::SystemClock;
-use crate::wire::{Answer, Event, Outcome};
+use crate::wire::{Answer, Event, Outcome, Room, Side};
 
 fn desk() -> Desk {
     Desk::new(Arc::new(SystemClock))
@@ -82,6 +82,38 @@ fn a_screen_that_does_not_say_shown_is_not_trusted_with_the_prompt() {
         let (tx, _rx) = unbounded_channel();
         let _watch = desk.attach(ScreenKind::Watch, person(), tx);
         assert_eq!(open(&desk, &requester, None).await.err(), Some(PromptError::ScreenGone));
+    });
+}
+
+#[test]
+fn a_screen_that_is_too_small_says_so_at_once_and_one_that_is_not_keeps_the_prompt() {
+    run(async {
+        let (desk, requester) = (desk(), agent());
+        let (tx, mut rx) = unbounded_channel();
+        let small = desk.attach(ScreenKind::Watch, person(), tx);
+        let room = Room {
+            of: Side::Lines,
+            needs: 10,
+            has: 6,
+        };
+        let start = tokio::time::Instant::now();
+        let (refused, ()) = tokio::join!(open(&desk, &requester, None), async {
+            let prompt = next_prompt(&mut rx).await;
+            desk.answer(small.id(), Answer::TooSmall { prompt, room });
+        });
+        assert_eq!(refused.err(), Some(PromptError::TooSmall(room)));
+        assert_eq!(start.elapsed(), Duration::ZERO);
+
+        let (tx, mut large_rx) = unbounded_channel();
+        let large = desk.attach(ScreenKind::Watch, person(), tx);
+        let (prompt, ()) = tokio::join!(open(&desk, &requester, None), async {
+            let prompt = next_prompt(&mut rx).await;
+            desk.answer(small.id(), Answer::TooSmall { prompt, room });
+            tokio::task::yield_now().await;
+            assert_eq!(next_prompt(&mut large_rx).await, prompt);
+            desk.answer(large.id(), Answer::Shown { prompt });
+        });
+        prompt.unwrap();
     });
 }
 

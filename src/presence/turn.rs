@@ -111,6 +111,7 @@ impl<'a> Turn<'a> {
             watches,
             shown_on: vec![],
             hidden_on: vec![],
+            too_small: vec![],
             denied: false,
             pins: vec![],
         });

@@ -11,26 +11,28 @@ static STARTED_WITH: OnceLock<StartedWith> = OnceLock::new();
 
 #[derive(Clone, Copy)]
 pub(super) struct StartedWith {
-    pub(super) core: Rlimit,
+    core: Rlimit,
     pub(super) blocked: libc::sigset_t,
 }
 
-/// Nothing where a child gets it by itself.
+/// Nothing in a process that was not hardened.
 pub(super) fn started_with() -> Option<StartedWith> {
-    let before = STARTED_WITH.get().copied()?;
-    (before.core.current != Some(0) || before.blocks_any()).then_some(before)
+    STARTED_WITH.get().copied()
 }
 
 impl StartedWith {
-    #[allow(unsafe_code)]
-    pub(super) fn blocks_any(&self) -> bool {
-        // SAFETY: the set was initialised; a number that is no signal gives -1.
-        (1..=64).any(|signal| unsafe { libc::sigismember(&raw const self.blocked, signal) } == 1)
+    /// The limit of core files, in the C library's form.
+    pub(super) fn core_limit(&self) -> libc::rlimit {
+        let bytes = |limit: Option<u64>| limit.unwrap_or(libc::RLIM_INFINITY);
+        libc::rlimit {
+            rlim_cur: bytes(self.core.current),
+            rlim_max: bytes(self.core.maximum),
+        }
     }
 }
 
 /// Makes this process non-dumpable, without core files. What a command of the user's is to have again is kept
-/// ([`child::spawn_as_started`](super::child::spawn_as_started)).
+/// ([`Program`](super::spawn::Program)).
 ///
 /// Non-dumpable stops ptrace, `/proc/PID/mem`, `environ`, `fd` and `pidfd_getfd` by other processes of the same uid
 /// (ptrace(2), "Ptrace access mode checking"); `exec` resets it, so every program of ours calls this first.
@@ -41,14 +43,10 @@ pub fn harden() -> io::Result<()> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     let core = getrlimit(Resource::Core);
     STARTED_WITH.get_or_init(|| StartedWith { core, blocked: blocked() });
-    no_cores(core)
-}
-
-/// Lowers the limit to none; `before` says up to where it may be raised again.
-pub(super) fn no_cores(before: Rlimit) -> io::Result<()> {
+    // Up to what it was a command may have it again.
     let none = Rlimit {
         current: Some(0),
-        maximum: before.maximum,
+        maximum: core.maximum,
     };
     Ok(setrlimit(Resource::Core, none)?)
 }
@@ -119,10 +117,15 @@ pub fn close_inherited() -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::ffi::OsString;
+    use std::path::Path;
+
     use rustix::process::{WaitOptions, dumpable_behavior, waitpid};
+    use rustix::stdio::{stderr, stdin, stdout};
 
     use super::*;
     use crate::sys::child;
+    use crate::sys::spawn::Program;
 
     /// What this gives in a process of its own, started without a limit of core files but `hard`.
     fn apart(hard: Option<u64>, is_right: impl Fn() -> bool) {
@@ -157,10 +160,14 @@ mod tests {
         let hard = getrlimit(Resource::Core).maximum;
         let said = hard.map_or("unlimited".to_owned(), |bytes| (bytes / 512).to_string());
         apart(hard, || {
-            let mut command = std::process::Command::new("sh");
-            command.args(["-c", "test \"$(ulimit -c)\" = \"$1\"", "sh", &said]);
-            let ended = child::spawn_as_started(&mut command).and_then(|mut child| child.wait());
-            ended.is_ok_and(|status| status.success()) && getrlimit(Resource::Core).current == Some(0)
+            let words = ["sh", "-c", "test \"$(ulimit -c)\" = \"$1\"", "sh", &said].map(OsString::from);
+            let sh = Program::new(Path::new("/bin/sh"), &words, []);
+            let started = sh.and_then(|sh| sh.start([stdin(), stdout(), stderr()], None));
+            let ended = started.is_ok_and(|(pid, _)| {
+                let status = waitpid(Some(pid), WaitOptions::empty()).ok().flatten();
+                status.is_some_and(|(_, status)| status.exit_status() == Some(0))
+            });
+            ended && getrlimit(Resource::Core).current == Some(0)
         });
     }
 }

@@ -4,13 +4,15 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Signal, kill_current_process_group};
 
 /// Where the handler writes; negative when nobody listens.
 static LISTENER: AtomicI32 = AtomicI32::new(-1);
+/// What is caught: bit n for signal n.
+static CAUGHT: AtomicU64 = AtomicU64::new(0);
 
 /// A signal that arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,10 +45,12 @@ impl Catcher {
             before: Vec::new(),
         };
         for signal in signals {
-            let before = disposition(signal.as_raw(), None)?;
-            if before.sa_sigaction != libc::SIG_IGN || *signal == Signal::CHILD {
-                disposition(signal.as_raw(), Some(&handler()))?;
+            let before = disposition(signal.as_raw(), Some(&handler()))?;
+            if before.sa_sigaction == libc::SIG_IGN && *signal != Signal::CHILD {
+                disposition(signal.as_raw(), Some(&before))?;
+            } else {
                 catcher.before.push((signal.as_raw(), before));
+                CAUGHT.fetch_or(1 << signal.as_raw(), Ordering::SeqCst);
             }
         }
         Ok(catcher)
@@ -93,6 +97,7 @@ impl Drop for Catcher {
         for (signal, before) in &self.before {
             // Restoring what was there cannot fail for a signal that was accepted before.
             let _ = disposition(*signal, Some(before));
+            CAUGHT.fetch_and(!(1 << *signal), Ordering::SeqCst);
         }
         let _ = LISTENER.compare_exchange(self.writer.as_raw_fd(), -1, Ordering::SeqCst, Ordering::SeqCst);
     }
@@ -109,6 +114,20 @@ pub fn drop_in_fork() -> io::Result<()> {
         disposition(libc::SIGHUP, Some(&default()))?;
     }
     Ok(())
+}
+
+/// In a copy that shares our memory and is about to execute a program, with every signal blocked: none is caught any more. What the
+/// program would not forget by itself is that we ignore SIGPIPE.
+///
+/// # Safety
+/// Not in this process itself, whose [`Catcher`] would not hear of it.
+pub(super) unsafe fn let_go() {
+    let mut caught = CAUGHT.load(Ordering::SeqCst) | 1 << libc::SIGPIPE;
+    while caught != 0 {
+        // SAFETY: no handler, and the default of each.
+        unsafe { libc::signal(caught.trailing_zeros() as libc::c_int, libc::SIG_DFL) };
+        caught &= caught - 1;
+    }
 }
 
 fn handler() -> libc::sigaction {

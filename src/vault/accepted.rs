@@ -39,9 +39,10 @@ pub struct Memory {
     nothing: Accepted,
 }
 
+/// What is remembered, as it was when it was read: one look at it is for one operation, which may not mix two of them.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Accepted {
+pub struct Accepted {
     /// Newest index head of each scope, by the scope's id.
     heads: BTreeMap<String, Digest>,
     /// Newest roster statement.
@@ -73,7 +74,7 @@ impl Memory {
     /// [`VaultError::Older`], [`VaultError::State`]; a folder that cannot be written.
     pub fn open(folder: &Path, roster: &Roster) -> Result<Self, VaultError> {
         let memory = Self::look(folder, roster)?;
-        if !memory.store.exists(FILE)? || memory.roster()? != roster.end() {
+        if !memory.store.exists(FILE)? || memory.accepted()?.roster() != roster.end() {
             memory.remember_roster(roster.end(), roster)?;
         }
         Ok(memory)
@@ -85,7 +86,7 @@ impl Memory {
     /// As [`Memory::open`].
     pub fn look(folder: &Path, roster: &Roster) -> Result<Self, VaultError> {
         let memory = Self::open_as_is(folder, roster)?;
-        memory.check_roster(roster)?;
+        memory.accepted()?.check_roster(roster)?;
         Ok(memory)
     }
 
@@ -107,28 +108,15 @@ impl Memory {
         Ok(memory)
     }
 
-    /// The statement that was accepted last.
+    /// What is remembered now.
     ///
     /// # Errors
     /// [`VaultError::State`]; a file that cannot be read.
-    pub fn roster(&self) -> Result<Digest, VaultError> {
-        Ok(self.accepted()?.roster)
-    }
-
-    /// The head of `scope` that was accepted last.
-    ///
-    /// # Errors
-    /// As [`Memory::roster`].
-    pub fn head(&self, scope: Id) -> Result<Option<Digest>, VaultError> {
-        Ok(self.accepted()?.heads.get(&scope.to_string()).copied())
-    }
-
-    /// Checks that `roster` is the remembered one or follows it: another copy of the vault may have gone on since it was opened.
-    ///
-    /// # Errors
-    /// [`VaultError::Older`]; as [`Memory::roster`].
-    pub fn check_roster(&self, roster: &Roster) -> Result<(), VaultError> {
-        not_older(&self.accepted()?, roster)
+    pub fn accepted(&self) -> Result<Accepted, VaultError> {
+        match self.store.read_if_there(FILE, LONGEST)? {
+            Some(bytes) => read(self.store.folder(), &bytes, self.nothing.vault),
+            None => Ok(self.nothing.clone()),
+        }
     }
 
     /// Remembers `roster`, whatever was before it, and forgets what was accepted of `scopes`.
@@ -143,19 +131,6 @@ impl Memory {
             }
             Ok(())
         })
-    }
-
-    /// Checks that `index` is the remembered state of the scope or follows it. Gives the head that is remembered.
-    ///
-    /// # Errors
-    /// [`VaultError::Older`]; a missing or damaged page.
-    pub fn check(&self, scope: Id, name: &str, index: &Index<'_>) -> Result<Option<Digest>, VaultError> {
-        match self.head(scope)? {
-            Some(known) if !index.descends_from(&known)? => Err(VaultError::Older {
-                what: format!("scope {name}"),
-            }),
-            known => Ok(known),
-        }
     }
 
     /// Ids of the records of `scope` that were accepted here: what is not among them came from elsewhere since.
@@ -186,7 +161,7 @@ impl Memory {
         lock(&self.store)?.write(&records_file(scope), text.as_bytes())
     }
 
-    /// Remembers the state `head`, which was made from `before`, as [`Memory::check`] gave it, or accepted in its place. Where another
+    /// Remembers the state `head`, which was made from `before`, as [`Accepted::head`] gave it, or accepted in its place. Where another
     /// one is remembered meanwhile, that stays: what follows what is not known here.
     ///
     /// # Errors
@@ -207,7 +182,7 @@ impl Memory {
     /// [`VaultError::Older`] where one is remembered that is not in `roster`: it stays. The memory cannot be written.
     pub fn remember_roster(&self, statement: Digest, roster: &Roster) -> Result<(), VaultError> {
         self.update(|accepted| {
-            not_older(accepted, roster)?;
+            accepted.check_roster(roster)?;
             accepted.roster = statement;
             Ok(())
         })
@@ -220,11 +195,43 @@ impl Memory {
         change(&mut accepted)?;
         write(&lock, &accepted)
     }
+}
 
-    fn accepted(&self) -> Result<Accepted, VaultError> {
-        match self.store.read_if_there(FILE, LONGEST)? {
-            Some(bytes) => read(self.store.folder(), &bytes, self.nothing.vault),
-            None => Ok(self.nothing.clone()),
+impl Accepted {
+    /// The statement that was accepted last.
+    #[must_use]
+    pub fn roster(&self) -> Digest {
+        self.roster
+    }
+
+    /// The head of `scope` that was accepted last.
+    #[must_use]
+    pub fn head(&self, scope: Id) -> Option<Digest> {
+        self.heads.get(&scope.to_string()).copied()
+    }
+
+    /// Checks that `roster` is the remembered one or follows it: another copy of the vault may have gone on since it was opened.
+    ///
+    /// # Errors
+    /// [`VaultError::Older`].
+    pub fn check_roster(&self, roster: &Roster) -> Result<(), VaultError> {
+        if roster.contains(&self.roster) {
+            Ok(())
+        } else {
+            Err(VaultError::Older { what: "the roster".into() })
+        }
+    }
+
+    /// Checks that `index` is the remembered state of the scope or follows it.
+    ///
+    /// # Errors
+    /// [`VaultError::Older`]; a missing or damaged page.
+    pub fn check(&self, scope: Id, name: &str, index: &Index<'_>) -> Result<(), VaultError> {
+        match self.head(scope) {
+            Some(known) if !index.descends_from(&known)? => Err(VaultError::Older {
+                what: format!("scope {name}"),
+            }),
+            _ => Ok(()),
         }
     }
 }
@@ -279,15 +286,7 @@ pub fn look(folder: &Path, roster: &Roster) -> Result<(), VaultError> {
     let Some(bytes) = store.read_if_there(FILE, LONGEST)? else {
         return Ok(());
     };
-    not_older(&read(folder, &bytes, roster.in_force().vault)?, roster)
-}
-
-fn not_older(known: &Accepted, roster: &Roster) -> Result<(), VaultError> {
-    if roster.contains(&known.roster) {
-        Ok(())
-    } else {
-        Err(VaultError::Older { what: "the roster".into() })
-    }
+    read(folder, &bytes, roster.in_force().vault)?.check_roster(roster)
 }
 
 /// Reads the file of `vault`'s memory in `folder`.

@@ -116,11 +116,11 @@ impl Vault {
         }
         let lock = self.store.lock()?;
         journal::settle_locked(&lock)?;
-        self.check_standing(standing)?;
+        let accepted = self.check_standing(standing)?;
         let scope = self.scope_entry(name)?;
         let mut rings = self.unlock(proof, &[scope])?;
         let ring = rings.pop().ok_or(VaultError::Nothing)?;
-        let index = self.index(scope, &ring, standing)?;
+        let index = self.index(scope, &ring, standing, &accepted)?;
         if changes.names().next().is_none() && !index.is_joined() {
             return Err(index.into_aside().unwrap_or(VaultError::Nothing));
         }
@@ -139,7 +139,7 @@ impl Vault {
             mut change, writes, gone, ..
         } = batch;
         let written: Vec<Id> = writes.iter().filter_map(|write| Some(write.record?.0)).collect();
-        let before = self.memory.head(scope.id)?;
+        let before = self.memory.accepted()?.head(scope.id);
         let (digest, bytes) = index.next(&ring, writes, &mut change, random)?;
         change.commit(&lock, &head_path(scope.id, &digest), &bytes)?.sure()?;
         if index.is_joined() {

@@ -71,7 +71,7 @@ impl Vault {
         if proof.namespace() != Namespace::Change || proof.text_digest() != text {
             return Err(VaultError::WrongProof("it signed another export"));
         }
-        self.check_standing(standing)?;
+        let accepted = self.check_standing(standing)?;
         let [(name, _)] = standing.heads() else {
             return Err(VaultError::TooManyScopes {
                 asked: standing.heads().len(),
@@ -79,7 +79,7 @@ impl Vault {
         };
         let scope = self.scope(name)?;
         let ring = self.unlock(proof, &[scope])?.pop().ok_or(VaultError::Nothing)?;
-        let mut entries = self.index(scope, &ring, standing)?.entries()?;
+        let mut entries = self.index(scope, &ring, standing, &accepted)?.entries()?;
         entries.retain(|entry| entry.records().next().is_some());
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(OpenScope {

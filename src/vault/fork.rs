@@ -283,7 +283,7 @@ impl Fork {
         trust.in_force = in_force;
         trust.earlier.extend::<BTreeSet<Digest>>(earlier);
         trust.earlier.retain(|commitment| !trust.in_force.contains(commitment));
-        let own = vault.memory.head(scope.id)?;
+        let own = vault.memory.accepted()?.head(scope.id);
         if trust.in_force.is_empty() {
             trust.accepted = own;
         }
@@ -293,7 +293,7 @@ impl Fork {
             error => error,
         })?;
         // The touch is for the roster: what may be a removed key's is left for a prompt that is about it, and names all of it.
-        let heads = vault.without_earlier(scope, &all, &trust)?;
+        let heads = vault.without_earlier(scope, &all, &trust, own)?;
         let leaves_aside = heads != all;
         let mut claims: BTreeMap<Id, Claim> = BTreeMap::new();
         if heads.len() > 1 {

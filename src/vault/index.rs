@@ -64,6 +64,29 @@ pub enum Node {
     Branch(BTreeMap<u8, Child>),
 }
 
+/// A node's byte form, read as a whole; nothing of it is copied.
+enum Items<'a> {
+    Leaf(Vec<EntryBytes<'a>>),
+    Branch(Vec<(u8, Child)>),
+}
+
+/// An entry in its byte form.
+struct EntryBytes<'a> {
+    name: &'a str,
+    count: u8,
+    /// They begin here.
+    versions: Bytes<'a>,
+}
+
+/// Where the search for a name goes on from a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// It ends there: with the entry, or with none.
+    Found(Option<Entry>),
+    /// In this node below.
+    Below(Child),
+}
+
 /// A node as the one above it names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Child {
@@ -173,34 +196,105 @@ impl Node {
     /// Reads the byte form; one tree has one form.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let mut bytes = Bytes::new(bytes);
-        let kind = bytes.u8()?;
-        let count = bytes.u32()?;
-        let node = match kind {
-            0 => Self::Leaf(read_ascending(count, || Entry::take(&mut bytes).map(|e| (e.name.clone(), e)))?),
-            1 => Self::Branch(read_ascending(count, || {
-                let slot = bytes.u8().filter(|s| *s < 64)?;
-                let (digest, change) = (Digest(bytes.array()?), Hex(bytes.array()?));
-                Some((slot, Child { digest, change }))
-            })?),
-            _ => return None,
-        };
-        bytes.end()?;
-        Some(node)
+        Some(match Items::read(bytes)? {
+            Items::Leaf(entries) => Self::Leaf(entries.iter().map(|entry| (entry.name.to_owned(), entry.to_entry())).collect()),
+            Items::Branch(children) => Self::Branch(children.into_iter().collect()),
+        })
+    }
+
+    /// Where the search for `name` goes on from this node at `depth` (0 at the root).
+    #[must_use]
+    pub fn step(&self, name: &str, depth: usize) -> Step {
+        match self {
+            Self::Leaf(entries) => Step::Found(entries.get(name).cloned()),
+            Self::Branch(children) => Step::to(depth, |depth| children.get(&child(name, depth)).copied()),
+        }
+    }
+
+    /// [`Node::step`] from a node in its byte form, which is refused as [`Node::from_bytes`] refuses it.
+    #[must_use]
+    pub fn step_in(bytes: &[u8], name: &str, depth: usize) -> Option<Step> {
+        Some(match Items::read(bytes)? {
+            Items::Leaf(entries) => {
+                let found = entries.binary_search_by_key(&name, |entry| entry.name);
+                Step::Found(found.ok().map(|at| entries[at].to_entry()))
+            }
+            Items::Branch(children) => Step::to(depth, |depth| {
+                let found = children.binary_search_by_key(&child(name, depth), |(slot, _)| *slot);
+                found.ok().map(|at| children[at].1)
+            }),
+        })
     }
 }
 
-/// `count` pairs in strictly ascending order.
-fn read_ascending<K: Ord, V>(count: u32, mut next: impl FnMut() -> Option<(K, V)>) -> Option<BTreeMap<K, V>> {
-    let mut map = BTreeMap::new();
+impl Step {
+    fn to(depth: usize, child: impl FnOnce(usize) -> Option<Child>) -> Self {
+        // A name's hash has no bits for a branch below that.
+        let child = (depth < DEEPEST).then_some(depth).and_then(child);
+        child.map_or(Self::Found(None), Self::Below)
+    }
+}
+
+impl<'a> Items<'a> {
+    fn read(bytes: &'a [u8]) -> Option<Self> {
+        let mut bytes = Bytes::new(bytes);
+        let kind = bytes.u8()?;
+        let count = bytes.u32()?;
+        let items = match kind {
+            0 => Self::Leaf(read_ascending(count, || EntryBytes::take(&mut bytes), |entry| entry.name)?),
+            1 => {
+                let child = || {
+                    let slot = bytes.u8().filter(|s| *s < 64)?;
+                    let (digest, change) = (Digest(bytes.array()?), Hex(bytes.array()?));
+                    Some((slot, Child { digest, change }))
+                };
+                Self::Branch(read_ascending(count, child, |(slot, _)| *slot)?)
+            }
+            _ => return None,
+        };
+        bytes.end()?;
+        Some(items)
+    }
+}
+
+/// `count` items with keys in strictly ascending order.
+fn read_ascending<T, K: Ord>(count: u32, mut next: impl FnMut() -> Option<T>, key: impl Fn(&T) -> K) -> Option<Vec<T>> {
+    let mut items: Vec<T> = Vec::new();
     for _ in 0..count {
-        let (key, value) = next()?;
-        if map.last_key_value().is_some_and(|(last, _)| *last >= key) {
+        let item = next()?;
+        if items.last().is_some_and(|last| key(last) >= key(&item)) {
             return None;
         }
-        map.insert(key, value);
+        items.push(item);
     }
-    Some(map)
+    Some(items)
+}
+
+impl<'a> EntryBytes<'a> {
+    fn take(bytes: &mut Bytes<'a>) -> Option<Self> {
+        let name = str::from_utf8(bytes.field()?).ok()?;
+        check_name("the secret's name", name).ok()?;
+        let count = bytes.u8()?;
+        let versions = *bytes;
+        let (mut last, mut all_live) = (None, true);
+        for _ in 0..count {
+            let version = Version::take(bytes)?;
+            if last.is_some_and(|last| last >= version.change) {
+                return None;
+            }
+            last = Some(version.change);
+            all_live &= version.record.is_some();
+        }
+        (count == 1 || count > 1 && all_live).then_some(Self { name, count, versions })
+    }
+
+    fn to_entry(&self) -> Entry {
+        let mut versions = self.versions;
+        Entry {
+            name: self.name.to_owned(),
+            versions: (0..self.count).map_while(|_| Version::take(&mut versions)).collect(),
+        }
+    }
 }
 
 impl Entry {
@@ -236,16 +330,6 @@ impl Entry {
                 }
             }
         }
-    }
-
-    fn take(bytes: &mut Bytes<'_>) -> Option<Self> {
-        let name = str::from_utf8(bytes.field()?).ok()?.to_owned();
-        check_name("the secret's name", &name).ok()?;
-        let count = bytes.u8()?;
-        let versions = (0..count).map(|_| Version::take(bytes)).collect::<Option<Vec<_>>>()?;
-        let ascending = versions.windows(2).all(|pair| pair[0].change < pair[1].change);
-        let all_live = versions.iter().all(|version| version.record.is_some());
-        (ascending && (count == 1 || count > 1 && all_live)).then_some(Self { name, versions })
     }
 }
 
@@ -431,9 +515,15 @@ mod tests {
             digest: Digest::of(name),
             change: Hex([9; 16]),
         };
-        let branch = Node::Branch([(0, child(b"x")), (63, child(b"y"))].into());
+        let branch = Node::Branch([(0, child(b"x")), (super::child("a", 0), child(b"z")), (63, child(b"y"))].into());
         for node in [leaf, branch, Node::empty()] {
             let bytes = node.to_bytes();
+            for (name, depth) in ["a", "b", "c", "d"]
+                .into_iter()
+                .flat_map(|name| [(name, 0), (name, 9), (name, DEEPEST)])
+            {
+                assert_eq!(Node::step_in(&bytes, name, depth), Some(node.step(name, depth)), "{name} {depth}");
+            }
             assert_eq!(Node::from_bytes(&bytes), Some(node));
             for len in 0..bytes.len() {
                 assert_eq!(Node::from_bytes(&bytes[..len]), None);

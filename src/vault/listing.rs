@@ -136,7 +136,7 @@ impl Vault {
         let mut best: Option<(Clear, Vec<u8>)> = None;
         let (mut damaged, mut apart) = (None, Vec::new());
         if let Some(folder) = self.store.folder_at(&shelf)? {
-            for file in folder.names()?.iter().filter(|file| file.starts_with(&start)) {
+            for file in &folder.names_with(&start)? {
                 match read_clear(entry, &folder, &shelf, file) {
                     Ok((clear, _)) if clear.name != name => {}
                     Ok(found) => match best.as_ref().map(|(best, _)| found.0.version.cmp(&best.version)) {

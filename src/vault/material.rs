@@ -47,13 +47,13 @@ pub struct Wanted {
 pub struct Material {
     values: Vec<(String, String, Secret)>,
     /// Scopes whose heads are still to be joined on the disk.
-    pub(super) joins: Vec<Join>,
+    joins: Vec<Join>,
 }
 
-/// A scope that was opened from several heads.
-pub(super) struct Join {
-    pub scope: ScopeEntry,
-    pub ring: Ring,
+/// A scope that was opened from several heads, and its keys.
+pub struct Join {
+    pub(super) scope: ScopeEntry,
+    pub(super) ring: Ring,
 }
 
 impl fmt::Debug for Join {
@@ -68,6 +68,12 @@ impl Material {
     pub fn value(&self, scope: &str, name: &str) -> Option<&Secret> {
         let found = self.values.iter().find(|(s, n, _)| s == scope && n == name);
         found.map(|(_, _, value)| value)
+    }
+
+    /// What is still to be joined on the disk, for [`Vault::join`].
+    #[must_use]
+    pub fn take_joins(&mut self) -> Vec<Join> {
+        std::mem::take(&mut self.joins)
     }
 
     /// Every value: scope, name, bytes.
@@ -90,7 +96,7 @@ impl Vault {
         if proof.namespace() != Namespace::Lease || proof.text_digest() != text {
             return Err(VaultError::WrongProof("it signed another lease"));
         }
-        self.check_standing(standing)?;
+        let accepted = self.check_standing(standing)?;
         let scopes = standing
             .scopes
             .iter()
@@ -102,7 +108,7 @@ impl Vault {
         let rings = self.unlock(proof, &scopes)?;
         let (mut values, mut joins) = (Vec::new(), Vec::new());
         for (scope, ring) in scopes.into_iter().zip(rings) {
-            let index = self.index(scope, &ring, standing)?;
+            let index = self.index(scope, &ring, standing, &accepted)?;
             for wanted in wanted.iter().filter(|w| w.scope == scope.name) {
                 let value = self.unseal_one(&index, &ring, wanted)?;
                 values.push((wanted.scope.clone(), wanted.name.clone(), value));
@@ -130,7 +136,7 @@ impl Vault {
         let standing = self.standing(&[scope])?;
         let scope = self.scope(scope)?;
         let ring = scope::open_with_recovery(&self.store, &self.roster, scope, code)?;
-        let index = self.index(scope, &ring, &standing)?;
+        let index = self.index(scope, &ring, &standing, &self.memory.accepted()?)?;
         self.unseal_one(&index, &ring, &wanted)
     }
 

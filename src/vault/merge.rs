@@ -8,12 +8,13 @@ use std::iter;
 
 use crate::encoding::Digest;
 
+use super::accepted::Accepted;
 use super::bytes::Id;
 use super::error::VaultError;
 use super::index::{Entry, head_path};
 use super::journal::{self, Change};
 use super::listing::{Listed, list_one};
-use super::material::{Join, Material};
+use super::material::Join;
 use super::random::Random;
 use super::record::{Clear, LARGEST_RECORD, Record, path, shelf};
 use super::scope::Ring;
@@ -133,26 +134,25 @@ impl Vault {
         }
     }
 
-    /// Writes the join of the scopes of `standing` that have several heads: the touch that unsealed `material` approved it.
+    /// Writes the join of the scopes of `standing` that have several heads, as the material has them that the touch unsealed.
     ///
     /// # Errors
     /// [`VaultError::Busy`], with which nothing has begun and it can be tried again; [`VaultError::Changed`]; a full disk, a read-only
     /// folder.
-    pub fn join(&self, material: &mut Material, standing: &Standing, random: &mut Random) -> Result<(), VaultError> {
-        if material.joins.is_empty() {
+    pub fn join(&self, joins: &[Join], standing: &Standing, random: &mut Random) -> Result<(), VaultError> {
+        if joins.is_empty() {
             return Ok(());
         }
         let lock = self.store.lock()?;
         journal::settle_locked(&lock)?;
-        self.check_standing(standing)?;
-        for Join { scope, ring } in std::mem::take(&mut material.joins) {
-            let before = self.memory.head(scope.id)?;
-            let index = self.index(&scope, &ring, standing)?;
+        let accepted = self.check_standing(standing)?;
+        for Join { scope, ring } in joins {
+            let index = self.index(scope, ring, standing, &accepted)?;
             let mut change = Change::default();
-            let (digest, bytes) = index.next(&ring, Vec::new(), &mut change, random)?;
+            let (digest, bytes) = index.next(ring, Vec::new(), &mut change, random)?;
             change.commit(&lock, &head_path(scope.id, &digest), &bytes)?.sure()?;
             self.memory.learn_anew(scope.id, index.records().into_iter())?;
-            self.memory.remember(scope.id, before, digest)?;
+            self.memory.remember(scope.id, accepted.head(scope.id), digest)?;
         }
         Ok(())
     }
@@ -200,8 +200,7 @@ impl Vault {
         Ok(by_tag.into_values().filter(|ids| ids.len() > 1).flatten().collect())
     }
 
-    /// Opens the index of `scope` from `heads`, of which `claims` were shown. Checks that it is no older than what was accepted, and gives
-    /// the head that was.
+    /// Opens the index of `scope` from `heads`, of which `claims` were shown. Checks that it is no older than what was `accepted`.
     ///
     /// What joining takes in must have been shown, and be there byte for byte. A head under an earlier key that would have it otherwise is
     /// left aside.
@@ -212,25 +211,26 @@ impl Vault {
         heads: &[Digest],
         trust: &Trust,
         claims: &[&Claim],
-    ) -> Result<(Index<'a>, Option<Digest>), VaultError> {
-        let own = self.memory.head(scope.id)?;
-        let accepted = match heads.len() {
+        accepted: &Accepted,
+    ) -> Result<Index<'a>, VaultError> {
+        let own = accepted.head(scope.id);
+        let known = match heads.len() {
             0 | 1 => BTreeSet::new(),
             _ => self.memory.known(scope.id)?,
         };
-        let may_bring = |brought: &[Entry]| self.check_brought(scope, brought, claims, &accepted);
+        let may_bring = |brought: &[Entry]| self.check_brought(scope, brought, claims, &known);
         let index = Index::open(&self.store, ring, heads, trust, own, may_bring)?;
-        let own = self.memory.check(scope.id, &scope.name, &index)?;
+        accepted.check(scope.id, &scope.name, &index)?;
         for (head, why) in index.aside() {
             // The names in `why` are of whoever made the head.
             let why = reason(why);
             tracing::warn!(scope = %scope.name, %head, why, "a head under an earlier key is left aside");
         }
         if index.is_joined() {
-            Self::check_news(scope, &index.news(&index.known(own)?)?, claims, &accepted)?;
+            Self::check_news(scope, &index.news(&index.known(own)?)?, claims, &known)?;
             self.check_claims(scope, &index, claims)?;
         }
-        Ok((index, own))
+        Ok(index)
     }
 
     /// What a head under an earlier key brings must have been shown, as what it is, whatever was accepted before.

@@ -62,7 +62,7 @@ use crate::device::proof::Proof;
 use crate::encoding::Digest;
 use crate::secret::Secret;
 
-use accepted::Memory;
+use accepted::{Accepted, Memory};
 use bytes::Id;
 use roster::Roster;
 use scope::Ring;
@@ -288,7 +288,7 @@ impl Vault {
         if names.len() > SCOPES_PER_TOUCH {
             return Err(VaultError::TooManyScopes { asked: names.len() });
         }
-        self.standing_of(&names, false)
+        self.standing_of(&names, false, &self.memory.accepted()?)
     }
 
     /// The same for every scope: what no touch of an enrolled key opens. Heads under earlier keys are left aside: where there is no key
@@ -299,10 +299,10 @@ impl Vault {
     pub fn whole_standing(&self) -> Result<Standing, VaultError> {
         let mut names = self.scopes();
         names.sort_unstable();
-        self.standing_of(&names, true)
+        self.standing_of(&names, true, &self.memory.accepted()?)
     }
 
-    fn standing_of(&self, names: &[&str], leaves_aside: bool) -> Result<Standing, VaultError> {
+    fn standing_of(&self, names: &[&str], leaves_aside: bool, accepted: &Accepted) -> Result<Standing, VaultError> {
         if !self.is_current()? {
             return Err(VaultError::Changed);
         }
@@ -311,9 +311,10 @@ impl Vault {
         for name in names {
             let scope = self.scope(name)?;
             let trust = self.roster.trust(scope);
-            let mut heads = self.heads(scope)?;
+            let own = accepted.head(scope.id);
+            let mut heads = tree::heads(&self.store, scope.id, &scope.name, &trust, own)?;
             if leaves_aside {
-                let kept = self.without_earlier(scope, &heads, &trust)?;
+                let kept = self.without_earlier(scope, &heads, &trust, own)?;
                 aside.extend((kept != heads).then(|| (*name).to_owned()));
                 heads = kept;
             }
@@ -333,9 +334,8 @@ impl Vault {
         })
     }
 
-    /// `heads` without those under earlier keys, but for the one that this machine has accepted.
-    fn without_earlier(&self, scope: &ScopeEntry, heads: &[Digest], trust: &Trust) -> Result<Vec<Digest>, VaultError> {
-        let own = self.memory.head(scope.id)?;
+    /// `heads` without those under earlier keys, but for `own`, which this machine has accepted.
+    fn without_earlier(&self, scope: &ScopeEntry, heads: &[Digest], trust: &Trust, own: Option<Digest>) -> Result<Vec<Digest>, VaultError> {
         let mut kept = Vec::new();
         for head in heads {
             if Some(*head) == own || !tree::any_earlier(&self.store, scope.id, &[*head], trust)? {
@@ -380,13 +380,8 @@ impl Vault {
     }
 
     fn heads(&self, scope: &ScopeEntry) -> Result<Vec<Digest>, VaultError> {
-        tree::heads(
-            &self.store,
-            scope.id,
-            &scope.name,
-            &self.roster.trust(scope),
-            self.memory.head(scope.id)?,
-        )
+        let own = self.memory.accepted()?.head(scope.id);
+        tree::heads(&self.store, scope.id, &scope.name, &self.roster.trust(scope), own)
     }
 
     fn scope(&self, name: &str) -> Result<&ScopeEntry, VaultError> {
@@ -423,12 +418,13 @@ impl Vault {
         scope::open_with_key(&self.store, &self.roster, scope, key, output.expose())
     }
 
-    /// Opens a scope's index, several heads of it joined; checks that it is no older than what was accepted, and that it holds what
+    /// Opens a scope's index, several heads of it joined; checks that it is no older than what was `accepted`, and that it holds what
     /// was shown. A single head is remembered; a join is by whoever writes it.
-    fn index<'a>(&'a self, scope: &ScopeEntry, ring: &'a Ring, standing: &Standing) -> Result<Index<'a>, VaultError> {
+    fn index<'a>(&'a self, scope: &ScopeEntry, ring: &'a Ring, standing: &Standing, accepted: &Accepted) -> Result<Index<'a>, VaultError> {
         let claims: Vec<&Claim> = standing.claims_of(&scope.name).collect();
         let heads = standing.heads_of(&scope.name)?;
-        let (index, own) = self.joined(scope, ring, heads, &self.roster.trust(scope), &claims)?;
+        let index = self.joined(scope, ring, heads, &self.roster.trust(scope), &claims, accepted)?;
+        let own = accepted.head(scope.id);
         match index.only_head() {
             Some(head) if own == Some(head) => {}
             Some(head) => {
@@ -440,13 +436,14 @@ impl Vault {
         Ok(index)
     }
 
-    /// What `standing` is bound to must be what is in force now.
-    fn check_standing(&self, standing: &Standing) -> Result<(), VaultError> {
+    /// What `standing` is bound to must be what is in force now. Gives what this machine has accepted, by which that was told.
+    fn check_standing(&self, standing: &Standing) -> Result<Accepted, VaultError> {
         let names: Vec<&str> = standing.scopes.iter().map(|(name, _)| name.as_str()).collect();
+        let accepted = self.memory.accepted()?;
         // Another copy of the vault may have gone on since this one was opened.
-        self.memory.check_roster(&self.roster)?;
-        if self.standing_of(&names, standing.aside.is_some())? == *standing {
-            Ok(())
+        accepted.check_roster(&self.roster)?;
+        if self.standing_of(&names, standing.aside.is_some(), &accepted)? == *standing {
+            Ok(accepted)
         } else {
             Err(VaultError::Changed)
         }

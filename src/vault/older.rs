@@ -10,7 +10,7 @@ use super::accepted::Memory;
 use super::error::VaultError;
 use super::roster::Roster;
 use super::store::Store;
-use super::{Vault, journal, marker};
+use super::{Vault, journal, marker, tree};
 
 /// How the folder differs from what this machine has accepted before. Without a touch it cannot be told of a scope whether its state
 /// is an older one or one of another line; that it is not the one that was seen last can.
@@ -69,11 +69,11 @@ impl Vault {
     /// # Errors
     /// The folder or the memory cannot be read.
     pub fn older(&self) -> Result<Older, VaultError> {
-        let remembered = self.memory.roster()?;
+        let accepted = self.memory.accepted()?;
         let mut scopes = Vec::new();
         for scope in &self.roster.in_force().scopes {
-            let Some(remembered) = self.memory.head(scope.id)? else { continue };
-            let heads = self.heads(scope)?;
+            let Some(remembered) = accepted.head(scope.id) else { continue };
+            let heads = tree::heads(&self.store, scope.id, &scope.name, &self.roster.trust(scope), Some(remembered))?;
             if heads.contains(&remembered) || self.follows(scope, &heads, &remembered)? {
                 continue;
             }
@@ -87,7 +87,7 @@ impl Vault {
             });
         }
         Ok(Older {
-            roster: Some(remembered).filter(|digest| !self.roster.contains(digest)),
+            roster: Some(accepted.roster()).filter(|digest| !self.roster.contains(digest)),
             scopes,
         })
     }

@@ -12,6 +12,7 @@ use crate::device::proof::Proof;
 use crate::encoding::Digest;
 use crate::encoding::sshsig::{Namespace, Point, ecdsa};
 
+use super::accepted::Accepted;
 use super::bytes::Id;
 use super::enrolment::Making;
 use super::error::VaultError;
@@ -250,17 +251,17 @@ impl Plan {
         change.add(signature_path(&digest), signature);
         let states = self.fill(sides, opened, &mut change, random)?;
         let Vault { memory, roster, .. } = first(sides)?;
-        let before = states.iter().map(|state| memory.head(state.scope)).collect::<Result<Vec<_>, _>>()?;
+        let before = memory.accepted()?;
         let in_force = change.commit(lock, &statement_path(&digest), &self.text)?;
         // The statement is in force now. An error would say that nothing was changed, and a recovery would lose the new code with it;
         // what follows the remembered statement and heads is remembered when it is next opened.
         let remember = || {
             memory.remember_roster(digest, roster)?;
-            for (state, before) in states.into_iter().zip(before) {
+            for state in states {
                 if let Some(records) = state.records {
                     memory.learn_anew(state.scope, records.into_iter())?;
                 }
-                memory.remember(state.scope, before, state.head)?;
+                memory.remember(state.scope, before.head(state.scope), state.head)?;
             }
             Ok::<(), VaultError>(())
         };
@@ -278,9 +279,9 @@ impl Plan {
             return Err(VaultError::Changed);
         }
         let Vault { memory, roster, .. } = first(sides)?;
-        memory.check_roster(roster)?;
+        memory.accepted()?.check_roster(roster)?;
         let mut opens = self.touches.iter().flat_map(|touch| &touch.opens);
-        opens.try_for_each(|open| side(sides, open.side)?.check_standing(&open.standing))
+        opens.try_for_each(|open| side(sides, open.side)?.check_standing(&open.standing).map(drop))
     }
 
     /// Opens scopes with what the touches gave, and seals the private halves of the slots that they made.
@@ -402,7 +403,9 @@ impl Touch {
 
 fn check_empty(vault: &Vault, opened: &Opened) -> Result<(), VaultError> {
     let scope = vault.scope_of(opened.scope)?;
-    let entries = vault.index(scope, &opened.ring, &opened.standing)?.entries()?;
+    let entries = vault
+        .index(scope, &opened.ring, &opened.standing, &vault.memory.accepted()?)?
+        .entries()?;
     match entries.iter().filter(|entry| entry.records().next().is_some()).count() {
         0 => Ok(()),
         secrets => Err(VaultError::NotEmptyScope {
@@ -449,9 +452,10 @@ fn rekey(
     change.add(carry_path(scope.id, &scope.commitment), ring.carry(random)?);
     let vault = side(sides, one.side)?;
     let before = vault.scope_of(scope.id)?;
+    let accepted = vault.memory.accepted()?;
     let index = match forked {
-        None => vault.index(before, &one.ring, &one.standing)?,
-        Some(forked) => joined_index(vault, before, forked, &ring)?,
+        None => vault.index(before, &one.ring, &one.standing, &accepted)?,
+        Some(forked) => joined_index(vault, before, forked, &ring, &accepted)?,
     };
     let (head, bytes) = index.next(&ring, Vec::new(), change, random)?;
     change.add(head_path(scope.id, &head), bytes);
@@ -463,14 +467,21 @@ fn rekey(
 }
 
 /// The index of a scope in which the heads of all sides count, each as `forked` says; they have to be those that were shown.
-fn joined_index<'a>(vault: &'a Vault, before: &ScopeEntry, forked: &ForkedScope, ring: &'a Ring) -> Result<Index<'a>, VaultError> {
-    let heads = tree::heads(&vault.store, before.id, &before.name, &forked.trust, vault.memory.head(before.id)?)?;
-    let heads = vault.without_earlier(before, &heads, &forked.trust)?;
+fn joined_index<'a>(
+    vault: &'a Vault,
+    before: &ScopeEntry,
+    forked: &ForkedScope,
+    ring: &'a Ring,
+    accepted: &Accepted,
+) -> Result<Index<'a>, VaultError> {
+    let own = accepted.head(before.id);
+    let heads = tree::heads(&vault.store, before.id, &before.name, &forked.trust, own)?;
+    let heads = vault.without_earlier(before, &heads, &forked.trust, own)?;
     if heads != forked.heads {
         return Err(VaultError::Changed);
     }
     let claims: Vec<_> = forked.claims.iter().collect();
-    vault.joined(before, ring, &heads, &forked.trust, &claims).map(|(index, _)| index)
+    vault.joined(before, ring, &heads, &forked.trust, &claims, accepted)
 }
 
 /// Paths of the private halves in the folder that are of slots which a touch signed.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::{DirBuilder, File};
 use std::io::{self, Read, Write};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,8 @@ const FILE: OFlags = OFlags::NOFOLLOW
     .union(OFlags::NONBLOCK)
     .union(OFlags::NOCTTY);
 const READ: OFlags = OFlags::RDONLY.union(FILE);
+/// No time of access: it would be a write to the disk for each file that is looked at. For the owner only (open(2)).
+const UNNOTED: OFlags = OFlags::NOATIME;
 const WITHIN: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS);
 
 /// A folder, reached by descriptor: what is opened lies in it, whatever links are put into it meanwhile.
@@ -246,8 +249,8 @@ impl Store {
 
     /// A link anywhere on the way is refused, not only in the last place.
     fn open_at(&self, path: &str, flags: OFlags) -> Result<OwnedFd, VaultError> {
-        let opened = match fs::openat2(&self.root, path, flags, Mode::empty(), WITHIN) {
-            // Before Linux 5.6, and where a filter of system calls is older than this one.
+        let opened = match fs::openat2(&self.root, path, flags | UNNOTED, Mode::empty(), WITHIN) {
+            // Before Linux 5.6, where a filter of system calls is older than this one, and what is another user's.
             Err(Errno::NOSYS | Errno::PERM) => self.walk(path, flags),
             opened => opened,
         };
@@ -261,7 +264,7 @@ impl Store {
         for part in above.split('/') {
             dir = fs::openat(&dir, part, DIRECTORY, Mode::empty())?;
         }
-        fs::openat(&dir, last, flags, Mode::empty())
+        open_in(&dir, last, flags)
     }
 
     #[cfg(test)]
@@ -292,25 +295,47 @@ impl Folder {
     /// # Errors
     /// As [`Store::list`].
     pub fn entries(&self) -> Result<(Vec<String>, Vec<Stranger>), VaultError> {
-        let failed = |e: Errno| VaultError::read(&self.path, e.into());
-        let (mut names, mut strangers, mut buffer) = (Vec::new(), Vec::new(), Vec::with_capacity(LISTED));
-        fs::seek(&self.dir, SeekFrom::Start(0)).map_err(failed)?;
-        let mut entries = RawDir::new(&self.dir, buffer.spare_capacity_mut());
-        while let Some(entry) = entries.next() {
-            let entry = entry.map_err(failed)?;
-            let name = entry.file_name().to_bytes();
-            match str::from_utf8(name) {
-                _ if name.starts_with(b".") => {}
-                Ok(name) => names.push(name.to_owned()),
-                Err(_) => strangers.push(Stranger {
-                    path: format!("{}/{}", self.path, name.escape_ascii()).trim_start_matches('/').to_owned(),
-                    inode: entry.ino(),
-                }),
-            }
-        }
+        let (mut names, mut strangers) = (Vec::new(), Vec::new());
+        self.each(|name, inode| match str::from_utf8(name) {
+            Ok(name) => names.push(name.to_owned()),
+            Err(_) => strangers.push(Stranger {
+                path: format!("{}/{}", self.path, name.escape_ascii()).trim_start_matches('/').to_owned(),
+                inode,
+            }),
+        })?;
         names.sort_unstable();
         strangers.sort_unstable();
         Ok((names, strangers))
+    }
+
+    /// Those of [`Folder::names`] that begin with `start`.
+    ///
+    /// # Errors
+    /// As [`Store::list`].
+    pub fn names_with(&self, start: &str) -> Result<Vec<String>, VaultError> {
+        let mut names = Vec::new();
+        self.each(|name, _| {
+            let found = name.starts_with(start.as_bytes()).then(|| str::from_utf8(name));
+            names.extend(found.and_then(Result::ok).map(str::to_owned));
+        })?;
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Gives `look` each name that does not begin with a dot, and its inode, in no order.
+    fn each(&self, mut look: impl FnMut(&[u8], u64)) -> Result<(), VaultError> {
+        let failed = |e: Errno| VaultError::read(&self.path, e.into());
+        let mut buffer = [MaybeUninit::uninit(); LISTED];
+        fs::seek(&self.dir, SeekFrom::Start(0)).map_err(failed)?;
+        let mut entries = RawDir::new(&self.dir, &mut buffer);
+        while let Some(entry) = entries.next() {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name().to_bytes();
+            if !name.starts_with(b".") {
+                look(name, entry.ino());
+            }
+        }
+        Ok(())
     }
 
     /// The first `len` bytes of a file of at most `limit` bytes, or all of a shorter one.
@@ -319,7 +344,7 @@ impl Folder {
     /// As [`Store::read`].
     pub fn read_front(&self, name: &str, len: usize, limit: usize) -> Result<Vec<u8>, VaultError> {
         let path = format!("{}/{name}", self.path);
-        let file = fs::openat(&self.dir, name, READ, Mode::empty()).map_err(|e| VaultError::read(&path, e.into()))?;
+        let file = open_in(&self.dir, name, READ).map_err(|e| VaultError::read(&path, e.into()))?;
         let (file, size) = plain(file, &path, limit)?;
         read_start(&file, size.min(len)).map_err(|e| VaultError::read(&path, e))
     }
@@ -512,6 +537,14 @@ fn parts(path: &str) -> Result<Vec<&str>, VaultError> {
     Ok(parts)
 }
 
+/// Something in `dir` itself. What is another user's is opened too: whoever looks at it next says whose it is.
+fn open_in(dir: &OwnedFd, name: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
+    match fs::openat(dir, name, flags | UNNOTED, Mode::empty()) {
+        Err(Errno::PERM) => fs::openat(dir, name, flags, Mode::empty()),
+        opened => opened,
+    }
+}
+
 fn leads_out(path: &str) -> VaultError {
     VaultError::damaged(path, "a path that leads out of the vault")
 }
@@ -563,6 +596,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::os::unix::fs::{PermissionsExt, symlink};
 
+    use rustix::fs::{Timespec, Timestamps};
+
     use super::super::testing::Folder;
     use super::*;
 
@@ -592,6 +627,31 @@ mod tests {
         assert_eq!(strangers[0].path, "a/\\xff\\x1b[2J");
         let inode = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&stranger).unwrap());
         assert_eq!(strangers[0].inode, inode);
+    }
+
+    #[test]
+    fn a_look_at_files_and_folders_leaves_no_time_of_access() {
+        let folder = Folder::new();
+        let store = Store::open(&folder).unwrap();
+        store.lock().unwrap().write("a/file", b"x").unwrap();
+        let long_ago = Timespec { tv_sec: 1, tv_nsec: 0 };
+        let times = Timestamps {
+            last_access: long_ago,
+            last_modification: long_ago,
+        };
+        for path in ["a/file", "a"] {
+            fs::utimensat(&store.root, path, &times, AtFlags::empty()).unwrap();
+        }
+        assert_eq!(store.read("a/file", 9).unwrap(), b"x");
+        let within = store.folder_at("a").unwrap().unwrap();
+        assert_eq!(within.read_front("file", 9, 9).unwrap(), b"x");
+        assert_eq!(
+            (within.names_with("fi").unwrap().len(), within.names_with("x").unwrap().len()),
+            (1, 0)
+        );
+        for path in ["a/file", "a"] {
+            assert_eq!(fs::statat(&store.root, path, AtFlags::empty()).unwrap().st_atime, 1, "{path}");
+        }
     }
 
     #[test]

@@ -7,8 +7,8 @@ use crate::encoding::Digest;
 use super::bytes::Id;
 use super::error::VaultError;
 use super::index::{
-    Ancestor, Child, DEEPEST, Entry, Head, HeadClear, Kind, LEAF, Node, Version, below_path, child, head_path, open_below, page_bytes,
-    read_page, seal_below,
+    Ancestor, Child, DEEPEST, Entry, Head, HeadClear, Kind, LEAF, Node, Step, Version, below_path, child, head_path, open_below,
+    page_bytes, read_page, seal_below,
 };
 use super::join::{self, Joined};
 use super::journal::Change;
@@ -344,19 +344,16 @@ impl<'a> Index<'a> {
     /// # Errors
     /// A missing or damaged node.
     pub fn find(&self, name: &str) -> Result<Option<Entry>, VaultError> {
-        let mut below = None;
-        for depth in 0..=DEEPEST {
-            match below.as_ref().unwrap_or(&self.joined.root) {
-                Node::Leaf(entries) => return Ok(entries.get(name).cloned()),
-                // A name's hash has no bits for a branch below that.
-                Node::Branch(_) if depth == DEEPEST => return Ok(None),
-                Node::Branch(children) => match children.get(&child(name, depth)) {
-                    Some(child) => below = Some(self.node(&child.digest)?),
-                    None => return Ok(None),
-                },
+        let (mut depth, mut step) = (0, self.joined.root.step(name, 0));
+        loop {
+            match step {
+                Step::Found(entry) => return Ok(entry),
+                Step::Below(child) => {
+                    depth += 1;
+                    step = self.step(&child.digest, name, depth)?;
+                }
             }
         }
-        Ok(None)
     }
 
     /// Every entry, tombstones included.
@@ -485,6 +482,13 @@ impl<'a> Index<'a> {
         (recent, earlier)
     }
 
+    fn step(&self, digest: &Digest, name: &str, depth: usize) -> Result<Step, VaultError> {
+        match self.joined.loose.get(digest) {
+            Some(node) => Ok(node.step(name, depth)),
+            None => self.below.step(digest, name, depth),
+        }
+    }
+
     fn node(&self, digest: &Digest) -> Result<Node, VaultError> {
         match self.joined.loose.get(digest) {
             Some(node) => Ok(node.clone()),
@@ -562,7 +566,12 @@ impl Below<'_> {
 
     pub fn node(&self, digest: &Digest) -> Result<Node, VaultError> {
         let (path, plain) = self.read(Kind::Node, digest)?;
-        Node::from_bytes(&plain).ok_or_else(|| VaultError::damaged(path, "not a node of the index"))
+        Node::from_bytes(&plain).ok_or_else(|| damaged_node(path))
+    }
+
+    fn step(&self, digest: &Digest, name: &str, depth: usize) -> Result<Step, VaultError> {
+        let (path, plain) = self.read(Kind::Node, digest)?;
+        Node::step_in(&plain, name, depth).ok_or_else(|| damaged_node(path))
     }
 
     fn page(&self, digest: &Digest) -> Result<(Vec<Ancestor>, Vec<Digest>), VaultError> {
@@ -660,6 +669,10 @@ fn read_head(store: &Store, scope: Id, digest: &Digest) -> Result<Vec<u8>, Vault
 
 fn damaged_head(scope: Id, digest: &Digest) -> VaultError {
     VaultError::damaged(head_path(scope, digest), "it does not open as the scope's index head")
+}
+
+fn damaged_node(path: String) -> VaultError {
+    VaultError::damaged(path, "not a node of the index")
 }
 
 #[cfg(test)]

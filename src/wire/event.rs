@@ -1,5 +1,7 @@
 //! What the daemon says while a request is under way, and what a screen answers.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::reply::SecretView;
@@ -189,6 +191,37 @@ pub enum Event {
     },
 }
 
+/// What a screen is too small by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Room {
+    /// In which direction.
+    pub of: Side,
+    /// How many the prompt needs.
+    pub needs: u32,
+    /// How many there are.
+    pub has: u32,
+}
+
+/// Directions of a screen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// Its width.
+    Columns,
+    /// Its height.
+    Lines,
+}
+
+impl fmt::Display for Room {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let of = match self.of {
+            Side::Columns => "columns",
+            Side::Lines => "lines",
+        };
+        write!(f, "needs {} {of}, has {}", self.needs, self.has)
+    }
+}
+
 /// From the client, while its call is under way; [`Answer::Put`] right behind it.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
@@ -202,6 +235,13 @@ pub enum Answer {
     Hidden {
         /// Which.
         prompt: u64,
+    },
+    /// The prompt does not fit on this screen, and is not on it.
+    TooSmall {
+        /// Which.
+        prompt: u64,
+        /// What the screen lacks.
+        room: Room,
     },
     /// A person says no.
     Deny {

@@ -10,7 +10,7 @@ pub mod reply;
 pub mod request;
 pub mod value;
 
-pub use event::{Answer, Event, PromptView, TouchState};
+pub use event::{Answer, Event, PromptView, Room, Side, TouchState};
 pub use outcome::{Failure, Outcome, Unhinted};
 pub use reply::Reply;
 pub use request::{Call, Places, Request};

@@ -115,7 +115,10 @@ fn by_command(table: &mut Table) -> Result<(), Failure> {
     }
     let times = interleaved(STARTS, &mut works)?;
     drop(works);
-    table.fact("touchlease run -- printenv TOKEN in a live lease, p50", millis(times[0].median()));
+    table.fact(
+        "touchlease run --no-masking --with prod/TOKEN -- printenv TOKEN in a live lease, p50",
+        millis(times[0].median()),
+    );
     for ((name, goal), theirs) in against.iter().zip(&times[1..]) {
         let ratio = theirs.over(&times[0]);
         table.goal(

@@ -63,7 +63,10 @@ impl Table {
 
     /// The version of a program that was measured.
     pub fn version(&mut self, name: &str, version: String) {
-        self.versions.push((name.to_owned(), version));
+        let said = (name.to_owned(), version);
+        if !self.versions.contains(&said) {
+            self.versions.push(said);
+        }
     }
 
     /// Not 0 when something is missing or missed.

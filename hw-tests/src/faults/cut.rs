@@ -5,7 +5,7 @@ use std::{error::Error, process::ExitStatus};
 use super::{
     operation::{Bench, Lost, Operation, Start, stop},
     state::State,
-    strace::{Call, Fault, Traced, read, strace},
+    strace::{Call, Fault, Traced, program, read},
 };
 use crate::harness::{Home, Terminal};
 
@@ -72,7 +72,7 @@ fn corrected(aim: &Call, calls: &[Call]) -> u32 {
     if let Some(made) = calls.iter().find(|made| made.is(aim)) {
         return made.nth;
     }
-    let of_name = || calls.iter().filter(|made| made.name == aim.name);
+    let of_name = || calls.iter().filter(|made| made.name == aim.name && made.thread == aim.thread);
     let reached = of_name().filter_map(|made| made.place).max().unwrap_or(0);
     let (Some(cut), Some(place)) = (of_name().find(|made| made.cut), aim.place) else {
         return aim.nth;
@@ -110,9 +110,9 @@ pub(super) fn traced<T>(
     still: impl FnOnce() -> Result<T, Box<dyn Error>>,
 ) -> Result<(Shown, Vec<Call>, T), Box<dyn Error>> {
     if operation.is_of_the_command() {
-        let log = home.path().join("calls");
-        let ended = operation.attend(bench, Terminal::start(&strace(&home.command(operation.arguments), &log, fault))?)?;
-        return Ok((ended, read(&log, home.path())?, still()?));
+        let command = program(&home.command(operation.arguments), home.path(), fault);
+        let ended = operation.attend(bench, Terminal::start(&command)?)?;
+        return Ok((ended, read(home.path())?, still()?));
     }
     let mut daemon = Traced::start(home, fault)?;
     let ended = operation.run(bench, home, lost)?;
@@ -145,11 +145,12 @@ fn judge(found: &State, (before, after): &Both, acknowledged: bool) -> Result<En
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::strace::Thread, *};
 
     fn call(nth: u32, place: Option<u32>, cut: bool) -> Call {
         Call {
             name: "openat".into(),
+            thread: Thread::Main,
             nth,
             place,
             line: String::new(),

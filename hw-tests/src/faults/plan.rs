@@ -43,11 +43,12 @@ fn faults(call: &Call) -> impl Iterator<Item = Fault> + Clone + use<> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::strace::Thread, *};
 
     fn call(name: &str, nth: u32) -> Call {
         Call {
             name: name.into(),
+            thread: Thread::Main,
             nth,
             place: Some(nth),
             line: format!("{name}(3</home/x>)"),

@@ -213,13 +213,13 @@ impl Home {
                     places,
                     settings,
                     clock,
-                    random: Box::new(random::system()),
+                    random: || Box::new(random::system()),
                     broker,
                     boot_id,
                     uid,
                     agents: &[AGENT],
                 };
-                let house = std::rc::Rc::new(House::new(outside));
+                let house = std::rc::Rc::new(House::new(outside).expect("a thread"));
                 let listener = tokio::net::UnixListener::from_std(listener).expect("the runtime takes the socket");
                 serve::run(house, listener, async { drop(stopped.await) }).await;
             });

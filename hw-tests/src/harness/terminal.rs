@@ -157,6 +157,12 @@ impl Terminal {
         self.seen = lock(&self.screen.state).output.len();
     }
 
+    /// Lets go of everything that was written so far: what a program writes in an hour is no small thing to keep.
+    pub fn forget(&mut self) {
+        self.seen = 0;
+        lock(&self.screen.state).output.clear();
+    }
+
     /// Whether the program has closed the terminal.
     #[must_use]
     pub fn has_ended(&self) -> bool {

@@ -38,6 +38,16 @@ pub enum Noise {
 }
 
 impl Noise {
+    /// Those of other programs.
+    pub const FOREIGN: [Self; 6] = [
+        Self::ForeignInit,
+        Self::ForeignAnswer,
+        Self::ForeignKeepalive,
+        Self::ForeignContinuation,
+        Self::ForeignError,
+        Self::Foreign,
+    ];
+
     /// Puts the noise between a device and the bus; for [`crate::hid_socket::HidSocket::with_disguise`].
     pub fn over(self, device: impl Device + 'static) -> Box<dyn Device> {
         Box::new(Noisy {
@@ -154,14 +164,7 @@ mod tests {
 
     #[test]
     fn a_careful_host_hears_nothing_foreign() {
-        for noise in [
-            Noise::ForeignInit,
-            Noise::ForeignAnswer,
-            Noise::ForeignKeepalive,
-            Noise::ForeignContinuation,
-            Noise::ForeignError,
-            Noise::Foreign,
-        ] {
+        for noise in Noise::FOREIGN {
             assert!(info_through(noise).unwrap().len() > 100, "{noise:?}");
         }
     }

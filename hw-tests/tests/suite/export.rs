@@ -23,7 +23,7 @@ fn an_export_is_signed_in_words_recorded_and_written_to_a_private_file() {
     assert_eq!(lab.key.counts().unwrap().given, before + 1);
     for said in [
         "ALL values of scope prod leave the vault in the clear",
-        "2 secrets of prod; 1 stay",
+        "2 secrets of prod; 1 stays",
         "prod/PROXIED stays: its rules allow neither env nor file",
         "2 secrets of prod left the vault",
     ] {

@@ -139,20 +139,21 @@ fn of_a_secret_that_both_machines_wrote_a_person_keeps_one_by_a_touch_over_the_c
     let shown = two.person(&["merge"]);
     is_on_the_page(&shown);
     assert!(
-        shown.contains("prod/TOKEN was written apart: keep one") && shown.contains("at most 3 uses"),
+        shown.contains("prod/TOKEN was written on several machines: keep one") && shown.contains("at most 3 uses"),
         "{shown}"
     );
     let merges = json(&two, &["merge"]);
     let versions = merges["merges"][0]["contested"][0]["versions"].as_array().unwrap().clone();
     let theirs = versions.iter().find(|version| version["rules"]["uses"].is_null()).unwrap();
-    let keep = format!("prod/TOKEN={}", &theirs["record"].as_str().unwrap()[..8]);
+    let record = &theirs["record"].as_str().unwrap()[..8];
+    let keep = format!("prod/TOKEN={record}");
     let wrong = json(&two, &["merge", "--keep", "prod/TOKEN=00000000"]);
     assert_eq!(wrong["error"]["reason"], "no_such_version");
     let shown = two.person(&["merge", "--keep", &keep]);
     for part in [
         "keeps",
-        "prod/TOKEN  version 2",
-        "as version 3",
+        &format!("prod/TOKEN  {record}, version 2 of"),
+        "it becomes version 3",
         "drops",
         "2 states joined",
         "prod/TOKEN kept",

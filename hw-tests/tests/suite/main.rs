@@ -27,6 +27,7 @@ mod spine;
 mod storms;
 mod trace;
 mod vectors;
+mod waiting;
 
 /// The product lies beside the programs of this package, whose paths Cargo gives.
 fn product() -> std::path::PathBuf {

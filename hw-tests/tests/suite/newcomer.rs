@@ -118,13 +118,43 @@ fn hints_are_commands_that_work_as_they_stand() {
 }
 
 #[test]
+fn a_bare_command_prints_its_help_as_help_does() {
+    let lab = Lab::empty(Config::default());
+    for group in [&[][..], &["lease"]] {
+        let bare = lab.agent_to_its_end(group);
+        let help = lab.agent_to_its_end(&[group, &["--help"]].concat());
+        assert_eq!(bare.status.code(), Some(64), "{bare:?}");
+        let (bare, help) = (String::from_utf8(bare.stderr).unwrap(), String::from_utf8(help.stdout).unwrap());
+        let short = lab.agent_to_its_end(&[group, &["-h"]].concat());
+        let short = String::from_utf8(short.stdout).unwrap();
+        assert!(bare.contains("\n  ") && (bare == help || bare == short), "{bare}");
+    }
+}
+
+#[test]
 fn an_environment_file_that_is_none_is_named_by_its_line_and_not_repeated() {
     let lab = Lab::new();
     let file = lab.home.work().join("x.env");
     let cases = [
         (format!("A=1\n# c\n{SLIP} here\n"), "x.env, line 3: it is not NAME=value"),
-        (format!("A=1\nB=\"open\n{SLIP}\n"), "x.env, line 2: "),
+        (
+            format!("A=1\nB=\"open\n{SLIP}\n"),
+            "x.env, line 2: the quote that begins the value has no end",
+        ),
         ("A=1\n\nB=touchlease://prod\n".into(), "x.env, line 3: "),
+        (
+            format!("A={SLIP} two\n"),
+            "x.env, line 1: a blank stands in the value: put the value in single quotes",
+        ),
+        (format!("MY NAME={SLIP}\n"), "x.env, line 1: a blank stands in the name"),
+        (
+            "A=' touchlease://prod/TOKEN'\n".into(),
+            "x.env, line 1: a blank stands in front of touchlease://",
+        ),
+        (
+            "A='touchlease://prod/TOKEN '\n".into(),
+            "x.env, line 1: a blank stands behind the reference",
+        ),
     ];
     for (text, says) in cases {
         fs::write(&file, text).unwrap();
@@ -132,6 +162,9 @@ fn an_environment_file_that_is_none_is_named_by_its_line_and_not_repeated() {
         let (code, _, message, _) = failed(&out);
         assert!(code == 65 && message.contains(says) && !holds(&out.stdout, SLIP), "{message}");
     }
+    fs::remove_file(&file).unwrap();
+    let gone = failed(&agent(&lab, &["run", "--env-file", "x.env", "--", "true"]));
+    assert_eq!(gone.3, "check the path and its permissions");
     for text in [format!("Dear Anna,\n{SLIP}\n"), String::new(), format!("\0\u{1}{SLIP}")] {
         fs::write(&file, text).unwrap();
         let out = agent(&lab, &["import", "--scope", "prod", "--dry-run", "x.env"]);
@@ -139,6 +172,72 @@ fn an_environment_file_that_is_none_is_named_by_its_line_and_not_repeated() {
         assert_eq!((code, reason.as_str()), (65, "import_format"), "{out:?}");
         assert!(!holds(&out.stdout, SLIP), "{out:?}");
     }
+}
+
+#[test]
+fn who_says_no_at_the_own_prompt_is_told_that_it_was_stopped_there() {
+    let lab = Lab::new();
+    lab.key.never().unwrap();
+    for no in ["\u{3}", "d"] {
+        let mut removing = lab.home.terminal(["rm", "prod/TOKEN"]).unwrap();
+        removing.expect("touch \"blue\"").unwrap();
+        removing.type_in(no).unwrap();
+        let (status, shown) = removing.finish().unwrap();
+        assert_eq!(status.code(), Some(60), "{shown}");
+        assert!(
+            shown.contains("touchlease: you stopped it at the prompt") && !shown.contains("a person denied"),
+            "{shown}"
+        );
+        lab.clock.suspend(std::time::Duration::from_secs(700));
+    }
+    // On a watch it was a person, and perhaps not the one who asked.
+    let mut watch = lab.home.watch().unwrap();
+    let asking = lab.agent(&["--json", "run", "--with", "prod/TOKEN", "--", "true"]);
+    watch.expect("touch \"blue\"").unwrap();
+    watch.type_in("d").unwrap();
+    let out = asking.wait_with_output().unwrap();
+    let (code, reason, message, _) = failed(&out);
+    assert_eq!((code, reason.as_str()), (60, "denied"));
+    assert!(message.contains("a person denied"), "{message}");
+}
+
+#[test]
+fn a_lease_is_named_by_as_many_digits_as_tell_it_apart_and_a_receipt_too() {
+    let lab = Lab::new();
+    lab.key.grant().unwrap();
+    let _watch = lab.home.watch().unwrap();
+    let out = lab
+        .child(&["--json", "lease", "request", "--with", "prod/TOKEN"])
+        .wait_with_output()
+        .unwrap();
+    let lease: Value = serde_json::from_slice(&out.stdout).unwrap();
+    let id = lease["lease"]["id"].as_str().unwrap();
+    for wrong in ["", &id[..3]] {
+        let (code, reason, message, _) = failed(&agent(&lab, &["lease", "show", wrong]));
+        assert_eq!((code, reason.as_str()), (65, "which_id"), "{message}");
+    }
+    let other = if id.starts_with("ffff") { "0000" } else { "ffff" };
+    assert_eq!(failed(&agent(&lab, &["lease", "end", other])).1, "no_lease");
+    let shown = agent(&lab, &["lease", "show", &id[..4]]);
+    assert!(holds(&shown.stdout, id), "{shown:?}");
+    let ended: Value = serde_json::from_slice(&agent(&lab, &["lease", "end", &id[..8]]).stdout).unwrap();
+    assert_eq!(ended["ended"], json!([id]));
+    let exported: Value = serde_json::from_slice(&agent(&lab, &["audit", "export", &id[..12], "receipt"]).stdout).unwrap();
+    assert_eq!(exported["id"], *id);
+}
+
+#[test]
+fn a_list_stands_in_columns_that_fit_the_terminal_and_in_a_pipe_as_a_line_each() {
+    let lab = Lab::new();
+    lab.put("prod/OTHER", b"correct-horse", &["--max-ttl", "10m", "--max-uses", "3"]);
+    let piped = lab.agent_to_its_end(&["list"]);
+    let piped = String::from_utf8(piped.stdout).unwrap();
+    let expected = "prod/OTHER  1  env or file  at most 10 min; at most 3 uses\nprod/TOKEN  1  env or file\n";
+    assert_eq!(piped, expected);
+    let shown = lab.person(&["list"]).replace("\u{1b}[1m", "").replace("\u{1b}[0m", "");
+    let lines: Vec<&str> = shown.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
+    assert_eq!(lines[0], "SECRET      VERSION  AS           LIMITS");
+    assert_eq!(lines[1], "prod/OTHER  1        env or file  at most 10 min; at most 3 uses");
 }
 
 #[test]
@@ -170,7 +269,7 @@ fn a_file_that_is_no_backup_is_named_and_nothing_in_it_is_repeated() {
     }
     let (code, _, message, hint) = failed(&agent(&lab, &["backup", "verify", "/nope.tar"]));
     assert!(
-        code == 65 && message.contains("/nope.tar") && hint.contains("check the path"),
+        code == 65 && message.contains("/nope.tar") && hint.contains("`touchlease backup create FILE` wrote"),
         "{message}: {hint}"
     );
 }
@@ -180,7 +279,7 @@ fn the_log_on_the_screen_says_who_asked_and_no_hash_in_full() {
     let lab = Lab::new();
     let _watch = lab.home.watch().unwrap();
     assert!(
-        lab.agent_to_its_end(&["run", "--with", "prod/TOKEN", "--", "true"])
+        lab.agent_to_its_end(&["run", "--with", "prod/TOKEN", "--reason", "to try", "--", "true"])
             .status
             .success()
     );
@@ -200,6 +299,10 @@ fn the_log_on_the_screen_says_who_asked_and_no_hash_in_full() {
     assert_eq!(word, None);
     // What stands there is enough to ask for more.
     let approved = shown.lines().find(|line| line.contains("approved")).unwrap();
+    for part in ["secrets=prod/TOKEN", "claimed=touchlease <- ", "in=/", "reason=to try"] {
+        assert!(approved.contains(part), "{approved}");
+    }
+    assert!(!shown.contains("ttl=0"), "{shown}");
     let id = approved.split("id=").nth(1).unwrap().split_whitespace().next().unwrap();
     let out = lab.agent_to_its_end(&["audit", "export", id, "receipt"]);
     assert!(out.status.success(), "{out:?}");

@@ -301,6 +301,36 @@ fn two_keys_have_different_pins_and_each_is_asked_for_its_own() {
 }
 
 #[test]
+fn the_pin_of_a_key_that_is_removed_is_forgotten_with_it() {
+    let rig = rig();
+    let machine = Machine::new(&rig).unwrap();
+    vault(&machine);
+    machine.spare().unwrap();
+    machine.json(&["lock"]).unwrap();
+    let keys: Vec<&dyn KeyHandle> = machine.keys.iter().map(|key| &**key).collect();
+    let pins = [("blue", PIN), ("spare", PIN)];
+    for name in ["blue", "spare"] {
+        let mut screen = machine.home.terminal(["unlock", name]).unwrap();
+        screen.expect(&format!("PIN of \"{name}\": ")).unwrap();
+        screen.type_in(&format!("{PIN}\n")).unwrap();
+        let (status, shown) = screen.finish().unwrap();
+        assert!(status.success(), "{shown}");
+    }
+    let kept = || {
+        let status = machine.json(&["status"]).unwrap();
+        let names = status["unlocked"].as_array().unwrap().iter();
+        let mut names: Vec<_> = names.map(|entry| entry[0].as_str().unwrap().to_owned()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(kept(), ["blue", "spare"]);
+    let remove = machine.home.terminal(["key", "remove", "spare", "--key", "blue"]).unwrap();
+    let (status, shown) = attend(&keys, remove, &pins);
+    assert!(status.success(), "{shown}");
+    assert_eq!(kept(), ["blue"]);
+}
+
+#[test]
 fn a_third_key_is_added_while_the_first_is_away_which_opens_all_the_same_afterwards() {
     let rig = rig();
     let machine = Machine::new(&rig).unwrap();

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::lab::{Lab, PATIENCE, lease_call, product, until};
 
-/// A tmux server of its own, with one window.
+/// A tmux server of its own, with one window. Its socket lies in the lab's home, and goes with it.
 struct Tmux(String);
 
 impl Tmux {
@@ -24,16 +24,13 @@ impl Tmux {
 
     fn sized(lab: &Lab, (columns, rows): (u32, u32), command: &[&str]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let tmux = Self(format!(
-            "touchlease-{}-{}",
-            std::process::id(),
-            COUNT.fetch_add(1, Ordering::Relaxed)
-        ));
+        let name = format!("tmux-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let tmux = Self(lab.home.path().join(name).display().to_string());
         let environment = lab.home.command([""; 0]);
         let mut start = Command::new("tmux");
         start
             .args([
-                "-L",
+                "-S",
                 &tmux.0,
                 "-f",
                 "/dev/null",
@@ -55,7 +52,7 @@ impl Tmux {
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
-        Command::new("tmux").args(["-L", &self.0]).args(arguments).output().unwrap()
+        Command::new("tmux").args(["-S", &self.0]).args(arguments).output().unwrap()
     }
 
     /// All that was written.
@@ -183,7 +180,9 @@ fn no_key_is_armed_before_what_must_be_seen_fits_the_terminal() {
     lab.until("the screen", || lab.status()["screens"] == 1);
     let asked = lab.key.counts().unwrap().asked;
     let reply = lab.call(&call).reply().unwrap();
-    assert_eq!(reply["reason"], "screen_gone");
+    assert_eq!(reply["reason"], "screen_small");
+    let message = reply["message"].as_str().unwrap();
+    assert!(message.contains("needs ") && message.contains(" lines, has 6"), "{message}");
     let text = screen.visible().join(" ");
     println!("{text}");
     assert!(text.contains("not armed") && text.contains("Enlarge"), "{text}");

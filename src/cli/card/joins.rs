@@ -8,6 +8,9 @@ use super::{Row, clock_time, rules, strong};
 use crate::encoding::Digest;
 use crate::lease::text::{JoinText, JoinedText, KeepText, StatesText, VaultState, VersionText};
 
+/// Digits of a record's id that are shown.
+const DIGITS: usize = 8;
+
 /// Rows about the states that a text notarises and its touch joins; none where there is one.
 pub(super) fn rows(rows: &mut Vec<Row>, vault: &VaultState, zone: &TimeZone) {
     if let Some(joins) = &vault.joins {
@@ -27,7 +30,11 @@ fn joined(rows: &mut Vec<Row>, heads: &BTreeMap<String, Vec<Digest>>, joins: &Jo
     let said = scopes
         .map(|(scope, heads)| format!("{} states of {scope}", heads.len()))
         .collect::<Vec<_>>();
-    strong(rows, "joins", format!("{} that were made apart", said.join(", ")));
+    strong(
+        rows,
+        "joins",
+        format!("{}, from machines that did not know of each other", said.join(", ")),
+    );
     for (i, secret) in joins.secrets.iter().enumerate() {
         strong(rows, if i == 0 { "takes in" } else { "" }, taken(secret, zone));
     }
@@ -44,7 +51,7 @@ pub(super) fn kept(rows: &mut Vec<Row>, keeps: &[KeepText], zone: &TimeZone) {
             rows,
             "keeps",
             format!(
-                "{}  {}, as version {}; {}",
+                "{}  {}; it becomes version {}; {}",
                 keep.secret,
                 version(&keep.keeps, zone),
                 keep.version,
@@ -52,7 +59,7 @@ pub(super) fn kept(rows: &mut Vec<Row>, keeps: &[KeepText], zone: &TimeZone) {
             ),
         );
         for drop in &keep.drops {
-            strong(rows, "drops", version(drop, zone));
+            strong(rows, "drops", format!("{}  {}", keep.secret, version(drop, zone)));
         }
     }
 }
@@ -63,8 +70,15 @@ fn taken(secret: &JoinedText, zone: &TimeZone) -> String {
     format!("{}  version {} of {changed}{earlier}", secret.secret, secret.version)
 }
 
+/// Versions of one number and second are told apart by their records, as `touchlease merge --keep` is.
 fn version(version: &VersionText, zone: &TimeZone) -> String {
-    format!("version {} of {}", version.version, clock_time(version.changed, zone))
+    let (record, changed) = (digits(&version.record), clock_time(version.changed, zone));
+    format!("{record}, version {} of {changed}", version.version)
+}
+
+/// As much of a record's id as is shown.
+pub fn digits(record: &str) -> &str {
+    record.get(..DIGITS).unwrap_or(record)
 }
 
 #[cfg(test)]
@@ -93,7 +107,7 @@ pub(super) mod tests {
     }
 
     pub(in crate::cli::card) const SAID: [&str; 4] = [
-        "2 states of prod that were made apart",
+        "2 states of prod, from machines that did not know of each other",
         "prod/THEIRS  version 3 of 2026-09-21",
         "earlier",
         "and 41 more",

@@ -24,11 +24,13 @@ pub fn read(bytes: &[u8]) -> Result<(Vec<Found>, Vec<LeftOut>), Failure> {
         // The same lines in the same order: the two texts differ in what stands for a dollar only.
         let (name, kept, mut value) = match (line, expanded.next()) {
             (Line::Pair { name, value: kept, .. }, Some(Line::Pair { value, .. })) => (name, kept, value),
-            (Line::Pair { number, .. } | Line::Other { number }, _) => {
+            (Line::Other { number, why }, _) | (Line::Pair { .. }, Some(Line::Other { number, why })) => {
                 // Not the line itself: it may hold a value.
-                left_out.push(left(&format!("line {number}"), "it is not NAME=value"));
+                left_out.push(left(&format!("line {number}"), why));
                 continue;
             }
+            // Both texts have as many lines.
+            (Line::Pair { .. }, None) => continue,
         };
         pairs += 1;
         let kept = Zeroizing::new(kept.replace(NO_DOLLAR, "$"));

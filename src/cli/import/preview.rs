@@ -19,7 +19,7 @@ pub fn show(session: &Session, file: &Path, plan: &Plan, touches: usize) {
         plan.format.name(),
         count(plan.entries.len(), "secret"),
         plan.scope,
-        plan.rules.deliveries.join(", ")
+        plan.rules.deliveries.join(" or ")
     ));
     if !plan.entries.is_empty() {
         ui.line(&plan.entries.iter().map(line).collect::<Vec<_>>().join("\n"));

@@ -129,5 +129,8 @@ pub fn not_read(format: Format, why: &str) -> Failure {
         "import_format",
         format!("this is no {} that can be read: {why}", format.name()),
     )
-    .hint("touchlease import --help names the formats; say which with --format")
+    .hint(match format {
+        Format::Kdbx => "if it is a KeePass database, open it there, save it anew, and import that",
+        _ => "touchlease import --help names the formats; say which with --format",
+    })
 }

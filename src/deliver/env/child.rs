@@ -1,16 +1,17 @@
-//! The child itself: its command, how it is told something, how it ended.
+//! The child itself: its program, how it is told something, how it ended.
 
-use std::ffi::OsString;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
-use std::process::Command;
+use std::os::unix::ffi::OsStrExt;
 
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_process_group, pidfd_open, pidfd_send_signal, waitid,
 };
 
-use super::{DeliverError, Delivery, How, PrivateFiles};
+use super::{DeliverError, Delivery, How, PrivateFiles, Var, find};
+use crate::sys::spawn::Program;
 use crate::sys::wait::is_readable;
 
 /// How the child ended.
@@ -49,6 +50,11 @@ pub(super) struct Child {
 }
 
 impl Child {
+    /// `pidfd` is of the child `pid`.
+    pub fn held(pid: Pid, pidfd: OwnedFd) -> Self {
+        Self { pid, pidfd }
+    }
+
     /// `pid` is a child that nobody has waited for yet, so the number is still its own.
     pub fn of(pid: Pid) -> io::Result<Self> {
         Ok(Self {
@@ -90,39 +96,56 @@ impl AsFd for Child {
     }
 }
 
-/// The command of a delivery, with its environment, and the files that have to outlive it.
+/// The program of a delivery, with its environment, and the files that have to outlive it.
 ///
-/// `Command` and the child's environment block are copies of the values that nobody wipes: a value that is delivered
-/// by environment is in unlocked memory by its nature.
-pub(super) fn command(delivery: &Delivery) -> Result<(Command, Option<PrivateFiles>), DeliverError> {
-    let (program, arguments) = delivery.command.split_first().ok_or(DeliverError::NoCommand)?;
-    let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .envs(delivery.plain.iter().map(|(name, value)| (name, value)));
-    let mut files = None;
+/// The child's environment block is a copy of the values that nobody wipes: a value that is delivered by environment is in unlocked
+/// memory by its nature. Ours is wiped when it was started.
+pub(super) fn program(delivery: &Delivery) -> Result<(Program, Option<PrivateFiles>), DeliverError> {
+    let name = delivery.command.first().ok_or(DeliverError::NoCommand)?;
+    let (mut files, mut paths) = (None, Vec::new());
     for var in &delivery.vars {
-        let bytes = var.name.as_encoded_bytes();
-        if bytes.is_empty() || bytes.contains(&b'=') || bytes.contains(&0) {
-            return Err(DeliverError::BadName { name: var.name.clone() });
+        check(var)?;
+        if var.how == How::File {
+            let folder = match &mut files {
+                Some(folder) => folder,
+                none => none.insert(PrivateFiles::new(delivery.runtime_dir.as_deref())?),
+            };
+            paths.push(folder.add(var.value.expose())?);
         }
-        let value = var.value.expose();
-        match how(var.how, value) {
-            Ok(How::Env) => command.env(&var.name, OsString::from_vec(value.to_vec())),
-            Ok(How::File) => {
-                let folder = match &mut files {
-                    Some(folder) => folder,
-                    none => none.insert(PrivateFiles::new(delivery.runtime_dir.as_deref())?),
-                };
-                command.env(&var.name, folder.add(value)?)
-            }
-            Err(()) => return Err(DeliverError::NulInValue { name: var.name.clone() }),
-        };
     }
-    Ok((command, files))
+    let ours: Vec<_> = std::env::vars_os().collect();
+    let mut environment: BTreeMap<&OsStr, &[u8]> = ours.iter().chain(&delivery.plain).map(text).collect();
+    let mut paths = paths.iter().map(|path| path.as_os_str().as_bytes());
+    environment.extend(delivery.vars.iter().filter_map(|var| {
+        let value = match var.how {
+            How::Env => Some(var.value.expose()),
+            How::File => paths.next(),
+        };
+        Some((var.name.as_os_str(), value?))
+    }));
+    let path = environment.get(OsStr::new("PATH")).map(|path| OsStr::from_bytes(path));
+    let found = delivery.found.clone().or_else(|| find(name, path));
+    let found = found.ok_or(io::ErrorKind::NotFound.into());
+    let program = found.and_then(|file| Program::new(&file, &delivery.command, environment));
+    let program = program.map_err(|source| DeliverError::Start {
+        program: name.clone(),
+        source,
+    })?;
+    Ok((program, files))
 }
 
-/// A C string ends at NUL: such a value has no place in an environment.
-fn how(how: How, value: &[u8]) -> Result<How, ()> {
-    if how == How::Env && value.contains(&0) { Err(()) } else { Ok(how) }
+fn text((name, value): &(OsString, OsString)) -> (&OsStr, &[u8]) {
+    (name, value.as_bytes())
+}
+
+/// A C string ends at NUL: a value with one has no place in an environment.
+fn check(var: &Var) -> Result<(), DeliverError> {
+    let name = var.name.as_bytes();
+    if name.is_empty() || name.contains(&b'=') || name.contains(&0) {
+        return Err(DeliverError::BadName { name: var.name.clone() });
+    }
+    if var.how == How::Env && var.value.expose().contains(&0) {
+        return Err(DeliverError::NulInValue { name: var.name.clone() });
+    }
+    Ok(())
 }

@@ -26,6 +26,7 @@ mod ending;
 mod files;
 mod leash;
 mod offspring;
+mod program;
 mod relay;
 mod session;
 mod sink;
@@ -41,6 +42,7 @@ use std::path::PathBuf;
 pub use child::Status;
 use files::PrivateFiles;
 pub use files::left_behind;
+pub use program::find;
 
 use crate::clock::Clock;
 use crate::deliver::mask::Patterns;
@@ -48,8 +50,10 @@ use crate::secret::Secret;
 
 /// What is delivered, and to what.
 pub struct Delivery {
-    /// The program and its arguments; found through `PATH` as `execvp` does.
+    /// The program and its arguments.
     pub command: Vec<OsString>,
+    /// Its file, where it was looked for already ([`find`]). None: it is found when it is started, as `execvp` does.
+    pub found: Option<PathBuf>,
     /// What is added to its environment.
     pub vars: Vec<Var>,
     /// What is added as it is: no secret, not masked.
@@ -204,8 +208,8 @@ pub fn run(
     lease: &mut impl LeaseEnd,
     clock: &dyn Clock,
 ) -> Result<Outcome, DeliverError> {
-    let (command, files) = child::command(delivery)?;
-    let relay = relay::Relay::start(delivery, command, patterns, streams, clock);
+    let (program, files) = child::program(delivery)?;
+    let relay = relay::Relay::start(delivery, program, patterns, streams, clock);
     // While the child starts.
     files::sweep(delivery.runtime_dir.as_deref());
     let outcome = relay.and_then(|relay| relay.run(lease, clock));

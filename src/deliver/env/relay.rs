@@ -2,12 +2,11 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::process::{Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, read, write};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, Signal};
+use rustix::process::Signal;
 use rustix::termios::isatty;
 use zeroize::Zeroize;
 
@@ -21,8 +20,8 @@ use super::terminal::{Pair, Terminal, copy_size};
 use super::{DeliverError, Delivery, LeaseEnd, Outcome, Streams};
 use crate::clock::{Boot, Clock};
 use crate::deliver::mask::Patterns;
-use crate::sys::child::spawn_as_started;
 use crate::sys::signals::{Catcher, Caught};
+use crate::sys::spawn::Program;
 
 /// A pause of the child's output after which a prompt is let go.
 const PAUSE: Timespec = Timespec {
@@ -96,7 +95,7 @@ enum Source {
 impl<'a> Relay<'a> {
     pub fn start(
         delivery: &'a Delivery,
-        command: Command,
+        program: Program,
         patterns: &'a Patterns,
         streams: Streams<'a>,
         clock: &dyn Clock,
@@ -113,9 +112,9 @@ impl<'a> Relay<'a> {
         let mut channels = Vec::with_capacity(2);
         let mut offspring = Offspring::adopt();
         let place = if session {
-            in_session(command, patterns, streams, &mut channels)
+            in_session(&program, patterns, streams, &mut channels)
         } else {
-            in_group(command, masking, patterns, streams, &mut channels)
+            in_group(&program, masking, patterns, streams, &mut channels)
         };
         let place = place.map_err(|fault| fault.name(delivery))?;
         if let Place::Session { session, .. } = &place {
@@ -446,7 +445,7 @@ impl From<Errno> for Fault {
 }
 
 fn in_session<'a>(
-    command: Command,
+    program: &Program,
     patterns: &'a Patterns,
     streams: Streams<'a>,
     channels: &mut Vec<Channel<'a>>,
@@ -460,7 +459,7 @@ fn in_session<'a>(
         channels.push(Channel::new(source, patterns, streams.stderr)?);
         stderr = Some(child);
     }
-    let session = Session::start(command, pair, stderr).map_err(Fault::Start)?;
+    let session = Session::start(program, pair, stderr).map_err(Fault::Start)?;
     terminal.enter_raw();
     let typed = Typed {
         bytes: [0; TYPED],
@@ -475,45 +474,39 @@ fn in_session<'a>(
 }
 
 fn in_group<'a>(
-    mut command: Command,
+    program: &Program,
     masking: bool,
     patterns: &'a Patterns,
     streams: Streams<'a>,
     channels: &mut Vec<Channel<'a>>,
 ) -> Result<Place<'a>, Fault> {
-    command.stdin(stdio(streams.stdin)?);
     let mut screen: Option<(BorrowedFd<'a>, OwnedFd)> = None;
-    let mut output = |ours: BorrowedFd<'a>| -> Result<Stdio, Fault> {
+    // What the child gets in place of an output of ours.
+    let mut output = |ours: BorrowedFd<'a>| -> Result<Option<OwnedFd>, Fault> {
         if !masking {
-            return Ok(stdio(ours)?);
+            return Ok(None);
         }
         if !isatty(ours) {
             let (source, child) = pipe_with(PipeFlags::CLOEXEC)?;
             channels.push(Channel::new(source, patterns, ours)?);
-            return Ok(child.into());
+            return Ok(Some(child));
         }
         // One terminal for both outputs keeps their order.
         if let Some((_, child)) = &screen {
-            return Ok(child.try_clone()?.into());
+            return Ok(Some(child.try_clone()?));
         }
         let pair = Pair::for_output(ours)?;
         let child = pair.child.try_clone()?;
         channels.push(Channel::new(pair.ours, patterns, ours)?);
         screen = Some((ours, pair.child));
-        Ok(child.into())
+        Ok(Some(child))
     };
     let (stdout, stderr) = (output(streams.stdout)?, output(streams.stderr)?);
-    command.stdout(stdout).stderr(stderr);
-    let child = spawn_as_started(&mut command).map_err(Fault::Start)?;
-    // What it holds of the child's outputs would keep them open.
-    drop(command);
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH)?;
+    let outputs = [(&stdout, streams.stdout), (&stderr, streams.stderr)];
+    let [out, err] = outputs.map(|(theirs, ours)| theirs.as_ref().map_or(ours, AsFd::as_fd));
+    let (pid, pidfd) = program.start([streams.stdin, out, err], None).map_err(Fault::Start)?;
     Ok(Place::Group {
-        child: Child::of(pid)?,
+        child: Child::held(pid, pidfd),
         screen,
     })
-}
-
-fn stdio(fd: BorrowedFd<'_>) -> io::Result<Stdio> {
-    Ok(fd.try_clone_to_owned()?.into())
 }

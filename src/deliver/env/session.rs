@@ -6,7 +6,6 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::process::{Command, Stdio};
 
 use rustix::io::{Errno, read, write};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -16,6 +15,7 @@ use rustix::termios::tcgetpgrp;
 use super::child::{Child, Status};
 use super::terminal::Pair;
 use crate::sys;
+use crate::sys::spawn::Program;
 
 /// What the monitor says.
 #[derive(Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub(super) struct Session {
 
 impl Session {
     /// Starts `command` with its terminal on `pair`; what it has for stderr otherwise is `stderr`.
-    pub fn start(mut command: Command, pair: Pair, stderr: Option<OwnedFd>) -> io::Result<Self> {
+    pub fn start(program: &Program, pair: Pair, stderr: Option<OwnedFd>) -> io::Result<Self> {
         let (news, monitors) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         let Pair { ours, child: tty } = pair;
         let keep: Vec<RawFd> = [Some(&monitors), Some(&tty), stderr.as_ref()]
@@ -46,7 +46,7 @@ impl Session {
             .map(AsRawFd::as_raw_fd)
             .collect();
         let monitor = sys::child::fork(&keep, || {
-            let told = match begin(&mut command, &tty, stderr.as_ref()) {
+            let told = match begin(program, &tty, stderr.as_ref()) {
                 Ok(pid) => watch(pid, &monitors),
                 Err(error) => tell(&monitors, &News::Failed(error.raw_os_error().unwrap_or(libc::EIO))),
             };
@@ -101,20 +101,12 @@ impl Drop for Session {
     }
 }
 
-fn begin(command: &mut Command, tty: &OwnedFd, stderr: Option<&OwnedFd>) -> io::Result<Pid> {
+fn begin(program: &Program, tty: &OwnedFd, stderr: Option<&OwnedFd>) -> io::Result<Pid> {
     sys::signals::drop_in_fork()?;
     setsid()?;
     ioctl_tiocsctty(tty)?;
-    command.stdin(tty.try_clone()?).stdout(tty.try_clone()?);
-    command.stderr(Stdio::from(stderr.unwrap_or(tty).try_clone()?));
-    sys::child::start_in_foreground(command, tty.as_raw_fd());
-    let child = sys::child::spawn_as_started(command)?;
-    // Our copies of its outputs would keep them open.
-    *command = Command::new("");
-    i32::try_from(child.id())
-        .ok()
-        .and_then(Pid::from_raw)
-        .ok_or_else(|| io::ErrorKind::InvalidData.into())
+    let (pid, _) = program.start([tty, tty, stderr.unwrap_or(tty)].map(AsFd::as_fd), Some(tty.as_fd()))?;
+    Ok(pid)
 }
 
 /// Tells of every stop and of the end, and stays until that was heard. The child is not reaped: its number stays its own.

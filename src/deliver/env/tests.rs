@@ -35,6 +35,7 @@ fn var(name: &str, value: &[u8], how: How) -> Var {
 fn shell(script: &str) -> Delivery {
     Delivery {
         command: ["sh", "-c", script].map(OsString::from).to_vec(),
+        found: None,
         vars: vec![var("TOKEN", b"s3cr3t-token-value", How::Env)],
         plain: vec![],
         masking: true,

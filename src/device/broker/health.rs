@@ -91,9 +91,14 @@ fn reader(place: &Place) -> Finding {
 
 /// What one key is good for. `said` is what it says of itself, or why it says nothing.
 fn judge(seen: &Seen, key: Option<&EnrolledKey>, said: &Result<KeyInfo, DeviceError>) -> Vec<Finding> {
-    let name = match key {
-        Some(key) => format!("\"{}\" ({}, {})", key.name, seen.model, seen.port),
-        None => format!("{} ({})", seen.model, seen.port),
+    let place = seen.port.to_string();
+    // A reader stands for the key in it, which has no name of its own.
+    let place = Some(place).filter(|place| *place != seen.model);
+    let name = match (key, place) {
+        (Some(key), Some(place)) => format!("\"{}\" ({}, {place})", key.name, seen.model),
+        (Some(key), None) => format!("\"{}\" ({})", key.name, seen.model),
+        (None, Some(place)) => format!("{} ({place})", seen.model),
+        (None, None) => format!("the key in {}", seen.model),
     };
     let said = match said {
         Ok(said) => said,
@@ -341,6 +346,23 @@ mod tests {
     fn an_enrolled_key_with_its_pin_can_serve() {
         let key = SoftKey::new("blue", Profile::Pin, 1).enrolled();
         assert_eq!(look(Link::Usb, Some(&key), &Ok(good())), one(Level::Ok, "usable"));
+    }
+
+    #[test]
+    fn a_reader_is_named_once() {
+        let seen = |key: Option<&EnrolledKey>| Seen {
+            port: Port::Reader("Some Reader 00 00".into()),
+            plug: 1,
+            link: Link::Contact,
+            model: "Some Reader 00 00".into(),
+            key: key.map(EnrolledKey::id),
+            problem: None,
+            built_in_uv: false,
+        };
+        let key = SoftKey::new("blue", Profile::Pin, 1).enrolled();
+        let said = |key: Option<&EnrolledKey>| judge(&seen(key), key, &Ok(good()))[0].what.clone();
+        assert_eq!(said(Some(&key)), "\"blue\" (Some Reader 00 00) can serve");
+        assert_eq!(said(None), "the key in Some Reader 00 00 is not enrolled in this vault");
     }
 
     #[test]

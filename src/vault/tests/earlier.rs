@@ -183,7 +183,8 @@ impl Removed {
     /// The live names of the index.
     pub fn entries(&self, vault: &Vault) -> BTreeMap<String, Entry> {
         let (scope, ring) = (vault.scope(SCOPE).unwrap(), ring_of(vault, &self.rig.blue));
-        let index = vault.index(scope, &ring, &vault.standing(&[SCOPE]).unwrap()).unwrap();
+        let (standing, accepted) = (vault.standing(&[SCOPE]).unwrap(), vault.memory.accepted().unwrap());
+        let index = vault.index(scope, &ring, &standing, &accepted).unwrap();
         let live = index
             .entries()
             .unwrap()

@@ -131,7 +131,7 @@ impl Machines {
         let proof = touch(&vault, &self.blue, Namespace::Lease, &standing, b"look");
         let scope = vault.scope(SCOPE).unwrap();
         let ring = vault.unlock(&proof, &[scope]).unwrap().remove(0);
-        let index = vault.index(scope, &ring, &standing).unwrap();
+        let index = vault.index(scope, &ring, &standing, &vault.memory.accepted().unwrap()).unwrap();
         let mut state = BTreeMap::new();
         for entry in index.entries().unwrap() {
             for (id, digest) in entry.records() {
@@ -247,7 +247,7 @@ fn a_lease_joins_on_the_disk_what_it_opened() {
     let lease = [wanted(&vault, SCOPE, "A").unwrap()];
     let proof = touch(&vault, &machines.blue, Namespace::Lease, &standing, b"lease");
     let mut material = vault.unseal(&proof, Digest::of(b"lease"), &standing, &lease).unwrap();
-    vault.join(&mut material, &standing, &mut random::system()).unwrap();
+    vault.join(&material.take_joins(), &standing, &mut random::system()).unwrap();
     assert_eq!(material.value(SCOPE, "A").unwrap().expose(), b"1");
     let standing = vault.standing(&[SCOPE]).unwrap();
     assert_eq!((standing.heads()[0].1.len(), standing.claims().len()), (1, 0));

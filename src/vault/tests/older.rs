@@ -84,22 +84,22 @@ fn t52_two_copies_of_one_vault_never_set_the_memory_of_it_back() {
     let (here, there) = (rig.vault(), Vault::open(&copy, &rig.home.join("state")).unwrap());
     apply(&here, &rig.blue, "prod", put("A", b"2")).unwrap();
     let scope = here.scope("prod").unwrap().id;
-    let newest = here.memory.head(scope).unwrap();
+    let newest = here.memory.accepted().unwrap().head(scope);
     for refused in [
         apply(&there, &rig.blue, "prod", put("A", b"3")).err(),
         get(&there, &rig.blue, "prod", "A").err(),
     ] {
         assert!(matches!(refused, Some(VaultError::Older { .. })), "{refused:?}");
     }
-    assert_eq!(there.memory.head(scope).unwrap(), newest);
+    assert_eq!(there.memory.accepted().unwrap().head(scope), newest);
     // Another scope's state, remembered late, takes nothing else back.
     there.memory.remember(scope, None, Digest::of(b"old")).unwrap();
-    assert_eq!(here.memory.head(scope).unwrap(), newest);
+    assert_eq!(here.memory.accepted().unwrap().head(scope), newest);
     let added = super::keys::add_to(&here, &rig.blue, &SoftKey::new("spare", Profile::Pin, 2), &["prod"]).unwrap();
     let late = super::keys::add_to(&there, &rig.blue, &SoftKey::new("late", Profile::Pin, 3), &["prod"]).err();
     assert!(matches!(late, Some(VaultError::Older { .. })), "{late:?}");
     assert!(there.memory.remember_roster(there.roster_digest(), &there.roster).is_err());
-    assert_eq!(here.memory.roster().unwrap(), added);
+    assert_eq!(here.memory.accepted().unwrap().roster(), added);
     rig.restore(&old);
     assert!(matches!(rig.try_open(), Err(VaultError::Older { .. })));
 }

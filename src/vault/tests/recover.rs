@@ -157,10 +157,10 @@ fn a_memory_that_cannot_be_written_costs_no_new_code() {
     vault.memory.store.faults.cut_at(0);
     let done = recovery.finish(&vault, &rig.code, &mut random::system()).unwrap();
     let (digest, fresh) = (done.sure().unwrap(), fresh(&recovery));
-    assert_ne!(vault.memory.roster().unwrap(), digest);
+    assert_ne!(vault.memory.accepted().unwrap().roster(), digest);
     let after = rig.vault();
     after.check_code(&fresh).unwrap();
-    assert_eq!(after.memory.roster().unwrap(), digest);
+    assert_eq!(after.memory.accepted().unwrap().roster(), digest);
     assert_eq!(get(&after, &green(), "prod", "A").unwrap(), b"1");
 }
 

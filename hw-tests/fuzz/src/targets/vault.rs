@@ -10,7 +10,7 @@ use crate::samples::vault::{OUTPUT, half_key, holder, pair, place, random, ring}
 use crate::vault::backup::archive;
 use crate::vault::bytes::{Bytes, put_field};
 use crate::vault::crypto::{self, Key};
-use crate::vault::index::{Head, HeadClear, Kind, Node, open_below, page_bytes, read_page, seal_below};
+use crate::vault::index::{DEEPEST, Head, HeadClear, Kind, Node, open_below, page_bytes, read_page, seal_below};
 use crate::vault::journal::Pending;
 use crate::vault::record::{self, Record};
 use crate::vault::recovery::RecoveryCode;
@@ -72,7 +72,11 @@ pub fn head(data: &[u8]) {
 /// A node of the index.
 pub fn node(data: &[u8]) {
     let ring = ring();
-    if let Some(node) = Node::from_bytes(data) {
+    let node = Node::from_bytes(data);
+    for (name, depth) in [("NAME_1", 0), ("NAME_1", DEEPEST), ("b", 1)] {
+        assert_eq!(Node::step_in(data, name, depth), node.as_ref().map(|node| node.step(name, depth)));
+    }
+    if let Some(node) = node {
         assert_eq!(node.to_bytes(), data);
         let file = seal_below(&ring, Kind::Node, data, &mut random()).expect("a node is sealed");
         assert_eq!(open_below(&ring, Kind::Node, &file).as_deref().map(Vec::as_slice), Some(data));

@@ -75,7 +75,9 @@ impl Stage {
 
     /// Says something in plain words.
     pub fn say(&self, words: &str) {
-        self.write(&format!("{MARGIN}{}\n", self.paint("36", words)));
+        for line in broken(words, self.columns().into()) {
+            self.write(&format!("{MARGIN}{}\n", self.paint("36", &line)));
+        }
     }
 
     /// Shows a command as a person would type it.
@@ -86,7 +88,7 @@ impl Stage {
     /// Shows lines of a file or of a program that has no terminal.
     pub fn lines(&self, text: &str) {
         let mut beside = lock(&self.beside);
-        for line in text.lines() {
+        for line in text.lines().flat_map(|line| broken(line, self.columns().into())) {
             beside.show(line.as_bytes());
             beside.show(b"\n");
         }
@@ -136,6 +138,22 @@ impl Stage {
         lock(&self.beside).settle();
         put(text.as_bytes());
     }
+}
+
+/// Lines of at most `width` characters, where words are no longer than that. Blanks in front stay.
+fn broken(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![];
+    let mut line = String::new();
+    for (at, word) in text.split(' ').enumerate() {
+        if !line.trim().is_empty() && line.chars().count() + 1 + word.chars().count() > width {
+            lines.push(std::mem::take(&mut line));
+        } else if at > 0 {
+            line.push(' ');
+        }
+        line += word;
+    }
+    lines.push(line);
+    lines
 }
 
 impl Beside {

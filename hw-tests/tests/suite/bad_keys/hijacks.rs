@@ -13,7 +13,7 @@ use hw_tests::{
 };
 use touchlease::encoding::sshsig;
 
-use super::{approvals, behind, overheard, rig, run};
+use super::{approvals, overheard, run, witnessed};
 
 const PIN_AUTH: i64 = 6;
 const PIN_PROTOCOL: i64 = 7;
@@ -151,16 +151,6 @@ const HIJACKS: [Hijack; 9] = [
     }),
 ];
 
-fn rigged() -> (InProcess, Arc<Recorder>) {
-    let mut witness = None;
-    let rig = rig(behind(|inner| {
-        let recorder = Arc::new(Recorder::new(inner));
-        witness = Some(recorder.clone());
-        recorder
-    }));
-    (rig, witness.unwrap())
-}
-
 /// What opens the vault: the secret of this salt under the PIN.
 fn genuine(machine: &Machine<'_>, thief: &Thief, protocol: Protocol) -> Vec<u8> {
     let token = thief.host().token(protocol, PIN, permission::GET_ASSERTION, sshsig::RP_ID).unwrap();
@@ -187,7 +177,7 @@ fn misled_touch_approves(rig: &InProcess, machine: &Machine<'_>) -> bool {
 
 #[test]
 fn p3_a_touch_stolen_for_another_programs_request_opens_nothing() {
-    let (rig, witness) = rigged();
+    let (rig, witness) = witnessed();
     let machine = Machine::new(&rig).unwrap();
     machine.vault().unwrap();
     assert!(run(&machine).2);
@@ -218,7 +208,7 @@ fn p3_a_touch_stolen_for_another_programs_request_opens_nothing() {
 /// device on the cable.
 #[test]
 fn an_authorisation_that_was_heard_on_the_wire_is_good_once_more_on_a_key_that_does_not_end_it() {
-    let (rig, witness) = rigged();
+    let (rig, witness) = witnessed();
     let machine = Machine::new(&rig).unwrap();
     machine.vault().unwrap();
     assert!(run(&machine).2);

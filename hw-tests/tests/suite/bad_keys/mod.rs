@@ -38,6 +38,17 @@ fn rig(first: Key<HidSocket>) -> InProcess {
     InProcess::with_keys(crate::product(), [first, honest()]).unwrap()
 }
 
+/// A rig whose first key is honest, and who hears all that is said to it.
+fn witnessed() -> (InProcess, Arc<Recorder>) {
+    let mut witness = None;
+    let key = behind(|inner| {
+        let recorder = Arc::new(Recorder::new(inner));
+        witness = Some(recorder.clone());
+        recorder
+    });
+    (rig(key), witness.unwrap())
+}
+
 /// Runs a command that leaves a trace, with a person who approves: the exit code, what was printed, and whether it ran.
 fn run(machine: &Machine<'_>) -> (Option<i32>, String, bool) {
     let trace = machine.home.work().join("ran");

@@ -47,15 +47,7 @@ fn replugged(machine: &Machine<'_>) {
 
 #[test]
 fn t03_other_programs_answers_and_packets_that_come_twice_change_nothing() {
-    for noise in [
-        Noise::ForeignInit,
-        Noise::ForeignAnswer,
-        Noise::ForeignKeepalive,
-        Noise::ForeignContinuation,
-        Noise::ForeignError,
-        Noise::Foreign,
-        Noise::Repeated,
-    ] {
+    for noise in Noise::FOREIGN.into_iter().chain([Noise::Repeated]) {
         let (key, switch) = noisy();
         *switch.lock().unwrap() = Some(noise);
         let rig = rig(key);

@@ -1,7 +1,5 @@
 //! Other programs on the same key.
 
-use std::sync::Arc;
-
 use ciborium::Value;
 use hw_tests::{
     conformance::Machine,
@@ -11,7 +9,7 @@ use hw_tests::{
     stubs::recorder::Recorder,
 };
 
-use super::{approvals, behind, honest, overheard, rig};
+use super::{approvals, honest, overheard, rig, witnessed};
 use crate::lab::until;
 
 #[test]
@@ -96,13 +94,7 @@ const PIN_PROTOCOL: i64 = 7;
 
 #[test]
 fn t06_t07_who_knows_credential_and_salt_and_steals_a_touch_gets_nothing_without_the_pin() {
-    let mut witness = None;
-    let rig = rig(behind(|inner| {
-        let recorder = Arc::new(Recorder::new(inner));
-        witness = Some(recorder.clone());
-        recorder
-    }));
-    let witness = witness.unwrap();
+    let (rig, witness) = witnessed();
     let machine = Machine::new(&rig).unwrap();
     machine.vault().unwrap();
     assert!(super::run(&machine).2);

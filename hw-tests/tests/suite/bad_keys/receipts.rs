@@ -26,7 +26,7 @@ use touchlease::{
     },
 };
 
-use super::{approvals, behind, honest, overheard, rig, run};
+use super::{approvals, honest, overheard, rig, run, witnessed};
 
 /// A log in the hands of somebody who can write the file: the chain holds again after whatever he does to it.
 struct Forger(Vec<Line<'static>>);
@@ -157,13 +157,7 @@ fn untouched(key: &Arc<Recorder>, pin: bool, point: &Point, text: &str) -> (u8, 
 #[test]
 fn t02_a_receipt_that_nobody_touched_for_is_good_to_ssh_keygen_and_refused_by_audit_verify() {
     for (pin, flags) in [(false, 0x00), (true, 0x04)] {
-        let mut witness = None;
-        let rig = rig(behind(|inner| {
-            let recorder = Arc::new(Recorder::new(inner));
-            witness = Some(recorder.clone());
-            recorder
-        }));
-        let witness = witness.unwrap();
+        let (rig, witness) = witnessed();
         let machine = Machine::new(&rig).unwrap();
         let mut init = vec!["init", "--key", "blue", "--scope", "prod"];
         init.extend((!pin).then_some("--touch-only"));

@@ -87,6 +87,17 @@ fn t21_nothing_that_a_client_names_is_loaded_or_read() {
     println!("T21: {} paths, none that the client named", paths.len());
 }
 
+/// ld.so(8): with this variable the loader names what it would load, and starts nothing.
+#[test]
+fn no_command_starts_by_loading_what_only_workers_call() {
+    let said = Command::new(product()).env("LD_TRACE_LOADED_OBJECTS", "1").output().unwrap();
+    let libraries = String::from_utf8(said.stdout).unwrap();
+    assert!(libraries.contains("libc.so"), "{libraries}");
+    for late in ["libpcsclite", "libudev"] {
+        assert!(!libraries.contains(late), "{libraries}");
+    }
+}
+
 #[test]
 fn t21_a_daemon_that_a_client_starts_inherits_nothing_of_its_environment() {
     if !inside("loading::t21_a_daemon_that_a_client_starts_inherits_nothing_of_its_environment") {

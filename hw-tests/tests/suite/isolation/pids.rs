@@ -7,7 +7,7 @@ use std::{
 };
 
 use rustix::net::{AddressFamily, SocketType, socket, sockopt::socket_peercred};
-use touchlease::daemon::peer::{Peer, PeerError};
+use touchlease::daemon::peer::{Peer, PeerError, connected};
 
 use crate::lab::WIRECAT;
 
@@ -66,7 +66,8 @@ fn t19_the_process_that_connected_and_ended_is_gone_though_its_pid_is_in_use_aga
     let named = socket_peercred(&stream).unwrap();
     assert_eq!(named.pid.as_raw_nonzero().get().unsigned_abs(), pid);
     let uid = named.uid.as_raw();
-    let seen = Peer::look(stream.as_fd(), pid.try_into().unwrap(), uid, uid);
+    let number = pid.try_into().unwrap();
+    let seen = connected(stream.as_fd(), number).and_then(|handle| Peer::look(handle, number, uid));
     second.kill().unwrap();
     second.wait().unwrap();
     assert!(

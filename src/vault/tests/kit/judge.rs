@@ -79,7 +79,7 @@ fn read_scope<'a>(
             scope::open_with_key(&vault.store, &vault.roster, entry, &wanted.key.enrolled(), output)?
         }
     };
-    let index = vault.index(entry, &ring, &standing)?;
+    let index = vault.index(entry, &ring, &standing, &vault.memory.accepted()?)?;
     let read = |secret: &str| {
         let wanted = crate::vault::Wanted {
             scope: name.into(),

@@ -1,0 +1,157 @@
+//! Nobody waits for what others have the daemon do (P4), and what it has begun is done whole (P9).
+
+use std::{
+    fmt::Write as _,
+    fs,
+    io::{BufRead, BufReader, Read as _, Write as _},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    process::{Child, Stdio},
+};
+
+use hw_tests::harness::{Home, Terminal};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use touchlease::wire::MOST_PUTS;
+
+use crate::lab::{Lab, lease_call, product, until};
+
+/// Says this to a daemon from this process, and does not wait.
+fn say(socket: &Path, line: &str) -> UnixStream {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    writeln!(stream, "{line}").unwrap();
+    stream
+}
+
+fn call(request: &Value) -> String {
+    json!({"v": 1, "request": request}).to_string()
+}
+
+fn reply(stream: UnixStream) -> Value {
+    let mut reply = String::new();
+    BufReader::new(stream).read_line(&mut reply).unwrap();
+    serde_json::from_str(&reply).unwrap()
+}
+
+fn ask(lab: &Lab, request: &Value) -> Value {
+    reply(say(Path::new(&lab.socket()), &call(request)))
+}
+
+/// The largest change that one touch makes, asked for by a command that this process runs.
+struct Largest {
+    command: Child,
+    pending: PathBuf,
+    _watch: Terminal,
+}
+
+impl Largest {
+    fn begin(lab: &Lab) -> Self {
+        let path = lab.home.work().join("many.env");
+        let text = (0..MOST_PUTS).fold(String::new(), |mut text, n| {
+            writeln!(text, "SECRET_{n}=value-of-number-{n}").unwrap();
+            text
+        });
+        fs::write(&path, text).unwrap();
+        let _watch = lab.home.watch().unwrap();
+        Self {
+            command: lab.child(&["import", &path.display().to_string(), "--scope", "prod"]),
+            pending: lab.vault().join("pending"),
+            _watch,
+        }
+    }
+
+    /// Whether its files are being written: their list lies in the vault from before the first until after the last.
+    fn is_being_written(&self) -> bool {
+        fs::read_dir(&self.pending).is_ok_and(|mut lists| lists.next().is_some())
+    }
+
+    fn until_written(&self, lab: &Lab) {
+        lab.until("the change", || self.is_being_written());
+    }
+}
+
+fn secrets(lab: &Lab) -> usize {
+    let out = lab.agent_to_its_end(&["--json", "list"]);
+    let list: Value = serde_json::from_slice(&out.stdout).unwrap();
+    list["secrets"].as_array().unwrap().len()
+}
+
+#[test]
+fn p4_leases_are_ended_and_status_is_told_in_the_middle_of_the_largest_change() {
+    let lab = Lab::new();
+    let mut holder = {
+        let _watch = lab.home.watch().unwrap();
+        let mut holder = lab.call(&lease_call(json!({})));
+        assert_eq!(holder.reply().unwrap()["reply"], "granted");
+        holder
+    };
+    let mut largest = Largest::begin(&lab);
+    largest.until_written(&lab);
+    assert_eq!(ask(&lab, &json!({"do": "status"}))["leases"], 1);
+    assert_eq!(ask(&lab, &json!({"do": "lock"}))["ids"].as_array().unwrap().len(), 1);
+    let told = holder.hear(|line| line["event"] == "ended");
+    assert!(told.is_some() && largest.is_being_written(), "the change was over before: {told:?}");
+    assert!(largest.command.wait().unwrap().success());
+    assert_eq!(secrets(&lab), MOST_PUTS + 1);
+}
+
+#[test]
+fn p9_a_requester_that_goes_away_in_the_middle_of_its_change_leaves_all_of_it() {
+    let lab = Lab::new();
+    let mut largest = Largest::begin(&lab);
+    largest.until_written(&lab);
+    largest.command.kill().unwrap();
+    lab.until("the end of it", || !largest.is_being_written());
+    assert_eq!(secrets(&lab), MOST_PUTS + 1);
+    assert_eq!(lab.count("change"), 2);
+    assert!(lab.agent_to_its_end(&["audit", "verify"]).status.success());
+    // Whatever was told to whoever is gone: the next one is served.
+    lab.put("prod/MORE", b"more", &[]);
+}
+
+#[test]
+fn p9_a_daemon_that_is_told_to_stop_in_the_middle_of_a_change_makes_it_and_says_so() {
+    let mut lab = Lab::new();
+    let mut largest = Largest::begin(&lab);
+    largest.until_written(&lab);
+    drop(lab.daemon.take());
+    assert!(!largest.is_being_written(), "the daemon ended in the middle of it");
+    let said = largest.command.wait().unwrap();
+    assert!(said.success(), "{said:?}");
+    lab.restart(|_| {});
+    assert_eq!(secrets(&lab), MOST_PUTS + 1);
+}
+
+/// Requests that a daemon finds when it comes to itself: nearly as many as may wait for it. One in three is none.
+const FLOOD: usize = 120;
+/// How many of the others it may have answered when it has locked; with one after the other it would be all 80.
+const BEFORE: usize = 40;
+
+#[test]
+fn p4_t12_lock_is_done_before_the_requests_of_a_flood_that_came_first() {
+    let home = Home::new(product()).unwrap();
+    let mut daemon = home.command(["daemon"]).stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let socket = home.places().unwrap().socket();
+    until("the daemon", || UnixStream::connect(&socket).is_ok());
+    let signal = |signal| kill_process(Pid::from_child(&daemon), signal).unwrap();
+    signal(Signal::STOP);
+    let status = call(&json!({"do": "status"}));
+    let said = |n: usize| if n.is_multiple_of(3) { "{no call" } else { &status };
+    let flood: Vec<UnixStream> = (0..FLOOD).map(|n| say(&socket, said(n))).collect();
+    let lock = say(&socket, &call(&json!({"do": "lock"})));
+    signal(Signal::CONT);
+    let locked = reply(lock);
+    signal(Signal::STOP);
+    let answered = |mut stream: &UnixStream| {
+        let mut said = String::new();
+        stream.set_nonblocking(true).unwrap();
+        // It ends with the daemon's word, or with none so far.
+        stream.read_to_string(&mut said).ok();
+        said.contains("\"reply\":\"status\"")
+    };
+    let before = flood.iter().filter(|stream| answered(stream)).count();
+    assert_eq!(locked["reply"], "ended", "{locked}");
+    assert!(before < BEFORE, "{before} of {FLOOD} were answered before");
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+}
