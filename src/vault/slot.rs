@@ -64,7 +64,9 @@ impl Private {
         (Self(scalar), public.to_bytes().into())
     }
 
-    pub(super) fn scalar(&self) -> &[u8; 32] {
+    /// The scalar, 32 bytes, big-endian.
+    #[must_use]
+    pub fn scalar(&self) -> &[u8; 32] {
         &self.0
     }
 

@@ -7,6 +7,7 @@ use hpke::rand_core::{CryptoRng, TryCryptoRng, TryRng};
 use super::text::SIGNED;
 use crate::device::enrolled::{EnrolledKey, Profile};
 use crate::device::soft::SoftKey;
+use crate::encoding::sshsig::ecdsa;
 use crate::encoding::sshsig::{Namespace, Point};
 use crate::encoding::{Digest, jcs};
 use crate::vault::backup::archive::Writer;
@@ -18,7 +19,6 @@ use crate::vault::rules::{Delivery, Header, Rules};
 use crate::vault::scope::Ring;
 use crate::vault::slot::{Holder, Place, Private, seal_half, seal_scope_key};
 use crate::vault::statement::{FORMAT, NEWEST, ScopeEntry, SlotEntry, Statement};
-use crate::encoding::sshsig::ecdsa;
 use crate::vault::{crypto, journal};
 
 /// What the key answers for the slot's salt.
@@ -159,7 +159,9 @@ pub fn statement() -> Vec<Vec<u8>> {
         id: Hex([20; 16]),
         key: card.id().0,
     });
-    [first, second, third].map(|statement| statement.to_bytes().expect("a statement")).into()
+    [first, second, third]
+        .map(|statement| statement.to_bytes().expect("a statement"))
+        .into()
 }
 
 pub fn recovery_signature() -> Vec<Vec<u8>> {

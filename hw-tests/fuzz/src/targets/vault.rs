@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use crate::encoding::sshsig::Namespace;
+use crate::encoding::sshsig::ecdsa;
 use crate::encoding::{Digest, jcs};
 use crate::samples::text;
 use crate::samples::vault::{OUTPUT, half_key, holder, pair, place, random, ring};
@@ -16,7 +17,6 @@ use crate::vault::record::{self, Record};
 use crate::vault::recovery::RecoveryCode;
 use crate::vault::scope::Ring;
 use crate::vault::statement::Statement;
-use crate::encoding::sshsig::ecdsa;
 use crate::vault::{accepted as memory, marker as format_file, slot};
 
 /// The file `format`.
@@ -43,12 +43,7 @@ pub fn recovery_signature(data: &[u8]) {
         && ecdsa::verify(armored, &point, Namespace::Vault, text::SIGNED)
     {
         assert!(!ecdsa::verify(armored, &point, Namespace::Lease, text::SIGNED));
-        assert!(!ecdsa::verify(
-            &format!("{armored}\n"),
-            &point,
-            Namespace::Vault,
-            text::SIGNED
-        ));
+        assert!(!ecdsa::verify(&format!("{armored}\n"), &point, Namespace::Vault, text::SIGNED));
     }
 }
 
