@@ -142,12 +142,22 @@ impl Vault {
         let before = self.memory.accepted()?.head(scope.id);
         let (digest, bytes) = index.next(&ring, writes, &mut change, random)?;
         change.commit(&lock, &head_path(scope.id, &digest), &bytes)?.sure()?;
-        if index.is_joined() {
-            self.memory.learn_anew(scope.id, index.records().into_iter())?;
-        }
-        self.memory.learn(scope.id, written.into_iter(), gone.into_iter())?;
-        self.memory.remember(scope.id, before, digest)?;
+        made(|| {
+            if index.is_joined() {
+                self.memory.learn_anew(scope.id, index.records().into_iter())?;
+            }
+            self.memory.learn(scope.id, written.into_iter(), gone.into_iter())?;
+            self.memory.remember(scope.id, before, digest)
+        });
         Ok(digest)
+    }
+}
+
+/// Remembers what stands in the vault already: where that fails, the change is made all the same, and what was not remembered is seen
+/// again by whoever opens it next.
+pub(super) fn made(remember: impl FnOnce() -> Result<(), VaultError>) {
+    if let Err(error) = remember() {
+        tracing::warn!(%error, "a change could not be remembered yet");
     }
 }
 

@@ -10,6 +10,7 @@ use crate::encoding::Digest;
 
 use super::accepted::Accepted;
 use super::bytes::Id;
+use super::change::made;
 use super::error::VaultError;
 use super::index::{Entry, head_path};
 use super::journal::{self, Change};
@@ -151,8 +152,10 @@ impl Vault {
             let mut change = Change::default();
             let (digest, bytes) = index.next(ring, Vec::new(), &mut change, random)?;
             change.commit(&lock, &head_path(scope.id, &digest), &bytes)?.sure()?;
-            self.memory.learn_anew(scope.id, index.records().into_iter())?;
-            self.memory.remember(scope.id, accepted.head(scope.id), digest)?;
+            made(|| {
+                self.memory.learn_anew(scope.id, index.records().into_iter())?;
+                self.memory.remember(scope.id, accepted.head(scope.id), digest)
+            });
         }
         Ok(())
     }
