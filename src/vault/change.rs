@@ -8,6 +8,7 @@ use crate::encoding::plain::check_name;
 use crate::encoding::sshsig::Namespace;
 use crate::secret::Secret;
 
+use super::accepted::remember_made;
 use super::bytes::Id;
 use super::error::VaultError;
 use super::index::{Entry, head_path};
@@ -142,7 +143,7 @@ impl Vault {
         let before = self.memory.accepted()?.head(scope.id);
         let (digest, bytes) = index.next(&ring, writes, &mut change, random)?;
         change.commit(&lock, &head_path(scope.id, &digest), &bytes)?.sure()?;
-        made(|| {
+        remember_made(|| {
             if index.is_joined() {
                 self.memory.learn_anew(scope.id, index.records().into_iter())?;
             }
@@ -150,14 +151,6 @@ impl Vault {
             self.memory.remember(scope.id, before, digest)
         });
         Ok(digest)
-    }
-}
-
-/// Remembers what stands in the vault already: where that fails, the change is made all the same, and what was not remembered is seen
-/// again by whoever opens it next.
-pub(super) fn made(remember: impl FnOnce() -> Result<(), VaultError>) {
-    if let Err(error) = remember() {
-        tracing::warn!(%error, "a change could not be remembered yet");
     }
 }
 

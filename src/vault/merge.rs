@@ -8,9 +8,8 @@ use std::iter;
 
 use crate::encoding::Digest;
 
-use super::accepted::Accepted;
+use super::accepted::{Accepted, remember_made};
 use super::bytes::Id;
-use super::change::made;
 use super::error::VaultError;
 use super::index::{Entry, head_path};
 use super::journal::{self, Change};
@@ -152,7 +151,7 @@ impl Vault {
             let mut change = Change::default();
             let (digest, bytes) = index.next(ring, Vec::new(), &mut change, random)?;
             change.commit(&lock, &head_path(scope.id, &digest), &bytes)?.sure()?;
-            made(|| {
+            remember_made(|| {
                 self.memory.learn_anew(scope.id, index.records().into_iter())?;
                 self.memory.remember(scope.id, accepted.head(scope.id), digest)
             });
