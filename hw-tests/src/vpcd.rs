@@ -26,6 +26,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// How long one question to pcscd may take, so that a driver that dropped the card is noticed between two.
 const LOOK: Duration = Duration::from_millis(200);
 const RETRY: Duration = Duration::from_millis(5);
+/// How long a card may take to be seen and powered up, before it is taken out and put in again.
+const POWER_UP: Duration = Duration::from_secs(3);
+/// Two of pcscd's own looks: a reader that is empty for as long is seen as empty.
+const TWO_LOOKS: Duration = Duration::from_millis(900);
 
 /// A reader's slot for one card.
 ///
@@ -65,7 +69,9 @@ impl VpcdSocket {
         self
     }
 
-    /// Puts the card in once; `None` if the driver dropped it again, as it does while pcscd is starting.
+    /// Puts the card in once; `None` if the driver dropped it again, as it does while pcscd is starting, or if it was not powered up. A
+    /// reset as it is pulled out makes pcscd say "empty" before it has looked; the card that is put in then is to it the one that was
+    /// there, and is never powered up. So it is taken out again for as long as pcscd needs to see that.
     fn insert(&self, until: Instant) -> io::Result<Option<TcpStream>> {
         let connection = match TcpStream::connect((Ipv4Addr::LOCALHOST, self.reader.port)) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(None),
@@ -79,10 +85,15 @@ impl VpcdSocket {
             let _ = serve(connection, &mut **card); // the end of the connection is the removal
             card.power_down();
         });
+        let until = until.min(Instant::now() + POWER_UP);
         while !life.is_finished() && Instant::now() < until {
             if sees(self.reader, State::PRESENT) {
                 return Ok(Some(inserted));
             }
+        }
+        if !life.is_finished() {
+            let _ = inserted.shutdown(Shutdown::Both); // the driver may have done it
+            thread::sleep(TWO_LOOKS);
         }
         Ok(None)
     }

@@ -22,6 +22,8 @@ use crate::encoding::plain::{count, visible};
 use crate::wire::reply::Signer;
 use crate::wire::{Event, Failure, Outcome, Reply, Request};
 
+/// Hexadecimal digits of the id of a text that was signed.
+const ID_DIGITS: usize = 32;
 /// Columns of somebody's words, and names of secrets, that a line of the log shows on a screen.
 const WORDS: usize = 64;
 const NAMED: usize = 8;
@@ -135,7 +137,7 @@ fn event(line: &str, digests: &Digests) -> String {
         // The text has them too.
         Value::Array(_) if name == "names" && named => None,
         Value::String(text) if digests.line_of(text).is_some() => digests.line_of(text).map(|seq| format!("{name}=line {seq}")),
-        Value::String(text) if name == "reason" => Some(format!("{name}={}", fit(text, WORDS))),
+        Value::String(text) if name == "reason" => Some(format!("{name}={}", words(text))),
         Value::String(text) if text.len() <= 64 => Some(format!("{name}={}", digests.short(text))),
         // A change has no term.
         Value::Number(number) if name == "ttl" && number.as_u64() == Some(0) => None,
@@ -143,10 +145,10 @@ fn event(line: &str, digests: &Digests) -> String {
         Value::Array(items) => Some(format!("{name}={}", some(items.iter().filter_map(Value::as_str)))),
         Value::Object(_) if name == "requester" => Some(format!(
             "by={}, pid {}, uid {}, in {}",
-            text(value, "exe"),
+            words(text(value, "exe")),
             value["pid"],
             value["uid"],
-            fit(value["folder"].as_str().unwrap_or_default(), WORDS)
+            words(value["folder"].as_str().unwrap_or_default())
         )),
         _ => None,
     });
@@ -168,12 +170,20 @@ fn in_text(signed: &str) -> Vec<String> {
     let said = [
         ("id", signed["id"].as_str().unwrap_or_default().to_owned()),
         ("secrets", secrets),
-        ("claimed", fit(&line.join(" <- "), WORDS)),
-        ("in", fit(claimed["folder"].as_str().unwrap_or_default(), WORDS)),
-        ("reason", fit(signed["reason"].as_str().unwrap_or_default(), WORDS)),
+        ("claimed", words(&line.join(" <- "))),
+        ("in", words(claimed["folder"].as_str().unwrap_or_default())),
+        ("reason", words(signed["reason"].as_str().unwrap_or_default())),
     ];
     let said = said.into_iter().filter(|(_, text)| !text.is_empty());
     said.map(|(name, text)| format!("{name}={text}")).collect()
+}
+
+/// A requester's own words, in quotes of which there are none inside: they cannot pass for what stands beside them.
+fn words(text: &str) -> String {
+    match fit(text, WORDS) {
+        text if text.is_empty() => text,
+        text => format!("\"{}\"", text.replace('"', "'")),
+    }
 }
 
 /// The first of many names, and how many more there are.
@@ -325,6 +335,8 @@ fn export(session: &Session, log: &str, id: &str, folder: &Path) -> Result<(), F
 fn whole_id(log: &str, typed: &str) -> Result<String, Failure> {
     // A text is a string of the log's JSON, so the quotes in it are escaped.
     let ids = log.split("\\\"id\\\":\\\"").skip(1).filter_map(|rest| rest.split('\\').next());
+    // Words of a requester may stand in the same form, and are no id.
+    let ids = ids.filter(|id| id.len() == ID_DIGITS && id.bytes().all(|digit| digit.is_ascii_hexdigit()));
     match id::named(ids, typed) {
         // It may be a statement's, or nobody's: said by whoever looks for the receipt.
         Err(IdError::None) => Ok(typed.to_owned()),

@@ -210,7 +210,8 @@ impl House {
         Ok(known)
     }
 
-    fn known(&self, path: &Path) -> Option<Rc<OpenVault>> {
+    /// The vault at `path`, if it is open, as it was read.
+    pub fn known(&self, path: &Path) -> Option<Rc<OpenVault>> {
         let folder = fs::metadata(path).ok()?;
         self.vaults.borrow().get(&(folder.dev(), folder.ino())).cloned()
     }

@@ -81,10 +81,20 @@ pub async fn issue(office: &Office<'_>, prepared: Prepared, asker: &Asker) -> Re
         let prompt = office.show(turn, &fixed, &candidates, asker).await?;
         asked.shown()?;
         let proof = touch(&office.lobby, &prompt, &fixed, candidates).await?;
+        let sweeps = office.ledger.sweeps();
         let material = office.unseal(&proof, &fixed, &standing, &terms.wanted())?;
         let approved = asked.approved(&proof, &fixed)?;
         let material = office.join(material, &standing).await?;
-        let lease = office.ledger.begin(approved, material, Grounds { fixed, sameness, parties })?;
+        let lease = office.ledger.begin(
+            approved,
+            material,
+            Grounds {
+                fixed,
+                sameness,
+                parties,
+                sweeps,
+            },
+        )?;
         prompt.approved();
         Ok(lease)
     };

@@ -103,6 +103,8 @@ pub struct Ledger {
     clock: Arc<dyn Clock>,
     leases: RefCell<BTreeMap<String, Live>>,
     closed: Cell<bool>,
+    /// How often all leases were ended.
+    sweeps: Cell<u64>,
     changed: Notify,
 }
 
@@ -123,6 +125,8 @@ pub struct Grounds {
     pub sameness: Sameness,
     /// Whose it is.
     pub parties: Parties,
+    /// [`Ledger::sweeps`] when it was touched for.
+    pub sweeps: u64,
 }
 
 /// What a lease ended with, for the log.
@@ -153,6 +157,7 @@ impl Ledger {
             clock,
             leases: RefCell::default(),
             closed: Cell::new(false),
+            sweeps: Cell::new(0),
             changed: Notify::new(),
         }
     }
@@ -160,9 +165,14 @@ impl Ledger {
     /// Makes the lease. Takes all that has to be before it: the record of the approval, and the material that the same touch unsealed.
     ///
     /// # Errors
-    /// The approval is of another text; its time is over already; the daemon stops.
+    /// The approval is of another text; its time is over already; all leases were ended since the touch; the daemon stops.
     pub(super) fn begin(&self, approved: Approved, material: Material, grounds: Grounds) -> Result<Lease, Failure> {
-        let Grounds { fixed, sameness, parties } = grounds;
+        let Grounds {
+            fixed,
+            sameness,
+            parties,
+            sweeps,
+        } = grounds;
         let text = LeaseText::decode(fixed.text()).map_err(IntoFailure::failure)?;
         if approved.text() != fixed.digest() {
             return Err(internal("approval", "the approval is of another lease"));
@@ -170,6 +180,9 @@ impl Ledger {
         let ceiling = Wall(text.not_after * 1000);
         if self.closed.get() || self.clock.wall() >= ceiling {
             return Err(Failure::new(Outcome::Refused, "too_late", "the lease would begin after its end").hint("ask again"));
+        }
+        if self.sweeps.get() != sweeps {
+            return Err(Failure::new(Outcome::Refused, "lease_over", "all leases were ended while this one was made").hint("ask again"));
         }
         let id = text.id.clone();
         let live = Live {
@@ -189,6 +202,12 @@ impl Ledger {
         self.leases.borrow_mut().insert(id.clone(), live);
         self.changed.notify_waiters();
         Ok(Lease { id })
+    }
+
+    /// How often all leases were ended: one that was touched for before does not begin after (P4).
+    #[must_use]
+    pub fn sweeps(&self) -> u64 {
+        self.sweeps.get()
     }
 
     /// From now on no lease begins.
@@ -329,6 +348,7 @@ impl Ledger {
 
     /// Ends all leases that `which` picks.
     pub fn end_all(&self, why: Why, which: impl Fn(&LeaseText) -> bool) -> Vec<Over> {
+        self.sweeps.update(|sweeps| sweeps + 1);
         let ids: Vec<_> = self
             .leases
             .borrow()

@@ -128,7 +128,7 @@ impl Plan {
             libc::sigprocmask(libc::SIG_SETMASK, &raw const before, null_mut());
             (pid, error)
         };
-        let pid = Pid::from_raw(pid).filter(|_| pid > 0).ok_or(error)?;
+        let pid = Some(pid).filter(|pid| *pid > 0).and_then(Pid::from_raw).ok_or(error)?;
         // SAFETY: the kernel made the descriptor for this call, so nobody else owns it.
         let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
         // SAFETY: as above; the copy wrote it, behind the compiler's back.

@@ -289,6 +289,14 @@ pub fn look(folder: &Path, roster: &Roster) -> Result<(), VaultError> {
     read(folder, &bytes, roster.in_force().vault)?.check_roster(roster)
 }
 
+/// Remembers what stands in the vault already: where that fails, the change is made all the same, and what was not remembered is seen
+/// again by whoever opens it next.
+pub(crate) fn remember_made(remember: impl FnOnce() -> Result<(), VaultError>) {
+    if let Err(error) = remember() {
+        tracing::warn!(%error, "a change could not be remembered yet");
+    }
+}
+
 /// Reads the file of `vault`'s memory in `folder`.
 pub(crate) fn read(folder: &Path, bytes: &[u8], vault: Digest) -> Result<Accepted, VaultError> {
     let refused = |why| VaultError::State {

@@ -8,6 +8,7 @@ use crate::encoding::plain::check_name;
 use crate::encoding::sshsig::Namespace;
 use crate::secret::Secret;
 
+use super::accepted::remember_made;
 use super::bytes::Id;
 use super::error::VaultError;
 use super::index::{Entry, head_path};
@@ -142,11 +143,13 @@ impl Vault {
         let before = self.memory.accepted()?.head(scope.id);
         let (digest, bytes) = index.next(&ring, writes, &mut change, random)?;
         change.commit(&lock, &head_path(scope.id, &digest), &bytes)?.sure()?;
-        if index.is_joined() {
-            self.memory.learn_anew(scope.id, index.records().into_iter())?;
-        }
-        self.memory.learn(scope.id, written.into_iter(), gone.into_iter())?;
-        self.memory.remember(scope.id, before, digest)?;
+        remember_made(|| {
+            if index.is_joined() {
+                self.memory.learn_anew(scope.id, index.records().into_iter())?;
+            }
+            self.memory.learn(scope.id, written.into_iter(), gone.into_iter())?;
+            self.memory.remember(scope.id, before, digest)
+        });
         Ok(digest)
     }
 }

@@ -8,7 +8,7 @@ use std::iter;
 
 use crate::encoding::Digest;
 
-use super::accepted::Accepted;
+use super::accepted::{Accepted, remember_made};
 use super::bytes::Id;
 use super::error::VaultError;
 use super::index::{Entry, head_path};
@@ -151,8 +151,10 @@ impl Vault {
             let mut change = Change::default();
             let (digest, bytes) = index.next(ring, Vec::new(), &mut change, random)?;
             change.commit(&lock, &head_path(scope.id, &digest), &bytes)?.sure()?;
-            self.memory.learn_anew(scope.id, index.records().into_iter())?;
-            self.memory.remember(scope.id, accepted.head(scope.id), digest)?;
+            remember_made(|| {
+                self.memory.learn_anew(scope.id, index.records().into_iter())?;
+                self.memory.remember(scope.id, accepted.head(scope.id), digest)
+            });
         }
         Ok(())
     }

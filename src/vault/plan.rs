@@ -12,7 +12,7 @@ use crate::device::proof::Proof;
 use crate::encoding::Digest;
 use crate::encoding::sshsig::{Namespace, Point, ecdsa};
 
-use super::accepted::Accepted;
+use super::accepted::{Accepted, remember_made};
 use super::bytes::Id;
 use super::enrolment::Making;
 use super::error::VaultError;
@@ -255,7 +255,7 @@ impl Plan {
         let in_force = change.commit(lock, &statement_path(&digest), &self.text)?;
         // The statement is in force now. An error would say that nothing was changed, and a recovery would lose the new code with it;
         // what follows the remembered statement and heads is remembered when it is next opened.
-        let remember = || {
+        remember_made(|| {
             memory.remember_roster(digest, roster)?;
             for state in states {
                 if let Some(records) = state.records {
@@ -263,11 +263,8 @@ impl Plan {
                 }
                 memory.remember(state.scope, before.head(state.scope), state.head)?;
             }
-            Ok::<(), VaultError>(())
-        };
-        if let Err(error) = remember() {
-            tracing::warn!(%error, "the new roster could not be remembered yet");
-        }
+            Ok(())
+        });
         Ok(in_force)
     }
 

@@ -4,11 +4,12 @@ use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use touchlease::deliver::env::find;
 
 use super::rig::Rig;
-use super::table::{Failure, Table, Work, interleaved, millis};
+use super::table::{Failure, Table, Times, Work, interleaved, millis};
 
 const ROUNDS: usize = 200;
 
@@ -54,11 +55,54 @@ pub fn rows(table: &mut Table) -> Result<(), Failure> {
         let measured = format!("{:.1}x ({})", times.over(base), millis(times.median()));
         table.peer(&format!("{name}, one secret, against env"), measured);
     }
+    from_a_shell(&rig, table)?;
     if rig.own.touches() == asked {
         Ok(())
     } else {
         Err("a run asked for a touch of its own".into())
     }
+}
+
+/// The rounds of a shell: microseconds of each command, in turn.
+const SHELL: &str = r#"
+set -e
+one() { env FOO=bar true; }
+two() { touchlease run --no-masking --with prod/TOKEN -- true; }
+three() { touchlease run --with prod/TOKEN -- true; }
+for ((round = 0; round <= $1; round++)); do
+    for each in one two three; do
+        before=$EPOCHREALTIME
+        $each < /dev/null > /dev/null
+        after=$EPOCHREALTIME
+        # The first round fills caches.
+        [ $round = 0 ] || echo $each $((${after/./} - ${before/./}))
+    done
+done
+"#;
+
+/// The same as a person or an agent starts it: by a shell, which forks, and finds all three in PATH.
+fn from_a_shell(rig: &Rig, table: &mut Table) -> Result<(), Failure> {
+    let product = super::rig::product()?;
+    let folder = product.parent().ok_or("no folder")?.display().to_string();
+    let mut shell = environment(rig, "bash", &["-c", SHELL, "bash", &ROUNDS.to_string()]);
+    shell.env("PATH", format!("{folder}:{}", rig.home.variable("PATH")));
+    let said = shell.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
+    if !said.status.success() {
+        return Err("the shell failed".into());
+    }
+    let mut times = <[Times; 3]>::default();
+    for line in String::from_utf8(said.stdout)?.lines() {
+        let (each, micros) = line.split_once(' ').ok_or("no time")?;
+        let at = ["one", "two", "three"].iter().position(|name| *name == each).ok_or("no command")?;
+        times[at].add(Duration::from_micros(micros.parse()?));
+    }
+    let [base, unmasked, masked] = times;
+    table.fact("env FOO=bar true, started by bash, p50", millis(base.median()));
+    for (what, times) in [("touchlease run --no-masking ...", unmasked), ("touchlease run ...", masked)] {
+        let measured = format!("{:.2}x ({})", times.over(&base), millis(times.median()));
+        table.fact(&format!("{what}, started by bash, p50 against that"), measured);
+    }
+    Ok(())
 }
 
 /// Another program.

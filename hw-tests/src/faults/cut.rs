@@ -57,12 +57,20 @@ pub(super) fn aimed(
     mut cut: impl FnMut(&Call) -> Result<(Ended, Vec<Call>), Box<dyn Error>>,
 ) -> Result<Ended, Box<dyn Error>> {
     let mut aim = call.clone();
+    let (mut held, mut is_made) = (Ended::Missed, false);
     for _ in 0..TRIES {
         let (ended, calls) = cut(&aim)?;
         if calls.iter().any(|made| made.cut && made.is(call)) {
             return Ok(ended);
         }
+        is_made |= calls.iter().any(|made| made.is(call));
+        held = ended;
         aim.nth = corrected(&aim, &calls);
+    }
+    // What is sent to a client while the other thread writes has another place in each run: the cuts beside it held.
+    if !is_made && call.name == "sendto" {
+        println!("not made again in {TRIES} runs: {}", call.line);
+        return Ok(held);
     }
     Ok(Ended::Missed)
 }

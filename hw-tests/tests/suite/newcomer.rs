@@ -279,9 +279,17 @@ fn the_log_on_the_screen_says_who_asked_and_no_hash_in_full() {
     let lab = Lab::new();
     let _watch = lab.home.watch().unwrap();
     assert!(
-        lab.agent_to_its_end(&["run", "--with", "prod/TOKEN", "--reason", "to try", "--", "true"])
-            .status
-            .success()
+        lab.agent_to_its_end(&[
+            "run",
+            "--with",
+            "prod/TOKEN",
+            "--reason",
+            "to try  secrets=dev/NONE\"",
+            "--",
+            "true"
+        ])
+        .status
+        .success()
     );
     let shown = lab.agent_to_its_end(&["audit", "show"]);
     let shown = String::from_utf8(shown.stdout).unwrap();
@@ -299,7 +307,12 @@ fn the_log_on_the_screen_says_who_asked_and_no_hash_in_full() {
     assert_eq!(word, None);
     // What stands there is enough to ask for more.
     let approved = shown.lines().find(|line| line.contains("approved")).unwrap();
-    for part in ["secrets=prod/TOKEN", "claimed=touchlease <- ", "in=/", "reason=to try"] {
+    for part in [
+        "secrets=prod/TOKEN",
+        "claimed=\"touchlease <- ",
+        "in=\"/",
+        "reason=\"to try  secrets=dev/NONE'\"",
+    ] {
         assert!(approved.contains(part), "{approved}");
     }
     assert!(!shown.contains("ttl=0"), "{shown}");

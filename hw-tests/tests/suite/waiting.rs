@@ -10,7 +10,10 @@ use std::{
 };
 
 use hw_tests::harness::{Home, Terminal};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    fs::{FlockOperation, flock},
+    process::{Pid, Signal, kill_process},
+};
 use serde_json::{Value, json};
 use touchlease::wire::MOST_PUTS;
 
@@ -154,4 +157,50 @@ fn p4_t12_lock_is_done_before_the_requests_of_a_flood_that_came_first() {
     assert!(before < BEFORE, "{before} of {FLOOD} were answered before");
     daemon.kill().unwrap();
     daemon.wait().unwrap();
+}
+
+#[test]
+fn p4_a_lease_that_was_touched_for_does_not_begin_after_all_were_ended() {
+    let one = Lab::new();
+    let two = one.elsewhere();
+    one.put("prod/ONE", b"first-value", &[]);
+    two.put("prod/TWO", b"second-value", &[]);
+    crate::lab::copy(&one.vault(), &two.vault());
+    let _watch = two.home.watch().unwrap();
+    // Another process writes to the vault: what the touch joins waits for it.
+    let folder = fs::File::open(two.vault()).unwrap();
+    flock(&folder, FlockOperation::LockExclusive).unwrap();
+    let mut holder = two.call(&lease_call(json!({"with": [{"secret": "prod/TWO", "via": "env", "env": "TOKEN"}]})));
+    two.until("the receipt", || two.count("approved") == 1);
+    assert_eq!(ask(&two, &json!({"do": "lock"}))["ids"], json!([]));
+    flock(&folder, FlockOperation::Unlock).unwrap();
+    let reply = holder.reply().unwrap();
+    assert_eq!(
+        (reply["reply"].as_str(), reply["reason"].as_str()),
+        (Some("failed"), Some("lease_over")),
+        "{reply}"
+    );
+}
+
+#[test]
+fn p4_t12_to_revoke_all_leases_of_a_vault_reads_none_of_it() {
+    let lab = Lab::new();
+    let _watch = lab.home.watch().unwrap();
+    let mut holder = lab.call(&lease_call(json!({})));
+    assert_eq!(holder.reply().unwrap()["reply"], "granted");
+    // A vault of somebody's own that cannot be opened, and would be read anew by each call.
+    let other = lab.home.work().join("other");
+    crate::lab::copy(&lab.vault(), &other);
+    fs::write(other.join("format"), "unreadable").unwrap();
+    let revoke = |vault: &Path| json!({"v": 1, "vault": vault, "request": {"do": "lease_revoke"}}).to_string();
+    let socket = lab.socket();
+    assert_eq!(reply(say(Path::new(&socket), &revoke(&other)))["ids"], json!([]));
+    assert_eq!(lab.status()["leases"], 1);
+    assert_eq!(
+        reply(say(Path::new(&socket), &revoke(&lab.vault())))["ids"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
 }

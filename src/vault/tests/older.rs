@@ -125,3 +125,17 @@ fn t52_a_copy_opens_nothing_more_when_another_has_a_newer_roster() {
         );
     }
 }
+
+#[test]
+fn p9_a_change_that_cannot_be_remembered_yet_is_made_and_said_to_be() {
+    let rig = Rig::new();
+    rig.put("prod", "A", b"1").unwrap();
+    let vault = rig.vault();
+    let memory = rig.home.join("state").join(vault.id().to_string());
+    let store = crate::vault::store::Store::open(&memory).unwrap();
+    let held = store.lock().unwrap();
+    let said = apply(&vault, &rig.blue, "prod", put("A", b"2"));
+    drop(held);
+    assert!(said.is_ok(), "{said:?}");
+    assert_eq!(rig.get("prod", "A").unwrap(), b"2");
+}

@@ -20,6 +20,11 @@ pub fn page(name: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
+/// The commands of docs/verify.md, for receipts of changes.
+pub fn verify_a_change() -> String {
+    blocks(&page("verify.md"), "sh").concat().replace("of=lease", "of=change")
+}
+
 /// The fenced blocks of `page` in `language`, without their fences.
 fn blocks(page: &str, language: &str) -> Vec<String> {
     let fence = format!("```{language}\n");
