@@ -1,6 +1,7 @@
 //! What a person can do about a prompt now, in one line.
 
 use super::ui::Tone;
+use crate::device::error::release;
 use crate::encoding::plain::count;
 use crate::wire::TouchState;
 
@@ -75,7 +76,11 @@ impl Situation {
                 self.pins.retain(|name| name != key);
                 self.once(format!("\"{key}\" was pulled out"))
             }
-            TouchState::Busy { key, by } => self.once(format!("\"{key}\" is in use by {}", by.as_deref().unwrap_or("another program"))),
+            TouchState::Busy { key, by } => {
+                let remedy = release(by.as_deref()).map_or_else(String::new, |remedy| format!(": {remedy}"));
+                let by = by.as_deref().unwrap_or("another program");
+                self.once(format!("\"{key}\" is in use by {by}{remedy}"))
+            }
             TouchState::Problem { what } => self.once(what.clone()),
             TouchState::Touches { key, touches } => self.once(format!(
                 "\"{key}\" is touched {} for this, one after the other",
@@ -84,9 +89,7 @@ impl Situation {
             TouchState::StillWaits { key } => {
                 self.held.take_if(|name| name == key);
                 self.touching.retain(|(name, _)| name != key);
-                self.once(format!(
-                    "do not touch \"{key}\" for 15 s: it cannot be told that nobody waits any more"
-                ))
+                Some(still_waits(key))
             }
             TouchState::ExtraTouch { key } => Some(format!("\"{key}\" was touched as well; what it gave was wiped")),
         }
@@ -157,6 +160,11 @@ impl Tap {
             (false, false) => format!("tap the key on {reader}"),
         }
     }
+}
+
+/// No call ends a card's wait for a touch.
+pub fn still_waits(key: &str) -> String {
+    format!("do not touch \"{key}\" for 15 s: it cannot be told that nobody waits any more")
 }
 
 fn quoted(keys: &[String]) -> String {
@@ -276,7 +284,16 @@ mod tests {
             key: "blue".into(),
             by: Some("scdaemon".into()),
         };
-        assert_eq!(now.update(&busy), Some("\"blue\" is in use by scdaemon".into()));
+        let told = now.update(&busy).unwrap_or_default();
+        assert!(
+            told.starts_with("\"blue\" is in use by scdaemon: gpgconf --kill scdaemon "),
+            "{told}"
+        );
         assert_eq!(now.update(&busy), None);
+        let other = TouchState::Busy {
+            key: "blue".into(),
+            by: None,
+        };
+        assert_eq!(now.update(&other), Some("\"blue\" is in use by another program".into()));
     }
 }

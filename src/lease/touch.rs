@@ -120,25 +120,58 @@ pub(super) enum Attended<T> {
     Hidden,
 }
 
+/// What is said of keys while they are asked, heard to the end also where whoever asked is gone: a card that waits on has to be named while
+/// the prompt still stands.
+struct Hearing<'a, 'b> {
+    lobby: &'a Lobby<'b>,
+    prompt: &'a Prompt<'b>,
+    events: UnboundedReceiver<Event>,
+    wrong: HashSet<KeyId>,
+}
+
+impl Hearing<'_, '_> {
+    fn hear(&mut self, event: Event) {
+        hear(self.lobby, self.prompt, &mut self.wrong, event);
+    }
+
+    fn hear_the_rest(&mut self) {
+        while let Ok(event) = self.events.try_recv() {
+            self.hear(event);
+        }
+    }
+}
+
+impl Drop for Hearing<'_, '_> {
+    fn drop(&mut self) {
+        self.hear_the_rest();
+    }
+}
+
 /// Waits for what a key is asked, while the person is told, may type PINs, and may say no; as long as the prompt is to be seen.
 pub(super) async fn attend<T>(
     lobby: &Lobby<'_>,
     prompt: &Prompt<'_>,
     keys: &[EnrolledKey],
-    mut events: UnboundedReceiver<Event>,
+    events: UnboundedReceiver<Event>,
     heard: &mut dyn FnMut(&Event),
     asking: impl Future<Output = Result<T, DeviceError>>,
 ) -> Result<Attended<T>, Failure> {
-    let mut wrong = HashSet::new();
-    let mut asking = std::pin::pin!(asking);
+    let mut hearing = Hearing {
+        lobby,
+        prompt,
+        events,
+        wrong: HashSet::new(),
+    };
+    // Given up before the rest is heard, so declared after it.
+    let mut asking = Box::pin(asking);
     let outcome = loop {
         tokio::select! {
             biased;
             outcome = prompt.refused() => break Err(refusal(outcome)),
             () = prompt.hidden() => break Ok(Attended::Hidden),
-            Some(event) = events.recv() => {
+            Some(event) = hearing.events.recv() => {
                 heard(&event);
-                hear(lobby, prompt, &mut wrong, event);
+                hearing.hear(event);
             }
             (name, pin) = prompt.pin() => {
                 let key = keys.iter().find(|key| key.name == name);
@@ -150,10 +183,9 @@ pub(super) async fn attend<T>(
             done = &mut asking => break done.map(Attended::Done).map_err(|error| trouble(lobby, error)),
         }
     };
-    while let Ok(event) = events.try_recv() {
-        hear(lobby, prompt, &mut wrong, event);
-    }
-    listen_on(lobby, events);
+    drop(asking);
+    hearing.hear_the_rest();
+    listen_on(lobby, std::mem::replace(&mut hearing.events, unbounded_channel().1));
     outcome.inspect_err(|failure| prompt.failed(failure.outcome))
 }
 

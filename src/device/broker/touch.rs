@@ -81,6 +81,8 @@ struct Progress {
     invited: HashMap<Port, bool>,
     /// Keys for which it is over, and why.
     failed: HashMap<KeyId, DeviceError>,
+    /// Names of cards that wait for a touch.
+    armed: HashMap<Port, String>,
 }
 
 /// How far it got at one place.
@@ -113,6 +115,7 @@ impl Broker {
             progress: Mutex::default(),
         });
         prompt.tell(Event::Waiting);
+        let _waits = StillWaits(prompt.clone());
         let mut cancel = pin!(cancel);
         tokio::select! {
             biased;
@@ -233,6 +236,7 @@ impl Prompt {
     fn leave(&self, port: &Port) {
         let mut progress = self.progress();
         progress.stages.remove(port);
+        progress.armed.remove(port);
         progress.claimed.retain(|_, at| at != port);
     }
 
@@ -442,7 +446,7 @@ impl Prompt {
     async fn tries(&self, place: &Place, key: &EnrolledKey) -> Result<Option<u32>, DeviceError> {
         let asked = || async {
             match key.piv() {
-                Some(piv) => self.inner.card_tries(place, piv.serial).await,
+                Some(piv) => self.inner.card_tries(place, piv.serial, Some(key)).await,
                 None => self.inner.tries(place, Some((&key.name, key.profile))).await,
             }
         };
@@ -472,7 +476,7 @@ impl Prompt {
             let point = sealed.encapsulated().ok_or_else(unexpected)?;
             let agree = || PivTask::Agree {
                 serial,
-                slot: piv.open.slot,
+                by: (&piv.open).into(),
                 point: Id(point.to_vec()),
             };
             let Done {
@@ -490,7 +494,7 @@ impl Prompt {
             let digest = Sha256::digest(signed_blob(self.ask.namespace, &self.ask.text)).into();
             let sign = || PivTask::Sign {
                 serial,
-                slot: piv.sign.slot,
+                by: (&piv.sign).into(),
                 digest,
             };
             let Answer::Signed(signature) = self.card_step(place, key, pin, sign).await?.answer else {
@@ -521,10 +525,17 @@ impl Prompt {
                 key: Some((&key.name, key.profile)),
                 late: Some(Box::new(move |_| feed(Event::ExtraTouch { key: id, name }))),
             };
-            let mut waits = StillWaits::new(&self.feed, &key.name);
-            let done = self.inner.step(step, |report| self.hear(place, key, &report)).await;
+            let arm = |report: Report| {
+                if matches!(report, Report::TouchNow) {
+                    self.progress().armed.insert(place.port.clone(), key.name.clone());
+                }
+                self.hear(place, key, &report);
+            };
+            let done = self.inner.step(step, arm).await;
             // A card that answered waits for nothing; one whose time is up here may still do.
-            waits.armed = matches!(done, Err(DeviceError::TimedOut)) && !self.time_is_left();
+            if !matches!(done, Err(DeviceError::TimedOut)) || self.time_is_left() {
+                self.progress().armed.remove(&place.port);
+            }
             match done {
                 Err(DeviceError::TimedOut) if self.time_is_left() => tokio::time::sleep(AGAIN_PAUSE).await,
                 done => return done,
@@ -626,24 +637,14 @@ impl Inner {
     }
 }
 
-/// Says, when what a card was asked is given up, that it waits on: no call ends a card's operation, and its result is thrown away.
-struct StillWaits<'a> {
-    feed: &'a Feed,
-    name: &'a str,
-    armed: bool,
-}
+/// Says, when a touch is not asked for any more, which cards wait on: no call ends a card's operation, and its result is thrown away. Before
+/// whoever asked goes on, so that it still stands on his prompt.
+struct StillWaits(Arc<Prompt>);
 
-impl<'a> StillWaits<'a> {
-    fn new(feed: &'a Feed, name: &'a str) -> Self {
-        Self { feed, name, armed: true }
-    }
-}
-
-impl Drop for StillWaits<'_> {
+impl Drop for StillWaits {
     fn drop(&mut self) {
-        if self.armed {
-            (self.feed)(Event::StillWaits { name: self.name.into() });
-        }
+        let armed = std::mem::take(&mut self.0.progress().armed);
+        armed.into_values().for_each(|name| self.0.tell(Event::StillWaits { name }));
     }
 }
 
