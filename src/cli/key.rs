@@ -12,6 +12,9 @@ use crate::wire::reply::KeyView;
 use crate::wire::request::{KeyAddAsk, KeyRemoveAsk, Manage};
 use crate::wire::{Failure, Outcome, Reply, Request, Value};
 
+/// The profile of YubiKeys that were enrolled by their PIV application, as the daemon names it.
+const PIV: &str = "piv";
+
 /// Look at keys, enrol and remove them, manage their PIN and fingerprints.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
@@ -172,6 +175,10 @@ fn has_pin(session: &Session, key: Option<String>, wanted: bool) -> Result<(), F
     let Reply::Key(detail) = session.ask(Request::KeyInfo { key })? else {
         return Err(unexpected());
     };
+    if detail.key.profile.as_deref() == Some(PIV) {
+        let message = "PIN, PUK and management key of a YubiKey's PIV application are changed by its maker's program";
+        return Err(Failure::new(Outcome::Refused, "piv_care", message).hint("ykman piv access change-pin"));
+    }
     if detail.key.transport.as_deref().is_some_and(|transport| transport != "usb") {
         let message = "this works over USB only: plug the key in";
         return Err(Failure::new(Outcome::Refused, "over_usb_only", message).hint("plug the key into USB"));
@@ -218,7 +225,7 @@ fn line(key: &KeyView) -> String {
     if let Some(profile) = &key.profile {
         parts.push(match profile.as_str() {
             "pin" => "PIN and touch".into(),
-            "piv" => "PIV: PIN and touch each time".into(),
+            PIV => "PIV: PIN and touch each time".into(),
             _ => "touch only (weaker)".into(),
         });
     }
@@ -330,6 +337,10 @@ fn info(session: &Session, key: Option<String>) -> Result<(), Failure> {
         .json(&json!({ "key": detail.key, "details": rows(&detail.rows), "pin_tries": detail.pin_tries }));
     session.ui.hanging(&line(&detail.key), 4);
     match detail.pin_tries {
+        Some(1) if detail.key.profile.as_deref() == Some(PIV) => session.ui.note(
+            Tone::Bad,
+            "PIN tries left: 1. One more wrong PIN blocks it, until its PUK sets a new one.",
+        ),
         Some(1) => session.ui.note(
             Tone::Bad,
             "PIN tries left: 1. After one more wrong PIN the key has to be reset, and loses its credentials.",

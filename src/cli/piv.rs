@@ -4,6 +4,7 @@ use super::init::unexpected;
 use super::key::{SecretKind, new_secret};
 use super::session::Session;
 use super::ui::Tone;
+use crate::device::enrolled::Retired;
 use crate::device::eucleak;
 use crate::wire::reply::CardView;
 use crate::wire::request::CardAsk;
@@ -21,10 +22,10 @@ pub struct PivArgs {
     #[arg(long, requires = "piv", value_name = "NUMBER")]
     serial: Option<u32>,
     /// Make the key that opens in this slot, 82 to 95 [default: the last that is free].
-    #[arg(long, requires = "piv", value_name = "SLOT")]
+    #[arg(long, requires = "piv", value_name = "SLOT", value_parser = slot)]
     open_slot: Option<String>,
     /// Make the key that signs in this slot, 82 to 95 [default: the last but one that is free].
-    #[arg(long, requires = "piv", value_name = "SLOT")]
+    #[arg(long, requires = "piv", value_name = "SLOT", value_parser = slot)]
     sign_slot: Option<String>,
     /// Lose the keys that are in these slots.
     #[arg(long, requires = "piv")]
@@ -113,6 +114,10 @@ fn choose(cards: Vec<CardView>, serial: Option<u32>) -> Result<CardView, Failure
             .hint(format!("say which one: --serial {}", serials[0])))
         }
     }
+}
+
+fn slot(text: &str) -> Result<String, &'static str> {
+    Retired::try_from(text.to_owned()).map(String::from)
 }
 
 /// Slots for retired keys that hold none, the last one last.

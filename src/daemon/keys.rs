@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::house::{House, OpenVault};
 use super::vaults::{profile_said, unsigned};
 use crate::config::LONGEST_PIN;
-use crate::device::broker::{CardSeen, Cared, Event as KeyEvent, Feed, Seen};
+use crate::device::broker::{CardSeen, Cared, ENROL_PIV, Event as KeyEvent, Feed, Seen};
 use crate::device::enrolled::{Piv, Retired};
 use crate::device::piv::Setup;
 use crate::device::worker::protocol::{Id, Manage as Task};
@@ -54,12 +54,26 @@ pub(super) async fn info(house: &Rc<House>, path: &Path, key: Option<&str>) -> R
     if let Some(piv) = enrolled.as_ref().and_then(EnrolledKey::piv) {
         let card = house.broker.card(&seen.port).await.map_err(IntoFailure::failure)?;
         return Ok(Reply::Key(KeyDetail {
-            rows: card_rows(piv, &card),
+            rows: card_rows(Some(piv), &card),
             pin_tries: card.tries,
             key: view(open.as_deref(), enrolled.as_ref(), Some(&seen)),
         }));
     }
-    let info = house.broker.info(&seen.port).await.map_err(IntoFailure::failure)?;
+    let info = match house.broker.info(&seen.port).await {
+        Err(DeviceError::NotFido) => match house.broker.card(&seen.port).await {
+            Ok(card) => {
+                return Ok(Reply::Key(KeyDetail {
+                    rows: card_rows(None, &card),
+                    pin_tries: card.tries,
+                    key: view(None, None, Some(&seen)),
+                }));
+            }
+            Err(error @ DeviceError::TooOld { .. }) => Err(error),
+            Err(_) => Err(DeviceError::NotFido),
+        },
+        said => said,
+    };
+    let info = info.map_err(IntoFailure::failure)?;
     let row = |name: &str, value: String| (name.to_owned(), value);
     let mut rows = vec![
         row("versions", info.info.versions.join(", ")),
@@ -87,15 +101,34 @@ pub(super) async fn info(house: &Rc<House>, path: &Path, key: Option<&str>) -> R
     }))
 }
 
-fn card_rows(piv: &Piv, card: &CardSeen) -> Vec<(String, String)> {
+/// What a YubiKey's PIV application says of itself, and what it does for the vault, if it is enrolled.
+fn card_rows(piv: Option<&Piv>, card: &CardSeen) -> Vec<(String, String)> {
     let row = |name: &str, value: String| (name.to_owned(), value);
     let [major, minor, patch] = card.seen.firmware;
     let mut rows = vec![
         row("serial number", card.seen.serial.to_string()),
         row("firmware", format!("{major}.{minor}.{patch}")),
-        row("opens by", format!("slot {}, PIN and touch each time", piv.open.slot)),
-        row("signs by", format!("slot {}, PIN and touch each time", piv.sign.slot)),
     ];
+    match piv {
+        Some(piv) => rows.extend([
+            row("opens by", format!("slot {}, PIN and touch each time", piv.open.slot)),
+            row("signs by", format!("slot {}, PIN and touch each time", piv.sign.slot)),
+        ]),
+        None => rows.push(row("enrol it", ENROL_PIV.into())),
+    }
+    let factory = [
+        (card.factory.pin, "PIN"),
+        (card.factory.puk, "PUK"),
+        (card.factory.management, "management key"),
+    ];
+    let factory: Vec<&str> = factory.into_iter().filter_map(|(is, what)| is.then_some(what)).collect();
+    if !factory.is_empty() {
+        rows.push(row("the factory's", factory.join(", ")));
+    }
+    if !card.occupied.is_empty() {
+        let occupied: Vec<String> = card.occupied.iter().map(ToString::to_string).collect();
+        rows.push(row("slots in use", occupied.join(", ")));
+    }
     if card.seen.firmware < eucleak::FIXED {
         rows.push(row("note", eucleak::note("it", card.seen.firmware)));
     }

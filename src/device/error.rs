@@ -166,6 +166,14 @@ pub enum DeviceError {
     },
 }
 
+/// What ends the use of a key by the program that was found to hold it; nothing where that is the program's own matter. scdaemon keeps a
+/// card for itself for as long as it runs, unless it is told otherwise (`pcsc-shared`, scdaemon(1)).
+#[must_use]
+pub fn release(by: Option<&str>) -> Option<&'static str> {
+    let is_gpgs = by.is_some_and(|by| by.starts_with("scdaemon"));
+    is_gpgs.then_some("gpgconf --kill scdaemon (`pcsc-shared` in scdaemon.conf keeps it from holding cards)")
+}
+
 impl DeviceError {
     /// Judges a worker's failure. `key` is the name and profile of the enrolled key that was asked, if it was one.
     pub(super) fn of(failure: Failure, key: Option<(&str, Profile)>) -> Self {
@@ -184,6 +192,7 @@ impl DeviceError {
             Failure::Cancelled => Self::Withdrawn,
             Failure::Permission => Self::Permission,
             Failure::OtherCard => Self::PulledOut,
+            Failure::OtherKey => key.map_or(Self::NotEnrolled, |(name, _)| Self::ResetSinceEnrolment { name: name.to_owned() }),
             Failure::NotPiv | Failure::NotThere => Self::NotPiv,
             Failure::PivContactless => Self::PivContactless,
             Failure::NoTouch => Self::TimedOut,

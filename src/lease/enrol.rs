@@ -392,6 +392,12 @@ async fn slots_on(
     if let Some(least) = lobby.limits.min_firmware.filter(|least| card.seen.firmware < least.0) {
         return Err(too_old(card.seen.firmware, least));
     }
+    let mut wanted = [plan.setup.open, plan.setup.sign].into_iter();
+    if !plan.setup.danger_overwrite
+        && let Some(slot) = wanted.find(|slot| card.occupied.contains(slot))
+    {
+        return Err(DeviceError::Occupied { slot }.failure());
+    }
     let copy = |secret: &Option<Secret>| secret.as_ref().map(Secret::duplicate).transpose().map_err(locked_memory);
     let pin = match card.factory.pin {
         true => Secret::from_slice_wiping(&mut FACTORY_PIN.to_owned()).map_err(locked_memory)?,

@@ -1,6 +1,7 @@
 //! What a key says, as an outcome.
 
 use crate::device::DeviceError;
+use crate::device::error::release;
 use crate::wire::{Failure, Outcome};
 
 /// The outcome, the sentence, the hint.
@@ -45,10 +46,10 @@ fn case(error: &DeviceError) -> (Outcome, &'static str, &'static str) {
             "look which other program uses the key, then ask again",
         ),
         E::PulledOut => (Outcome::NoKey, "pulled_out", "ask again when the key is plugged in"),
-        E::Busy { .. } => (
+        E::Busy { by } => (
             Outcome::KeyBusy,
             "key_busy",
-            "end the other program's use of the key, then ask again",
+            release(by.as_deref()).unwrap_or("end the other program's use of the key, then ask again"),
         ),
         E::Permission => (Outcome::NoKey, "permission", "install the udev rules: udev/README.md"),
         E::NoService => (Outcome::NoKey, "no_pcscd", "systemctl start pcscd.socket"),

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::super::ctap::Info;
 use super::super::enrolled::{EnrolledKey, Link, Piv, Profile};
-use super::super::error::DeviceError;
+use super::super::error::{DeviceError, release};
 use super::super::eucleak;
 use super::super::place::{Place, Port};
 use super::{Broker, CardSeen, KeyInfo, Seen};
@@ -17,6 +17,8 @@ const UDEV: &str = "sudo groupadd --system touchlease; sudo usermod --append --g
     sudo install -m 644 udev/70-touchlease.rules /etc/udev/rules.d/; sudo udevadm control --reload; \
     sudo udevadm trigger --action=change --subsystem-match=hidraw (then log in again; udev/README.md)";
 const ENROL: &str = "touchlease key add NAME (the first one: touchlease init --key NAME)";
+/// How a YubiKey is enrolled by its PIV application.
+pub const ENROL_PIV: &str = "touchlease key add NAME --piv (the first one: touchlease init --key NAME --piv)";
 const ANOTHER: &str = "plug in another key, then: touchlease key list";
 
 impl Broker {
@@ -40,7 +42,15 @@ impl Broker {
                 Some(problem) => Err(problem.clone()),
                 None => self.info(&one.port).await,
             };
-            findings.extend(judge(one, key, &said));
+            let card = match said {
+                Err(DeviceError::NotFido) => self.card(&one.port).await,
+                _ => Err(DeviceError::NotPiv),
+            };
+            findings.extend(match card {
+                Ok(card) => judge_new_card(one, &card),
+                Err(error @ DeviceError::TooOld { .. }) => judge(one, key, &Err(error)),
+                Err(_) => judge(one, key, &said),
+            });
         }
         let away = keys.iter().filter(|key| !seen.iter().any(|one| one.key == Some(key.id())));
         findings.extend(away.map(|key| Part::Keys.note("away", format!("\"{}\" is not connected", key.name), "touchlease key list")));
@@ -114,6 +124,17 @@ fn judge(seen: &Seen, key: Option<&EnrolledKey>, said: &Result<KeyInfo, DeviceEr
     findings
 }
 
+/// What a YubiKey is that shows its PIV application alone, and is not enrolled.
+fn judge_new_card(seen: &Seen, card: &CardSeen) -> Vec<Finding> {
+    let name = format!("the YubiKey {} at {}", card.seen.serial, seen.port);
+    let what = format!("{name} is not enrolled in this vault; it has a PIV application");
+    let mut findings = vec![Part::Keys.note("not_enrolled", what, ENROL_PIV)];
+    if card.seen.firmware < eucleak::FIXED {
+        findings.push(Part::Keys.note("eucleak", eucleak::note(&name, card.seen.firmware), ANOTHER));
+    }
+    findings
+}
+
 /// What an enrolled card is good for.
 fn judge_card(seen: &Seen, key: &EnrolledKey, piv: &Piv, said: &Result<CardSeen, DeviceError>) -> Vec<Finding> {
     let name = format!("\"{}\" ({}, PIV)", key.name, seen.port);
@@ -167,11 +188,12 @@ fn refusal(name: &str, error: &DeviceError) -> Finding {
         DeviceError::Permission => keys.problem("permission", what, UDEV),
         DeviceError::Busy { by } => {
             let holder = by.as_deref().and_then(|by| by.rsplit_once("(pid ")?.1.strip_suffix(')'));
-            keys.problem(
-                "key_busy",
-                what,
-                holder.map_or(ANOTHER.into(), |pid| format!("kill {pid} (or end it by its own means)")),
-            )
+            let remedy = match (release(by.as_deref()), holder) {
+                (Some(remedy), _) => remedy.to_owned(),
+                (None, Some(pid)) => format!("kill {pid} (or end it by its own means)"),
+                (None, None) => ANOTHER.to_owned(),
+            };
+            keys.problem("key_busy", what, remedy)
         }
         DeviceError::ResetSinceEnrolment { name } => keys.problem("reset_since_enrolment", what, again(name, "")),
         DeviceError::Impostor => keys.problem("impostor", what, "unplug it, then: touchlease key list"),

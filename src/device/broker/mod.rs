@@ -25,6 +25,7 @@ pub use super::candidate::Candidate;
 pub use care::{Cared, KeyInfo, Seen};
 pub use enrol::{Enrol, NewKey};
 pub use event::{Event, Feed};
+pub use health::ENROL_PIV;
 pub use piv::{CardSeen, MakeKeys};
 pub use reach::{Places, Processes, Reach, Worker};
 pub use touch::Ask;

@@ -4,7 +4,7 @@ use super::super::enrolled::{Always, EnrolledKey, KeyId, Kind, Link, Piv, PivSlo
 use super::super::error::DeviceError;
 use super::super::piv::{References, Seen, Setup};
 use super::super::place::{Place, Port};
-use super::super::worker::protocol::{Answer, Operation, PivTask};
+use super::super::worker::protocol::{Answer, Operation, PivTask, SlotKey};
 use super::{Broker, Inner, SHORT, Step, system, unexpected};
 use crate::clock::Boot;
 use crate::secret::Secret;
@@ -56,7 +56,7 @@ impl Broker {
         let place = self.inner.place(&outlook, port).await?;
         let seen = self.inner.look_at_card(&place).await?.ok_or(DeviceError::NotPiv)?;
         let serial = seen.serial;
-        let (tries, _) = self.inner.card_tries(&place, serial).await?;
+        let (tries, _) = self.inner.card_tries(&place, serial, None).await?;
         let answer = self.inner.short_on_card(&place, PivTask::Inspect { serial }).await?;
         let Answer::CardState { factory, occupied } = answer else {
             return Err(unexpected());
@@ -172,23 +172,38 @@ impl Inner {
         }
     }
 
-    /// PIN tries left.
-    pub(super) async fn card_tries(&self, place: &Place, serial: u32) -> Result<(Option<u32>, bool), DeviceError> {
-        match self.short_on_card(place, PivTask::Tries { serial }).await? {
+    /// PIN tries left, of an enrolled card only while it holds what was made there.
+    pub(super) async fn card_tries(
+        &self,
+        place: &Place,
+        serial: u32,
+        enrolled: Option<&EnrolledKey>,
+    ) -> Result<(Option<u32>, bool), DeviceError> {
+        let made = enrolled.and_then(EnrolledKey::piv).map(|piv| [&piv.open, &piv.sign]);
+        let held = made.into_iter().flatten().map(SlotKey::from).collect();
+        let step = Step {
+            key: enrolled.map(|key| (key.name.as_str(), key.profile)),
+            ..self.short(place, PivTask::Tries { serial, held })
+        };
+        match self.step(step, |_| {}).await?.answer {
             Answer::Inspected { tries, power_cycle } => Ok((tries, power_cycle)),
             _ => Err(unexpected()),
         }
     }
 
     async fn short_on_card(&self, place: &Place, task: PivTask) -> Result<Answer, DeviceError> {
-        let step = Step {
+        Ok(self.step(self.short(place, task), |_| {}).await?.answer)
+    }
+
+    /// Without PIN and touch.
+    fn short<'a>(&self, place: &'a Place, task: PivTask) -> Step<'a> {
+        Step {
             place,
             operation: Operation::Piv(task),
             secret: None,
             deadline: self.clock.boot() + SHORT,
             key: None,
             late: None,
-        };
-        Ok(self.step(step, |_| {}).await?.answer)
+        }
     }
 }

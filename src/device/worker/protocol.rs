@@ -11,9 +11,10 @@ use zeroize::Zeroize;
 
 use super::super::ctap::get_assertion::RawAssertion;
 use super::super::ctap::{CtapError, Frames, Status, TransportError};
-use super::super::enrolled::{Credential, Link, Retired, Text64, base64url};
+use super::super::enrolled::{Credential, Link, PivSlot, Retired, Text64, base64url};
 use super::super::piv::{self, Fresh, References, Setup};
 use super::super::place::{Place, Port};
+use crate::encoding::sshsig::Point;
 use crate::secret::Secret;
 
 /// Longest JSON in a frame; a list of some hundred credentials fits.
@@ -122,6 +123,8 @@ pub enum PivTask {
     Tries {
         /// Of which card.
         serial: u32,
+        /// What was made in its slots: one that was reset is asked for no PIN.
+        held: Vec<SlotKey>,
     },
     /// What of it is as it came from the factory, and which slots are occupied. Answered by [`Answer::CardState`].
     Inspect {
@@ -133,7 +136,7 @@ pub enum PivTask {
         /// Of which card.
         serial: u32,
         /// By which of its keys.
-        slot: Retired,
+        by: SlotKey,
         /// With this point, uncompressed and on the curve.
         point: Id,
     },
@@ -142,7 +145,7 @@ pub enum PivTask {
         /// Of which card.
         serial: u32,
         /// By which of its keys.
-        slot: Retired,
+        by: SlotKey,
         /// SHA-256 of what is signed.
         digest: [u8; 32],
     },
@@ -157,6 +160,25 @@ pub enum PivTask {
         /// Bytes of the new one; none where it stays.
         new_pin_len: usize,
     },
+}
+
+/// A key that was made in a slot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotKey {
+    /// Where.
+    pub slot: Retired,
+    /// Its public half.
+    #[serde(with = "base64url")]
+    pub public_key: Point,
+}
+
+impl From<&PivSlot> for SlotKey {
+    fn from(made: &PivSlot) -> Self {
+        Self {
+            slot: made.slot,
+            public_key: made.public_key,
+        }
+    }
 }
 
 /// A credential id, or the like, as base64url text.
@@ -325,6 +347,8 @@ pub enum Failure {
     Permission,
     /// Not the YubiKey that was asked for. No PIN went to it.
     OtherCard,
+    /// The slot is empty, or holds another key than the one that was made there. No PIN went to the card.
+    OtherKey,
     /// No YubiKey with a PIV application, or it is switched off.
     NotPiv,
     /// In a field: its touch would be a power-up.

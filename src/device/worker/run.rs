@@ -3,7 +3,7 @@
 use zeroize::Zeroizing;
 
 use super::line::Line;
-use super::protocol::{Answer, Failure, Id, Manage, Operation, PivTask, Report, Request, Warm};
+use super::protocol::{Answer, Failure, Id, Manage, Operation, PivTask, Report, Request, SlotKey, Warm};
 use super::{Ways, failed, manage, random};
 use crate::device::ctap::get_assertion::{GetAssertion, RawAssertion};
 use crate::device::ctap::make_credential::MakeCredential;
@@ -142,7 +142,7 @@ fn piv(port: &Port, task: &PivTask, secret: &Secret, ways: Ways<'_>, line: &mut 
 fn on_card(card: &mut dyn PivCard, task: &PivTask, secret: &[u8], line: &mut Line) -> Result<(Answer, Tail), Failure> {
     let asked = match task {
         PivTask::Look => card.seen().serial,
-        PivTask::Tries { serial }
+        PivTask::Tries { serial, .. }
         | PivTask::Inspect { serial }
         | PivTask::Agree { serial, .. }
         | PivTask::Sign { serial, .. }
@@ -153,7 +153,8 @@ fn on_card(card: &mut dyn PivCard, task: &PivTask, secret: &[u8], line: &mut Lin
     }
     Ok(match task {
         PivTask::Look => (Answer::Card(Some(card.seen())), None),
-        PivTask::Tries { .. } => {
+        PivTask::Tries { held, .. } => {
+            held.iter().try_for_each(|key| holds(card, key))?;
             let (tries, power_cycle) = (Some(card.tries()?), false);
             (Answer::Inspected { tries, power_cycle }, None)
         }
@@ -165,13 +166,17 @@ fn on_card(card: &mut dyn PivCard, task: &PivTask, secret: &[u8], line: &mut Lin
             }
             (Answer::CardState { factory, occupied }, None)
         }
-        PivTask::Agree { slot, point, .. } => {
+        PivTask::Agree { by, point, .. } => {
+            holds(card, by)?;
             let point = point.0.as_slice().try_into().ok().filter(is_public_key);
             let point = point.ok_or(Failure::Malformed("a point that is not on the curve".into()))?;
-            let agreed = card.agree(*slot, secret, &point, line)?;
+            let agreed = card.agree(by.slot, secret, &point, line)?;
             (Answer::Agreed, Some(Zeroizing::new(agreed.to_vec())))
         }
-        PivTask::Sign { slot, digest, .. } => (Answer::Signed(Id(card.sign(*slot, secret, digest, line)?)), None),
+        PivTask::Sign { by, digest, .. } => {
+            holds(card, by)?;
+            (Answer::Signed(Id(card.sign(by.slot, secret, digest, line)?)), None)
+        }
         PivTask::Make {
             task,
             pin_len,
@@ -183,6 +188,12 @@ fn on_card(card: &mut dyn PivCard, task: &PivTask, secret: &[u8], line: &mut Lin
             (Answer::CardMade(card.make(task, &Secrets { pin, new_pin, new_puk })?), None)
         }
     })
+}
+
+/// A card that was reset has the factory's PIN: what a person typed would be a wrong one.
+fn holds(card: &mut dyn PivCard, key: &SlotKey) -> Result<(), Failure> {
+    let held = card.held(key.slot)?.and_then(|held| held.public_key);
+    held.filter(|held| *held == key.public_key).map(drop).ok_or(Failure::OtherKey)
 }
 
 fn inspect(session: &mut Session<'_>) -> Result<Answer, Failure> {
