@@ -221,10 +221,13 @@ async fn makes_opens_and_signs(rig: &Rig) {
     let other = rig.make(true, PIN, None).await.unwrap();
     assert_ne!(other.id(), key.id());
     let lost = rig.touch(Namespace::Lease, candidate(&key, &[b"one"]), false, 20).await;
-    assert!(
-        matches!(lost.err(), Some(DeviceError::NoProof(_))),
+    let name = "card".into();
+    assert_eq!(
+        lost.err(),
+        Some(DeviceError::ResetSinceEnrolment { name }),
         "another key is in the slot now"
     );
+    assert_eq!(rig.card().await.tries, Some(3));
 }
 
 #[test]
