@@ -23,7 +23,7 @@ usage: conformance RIG [PART-OF-A-NAME]
   --real               two real keys over USB, and a person; RESETS THEM
   --real-contactless   the same on a contactless reader
 
-Prints a line for each case, then `conformance RIG: n of N cases` (`PIV: n of N cases`); fails unless all hold. --real also writes what the keys
+Prints a line for each case, then `conformance RIG: n of N cases` (`T57 PIV cases: n of N`); fails unless all hold. --real also writes what the keys
 say of themselves to conformance-real.json.
 Environment: TOUCHLEASE  the product (else the one beside this program)";
 

@@ -49,7 +49,7 @@ fn named(machine: &Machine<'_>) -> Verdict {
     let (status, shown) = enrol(machine, &[INIT, &["--serial", &second]].concat())?;
     ensure!(status.success(), "{status} {shown}");
     machine.put("TOKEN", "correct-horse-battery")?;
-    ensure!(machine.keys[0].counts()?.waiting == false, "the other one blinks");
+    ensure!(!machine.keys[0].counts()?.waiting, "the other one blinks");
     let listed = machine.json(&["key", "list"])?;
     let place = listed["keys"][0]["place"].as_str().unwrap_or_default();
     ensure!(place.starts_with(SECOND_YUBIKEY_READER.name), "{listed}");

@@ -2,7 +2,7 @@
 
 mod enrolment;
 mod life;
-mod outside;
+pub mod outside;
 mod pins;
 mod touches;
 
@@ -41,7 +41,7 @@ pub fn all() -> Vec<Case> {
 /// The lines cannot be written.
 pub fn run(rig: &dyn Rig, cases: &[Case], out: &mut dyn io::Write) -> io::Result<Tally> {
     let tally = report(rig, cases, out)?;
-    writeln!(out, "PIV: {} of {} cases", tally.held, tally.cases)?;
+    writeln!(out, "T57 PIV cases: {} of {}", tally.held, tally.cases)?;
     Ok(tally)
 }
 

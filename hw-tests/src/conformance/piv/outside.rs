@@ -12,14 +12,14 @@ const DONE: [u8; 2] = [0x90, 0x00];
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// A connection to the PIV application of the card in a reader; the card is left as it is when it ends.
-pub(super) struct Card(Option<pcsc::Card>);
+pub struct Card(Option<pcsc::Card>);
 
 impl Card {
     /// Beside others.
     ///
     /// # Errors
     /// No such reader, no card, no PIV application.
-    pub(super) fn connect(reader: Reader) -> Result<Self> {
+    pub fn connect(reader: Reader) -> Result<Self> {
         let mut card = Self::open(reader, ShareMode::Shared)?;
         card.tell(&[0x00, 0xa4, 0x04, 0x00, 0x05, 0xa0, 0x00, 0x00, 0x03, 0x08])?;
         Ok(card)
@@ -29,7 +29,7 @@ impl Card {
     ///
     /// # Errors
     /// No such reader, no card, somebody else has it.
-    pub(super) fn hold(reader: Reader) -> Result<Self> {
+    pub fn hold(reader: Reader) -> Result<Self> {
         Self::open(reader, ShareMode::Exclusive)
     }
 
@@ -45,7 +45,7 @@ impl Card {
     ///
     /// # Errors
     /// The old one is wrong.
-    pub(super) fn change_pin(&mut self, old: &str, new: &str) -> Result<()> {
+    pub fn change_pin(&mut self, old: &str, new: &str) -> Result<()> {
         let data = [padded(old.as_bytes()), padded(new.as_bytes())].concat();
         self.tell(&[&[0x00, 0x24, 0x00, 0x80, 16][..], &data].concat()).map(drop)
     }
@@ -54,8 +54,21 @@ impl Card {
     ///
     /// # Errors
     /// The PIN is wrong.
-    pub(super) fn verify(&mut self, pin: &[u8]) -> Result<()> {
+    pub fn verify(&mut self, pin: &[u8]) -> Result<()> {
         self.tell(&[&[0x00, 0x20, 0x00, 0x80, 8][..], &padded(pin)].concat()).map(drop)
+    }
+
+    /// The management key where the PIN gives it out: tag 89 in 88 of Yubico's object 5FC109, which other cards keep for what is printed on them.
+    ///
+    /// # Errors
+    /// The PIN is wrong; it does not lie there.
+    pub fn management_key(&mut self, pin: &str) -> Result<Vec<u8>> {
+        self.verify(pin.as_bytes())?;
+        let object = self.tell(&[0x00, 0xcb, 0x3f, 0xff, 0x05, 0x5c, 0x03, 0x5f, 0xc1, 0x09])?;
+        match object.as_slice() {
+            [0x53, _, 0x88, _, 0x89, length, key @ ..] if key.len() == usize::from(*length) => Ok(key.to_vec()),
+            _ => Err("no management key there".into()),
+        }
     }
 
     fn tell(&mut self, command: &[u8]) -> Result<Vec<u8>> {

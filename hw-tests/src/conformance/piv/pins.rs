@@ -67,7 +67,7 @@ fn blocked(machine: &Machine<'_>) -> Verdict {
     ended(&again, 66, &["the card's PIN is blocked"])?;
     let doctor = machine.json(&["doctor"])?.to_string();
     ensure!(doctor.contains("\"piv_pin_blocked\""), "{doctor}");
-    ensure!(machine.keys[0].counts()?.waiting == false, "it waits for a touch");
+    ensure!(!machine.keys[0].counts()?.waiting, "it waits for a touch");
     Ok(())
 }
 

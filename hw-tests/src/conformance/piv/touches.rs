@@ -41,7 +41,7 @@ pub(super) const CASES: &[Case] = &[
 
 fn blinking(machine: &Machine<'_>) -> Result<Request, Box<dyn std::error::Error>> {
     let mut request = machine.request(RUN)?;
-    request.watch.expect_within("touch \"blue\" (card slot) now", LIMIT)?;
+    request.watch.expect_within("now: it blinks", LIMIT)?;
     machine.blinks(0)?;
     Ok(request)
 }
