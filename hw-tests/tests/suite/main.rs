@@ -18,6 +18,7 @@ mod machines;
 mod newcomer;
 mod places;
 mod races;
+mod reading;
 mod receipts;
 mod rehearsals;
 mod screen;
