@@ -25,7 +25,7 @@ pub(super) const CREDENTIALS: usize = 2;
 /// What they are for.
 const PURPOSES: [&str; CREDENTIALS] = ["make the credential by which it is recognised", "make its credential"];
 /// How often the keys are looked at while the one to enrol is not plugged in yet.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// A key to be enrolled.
 pub struct Candidacy<'a> {
