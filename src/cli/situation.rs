@@ -77,6 +77,9 @@ impl Situation {
             TouchState::Busy { key, by } => self.once(format!("\"{key}\" is in use by {}", by.as_deref().unwrap_or("another program"))),
             TouchState::Problem { what } => self.once(what.clone()),
             TouchState::ExtraTouch { key } => Some(format!("\"{key}\" was touched as well; what it gave was wiped")),
+            TouchState::CounterBack { key, before, now } => Some(format!(
+                "the counter of \"{key}\" went back from {before} to {now}: is there a copy of the key?"
+            )),
         }
     }
 
