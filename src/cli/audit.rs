@@ -63,7 +63,7 @@ pub fn run(session: &Session, command: Command) -> Result<(), Failure> {
         let Reply::Done = session.ask(Request::AcceptClock)? else {
             return Err(unexpected());
         };
-        session.ui.json(&json!({}));
+        session.ui.json(&json!({ "accepted": true }));
         session.ui.line("the clock is accepted as it is");
         return Ok(());
     }

@@ -12,6 +12,7 @@ mod hygiene;
 mod import;
 mod input;
 mod isolation;
+mod json;
 mod lab;
 mod lifetime;
 mod machines;
@@ -27,6 +28,7 @@ mod size;
 mod spine;
 mod storms;
 mod trace;
+mod values;
 mod vectors;
 mod waiting;
 
