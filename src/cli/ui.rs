@@ -105,7 +105,7 @@ impl Ui {
         let rest = text[first.len()..].trim_start();
         if !rest.is_empty() {
             for line in wrap(rest, width.saturating_sub(indent).max(NARROWEST)) {
-                self.write_out(&format!("{:indent$}{}\n", "", line.trim_end()));
+                self.write_out(&format!("{:indent$}{}\n", "", line.trim()));
             }
         }
     }

@@ -232,7 +232,7 @@ pub(super) async fn commit(
     steps: &mut Steps<'_>,
     asker: &Asker,
 ) -> Result<InForce, Failure> {
-    let asked = record::asked(log, &Question::of_change(&asker.requester, vec![], Some(&what)))?;
+    let asked = record::asked(log, &Question::of_change(&asker.requester, vec![], &what))?;
     let path = async {
         let mut proofs = vec![];
         for touch in 0..plan.touches() {

@@ -61,7 +61,7 @@ pub async fn recover(
     let touches = CREDENTIALS + scopes.len().div_ceil(SCOPES_PER_TOUCH);
     let mut steps = Steps::new(asker, touches);
     let what = format!("recover {name} with the recovery code");
-    let asked = record::asked(office.log, &Question::of_change(&asker.requester, vec![], Some(&what)))?;
+    let asked = record::asked(office.log, &Question::of_change(&asker.requester, vec![], &what))?;
     let path = async {
         let prompt = enrol_prompt(lobby, &key, touches, asker).await?;
         asked.shown()?;

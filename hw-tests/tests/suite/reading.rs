@@ -53,7 +53,9 @@ fn the_log_on_the_screen_says_who_asked_and_no_hash_in_full() {
         .filter(|line| line.contains("asked  ") && line.contains("prod/TOKEN"))
         .collect();
     assert!(
-        asked.iter().all(|line| line.contains("touchlease") && line.contains("pid ")),
+        asked
+            .iter()
+            .all(|line| line.contains("claimed=\"touchlease <- ") && line.contains("pid=")),
         "{asked:?}"
     );
     let hex = |word: &str| word.chars().filter(char::is_ascii_hexdigit).count() == word.len() && word.len() > 40;
@@ -151,4 +153,73 @@ fn a_lease_is_shown_with_who_has_what_for_how_long_before_the_text_that_was_sign
         "{signed}"
     );
     assert!(!summary.contains('{'), "{summary}");
+}
+
+#[test]
+fn an_asked_line_says_what_was_asked_by_whom_and_each_statement_of_the_roster_is_named_once() {
+    let mut lab = Lab::new();
+    let _spare = lab.reach.add().unwrap();
+    lab.person(&["key", "add", "spare"]);
+    lab.person(&["edit", "prod/TOKEN", "--max-uses", "9"]);
+    let watch = lab.home.watch().unwrap();
+    let ran = lab.agent_to_its_end(&[
+        "run",
+        "--with",
+        "prod/TOKEN",
+        "--ttl",
+        "5m",
+        "--uses",
+        "2",
+        "--reason",
+        "why",
+        "--",
+        "true",
+    ]);
+    assert!(ran.status.success(), "{ran:?}");
+    drop(watch);
+    lab.person(&["rm", "prod/TOKEN"]);
+    let shown = in_a_pipe(&lab, &["audit", "show"]);
+    let asked: Vec<&str> = shown
+        .lines()
+        .filter_map(|line| line.split_once("  asked  "))
+        .map(|(_, said)| said)
+        .collect();
+    for (line, begins) in asked.iter().zip([
+        "what=\"write 1 secret\"  secrets=prod/TOKEN  claimed=\"touchlease <- ",
+        "what=\"key add spare\"  claimed=\"touchlease <- ",
+        "what=\"change the rules of 1 secret\"  secrets=prod/TOKEN  claimed=\"touchlease <- ",
+        "secrets=prod/TOKEN  for=\"5 min\"  uses=2  claimed=\"touchlease <- ",
+        "what=\"remove 1 secret\"  secrets=prod/TOKEN  claimed=\"touchlease <- ",
+    ]) {
+        assert!(line.starts_with(begins), "{begins}\n{line}");
+        assert!(
+            line.contains("  in=\"/") && line.contains("  pid=") && line.contains("  uid="),
+            "{line}"
+        );
+    }
+    assert!(asked.len() == 5 && asked[3].ends_with("  reason=\"why\""), "{asked:?}");
+    let statements = |shown: &str| -> Vec<String> {
+        let roster = shown.lines().filter_map(|line| line.split_once("  roster  statement="));
+        roster.map(|(_, statement)| statement.to_owned()).collect()
+    };
+    let once = statements(&shown);
+    assert!(once.len() == 2 && once[0] != once[1], "{shown}");
+    // A daemon that starts says which one it finds.
+    lab.restart(|_| {});
+    let again = statements(&in_a_pipe(&lab, &["audit", "show"]));
+    assert_eq!(again, [&once[..], &once[1..]].concat());
+    lab.person(&["audit", "verify"]);
+}
+
+#[test]
+fn t43_what_a_program_is_called_passes_for_no_field_of_the_log() {
+    let lab = Lab::new();
+    let _watch = lab.home.watch().unwrap();
+    let program = "true  why=revoked\"  key=blue";
+    std::os::unix::fs::symlink("/bin/true", lab.home.work().join(program)).unwrap();
+    let ran = lab.agent_to_its_end(&["run", "--with", "prod/TOKEN", "--", &format!("./{program}")]);
+    assert!(ran.status.success(), "{ran:?}");
+    let shown = in_a_pipe(&lab, &["audit", "show"]);
+    let used = shown.lines().find(|line| line.contains("  used  ")).unwrap();
+    assert!(used.ends_with("what=\"./true  why=revoked'  key=blue\""), "{used}");
 }
