@@ -76,6 +76,8 @@ pub struct NewCredential<'a> {
     pub rp_id: &'a str,
     /// SHA-256 of the client data.
     pub client_data_hash: [u8; 32],
+    /// Whether the key remembers it, and can list it.
+    pub discoverable: bool,
     /// Whether it can make secrets.
     pub hmac_secret: bool,
     /// Its protection level, 1 to 3.
@@ -276,6 +278,9 @@ impl<T: Transport> Host<T> {
         extensions.extend(new.hmac_secret.then_some(("hmac-secret", true.into())));
         if !extensions.is_empty() {
             request.push((6, text_map(extensions)));
+        }
+        if new.discoverable {
+            request.push((7, text_map([("rk", true.into())])));
         }
         if let Some(token) = new.token {
             request.extend([

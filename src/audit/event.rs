@@ -112,7 +112,7 @@ pub struct Recovered {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Asked {
-    /// Why, in the requester's words.
+    /// Why, in the requester's words; of a change, which has no `ttl`, what it is.
     pub reason: Option<String>,
     /// Who asks.
     pub requester: Requester,
@@ -130,6 +130,9 @@ pub struct Asked {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Requester {
+    /// Names of parent, grandparent, and so on, as claimed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ancestors: Vec<String>,
     /// Executable, as claimed.
     pub exe: String,
     /// Working directory, as claimed.

@@ -154,6 +154,7 @@ pub fn asked(reason: &str) -> Event {
     Event::Asked(Asked {
         reason: Some(reason.into()),
         requester: Requester {
+            ancestors: vec!["make".into(), "zsh".into()],
             exe: "/usr/bin/make".into(),
             folder: "/home/me/app".into(),
             pid: 4711,

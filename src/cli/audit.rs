@@ -1,6 +1,7 @@
 //! `touchlease audit show | verify | export`.
 
-use std::collections::HashMap;
+mod line;
+
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
@@ -8,8 +9,8 @@ use data_encoding::BASE64URL_NOPAD;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
+use self::line::Digests;
 use super::card::clock_time;
-use super::columns::fit;
 use super::init::unexpected;
 use super::session::Session;
 use super::ui::Tone;
@@ -18,15 +19,12 @@ use crate::audit::report::Assurance;
 use crate::audit::{Line, Receipt, ReceiptError, Report, SignerKey, verify};
 use crate::encoding::Digest;
 use crate::encoding::id::{self, IdError};
-use crate::encoding::plain::{count, visible};
+use crate::encoding::plain::count;
 use crate::wire::reply::Signer;
 use crate::wire::{Event, Failure, Outcome, Reply, Request};
 
 /// Hexadecimal digits of the id of a text that was signed.
 const ID_DIGITS: usize = 32;
-/// Columns of somebody's words, and names of secrets, that a line of the log shows on a screen.
-const WORDS: usize = 64;
-const NAMED: usize = 8;
 /// Column of a line's time, below which the line goes on.
 const UNDER: usize = 8;
 
@@ -63,7 +61,7 @@ pub fn run(session: &Session, command: Command) -> Result<(), Failure> {
         let Reply::Done = session.ask(Request::AcceptClock)? else {
             return Err(unexpected());
         };
-        session.ui.json(&json!({}));
+        session.ui.json(&json!({ "accepted": true }));
         session.ui.line("the clock is accepted as it is");
         return Ok(());
     }
@@ -108,7 +106,7 @@ fn show(session: &Session, log: &str, last: Option<usize>, damage: Option<&str>)
         match Line::from_bytes(format!("{line}\n").as_bytes()) {
             Ok(parsed) => {
                 let at = clock_time(parsed.wall().seconds(), &zone);
-                let said = format!("{:>6}  {at}  {}", parsed.seq, event(line, &digests));
+                let said = format!("{:>6}  {at}  {}", parsed.seq, line::said(&parsed.event, &digests));
                 session.ui.hanging(&said, UNDER);
             }
             Err(error) => session
@@ -117,139 +115,6 @@ fn show(session: &Session, log: &str, last: Option<usize>, damage: Option<&str>)
         }
     }
     Ok(())
-}
-
-/// The event's name and its short members: what a person reads first.
-fn event(line: &str, digests: &Digests) -> String {
-    let Ok(Value::Object(mut line)) = serde_json::from_str(line) else {
-        return String::new();
-    };
-    let Some(Value::Object(event)) = line.remove("event") else {
-        return String::new();
-    };
-    let Some((name, Value::Object(members))) = event.into_iter().next() else {
-        return String::new();
-    };
-    let signed = members.get("signed").and_then(Value::as_object).unwrap_or(&members);
-    let of_text = signed.get("text").and_then(Value::as_str).map(in_text).unwrap_or_default();
-    let named = of_text.iter().any(|part| part.starts_with("secrets="));
-    let short = members.iter().filter_map(|(name, value)| match value {
-        // The text has them too.
-        Value::Array(_) if name == "names" && named => None,
-        Value::String(text) if digests.line_of(text).is_some() => digests.line_of(text).map(|seq| format!("{name}=line {seq}")),
-        Value::String(text) if name == "reason" => Some(format!("{name}={}", words(text))),
-        Value::String(text) if text.len() <= 64 => Some(format!("{name}={}", digests.short(text))),
-        // A change has no term.
-        Value::Number(number) if name == "ttl" && number.as_u64() == Some(0) => None,
-        Value::Number(number) => Some(format!("{name}={number}")),
-        Value::Array(items) => Some(format!("{name}={}", some(items.iter().filter_map(Value::as_str)))),
-        Value::Object(_) if name == "requester" => Some(format!(
-            "by={}, pid {}, uid {}, in {}",
-            words(text(value, "exe")),
-            value["pid"],
-            value["uid"],
-            words(value["folder"].as_str().unwrap_or_default())
-        )),
-        _ => None,
-    });
-    let parts = std::iter::once(name).chain(of_text.iter().cloned()).chain(short);
-    parts.map(|part| visible(&part)).collect::<Vec<_>>().join("  ")
-}
-
-/// What a text that was signed says first: its id, the secrets, who asked as claimed, where, and why.
-fn in_text(signed: &str) -> Vec<String> {
-    let Ok(signed) = serde_json::from_str::<Value>(signed) else {
-        return vec![];
-    };
-    let claimed = &signed["origin"]["requester"]["claimed"];
-    let secrets = ["grants", "writes"].iter().filter_map(|list| signed[*list].as_array()).flatten();
-    let secrets = some(secrets.filter_map(|part| part["secret"].as_str()));
-    let program = claimed["executable"].as_str().and_then(|path| path.rsplit('/').next());
-    let ancestors = claimed["ancestors"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    let line: Vec<_> = program.into_iter().chain(ancestors).collect();
-    let said = [
-        ("id", signed["id"].as_str().unwrap_or_default().to_owned()),
-        ("secrets", secrets),
-        ("claimed", words(&line.join(" <- "))),
-        ("in", words(claimed["folder"].as_str().unwrap_or_default())),
-        ("reason", words(signed["reason"].as_str().unwrap_or_default())),
-    ];
-    let said = said.into_iter().filter(|(_, text)| !text.is_empty());
-    said.map(|(name, text)| format!("{name}={text}")).collect()
-}
-
-/// A requester's own words, in quotes of which there are none inside: they cannot pass for what stands beside them.
-fn words(text: &str) -> String {
-    match fit(text, WORDS) {
-        text if text.is_empty() => text,
-        text => format!("\"{}\"", text.replace('"', "'")),
-    }
-}
-
-/// The first of many names, and how many more there are.
-fn some<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    let names: Vec<_> = names.collect();
-    let (first, more) = names.split_at(names.len().min(NAMED));
-    let more = if more.is_empty() {
-        String::new()
-    } else {
-        format!(" and {} more", more.len())
-    };
-    format!("{}{more}", first.join(","))
-}
-
-fn text<'a>(of: &'a Value, name: &str) -> &'a str {
-    of[name]
-        .as_str()
-        .filter(|text| !text.is_empty())
-        .unwrap_or("a program that is gone")
-}
-
-/// The digests of a log, for a screen: those of its lines by the lines' numbers, others by as many digits as tell them apart.
-struct Digests {
-    lines: HashMap<String, u64>,
-    digits: usize,
-}
-
-impl Digests {
-    /// Digits in which no two digests of a log of any size agree by chance.
-    const FEWEST: usize = 12;
-
-    fn of(log: &[&str]) -> Self {
-        let mut lines = HashMap::new();
-        let mut all: Vec<&str> = Vec::new();
-        for line in log {
-            all.extend(line.split('"').filter(|part| is_digest(part)));
-            // Each line names the one before it by its hash.
-            if let Ok(line) = Line::from_bytes(format!("{line}\n").as_bytes()) {
-                lines.insert(line.prev.to_string(), line.seq.saturating_sub(1));
-            }
-        }
-        all.sort_unstable();
-        all.dedup();
-        let agree = |pair: &[&str]| pair[0].bytes().zip(pair[1].bytes()).take_while(|(a, b)| a == b).count();
-        let needed = all.windows(2).map(|pair| agree(pair) + 1).max().unwrap_or_default();
-        Self {
-            lines,
-            digits: needed.max(Self::FEWEST),
-        }
-    }
-
-    fn line_of(&self, text: &str) -> Option<u64> {
-        self.lines.get(text).copied()
-    }
-
-    fn short<'a>(&self, text: &'a str) -> &'a str {
-        if is_digest(text) {
-            &text[..self.digits.min(text.len())]
-        } else {
-            text
-        }
-    }
-}
-
-fn is_digest(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 fn check(session: &Session, log: &str, signers: &[Signer], since: Option<PathBuf>) -> Result<(), Failure> {
@@ -349,7 +214,7 @@ fn no_receipt(log: &str, id: &str) -> Failure {
     let none = Failure::new(Outcome::BadInput, "no_receipt", format!("the log holds no receipt of {id:?}"));
     // Its signature is no line of the log: it lies beside the statement, in the form that ssh-keygen reads.
     let statements = log.split("\"statement\":\"").skip(1).filter_map(|rest| rest.split('"').next());
-    let named = |statement: &&str| id.len() >= Digests::FEWEST && statement.starts_with(id);
+    let named = |statement: &&str| id.len() >= line::FEWEST_DIGITS && statement.starts_with(id);
     if let Some(statement) = statements.into_iter().find(named) {
         return none.hint(format!(
             "it is a statement of the roster, signed in the vault itself: roster/{statement}.json and roster/{statement}.sig"

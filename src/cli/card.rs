@@ -184,20 +184,20 @@ pub fn clock_time(seconds: u64, zone: &TimeZone) -> String {
     )
 }
 
+/// What a lease that was approved says: who asked, for what, how long. Label and text; those without a label belong to the one above.
+#[must_use]
+pub fn approved(lease: &LeaseText) -> Vec<(&'static str, String)> {
+    let mut rows = vec![];
+    origin_rows(&mut rows, &lease.origin, "asked for it");
+    asked_rows(&mut rows, lease);
+    must(&mut rows, "for", term(lease));
+    must(&mut rows, "held by", holder(lease).0);
+    rows.into_iter().map(|row| (row.label, row.text)).collect()
+}
+
 fn lease_rows(rows: &mut Vec<Row>, lease: &LeaseText, zone: &TimeZone) {
     origin_rows(rows, &lease.origin, "asks for a lease");
-    if let Some(task) = &lease.task {
-        push(rows, "task", format!("{}: {}", task.name, task.about));
-    }
-    if let Some(reason) = &lease.reason {
-        push(rows, "reason", format!("\"{reason}\" (their words)"));
-    }
-    if !lease.command.is_empty() {
-        push(rows, "runs", format!("{} (claimed)", lease.command.join(" ")));
-    }
-    for (i, grant) in lease.grants.iter().enumerate() {
-        strong(rows, if i == 0 { "gets" } else { "" }, grant_text(grant));
-    }
+    asked_rows(rows, lease);
     joins::rows(rows, &lease.origin.vault, zone);
     rows.push(Row {
         short: Some(shortest_term(lease)),
@@ -210,6 +210,21 @@ fn lease_rows(rows: &mut Vec<Row>, lease: &LeaseText, zone: &TimeZone) {
         short: Some(shortest),
         ..Row::new("held by", holder, Tone::Plain, Need::Must)
     });
+}
+
+fn asked_rows(rows: &mut Vec<Row>, lease: &LeaseText) {
+    if let Some(task) = &lease.task {
+        push(rows, "task", format!("{}: {}", task.name, task.about));
+    }
+    if let Some(reason) = &lease.reason {
+        push(rows, "reason", format!("\"{reason}\" (their words)"));
+    }
+    if !lease.command.is_empty() {
+        push(rows, "runs", format!("{} (claimed)", lease.command.join(" ")));
+    }
+    for (i, grant) in lease.grants.iter().enumerate() {
+        strong(rows, if i == 0 { "gets" } else { "" }, grant_text(grant));
+    }
 }
 
 fn grant_text(grant: &GrantText) -> String {

@@ -1,6 +1,7 @@
 //! `touchlease completions`.
 
 use clap_complete::Shell;
+use serde_json::json;
 
 use super::session::Session;
 use crate::wire::Failure;
@@ -17,6 +18,11 @@ pub struct Args {
 pub fn run(session: &Session, args: &Args) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut super::command(), "touchlease", &mut script);
-    session.ui.raw(&String::from_utf8_lossy(&script));
+    let script = String::from_utf8_lossy(&script);
+    if session.ui.is_json() {
+        session.ui.json(&json!({ "shell": args.shell.to_string(), "script": script }));
+    } else {
+        session.ui.raw(&script);
+    }
     Ok(())
 }

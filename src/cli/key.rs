@@ -5,6 +5,7 @@ use serde_json::json;
 use super::init::unexpected;
 use super::piv;
 use super::session::Session;
+use super::table::Table;
 use super::tty::Tty;
 use super::ui::{Tone, Ui};
 use crate::secret::Secret;
@@ -207,52 +208,48 @@ fn list(session: &Session) -> Result<(), Failure> {
     };
     session.ui.json(&json!({ "keys": keys, "unsigned": unsigned }));
     session.ui.unsigned(&unsigned);
-    for key in &keys {
-        session.ui.hanging(&line(key), 4);
-    }
-    if keys.is_empty() {
-        session.ui.note(Tone::Dim, "no key is enrolled and none is connected");
-    }
+    let head = ["KEY", "ASKS FOR", "OPENS", "NOT YET IN", "CONNECTED", "NOTE"];
+    session
+        .ui
+        .table(&Table::new(head, keys.iter().map(row)), "no key is enrolled and none is connected");
     Ok(())
 }
 
-fn line(key: &KeyView) -> String {
-    let name = key
-        .name
-        .as_ref()
-        .map_or_else(|| "(not enrolled)".to_owned(), |name| format!("\"{name}\""));
-    let mut parts = vec![name];
-    if let Some(profile) = &key.profile {
-        parts.push(match profile.as_str() {
-            "pin" => "PIN and touch".into(),
-            PIV => "PIV: PIN and touch each time".into(),
-            _ => "touch only (weaker)".into(),
-        });
-    }
-    if key.built_in_uv && key.profile.as_deref() != Some("touch-only") {
-        parts.push("takes a fingerprint for its PIN: a stolen touch counts as PIN".into());
-    }
-    if !key.scopes.is_empty() {
-        parts.push(format!("opens {}", key.scopes.join(", ")));
-    }
-    if !key.not_in.is_empty() {
-        parts.push(format!("not yet in {}", key.not_in.join(", ")));
-    }
+fn row(key: &KeyView) -> [String; 6] {
+    let fingerprint = key.built_in_uv && key.profile.as_deref() != Some("touch-only");
+    let notes = [
+        fingerprint.then(|| "takes a fingerprint for its PIN: a stolen touch counts as PIN".to_owned()),
+        key.problem.as_ref().map(|problem| format!("cannot serve: {problem}")),
+    ];
+    let profile = key.profile.as_deref().map(|profile| match profile {
+        "pin" => "PIN and touch",
+        PIV => "PIN and touch each time (PIV)",
+        _ => "touch only (weaker)",
+    });
+    [
+        key.name.clone().unwrap_or_else(|| "(not enrolled)".into()),
+        profile.unwrap_or_default().into(),
+        key.scopes.join(", "),
+        key.not_in.join(", "),
+        connected(key),
+        notes.into_iter().flatten().collect::<Vec<_>>().join("; "),
+    ]
+}
+
+fn connected(key: &KeyView) -> String {
     let transport = key.transport.as_deref().map(|transport| match transport {
         "usb" => "USB",
         "nfc" => "NFC",
         "contact" => "card slot",
         other => other,
     });
-    parts.push(match (transport, &key.model, &key.place) {
+    match (transport, &key.model, &key.place) {
         // A reader stands for the key in it, which has no name of its own.
         (Some(transport), Some(model), Some(place)) if model == place => format!("{transport}, {place}"),
         (Some(transport), Some(model), Some(place)) => format!("{model}, {transport}, {place}"),
         (Some(transport), ..) => transport.into(),
-        _ => "not connected".into(),
-    });
-    parts.extend(key.problem.iter().map(|problem| format!("cannot serve: {problem}")));
-    parts.join("  ")
+        _ => "no".into(),
+    }
 }
 
 fn admit(session: &Session, name: String, scopes: Vec<String>) -> Result<(), Failure> {
@@ -335,20 +332,21 @@ fn info(session: &Session, key: Option<String>) -> Result<(), Failure> {
     session
         .ui
         .json(&json!({ "key": detail.key, "details": rows(&detail.rows), "pin_tries": detail.pin_tries }));
-    session.ui.hanging(&line(&detail.key), 4);
-    match detail.pin_tries {
-        Some(1) if detail.key.profile.as_deref() == Some(PIV) => session.ui.note(
-            Tone::Bad,
-            "PIN tries left: 1. One more wrong PIN blocks it, until its PUK sets a new one.",
-        ),
-        Some(1) => session.ui.note(
-            Tone::Bad,
-            "PIN tries left: 1. After one more wrong PIN the key has to be reset, and loses its credentials.",
-        ),
-        Some(tries) => session.ui.line(&format!("PIN tries left  {tries}")),
-        None => session.ui.line("PIN             none set"),
+    let last = match detail.key.profile.as_deref() {
+        Some(PIV) => "PIN tries left: 1. One more wrong PIN blocks it, until its PUK sets a new one.",
+        _ => "PIN tries left: 1. After one more wrong PIN the key has to be reset, and loses its credentials.",
+    };
+    if detail.pin_tries == Some(1) {
+        session.ui.note(Tone::Bad, last);
     }
-    print_rows(session, &detail.rows);
+    let tries = detail
+        .pin_tries
+        .map_or_else(|| "it has no PIN".to_owned(), |tries| tries.to_string());
+    let words = ["key", "asks for", "opens", "not yet in", "connected", "note"];
+    let in_short = words.into_iter().zip(row(&detail.key)).filter(|(_, text)| !text.is_empty());
+    let in_short = in_short.map(|(word, text)| [word.to_owned(), text]);
+    let tries = [["PIN tries left".to_owned(), tries]];
+    print_rows(session, in_short.chain(tries).chain(pairs(&detail.rows)));
     Ok(())
 }
 
@@ -357,7 +355,7 @@ fn manage(session: &Session, key: Option<String>, what: Manage) -> Result<(), Fa
         return Err(unexpected());
     };
     session.ui.json(&json!({ "rows": rows(&found) }));
-    print_rows(session, &found);
+    print_rows(session, pairs(&found));
     Ok(())
 }
 
@@ -365,10 +363,12 @@ fn rows(rows: &[(String, String)]) -> Vec<serde_json::Value> {
     rows.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect()
 }
 
-fn print_rows(session: &Session, rows: &[(String, String)]) {
-    for (name, value) in rows {
-        session.ui.line(&format!("{name:<15} {value}"));
-    }
+fn pairs(rows: &[(String, String)]) -> impl Iterator<Item = [String; 2]> {
+    rows.iter().map(|(name, value)| [name.clone(), value.clone()])
+}
+
+fn print_rows(session: &Session, rows: impl IntoIterator<Item = [String; 2]>) {
+    session.ui.table(&Table::of_pairs(rows), "none");
 }
 
 fn new_pin() -> Result<Value, Failure> {

@@ -3,7 +3,7 @@
 use jiff::tz::TimeZone;
 use serde_json::json;
 
-use super::card::{clock_time, duration};
+use super::card::{self, clock_time, duration};
 use super::init::unexpected;
 use super::lock::leases;
 use super::run::{AskArgs, say_joined};
@@ -11,6 +11,7 @@ use super::session::Session;
 use super::table::Table;
 use super::ui::Tone;
 use crate::encoding::plain::count;
+use crate::lease::text::{LeaseText, Text as _};
 use crate::wire::reply::LeaseView;
 use crate::wire::{Failure, Reply, Request};
 
@@ -85,11 +86,8 @@ fn list(session: &Session) -> Result<(), Failure> {
     // A program gets the whole id; on a screen its beginning is enough to name the lease.
     let digits = if session.ui.is_on_terminal() { SHOWN_DIGITS } else { usize::MAX };
     let head = ["LEASE", "TASK", "SECRETS", "LEFT", "USES", "KEY", "FOR"];
-    if !leases.is_empty() {
-        session.ui.table(&Table::new(head, leases.iter().map(|lease| row(lease, digits))));
-    } else {
-        session.ui.note(Tone::Dim, "no live leases");
-    }
+    let table = Table::new(head, leases.iter().map(|lease| row(lease, digits)));
+    session.ui.table(&table, "no live leases");
     Ok(())
 }
 
@@ -102,13 +100,38 @@ fn show(session: &Session, id: String) -> Result<(), Failure> {
         return Err(unexpected());
     };
     session.ui.json(&json!({ "lease": lease, "text": text, "receipt": receipt }));
-    describe(session, &lease);
-    let until = format!("{} at the latest", clock_time(lease.not_after, &TimeZone::system()));
-    session.ui.entry(Tone::Plain, "ends", &until);
-    session.ui.entry(Tone::Plain, "words", &lease.words.join("  "));
+    summary(session, &lease, &text);
+    session.ui.line("\nThe text that was signed, and the signature:");
     session.ui.line(&text);
-    session.ui.line(receipt.as_deref().unwrap_or(ATTESTED));
+    session.ui.line(receipt.as_deref().unwrap_or(ATTESTED).trim_end());
     Ok(())
+}
+
+/// Who, what, how long, how it stands, and where the receipt is: the rest is for programs.
+fn summary(session: &Session, lease: &LeaseView, text: &str) {
+    let uses = lease
+        .uses_left
+        .map(|uses| format!(" and {}", count(uses, "use")))
+        .unwrap_or_default();
+    let until = clock_time(lease.not_after, &TimeZone::system());
+    // The daemon decoded it before it was signed.
+    let said = LeaseText::decode(text).map(|text| card::approved(&text)).unwrap_or_default();
+    let id: String = lease.id.chars().take(SHOWN_DIGITS).collect();
+    let stands = [
+        (
+            "state",
+            format!("live: {}{uses} left, until {until} at the latest", duration(lease.left)),
+        ),
+        ("key", format!("\"{}\" was touched for it", lease.key)),
+        ("words", lease.words.join("  ")),
+        (
+            "receipt",
+            format!("touchlease audit export {id} FOLDER  writes it, for ssh-keygen to verify"),
+        ),
+    ];
+    for (word, text) in [("lease", lease.id.clone())].into_iter().chain(said).chain(stands) {
+        session.ui.entry(Tone::Plain, word, &text);
+    }
 }
 
 fn ended(session: &Session, request: impl Fn() -> Request) -> Result<(), Failure> {

@@ -31,17 +31,13 @@ pub fn run(session: &Session, args: Args) -> Result<(), Failure> {
     session
         .ui
         .json(&json!({ "secrets": secrets, "unreadable": unreadable, "unsigned": unsigned }));
-    if !secrets.is_empty() && !session.ui.is_json() {
-        let head = ["SECRET", "VERSION", "AS", "LIMITS"];
-        session.ui.table(&Table::new(head, secrets.iter().map(row)));
-    }
+    let head = ["SECRET", "VERSION", "AS", "LIMITS"];
+    let table = Table::new(head, secrets.iter().map(row));
+    session.ui.table(&table, "no secrets yet: touchlease put prod/NAME");
     for file in &unreadable {
         session.ui.note(Tone::Bad, &format!("not readable: {file}"));
     }
     session.ui.unsigned(&unsigned);
-    if secrets.is_empty() {
-        session.ui.note(Tone::Dim, "no secrets yet: touchlease put prod/NAME");
-    }
     Ok(())
 }
 

@@ -5,9 +5,10 @@ use serde_json::json;
 use super::card::duration;
 use super::init::unexpected;
 use super::session::Session;
+use super::tty::Tty;
 use crate::config::parse_duration;
 use crate::encoding::plain::count;
-use crate::wire::{Failure, Reply, Request};
+use crate::wire::{Failure, Outcome, Reply, Request};
 
 /// End all leases and forget all PINs.
 #[derive(Debug, clap::Args)]
@@ -16,7 +17,7 @@ pub struct LockArgs {}
 /// Type a key's PIN ahead, so that requests need only the touch.
 #[derive(Debug, clap::Args)]
 pub struct UnlockArgs {
-    /// The key's name [default: the only connected one].
+    /// The key's name [default: the connected one; of several, the one that you then name].
     key: Option<String>,
     /// Keep the PIN this long, at most 12h [default: 1h, or as configured].
     #[arg(long, value_name = "DURATION", value_parser = |text: &str| parse_duration(text).map(|d| d.as_secs()))]
@@ -37,16 +38,26 @@ pub fn lock(session: &Session) -> Result<(), Failure> {
 /// # Errors
 /// See [`Failure`].
 pub fn unlock(session: &Session, args: UnlockArgs) -> Result<(), Failure> {
-    let reply = session.ask(Request::Unlock {
-        key: args.key,
-        keep: args.keep,
-    })?;
-    let Reply::Unlocked { key, keep } = reply else {
+    let ask = |key| session.ask(Request::Unlock { key, keep: args.keep });
+    let reply = match ask(args.key) {
+        Err(failure) if failure.reason == "which_key" => ask(Some(ask_which(failure)?)),
+        reply => reply,
+    };
+    let Reply::Unlocked { key, keep } = reply? else {
         return Err(unexpected());
     };
     session.ui.json(&json!({ "key": key, "keep": keep }));
     session.ui.line(&format!("PIN of \"{key}\" kept for {}", duration(keep)));
     Ok(())
+}
+
+/// The name that a person types where several could be meant; without a terminal it stays a failure.
+fn ask_which(several: Failure) -> Result<String, Failure> {
+    let Some(mut tty) = Tty::open() else { return Err(several) };
+    let named = tty
+        .ask(&format!("{}; which one? ", several.message))
+        .map_err(|_| Failure::new(Outcome::Denied, "interrupted", "no PIN was typed").hint("touchlease unlock NAME"))?;
+    Ok(named.trim().trim_matches('"').to_owned())
 }
 
 /// `no lease`, `1 lease`, `2 leases`.

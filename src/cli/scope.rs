@@ -4,8 +4,8 @@ use serde_json::json;
 
 use super::init::unexpected;
 use super::session::Session;
+use super::table::Table;
 use super::ui::Tone;
-use crate::encoding::plain::count;
 use crate::wire::reply::ScopeView;
 use crate::wire::{Failure, Reply, Request};
 
@@ -58,10 +58,21 @@ fn list(session: &Session) -> Result<(), Failure> {
         return Err(unexpected());
     };
     session.ui.json(&json!({ "scopes": scopes }));
-    for scope in &scopes {
-        session.ui.line(&line(scope));
-    }
+    let head = ["SCOPE", "SECRETS", "KEY NUMBER", "OPENED BY", "NOT YET IN"];
+    session
+        .ui
+        .table(&Table::new(head, scopes.iter().map(row)), "no scopes: touchlease scope add NAME");
     Ok(())
+}
+
+fn row(scope: &ScopeView) -> [String; 5] {
+    [
+        scope.name.clone(),
+        scope.secrets.to_string(),
+        scope.epoch.to_string(),
+        quoted(&scope.keys),
+        quoted(&scope.not_in),
+    ]
 }
 
 fn add(session: &Session, name: String, keys: Vec<String>) -> Result<(), Failure> {
@@ -88,20 +99,6 @@ fn done(session: &Session, request: Request, said: &str) -> Result<(), Failure> 
     session.ui.json(&json!({ "done": true }));
     session.ui.line(said);
     Ok(())
-}
-
-fn line(scope: &ScopeView) -> String {
-    let mut line = format!(
-        "{}  {}  key number {}  opened by {}",
-        scope.name,
-        count(scope.secrets, "secret"),
-        scope.epoch,
-        quoted(&scope.keys)
-    );
-    if !scope.not_in.is_empty() {
-        line += &format!("  not yet in: {}", quoted(&scope.not_in));
-    }
-    line
 }
 
 fn quoted(names: &[String]) -> String {

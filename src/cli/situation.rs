@@ -92,6 +92,9 @@ impl Situation {
                 Some(still_waits(key))
             }
             TouchState::ExtraTouch { key } => Some(format!("\"{key}\" was touched as well; what it gave was wiped")),
+            TouchState::CounterBack { key, before, now } => Some(format!(
+                "the counter of \"{key}\" went back from {before} to {now}: is there a copy of the key?"
+            )),
         }
     }
 

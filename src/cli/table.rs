@@ -25,6 +25,24 @@ impl<const N: usize> Table<N> {
         }
     }
 
+    /// Rows of a name and what it has, which need no heading.
+    #[must_use]
+    pub fn of_pairs(rows: impl IntoIterator<Item = [String; N]>) -> Self {
+        Self::new([""; N], rows)
+    }
+
+    /// Whether it has no rows.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Whether something stands above its columns.
+    #[must_use]
+    pub fn has_head(&self) -> bool {
+        self.head.iter().any(|head| !head.is_empty())
+    }
+
     /// Lines of at most `width` columns under a heading: what is too long for its column goes on below. Where there is no room for
     /// columns, each cell stands beside its heading. A column in which nothing stands is left out.
     pub fn fitted(&self, width: usize) -> Vec<String> {
@@ -33,7 +51,7 @@ impl<const N: usize> Table<N> {
             return self.rows.iter().flat_map(|row| self.beside(row, width)).collect();
         }
         let head = self.head.map(str::to_owned);
-        let rows = std::iter::once(&head).chain(&self.rows);
+        let rows = self.has_head().then_some(&head).into_iter().chain(&self.rows);
         rows.flat_map(|row| lines(row, &widths)).collect()
     }
 
@@ -164,6 +182,14 @@ mod tests {
             "",
         ];
         assert_eq!(table().fitted(22), expected);
+    }
+
+    #[test]
+    fn pairs_stand_in_two_columns_without_a_heading() {
+        let pairs = [["PIN", "none set"], ["firmware", "5.7.1"]].map(|pair| pair.map(str::to_owned));
+        let table = Table::of_pairs(pairs);
+        assert_eq!(table.fitted(80), ["PIN       none set", "firmware  5.7.1"]);
+        assert!(!table.has_head() && !table.is_empty());
     }
 
     #[test]

@@ -105,22 +105,30 @@ impl Ui {
         let rest = text[first.len()..].trim_start();
         if !rest.is_empty() {
             for line in wrap(rest, width.saturating_sub(indent).max(NARROWEST)) {
-                self.write_out(&format!("{:indent$}{}\n", "", line.trim_end()));
+                self.write_out(&format!("{:indent$}{}\n", "", line.trim()));
             }
         }
     }
 
-    /// The result, for a person: at a terminal under headings, in its width; elsewhere a line for each row.
-    pub fn table<const N: usize>(self, table: &Table<N>) {
+    /// The result, for a person: at a terminal under headings, in its width; elsewhere a line for each row. Without rows a note, that
+    /// there is `none`.
+    pub fn table<const N: usize>(self, table: &Table<N>, none: &str) {
         if self.json {
             return;
+        }
+        if table.is_empty() {
+            return self.note(Tone::Dim, none);
         }
         let Some(width) = terminal_width(io::stdout()) else {
             return self.in_chunks(table.unfitted());
         };
         let mut lines = table.fitted(width).into_iter();
         if let Some(head) = lines.next() {
-            let head = if self.colour { paint(Tone::Strong, &head) } else { head };
+            let head = if self.colour && table.has_head() {
+                paint(Tone::Strong, &head)
+            } else {
+                head
+            };
             self.in_chunks(std::iter::once(head).chain(lines));
         }
     }

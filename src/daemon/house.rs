@@ -13,8 +13,8 @@ use rustix::fs::{Access, access};
 use tokio::sync::Notify;
 
 use super::turns::Turns;
+use crate::audit::Log;
 use crate::audit::log::Owner;
-use crate::audit::{Event as AuditEvent, Log, event};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::device::broker::Broker;
@@ -250,7 +250,7 @@ impl House {
             vault: RefCell::new(Arc::new(vault)),
             log,
         });
-        record::best_effort(&open.log, AuditEvent::Roster(event::Roster { statement }));
+        record::roster(&open.log, statement);
         let before = self.vaults.borrow_mut().insert(place, open.clone());
         if let Some(before) = before {
             self.forget_pins(&before.vault.borrow(), &open.vault.borrow());
@@ -354,7 +354,7 @@ impl House {
         let statement = vault.roster_digest();
         let before = open.vault.replace(Arc::new(vault));
         self.forget_pins(&before, &open.vault.borrow());
-        record::best_effort(&open.log, AuditEvent::Roster(event::Roster { statement }));
+        record::roster(&open.log, statement);
     }
 
     /// A key that is out, by whatever change of the roster, has no use for its PIN here.

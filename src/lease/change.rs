@@ -5,6 +5,7 @@ use super::office::{Asker, Office};
 use super::record::{self, Question};
 use super::text::{ChangeKind, ChangeText, KeepText, Text, VERSION, WriteText};
 use super::touch::touch;
+use crate::encoding::plain::count;
 use crate::encoding::{Digest, SecretRef};
 use crate::vault::{Changes, Delivery, Random, Rules, Standing, VaultError};
 use crate::wire::request::RulesAsk;
@@ -34,7 +35,8 @@ pub async fn change(office: &Office<'_>, batch: Batch, asker: &Asker) -> Result<
     }?;
     let candidates = office.candidates(&standing)?;
     let names = batch.names();
-    let asked = record::asked(office.log, &Question::of_change(&asker.requester, names.clone(), None))?;
+    let what = batch.what();
+    let asked = record::asked(office.log, &Question::of_change(&asker.requester, names.clone(), &what))?;
     let path = async {
         office.log.check_clock()?;
         let text = batch.text(office, asker, &standing, asked.hash())?;
@@ -67,6 +69,24 @@ impl Batch {
         SecretRef {
             scope: self.scope.clone(),
             name: name.to_owned(),
+        }
+    }
+
+    /// In words: the names stand beside it.
+    fn what(&self) -> String {
+        let changes = &self.changes;
+        let parts = [
+            ("write", changes.puts.len()),
+            ("change the rules of", changes.rules.len()),
+            ("remove", changes.removes.len()),
+            ("keep one version of", self.keeps.len()),
+        ];
+        let said = parts.iter().filter(|(_, many)| *many > 0);
+        let said: Vec<_> = said.map(|(verb, many)| format!("{verb} {}", count(*many, "secret"))).collect();
+        if said.is_empty() {
+            "join what was changed apart".into()
+        } else {
+            said.join(", ")
         }
     }
 

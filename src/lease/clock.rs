@@ -20,7 +20,10 @@ pub async fn accept(office: &Office<'_>, asker: &Asker) -> Result<(), Failure> {
     // Whoever may open a scope may say it; nothing is opened, so no salts.
     let mut candidates = office.candidates(&standing)?;
     candidates.iter_mut().for_each(|candidate| candidate.unseals.clear());
-    let asked = record::asked(office.log, &Question::of_change(&asker.requester, vec![], None))?;
+    let asked = record::asked(
+        office.log,
+        &Question::of_change(&asker.requester, vec![], "accept the clock as it is"),
+    )?;
     let path = async {
         let text = ClockText {
             v: VERSION,

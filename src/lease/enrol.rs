@@ -28,7 +28,7 @@ const PURPOSES: [&str; CREDENTIALS] = ["make the credential by which it is recog
 /// The PIN of every new YubiKey's PIV application.
 const FACTORY_PIN: [u8; 6] = *b"123456";
 /// How often the keys are looked at while the one to enrol is not plugged in yet.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// A card of which two keys are made, to be enrolled.
 pub struct CardPlan {
@@ -277,7 +277,7 @@ pub(super) async fn commit(
     steps: &mut Steps<'_>,
     asker: &Asker,
 ) -> Result<InForce, Failure> {
-    let asked = record::asked(log, &Question::of_change(&asker.requester, vec![], Some(&what)))?;
+    let asked = record::asked(log, &Question::of_change(&asker.requester, vec![], &what))?;
     let path = async {
         let mut proofs = vec![];
         for touch in 0..plan.touches() {

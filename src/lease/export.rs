@@ -49,7 +49,10 @@ pub async fn export(office: &Office<'_>, export: &Export, asker: &Asker) -> Resu
     let candidates = office.candidates(&standing)?;
     // No name has an asterisk in it: every secret of the scope.
     let everything = vec![format!("{}/*", export.scope)];
-    let asked = record::asked(office.log, &Question::of_change(&asker.requester, everything, None))?;
+    let asked = record::asked(
+        office.log,
+        &Question::of_change(&asker.requester, everything, "take everything out"),
+    )?;
     let path = async {
         office.log.check_clock()?;
         let text = ExportText {

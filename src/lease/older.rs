@@ -45,7 +45,7 @@ pub async fn accept(office: &Office<'_>, asker: &Asker, log: impl BufRead) -> Re
     // Nothing is opened, so no salts.
     let mut candidates = office.candidates(&standing)?;
     candidates.iter_mut().for_each(|candidate| candidate.unseals.clear());
-    let asked = record::asked(office.log, &Question::of_change(&asker.requester, vec![], None))?;
+    let asked = record::asked(office.log, &Question::of_change(&asker.requester, vec![], "accept an older vault"))?;
     let path = async {
         office.log.check_clock()?;
         let text = text(office, asker, &standing, &older, lost, asked.hash());

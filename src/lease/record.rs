@@ -23,6 +23,8 @@ pub struct Journal {
     log: RefCell<Log>,
     written: Rc<Notify>,
     last_refusal: RefCell<Option<(String, Boot)>>,
+    /// The statement that the last line about the roster names.
+    roster: Cell<Option<Digest>>,
 }
 
 /// How long the same refusal is not written again.
@@ -36,7 +38,7 @@ pub struct Question<'a> {
     pub secrets: Vec<String>,
     /// Task.
     pub task: Option<&'a str>,
-    /// Why.
+    /// Why; of a change, what it is.
     pub reason: Option<&'a str>,
     /// Seconds; 0 for a change.
     pub ttl: u64,
@@ -45,14 +47,14 @@ pub struct Question<'a> {
 }
 
 impl<'a> Question<'a> {
-    /// About a change, which no task asks for and no time ends; `what` it is, where its text does not stand in the log.
+    /// About a change, which no task asks for and no time ends; `what` it is.
     #[must_use]
-    pub fn of_change(requester: &'a Requester, secrets: Vec<String>, what: Option<&'a str>) -> Self {
+    pub fn of_change(requester: &'a Requester, secrets: Vec<String>, what: &'a str) -> Self {
         Self {
             requester,
             secrets,
             task: None,
-            reason: what,
+            reason: Some(what),
             ttl: 0,
             uses: None,
         }
@@ -120,6 +122,7 @@ pub fn asked<'a>(log: &'a Journal, question: &Question<'_>) -> Result<AskedLine<
     let event = Event::Asked(Asked {
         reason: question.reason.map(str::to_owned),
         requester: event::Requester {
+            ancestors: claimed.ancestors,
             exe: claimed.executable,
             folder: claimed.folder,
             pid: question.requester.process.pid,
@@ -278,6 +281,14 @@ fn signed(proof: &Proof, fixed: &Fixed) -> Result<Signed, Failure> {
     })
 }
 
+/// Writes which statement of the roster is the newest, unless that was the last thing said of the roster: whoever changes it has said it
+/// before it took effect.
+pub fn roster(log: &Journal, statement: Digest) {
+    if log.roster.get() != Some(statement) {
+        best_effort(log, Event::Roster(event::Roster { statement }));
+    }
+}
+
 /// Writes a refusal for which nobody was asked. The same one again within a minute is not written: a loop must not fill the disk.
 pub fn refused(log: &Journal, failure: &Failure, now: Boot) {
     let mut last = log.last_refusal.borrow_mut();
@@ -340,6 +351,7 @@ impl Journal {
             log: RefCell::new(log),
             written,
             last_refusal: RefCell::default(),
+            roster: Cell::default(),
         }
     }
 
@@ -370,6 +382,9 @@ impl Journal {
         // A disk that was full may have room again: one attempt to go on from what is known to be durable.
         if log.is_poisoned() {
             log.reopen().map_err(IntoFailure::failure)?;
+        }
+        if let Event::Roster(roster) = &event {
+            self.roster.set(Some(roster.statement));
         }
         let step = step(&event);
         let line = log.append(event, durability).map_err(IntoFailure::failure)?;

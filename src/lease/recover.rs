@@ -60,7 +60,7 @@ pub async fn recover(
     tell_aside(asker, shown.left_aside());
     let mut steps = Steps::new(asker, key.touches());
     let what = format!("recover {name} with the recovery code");
-    let asked = record::asked(office.log, &Question::of_change(&asker.requester, vec![], Some(&what)))?;
+    let asked = record::asked(office.log, &Question::of_change(&asker.requester, vec![], &what))?;
     let path = async {
         let prompt = enrol_prompt(lobby, &key, asker).await?;
         asked.shown()?;

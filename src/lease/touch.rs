@@ -258,7 +258,12 @@ fn hear(lobby: &Lobby<'_>, prompt: &Prompt<'_>, wrong: &mut HashSet<KeyId>, even
             what: problem(&port, &error),
         },
         Event::ExtraTouch { name, .. } => TouchState::ExtraTouch { key: name },
-        Event::CounterBack { .. } | Event::Sample { .. } => return,
+        Event::CounterBack { name, was, now, .. } => TouchState::CounterBack {
+            key: name,
+            before: was,
+            now,
+        },
+        Event::Sample { .. } => return,
     };
     tracing::debug!(?state, "the touch");
     prompt.tell(&state);
@@ -286,10 +291,10 @@ fn line(event: &Event) -> Option<AuditEvent> {
             key: key.0,
             name: name.clone(),
         }),
-        Event::CounterBack { key, was, now } => AuditEvent::CounterBack(CounterBack {
+        Event::CounterBack { key, name, was, now } => AuditEvent::CounterBack(CounterBack {
             before: *was,
             key: key.0,
-            name: key.to_string(),
+            name: name.clone(),
             now: *now,
         }),
         Event::PinWrong { key, left } => {

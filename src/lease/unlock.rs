@@ -1,7 +1,9 @@
 //! `unlock`: a PIN typed ahead. The only thing it gives is that the next prompt needs the touch alone.
 
+use std::borrow::Borrow;
 use std::time::Duration;
 
+use super::enrol::LOOK_AGAIN;
 use super::failure::IntoFailure;
 use super::office::{Asker, Office};
 use super::text::{RequesterText, Text, UnlockKind, UnlockText, VERSION};
@@ -10,15 +12,18 @@ use crate::clock::until;
 use crate::device::{EnrolledKey, Profile};
 use crate::presence::Prompt;
 use crate::secret::Secret;
-use crate::wire::{Failure, Outcome, TouchState};
+use crate::wire::{Event, Failure, Outcome, TouchState};
 
 /// Asks a person for the PIN of a key, and keeps it. Gives the key's name.
 ///
 /// # Errors
-/// No such key, a key without PIN, several to choose from; nobody typed one.
+/// No such key, a key without PIN, several to choose from, none connected in time; nobody typed one.
 pub async fn unlock(office: &Office<'_>, named: Option<&str>, keep: Duration, asker: &Asker) -> Result<String, Failure> {
     let lobby = &office.lobby;
-    let key = choose(office, named).await?;
+    let key = match named {
+        Some(named) => find(office.vault.borrow().keys(), named)?,
+        None => choose(office, asker).await?,
+    };
     let text = UnlockText {
         v: VERSION,
         kind: UnlockKind::Unlock,
@@ -57,46 +62,60 @@ async fn pin_of(prompt: &Prompt<'_>, key: &EnrolledKey) -> Secret {
     }
 }
 
-/// The key of that name; without a name the only one that has a PIN and is connected.
-async fn choose(office: &Office<'_>, named: Option<&str>) -> Result<EnrolledKey, Failure> {
-    let keys = office.vault.borrow().keys();
-    let with_pin = |key: &EnrolledKey| key.profile == Profile::Pin;
-    if let Some(named) = named {
-        let key = keys.into_iter().find(|key| key.name == named);
-        let key = key.ok_or_else(|| {
-            Failure::new(Outcome::BadInput, "no_such_key", format!("no enrolled key is called {named:?}")).hint("touchlease key list")
-        })?;
-        return if with_pin(&key) {
-            Ok(key)
-        } else {
-            Err(Failure::new(
-                Outcome::BadInput,
-                "touch_only",
-                format!("\"{named}\" was enrolled for touch only: it needs no PIN"),
-            )
-            .hint("ask for what you need: a touch is all that it takes"))
-        };
+fn find(keys: Vec<EnrolledKey>, named: &str) -> Result<EnrolledKey, Failure> {
+    let key = keys.into_iter().find(|key| key.name == named);
+    let key = key.ok_or_else(|| {
+        Failure::new(Outcome::BadInput, "no_such_key", format!("no enrolled key is called {named:?}")).hint("touchlease key list")
+    })?;
+    match key.profile {
+        Profile::Pin => Ok(key),
+        Profile::TouchOnly => Err(touch_only(format!("\"{named}\" was enrolled for touch only: it needs no PIN"))),
     }
-    let seen = office.lobby.broker.seen(&keys).await.map_err(IntoFailure::failure)?;
-    let mut here: Vec<_> = keys
-        .into_iter()
-        .filter(with_pin)
-        .filter(|key| seen.iter().any(|seen| seen.key == Some(key.id())))
-        .collect();
-    match here.len() {
-        1 => Ok(here.remove(0)),
-        0 => Err(
-            Failure::new(Outcome::NoKey, "no_key", "no enrolled key that has a PIN is connected")
-                .hint("plug it in, or name it: touchlease unlock NAME"),
-        ),
-        _ => {
-            let names: Vec<_> = here.iter().map(|key| key.name.as_str()).collect();
-            Err(Failure::new(
-                Outcome::BadInput,
-                "which_key",
-                format!("several keys are connected: {}", names.join(", ")),
-            )
-            .hint("touchlease unlock NAME"))
+}
+
+/// The only connected key that has a PIN; where none is there, one is waited for as long as a prompt stands.
+async fn choose(office: &Office<'_>, asker: &Asker) -> Result<EnrolledKey, Failure> {
+    let lobby = &office.lobby;
+    let mut keys = office.vault.borrow().keys();
+    keys.retain(|key| key.profile == Profile::Pin);
+    if keys.is_empty() {
+        return Err(touch_only("no key of this vault has a PIN".into()));
+    }
+    let deadline = lobby.clock.boot() + lobby.limits.prompt;
+    let mut told = false;
+    loop {
+        let seen = lobby.broker.seen(&keys).await.map_err(IntoFailure::failure)?;
+        let is_here = |key: &&EnrolledKey| seen.iter().any(|seen| seen.key == Some(key.id()));
+        let here: Vec<&EnrolledKey> = keys.iter().filter(is_here).collect();
+        match here[..] {
+            [one] => return Ok(one.clone()),
+            [] if lobby.clock.boot() >= deadline => {
+                let what = "no enrolled key that has a PIN is connected";
+                return Err(Failure::new(Outcome::NoKey, "no_key", what).hint("plug it in, or name it: touchlease unlock NAME"));
+            }
+            [] => {}
+            _ => {
+                let what = format!("several keys are connected: {}", names(&here).join(", "));
+                return Err(Failure::new(Outcome::BadInput, "which_key", what).hint("touchlease unlock NAME"));
+            }
         }
+        if !told {
+            told = true;
+            let what = format!(
+                "plug in {}; to type a PIN without its key: touchlease unlock NAME",
+                names(&keys).join(" or ")
+            );
+            // Whoever asked may have gone.
+            let _ = asker.tell.send(Event::Note { what });
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
     }
+}
+
+fn names<K: Borrow<EnrolledKey>>(keys: &[K]) -> Vec<String> {
+    keys.iter().map(|key| format!("\"{}\"", key.borrow().name)).collect()
+}
+
+fn touch_only(what: String) -> Failure {
+    Failure::new(Outcome::BadInput, "touch_only", what).hint("ask for what you need: a touch is all that it takes")
 }

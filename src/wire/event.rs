@@ -105,6 +105,15 @@ pub enum TouchState {
         /// Which key.
         key: String,
     },
+    /// The key's signature counter went back: a hint at a copy of it, no proof.
+    CounterBack {
+        /// Which key.
+        key: String,
+        /// Last seen.
+        before: u32,
+        /// Now.
+        now: u32,
+    },
 }
 
 /// From the daemon, before and after the reply.

@@ -116,6 +116,7 @@ fn asked() -> Event {
     Event::Asked(Asked {
         reason: Some("Deploy the docs".into()),
         requester: Requester {
+            ancestors: vec!["make".into(), "zsh".into()],
             exe: "/usr/bin/make".into(),
             folder: "/home/me/src/app".into(),
             pid: 4711,

@@ -39,17 +39,15 @@ pub fn rows(table: &mut Table) -> Result<(), Failure> {
     let asked = rig.own.touches();
     let base = &times[0];
     table.fact("env FOO=bar true, p50", millis(base.median()));
-    for (at, what, goal) in [
+    // Stricter than the goal, whose `env` is started as a person starts it: see `from_a_shell`.
+    for (at, what) in [
         (
             1,
             "touchlease run --no-masking --with prod/TOKEN -- true in a live lease, p50 against env",
-            1.5,
         ),
-        (2, "the same without --no-masking", 1.8),
+        (2, "the same without --no-masking"),
     ] {
-        let ratio = times[at].over(base);
-        let measured = format!("{ratio:.2}x ({})", millis(times[at].median()));
-        table.goal(what, measured, &format!("<= {goal}x"), ratio <= goal);
+        table.fact(what, format!("{:.2}x ({})", times[at].over(base), millis(times[at].median())));
     }
     for (name, times) in names.iter().zip(&times[3..]) {
         let measured = format!("{:.1}x ({})", times.over(base), millis(times.median()));
@@ -98,9 +96,17 @@ fn from_a_shell(rig: &Rig, table: &mut Table) -> Result<(), Failure> {
     }
     let [base, unmasked, masked] = times;
     table.fact("env FOO=bar true, started by bash, p50", millis(base.median()));
-    for (what, times) in [("touchlease run --no-masking ...", unmasked), ("touchlease run ...", masked)] {
-        let measured = format!("{:.2}x ({})", times.over(&base), millis(times.median()));
-        table.fact(&format!("{what}, started by bash, p50 against that"), measured);
+    for (what, times, goal) in [
+        (
+            "touchlease run --no-masking ... in a live lease, started by bash, p50 against that",
+            unmasked,
+            1.5,
+        ),
+        ("the same without --no-masking", masked, 1.8),
+    ] {
+        let ratio = times.over(&base);
+        let measured = format!("{ratio:.2}x ({})", millis(times.median()));
+        table.goal(what, measured, &format!("<= {goal}x"), ratio <= goal);
     }
     Ok(())
 }

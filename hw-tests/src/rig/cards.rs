@@ -9,8 +9,9 @@ use std::{
 use crate::{
     card::Interface,
     conformance::{Machine, machine::LIMIT, rigs::Plugged},
-    key::Attachment,
-    rig::{CONTACTLESS_READER, SECOND_CONTACTLESS_READER},
+    host::{NewCredential, Protocol, permission},
+    key::{Attachment, PIN},
+    rig::{CONTACT_READER, CONTACTLESS_READER, Reader, SECOND_CONTACTLESS_READER},
     stubs::cards::{Disturbance, Disturbed},
     vpcd::VpcdSocket,
 };
@@ -123,6 +124,76 @@ fn a_card_that_says_it_is_still_waiting_is_waited_for() {
         assert!(touched.elapsed() < Duration::from_secs(5), "{millis} ms");
         assert!(request.finish().unwrap().status.success());
     }
+}
+
+/// Another program that has the card to itself, until it is dropped.
+fn held(reader: Reader) -> pcsc::Card {
+    let context = Context::establish(Scope::System).unwrap();
+    let names = context.list_readers_owned().unwrap();
+    let name = names.into_iter().find(|name| name.to_bytes().starts_with(reader.name.as_bytes()));
+    context.connect(&name.unwrap(), ShareMode::Exclusive, Protocols::ANY).unwrap()
+}
+
+#[test]
+#[ignore = "needs hw-tests/with-readers"]
+fn a_card_that_another_program_holds_is_said_and_serves_when_it_is_free() {
+    let rig = rig("contact");
+    let machine = Machine::new(&rig).unwrap();
+    machine.vault().unwrap();
+    machine.restart("[limits]\nprompt = \"6s\"\n").unwrap();
+    // One that is known to use cards is named: it looks at its name alone.
+    let scdaemon = machine.home.work().join("scdaemon");
+    std::fs::copy("/bin/sleep", &scdaemon).unwrap();
+    for by in ["another program", "scdaemon"] {
+        let mut named = (by == "scdaemon").then(|| std::process::Command::new(&scdaemon).arg("60").spawn().unwrap());
+        let card = held(CONTACT_READER);
+        let mut request = machine.request(RUN).unwrap();
+        request.watch.expect_within(&format!("is in use by {by}"), LIMIT).unwrap();
+        let output = request.finish().unwrap();
+        assert_eq!(output.status.code(), Some(68), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains(by), "{output:?}");
+        drop(card);
+        named
+            .iter_mut()
+            .for_each(|named| named.kill().and_then(|()| named.wait()).map(drop).unwrap());
+    }
+    machine.restart("").unwrap();
+    assert!(machine.approved(RUN).unwrap().status.success());
+}
+
+#[test]
+#[ignore = "needs hw-tests/kernel/uml"]
+fn what_a_key_remembers_is_listed_with_its_pin_and_one_without_a_sensor_says_so() {
+    let rig = rig("hidraw");
+    let machine = Machine::new(&rig).unwrap();
+    machine.json(&["key", "list"]).unwrap();
+    machine.keys[0].grant().unwrap();
+    let mut host = super::tests::hidraw();
+    let token = host.token(Protocol::Two, PIN, permission::MAKE_CREDENTIAL, "a.example").unwrap();
+    let remembered = NewCredential {
+        rp_id: "a.example",
+        client_data_hash: [7; 32],
+        discoverable: true,
+        token: Some(&token),
+        ..NewCredential::default()
+    };
+    host.make_credential(&remembered).unwrap();
+    drop(host);
+    for (arguments, code, said) in [
+        (&["key", "credentials"][..], 0, "a.example"),
+        (&["key", "fingerprint", "list"], 62, "fingerprint sensor"),
+    ] {
+        let mut screen = machine.home.terminal(arguments).unwrap();
+        screen.expect("PIN: ").unwrap();
+        screen.type_in(&format!("{PIN}\n")).unwrap();
+        let (status, shown) = screen.finish().unwrap();
+        assert!(
+            status.code() == Some(code) && shown.contains(said),
+            "{arguments:?}: {status} {shown}"
+        );
+        assert!(!shown.contains(PIN), "{arguments:?}: the PIN was echoed");
+    }
+    assert_eq!(machine.json(&["key", "info"]).unwrap()["pin_tries"], 8);
 }
 
 /// The processes whose parent this is.

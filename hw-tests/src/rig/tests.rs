@@ -180,7 +180,7 @@ fn a_hidraw_node_makes_secrets_for_a_touch_and_survives_a_replug() {
 }
 
 /// The node may take a moment to appear, and need not have the same number after a replug.
-fn hidraw() -> Host<HidHost> {
+pub(super) fn hidraw() -> Host<HidHost> {
     for _ in 0..500 {
         let nodes = std::fs::read_dir("/dev").unwrap().flatten().map(|entry| entry.path());
         let node = nodes

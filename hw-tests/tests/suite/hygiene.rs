@@ -4,7 +4,7 @@ use std::{
     io::{Read, Write},
     os::unix::{fs::PermissionsExt, net::UnixStream, process::CommandExt},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -77,7 +77,9 @@ impl CommandLines {
         let stopped = stop.clone();
         let looking = thread::spawn(move || {
             let (mut looks, mut hits) = (0, 0);
-            while !stopped.load(Ordering::Relaxed) {
+            // Whoever was there at the beginning is seen, however soon the end is.
+            loop {
+                let last = stopped.load(Ordering::Relaxed);
                 for entry in std::fs::read_dir("/proc").unwrap().flatten() {
                     for file in files {
                         let line = std::fs::read(entry.path().join(file)).unwrap_or_default();
@@ -85,9 +87,11 @@ impl CommandLines {
                         hits += leaks(&line, &forms);
                     }
                 }
+                if last {
+                    return (looks, hits);
+                }
                 thread::sleep(Duration::from_millis(1));
             }
-            (looks, hits)
         });
         Self { stop, looking }
     }
@@ -99,14 +103,38 @@ impl CommandLines {
     }
 }
 
+/// A value that no other test has, nor this one in another process.
+fn a_canary() -> String {
+    format!("correct-horse-{}-of-its-own", std::process::id())
+}
+
+/// A process with this on its command line.
+fn holding(word: &str) -> Child {
+    Command::new("sleep").arg0(word).arg("60").spawn().unwrap()
+}
+
+#[test]
+fn t45_a_canary_on_a_command_line_is_seen_there() {
+    let canary = a_canary();
+    let mut holder = holding(&canary);
+    let (_, hits) = CommandLines::watch(&canary).seen();
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    assert!(hits > 0);
+}
+
 #[test]
 fn t45_the_canary_is_in_no_file_no_command_line_and_no_message() {
     const N: usize = 24;
-    let forms = forms(CANARY);
-    assert!(leaks(format!("x{CANARY}").as_bytes(), &forms) > 0 && leaks(BASE64.encode(CANARY.as_bytes()).as_bytes(), &forms) > 0);
+    let canary = a_canary();
+    let forms = forms(&canary);
+    assert!(leaks(format!("x{canary}").as_bytes(), &forms) > 0 && leaks(BASE64.encode(canary.as_bytes()).as_bytes(), &forms) > 0);
     let lab = Lab::new();
+    lab.put("prod/TOKEN", canary.as_bytes(), &[]);
     let watch = lab.home.watch().unwrap();
-    let command_lines = CommandLines::watch(CANARY);
+    // What another test does meanwhile.
+    let mut other = holding(CANARY);
+    let command_lines = CommandLines::watch(&canary);
     let mut clean = 0;
     for k in 0..N {
         lab.clock.suspend(Duration::from_secs(70));
@@ -152,6 +180,8 @@ fn t45_the_canary_is_in_no_file_no_command_line_and_no_message() {
         clean += 1;
     }
     let (looks, hits) = command_lines.seen();
+    other.kill().unwrap();
+    other.wait().unwrap();
     assert_eq!(hits, 0, "on a command line");
     assert!(looks > N);
     let files = left_behind(lab.home.path());

@@ -166,6 +166,39 @@ fn asking_for(database: &[u8], name: u8, value: u64) -> Vec<u8> {
     changed
 }
 
+/// As 1Password lays one out (1PUX, version 3), by Python's zipfile: a login with a concealed field and a one-time password, an SSH key, an
+/// archived login, an attachment.
+const ONE_PASSWORD: &[u8] = include_bytes!("import/export.1pux");
+
+#[test]
+fn an_export_of_1password_is_sealed_by_one_touch_and_the_rest_is_named() {
+    let lab = Lab::new();
+    let path = file(&lab, "export.1pux", ONE_PASSWORD);
+    let before = lab.key.counts().unwrap().given;
+    let shown = lab.person(&["import", &path, "--scope", "prod"]);
+    assert_eq!(lab.key.counts().unwrap().given, before + 1);
+    for part in [
+        "3 secrets are sealed in prod",
+        "Private / GitHub: one-time password",
+        "Private / Old",
+        "files/abc___scan.pdf",
+    ] {
+        assert!(shown.contains(part), "{part} in {shown}");
+    }
+    assert!(
+        !shown.contains("hunter2") && !shown.contains("abcd-efgh") && !shown.contains("BEGIN KEY"),
+        "{shown}"
+    );
+    assert_eq!(
+        listed(&lab),
+        ["prod/Deploy_key", "prod/GitHub", "prod/GitHub.recovery_key", "prod/TOKEN"]
+    );
+    assert!(value_of(&lab, "prod/GitHub").contains("<hunter2-hunter2>"));
+    let script = "tail -n 1 \"$F\"; wc -l < \"$F\"";
+    let shown = lab.person(&["run", "--no-masking", "--with-file", "F=prod/Deploy_key", "--", "sh", "-c", script]);
+    assert!(shown.contains("-----END KEY-----\r\n3"), "{shown}");
+}
+
 #[test]
 fn p13_a_keepass_database_that_asks_for_the_whole_machine_is_refused_before_its_password_is_asked_for() {
     let lab = Lab::new();

@@ -148,6 +148,17 @@ impl Lab {
         self.agent(arguments).wait_with_output().unwrap()
     }
 
+    /// A lease that this process holds, for what `asked` names: its id. A screen has to be open.
+    pub fn lease(&self, asked: &[&str]) -> String {
+        let request = [&["--json", "lease", "request"], asked].concat();
+        let out = self.child(&request).wait_with_output().unwrap();
+        let said: Value = serde_json::from_slice(&out.stdout).unwrap_or_else(|_| panic!("no JSON: {out:?}"));
+        said["lease"]["id"]
+            .as_str()
+            .unwrap_or_else(|| panic!("no lease: {said}"))
+            .to_owned()
+    }
+
     pub fn socket(&self) -> String {
         self.home.places().unwrap().socket().display().to_string()
     }

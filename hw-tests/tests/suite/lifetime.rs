@@ -231,12 +231,7 @@ fn t16_a_program_in_a_session_on_a_terminal_ends_with_its_lease() {
 fn t16_a_joined_run_ends_with_the_lease_that_it_joined() {
     let lab = Lab::new();
     let _watch = lab.home.watch().unwrap();
-    let out = lab
-        .child(&["--json", "lease", "request", "--with", "prod/TOKEN"])
-        .wait_with_output()
-        .unwrap();
-    let lease: Value = serde_json::from_slice(&out.stdout).unwrap();
-    let id = lease["lease"]["id"].as_str().unwrap();
+    let id = lab.lease(&["--with", "prod/TOKEN"]);
     let touches = lab.key.counts().unwrap().given;
     let run = lab.agent(&[
         "run",
@@ -250,7 +245,7 @@ fn t16_a_joined_run_ends_with_the_lease_that_it_joined() {
     let started = lab.home.work().join("started");
     lab.until("the child", || std::fs::read(&started).is_ok_and(|text| !text.is_empty()));
     assert_eq!(lab.key.counts().unwrap().given, touches, "a joined lease needs no touch");
-    assert_eq!(lab.agent_to_its_end(&["lease", "revoke", id]).status.code(), Some(0));
+    assert_eq!(lab.agent_to_its_end(&["lease", "revoke", &id]).status.code(), Some(0));
     let out = run.wait_with_output().unwrap();
     assert!(holds(&out.stderr, "the lease is over (revoked)"), "{out:?}");
     assert_eq!(lab.status()["leases"], 0);

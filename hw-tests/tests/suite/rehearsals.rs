@@ -331,6 +331,46 @@ fn the_pin_of_a_key_that_is_removed_is_forgotten_with_it() {
 }
 
 #[test]
+fn unlock_waits_for_a_key_and_asks_which_of_several_is_meant() {
+    let rig = rig();
+    let machine = Machine::new(&rig).unwrap();
+    vault(&machine);
+    machine.spare().unwrap();
+    let unlock = |arguments: &[&str]| machine.home.terminal([&["unlock"], arguments].concat()).unwrap();
+    let typed = |mut screen: Terminal, name: &str| {
+        screen.expect(&format!("PIN of \"{name}\": ")).unwrap();
+        screen.type_in(&format!("{PIN}\n")).unwrap();
+        let (status, shown) = screen.finish().unwrap();
+        assert!(status.success(), "{shown}");
+        let status = machine.json(&["status"]).unwrap();
+        assert_eq!(status["unlocked"][0][0], name, "{status}");
+        machine.json(&["lock"]).unwrap();
+        shown
+    };
+    machine.json(&["lock"]).unwrap();
+    let mut screen = unlock(&["--json"]);
+    screen
+        .expect("several keys are connected: \"blue\", \"spare\"; which one? ")
+        .unwrap();
+    screen.type_in("spare\n").unwrap();
+    let shown = typed(screen, "spare");
+    assert!(shown.contains("{\"keep\":3600,\"key\":\"spare\",\"v\":1}"), "{shown}");
+    // Whoever has no terminal cannot be asked.
+    let several = machine.json(&["unlock"]).unwrap();
+    assert_eq!(several["error"]["reason"], "which_key", "{several}");
+    machine.keys.iter().for_each(|key| key.pull().unwrap());
+    let mut screen = unlock(&[]);
+    screen.expect("plug in \"blue\" or \"spare\"").unwrap();
+    machine.keys[0].plug().unwrap();
+    typed(screen, "blue");
+    // It ends as a prompt does that nobody answers.
+    machine.keys[0].pull().unwrap();
+    machine.restart("[limits]\nprompt = \"1s\"\n").unwrap();
+    let none = machine.json(&["unlock"]).unwrap();
+    assert_eq!(none["error"]["reason"], "no_key", "{none}");
+}
+
+#[test]
 fn a_third_key_is_added_while_the_first_is_away_which_opens_all_the_same_afterwards() {
     let rig = rig();
     let machine = Machine::new(&rig).unwrap();

@@ -89,6 +89,8 @@ pub enum Event {
     CounterBack {
         /// Which.
         key: KeyId,
+        /// Its name.
+        name: String,
         /// Last seen.
         was: u32,
         /// Now.

@@ -282,6 +282,7 @@ impl Prompt {
         {
             self.tell(Event::CounterBack {
                 key: proof.key_id(),
+                name: proof.key_name().into(),
                 was,
                 now,
             });

@@ -9,8 +9,10 @@ use hw_tests::{
     key::PIN,
 };
 
-use super::{approvals, behind, honest, rig, run};
-use crate::lab::Dice;
+use touchlease::encoding::sshsig::RP_ID;
+
+use super::{approvals, behind, honest, overheard, rig, run, witnessed};
+use crate::lab::{Dice, until};
 
 const RUN: &[&str] = &["run", "--with", "prod/TOKEN", "--", "true"];
 
@@ -139,6 +141,26 @@ fn t08_a_touch_only_key_that_gets_a_pin_later_opens_without_it() {
 }
 
 #[test]
+fn a_key_that_gives_up_is_asked_the_same_again_with_a_fresh_pin_token() {
+    let (rig, witness) = witnessed();
+    let machine = Machine::new(&rig).unwrap();
+    machine.vault().unwrap();
+    let mut request = machine.request(RUN).unwrap();
+    machine.blinks(0).unwrap();
+    let asked = machine.keys[0].counts().unwrap().asked;
+    assert!(machine.keys[0].expire().unwrap());
+    until("the second question", || machine.keys[0].counts().unwrap().asked > asked);
+    machine.touch(0, &mut request.watch).unwrap();
+    assert!(request.finish().unwrap().status.success());
+    let mut leases = overheard(&witness);
+    leases.retain(|request| hw_tests::host::member(request, 1).and_then(ciborium::Value::as_text) == Some(RP_ID));
+    let [.., first, second] = &leases[..] else { panic!("{leases:?}") };
+    let part = |request, number| hw_tests::host::member(request, number).cloned().unwrap();
+    assert_eq!(part(first, CLIENT_DATA_HASH), part(second, CLIENT_DATA_HASH));
+    assert_ne!(part(first, PIN_AUTH), part(second, PIN_AUTH), "the same token over the same bytes");
+}
+
+#[test]
 fn t08_a_changed_pin_opens_and_the_old_one_costs_a_try() {
     let rig = rig(honest());
     let machine = Machine::new(&rig).unwrap();
@@ -157,6 +179,7 @@ fn t08_a_changed_pin_opens_and_the_old_one_costs_a_try() {
 /// A key on which alwaysUv was switched on: no signature with presence and without PIN (CTAP 2.1, 6.2.2, step 3).
 struct AlwaysUv(Arc<dyn Ctap>, Arc<std::sync::atomic::AtomicBool>);
 
+const CLIENT_DATA_HASH: i64 = 2;
 const PIN_AUTH: i64 = 6;
 const OPTIONS: i64 = 5;
 const PUAT_REQUIRED: u8 = 0x36;

@@ -61,6 +61,18 @@ fn one_line(what: &str, help: Option<&clap::builder::StyledStr>) {
     );
 }
 
+/// What a person types for each command that does something: `key pin set`.
+pub fn commands() -> Vec<String> {
+    let mut all = vec![];
+    each(&mut built(), &mut |command| {
+        if !command.has_subcommands() {
+            let name = command.get_bin_name().unwrap_or_default();
+            all.push(name.trim_start_matches("touchlease ").to_owned());
+        }
+    });
+    all
+}
+
 fn built() -> Command {
     let mut command = touchlease::cli::command().term_width(100);
     command.build();

@@ -1,6 +1,6 @@
 //! What the pages in `docs/` say is what the program does.
 
-mod cli;
+pub mod cli;
 mod files;
 mod findings;
 mod hints;

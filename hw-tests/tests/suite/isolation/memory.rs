@@ -45,6 +45,31 @@ fn t47_no_core_of_daemon_worker_or_command() {
     assert!(found.is_empty(), "{found:?}");
 }
 
+#[test]
+fn t45_a_worker_has_its_socket_and_neither_argument_nor_environment_nor_output() {
+    if !inside("memory::t45_a_worker_has_its_socket_and_neither_argument_nor_environment_nor_output") {
+        return;
+    }
+    let rigged = Rigged::new(0, None);
+    let _watch = rigged.home.watch().unwrap();
+    rigged.key.never().unwrap();
+    let asks = rigged.background(&["run", "--with", "prod/TOKEN", "--", "true"]);
+    assert!(rigged.key.await_asked(PATIENCE).unwrap());
+    for what in ["key-worker", "key-watch"] {
+        let pid = child(rigged.daemon_pid(), what);
+        let of = |file: &str| fs::read(format!("/proc/{pid}/{file}")).unwrap();
+        let (line, environment) = (of("cmdline"), of("environ"));
+        let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+        assert!(words.len() == 3 && words[1] == what.as_bytes() && words[2].is_empty(), "{words:?}");
+        assert!(environment.is_empty(), "{what}: {}", String::from_utf8_lossy(&environment));
+        let open = [0, 1, 2].map(|number| fs::read_link(format!("/proc/{pid}/fd/{number}")).unwrap());
+        assert!(open[0].to_string_lossy().starts_with("socket:"), "{what}: {open:?}");
+        assert!(open[1..].iter().all(|path| path == Path::new("/dev/null")), "{what}: {open:?}");
+    }
+    rigged.key.press().unwrap();
+    assert!(asks.wait_with_output().unwrap().status.success());
+}
+
 /// How often `part` is in the memory of a process.
 fn in_memory(pid: u32, part: &str) -> usize {
     use std::os::unix::fs::FileExt;
