@@ -10,6 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
 use super::prompt::Shown;
+use super::situation::TOUCHED;
 use super::tty::Tty;
 use super::ui::{Tone, Ui};
 use crate::client::{Client, Message, daemon_gone};
@@ -285,10 +286,13 @@ impl Asking<'_> {
     fn touch(&mut self, state: TouchState) {
         let (Some(tty), Some(shown)) = (self.tty.as_mut(), self.shown.as_mut()) else {
             self.say_words();
-            if let TouchState::TouchNow { key, hold: false, .. } = &state {
-                self.session
-                    .ui
-                    .note(Tone::Act, &format!("key \"{key}\" blinks: touch it if the words match"));
+            let ui = self.session.ui;
+            match &state {
+                TouchState::TouchNow { key, hold: false, .. } => {
+                    ui.note(Tone::Act, &format!("key \"{key}\" blinks: touch it if the words match"));
+                }
+                TouchState::Touched => ui.note(Tone::Dim, TOUCHED),
+                _ => {}
             }
             return;
         };
