@@ -17,7 +17,16 @@ pub enum PathsError {
         /// Which.
         variable: &'static str,
     },
+    /// The socket's path is longer than a socket's path can be.
+    #[error("the socket would be {}, which has {} bytes; {LONGEST_SOCKET} are possible", .socket.display(), .socket.as_os_str().len())]
+    Long {
+        /// Its path.
+        socket: PathBuf,
+    },
 }
+
+/// Longest path of a socket in bytes, without the zero at its end (unix(7), `sun_path`).
+const LONGEST_SOCKET: usize = 107;
 
 /// The places of one user, as the environment at start gives them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +53,7 @@ impl Places {
             None => Ok(home.as_ref().ok_or(PathsError::NoHome)?.join(below).join("touchlease")),
         };
         let state = base("XDG_STATE_HOME", ".local/state")?;
-        Ok(Self {
+        let places = Self {
             config: base("XDG_CONFIG_HOME", ".config")?.join("config.toml"),
             vault: match absolute(var, "TOUCHLEASE_VAULT")? {
                 Some(path) => path,
@@ -55,7 +64,11 @@ impl Places {
                 None => state.join("run"),
             },
             state,
-        })
+        };
+        match places.socket() {
+            socket if socket.as_os_str().len() > LONGEST_SOCKET => Err(PathsError::Long { socket }),
+            _ => Ok(places),
+        }
     }
 
     /// The daemon's socket.
@@ -110,6 +123,16 @@ mod tests {
         let places = places(&[("HOME", "/h"), ("XDG_RUNTIME_DIR", "/run/user/1"), ("TOUCHLEASE_VAULT", "/v")]).unwrap();
         assert_eq!(places.socket(), Path::new("/run/user/1/touchlease/socket"));
         assert_eq!(places.vault, Path::new("/v"));
+    }
+
+    #[test]
+    fn a_socket_has_a_path_that_a_socket_can_have() {
+        let folder = |bytes: usize| format!("/{}", "x".repeat(bytes - "/".len() - "/touchlease/socket".len()));
+        assert!(places(&[("HOME", "/h"), ("XDG_RUNTIME_DIR", &folder(LONGEST_SOCKET))]).is_ok());
+        assert!(matches!(
+            places(&[("HOME", "/h"), ("XDG_RUNTIME_DIR", &folder(LONGEST_SOCKET + 1))]),
+            Err(PathsError::Long { .. })
+        ));
     }
 
     #[test]

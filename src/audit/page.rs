@@ -6,11 +6,9 @@ use std::process::{Command, Stdio};
 
 use super::event::{Event, Signed};
 use super::log::Durability;
-use super::receipt::Receipt;
+use super::receipt::{HOW_TO_VERIFY as PAGE, Receipt};
 use super::testing::{Folder, GOOD, TestClock, asked, assertion, lease, one_lease, open, signed_with, twin};
 use crate::encoding::sshsig::{Assertion, FLAG_UV, Namespace};
-
-const PAGE: &str = include_str!("../../docs/verify.md");
 
 /// The page's commands, in one script.
 fn script() -> String {

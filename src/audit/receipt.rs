@@ -24,6 +24,9 @@ use crate::sys::file::read_text;
 const LEASE: [&str; 2] = ["lease.json", "lease.sig"];
 const CHANGE: [&str; 2] = ["change.json", "change.sig"];
 const SIGNERS: &str = "allowed_signers";
+/// The page that says how to verify it, and its text: whoever gets a receipt may have nothing else of ours.
+const PAGE: &str = "verify.md";
+pub(super) const HOW_TO_VERIFY: &str = include_str!("../../docs/verify.md");
 
 /// Why a receipt is none, or cannot be read or written.
 #[derive(Debug, Error)]
@@ -165,11 +168,11 @@ impl Receipt {
         Ok(None)
     }
 
-    /// The names of its files: text, signature, signers.
+    /// The names of its files: text, signature, signers, and how to verify them.
     #[must_use]
-    pub fn files(&self) -> [&'static str; 3] {
+    pub fn files(&self) -> [&'static str; 4] {
         let [text, signature] = self.names.kind.files();
-        [text, signature, SIGNERS]
+        [text, signature, SIGNERS, PAGE]
     }
 
     /// By what it is identified: SHA-256 of the lease's bytes.
@@ -266,7 +269,7 @@ impl Receipt {
         format!("{} namespaces=\"{namespace}\" {line}\n", self.name)
     }
 
-    /// Writes the three files into `folder`, which is made if need be. Overwrites nothing.
+    /// Writes its files into `folder`, which is made if need be. Overwrites nothing.
     ///
     /// # Errors
     /// [`ReceiptError::Io`]; what was written before stays.
@@ -276,13 +279,14 @@ impl Receipt {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed("the folder")(error)),
             _ => {}
         }
-        for (file, text) in self.files().into_iter().zip([&self.text, &self.sshsig, &self.allowed_signers()]) {
+        let texts = [&self.text, &self.sshsig, &*self.allowed_signers(), HOW_TO_VERIFY];
+        for (file, text) in self.files().into_iter().zip(texts) {
             write_new(&folder.join(file), text.as_bytes()).map_err(failed(file))?;
         }
         File::open(folder).and_then(|f| f.sync_all()).map_err(failed("the folder"))
     }
 
-    /// Reads the three files from `folder`.
+    /// Reads text, signature and signers from `folder`.
     ///
     /// # Errors
     /// See [`ReceiptError`].

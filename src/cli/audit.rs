@@ -2,7 +2,7 @@
 
 mod line;
 
-use std::io::Cursor;
+use std::io::{Cursor, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use data_encoding::BASE64URL_NOPAD;
@@ -20,6 +20,7 @@ use crate::audit::{Line, Receipt, ReceiptError, Report, SignerKey, verify};
 use crate::encoding::Digest;
 use crate::encoding::id::{self, IdError};
 use crate::encoding::plain::count;
+use crate::finding::quoted;
 use crate::wire::reply::Signer;
 use crate::wire::{Event, Failure, Outcome, Reply, Request};
 
@@ -185,14 +186,15 @@ fn export(session: &Session, log: &str, id: &str, folder: &Path) -> Result<(), F
     let signed = Receipt::find(Cursor::new(log), &id).map_err(|error| unreadable(&error))?;
     let signed = signed.ok_or_else(|| no_receipt(log, &id))?;
     let receipt = Receipt::of(&signed).map_err(|error| receipt_failure(&error, folder))?;
-    receipt.export(folder).map_err(|error| receipt_failure(&error, folder))?;
+    receipt.export(folder).map_err(|error| not_written(&error, &id, folder))?;
     session
         .ui
         .json(&json!({ "id": receipt.id(), "digest": receipt.digest(), "folder": folder }));
     session.ui.line(&format!("{}: {}", folder.display(), receipt.files().join(", ")));
-    session
-        .ui
-        .note(Tone::Dim, "docs/verify.md: ssh-keygen -Y verify, then the flags byte");
+    session.ui.note(
+        Tone::Dim,
+        "verify.md, which lies with it, says how anybody verifies it, with ssh-keygen and without touchlease",
+    );
     Ok(())
 }
 
@@ -221,6 +223,19 @@ fn no_receipt(log: &str, id: &str) -> Failure {
         ));
     }
     none.hint("touchlease audit show lists the ids")
+}
+
+fn not_written(error: &ReceiptError, id: &str, folder: &Path) -> Failure {
+    let failure = Failure::new(Outcome::BadInput, "receipt", format!("{}: {error}", folder.display()));
+    match error {
+        ReceiptError::Io { error, .. } if error.kind() == ErrorKind::AlreadyExists => failure.hint(format!(
+            "nothing is written over; name a folder that is not there yet: touchlease audit export {id} {}",
+            quoted(&folder.join(id))
+        )),
+        _ => failure.hint(format!(
+            "name a folder that you may write to: touchlease audit export {id} ~/receipt-{id}"
+        )),
+    }
 }
 
 fn receipt_failure(error: &ReceiptError, folder: &Path) -> Failure {

@@ -13,7 +13,7 @@ use super::ui::Tone;
 use crate::encoding::plain::count;
 use crate::lease::text::{LeaseText, Text as _};
 use crate::wire::reply::LeaseView;
-use crate::wire::{Failure, Reply, Request};
+use crate::wire::{Failure, Outcome, Reply, Request};
 
 /// Digits of a lease's id in a list on a screen.
 const SHOWN_DIGITS: usize = 12;
@@ -41,7 +41,6 @@ pub enum Command {
     /// Take a lease away, whoever holds it.
     Revoke {
         /// Its id, as `lease list` shows it; the first 4 digits or more are enough where no other begins so.
-        #[arg(required_unless_present = "all")]
         id: Option<String>,
         /// Take away every live lease of the vault.
         #[arg(long, conflicts_with = "id")]
@@ -57,6 +56,12 @@ pub fn run(session: &Session, command: Command) -> Result<(), Failure> {
         Command::List => list(session),
         Command::Show { id } => show(session, id),
         Command::End { id } => ended(session, || Request::LeaseEnd { id: id.clone() }),
+        Command::Revoke { id: None, all: false } => {
+            Err(
+                Failure::new(Outcome::Usage, "usage", "say which lease is taken away, or that all are")
+                    .hint("touchlease lease list shows their ids; touchlease lease revoke --all takes all away"),
+            )
+        }
         Command::Revoke { id, .. } => ended(session, || Request::LeaseRevoke { id: id.clone() }),
     }
 }

@@ -10,7 +10,7 @@ pub fn failure(error: &clap::Error, words: &[String]) -> Failure {
     let said = error.render().to_string();
     let said = said.split("\n\nFor more information").next().unwrap_or_default();
     let said = said.trim_end().trim_start_matches("error: ");
-    let hint = behind_dashes(error, words).unwrap_or_else(|| format!("{} --help", command(said)));
+    let hint = behind_dashes(error, words).unwrap_or_else(|| format!("{} --help", command(said, words)));
     Failure::new(Outcome::Usage, "usage", said).hint(hint)
 }
 
@@ -34,14 +34,36 @@ fn behind_dashes(error: &clap::Error, words: &[String]) -> Option<String> {
     Some(format!("touchlease {}", line.join(" ")))
 }
 
-/// The command that clap's usage line names.
-fn command(said: &str) -> String {
-    let usage = said.split_once("Usage: ").map_or("touchlease", |(_, usage)| usage);
+/// The command that clap's usage line names; where it says none, as of a wrong value, the one that the command line begins with.
+fn command(said: &str, line: &[String]) -> String {
+    let Some((_, usage)) = said.split_once("Usage: ") else {
+        return named(line);
+    };
     let words = usage.split_ascii_whitespace();
     let words: Vec<_> = words
         .take_while(|word| word.starts_with(|c: char| c.is_ascii_lowercase()))
         .collect();
     words.join(" ")
+}
+
+fn named(line: &[String]) -> String {
+    let mut command = super::command();
+    command.build();
+    let (mut here, mut name) = (&command, "touchlease".to_owned());
+    let mut words = line.iter().skip(1);
+    while let Some(word) = words.next() {
+        match here.find_subcommand(word) {
+            Some(below) => {
+                here = below;
+                name = format!("{name} {word}");
+            }
+            // Its value is no command, whatever it is called.
+            None if word == "--vault" => drop(words.next()),
+            None if word.starts_with('-') => {}
+            None => break,
+        }
+    }
+    name
 }
 
 /// As a shell takes it for one word.

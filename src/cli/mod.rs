@@ -207,6 +207,9 @@ fn no_place(error: &PathsError) -> Failure {
         PathsError::NoHome => failure.hint(
             "name your home: export HOME=/home/YOU; or set all four of XDG_CONFIG_HOME, XDG_DATA_HOME, XDG_STATE_HOME and XDG_RUNTIME_DIR",
         ),
+        PathsError::Long { .. } => {
+            failure.hint("name a folder with a shorter path: mkdir -m 700 -p ~/.touchlease; export XDG_RUNTIME_DIR=~/.touchlease")
+        }
         PathsError::Relative { variable } => failure.hint(format!("write it from / on, or do without: unset {variable}")),
     }
 }

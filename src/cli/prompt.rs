@@ -218,7 +218,7 @@ impl Shown {
     pub fn typed(&mut self, keys: &[u8], tty: &mut Tty) -> Option<Answer> {
         let deny = Answer::Deny { prompt: self.number() };
         let answer = match self.entries.push(keys) {
-            None => return is_no(keys).then_some(deny),
+            None => return (is_no(keys) && !self.now.is_being_written()).then_some(deny),
             Some(Entered::More) => return None,
             Some(Entered::Denied) => deny,
             Some(Entered::Pin(key, pin)) => {
@@ -241,13 +241,21 @@ impl Shown {
     }
 
     fn left(&self, width: usize, typing: bool) -> String {
-        let no = if typing { "Ctrl-C deny" } else { "d deny" };
+        let no = match (typing, self.now.is_being_written()) {
+            (true, _) => "Ctrl-C deny",
+            (false, false) => "d deny",
+            (false, true) => "too late to deny",
+        };
         let more = if self.view.waiting > 0 {
             format!("   {} more waiting", self.view.waiting)
         } else {
             String::new()
         };
-        fit(&format!(" {} s left   {no}{more}", self.closes.left().as_secs()), width)
+        let left = match self.now.is_touched() {
+            false => format!("{} s left   ", self.closes.left().as_secs()),
+            true => String::new(),
+        };
+        fit(&format!(" {left}{no}{more}"), width)
     }
 }
 

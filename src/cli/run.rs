@@ -21,7 +21,7 @@ use crate::config::parse_duration;
 use crate::deliver::env::{self, AtEnd, DeliverError, Delivery, How, LeaseEnd, Status, Streams, Var};
 use crate::deliver::mask::Patterns;
 use crate::encoding::plain::count;
-use crate::lease::task::Task;
+use crate::lease::task::{self, Task};
 use crate::paths::Places;
 use crate::sys::file::{read_text, read_up_to};
 use crate::wire::reply::{Delivered, Granted};
@@ -246,7 +246,7 @@ fn command_of(args: &Args, ask: &LeaseAsk) -> Result<Vec<OsString>, Failure> {
         || Failure::new(Outcome::Usage, "no_command", "there is no command to run").hint("touchlease run --with prod/TOKEN -- COMMAND");
     let task = ask.task.as_ref().ok_or_else(none)?;
     let task = Task::parse(&task.file, &task.name)
-        .map_err(|error| Failure::new(Outcome::BadInput, "task", error.to_string()).hint("docs/tasks.md shows a task file"))?;
+        .map_err(|error| Failure::new(Outcome::BadInput, "task", error.to_string()).hint(task::EXAMPLE))?;
     if task.command.is_empty() {
         Err(none())
     } else {
@@ -279,7 +279,7 @@ fn read_task(name: &str) -> Result<TaskAsk, Failure> {
             "no_task_file",
             "there is no touchlease.toml here or in a folder above",
         )
-        .hint("name secrets instead: --with prod/TOKEN")
+        .hint(format!("name secrets instead: --with prod/TOKEN; {}", task::EXAMPLE))
     })?;
     let file = read_text(&path, LARGEST_FILE).map_err(|error| {
         Failure::new(
@@ -287,7 +287,7 @@ fn read_task(name: &str) -> Result<TaskAsk, Failure> {
             "task_file",
             format!("{} cannot be read: {}", path.display(), too_large(&error)),
         )
-        .hint("docs/tasks.md shows a task file")
+        .hint(task::EXAMPLE)
     })?;
     Ok(TaskAsk { name: name.into(), file })
 }

@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
 use super::prompt::Shown;
-use super::situation::still_waits;
+use super::situation::{Situation, TOUCHED};
 use super::tty::Tty;
 use super::ui::{Tone, Ui};
 use crate::client::{Client, Message, daemon_gone};
@@ -59,6 +59,8 @@ struct Asking<'a> {
     stopped: bool,
     /// The four words, and milliseconds left, until it is known where the prompt stands.
     words: Option<([String; 4], u64)>,
+    /// How a prompt goes that stands elsewhere.
+    elsewhere: Situation,
     parts: &'a mut dyn FnMut(Event),
 }
 
@@ -148,6 +150,7 @@ impl Session {
             shown: None,
             stopped: false,
             words: None,
+            elsewhere: Situation::default(),
             parts,
         };
         let reply = asking.run();
@@ -257,6 +260,25 @@ impl Asking<'_> {
         );
     }
 
+    /// What becomes of a prompt that stands elsewhere, a line for each change.
+    fn follow(&mut self, state: &TouchState) {
+        let ui = self.session.ui;
+        if let Some(news) = self.elsewhere.update(state) {
+            ui.note(Tone::Plain, &news);
+        }
+        match state {
+            TouchState::TouchNow { key, hold: false, .. } => {
+                ui.note(Tone::Act, &format!("key \"{key}\" blinks: touch it if the words match"));
+            }
+            TouchState::PinNeeded { key, .. } => ui.note(Tone::Act, &format!("the PIN of \"{key}\" is typed in `touchlease watch`")),
+            TouchState::AnotherProgram { key } => {
+                ui.note(Tone::Bad, &format!("another program is using \"{key}\": do not touch it"));
+            }
+            TouchState::Touched => ui.note(Tone::Dim, TOUCHED),
+            _ => {}
+        }
+    }
+
     /// A line that stays: above the prompt's own lines, if one stands.
     fn say(&mut self, line: &str) {
         match (&mut self.shown, self.tty.as_mut()) {
@@ -286,14 +308,7 @@ impl Asking<'_> {
     fn touch(&mut self, state: TouchState) {
         let (Some(tty), Some(shown)) = (self.tty.as_mut(), self.shown.as_mut()) else {
             self.say_words();
-            let ui = self.session.ui;
-            match &state {
-                TouchState::TouchNow { key, hold: false, .. } => {
-                    ui.note(Tone::Act, &format!("key \"{key}\" blinks: touch it if the words match"));
-                }
-                TouchState::StillWaits { key } => ui.note(Tone::Bad, &still_waits(key)),
-                _ => {}
-            }
+            self.follow(&state);
             return;
         };
         shown.update(&state, tty);

@@ -5,6 +5,9 @@ use crate::device::error::release;
 use crate::encoding::plain::count;
 use crate::wire::TouchState;
 
+/// What is said where others write to the vault before what was touched for is begun.
+pub const TOUCHED: &str = "touched; it is written once others have written to the vault";
+
 /// Where all keys stand, as far as it was told.
 #[derive(Debug, Default)]
 pub struct Situation {
@@ -15,7 +18,16 @@ pub struct Situation {
     /// The one told last stands last.
     taps: Vec<Tap>,
     foreign: Option<String>,
+    /// It was touched; and what was touched for is being written.
+    touched: Option<Writing>,
     said: Vec<String>,
+}
+
+/// Where what was touched for stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Writing {
+    Waits,
+    Begun,
 }
 
 /// A reader that waits for a key.
@@ -89,13 +101,33 @@ impl Situation {
             TouchState::StillWaits { key } => {
                 self.held.take_if(|name| name == key);
                 self.touching.retain(|(name, _)| name != key);
-                Some(still_waits(key))
+                Some(format!(
+                    "do not touch \"{key}\" for 15 s: it cannot be told that nobody waits any more"
+                ))
             }
             TouchState::ExtraTouch { key } => Some(format!("\"{key}\" was touched as well; what it gave was wiped")),
             TouchState::CounterBack { key, before, now } => Some(format!(
                 "the counter of \"{key}\" went back from {before} to {now}: is there a copy of the key?"
             )),
+            TouchState::Touched => {
+                self.touched = Some(Writing::Waits);
+                None
+            }
+            TouchState::BeingWritten => {
+                self.touched = Some(Writing::Begun);
+                None
+            }
         }
+    }
+
+    /// Whether a key was touched: nothing runs out any more.
+    pub fn is_touched(&self) -> bool {
+        self.touched.is_some()
+    }
+
+    /// Whether what was touched for is being written: nobody can stop it.
+    pub fn is_being_written(&self) -> bool {
+        self.touched == Some(Writing::Begun)
     }
 
     /// The PIN of `key` was typed. A card that is tapped answers at once, so nothing else says that it is not asked for any more.
@@ -105,6 +137,11 @@ impl Situation {
 
     /// What to do now; `keys` are those that can serve.
     pub fn line(&self, keys: &[String]) -> (Tone, String) {
+        match self.touched {
+            Some(Writing::Waits) => return (Tone::Plain, TOUCHED.into()),
+            Some(Writing::Begun) => return (Tone::Plain, "touched, being written".into()),
+            None => {}
+        }
         if let Some(key) = &self.foreign {
             return (Tone::Bad, format!("another program is using \"{key}\": do not touch it"));
         }
@@ -163,11 +200,6 @@ impl Tap {
             (false, false) => format!("tap the key on {reader}"),
         }
     }
-}
-
-/// No call ends a card's wait for a touch.
-pub fn still_waits(key: &str) -> String {
-    format!("do not touch \"{key}\" for 15 s: it cannot be told that nobody waits any more")
 }
 
 fn quoted(keys: &[String]) -> String {
@@ -278,6 +310,16 @@ mod tests {
         now.update(&held);
         now.update(&TouchState::Gone { key: "blue".into() });
         assert_eq!(now.line(&[]).1, "take the card off R, then tap it again");
+    }
+
+    #[test]
+    fn what_was_touched_for_is_all_there_is_to_say_from_then_on() {
+        let mut now = Situation::default();
+        now.update(&touch_now("blue"));
+        now.update(&TouchState::Touched);
+        assert_eq!((now.line(&[]).1.as_str(), now.is_being_written()), (TOUCHED, false));
+        now.update(&TouchState::BeingWritten);
+        assert_eq!((now.line(&[]).1.as_str(), now.is_being_written()), ("touched, being written", true));
     }
 
     #[test]

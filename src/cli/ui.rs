@@ -76,17 +76,17 @@ impl Ui {
         }
     }
 
-    /// The result, for a person: a word in a column of its own, and a text that is broken at the width of the terminal.
+    /// The result, for a person: a word in a column of its own, and beside it a text of one line or more, each broken at the width of the
+    /// terminal. No line of it stands in the column of words.
     pub fn entry(self, tone: Tone, word: &str, text: &str) {
         if self.json {
             return;
         }
         let width = terminal_width(io::stdout()).unwrap_or(usize::MAX);
         let colour = self.colour && io::stdout().is_terminal();
-        for (i, line) in wrap(&plain::visible(text), width.saturating_sub(COLUMN).max(NARROWEST))
-            .iter()
-            .enumerate()
-        {
+        let beside = width.saturating_sub(COLUMN).max(NARROWEST);
+        let lines = text.split('\n').flat_map(|line| wrap(&plain::visible(line), beside));
+        for (i, line) in lines.enumerate() {
             let row = format!("{:COLUMN$}{line}", if i == 0 { word } else { "" });
             let row = row.trim_end();
             self.write_out(&format!("{}\n", if colour { paint(tone, row) } else { row.to_owned() }));

@@ -54,7 +54,7 @@ fn activated() -> Result<Option<UnixListener>, Failure> {
             "activation",
             format!("the socket that systemd passed cannot be used: {error}"),
         )
-        .hint("docs/daemon.md shows the units; then: systemctl --user restart touchlease.socket")
+        .hint("give the socket unit one ListenStream= and no Accept=yes, then: systemctl --user restart touchlease.socket")
     };
     let mut passed = sd_notify::listen_fds().map_err(|error| broken(&error))?;
     match (passed.next(), passed.next()) {
@@ -78,12 +78,15 @@ fn adopt(fd: RawFd) -> io::Result<UnixListener> {
 fn bind(places: &Places) -> Result<Listening, Failure> {
     let folder = &places.runtime;
     own_folder(folder).map_err(|error| {
-        Failure::new(
-            Outcome::NoDaemon,
-            "socket_folder",
-            format!("{} cannot be used: {error}", folder.display()),
-        )
-        .hint("it has to be yours alone; remove it, or set XDG_RUNTIME_DIR")
+        let message = format!("{} cannot be used: {error}", folder.display());
+        let failure = Failure::new(Outcome::NoDaemon, "socket_folder", message);
+        match folder.parent().filter(|parent| !parent.exists()) {
+            Some(parent) => failure.hint(format!(
+                "{} is not there; without XDG_RUNTIME_DIR another place is taken: unset XDG_RUNTIME_DIR",
+                parent.display()
+            )),
+            None => failure.hint("it has to be yours alone; remove it, or set XDG_RUNTIME_DIR"),
+        }
     })?;
     let cannot = |error| cannot(places, error);
     let lock = lock(folder)

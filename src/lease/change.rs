@@ -1,6 +1,7 @@
 //! The path of a change to the vault: like a lease's, one touch for the whole batch, and the record before the deed.
 
 use super::failure::{IntoFailure, internal};
+use super::making::make;
 use super::office::{Asker, Office};
 use super::record::{self, Question};
 use super::text::{ChangeKind, ChangeText, KeepText, Text, VERSION, WriteText};
@@ -47,7 +48,7 @@ pub async fn change(office: &Office<'_>, batch: Batch, asker: &Asker) -> Result<
         asked.changed(&proof, &fixed, names.clone())?;
         let (vault, changes, digest) = (office.vault_now(), batch.changes, fixed.digest());
         let apply = move |random: &mut Random| vault.apply(&proof, digest, &standing, &changes, text.at, random);
-        office.lobby.writer.when_free(apply).await?;
+        make(&office.lobby, &asked, Some(&prompt), apply).await?;
         prompt.approved();
         Ok(names)
     };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::failure::{IntoFailure, internal, locked_memory};
+use super::making::make;
 use super::office::{Asker, Lobby, Office, names};
 use super::record::{self, Journal, Question};
 use super::text::{EnrolKind, EnrolText, Fixed, RecoversText, RequesterText, RosterBeside, StatesText, Text, VERSION};
@@ -289,7 +290,7 @@ pub(super) async fn commit(
         }
         asked.roster(Digest::of(plan.text()))?;
         let commit = move |random: &mut Random| ground.commit(&plan, &refs(&proofs), random);
-        lobby.writer.when_free(commit).await
+        make(lobby, &asked, None, commit).await
     };
     path.await.inspect_err(|failure| asked.failed(failure))
 }

@@ -30,9 +30,9 @@ impl IntoFailure for PromptError {
             Self::TooSmall(_) => Failure::new(Outcome::NoScreen, "screen_small", message).hint("enlarge the terminal, and ask again"),
             Self::NotOnWatch => Failure::new(Outcome::NoScreen, "not_on_watch", message)
                 .hint("enlarge the terminal in which `touchlease watch` runs, or end it there with q, and ask again"),
-            Self::TooMany { .. } => {
-                Failure::new(Outcome::Refused, "too_many_prompts", message).hint("ask for one lease with all that the task needs")
-            }
+            Self::TooMany { .. } => Failure::new(Outcome::Refused, "too_many_prompts", message).hint(
+                "wait that long; from then on ask once for several commands: touchlease lease request --with prod/ONE --with prod/OTHER",
+            ),
             Self::QueueLimit => Failure::new(Outcome::TimedOut, "queue", message).hint("ask again later"),
         }
     }
@@ -171,7 +171,7 @@ fn vault_hint(reason: &str) -> &'static str {
         "not_shown" => "look at what the merge brought: touchlease merge; then ask again",
         "vault_changed" => "the vault changed meanwhile: ask again",
         "newer_format" => "install a newer touchlease",
-        "twice" => "name each secret once",
+        "twice" => "name each once; touchlease list, touchlease scope list and touchlease key list show what there is",
         "nothing" => "nothing is there to be done; touchlease list shows what there is",
         "none_joins" | "all_shut_out" => "touchlease vault join shows both sides, and what to do where no key can join them",
         // `vault`, and what carries the words for it along.

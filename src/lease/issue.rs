@@ -84,7 +84,7 @@ pub async fn issue(office: &Office<'_>, prepared: Prepared, asker: &Asker) -> Re
         let sweeps = office.ledger.sweeps();
         let material = office.unseal(&proof, &fixed, &standing, &terms.wanted())?;
         let approved = asked.approved(&proof, &fixed)?;
-        let material = office.join(material, &standing).await?;
+        let material = office.join(material, &standing, &asked, &prompt).await?;
         let lease = office.ledger.begin(
             approved,
             material,

@@ -51,7 +51,11 @@ fn case(error: &DeviceError) -> (Outcome, &'static str, &'static str) {
             "key_busy",
             release(by.as_deref()).unwrap_or("end the other program's use of the key, then ask again"),
         ),
-        E::Permission => (Outcome::NoKey, "permission", "install the udev rules: udev/README.md"),
+        E::Permission => (
+            Outcome::NoKey,
+            "permission",
+            "touchlease doctor shows the commands that let you at the key",
+        ),
         E::NoService => (Outcome::NoKey, "no_pcscd", "systemctl start pcscd.socket"),
         E::TooOld { .. } => (Outcome::Refused, "too_old", "use a key with FIDO2 and hmac-secret"),
         E::ResetSinceEnrolment { .. } => (

@@ -10,6 +10,7 @@ pub mod grant;
 pub mod issue;
 mod key_failure;
 pub mod ledger;
+mod making;
 pub mod merge;
 pub mod office;
 pub mod older;

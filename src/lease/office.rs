@@ -11,7 +11,8 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::collapse::Questions;
 use super::failure::{IntoFailure, internal};
 use super::ledger::Ledger;
-use super::record::{self, Journal};
+use super::making::make;
+use super::record::{self, AskedLine, Journal};
 use super::requester::Requester;
 use super::text::{Fixed, JoinText, Origin, RequesterText, VaultState, names_all};
 use super::writer::Writer;
@@ -204,13 +205,19 @@ impl Office<'_> {
     /// Writes the join of the heads that the touch approved, where a scope had several.
     ///
     /// # Errors
-    /// What the vault says; then nothing is handed out.
-    pub async fn join(&self, mut material: Material, standing: &Standing) -> Result<Material, Failure> {
+    /// Denied, before it was begun; what the vault says. Then nothing is handed out.
+    pub async fn join(
+        &self,
+        mut material: Material,
+        standing: &Standing,
+        asked: &AskedLine<'_>,
+        prompt: &Prompt<'_>,
+    ) -> Result<Material, Failure> {
         let joins = material.take_joins();
         if !joins.is_empty() {
             let (vault, standing) = (self.vault_now(), standing.clone());
             let join = move |random: &mut Random| vault.join(&joins, &standing, random);
-            self.lobby.writer.when_free(join).await?;
+            make(&self.lobby, asked, Some(prompt), join).await?;
         }
         Ok(material)
     }

@@ -27,6 +27,8 @@ pub struct Journal {
     roster: Cell<Option<Digest>>,
 }
 
+/// The reason of a question that whoever asked it has left.
+const WITHDRAWN: &str = "withdrawn";
 /// How long the same refusal is not written again.
 const REFUSAL_PAUSE: Duration = Duration::from_secs(60);
 
@@ -66,7 +68,20 @@ impl<'a> Question<'a> {
 pub struct AskedLine<'a> {
     log: &'a Journal,
     hash: Digest,
-    answered: Cell<bool>,
+    answer: Cell<Answer>,
+}
+
+/// What the log says to a question.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    /// Nothing yet.
+    None,
+    /// That it was touched for. A line that it did not come to what was touched for names it still.
+    Touched,
+    /// An answer that uses the question up: a second one to it would be a replay for whoever verifies the log.
+    Spent,
+    /// How it ended.
+    Over,
 }
 
 /// That the approval of exactly this text is in the log, on the disk. [`AskedLine::approved`] is the only maker.
@@ -137,7 +152,7 @@ pub fn asked<'a>(log: &'a Journal, question: &Question<'_>) -> Result<AskedLine<
     Ok(AskedLine {
         log,
         hash,
-        answered: Cell::new(false),
+        answer: Cell::new(Answer::None),
     })
 }
 
@@ -169,7 +184,7 @@ impl AskedLine<'_> {
             sshsig: signed.sshsig.clone(),
             key: signed.name.clone(),
         };
-        self.answer(Event::Approved(signed))?;
+        self.answer(Event::Approved(signed), Answer::Spent)?;
         Ok(approved)
     }
 
@@ -179,7 +194,7 @@ impl AskedLine<'_> {
     /// As [`AskedLine::approved`].
     pub fn changed(&self, proof: &Proof, fixed: &Fixed, names: Vec<String>) -> Result<(), Failure> {
         let signed = signed(proof, fixed)?;
-        self.answer(Event::Change(Change { names, signed }))
+        self.answer(Event::Change(Change { names, signed }), Answer::Touched)
     }
 
     /// Writes the touch for an export, and waits for the disk: what comes after hands values out.
@@ -187,7 +202,7 @@ impl AskedLine<'_> {
     /// # Errors
     /// As [`AskedLine::approved`].
     pub fn exported(&self, proof: &Proof, fixed: &Fixed) -> Result<(), Failure> {
-        self.answer(Event::Exported(signed(proof, fixed)?))
+        self.answer(Event::Exported(signed(proof, fixed)?), Answer::Touched)
     }
 
     /// Writes that a statement of the roster is signed and about to take effect.
@@ -195,7 +210,7 @@ impl AskedLine<'_> {
     /// # Errors
     /// As [`AskedLine::approved`].
     pub fn roster(&self, statement: Digest) -> Result<(), Failure> {
-        self.answer(Event::Roster(event::Roster { statement }))
+        self.answer(Event::Roster(event::Roster { statement }), Answer::Touched)
     }
 
     /// Writes that the recovery code is about to let the key `name` in, and to take those called `lost` out.
@@ -203,12 +218,13 @@ impl AskedLine<'_> {
     /// # Errors
     /// As [`AskedLine::approved`].
     pub fn recovered(&self, statement: Digest, name: &str, lost: &[String]) -> Result<(), Failure> {
-        self.answer(Event::RecoveryCode(event::RecoveryCode {
+        let used = event::RecoveryCode {
             asked: self.hash,
             key: name.to_owned(),
             removes: lost.to_vec(),
             statement,
-        }))
+        };
+        self.answer(Event::RecoveryCode(used), Answer::Spent)
     }
 
     /// Writes that a person accepts the clock as it is.
@@ -216,7 +232,7 @@ impl AskedLine<'_> {
     /// # Errors
     /// As [`AskedLine::approved`].
     pub fn clock_accepted(&self, proof: &Proof, fixed: &Fixed) -> Result<(), Failure> {
-        self.answer(Event::ClockAccepted(signed(proof, fixed)?))
+        self.answer(Event::ClockAccepted(signed(proof, fixed)?), Answer::Touched)
     }
 
     /// Writes that a person takes an older copy of the vault as it is.
@@ -224,44 +240,48 @@ impl AskedLine<'_> {
     /// # Errors
     /// As [`AskedLine::approved`].
     pub fn older_accepted(&self, proof: &Proof, fixed: &Fixed) -> Result<(), Failure> {
-        self.answer(Event::OlderAccepted(signed(proof, fixed)?))
+        self.answer(Event::OlderAccepted(signed(proof, fixed)?), Answer::Touched)
     }
 
-    /// Writes how the question ended without an approval. The answer goes out even if that cannot be written: it gives nothing.
+    /// Writes how the question ended without what it asked for, whether or not it was touched for. The answer goes out even if that cannot be
+    /// written: it gives nothing.
     pub fn failed(&self, failure: &Failure) {
-        let of = OfAsked { asked: self.hash };
-        self.end(match failure.outcome {
-            Outcome::Denied => Event::Denied(of),
-            Outcome::TimedOut => Event::TimedOut(of),
-            _ => Event::Refused(Refused {
-                asked: Some(self.hash),
-                detail: failure.message.clone(),
-                reason: failure.reason.clone(),
-            }),
-        });
+        self.end(failure.outcome, &failure.message, &failure.reason);
     }
 
-    fn answer(&self, event: Event) -> Result<(), Failure> {
+    /// Writes that whoever asked went away before it was begun, though it was touched for.
+    pub fn given_up(&self) {
+        self.end(Outcome::Refused, "whoever asked went away before it was begun", WITHDRAWN);
+    }
+
+    fn answer(&self, event: Event, answer: Answer) -> Result<(), Failure> {
         self.log.write(event, Durability::Synced)?;
-        self.answered.set(true);
+        self.answer.set(answer);
         Ok(())
     }
 
-    fn end(&self, event: Event) {
-        if !self.answered.replace(true) {
-            best_effort(self.log, event);
-        }
+    fn end(&self, outcome: Outcome, detail: &str, reason: &str) {
+        let answer = self.answer.replace(Answer::Over);
+        let of = OfAsked { asked: self.hash };
+        let event = match (answer, outcome) {
+            (Answer::Over, _) => return,
+            (Answer::None | Answer::Touched, Outcome::Denied) => Event::Denied(of),
+            (Answer::None | Answer::Touched, Outcome::TimedOut) => Event::TimedOut(of),
+            _ => Event::Refused(Refused {
+                asked: (answer != Answer::Spent).then_some(self.hash),
+                detail: detail.to_owned(),
+                reason: reason.to_owned(),
+            }),
+        };
+        best_effort(self.log, event);
     }
 }
 
 impl Drop for AskedLine<'_> {
     fn drop(&mut self) {
-        let detail = "whoever asked went away".to_owned();
-        self.end(Event::Refused(Refused {
-            asked: Some(self.hash),
-            detail,
-            reason: "withdrawn".into(),
-        }));
+        if self.answer.get() == Answer::None {
+            self.end(Outcome::Refused, "whoever asked went away", WITHDRAWN);
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::enrol::{Candidacy, Enrolled, Steps, enrol_prompt, keys_of, own_screen, refs, slots_of, tell_aside};
 use super::failure::{IntoFailure, locked_memory};
+use super::making::make;
 use super::office::{Asker, Office};
 use super::record::{self, Question};
 use super::text::{RecoversText, StatesText};
@@ -80,7 +81,7 @@ pub async fn recover(
         asked.recovered(Digest::of(recovery.text()), name, lost)?;
         let vault = office.vault_now();
         let finish = move |random: &mut Random| recovery.finish(&vault, &code, random);
-        let in_force = lobby.writer.when_free(finish).await?;
+        let in_force = make(lobby, &asked, Some(&prompt), finish).await?;
         prompt.approved();
         Ok(Recovered {
             code: fresh,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::failure::IntoFailure;
 use super::grant::{AtEnd, Grant, Via};
 use super::requester::{self, Requester};
-use super::task::{Task, check_grants};
+use super::task::{self, Task, check_grants};
 use super::text::{Holder, TaskText};
 use crate::encoding::plain::{check_line, check_variable};
 use crate::encoding::{Digest, SecretRef};
@@ -57,8 +57,7 @@ impl Request {
     /// `bad_input` for what cannot be read, and what the vault says of a name.
     pub fn parse(ask: &LeaseAsk, requester: &Requester, vault: &Vault) -> Result<Self, Failure> {
         let task = ask.task.as_ref().map(|task| Task::parse(&task.file, &task.name)).transpose();
-        let task =
-            task.map_err(|error| Failure::new(Outcome::BadInput, "task", error.to_string()).hint("docs/tasks.md shows a task file"))?;
+        let task = task.map_err(|error| Failure::new(Outcome::BadInput, "task", error.to_string()).hint(task::EXAMPLE))?;
         let mut grants = task.as_ref().map(|task| task.grants.clone()).unwrap_or_default();
         for asked in &ask.with {
             grants.push(ad_hoc(asked)?);

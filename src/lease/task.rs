@@ -16,6 +16,16 @@ use crate::encoding::{Digest, SecretRef};
 pub const LARGEST_FILE: usize = 256 << 10;
 /// Most grants of one task: more do not fit on a screen that a person reads.
 pub const MOST_GRANTS: usize = 32;
+/// A task file that works, for whoever has none or a wrong one.
+pub const EXAMPLE: &str = "\
+a task file looks like this:
+[task.deploy]
+about = \"Deploy the docs\"
+command = [\"./deploy.sh\"]
+[[task.deploy.grant]]
+secret = \"prod/TOKEN\"
+via = \"env\"
+env = \"TOKEN\"";
 /// Longest `about`, in bytes.
 pub const LONGEST_ABOUT: usize = 200;
 
@@ -217,6 +227,13 @@ secret = "prod/CLOUDFLARE_TOKEN"
 via = "env"
 env = "CLOUDFLARE_API_TOKEN"
 "#;
+
+    #[test]
+    fn the_task_file_that_hints_show_gives_a_task() {
+        let (_, file) = EXAMPLE.split_once('\n').unwrap();
+        let task = Task::parse(file, "deploy").unwrap();
+        assert_eq!((task.command.len(), task.grants.len()), (1, 1));
+    }
 
     #[test]
     fn a_task_is_read_with_the_digest_of_its_file() {

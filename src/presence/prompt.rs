@@ -67,6 +67,12 @@ impl<'a> Prompt<'a> {
         .await
     }
 
+    /// Whether a person said no.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        self.desk().state.borrow().open.as_ref().is_some_and(|open| open.denied)
+    }
+
     /// Ends when the prompt is not to be seen, though it may be again: no key may be armed for it.
     pub async fn hidden(&self) {
         self.until(|open| open.is_hidden().then_some(())).await;

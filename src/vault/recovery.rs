@@ -10,7 +10,7 @@ use crate::encoding::{Digest, sshsig::Point};
 
 use super::bytes::Hex;
 use super::crypto::{derive, label};
-use super::random::{self, Random};
+use super::random::Random;
 use super::slot::Private;
 
 /// Bytes of the code: 160 bits.
@@ -23,8 +23,9 @@ const CHECK: usize = 4;
 /// Characters in a group: 36 characters make nine groups of four.
 const GROUP: usize = 4;
 
-/// The recovery code of a vault, wiped when dropped. Printed once, kept by nobody but the person.
-pub struct RecoveryCode(Zeroizing<[u8; LEN]>);
+/// The recovery code of a vault, wiped when dropped. Printed once, kept by nobody but the person. It lies in one place, whoever holds it: a
+/// move of the bytes themselves would leave them behind.
+pub struct RecoveryCode(Box<Zeroizing<[u8; LEN]>>);
 
 /// Why a text is not a recovery code. Groups count from 1.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -64,7 +65,9 @@ fn likely_group(group: Option<usize>) -> String {
 impl RecoveryCode {
     /// A fresh code.
     pub fn generate(random: &mut Random) -> Self {
-        Self(Zeroizing::new(random::bytes(random)))
+        let mut code = Box::<Zeroizing<[u8; LEN]>>::default();
+        random.fill_bytes(code.as_mut_slice());
+        Self(code)
     }
 
     /// As it is printed: nine groups of four characters, the last group the checksum.
@@ -121,9 +124,9 @@ impl RecoveryCode {
 }
 
 /// The code in these characters, if its checksum fits.
-fn decode(plain: &str) -> Option<Zeroizing<[u8; LEN]>> {
+fn decode(plain: &str) -> Option<Box<Zeroizing<[u8; LEN]>>> {
     let (body, check) = plain.split_at_checked(BODY)?;
-    let mut code = Zeroizing::new([0; LEN]);
+    let mut code = Box::<Zeroizing<[u8; LEN]>>::default();
     base32().decode_mut(body.as_bytes(), code.as_mut_slice()).ok()?;
     checksum(&code).into_iter().eq(check.chars()).then_some(code)
 }
@@ -181,7 +184,7 @@ mod tests {
     use super::*;
 
     fn code() -> RecoveryCode {
-        RecoveryCode(Zeroizing::new(std::array::from_fn(|i| i as u8 * 13)))
+        RecoveryCode(Box::new(Zeroizing::new(std::array::from_fn(|i| i as u8 * 13))))
     }
 
     #[test]

@@ -37,8 +37,8 @@ pub struct Place {
     pub slot: Id,
 }
 
-/// The private half of a slot's pair: a P-256 scalar, wiped when dropped.
-pub struct Private(Key);
+/// The private half of a slot's pair: a P-256 scalar, wiped when dropped, and in one place until then.
+pub struct Private(Box<Key>);
 
 /// What ties a private half to the credential that unseals it.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +59,7 @@ impl Private {
     #[must_use]
     pub fn derive(ikm: &[u8]) -> (Self, Point) {
         let (private, public) = Kem::derive_keypair(ikm);
-        let mut scalar = Key::default();
+        let mut scalar = Box::<Key>::default();
         private.write_exact(scalar.as_mut_slice());
         (Self(scalar), public.to_bytes().into())
     }
@@ -134,7 +134,8 @@ pub fn open_half(place: &Place, holder: &Holder<'_>, output: &[u8], point: &Poin
     if *vault != place.vault.0 {
         return None;
     }
-    let private = Private(Key::new(scalar.try_into().ok()?));
+    let mut private = Private(Box::default());
+    (scalar.len() == private.0.len()).then(|| private.0.copy_from_slice(scalar))?;
     (private.public()? == *point).then_some(private)
 }
 

@@ -114,6 +114,10 @@ pub enum TouchState {
         /// Now.
         now: u32,
     },
+    /// It was touched, and what was touched for is not begun: others write to the vault. It can still be denied.
+    Touched,
+    /// It was touched, and what was touched for is being written. It cannot be denied any more.
+    BeingWritten,
 }
 
 /// From the daemon, before and after the reply.

@@ -189,6 +189,12 @@ pub const OPERATIONS: &[Operation] = &[
         arguments: &["rotate", "prod", "--key", "blue"],
     },
     Operation {
+        name: "new code",
+        calls: 190,
+        start: Start::TwoKeys,
+        arguments: &["vault", "new-code", "--key", "blue"],
+    },
+    Operation {
         name: "scope add",
         calls: 154,
         start: Start::OneKey,

@@ -300,6 +300,11 @@ fn t12_a_flood_is_one_prompt_at_a_time_ten_in_ten_minutes_and_a_person_gets_thro
     let refused: Vec<_> = replies.iter().filter(|reply| reply["reason"] == "too_many_prompts").collect();
     assert_eq!((granted, refused.len()), (10, FLOOD - 10), "{replies:?}");
     assert!(refused[0]["message"].as_str().unwrap().contains("ten prompts"), "{}", refused[0]);
+    let hint = refused[0]["hint"].as_str().unwrap();
+    assert!(
+        hint.contains("wait that long") && hint.contains("touchlease lease request --with "),
+        "{hint}"
+    );
     assert!(
         callers
             .iter()

@@ -224,6 +224,19 @@ fn a_configuration_that_is_none_is_a_problem() {
     let found = Found::in_home(&home);
     assert_eq!(found.level("daemon", "config"), "problem");
     assert_eq!(found.1, Some(65));
+    // What the parser says has several lines, of which one points at another.
+    let out = home.run(["doctor"]).unwrap();
+    let shown = String::from_utf8(out.stdout).unwrap();
+    let lines: Vec<&str> = shown.lines().collect();
+    let at = lines.iter().position(|line| line.starts_with("  problem ")).unwrap();
+    let quoted = lines[at..].iter().position(|line| line.contains("touch = \"never\"")).unwrap() + at;
+    let column = lines[quoted].find("touch = ");
+    assert_eq!(lines[quoted + 1].find('^'), column, "{shown}");
+    assert!(
+        lines[at + 1..=quoted + 1].iter().all(|line| line.starts_with("          ")),
+        "{shown}"
+    );
+    assert!(!shown.contains("<U+"), "{shown}");
 }
 
 #[test]

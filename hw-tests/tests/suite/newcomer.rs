@@ -108,6 +108,14 @@ fn hints_are_commands_that_work_as_they_stand() {
     );
     assert_eq!(hint_of(&["key", "pin", "chang"]), "touchlease key pin --help");
     assert_eq!(hint_of(&["nonsense"]), "touchlease --help");
+    for (line, command) in [
+        ("run --ttl soon -- true", "run"),
+        ("put prod/A --max-uses many", "put"),
+        ("--vault key audit show -n x", "audit show"),
+    ] {
+        let line: Vec<&str> = line.split(' ').collect();
+        assert_eq!(hint_of(&line), format!("touchlease {command} --help"), "{line:?}");
+    }
     let folder = lab.home.work().join("nope").display().to_string();
     let (_, _, message, _) = failed(&agent(&lab, &["audit", "verify", "--since", &folder]));
     assert!(message.contains(&folder), "{message}");
@@ -115,6 +123,77 @@ fn hints_are_commands_that_work_as_they_stand() {
     let mut homeless = std::process::Command::new(product());
     let out = homeless.args(["--json", "status"]).env_clear().output().unwrap();
     assert!(failed(&out).3.contains("export HOME="), "{out:?}");
+}
+
+/// Runs what a hint says behind its last colon, as a person types it.
+fn typed(lab: &Lab, hint: &str) -> Output {
+    let (_, command) = hint.rsplit_once(": ").unwrap_or(("", hint));
+    let like = lab.home.command([""; 0]);
+    let path = format!("{}:{}", product().parent().unwrap().display(), lab.home.variable("PATH"));
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", command]).env_clear();
+    shell.envs(like.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    shell.env("PATH", path).current_dir(lab.home.work()).output().unwrap()
+}
+
+#[test]
+fn a_receipt_is_written_over_nothing_and_the_page_that_verifies_it_lies_with_it() {
+    let lab = Lab::new();
+    let change = lab.events().into_iter().find(|(name, _)| name == "change").unwrap().1;
+    let text: Value = serde_json::from_str(change["signed"]["text"].as_str().unwrap()).unwrap();
+    let id = text["id"].as_str().unwrap();
+    let first = lab.agent_to_its_end(&["audit", "export", id, "my receipt"]);
+    assert!(first.status.success() && holds(&first.stderr, "verify.md"), "{first:?}");
+    let page = fs::read_to_string(lab.home.work().join("my receipt/verify.md")).unwrap();
+    assert!(page.starts_with("# Verify a receipt without touchlease"), "{page}");
+    let (code, reason, message, hint) = failed(&agent(&lab, &["audit", "export", id, "my receipt"]));
+    assert_eq!((code, reason.as_str()), (65, "receipt"), "{message}");
+    let again = typed(&lab, &hint);
+    assert!(again.status.success(), "{hint}: {again:?}");
+    assert!(lab.home.work().join("my receipt").join(id).join("change.sig").is_file());
+    let (_, _, _, hint) = failed(&agent(&lab, &["audit", "export", id, "not/there"]));
+    let elsewhere = typed(&lab, &hint);
+    assert!(elsewhere.status.success(), "{hint}: {elsewhere:?}");
+}
+
+#[test]
+fn revoke_says_that_it_needs_to_know_which_lease() {
+    let lab = Lab::new();
+    let _watch = lab.home.watch().unwrap();
+    lab.lease(&["--with", "prod/TOKEN"]);
+    let (code, _, message, hint) = failed(&agent(&lab, &["lease", "revoke"]));
+    assert!(code == 64 && message.contains("which lease"), "{message}");
+    assert!(
+        hint.contains("touchlease lease list") && hint.contains("touchlease lease revoke --all"),
+        "{hint}"
+    );
+    assert_eq!(lab.status()["leases"], 1);
+}
+
+#[test]
+fn a_runtime_folder_that_gives_no_socket_is_named_with_what_gives_one() {
+    let lab = Lab::empty(Config::default());
+    let status = |folder: &str| {
+        let mut command = lab.home.command(["--json", "status"]);
+        failed(&command.env("XDG_RUNTIME_DIR", folder).output().unwrap())
+    };
+    let long = lab.home.path().join("x".repeat(100)).display().to_string();
+    let (code, reason, message, hint) = status(&long);
+    assert_eq!((code, reason.as_str()), (65, "places"), "{message}");
+    assert!(message.contains("107"), "{message}");
+    let (_, exports) = hint.rsplit_once(": ").unwrap();
+    let short = typed(
+        &lab,
+        &format!("{exports} && touchlease --json status; kill $(touchlease --json status | sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/')"),
+    );
+    assert!(holds(&short.stdout, "\"reply\"") || holds(&short.stdout, "\"pid\""), "{short:?}");
+    // Nothing can be made there, whoever asks.
+    let (code, reason, message, hint) = status("/proc/nowhere");
+    assert_eq!((code, reason.as_str()), (69, "socket_folder"), "{message}");
+    assert!(
+        hint.contains("/proc/nowhere is not there") && hint.ends_with("unset XDG_RUNTIME_DIR"),
+        "{hint}"
+    );
 }
 
 #[test]

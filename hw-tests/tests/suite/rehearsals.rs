@@ -371,6 +371,36 @@ fn unlock_waits_for_a_key_and_asks_which_of_several_is_meant() {
 }
 
 #[test]
+fn a_program_without_a_terminal_is_told_how_its_request_stands() {
+    let rig = rig();
+    let machine = Machine::new(&rig).unwrap();
+    vault(&machine);
+    machine.json(&["lock"]).unwrap();
+    let mut request = machine.request(RUN).unwrap();
+    request.watch.expect("tries left): ").unwrap();
+    request.watch.type_in(&format!("{PIN}\n")).unwrap();
+    request.watch.expect("it blinks").unwrap();
+    machine.keys[0].pull().unwrap();
+    request.watch.expect("was pulled out").unwrap();
+    request.watch.type_in("d").unwrap();
+    let output = request.finish().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    let mut rest = told.as_str();
+    for part in [
+        "waiting for a touch: ",
+        "the PIN of \"blue\" is typed in `touchlease watch`",
+        "key \"blue\" blinks",
+        "\"blue\" was pulled out",
+        "a person denied this request",
+    ] {
+        rest = rest
+            .split_once(part)
+            .unwrap_or_else(|| panic!("{part:?} does not come in its turn in\n{told}"))
+            .1;
+    }
+}
+
+#[test]
 fn a_third_key_is_added_while_the_first_is_away_which_opens_all_the_same_afterwards() {
     let rig = rig();
     let machine = Machine::new(&rig).unwrap();

@@ -44,7 +44,7 @@ fn ask(lab: &Lab, request: &Value) -> Value {
 struct Largest {
     command: Child,
     pending: PathBuf,
-    _watch: Terminal,
+    watch: Terminal,
 }
 
 impl Largest {
@@ -55,11 +55,11 @@ impl Largest {
             text
         });
         fs::write(&path, text).unwrap();
-        let _watch = lab.home.watch().unwrap();
+        let watch = lab.home.watch().unwrap();
         Self {
             command: lab.child(&["import", &path.display().to_string(), "--scope", "prod"]),
             pending: lab.vault().join("pending"),
-            _watch,
+            watch,
         }
     }
 
@@ -104,6 +104,8 @@ fn p9_a_requester_that_goes_away_in_the_middle_of_its_change_leaves_all_of_it() 
     let mut largest = Largest::begin(&lab);
     largest.until_written(&lab);
     largest.command.kill().unwrap();
+    lab.until("the end of its prompt", || lab.status()["prompts"] == 0);
+    assert!(largest.is_being_written(), "the change was over before its requester was gone");
     lab.until("the end of it", || !largest.is_being_written());
     assert_eq!(secrets(&lab), MOST_PUTS + 1);
     assert_eq!(lab.count("change"), 2);
@@ -203,4 +205,74 @@ fn p4_t12_to_revoke_all_leases_of_a_vault_reads_none_of_it() {
             .len(),
         1
     );
+}
+
+/// A change that was touched for, and waits for another process that writes to the vault; the folder's lock ends with the file.
+struct Touched {
+    command: Child,
+    watch: Terminal,
+    others: fs::File,
+}
+
+impl Touched {
+    fn begin(lab: &Lab) -> Self {
+        let path = lab.home.work().join("one.env");
+        fs::write(&path, "ONE=value-of-one\n").unwrap();
+        let watch = lab.home.watch().unwrap();
+        let others = fs::File::open(lab.vault()).unwrap();
+        flock(&others, FlockOperation::LockExclusive).unwrap();
+        let before = lab.count("change");
+        let command = lab.child(&["import", &path.display().to_string(), "--scope", "prod"]);
+        lab.until("the touch", || lab.count("change") == before + 1);
+        Self { command, watch, others }
+    }
+}
+
+#[test]
+fn a_touched_change_is_denied_by_a_person_as_long_as_it_is_not_begun() {
+    let lab = Lab::new();
+    let mut touched = Touched::begin(&lab);
+    touched.watch.expect("others have written").unwrap();
+    touched.watch.expect("d deny").unwrap();
+    touched.watch.type_in("d").unwrap();
+    assert_eq!(touched.command.wait().unwrap().code(), Some(60));
+    touched.watch.expect("denied").unwrap();
+    drop(touched.others);
+    assert_eq!((secrets(&lab), lab.count("denied")), (1, 1));
+    assert!(lab.agent_to_its_end(&["audit", "verify"]).status.success());
+}
+
+#[test]
+fn a_change_that_is_being_written_says_so_and_cannot_be_denied() {
+    let lab = Lab::new();
+    let mut largest = Largest::begin(&lab);
+    largest.watch.expect("touched, being written").unwrap();
+    let below = largest.watch.expect("too late to deny").unwrap();
+    assert!(!below.contains("d deny"), "{below:?}");
+    largest.watch.type_in("d").unwrap();
+    assert!(largest.command.wait().unwrap().success());
+    assert_eq!((secrets(&lab), lab.count("denied")), (MOST_PUTS + 1, 0));
+}
+
+#[test]
+fn p9_a_touched_change_is_given_up_with_its_requester_as_long_as_it_is_not_begun() {
+    let lab = Lab::new();
+    let mut touched = Touched::begin(&lab);
+    touched.command.kill().unwrap();
+    lab.until("the end of it", || lab.count("refused") == 1);
+    drop(touched.others);
+    assert_eq!(secrets(&lab), 1);
+    assert!(lab.agent_to_its_end(&["audit", "verify"]).status.success());
+}
+
+#[test]
+fn p9_a_daemon_that_is_told_to_stop_refuses_the_touched_change_that_waits() {
+    let mut lab = Lab::new();
+    let mut touched = Touched::begin(&lab);
+    drop(lab.daemon.take());
+    assert_eq!(touched.command.wait().unwrap().code(), Some(69));
+    drop(touched.others);
+    lab.restart(|_| {});
+    assert_eq!((secrets(&lab), lab.count("refused")), (1, 1));
+    assert!(lab.agent_to_its_end(&["audit", "verify"]).status.success());
 }

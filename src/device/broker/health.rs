@@ -10,12 +10,14 @@ use super::super::error::{DeviceError, release};
 use super::super::eucleak;
 use super::super::place::{Place, Port};
 use super::{Broker, CardSeen, KeyInfo, Seen};
+use crate::encoding::plain::count;
 use crate::finding::{Finding, Part};
 
-/// As udev/README.md explains them.
+/// As udev/README.md explains them, with the rule of udev/70-touchlease.rules in one line: nobody who installed the program has the file.
 const UDEV: &str = "sudo groupadd --system touchlease; sudo usermod --append --groups touchlease \"$USER\"; \
-    sudo install -m 644 udev/70-touchlease.rules /etc/udev/rules.d/; sudo udevadm control --reload; \
-    sudo udevadm trigger --action=change --subsystem-match=hidraw (then log in again; udev/README.md)";
+    echo 'ACTION!=\"remove\", SUBSYSTEM==\"hidraw\", ENV{ID_FIDO_TOKEN}==\"1\", GROUP=\"touchlease\", MODE=\"0660\"' | \
+    sudo tee /etc/udev/rules.d/70-touchlease.rules; sudo udevadm control --reload; \
+    sudo udevadm trigger --action=change --subsystem-match=hidraw (then log in again)";
 const ENROL: &str = "touchlease key add NAME (the first one: touchlease init --key NAME)";
 /// How a YubiKey is enrolled by its PIV application.
 pub const ENROL_PIV: &str = "touchlease key add NAME --piv (the first one: touchlease init --key NAME --piv)";
@@ -68,7 +70,7 @@ impl Broker {
             Ok(outlook) => self.inner.places(&outlook).await.unwrap_or_default(),
             Err(_) => Vec::new(),
         };
-        findings.extend(places.iter().filter(|place| matches!(place.port, Port::Reader(_))).map(reader));
+        findings.extend(readers(&places));
         findings
     }
 }
@@ -90,13 +92,23 @@ fn service(socket: &Path) -> Finding {
     }
 }
 
-fn reader(place: &Place) -> Finding {
-    let holds = match (place.empty, place.link) {
-        (true, _) => "is empty",
-        (false, Link::Contactless) => "has a card on it",
-        (false, _) => "has a card in it",
+/// Each reader that holds a card, and the empty ones together: a machine may have many slots.
+fn readers(places: &[Place]) -> Vec<Finding> {
+    let readers = places.iter().filter(|place| matches!(place.port, Port::Reader(_)));
+    let (empty, holding): (Vec<_>, Vec<_>) = readers.partition(|place| place.empty);
+    let holds = |place: &&Place| {
+        let on = if place.link == Link::Contactless { "on" } else { "in" };
+        Part::Readers.ok("reader", format!("{} has a card {on} it", place.model))
     };
-    Part::Readers.ok("reader", format!("{} {holds}", place.model))
+    let mut findings: Vec<_> = holding.iter().map(holds).collect();
+    let names: Vec<_> = empty.iter().map(|place| place.model.as_str()).collect();
+    let what = match names.as_slice() {
+        [] => return findings,
+        [one] => format!("{one} is empty"),
+        many => format!("{} are empty: {}", count(many.len(), "reader"), many.join(", ")),
+    };
+    findings.push(Part::Readers.ok("empty_readers", what));
+    findings
 }
 
 /// What one key is good for. `said` is what it says of itself, or why it says nothing.
@@ -335,6 +347,35 @@ mod tests {
             tries: Some(8),
             power_cycle: false,
         }
+    }
+
+    #[test]
+    fn the_rule_that_the_remedy_writes_is_that_of_the_file() {
+        let file = include_str!("../../../udev/70-touchlease.rules");
+        let rule = file.lines().find(|line| line.starts_with("SUBSYSTEM==")).unwrap();
+        assert!(file.contains("ACTION==\"remove\", GOTO="), "{file}");
+        assert!(UDEV.contains(&format!("echo 'ACTION!=\"remove\", {rule}' |")), "{UDEV}");
+    }
+
+    #[test]
+    fn readers_with_a_card_are_named_each_and_empty_ones_in_one_line() {
+        let place = |name: &str, link, empty| Place {
+            port: Port::Reader(name.into()),
+            plug: 1,
+            link,
+            model: name.into(),
+            socket: name.into(),
+            empty,
+        };
+        let said = |places: &[Place]| readers(places).into_iter().map(|found| found.what).collect::<Vec<_>>();
+        let (a, b) = (place("A", Link::Contact, true), place("B", Link::Contactless, true));
+        assert_eq!(said(&[]), Vec::<String>::new());
+        assert_eq!(said(std::slice::from_ref(&a)), ["A is empty"]);
+        let (c, d) = (place("C", Link::Contact, false), place("D", Link::Contactless, false));
+        assert_eq!(
+            said(&[a, c, b, d]),
+            ["C has a card in it", "D has a card on it", "2 readers are empty: A, B"]
+        );
     }
 
     fn found(link: Link, key: Option<&EnrolledKey>, said: &Result<KeyInfo, DeviceError>) -> Vec<Finding> {
