@@ -10,13 +10,13 @@ use std::{
 use hw_tests::{
     authenticator::{Authenticator, Settings, Storage},
     card::{FidoCard, Interface},
-    control,
+    control::{self, Control},
     ctap::Ctap,
     ctaphid::Keepalive,
     finger::{Finger, Mode},
     hid_socket::HidSocket,
     host::{Host, Protocol},
-    key::{Attachment, Key},
+    key::{Attachment, Key, KeyHandle},
     piv::{self, YubiKey, YubiKeyCard},
     rig::Reader,
     uhid::Identity,
@@ -25,6 +25,7 @@ use hw_tests::{
 
 const USAGE: &str = "\
 usage: emukey KEY...
+       emukey tell SOCKET COMMAND [MS]
   KEY: --uhid --control SOCKET [--pin PIN] [--state FOLDER] [--out]
        --vpcd PORT [--contactless] --control SOCKET [--pin PIN] [--state FOLDER] [--out]
        --vpcd PORT --yubikey VERSION --control SOCKET [--out]
@@ -32,13 +33,32 @@ usage: emukey KEY...
 
 Prints `ready` when every key is plugged in, but for those that start pulled out (--out). Each control socket takes one command per line and answers one line:
 grant, delay MS, deny, never, tap, press, refuse, expire, asked MS, counts, pull, plug, keepalive MS,
-reset, set-pin, quit.";
+reset, set-pin, quit. `tell` says one of them, and prints the answer.";
 
 fn main() -> ExitCode {
-    match start(env::args().skip(1)) {
+    let words: Vec<String> = env::args().skip(1).collect();
+    if let [tell, socket, command @ ..] = words.as_slice()
+        && tell == "tell"
+    {
+        return told(socket, &command.join(" "));
+    }
+    match start(words.into_iter()) {
         Ok(quit) => {
             println!("ready");
             let _ = quit.recv(); // an error means that nobody can say quit any more
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("emukey: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn told(socket: &str, command: &str) -> ExitCode {
+    match command.parse().and_then(|command| Control::at(socket).tell(command)) {
+        Ok(reply) => {
+            println!("{reply}");
             ExitCode::SUCCESS
         }
         Err(error) => {

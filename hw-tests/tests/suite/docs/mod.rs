@@ -1,6 +1,7 @@
 //! What the pages in `docs/` say is what the program does.
 
 pub mod cli;
+mod emulated_keys;
 mod files;
 mod findings;
 mod hints;

@@ -29,13 +29,18 @@ mod pids;
 
 /// Whether the caller is inside; if not, it has been run there, and has passed.
 fn inside(name: &str) -> bool {
+    inside_readers(&format!("isolation::{name}"))
+}
+
+/// The same for any test of the suite, by its whole name.
+pub fn inside_readers(name: &str) -> bool {
     if std::env::var_os(rig::CONTACT).is_some() {
         return true;
     }
     let launcher = Path::new(env!("CARGO_MANIFEST_DIR")).join("with-readers");
     let out = Command::new(launcher)
         .arg(std::env::current_exe().unwrap())
-        .args([&format!("isolation::{name}"), "--exact", "--nocapture", "--include-ignored"])
+        .args([name, "--exact", "--nocapture", "--include-ignored"])
         .env("EMUKEY", PROGRAM)
         .output()
         .unwrap();
