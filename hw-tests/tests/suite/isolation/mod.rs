@@ -9,12 +9,12 @@ use std::{
     os::unix::process::{CommandExt, ExitStatusExt},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    sync::OnceLock,
     time::{Duration, Instant},
 };
 
 use hw_tests::{control::Control, harness::Home, key::KeyHandle, rig};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::hygiene::{CommandLines, forms, leaks, left_behind};
 use crate::lab::{CANARY, Caller, PATIENCE, PROGRAM, WIRECAT, event, holds, lease_call, product, until};
@@ -57,6 +57,8 @@ struct Rigged {
     home: Home,
     key: Control,
     daemon: Option<Child>,
+    /// The product, where every account can reach it.
+    _bin: TempDir,
 }
 
 impl Rigged {
@@ -72,22 +74,21 @@ impl Rigged {
     fn without_vault(user: u32, wrapper: Option<&[&str]>) -> Self {
         let key = |name| rig::key(name, |name| std::env::var_os(name)).unwrap();
         key(rig::CONTACTLESS).pull().unwrap();
-        let bin = tempfile::Builder::new().prefix("touchlease-bin-").tempdir().unwrap().keep();
+        let (bin, copy) = for_everybody(&product());
         let script = format!(
             "#!/bin/sh\nexec setpriv --reuid {user} --regid {user} --clear-groups {} \"$@\"\n",
-            for_everybody(&product()).display()
+            copy.display()
         );
-        let program = bin.join("touchlease");
+        let program = bin.path().join("as-user");
         fs::write(&program, script).unwrap();
-        for path in [&bin, &program] {
-            fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        }
+        open_to_everybody(&program);
         let home = Home::new(&program).unwrap();
         own(home.path(), user);
         let mut rigged = Self {
             home,
             key: key(rig::CONTACT),
             daemon: None,
+            _bin: bin,
         };
         if let Some(wrapper) = wrapper {
             rigged.daemon = Some(rigged.start(wrapper));
@@ -253,21 +254,23 @@ fn child(of: u32, what: &str) -> u32 {
     found.unwrap()
 }
 
-/// The program where every account can reach it: the target folder may lie in a home that is closed.
-fn for_everybody(program: &Path) -> PathBuf {
-    let folder = tempfile::Builder::new().prefix("touchlease-bin-").tempdir().unwrap().keep();
-    let copy = folder.join(program.file_name().unwrap());
+/// The program where every account can reach it, for as long as the folder is kept: the target folder may lie in a home that is closed.
+fn for_everybody(program: &Path) -> (TempDir, PathBuf) {
+    let folder = tempfile::Builder::new().prefix("touchlease-bin-").tempdir().unwrap();
+    let copy = folder.path().join(program.file_name().unwrap());
     fs::copy(program, &copy).unwrap();
-    for path in [&folder, &copy] {
-        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    }
-    copy
+    open_to_everybody(folder.path());
+    open_to_everybody(&copy);
+    (folder, copy)
+}
+
+fn open_to_everybody(path: &Path) {
+    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
 }
 
 /// The ways that are open to `nobody` into a process of `nobody`.
 fn ways_into(pid: u32) -> Vec<String> {
-    static REACHABLE: OnceLock<PathBuf> = OnceLock::new();
-    let probe = REACHABLE.get_or_init(|| for_everybody(Path::new(PROBE)));
+    let (_folder, probe) = for_everybody(Path::new(PROBE));
     let out = Command::new(probe).arg(pid.to_string()).uid(NOBODY).gid(NOBODY).output().unwrap();
     let said = String::from_utf8(out.stdout).unwrap();
     assert_eq!(said.lines().count(), 7, "{said}");
