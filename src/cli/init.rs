@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::key::stolen_touch;
+use super::key::say_weaker;
 use super::piv;
 use super::session::Session;
 use super::ui::Tone;
@@ -57,13 +57,7 @@ pub fn run(session: &Session, args: Args) -> Result<(), Failure> {
         "trouble": trouble,
     }));
     ui.line(&format!("vault {path} is made; key \"{}\" opens it", args.key));
-    if profile == "touch-only" {
-        ui.note(
-            Tone::Bad,
-            "this key is touch-only: whoever holds it and a copy of the vault can open it. Set a PIN and enrol it again for more.",
-        );
-    }
-    stolen_touch(ui, &profile, built_in_uv);
+    say_weaker(ui, &profile, built_in_uv);
     say_code(session, &code, trouble.as_deref());
     ui.note(
         Tone::Act,

@@ -278,20 +278,19 @@ fn add(session: &Session, ask: KeyAddAsk) -> Result<(), Failure> {
     session
         .ui
         .line(&format!("key \"{name}\" is enrolled; it opens {}", scopes.join(", ")));
-    if profile == "touch-only" {
-        session.ui.note(
-            Tone::Bad,
-            "this key is touch-only: whoever holds it and a copy of the vault can open it",
-        );
-    }
-    stolen_touch(session.ui, &profile, built_in_uv);
+    say_weaker(session.ui, &profile, built_in_uv);
     Ok(())
 }
 
-/// Where a fingerprint can stand in for the PIN, a touch that another program gets is worth as much. A touch-only key has no PIN that
-/// it could stand in for.
-pub(super) fn stolen_touch(ui: Ui, profile: &str, built_in_uv: bool) {
-    if built_in_uv && profile == "pin" {
+/// How a key that was enrolled is weaker than one with a PIN. Where a fingerprint can stand in for the PIN, a touch that another program
+/// gets is worth as much; a touch-only key has no PIN that it could stand in for.
+pub(super) fn say_weaker(ui: Ui, profile: &str, built_in_uv: bool) {
+    if profile == "touch-only" {
+        ui.note(
+            Tone::Bad,
+            "this key is touch-only: whoever holds it and a copy of the vault can open it. Set a PIN and enrol it again for more.",
+        );
+    } else if built_in_uv && profile == "pin" {
         ui.note(
             Tone::Bad,
             "this key takes a fingerprint in place of its PIN: a stolen touch counts as PIN. Touch it only for the words that you compared.",

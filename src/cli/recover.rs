@@ -5,7 +5,7 @@ use std::io;
 use serde_json::json;
 
 use super::init::{say_code, unexpected};
-use super::key::{say_exposed, stolen_touch};
+use super::key::{say_exposed, say_weaker};
 use super::session::Session;
 use super::tty::Tty;
 use super::ui::Tone;
@@ -79,7 +79,7 @@ pub fn run(session: &Session, args: Args) -> Result<(), Failure> {
         "change_at_issuer": change, "recovery_code": code, "trouble": trouble,
     }));
     ui.line(&format!("key \"{name}\" is enrolled; it opens {}", scopes.join(", ")));
-    stolen_touch(ui, &profile, built_in_uv);
+    say_weaker(ui, &profile, built_in_uv);
     for key in &removed {
         ui.line(&format!("key \"{key}\" is out"));
     }

@@ -111,6 +111,17 @@ mod tests {
 
     use super::*;
 
+    /// A test with turns that are given.
+    async fn with_turns<F: Future<Output = ()>>(test: impl FnOnce(Rc<Turns>) -> F) {
+        let given = async {
+            let turns = Rc::<Turns>::default();
+            let usher = turns.clone();
+            spawn_local(async move { usher.give().await });
+            test(turns).await;
+        };
+        LocalSet::new().run_until(given).await;
+    }
+
     /// Steps that were made so far by 100 connections, which go on as long as they are let.
     fn busy(turns: &Rc<Turns>) -> Rc<Cell<u32>> {
         let steps = Rc::<Cell<u32>>::default();
@@ -131,11 +142,7 @@ mod tests {
 
     #[tokio::test(flavor = "current_thread")]
     async fn p4_between_two_steps_of_others_everybody_is_heard() {
-        let local = LocalSet::new();
-        let test = async {
-            let turns = Rc::<Turns>::default();
-            let usher = turns.clone();
-            spawn_local(async move { usher.give().await });
+        with_turns(|turns| async move {
             let steps = busy(&turns);
             for pass in 0..300 {
                 let before = steps.get();
@@ -143,17 +150,13 @@ mod tests {
                 assert!(steps.get() - before <= 1, "{} steps in pass {pass}", steps.get() - before);
             }
             assert!(steps.get() > 200, "{}", steps.get());
-        };
-        local.run_until(test).await;
+        })
+        .await;
     }
 
     #[tokio::test(flavor = "current_thread")]
     async fn t12_who_waits_and_is_not_looked_after_keeps_nobody_waiting() {
-        let local = LocalSet::new();
-        let test = async {
-            let turns = Rc::<Turns>::default();
-            let usher = turns.clone();
-            spawn_local(async move { usher.give().await });
+        with_turns(|turns| async move {
             turns.each(async {}).await;
             // It has its place, and nobody looks after it: its connection waits for a client that does not read.
             let mut first = pin!(turns.each(async {}));
@@ -163,7 +166,7 @@ mod tests {
             }
             first.await;
             assert!(turns.waiting.borrow().is_empty());
-        };
-        local.run_until(test).await;
+        })
+        .await;
     }
 }

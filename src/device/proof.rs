@@ -371,7 +371,8 @@ pub(super) mod tests {
         client_data_hash(Namespace::Lease, TEXT).0
     }
 
-    fn judge(raw: &RawAssertion, profile: Profile) -> Result<Proof, ProofError> {
+    /// With outputs of these lengths, for one salt.
+    fn judge_with(raw: &RawAssertion, profile: Profile, outputs: &[usize]) -> Result<Proof, ProofError> {
         let key = enrolled(profile);
         let expected = Expected {
             key: &key,
@@ -380,7 +381,12 @@ pub(super) mod tests {
             text: TEXT,
             unseals: &[Unseal::Salt([0; 32])],
         };
-        verify(raw, vec![Secret::zeroed(32).unwrap()], &expected)
+        let outputs = outputs.iter().map(|len| Secret::zeroed(*len).unwrap()).collect();
+        verify(raw, outputs, &expected)
+    }
+
+    fn judge(raw: &RawAssertion, profile: Profile) -> Result<Proof, ProofError> {
+        judge_with(raw, profile, &[32])
     }
 
     #[test]
@@ -470,18 +476,10 @@ pub(super) mod tests {
 
     #[test]
     fn outputs_must_be_as_many_as_salts_and_32_bytes_long() {
-        let key = enrolled(Profile::TouchOnly);
         let answer = raw(1, RP_ID, FLAG_UP, hash());
-        for outputs in [vec![], vec![16], vec![32, 32]] {
-            let outputs = outputs.into_iter().map(|len| Secret::zeroed(len).unwrap()).collect();
-            let expected = Expected {
-                key: &key,
-                link: Link::Usb,
-                namespace: Namespace::Lease,
-                text: TEXT,
-                unseals: &[Unseal::Salt([0; 32])],
-            };
-            assert_eq!(verify(&answer, outputs, &expected).err(), Some(ProofError::Outputs));
+        for outputs in [&[][..], &[16], &[32, 32]] {
+            let judged = judge_with(&answer, Profile::TouchOnly, outputs);
+            assert_eq!(judged.err(), Some(ProofError::Outputs));
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader},
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::{
@@ -207,6 +208,15 @@ impl Lab {
     pub fn count(&self, name: &str) -> usize {
         self.events().iter().filter(|(event, _)| event == name).count()
     }
+}
+
+/// A daemon in a process of its own, which listens.
+pub fn daemon_in(home: &Home) -> Child {
+    let mut command = home.command(["daemon"]);
+    let daemon = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let socket = home.places().unwrap().socket();
+    until("the daemon", || UnixStream::connect(&socket).is_ok());
+    daemon
 }
 
 /// The same command in a process that this one is no ancestor of: to what is asked from here its screen is somebody else's.

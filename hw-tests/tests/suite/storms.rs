@@ -1,12 +1,6 @@
 //! Much at once, and for long: signals, command lines, daemons, leases.
 
-use std::{
-    fs,
-    os::unix::{fs::symlink, net::UnixStream},
-    process::Stdio,
-    thread,
-    time::Duration,
-};
+use std::{fs, os::unix::fs::symlink, process::Stdio, thread, time::Duration};
 
 use hw_tests::{harness::Home, key::KeyHandle};
 use rustix::process::{Pid, Signal, kill_process};
@@ -14,7 +8,7 @@ use serde_json::{Value, json};
 use touchlease::{clock::SystemClock, config::Config};
 
 use crate::{
-    lab::{CANARY, Lab, error_of, lease_call, until},
+    lab::{CANARY, Lab, daemon_in, error_of, lease_call, until},
     product,
 };
 
@@ -64,9 +58,8 @@ fn t48_a_run_in_a_storm_of_signals_gives_its_child_what_it_asked_for_and_ends_it
 #[test]
 fn t48_a_daemon_in_a_storm_of_signals_answers_and_ends_once_when_it_is_told() {
     let home = Home::new(product()).unwrap();
-    let mut daemon = home.command(["daemon"]).stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut daemon = daemon_in(&home);
     let socket = home.places().unwrap().socket();
-    until("the daemon", || UnixStream::connect(&socket).is_ok());
     let pid = daemon.id();
     let storms = thread::spawn(move || storm(pid, 20_000));
     for _ in 0..10 {

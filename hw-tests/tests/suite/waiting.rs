@@ -6,7 +6,7 @@ use std::{
     io::{BufRead, BufReader, Read as _, Write as _},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
-    process::{Child, Stdio},
+    process::Child,
 };
 
 use hw_tests::harness::{Home, Terminal};
@@ -17,7 +17,7 @@ use rustix::{
 use serde_json::{Value, json};
 use touchlease::wire::MOST_PUTS;
 
-use crate::lab::{Lab, lease_call, product, until};
+use crate::lab::{Lab, daemon_in, lease_call, product};
 
 /// Says this to a daemon from this process, and does not wait.
 fn say(socket: &Path, line: &str) -> UnixStream {
@@ -135,9 +135,8 @@ const BEFORE: usize = 40;
 #[test]
 fn p4_t12_lock_is_done_before_the_requests_of_a_flood_that_came_first() {
     let home = Home::new(product()).unwrap();
-    let mut daemon = home.command(["daemon"]).stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut daemon = daemon_in(&home);
     let socket = home.places().unwrap().socket();
-    until("the daemon", || UnixStream::connect(&socket).is_ok());
     let signal = |signal| kill_process(Pid::from_child(&daemon), signal).unwrap();
     signal(Signal::STOP);
     let status = call(&json!({"do": "status"}));

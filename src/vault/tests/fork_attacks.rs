@@ -23,33 +23,49 @@ struct Late {
     state: (Digest, Head),
 }
 
-fn state(vault: &Vault, ring: &Ring) -> (Digest, Head) {
+/// A side's state, and the key of it that somebody who was removed on the other side knows.
+type Seen = ((Digest, Head), Ring);
+
+fn seen(vault: &Vault, ring: Ring) -> Seen {
     let digest = vault.standing(&[SCOPE]).unwrap().heads()[0].1[0];
-    (digest, Removed::head(vault, ring))
+    ((digest, Removed::head(vault, &ring)), ring)
+}
+
+/// The vault as the second machine has it now.
+fn there(rig: &Rig) -> Vault {
+    Vault::open(&rig.folder(), &rig.home.join("other")).unwrap()
 }
 
 impl Late {
-    /// The owner removes `spare` and puts HERE; the machine that does not hear of it does `late`, and puts THERE.
-    fn after(late: impl FnOnce(&Vault, &SoftKey)) -> Self {
-        let mut rig = Removed::before();
-        let mut seen = None;
+    /// Two machines change the vault apart from each other; one of them says what of it is seen.
+    fn apart(mut rig: Removed, here: impl FnOnce(&Rig, &Vault) -> Option<Seen>, other: impl FnOnce(&Rig, &Vault) -> Option<Seen>) -> Self {
+        let (mut seen_here, mut seen_there) = (None, None);
         apart(
             &rig.rig,
-            |vault| {
-                remove_from(vault, "spare", &rig.rig.blue).unwrap();
-                rig.rig.put(SCOPE, "HERE", b"2").unwrap();
-            },
-            |vault| {
-                late(vault, &rig.rig.blue);
-                let vault = Vault::open(&rig.rig.folder(), &rig.rig.home.join("other")).unwrap();
-                apply(&vault, &rig.rig.blue, SCOPE, put("THERE", b"3")).unwrap();
-                let ring = ring_of(&vault, &spare());
-                seen = Some((state(&vault, &ring), ring));
-            },
+            |vault| seen_here = here(&rig.rig, vault),
+            |vault| seen_there = other(&rig.rig, vault),
         );
-        let (state, ring) = seen.unwrap();
+        let (state, ring) = seen_here.or(seen_there).unwrap();
         rig.ring = ring;
         Self { rig, state }
+    }
+
+    /// The owner removes `spare` and puts HERE; the machine that does not hear of it does `late`, and puts THERE.
+    fn after(late: impl FnOnce(&Vault, &SoftKey)) -> Self {
+        Self::apart(
+            Removed::before(),
+            |rig, vault| {
+                remove_from(vault, "spare", &rig.blue).unwrap();
+                rig.put(SCOPE, "HERE", b"2").unwrap();
+                None
+            },
+            |rig, vault| {
+                late(vault, &rig.blue);
+                let vault = there(rig);
+                apply(&vault, &rig.blue, SCOPE, put("THERE", b"3")).unwrap();
+                Some(seen(&vault, ring_of(&vault, &spare())))
+            },
+        )
     }
 
     /// Somebody who knows that side's key writes a state that follows it, in which nothing of it is left but a secret of his own.
@@ -146,11 +162,11 @@ fn t53_a_removed_key_hides_and_replaces_nothing_through_a_side_that_had_not_hear
 fn t53_on_a_machine_that_had_not_heard_of_a_removal_only_what_it_accepted_is_joined_and_the_rest_is_shown() {
     let late = Late::after(admit);
     late.forge();
-    let there = Fork::open(&late.rig.rig.folder(), &late.rig.rig.home.join("other"))
+    let other = Fork::open(&late.rig.rig.folder(), &late.rig.rig.home.join("other"))
         .unwrap()
         .unwrap();
-    join_by(&there, &[&late.rig.rig.blue], &[]).unwrap();
-    let vault = Vault::open(&late.rig.rig.folder(), &late.rig.rig.home.join("other")).unwrap();
+    join_by(&other, &[&late.rig.rig.blue], &[]).unwrap();
+    let vault = there(&late.rig.rig);
     assert_eq!(head_of(&late.rig), ["HERE", "KEPT", "THERE"]);
     let (shown, earlier) = next_prompt(&vault);
     assert!(earlier && shown.contains(&"MINE".to_owned()), "{shown:?}");
@@ -158,26 +174,24 @@ fn t53_on_a_machine_that_had_not_heard_of_a_removal_only_what_it_accepted_is_joi
 
 #[test]
 fn t53_whoever_has_a_code_that_one_side_replaced_only_adds_through_the_other_side() {
-    let mut rig = Removed::before();
-    let mut seen = None;
-    apart(
-        &rig.rig,
-        |vault| {
-            recover(vault, &rig.rig.code, &third(), &[]).unwrap();
-            rig.rig.put(SCOPE, "HERE", b"2").unwrap();
+    let late = Late::apart(
+        Removed::before(),
+        |rig, vault| {
+            recover(vault, &rig.code, &third(), &[]).unwrap();
+            rig.put(SCOPE, "HERE", b"2").unwrap();
+            None
         },
-        |vault| {
-            let plan = vault.new_scope("web", &[rig.rig.blue.enrolled().id()], NOW, &mut random::system());
-            commit(plan.unwrap(), vault, &rig.rig.blue).unwrap();
-            let vault = Vault::open(&rig.rig.folder(), &rig.rig.home.join("other")).unwrap();
+        |rig, vault| {
+            let plan = vault.new_scope("web", &[rig.blue.enrolled().id()], NOW, &mut random::system());
+            commit(plan.unwrap(), vault, &rig.blue).unwrap();
+            let vault = there(rig);
             let scope = vault.scope(SCOPE).unwrap();
-            let ring = scope::open_with_recovery(&vault.store, &vault.roster, scope, &rig.rig.code).unwrap();
-            seen = Some((state(&vault, &ring), ring));
+            let ring = scope::open_with_recovery(&vault.store, &vault.roster, scope, &rig.code).unwrap();
+            Some(seen(&vault, ring))
         },
     );
-    let (state, ring) = seen.unwrap();
-    rig.ring = ring;
-    follow(&rig, &state);
+    late.forge();
+    let rig = late.rig;
     joined(&rig.rig);
     assert_eq!(head_of(&rig), ["HERE", "KEPT"]);
     // What that code opens can be forged in a scope of that side alone too: it begins anew, and what there is of it is shown.
@@ -187,28 +201,25 @@ fn t53_whoever_has_a_code_that_one_side_replaced_only_adds_through_the_other_sid
 
 /// Two keys, each removed on one side: each knows the key of the side that has not heard of it. What the first of them made there.
 fn each_removed_on_one_side() -> Removed {
-    let mut rig = Removed::before();
+    let rig = Removed::before();
     add(&rig.rig, &third(), &[SCOPE]).unwrap();
-    let mut seen = None;
-    apart(
-        &rig.rig,
-        |vault| {
-            remove_from(vault, "spare", &rig.rig.blue).unwrap();
-            rig.rig.put(SCOPE, "HERE", b"2").unwrap();
-            let vault = rig.rig.vault();
+    let late = Late::apart(
+        rig,
+        |rig, vault| {
+            remove_from(vault, "spare", &rig.blue).unwrap();
+            rig.put(SCOPE, "HERE", b"2").unwrap();
+            let vault = rig.vault();
             let ring = ring_of(&vault, &third());
-            seen = Some((state(&vault, &ring), ring));
+            Some(seen(&vault, ring))
         },
-        |vault| {
-            remove_from(vault, "third", &rig.rig.blue).unwrap();
-            let vault = Vault::open(&rig.rig.folder(), &rig.rig.home.join("other")).unwrap();
-            apply(&vault, &rig.rig.blue, SCOPE, put("THERE", b"3")).unwrap();
+        |rig, vault| {
+            remove_from(vault, "third", &rig.blue).unwrap();
+            apply(&there(rig), &rig.blue, SCOPE, put("THERE", b"3")).unwrap();
+            None
         },
     );
-    let (state, ring) = seen.unwrap();
-    rig.ring = ring;
-    follow(&rig, &state);
-    rig
+    late.forge();
+    late.rig
 }
 
 fn accepted_file(rig: &Removed) -> std::path::PathBuf {
@@ -280,7 +291,7 @@ fn t53_a_key_that_a_removed_key_enrols_again_stays_out_and_so_does_whom_it_lets_
             },
             |vault| {
                 remove_from(vault, "third", &rig.blue).unwrap();
-                let there = Vault::open(&rig.folder(), &rig.home.join("other")).unwrap();
+                let there = there(&rig);
                 let key = before.keys().into_iter().find(|key| key.name == "third").unwrap();
                 forge(&rig, &there, &spare(), |statement| statement.keys.push(key));
             },
