@@ -261,7 +261,8 @@ pub(super) async fn recover(house: &Rc<House>, path: &Path, ask: RecoverAsk, ask
     let code =
         code.map_err(|error| Failure::new(Outcome::BadInput, "recovery_code", error).hint("type it again, as it stands on the paper"))?;
     let recovered = recover_with(&house.office(&open), &name, touch_only, code, &lost, asker).await?;
-    // The code is told whatever else happens: it is in force already.
+    // What is kept for the lost keys goes with them. The code is told whatever else happens: it is in force already.
+    let _ = house.open(path);
     Ok(Reply::Recovered {
         name,
         profile: profile_said(&recovered.new.key).into(),

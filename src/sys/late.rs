@@ -139,6 +139,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::fs;
 
+    use pcsc::ffi::SCARD_E_INVALID_HANDLE;
+
     use super::*;
 
     #[test]
@@ -168,10 +170,13 @@ mod tests {
     }
 
     #[test]
-    fn readers_are_asked_for_whether_or_not_their_service_runs() {
+    fn readers_are_asked_for_from_the_library_whether_or_not_their_service_runs() {
         match pcsc::Context::establish(pcsc::Scope::User) {
             Ok(context) => assert!(context.list_readers_owned().is_ok()),
             Err(error) => assert_eq!(error, pcsc::Error::NoService),
         }
+        // What is said in the library's place says nothing but that there is no service.
+        // SAFETY: a number; the library looks for it among its contexts, whether or not there is a service (winscard_clnt.c).
+        assert_eq!(unsafe { SCardReleaseContext(0) }, SCARD_E_INVALID_HANDLE);
     }
 }

@@ -45,10 +45,10 @@ impl Catcher {
             before: Vec::new(),
         };
         for signal in signals {
-            let before = disposition(signal.as_raw(), Some(&handler()))?;
-            if before.sa_sigaction == libc::SIG_IGN && *signal != Signal::CHILD {
-                disposition(signal.as_raw(), Some(&before))?;
-            } else {
+            // Looked at first: one that is ignored must not be caught for a moment either.
+            let before = disposition(signal.as_raw(), None)?;
+            if before.sa_sigaction != libc::SIG_IGN || *signal == Signal::CHILD {
+                disposition(signal.as_raw(), Some(&handler()))?;
                 catcher.before.push((signal.as_raw(), before));
                 CAUGHT.fetch_or(1 << signal.as_raw(), Ordering::SeqCst);
             }
@@ -171,5 +171,67 @@ extern "C" fn on_signal(signal: libc::c_int, info: *mut libc::siginfo_t, _contex
         let byte = (signal & 0x7f) as u8 | kernel;
         libc::write(listener, (&raw const byte).cast(), 1);
         *libc::__errno_location() = errno;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::atomic::AtomicBool;
+    use std::thread;
+
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use rustix::process::{Pid, WaitOptions, getpid, kill_process, waitpid};
+
+    use super::*;
+
+    #[test]
+    fn a_signal_that_is_ignored_is_not_caught_even_while_catching_begins() {
+        // SAFETY: to ignore a signal runs no code.
+        unsafe { libc::signal(libc::SIGUSR1, libc::SIG_IGN) };
+        let is_over = AtomicBool::new(false);
+        let caught = thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    kill_process(getpid(), Signal::USR1).unwrap();
+                }
+            });
+            let caught = (0..2000)
+                .map(|_| Catcher::new(&[Signal::USR1]).unwrap().take().len())
+                .sum::<usize>();
+            is_over.store(true, Ordering::Relaxed);
+            caught
+        });
+        assert_eq!(caught, 0);
+        let _catcher = Catcher::new(&[Signal::USR1]).unwrap();
+        assert_eq!(disposition(libc::SIGUSR1, None).unwrap().sa_sigaction, libc::SIG_IGN);
+    }
+
+    #[test]
+    fn a_copy_that_lets_go_catches_nothing_and_goes_on_ignoring_what_is_ignored() {
+        let catcher = Catcher::new(&[Signal::TERM, Signal::WINCH]).unwrap();
+        // SAFETY: to ignore a signal runs no code.
+        unsafe { libc::signal(libc::SIGUSR2, libc::SIG_IGN) };
+        let does = |signal| disposition(signal, None).map_or(usize::MAX, |action| action.sa_sigaction);
+        // SAFETY: the copy makes system calls, allocates nothing, and leaves by `_exit`.
+        let copy = unsafe {
+            match libc::fork() {
+                0 => {
+                    let_go();
+                    let defaults = [libc::SIGTERM, libc::SIGWINCH, libc::SIGPIPE]
+                        .iter()
+                        .all(|signal| does(*signal) == libc::SIG_DFL);
+                    libc::_exit(i32::from(!(defaults && does(libc::SIGUSR2) == libc::SIG_IGN)))
+                }
+                pid => Pid::from_raw(pid).unwrap(),
+            }
+        };
+        let (_, status) = waitpid(Some(copy), WaitOptions::empty()).unwrap().unwrap();
+        assert_eq!(status.exit_status(), Some(0));
+        // Whichever thread it comes to.
+        kill_process(getpid(), Signal::TERM).unwrap();
+        let limit = Timespec { tv_sec: 20, tv_nsec: 0 };
+        assert_eq!(poll(&mut [PollFd::new(&catcher, PollFlags::IN)], Some(&limit)), Ok(1));
+        assert_eq!(catcher.take().len(), 1);
     }
 }

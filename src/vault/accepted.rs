@@ -176,14 +176,16 @@ impl Memory {
         })
     }
 
-    /// Remembers `statement`, the end of `roster` or one that follows it.
+    /// Remembers `statement`, the end of `roster` or one that follows it. Whoever opened the vault since it was made has remembered it already.
     ///
     /// # Errors
     /// [`VaultError::Older`] where one is remembered that is not in `roster`: it stays. The memory cannot be written.
     pub fn remember_roster(&self, statement: Digest, roster: &Roster) -> Result<(), VaultError> {
         self.update(|accepted| {
-            accepted.check_roster(roster)?;
-            accepted.roster = statement;
+            if accepted.roster != statement {
+                accepted.check_roster(roster)?;
+                accepted.roster = statement;
+            }
             Ok(())
         })
     }

@@ -32,6 +32,7 @@ use super::{Standing, Vault};
 /// ```
 pub struct OpenScope {
     name: String,
+    standing: Standing,
     ring: Ring,
     entries: Vec<Entry>,
 }
@@ -84,6 +85,7 @@ impl Vault {
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(OpenScope {
             name: name.clone(),
+            standing: standing.clone(),
             ring,
             entries,
         })
@@ -92,8 +94,13 @@ impl Vault {
     /// The secret number `at` of an open scope, by name. It must be what the index named when the scope was opened.
     ///
     /// # Errors
-    /// [`VaultError::Contested`], [`VaultError::Deleted`], [`VaultError::Swapped`], [`VaultError::Damaged`]; no such number.
+    /// [`VaultError::Changed`] when the scope was changed since; [`VaultError::Contested`], [`VaultError::Deleted`], [`VaultError::Swapped`],
+    /// [`VaultError::Damaged`]; no such number.
     pub fn take_out(&self, scope: &OpenScope, at: usize) -> Result<Taken, VaultError> {
+        self.take(scope, at).map_err(|error| self.or_changed(&scope.standing, error))
+    }
+
+    fn take(&self, scope: &OpenScope, at: usize) -> Result<Taken, VaultError> {
         let entry = scope.entries.get(at).ok_or(VaultError::Nothing)?;
         let (of, name) = (scope.name.clone(), entry.name.clone());
         match self.read_record(&scope.ring, Some(entry), &name)? {

@@ -7,6 +7,7 @@ use crate::encoding::Digest;
 use crate::encoding::sshsig::Namespace;
 use crate::secret::Secret;
 
+use super::accepted::Accepted;
 use super::bytes::Id;
 use super::error::VaultError;
 use super::index::Entry;
@@ -97,6 +98,31 @@ impl Vault {
             return Err(VaultError::WrongProof("it signed another lease"));
         }
         let accepted = self.check_standing(standing)?;
+        self.unseal_accepted(proof, standing, wanted, &accepted)
+    }
+
+    /// The same once it is known to be in force. Others may change the vault from then on.
+    pub(super) fn unseal_accepted(
+        &self,
+        proof: &Proof,
+        standing: &Standing,
+        wanted: &[Wanted],
+        accepted: &Accepted,
+    ) -> Result<Material, VaultError> {
+        let unsealed = self.unseal_all(proof, standing, wanted, accepted);
+        unsealed.map_err(|error| self.or_changed(standing, error))
+    }
+
+    /// What was found to be wrong, unless the vault was changed since it stood at `standing`: then files are gone because they are needed no
+    /// more, and nothing else can be said of them.
+    pub(super) fn or_changed(&self, standing: &Standing, error: VaultError) -> VaultError {
+        match self.check_standing(standing) {
+            Err(VaultError::Changed) => VaultError::Changed,
+            _ => error,
+        }
+    }
+
+    fn unseal_all(&self, proof: &Proof, standing: &Standing, wanted: &[Wanted], accepted: &Accepted) -> Result<Material, VaultError> {
         let scopes = standing
             .scopes
             .iter()
@@ -108,7 +134,7 @@ impl Vault {
         let rings = self.unlock(proof, &scopes)?;
         let (mut values, mut joins) = (Vec::new(), Vec::new());
         for (scope, ring) in scopes.into_iter().zip(rings) {
-            let index = self.index(scope, &ring, standing, &accepted)?;
+            let index = self.index(scope, &ring, standing, accepted)?;
             for wanted in wanted.iter().filter(|w| w.scope == scope.name) {
                 let value = self.unseal_one(&index, &ring, wanted)?;
                 values.push((wanted.scope.clone(), wanted.name.clone(), value));

@@ -112,9 +112,9 @@ impl<'a> Relay<'a> {
         let mut channels = Vec::with_capacity(2);
         let mut offspring = Offspring::adopt();
         let place = if session {
-            in_session(&program, patterns, streams, &mut channels)
+            in_session(program, patterns, streams, &mut channels)
         } else {
-            in_group(&program, masking, patterns, streams, &mut channels)
+            in_group(program, masking, patterns, streams, &mut channels)
         };
         let place = place.map_err(|fault| fault.name(delivery))?;
         if let Place::Session { session, .. } = &place {
@@ -445,7 +445,7 @@ impl From<Errno> for Fault {
 }
 
 fn in_session<'a>(
-    program: &Program,
+    program: Program,
     patterns: &'a Patterns,
     streams: Streams<'a>,
     channels: &mut Vec<Channel<'a>>,
@@ -474,7 +474,7 @@ fn in_session<'a>(
 }
 
 fn in_group<'a>(
-    program: &Program,
+    program: Program,
     masking: bool,
     patterns: &'a Patterns,
     streams: Streams<'a>,

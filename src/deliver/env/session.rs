@@ -36,8 +36,9 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Starts `command` with its terminal on `pair`; what it has for stderr otherwise is `stderr`.
-    pub fn start(program: &Program, pair: Pair, stderr: Option<OwnedFd>) -> io::Result<Self> {
+    /// Starts `program` with its terminal on `pair`; what it has for stderr otherwise is `stderr`. Its environment is wiped here and in the
+    /// monitor once it has begun.
+    pub fn start(program: Program, pair: Pair, stderr: Option<OwnedFd>) -> io::Result<Self> {
         let (news, monitors) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         let Pair { ours, child: tty } = pair;
         let keep: Vec<RawFd> = [Some(&monitors), Some(&tty), stderr.as_ref()]
@@ -45,14 +46,13 @@ impl Session {
             .flatten()
             .map(AsRawFd::as_raw_fd)
             .collect();
-        let monitor = sys::child::fork(&keep, || {
+        let monitor = sys::child::fork(&keep, move || {
             let told = match begin(program, &tty, stderr.as_ref()) {
                 Ok(pid) => watch(pid, &monitors),
                 Err(error) => tell(&monitors, &News::Failed(error.raw_os_error().unwrap_or(libc::EIO))),
             };
             i32::from(told.is_err())
         })?;
-        drop(monitors);
         match hear(&news)? {
             News::Started(pid) => {
                 let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidData)?;
@@ -101,7 +101,7 @@ impl Drop for Session {
     }
 }
 
-fn begin(program: &Program, tty: &OwnedFd, stderr: Option<&OwnedFd>) -> io::Result<Pid> {
+fn begin(program: Program, tty: &OwnedFd, stderr: Option<&OwnedFd>) -> io::Result<Pid> {
     sys::signals::drop_in_fork()?;
     setsid()?;
     ioctl_tiocsctty(tty)?;

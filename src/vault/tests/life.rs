@@ -208,3 +208,24 @@ fn a_vault_whose_memory_cannot_be_kept_is_not_made() {
     std::fs::remove_file(home.join("state")).unwrap();
     found(&home.join("vault"), &home.join("state"), &blue, &["prod"]).unwrap();
 }
+
+#[test]
+fn t09_what_others_remove_while_a_lease_is_unsealed_is_said_to_have_changed() {
+    let rig = Rig::new();
+    for name in ["A", "B"] {
+        rig.put("prod", name, b"1").unwrap();
+    }
+    let vault = rig.vault();
+    let standing = vault.standing(&["prod"]).unwrap();
+    let wanted = [wanted(&vault, "prod", "A").unwrap()];
+    let proof = touch(&vault, &rig.blue, Namespace::Lease, &standing, b"lease");
+    let accepted = vault.memory.accepted().unwrap();
+    let removes = Changes {
+        removes: vec!["A".into()],
+        ..Changes::default()
+    };
+    let unsealed = || vault.unseal_accepted(&proof, &standing, &wanted, &accepted).map(drop);
+    assert!(unsealed().is_ok());
+    apply(&rig.vault(), &rig.blue, "prod", removes).unwrap();
+    assert!(matches!(unsealed(), Err(VaultError::Changed)), "{:?}", unsealed());
+}

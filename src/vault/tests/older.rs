@@ -139,3 +139,18 @@ fn p9_a_change_that_cannot_be_remembered_yet_is_made_and_said_to_be() {
     assert!(said.is_ok(), "{said:?}");
     assert_eq!(rig.get("prod", "A").unwrap(), b"2");
 }
+
+#[test]
+fn t52_a_roster_that_others_opened_before_its_maker_remembered_it_is_no_older_one() {
+    let rig = Rig::new();
+    let maker = rig.vault();
+    let added = super::keys::add(&rig, &SoftKey::new("spare", Profile::Pin, 2), &["prod"]).unwrap();
+    rig.vault();
+    maker.memory.remember_roster(added, &maker.roster).unwrap();
+    let other = Digest::of(b"another statement");
+    assert!(matches!(
+        maker.memory.remember_roster(other, &maker.roster),
+        Err(VaultError::Older { .. })
+    ));
+    assert_eq!(maker.memory.accepted().unwrap().roster(), added);
+}

@@ -90,6 +90,34 @@ fn in_memory(pid: u32, part: &str) -> usize {
     found
 }
 
+#[test]
+fn p5_the_leader_of_a_commands_session_keeps_nothing_of_its_environment() {
+    if !inside("memory::p5_the_leader_of_a_commands_session_keeps_nothing_of_its_environment") {
+        return;
+    }
+    let rigged = Rigged::new(0, None);
+    rigged.key.grant().unwrap();
+    let command = [
+        "run",
+        "--with",
+        "TOKEN=prod/TOKEN",
+        "--",
+        "sh",
+        "-c",
+        "echo it be\"\"gins; read line",
+    ];
+    let mut screen = rigged.home.terminal(command).unwrap();
+    screen.expect("it begins").unwrap();
+    let monitor = child(screen.pid(), "touchlease");
+    let command = child(monitor, "read line");
+    // Its copy of what is masked stays: it is this process's memory of its start.
+    let variable = format!("TOKEN={CANARY}");
+    assert!(in_memory(command, &variable) > 0, "it is not looked for where it is");
+    assert_eq!(in_memory(monitor, &variable), 0);
+    screen.type_in("\n").unwrap();
+    assert!(screen.finish().unwrap().0.success());
+}
+
 /// Leases of the everyday run, and of the long one.
 const LEASES: usize = 12;
 const LONG: usize = 1000;
