@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{INIT, RUN, ended, enrol, rows, serial, vault};
+use super::{INIT, RUN, ended, enrol, plug, rows, serial, vault};
 use crate::{
     card::SmartCard,
     conformance::{Case, Machine, Verdict, cases::ensure, machine::LIMIT},
@@ -41,7 +41,7 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 fn named(machine: &Machine<'_>) -> Verdict {
-    machine.keys[1].plug()?;
+    plug(machine, 1)?;
     let (status, shown) = machine.person(INIT)?;
     let (first, second) = (serial(YUBIKEY_READER.port), serial(SECOND_YUBIKEY_READER.port));
     ensure!(status.code() == Some(65), "{status} {shown}");
@@ -60,7 +60,7 @@ fn eucleak(machine: &Machine<'_>) -> Verdict {
     let newer = rows(machine)?;
     ensure!(newer["firmware"] == "5.7.1" && newer["note"].is_null(), "{newer}");
     machine.keys[0].pull()?;
-    machine.keys[1].plug()?;
+    plug(machine, 1)?;
     let older = rows(machine)?;
     let names = |text: &str| text.contains("EUCLEAK") && text.contains("5.4.3");
     ensure!(names(older["note"].as_str().unwrap_or_default()), "{older}");
@@ -76,7 +76,7 @@ fn eucleak(machine: &Machine<'_>) -> Verdict {
 fn too_old(machine: &Machine<'_>) -> Verdict {
     machine.restart("[limits]\nmin_firmware = \"5.7\"\n")?;
     machine.keys[0].pull()?;
-    machine.keys[1].plug()?;
+    plug(machine, 1)?;
     let (status, shown) = enrol(machine, INIT)?;
     ensure!(status.code() == Some(62), "{status} {shown}");
     ensure!(shown.contains("firmware 5.4.3") && shown.contains("limits.min_firmware"), "{shown}");

@@ -13,6 +13,8 @@ use std::{
     path::{Path, PathBuf},
     process::{ExitStatus, Output},
     sync::Arc,
+    thread,
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
@@ -129,6 +131,22 @@ fn touches<T>(machine: &Machine<'_>, which: usize, work: impl FnOnce() -> Result
     let before = machine.keys[which].counts()?.given;
     let done = work()?;
     Ok((machine.keys[which].counts()?.given - before, done))
+}
+
+/// Puts a card into its reader, and waits until the product has seen it there: it looks every 400 ms.
+fn plug(machine: &Machine<'_>, which: usize) -> Verdict {
+    machine.keys[which].plug()?;
+    let reader = [rig::YUBIKEY_READER, rig::SECOND_YUBIKEY_READER][which].name;
+    let is_there = |key: &Value| key["place"].as_str().is_some_and(|place| place.starts_with(reader));
+    let since = Instant::now();
+    while since.elapsed() < LIMIT {
+        let listed = machine.json(&["key", "list"])?;
+        if listed["keys"].as_array().is_some_and(|keys| keys.iter().any(is_there)) {
+            return Ok(());
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    Err(format!("nothing is seen in {reader}").into())
 }
 
 /// What `key info` says of the only card: its rows by name.

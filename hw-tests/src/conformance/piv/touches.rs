@@ -5,7 +5,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::{RUN, answer, ended, enrol, outside, serial, touches, vault};
+use super::{RUN, answer, ended, enrol, outside, plug, serial, touches, vault};
 use crate::{
     conformance::{
         Case, Machine, Verdict,
@@ -79,7 +79,7 @@ fn pulled(machine: &Machine<'_>) -> Verdict {
     machine.keys[0].pull()?;
     request.watch.expect_within("\"blue\" was pulled out", LIMIT)?;
     machine.is_gone("blue")?;
-    machine.keys[0].plug()?;
+    plug(machine, 0)?;
     // The PIN went with the card.
     answer(&mut request.watch, "PIN of \"blue\" (3 tries left): ", PIN)?;
     let (touched, ()) = touches(machine, 0, || machine.approve(&mut request))?;
@@ -111,7 +111,7 @@ fn held(machine: &Machine<'_>) -> Verdict {
 
 fn two(machine: &Machine<'_>) -> Verdict {
     vault(machine)?;
-    machine.keys[1].plug()?;
+    plug(machine, 1)?;
     let serial = serial(SECOND_YUBIKEY_READER.port);
     let (status, shown) = enrol(machine, &["key", "add", "spare", "--piv", "--serial", &serial])?;
     ensure!(status.success(), "{status} {shown}");
