@@ -3,7 +3,12 @@
 use std::collections::VecDeque;
 
 use super::tty::{HiddenLine, Typed};
+use crate::device::PinForm;
+use crate::device::pin_form::checked;
 use crate::secret::Secret;
+
+/// What spends the last try of a key. A PIN that was typed in its place spends none.
+const YES: &[u8] = b"yes";
 
 /// The PIN that is being typed, and those behind it.
 #[derive(Default)]
@@ -12,6 +17,8 @@ pub struct Entries(VecDeque<Entry>);
 struct Entry {
     key: String,
     question: String,
+    /// To be answered first.
+    warning: Option<String>,
     line: HiddenLine,
 }
 
@@ -19,23 +26,26 @@ struct Entry {
 pub enum Entered {
     /// A PIN is not done yet.
     More,
+    /// The last try may be spent: the question is the one for the PIN now.
+    Yes,
     /// A person says no, or the terminal is gone.
     Denied,
     /// The PIN of this key.
     Pin(String, Secret),
+    /// What was typed is no PIN, and went nowhere: it is asked for again.
+    NoPin(PinForm),
 }
 
 impl Entries {
     /// Asks for the PIN of `key`. Where that is asked already, as for a card that was lifted and tapped again, the question is the
     /// new one and what was typed stays: a PIN cut in two would cost the key a try that nobody made (P11).
-    pub fn ask(&mut self, key: &str, question: String) {
+    ///
+    /// A `warning` stands first: the PIN is asked for once somebody has answered it with `yes`.
+    pub fn ask(&mut self, key: &str, question: String, warning: Option<String>) {
         match self.0.iter_mut().find(|entry| entry.key == key) {
-            Some(entry) => entry.question = question,
-            None => self.0.push_back(Entry {
-                key: key.to_owned(),
-                question,
-                line: HiddenLine::default(),
-            }),
+            Some(entry) if entry.warning.is_some() == warning.is_some() => entry.question = question,
+            Some(entry) => *entry = Entry::new(key, question, warning),
+            None => self.0.push_back(Entry::new(key, question, warning)),
         }
     }
 
@@ -51,21 +61,55 @@ impl Entries {
         self.0.retain(|entry| entry.key != key);
     }
 
+    /// Takes back everything: a key was touched, and no PIN is wanted any more.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
     /// The question that stands.
     #[must_use]
     pub fn question(&self) -> Option<&str> {
-        self.0.front().map(|entry| entry.question.as_str())
+        self.0
+            .front()
+            .map(|entry| entry.warning.as_ref().unwrap_or(&entry.question).as_str())
     }
 
     /// Takes keys; nothing when no PIN is being typed.
     pub fn push(&mut self, keys: &[u8]) -> Option<Entered> {
-        let typed = match self.0.front_mut()?.line.push(keys) {
+        let entry = self.0.front_mut()?;
+        let typed = match entry.line.push(keys) {
             Typed::More if !keys.is_empty() => return Some(Entered::More),
             Typed::More | Typed::Stopped => None,
-            Typed::Done(secret) => secret.ok().filter(|pin| !pin.is_empty()),
+            Typed::Done(typed) => typed.ok(),
         };
-        let entry = self.0.pop_front()?;
-        Some(typed.map_or(Entered::Denied, |pin| Entered::Pin(entry.key, pin)))
+        entry.line = HiddenLine::default();
+        let entered = match typed {
+            None => Entered::Denied,
+            Some(typed) if entry.warning.is_some() => {
+                if typed.expose() == YES {
+                    entry.warning = None;
+                    return Some(Entered::Yes);
+                }
+                Entered::Denied
+            }
+            Some(typed) => match checked(typed) {
+                Ok(pin) => Entered::Pin(entry.key.clone(), pin),
+                Err(form) => return Some(Entered::NoPin(form)),
+            },
+        };
+        self.0.pop_front();
+        Some(entered)
+    }
+}
+
+impl Entry {
+    fn new(key: &str, question: String, warning: Option<String>) -> Self {
+        Self {
+            key: key.to_owned(),
+            question,
+            warning,
+            line: HiddenLine::default(),
+        }
     }
 }
 
@@ -83,10 +127,10 @@ mod tests {
     #[test]
     fn t57_a_pin_asked_for_again_while_it_is_typed_is_typed_on() {
         let mut entries = Entries::default();
-        entries.ask("blue", "8 tries: ".into());
+        entries.ask("blue", "8 tries: ".into(), None);
         entries.push(b"12");
         entries.gone("blue");
-        entries.ask("blue", "7 tries: ".into());
+        entries.ask("blue", "7 tries: ".into(), None);
         assert_eq!(entries.question(), Some("7 tries: "));
         assert_eq!(pin(entries.push(b"34\n")), Some(("blue".into(), b"1234".to_vec())));
         assert!(entries.question().is_none() && entries.push(b"d").is_none());
@@ -95,10 +139,10 @@ mod tests {
     #[test]
     fn t57_a_second_keys_question_waits_until_the_first_is_answered() {
         let mut entries = Entries::default();
-        entries.ask("blue", "blue: ".into());
+        entries.ask("blue", "blue: ".into(), None);
         entries.push(b"12");
-        entries.ask("spare", "spare: ".into());
-        entries.ask("third", "third: ".into());
+        entries.ask("spare", "spare: ".into(), None);
+        entries.ask("third", "third: ".into(), None);
         entries.gone("spare");
         assert_eq!(pin(entries.push(b"34\n")), Some(("blue".into(), b"1234".to_vec())));
         assert_eq!(entries.question(), Some("third: "));
@@ -109,19 +153,50 @@ mod tests {
     #[test]
     fn a_pin_that_was_typed_on_another_screen_is_not_asked_for_any_more() {
         let mut entries = Entries::default();
-        entries.ask("blue", "blue: ".into());
+        entries.ask("blue", "blue: ".into(), None);
         entries.push(b"12");
-        entries.ask("spare", "spare: ".into());
+        entries.ask("spare", "spare: ".into(), None);
         entries.given("blue");
         assert_eq!(entries.question(), Some("spare: "));
     }
 
     #[test]
-    fn no_pin_at_all_and_a_terminal_that_is_gone_are_a_no() {
-        for keys in [&b"\n"[..], b""] {
-            let mut entries = Entries::default();
-            entries.ask("blue", "blue: ".into());
-            assert!(matches!(entries.push(keys), Some(Entered::Denied)));
+    fn t57_what_is_no_pin_is_asked_for_again_and_goes_nowhere() {
+        let mut entries = Entries::default();
+        entries.ask("blue", "blue: ".into(), None);
+        for (typed, form) in [("\n", PinForm::Empty), ("123\n", PinForm::Short)] {
+            assert!(matches!(entries.push(typed.as_bytes()), Some(Entered::NoPin(no)) if no == form));
+            assert_eq!(entries.question(), Some("blue: "));
         }
+        assert_eq!(pin(entries.push(b"1234\n")), Some(("blue".into(), b"1234".to_vec())));
+    }
+
+    #[test]
+    fn a_terminal_that_is_gone_is_a_no() {
+        let mut entries = Entries::default();
+        entries.ask("blue", "blue: ".into(), None);
+        assert!(matches!(entries.push(b""), Some(Entered::Denied)));
+    }
+
+    #[test]
+    fn t57_the_last_try_is_spent_by_a_yes_and_not_by_a_pin_typed_in_its_place() {
+        let mut entries = Entries::default();
+        entries.ask("blue", "blue: ".into(), Some("the last? ".into()));
+        assert_eq!(entries.question(), Some("the last? "));
+        assert!(matches!(entries.push(b"1234\n"), Some(Entered::Denied)));
+        assert_eq!(entries.question(), None);
+        entries.ask("blue", "blue: ".into(), Some("the last? ".into()));
+        assert!(matches!(entries.push(b"yes\n"), Some(Entered::Yes)));
+        assert_eq!(entries.question(), Some("blue: "));
+        assert_eq!(pin(entries.push(b"1234\n")), Some(("blue".into(), b"1234".to_vec())));
+    }
+
+    #[test]
+    fn t57_what_is_typed_while_the_tries_run_down_to_the_last_answers_nothing() {
+        let mut entries = Entries::default();
+        entries.ask("blue", "2 tries: ".into(), None);
+        entries.push(b"ye");
+        entries.ask("blue", "1 try: ".into(), Some("the last? ".into()));
+        assert!(matches!(entries.push(b"s\n"), Some(Entered::Denied)));
     }
 }

@@ -8,7 +8,7 @@ use super::session::Session;
 use super::table::Table;
 use super::tty::Tty;
 use super::ui::{Tone, Ui};
-use crate::secret::Secret;
+use crate::device::pin_form::checked;
 use crate::wire::reply::KeyView;
 use crate::wire::request::{KeyAddAsk, KeyRemoveAsk, Manage};
 use crate::wire::{Failure, Outcome, Reply, Request, Value};
@@ -198,6 +198,7 @@ fn has_pin(session: &Session, key: Option<String>, wanted: bool) -> Result<(), F
             "the key's PIN is blocked: only a reset makes the key usable again, and a reset destroys its credentials",
         )
         .hint("use another enrolled key; this one has to be reset and enrolled again")),
+        (Some(1), true) => spend_last_try(),
         _ => Ok(()),
     }
 }
@@ -406,19 +407,34 @@ pub fn new_secret(kind: SecretKind) -> Result<Value, Failure> {
     }
 }
 
+/// What is typed, once it is a PIN: what is none costs the key a try.
 fn pin(question: &str) -> Result<Value, Failure> {
-    let no_terminal = || {
+    let mut tty = terminal()?;
+    loop {
+        let typed = tty.ask_secret(question).map_err(|_| interrupted())?;
+        match checked(typed) {
+            Ok(pin) => return Ok(Value(pin)),
+            Err(form) => tty.write(&format!("{form}\n")),
+        }
+    }
+}
+
+/// The try after which a key has to be reset is spent by somebody who knows it.
+fn spend_last_try() -> Result<(), Failure> {
+    let answer = terminal()?.ask("ONE try left before the key blocks; type yes to use it: ");
+    match answer.as_deref() {
+        Ok("yes") => Ok(()),
+        _ => Err(interrupted()),
+    }
+}
+
+fn terminal() -> Result<Tty, Failure> {
+    Tty::open().ok_or_else(|| {
         Failure::new(Outcome::Locked, "no_terminal", "a PIN is typed on a terminal, and there is none")
             .hint("run this command in a terminal, in the foreground")
-    };
-    let mut tty = Tty::open().ok_or_else(no_terminal)?;
-    let typed: Secret = tty
-        .ask_secret(question)
-        .map_err(|_| Failure::new(Outcome::Denied, "interrupted", "nothing was changed").hint("run the command again to type it"))?;
-    if typed.is_empty() {
-        return Err(
-            Failure::new(Outcome::BadInput, "empty_pin", "the PIN is empty; nothing was changed").hint("run the command again to type it"),
-        );
-    }
-    Ok(Value(typed))
+    })
+}
+
+fn interrupted() -> Failure {
+    Failure::new(Outcome::Denied, "interrupted", "nothing was changed").hint("run the command again to type it")
 }

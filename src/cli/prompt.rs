@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
+use unicode_width::UnicodeWidthStr;
 
 use super::card::{Card, NARROWEST};
 use super::columns::{fit, wrap};
@@ -34,6 +35,8 @@ struct Deadline(Instant);
 
 /// Lines that are redrawn.
 const LIVE: usize = 2;
+/// How to say no while a PIN is typed, in which `d` may stand.
+const STOP: &str = "Ctrl-C deny";
 /// Goes to the start of the line above, and clears both.
 const CLEAR: &str = "\r\x1b[2K\x1b[1A\r\x1b[2K";
 
@@ -134,6 +137,7 @@ impl Shown {
             TouchState::Gone { key } => self.entries.gone(key),
             // Its PIN was typed on another screen.
             TouchState::TouchNow { key, .. } => self.entries.given(key),
+            TouchState::Touched => self.entries.clear(),
             _ => {}
         }
         match self.now.update(state) {
@@ -176,7 +180,7 @@ impl Shown {
         let width = tty.width().saturating_sub(1);
         if let Some(question) = self.entries.question() {
             let question = fit(question, width);
-            tty.write(&format!("{CLEAR}{}\r\n {question}", self.left(width, true)));
+            tty.write(&format!("{CLEAR}{}\r\n {question}", self.above_a_pin(width)));
             return;
         }
         let (tone, todo) = if self.fits {
@@ -210,7 +214,8 @@ impl Shown {
             Some(tries) => format!(" ({} left)", count(tries, "try")),
             None => String::new(),
         };
-        self.entries.ask(key, format!("{head}PIN of \"{key}\"{left}: "));
+        let warning = (tries == Some(1)).then(|| format!("{head}ONE try left before \"{key}\" blocks; type yes to use it: "));
+        self.entries.ask(key, format!("{head}PIN of \"{key}\"{left}: "), warning);
         self.redraw(tty);
     }
 
@@ -220,6 +225,14 @@ impl Shown {
         let answer = match self.entries.push(keys) {
             None => return (is_no(keys) && !self.now.is_being_written()).then_some(deny),
             Some(Entered::More) => return None,
+            Some(Entered::Yes) => {
+                self.redraw(tty);
+                return None;
+            }
+            Some(Entered::NoPin(form)) => {
+                self.say(&form.to_string(), tty);
+                return None;
+            }
             Some(Entered::Denied) => deny,
             Some(Entered::Pin(key, pin)) => {
                 self.now.pin_typed(&key);
@@ -240,9 +253,22 @@ impl Shown {
         self.entries.question().is_some()
     }
 
+    /// The line above a PIN that is typed: what the other keys want meanwhile, and what is left of the time, which gives way first.
+    fn above_a_pin(&self, width: usize) -> String {
+        let left = self.left(width, true);
+        let Some((tone, todo)) = self.now.beside_a_pin().filter(|_| self.fits) else {
+            return left;
+        };
+        let todo = fit(&format!(" {todo}  "), width);
+        let room = width - todo.width();
+        let no = format!(" {STOP}");
+        let rest = [left, no].into_iter().find(|rest| rest.width() <= room).unwrap_or_default();
+        format!("{}{rest}", self.ui.paint_screen(tone, &todo))
+    }
+
     fn left(&self, width: usize, typing: bool) -> String {
         let no = match (typing, self.now.is_being_written()) {
-            (true, _) => "Ctrl-C deny",
+            (true, _) => STOP,
             (false, false) => "d deny",
             (false, true) => "too late to deny",
         };

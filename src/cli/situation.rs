@@ -17,6 +17,8 @@ pub struct Situation {
     pins: Vec<String>,
     /// The one told last stands last.
     taps: Vec<Tap>,
+    /// The key that was not let go of when the last request ended.
+    unfinished: Option<String>,
     foreign: Option<String>,
     /// It was touched; and what was touched for is being written.
     touched: Option<Writing>,
@@ -47,6 +49,7 @@ impl Situation {
             TouchState::Waiting => None,
             TouchState::TouchNow { key, link, hold } => {
                 self.foreign = None;
+                self.unfinished.take_if(|name| name == key);
                 self.pins.retain(|name| name != key);
                 if *hold {
                     self.held = Some(key.clone());
@@ -84,6 +87,7 @@ impl Situation {
             }
             TouchState::Gone { key } => {
                 self.held.take_if(|name| name == key);
+                self.unfinished.take_if(|name| name == key);
                 self.touching.retain(|(name, _)| name != key);
                 self.pins.retain(|name| name != key);
                 self.once(format!("\"{key}\" was pulled out"))
@@ -92,6 +96,12 @@ impl Situation {
                 let remedy = release(by.as_deref()).map_or_else(String::new, |remedy| format!(": {remedy}"));
                 let by = by.as_deref().unwrap_or("another program");
                 self.once(format!("\"{key}\" is in use by {by}{remedy}"))
+            }
+            TouchState::Unfinished { key } => {
+                self.unfinished = Some(key.clone());
+                self.once(format!(
+                    "\"{key}\" still waits for the touch of a request that is over: touch it once, or pull it out"
+                ))
             }
             TouchState::Problem { what } => self.once(what.clone()),
             TouchState::Touches { key, touches } => self.once(format!(
@@ -149,6 +159,7 @@ impl Situation {
             return (Tone::Act, format!("hold \"{key}\" on the reader"));
         }
         match (self.touching.as_slice(), self.pins.first(), self.taps.as_slice()) {
+            ([], None, _) if let Some(key) = &self.unfinished => (Tone::Act, format!("touch \"{key}\" once, for the request that is over")),
             ([], Some(key), _) => (Tone::Act, format!("type the PIN of \"{key}\"")),
             ([], None, []) => (Tone::Plain, format!("plug in {}", quoted(keys))),
             ([], None, taps) => (Tone::Act, invitation(taps, keys)),
@@ -162,6 +173,15 @@ impl Situation {
                 (Tone::Act, format!("touch {names} now: it blinks{tap}"))
             }
         }
+    }
+
+    /// What there is to do, or to leave alone, while a PIN is typed: the key that it is asked for is not the only one.
+    pub fn beside_a_pin(&self) -> Option<(Tone, String)> {
+        if self.foreign.is_some() || self.held.is_some() {
+            return Some(self.line(&[]));
+        }
+        let names: Vec<_> = self.touching.iter().map(|(key, _)| format!("\"{key}\" (armed)")).collect();
+        (!names.is_empty()).then(|| (Tone::Act, format!("touch {}, or type:", names.join(" or "))))
     }
 
     fn once(&mut self, line: String) -> Option<String> {
@@ -320,6 +340,45 @@ mod tests {
         assert_eq!((now.line(&[]).1.as_str(), now.is_being_written()), (TOUCHED, false));
         now.update(&TouchState::BeingWritten);
         assert_eq!((now.line(&[]).1.as_str(), now.is_being_written()), ("touched, being written", true));
+    }
+
+    #[test]
+    fn a_key_that_is_armed_is_named_while_the_pin_of_another_is_typed() {
+        let mut now = Situation::default();
+        now.update(&TouchState::PinNeeded {
+            key: "spare".into(),
+            tries: Some(8),
+            wrong: false,
+        });
+        assert_eq!(now.beside_a_pin(), None);
+        now.update(&touch_now("blue"));
+        assert_eq!(now.beside_a_pin(), Some((Tone::Act, "touch \"blue\" (armed), or type:".into())));
+        // T04: and never while another program asks it.
+        now.update(&TouchState::AnotherProgram { key: "blue".into() });
+        assert_eq!(
+            now.beside_a_pin(),
+            Some((Tone::Bad, "another program is using \"blue\": do not touch it".into()))
+        );
+        now.update(&TouchState::Gone { key: "blue".into() });
+        now.update(&touch_now("spare"));
+        assert_eq!(
+            now.beside_a_pin().map(|(_, todo)| todo),
+            Some("touch \"spare\" (armed), or type:".into())
+        );
+    }
+
+    #[test]
+    fn a_key_that_waits_for_a_request_that_is_over_is_to_be_touched_once() {
+        let mut now = Situation::default();
+        let over = TouchState::Unfinished { key: "blue".into() };
+        let said = "\"blue\" still waits for the touch of a request that is over: touch it once, or pull it out";
+        assert_eq!(now.update(&over).as_deref(), Some(said));
+        assert_eq!(now.update(&over), None);
+        assert_eq!(now.line(&["blue".into()]).1, "touch \"blue\" once, for the request that is over");
+        now.update(&touch_now("blue"));
+        assert_eq!(now.line(&[]).1, "touch \"blue\" (USB) now: it blinks");
+        now.update(&TouchState::Gone { key: "blue".into() });
+        assert_eq!(now.line(&["blue".into()]).1, "plug in \"blue\"");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::device::broker::{CardSeen, Cared, ENROL_PIV, Event as KeyEvent, Feed,
 use crate::device::enrolled::{Piv, Retired};
 use crate::device::piv::Setup;
 use crate::device::worker::protocol::{Id, Manage as Task};
-use crate::device::{DeviceError, EnrolledKey, Link, Port, eucleak};
+use crate::device::{DeviceError, EnrolledKey, Link, Port, eucleak, pin_form};
 use crate::lease::enrol::{self, Candidacy, CardPlan};
 use crate::lease::failure::{IntoFailure, locked_memory};
 use crate::lease::office::Asker;
@@ -389,24 +389,28 @@ fn transport(link: Link) -> &'static str {
 
 /// The worker's task, and the PIN or PINs for it.
 fn task(what: Manage) -> Result<(Task, Secret), Failure> {
+    let pin_of = |typed: Value| pin_form::checked(typed.0).map_err(|form| DeviceError::from(form).failure());
     Ok(match what {
-        Manage::PinSet { pin } => (Task::SetPin, pin.0),
-        Manage::PinChange { old, new } => (Task::ChangePin { old_len: old.0.len() }, joined(&old.0, &new.0)?),
-        Manage::Credentials { pin } => (Task::Credentials, pin.0),
-        Manage::FingerprintList { pin } => (Task::Fingerprints, pin.0),
+        Manage::PinSet { pin } => (Task::SetPin, pin_of(pin)?),
+        Manage::PinChange { old, new } => {
+            let (old, new) = (pin_of(old)?, pin_of(new)?);
+            (Task::ChangePin { old_len: old.len() }, joined(&old, &new)?)
+        }
+        Manage::Credentials { pin } => (Task::Credentials, pin_of(pin)?),
+        Manage::FingerprintList { pin } => (Task::Fingerprints, pin_of(pin)?),
         Manage::FingerprintAdd { pin, name } => {
             crate::encoding::plain::check_name("the fingerprint's name", &name).map_err(|error| {
                 Failure::new(Outcome::BadInput, "name", error.to_string())
                     .hint("letters, digits and spaces do: touchlease key fingerprint add NAME")
             })?;
-            (Task::AddFingerprint { name }, pin.0)
+            (Task::AddFingerprint { name }, pin_of(pin)?)
         }
         Manage::FingerprintRemove { pin, id } => {
             let id = data_encoding::HEXLOWER_PERMISSIVE.decode(id.as_bytes());
             let id = id.map_err(|_| {
                 Failure::new(Outcome::BadInput, "id", "a fingerprint's id is hexadecimal").hint("touchlease key fingerprint list")
             })?;
-            (Task::DeleteFingerprint { id: Id(id) }, pin.0)
+            (Task::DeleteFingerprint { id: Id(id) }, pin_of(pin)?)
         }
     })
 }

@@ -4,6 +4,7 @@ use thiserror::Error;
 
 use super::ctap::Status;
 use super::enrolled::{Link, Profile, Retired};
+use super::pin_form::PinForm;
 use super::proof::ProofError;
 use super::worker::protocol::Failure;
 use crate::encoding::plain::count;
@@ -38,6 +39,9 @@ pub enum DeviceError {
     /// The key has no PIN, and the PIN profile needs one.
     #[error("the key has no PIN: set one first")]
     PinNotSet,
+    /// What was typed is no PIN; the key was not asked.
+    #[error(transparent)]
+    PinForm(#[from] PinForm),
     /// A PIN too short, or one that the key wants changed first.
     #[error("the key refuses the PIN: it is too short, or has to be changed first")]
     PinRefused,
@@ -62,6 +66,9 @@ pub enum DeviceError {
         /// The program, where it could be found out.
         by: Option<String>,
     },
+    /// What it was asked before cannot be taken back: a transmission to a card ends when the card ends it.
+    #[error("the key still waits for the touch of a request that is over: touch it once, or pull it out")]
+    Unfinished,
     /// The device node belongs to somebody else: udev rules are missing.
     #[error("no permission to use the key: install the udev rules")]
     Permission,
@@ -175,6 +182,12 @@ pub fn release(by: Option<&str>) -> Option<&'static str> {
 }
 
 impl DeviceError {
+    /// Whether somebody holds the key who may let go of it.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        matches!(self, Self::Busy { .. } | Self::Unfinished)
+    }
+
     /// Judges a worker's failure. `key` is the name and profile of the enrolled key that was asked, if it was one.
     pub(super) fn of(failure: Failure, key: Option<(&str, Profile)>) -> Self {
         match failure {

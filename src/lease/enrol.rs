@@ -13,7 +13,7 @@ use super::touch::{Attended, attend, feed, hidden, refusal, touch, touch_text};
 use crate::config::{Firmware, LONGEST_PROMPT};
 use crate::device::broker::{Candidate, Enrol, Event as KeyEvent, MakeKeys, NewKey, Seen};
 use crate::device::piv::Setup;
-use crate::device::{DeviceError, EnrolledKey, Profile, Proof};
+use crate::device::{DeviceError, EnrolledKey, Profile, Proof, pin_form};
 use crate::encoding::Digest;
 use crate::encoding::plain::check_name;
 use crate::encoding::sshsig::Namespace;
@@ -402,7 +402,7 @@ async fn slots_on(
     let copy = |secret: &Option<Secret>| secret.as_ref().map(Secret::duplicate).transpose().map_err(locked_memory);
     let pin = match card.factory.pin {
         true => Secret::from_slice_wiping(&mut FACTORY_PIN.to_owned()).map_err(locked_memory)?,
-        false => ask_pin(prompt, name, card.tries).await,
+        false => ask_pin(prompt, name, card.tries, false).await?,
     };
     let (new_pin, new_puk) = (copy(&plan.new_pin)?, copy(&plan.new_puk)?);
     let kept = new_pin
@@ -454,24 +454,9 @@ async fn credentials(
         } else {
             Profile::TouchOnly
         };
-        // Some keys make no credential without their PIN once they have one (CTAP 2.1, 6.1.2, makeCredUvNotRqd).
-        let pin = if has_pin {
-            Some(ask_pin(prompt, key.name, info.tries).await)
-        } else {
-            None
-        };
-        let kept = pin.as_ref().map(Secret::duplicate).transpose().map_err(locked_memory)?;
-        let enrol = Enrol {
-            port,
-            plug,
-            name: key.name.to_owned(),
-            user_name: format!("touchlease {}", key.name),
-            profile,
-            pin,
-            enrolled: enrolled.to_vec(),
-            deadline: prompt.deadline(),
-        };
-        let (feed, events) = feed();
+        if has_pin {
+            takes_pins(info.tries, info.power_cycle)?;
+        }
         let mut purposes = PURPOSES.iter().enumerate().peekable();
         let mut heard = |event: &KeyEvent| {
             // A key that gave up is asked again: that is no further touch. It has an id once its first credential is made.
@@ -480,9 +465,36 @@ async fn credentials(
                 steps.next(purpose);
             }
         };
-        let asking = lobby.broker.enrol(enrol, feed);
-        let Attended::Done(new) = attend(lobby, prompt, &[], events, &mut heard, asking).await? else {
-            return Err(hidden());
+        let (mut tries, mut wrong) = (info.tries, false);
+        let (new, kept) = loop {
+            // Some keys make no credential without their PIN once they have one (CTAP 2.1, 6.1.2, makeCredUvNotRqd).
+            let pin = match has_pin {
+                true => Some(ask_pin(prompt, key.name, tries, wrong).await?),
+                false => None,
+            };
+            let kept = pin.as_ref().map(Secret::duplicate).transpose().map_err(locked_memory)?;
+            let enrol = Enrol {
+                port: port.clone(),
+                plug,
+                name: key.name.to_owned(),
+                user_name: format!("touchlease {}", key.name),
+                profile,
+                pin,
+                enrolled: enrolled.to_vec(),
+                deadline: prompt.deadline(),
+            };
+            let (feed, events) = feed();
+            let asking = async {
+                match lobby.broker.enrol(enrol, feed).await {
+                    Err(DeviceError::PinWrong { left }) => Ok(Err(left)),
+                    other => other.map(Ok),
+                }
+            };
+            match attend(lobby, prompt, &[], events, &mut heard, asking).await? {
+                Attended::Done(Ok(new)) => break (new, kept),
+                Attended::Done(Err(left)) => (tries, wrong) = (left, true),
+                Attended::Hidden => return Err(hidden()),
+            }
         };
         if let (Some(pin), Profile::Pin) = (kept, new.key.profile) {
             lobby
@@ -520,13 +532,23 @@ fn is_usable(problem: Option<&DeviceError>) -> bool {
     matches!(problem, None | Some(DeviceError::ResetSinceEnrolment { .. }))
 }
 
-async fn ask_pin(prompt: &Prompt<'_>, key: &str, tries: Option<u32>) -> Secret {
+/// Nobody is asked for a PIN that the key would not look at.
+fn takes_pins(tries: Option<u32>, power_cycle: bool) -> Result<(), Failure> {
+    match (tries, power_cycle) {
+        (Some(0), _) => Err(DeviceError::PinBlocked.failure()),
+        (_, true) => Err(DeviceError::PinBlockedUntilReplug.failure()),
+        _ => Ok(()),
+    }
+}
+
+async fn ask_pin(prompt: &Prompt<'_>, key: &str, tries: Option<u32>, wrong: bool) -> Result<Secret, Failure> {
     prompt.tell(&TouchState::PinNeeded {
         key: key.to_owned(),
         tries,
-        wrong: false,
+        wrong,
     });
-    prompt.pin().await.1
+    let (_, typed) = prompt.pin().await;
+    pin_form::checked(typed).map_err(|form| DeviceError::from(form).failure())
 }
 
 /// The new key's touches for its slots: each signs what the slots are, and gives what seals them.

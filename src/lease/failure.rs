@@ -10,7 +10,7 @@ use crate::presence::PromptError;
 use crate::vault::VaultError;
 use crate::wire::{Failure, Outcome};
 
-const MORE_MEMORY: &str = "raise the limit: ulimit -l 65536, or LimitMEMLOCK= in the service file";
+pub(super) const MORE_MEMORY: &str = "raise the limit: ulimit -l 65536, or LimitMEMLOCK= in the service file";
 
 /// A room's error as an outcome.
 pub trait IntoFailure {

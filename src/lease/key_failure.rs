@@ -1,8 +1,10 @@
 //! What a key says, as an outcome.
 
-use crate::device::DeviceError;
 use crate::device::error::release;
+use crate::device::{DeviceError, PinForm};
 use crate::wire::{Failure, Outcome};
+
+use super::failure::MORE_MEMORY;
 
 /// The outcome, the sentence, the hint.
 pub(super) fn of(error: &DeviceError) -> Failure {
@@ -36,6 +38,9 @@ fn case(error: &DeviceError) -> (Outcome, &'static str, &'static str) {
             "pin_not_set",
             "touchlease key pin set, or enrol the key with --touch-only",
         ),
+        E::PinForm(PinForm::Empty) => (Outcome::BadInput, "empty_pin", "ask again, and type it"),
+        E::PinForm(PinForm::Memory) => (Outcome::Internal, "locked_memory", MORE_MEMORY),
+        E::PinForm(_) => (Outcome::BadInput, "pin_form", "ask again, and type it as it was set"),
         E::PinRefused => (Outcome::Locked, "pin_refused", "touchlease key pin change"),
         E::TimedOut => (Outcome::TimedOut, "timed_out", "ask again when somebody is at the key"),
         E::Withdrawn => (Outcome::Denied, "withdrawn", "ask again"),
@@ -50,6 +55,11 @@ fn case(error: &DeviceError) -> (Outcome, &'static str, &'static str) {
             Outcome::KeyBusy,
             "key_busy",
             release(by.as_deref()).unwrap_or("end the other program's use of the key, then ask again"),
+        ),
+        E::Unfinished => (
+            Outcome::KeyBusy,
+            "key_unfinished",
+            "touch the key once, or pull it out; then ask again",
         ),
         E::Permission => (
             Outcome::NoKey,

@@ -254,6 +254,7 @@ fn hear(lobby: &Lobby<'_>, prompt: &Prompt<'_>, wrong: &mut HashSet<KeyId>, even
         Event::Gone { name } => TouchState::Gone { key: name },
         Event::StillWaits { name } => TouchState::StillWaits { key: name },
         Event::Busy { port, by } => TouchState::Busy { key: port.to_string(), by },
+        Event::Unfinished { name } => TouchState::Unfinished { key: name },
         Event::Problem { port, error } => TouchState::Problem {
             what: problem(&port, &error),
         },

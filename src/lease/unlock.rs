@@ -47,7 +47,8 @@ pub async fn unlock(office: &Office<'_>, named: Option<&str>, keep: Duration, as
         () = until(lobby.clock, prompt.deadline()) => Err(Failure::new(Outcome::TimedOut, "timed_out", "nobody typed a PIN in time").hint("touchlease unlock asks again")),
     };
     let pin = typed.inspect_err(|failure| prompt.failed(failure.outcome))?;
-    lobby.broker.give_pin(key.id(), pin, keep).map_err(IntoFailure::failure)?;
+    let kept = lobby.broker.give_pin(key.id(), pin, keep).map_err(IntoFailure::failure);
+    kept.inspect_err(|failure| prompt.failed(failure.outcome))?;
     prompt.answered();
     Ok(key.name)
 }

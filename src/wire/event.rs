@@ -78,6 +78,11 @@ pub enum TouchState {
         /// Who, where it can be told.
         by: Option<String>,
     },
+    /// The key still waits for the touch of a request that is over; a card cannot be told.
+    Unfinished {
+        /// Which key.
+        key: String,
+    },
     /// A key cannot serve; others still may.
     Problem {
         /// One sentence.

@@ -102,7 +102,7 @@ impl Broker {
     /// Whether it is there, or may be.
     async fn is_there(&self, key: &EnrolledKey) -> Result<bool, DeviceError> {
         let seen = self.seen(std::slice::from_ref(key)).await?;
-        let busy = |problem: &DeviceError| matches!(problem, DeviceError::Busy { .. } | DeviceError::TimedOut);
+        let busy = |problem: &DeviceError| problem.is_held() || *problem == DeviceError::TimedOut;
         Ok(seen
             .iter()
             .any(|one| one.key == Some(key.id()) || one.problem.as_ref().is_some_and(busy)))

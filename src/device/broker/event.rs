@@ -65,6 +65,11 @@ pub enum Event {
         /// The program, where it could be found out.
         by: Option<String>,
     },
+    /// A key still waits for the touch of a request that is over, and is asked when that has ended.
+    Unfinished {
+        /// Its name, or where it is.
+        name: String,
+    },
     /// This key cannot serve; others still may.
     Problem {
         /// Where.

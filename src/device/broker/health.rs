@@ -207,6 +207,7 @@ fn refusal(name: &str, error: &DeviceError) -> Finding {
             };
             keys.problem("key_busy", what, remedy)
         }
+        DeviceError::Unfinished => keys.note("key_unfinished", what, "touch it once, or pull it out"),
         DeviceError::ResetSinceEnrolment { name } => keys.problem("reset_since_enrolment", what, again(name, "")),
         DeviceError::Impostor => keys.problem("impostor", what, "unplug it, then: touchlease key list"),
         DeviceError::TooOld { .. } => keys.warning("too_old", what, ANOTHER),

@@ -1,6 +1,8 @@
 //! One operation of one worker, from request to last word, or to a cancel that the key hears.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::process::Child;
@@ -27,6 +29,8 @@ pub(super) struct Job {
 struct Life {
     inbox: Inbox,
     process: Option<Child>,
+    /// Set when the key may be asked on after the worker's end.
+    unfinished: Arc<AtomicBool>,
     /// Nobody else gets at the key until the worker is gone.
     _turn: OwnedMutexGuard<()>,
 }
@@ -40,10 +44,11 @@ pub(super) struct Done {
 }
 
 impl Job {
-    pub(super) fn new(worker: Worker, turn: OwnedMutexGuard<()>, late: Option<Late>) -> io::Result<Self> {
+    pub(super) fn new(worker: Worker, turn: OwnedMutexGuard<()>, unfinished: Arc<AtomicBool>, late: Option<Late>) -> io::Result<Self> {
         let life = Life {
             inbox: Inbox::new(worker.socket)?,
             process: worker.process,
+            unfinished,
             _turn: turn,
         };
         Ok(Self { life: Some(life), late })
@@ -87,6 +92,8 @@ impl Drop for Job {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
                 let last = tokio::time::timeout(PATIENCE, last_word(&mut life.inbox)).await;
+                // What a worker was killed in, pcscd goes on with until the card has answered.
+                life.unfinished.store(last.is_err(), Ordering::Relaxed);
                 if let (Ok(Some(answer)), Some(late)) = (last, late) {
                     late(&answer);
                 }

@@ -1,6 +1,8 @@
 //! What is known of the keys that are plugged in now, until they are pulled out.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::super::enrolled::{EnrolledKey, KeyId, Link};
 use super::super::place::{Place, Port};
@@ -22,6 +24,9 @@ struct Plugged {
     ids: HashSet<KeyId>,
     warm: Warm,
     spent: bool,
+    /// It takes no PIN before it was pulled out.
+    pin_blocked: bool,
+    unfinished: Arc<AtomicBool>,
     /// What the reader says, where its card's answer to reset says otherwise.
     link: Option<Link>,
 }
@@ -84,6 +89,20 @@ impl Known {
 
     pub(super) fn keep_warm(&mut self, place: &Place, warm: Warm) {
         self.at(place).warm = warm;
+    }
+
+    /// The key has said that it takes no PIN before it is pulled out. Not every key says so of itself when its tries are asked for.
+    pub(super) fn block_pin(&mut self, place: &Place) {
+        self.at(place).pin_blocked = true;
+    }
+
+    pub(super) fn is_pin_blocked(&mut self, place: &Place) -> bool {
+        self.at(place).pin_blocked
+    }
+
+    /// Whether the last operation at this place was given up and goes on all the same: then it is us who hold the key.
+    pub(super) fn unfinished(&mut self, place: &Place) -> Arc<AtomicBool> {
+        self.at(place).unfinished.clone()
     }
 
     /// The reader has said of this card how it is reached.

@@ -15,6 +15,7 @@ mod reach;
 mod touch;
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -34,6 +35,7 @@ use super::ctap::Frames;
 use super::ctap::get_assertion::RawAssertion;
 use super::enrolled::{EnrolledKey, KeyId, Link, Profile};
 use super::error::DeviceError;
+use super::pin_form;
 use super::place::{Place, Port};
 use super::which;
 use super::worker::protocol::{Answer, Failure, Id, Operation, Report, Request};
@@ -107,8 +109,9 @@ impl Broker {
     /// A touch that waits for it goes on. The PIN is not tried now.
     ///
     /// # Errors
-    /// The system refuses to watch for the key's removal.
+    /// It is no PIN; the system refuses to watch for the key's removal.
     pub fn give_pin(&self, key: KeyId, pin: Secret, lifetime: Duration) -> Result<(), DeviceError> {
+        let pin = pin_form::checked(pin)?;
         let outlook = self.inner.outlook()?;
         let now = self.inner.clock.boot();
         self.inner.state().pins.give(key, pin, now, lifetime, outlook);
@@ -238,6 +241,10 @@ impl Inner {
         } = step;
         let work = async {
             let turn = self.turn(&place.port).await;
+            let unfinished = self.state().known.unfinished(place);
+            // PIV is not to be touched after its request, and its prompt has said so.
+            let asks_again = matches!(operation, Operation::Assert { .. } | Operation::MakeCredential { .. });
+            let goes_on = if asks_again { unfinished.clone() } else { Arc::default() };
             let request = Request {
                 port: place.port.clone(),
                 link: place.link,
@@ -245,13 +252,25 @@ impl Inner {
                 operation,
             };
             let worker = self.reach.start().map_err(system)?;
-            let job = Job::new(worker, turn, late).map_err(system)?;
+            let job = Job::new(worker, turn, goes_on, late).map_err(system)?;
             let secret = secret.as_ref().map_or(&[][..], Secret::expose);
-            job.run(&request, secret, hear).await.map_err(|failure| {
+            let done = job.run(&request, secret, hear).await;
+            if let Err(Failure::Busy(_)) = done {
+                if unfinished.load(Ordering::Relaxed) {
+                    return Err(DeviceError::Unfinished);
+                }
+            } else {
+                unfinished.store(false, Ordering::Relaxed);
+            }
+            done.map_err(|failure| {
                 if let Failure::OtherLink(found) = failure {
                     self.state().known.learn_link(place, found);
                 }
-                DeviceError::of(failure, key)
+                let error = DeviceError::of(failure, key);
+                if error == DeviceError::PinBlockedUntilReplug {
+                    self.state().known.block_pin(place);
+                }
+                error
             })
         };
         let done = tokio::select! {

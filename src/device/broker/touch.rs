@@ -227,10 +227,14 @@ impl Prompt {
 
     /// Says which key went away: by its name, if it had told it.
     fn gone(&self, port: &Port) {
+        let name = self.name_at(port);
+        self.tell(Event::Gone { name });
+    }
+
+    fn name_at(&self, port: &Port) -> String {
         let claimed = self.progress().claimed.iter().find(|(_, at)| *at == port).map(|(key, _)| *key);
         let key = self.keys.iter().find(|key| Some(key.id()) == claimed);
-        let name = key.map_or_else(|| port.to_string(), |key| key.name.clone());
-        self.tell(Event::Gone { name });
+        key.map_or_else(|| port.to_string(), |key| key.name.clone())
     }
 
     fn leave(&self, port: &Port) {
@@ -388,10 +392,10 @@ impl Prompt {
                 Err(DeviceError::TimedOut) if place.link != Link::Contactless && self.time_is_left() => {
                     tokio::time::sleep(AGAIN_PAUSE).await;
                 }
-                Err(DeviceError::Busy { by }) => {
+                Err(held) if held.is_held() => {
                     // Whoever holds the card kept us from asking it.
                     self.inner.state().known.unspend(place);
-                    self.busy(place, by).await;
+                    self.held(place, held).await;
                 }
                 Err(error @ DeviceError::PinWrong { left }) => {
                     self.inner.state().pins.forget(key.id());
@@ -596,7 +600,7 @@ impl Prompt {
         });
     }
 
-    /// Repeats what fails only because another program holds the key.
+    /// Repeats what fails only because somebody holds the key.
     async fn patiently<T, F: Future<Output = Result<T, DeviceError>>>(
         &self,
         place: &Place,
@@ -604,17 +608,22 @@ impl Prompt {
     ) -> Result<T, DeviceError> {
         loop {
             match work().await {
-                Err(DeviceError::Busy { by }) => self.busy(place, by).await,
+                Err(held) if held.is_held() => self.held(place, held).await,
                 other => return other,
             }
         }
     }
 
-    async fn busy(&self, place: &Place, by: Option<String>) {
-        self.stage(&place.port, Stage::Failed(DeviceError::Busy { by: by.clone() }));
-        self.tell(Event::Busy {
-            port: place.port.clone(),
-            by,
+    async fn held(&self, place: &Place, held: DeviceError) {
+        self.stage(&place.port, Stage::Failed(held.clone()));
+        self.tell(match held {
+            DeviceError::Busy { by } => Event::Busy {
+                port: place.port.clone(),
+                by,
+            },
+            _ => Event::Unfinished {
+                name: self.name_at(&place.port),
+            },
         });
         tokio::time::sleep(BUSY_PAUSE).await;
     }
@@ -632,7 +641,7 @@ impl Inner {
             late: None,
         };
         match self.step(step, |_| {}).await?.answer {
-            Answer::Inspected { tries, power_cycle } => Ok((tries, power_cycle)),
+            Answer::Inspected { tries, power_cycle } => Ok((tries, power_cycle || self.state().known.is_pin_blocked(place))),
             _ => Err(unexpected()),
         }
     }
@@ -659,15 +668,15 @@ fn cards(places: &[Place]) -> HashSet<Plug> {
 
 /// Errors that last for this key as long as it stays plugged in, or longer.
 fn is_final(error: &DeviceError) -> bool {
-    !matches!(
-        error,
-        DeviceError::PulledOut
-            | DeviceError::Busy { .. }
-            | DeviceError::CardNotAbsent
-            | DeviceError::PinWrong { .. }
-            | DeviceError::TimedOut
-            | DeviceError::TouchOnlyContactless
-    )
+    !error.is_held()
+        && !matches!(
+            error,
+            DeviceError::PulledOut
+                | DeviceError::CardNotAbsent
+                | DeviceError::PinWrong { .. }
+                | DeviceError::TimedOut
+                | DeviceError::TouchOnlyContactless
+        )
 }
 
 fn forgets_pin(error: &DeviceError) -> bool {

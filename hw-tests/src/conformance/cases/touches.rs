@@ -14,6 +14,10 @@ pub(super) const CASES: &[Case] = &[
         run: denied_on_screen,
     },
     Case {
+        name: "a key serves the next request after one that was denied, and where it waits on for that, it is said",
+        run: denied_and_asked_again,
+    },
+    Case {
         name: "a request that is denied on the key ends with 60",
         run: denied_on_key,
     },
@@ -72,6 +76,39 @@ fn denied_on_screen(machine: &Machine<'_>) -> Verdict {
     request.watch.type_in("d")?;
     ended(&request.finish()?, 60, "a person denied this request")?;
     stops_blinking(machine, 0)
+}
+
+fn denied_and_asked_again(machine: &Machine<'_>) -> Verdict {
+    const OVER: &str = "still waits for the touch of a request that is over: touch it once, or pull it out";
+    machine.vault()?;
+    let mut denied = waiting(machine)?;
+    if !machine.is_contactless() {
+        machine.blinks(0)?;
+    }
+    denied.watch.type_in("d")?;
+    ended(&denied.finish()?, 60, "a person denied this request")?;
+    let mut request = waiting(machine)?;
+    if machine.rig.link() == Link::Contact {
+        // pcscd does not let go of a card in the middle of a transmission, whoever asked for it has ended.
+        request.watch.expect_within(&format!("\"blue\" {OVER}"), LIMIT)?;
+        request
+            .watch
+            .expect_within("touch \"blue\" once, for the request that is over", LIMIT)?;
+        machine.keys[0].press()?;
+        request.watch.expect_within("now: it blinks", LIMIT)?;
+    }
+    let approved = machine.events("approved")?.len();
+    if machine.is_contactless() {
+        machine.approve(&mut request)?;
+    } else {
+        machine.touch(0, &mut request.watch)?;
+    }
+    let seen = request.watch.output();
+    ended(&request.finish()?, 0, "done")?;
+    ensure!(machine.events("approved")?.len() == approved + 1, "not one approval");
+    ensure!(seen.contains(OVER) == (machine.rig.link() == Link::Contact), "{seen}");
+    ensure!(!seen.contains("another program"), "{seen}");
+    Ok(())
 }
 
 fn denied_on_key(machine: &Machine<'_>) -> Verdict {

@@ -1,10 +1,16 @@
 //! Keys whose PIN is running out, or came later than the enrolment.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    process::{Command, Stdio},
+    sync::Arc,
+};
 
+use data_encoding::BASE64;
 use hw_tests::{
     conformance::{Machine, machine::said, rigs::InProcess},
     ctap::{Ctap, Done, Front, GET_ASSERTION, GET_INFO},
+    harness::Terminal,
     host::Host,
     key::PIN,
 };
@@ -12,7 +18,7 @@ use hw_tests::{
 use touchlease::encoding::sshsig::RP_ID;
 
 use super::{approvals, behind, honest, overheard, rig, run, witnessed};
-use crate::lab::{Dice, until};
+use crate::lab::{Dice, WIRECAT, until};
 
 const RUN: &[&str] = &["run", "--with", "prod/TOKEN", "--", "true"];
 
@@ -28,11 +34,16 @@ fn t57_every_entry_costs_one_try_the_last_is_announced_and_then_the_key_is_block
         machine.keys[0].plug().unwrap();
         let mut request = machine.request(RUN).unwrap();
         for _ in 0..round {
-            let question = match 8 - entries {
-                1 => "(ONE try left before the key blocks): ".to_owned(),
-                left => format!("({left} tries left): "),
-            };
-            request.watch.expect(&question).unwrap();
+            if 8 - entries == 1 {
+                request
+                    .watch
+                    .expect("ONE try left before \"blue\" blocks; type yes to use it: ")
+                    .unwrap();
+                request.watch.type_in("yes\n").unwrap();
+                request.watch.expect("(ONE try left before the key blocks): ").unwrap();
+            } else {
+                request.watch.expect(&format!("({} tries left): ", 8 - entries)).unwrap();
+            }
             request.watch.type_in("not the PIN\n").unwrap();
             entries += 1;
         }
@@ -47,6 +58,239 @@ fn t57_every_entry_costs_one_try_the_last_is_announced_and_then_the_key_is_block
     assert_eq!(output.status.code(), Some(66), "{}", said(&output));
     assert!(said(&output).contains("PIN is blocked"), "{}", said(&output));
     assert_eq!(approvals(&machine), 0);
+}
+
+#[test]
+fn t57_the_last_try_is_not_spent_by_a_pin_that_was_typed_ahead_of_the_question() {
+    let rig = rig(honest());
+    let machine = Machine::new(&rig).unwrap();
+    machine.vault().unwrap();
+    leave_one_try(&machine);
+    machine.json(&["lock"]).unwrap();
+    let mut request = machine.request(RUN).unwrap();
+    request.watch.expect("type yes to use it: ").unwrap();
+    request.watch.type_in("not the PIN\n").unwrap();
+    let output = request.finish().unwrap();
+    assert_eq!(output.status.code(), Some(60), "{}", said(&output));
+    // And at the commands that take a PIN without a request.
+    let mut list = machine.home.terminal(["key", "credentials"]).unwrap();
+    list.expect("ONE try left before the key blocks; type yes to use it: ").unwrap();
+    list.type_in(&format!("{PIN}\n")).unwrap();
+    let (status, shown) = list.finish().unwrap();
+    assert_eq!(status.code(), Some(60), "{shown}");
+    assert_eq!(machine.json(&["key", "info"]).unwrap()["pin_tries"], 1);
+}
+
+/// Wrong PINs from elsewhere, until one is left.
+fn leave_one_try(machine: &Machine<'_>) {
+    for round in [3, 3, 1] {
+        machine.keys[0].pull().unwrap();
+        machine.keys[0].plug().unwrap();
+        let mut request = machine.request(RUN).unwrap();
+        for _ in 0..round {
+            request.watch.expect("tries left): ").unwrap();
+            request.watch.type_in("not the PIN\n").unwrap();
+        }
+        match round {
+            3 => drop(request.finish().unwrap()),
+            _ => request.watch.expect("type yes").map(|_| request.abandon().unwrap()).unwrap(),
+        }
+    }
+}
+
+#[test]
+fn t57_what_can_be_no_pin_is_refused_before_anything_is_sent_and_asked_for_again() {
+    let rig = rig(honest());
+    let machine = Machine::new(&rig).unwrap();
+    let left = || Host(rig.usb_keys()[0].key().ctap().clone()).pin_retries().unwrap();
+    let refused = |screen: &mut Terminal| {
+        let long = "1".repeat(64);
+        for (typed, said) in [
+            ("", "no PIN was typed"),
+            ("123", "a PIN has 4 characters or more"),
+            (&*long, "a PIN has 63 bytes at most"),
+        ] {
+            screen.expect(": ").unwrap();
+            screen.type_in(&format!("{typed}\n")).unwrap();
+            screen.expect(said).unwrap();
+        }
+        screen.expect(": ").unwrap();
+        assert_eq!(left(), 8);
+    };
+    let finish = |mut screen: Terminal| {
+        screen.type_in(&format!("{PIN}\n")).unwrap();
+        screen.finish().unwrap()
+    };
+    machine.keys[0].grant().unwrap();
+    let mut init = machine.home.terminal(["init", "--key", "blue", "--scope", "prod"]).unwrap();
+    init.expect("PIN of").unwrap();
+    refused(&mut init);
+    let (status, shown) = finish(init);
+    assert!(status.success(), "{shown}");
+    machine.put("TOKEN", "correct-horse-battery").unwrap();
+    machine.json(&["lock"]).unwrap();
+    // Stopped at the prompt is something else than nothing typed.
+    let mut unlock = machine.home.terminal(["unlock"]).unwrap();
+    unlock.expect("PIN of").unwrap();
+    refused(&mut unlock);
+    unlock.type_in("\u{3}").unwrap();
+    let (status, shown) = unlock.finish().unwrap();
+    assert!(status.code() == Some(60) && shown.contains("you stopped it"), "{shown}");
+    let mut unlock = machine.home.terminal(["unlock"]).unwrap();
+    unlock.expect("PIN of").unwrap();
+    refused(&mut unlock);
+    let (status, shown) = finish(unlock);
+    assert!(status.success() && shown.contains("PIN of \"blue\" kept"), "{shown}");
+    let mut change = machine.home.terminal(["key", "pin", "change"]).unwrap();
+    change.expect("present PIN").unwrap();
+    refused(&mut change);
+    change.type_in("\u{4}").unwrap();
+    let (status, shown) = change.finish().unwrap();
+    assert!(status.code() == Some(60) && shown.contains("nothing was changed"), "{shown}");
+    assert_eq!(left(), 8);
+}
+
+#[test]
+fn t57_what_can_be_no_pin_is_refused_by_the_daemon_too_whatever_program_sends_it() {
+    let rig = rig(honest());
+    let machine = Machine::new(&rig).unwrap();
+    machine.vault().unwrap();
+    machine.json(&["lock"]).unwrap();
+    let mut relay = Command::new(WIRECAT);
+    relay.arg("relay").arg(machine.home.places().unwrap().socket());
+    let mut screen = Terminal::start(&relay).unwrap();
+    screen
+        .type_in("{\"v\":1,\"screen\":true,\"request\":{\"do\":\"watch\"}}\n")
+        .unwrap();
+    until("the screen", || machine.json(&["status"]).unwrap()["screens"] == 1);
+    let mut command = machine.home.detached(RUN);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    screen.expect("{\"event\":\"prompt\",\"prompt\":").unwrap();
+    screen.expect(",").unwrap();
+    let said_so = screen.output();
+    let number = said_so.rsplit_once("\"prompt\":").unwrap().1.split(',').next().unwrap().to_owned();
+    screen.type_in(&format!("{{\"answer\":\"shown\",\"prompt\":{number}}}\n")).unwrap();
+    screen.expect("pin_needed").unwrap();
+    let short = BASE64.encode(b"123");
+    screen
+        .type_in(&format!(
+            "{{\"answer\":\"pin\",\"prompt\":{number},\"key\":\"blue\",\"pin\":\"{short}\"}}\n"
+        ))
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(65), "{}", said(&output));
+    assert!(said(&output).contains("a PIN has 4 characters or more"), "{}", said(&output));
+    assert_eq!(machine.json(&["key", "info"]).unwrap()["pin_tries"], 8);
+}
+
+#[test]
+fn t57_an_enrolment_asks_again_for_a_wrong_pin_and_ends_when_the_key_takes_no_more() {
+    let rig = rig(honest());
+    let machine = Machine::new(&rig).unwrap();
+    let wrong = |arguments: &[&str], which: usize, name: &str, from: u64| {
+        let mut screen = machine.home.terminal(arguments).unwrap();
+        for left in (from - 2..=from).rev() {
+            screen.expect(&format!("PIN of \"{name}\" ({left} tries left): ")).unwrap();
+            screen.type_in("not the PIN\n").unwrap();
+        }
+        let (status, shown) = screen.finish().unwrap();
+        assert!(
+            status.code() == Some(66) && shown.contains("until it is pulled out"),
+            "{status} {shown}"
+        );
+        // Nobody is asked for a PIN that the key would not look at.
+        let (status, shown) = machine.home.terminal(arguments).unwrap().finish().unwrap();
+        assert!(status.code() == Some(66) && !shown.contains("PIN of"), "{status} {shown}");
+        machine.keys[which].pull().unwrap();
+        machine.keys[which].plug().unwrap();
+        let left = Host(rig.usb_keys()[which].key().ctap().clone()).pin_retries().unwrap();
+        assert_eq!(left, from - 3, "after three entries");
+    };
+    wrong(&["init", "--key", "blue", "--scope", "prod"], 0, "blue", 8);
+    machine.vault().unwrap();
+    machine.keys[1].plug().unwrap();
+    wrong(&["key", "add", "spare"], 1, "spare", 8);
+    // Before the last one of all it is asked whether to spend it.
+    wrong(&["key", "add", "spare"], 1, "spare", 5);
+    let mut add = machine.home.terminal(["key", "add", "spare"]).unwrap();
+    add.expect("PIN of \"spare\" (2 tries left): ").unwrap();
+    add.type_in("not the PIN\n").unwrap();
+    add.expect("wrong PIN; ONE try left before \"spare\" blocks; type yes to use it: ")
+        .unwrap();
+    add.type_in("no\n").unwrap();
+    let (status, shown) = add.finish().unwrap();
+    assert!(status.code() == Some(60) && shown.contains("you stopped it"), "{status} {shown}");
+    let mut add = machine.home.terminal(["key", "add", "spare"]).unwrap();
+    add.expect("type yes to use it: ").unwrap();
+    add.type_in("yes\n").unwrap();
+    add.expect("PIN of \"spare\" (ONE try left before the key blocks): ").unwrap();
+    add.type_in("not the PIN\n").unwrap();
+    let (status, shown) = add.finish().unwrap();
+    assert!(status.code() == Some(66) && shown.contains("PIN is blocked"), "{status} {shown}");
+    let (status, shown) = machine.home.terminal(["key", "add", "spare"]).unwrap().finish().unwrap();
+    assert!(status.code() == Some(66) && !shown.contains("PIN of"), "{status} {shown}");
+}
+
+#[test]
+fn t57_two_keys_are_asked_for_their_pins_each_with_its_own_tries() {
+    let rig = rig(honest());
+    let machine = Machine::new(&rig).unwrap();
+    machine.vault().unwrap();
+    machine.spare().unwrap();
+    machine.json(&["lock"]).unwrap();
+    let mut request = machine.request(RUN).unwrap();
+    let mut left = BTreeMap::from([("blue", 8), ("spare", 8)]);
+    // Three entries make a difference between the two; at its own third a key blocks.
+    while left.values().sum::<u64>() > 16 - 3 {
+        let shown = request.watch.expect(" tries left): ").unwrap();
+        let question = shown.rsplit_once("PIN of \"").unwrap().1;
+        let (name, says) = question.split_once("\" (").unwrap();
+        let (name, tries) = left.iter_mut().find(|(known, _)| **known == name).unwrap();
+        if says == format!("{} tries left): ", *tries + 1) {
+            continue; // drawn again in the moment in which it was answered
+        }
+        assert_eq!(says, format!("{tries} tries left): "), "of {name}: {shown}");
+        request.watch.type_in("not the PIN\n").unwrap();
+        *tries -= 1;
+    }
+    let tries = |which: usize| Host(rig.usb_keys()[which].key().ctap().clone()).pin_retries().unwrap();
+    until("the last entry's end", || [tries(0), tries(1)] == [left["blue"], left["spare"]]);
+    request.abandon().unwrap();
+}
+
+#[test]
+fn a_key_whose_pin_is_kept_is_armed_and_said_so_while_the_pin_of_another_can_be_typed() {
+    let rig = rig(honest());
+    let machine = Machine::new(&rig).unwrap();
+    machine.vault().unwrap();
+    machine.spare().unwrap();
+    machine.json(&["lock"]).unwrap();
+    let unlock = |key: &str| {
+        let mut unlock = machine.home.terminal(["unlock", key]).unwrap();
+        unlock.expect(": ").unwrap();
+        unlock.type_in(&format!("{PIN}\n")).unwrap();
+        assert!(unlock.finish().unwrap().0.success());
+    };
+    for (which, key, other) in [(0, "blue", "spare"), (1, "spare", "blue")] {
+        unlock(key);
+        let mut request = machine.request(RUN).unwrap();
+        machine.blinks(which).unwrap();
+        request.watch.expect(&format!("touch \"{key}\" (armed), or type:")).unwrap();
+        request.watch.expect(&format!("PIN of \"{other}\" (8 tries left): ")).unwrap();
+        machine.keys[which].press().unwrap();
+        assert!(request.finish().unwrap().status.success());
+        machine.json(&["lock"]).unwrap();
+    }
+    // Both, once both PINs are there.
+    unlock("blue");
+    let mut request = machine.request(RUN).unwrap();
+    request.watch.expect("PIN of \"spare\" (8 tries left): ").unwrap();
+    request.watch.type_in(&format!("{PIN}\n")).unwrap();
+    machine.blinks(1).unwrap();
+    request.watch.expect("\" (USB) or \"").unwrap();
+    request.watch.expect("\" (USB) now: it blinks").unwrap();
+    machine.keys[1].press().unwrap();
+    assert!(request.finish().unwrap().status.success());
 }
 
 /// PINs typed in the everyday run, and in the long one.
