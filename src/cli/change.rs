@@ -129,6 +129,7 @@ pub fn put(session: &Session, args: PutArgs) -> Result<(), Failure> {
         );
     }
     let secrets = names(&args.secrets)?;
+    once(&secrets)?;
     // Nobody types a value for a vault or a scope that is not there.
     let known = known(session, &secrets)?;
     check_new(&secrets, &known)?;
@@ -180,6 +181,14 @@ fn names(words: &[String]) -> Result<Vec<SecretRef>, Failure> {
         })
     });
     read.collect()
+}
+
+/// Before anybody types two values for one name.
+fn once(secrets: &[SecretRef]) -> Result<(), Failure> {
+    let twice = secrets.iter().enumerate().find(|(at, secret)| secrets[..*at].contains(secret));
+    twice.map_or(Ok(()), |(_, secret)| {
+        Err(Failure::new(Outcome::BadInput, "twice", format!("{secret} is named twice")).hint("name each secret once"))
+    })
 }
 
 /// `=` may stand in a name, but in a new one it is what separates the name from a value.

@@ -7,6 +7,7 @@ use super::piv;
 use super::session::Session;
 use super::ui::Tone;
 use crate::client::OTHER_VERSION;
+use crate::finding::quoted;
 use crate::wire::request::InitAsk;
 use crate::wire::{Failure, Outcome, Reply, Request};
 
@@ -59,9 +60,13 @@ pub fn run(session: &Session, args: Args) -> Result<(), Failure> {
     ui.line(&format!("vault {path} is made; key \"{}\" opens it", args.key));
     say_weaker(ui, &profile, built_in_uv);
     say_code(session, &code, trouble.as_deref());
+    let vault = session
+        .vault
+        .as_ref()
+        .map_or_else(String::new, |vault| format!(" --vault {}", quoted(vault)));
     ui.note(
         Tone::Act,
-        "Next: enrol a second key, so that losing one locks nobody out: touchlease key add spare",
+        &format!("Next: enrol a second key, so that losing one locks nobody out: touchlease{vault} key add spare"),
     );
     Ok(())
 }

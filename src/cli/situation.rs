@@ -169,7 +169,13 @@ impl Situation {
                     .map(|(key, link)| format!("\"{key}\" ({link})"))
                     .collect::<Vec<_>>()
                     .join(" or ");
-                let tap = if taps.is_empty() { "" } else { ", or use one at a reader" };
+                // Where all that can serve blink already, nothing else is of use.
+                let all = keys.iter().all(|key| touching.iter().any(|(name, _)| name == key));
+                let tap = if taps.is_empty() || all {
+                    ""
+                } else {
+                    ", or put another key to a reader"
+                };
                 (Tone::Act, format!("touch {names} now: it blinks{tap}"))
             }
         }

@@ -177,8 +177,13 @@ pub(super) async fn edit(house: &House, path: &Path, secret: &str, rules: &Rules
     let (scope, mut names) = one_scope(&[secret.to_owned()])?;
     let name = names.pop().unwrap_or_default();
     let found = open.vault.borrow().find(&scope, &name).map_err(IntoFailure::failure)?;
+    let rules = rules_meant(rules)?;
+    if rules == found.listed.rules {
+        let message = format!("{secret} has these rules already: nothing was changed");
+        return Err(Failure::new(Outcome::BadInput, "nothing", message).hint(format!("touchlease list {secret} shows them")));
+    }
     let changes = Changes {
-        rules: vec![(name.clone(), rules_meant(rules)?)],
+        rules: vec![(name.clone(), rules)],
         judged: [(name, found.clear)].into(),
         ..Changes::default()
     };

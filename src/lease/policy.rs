@@ -90,11 +90,20 @@ fn life(request: &Request, limits: &Limits) -> Result<Duration, Failure> {
                 || "limits.longest_ttl of the configuration allows".to_owned(),
                 |judged| format!("the rules of {} allow", judged.grant.secret),
             );
-            Err(refuse(
-                "ttl_over_cap",
-                format!("{} s were asked for; {whose} {} s", asked.as_secs(), cap.as_secs()),
-            )
-            .hint(format!("ask for less: --ttl {}s", cap.as_secs())))
+            let [asked, cap] = in_one_unit([asked, cap]);
+            Err(match request.task.as_ref().filter(|_| request.by_task.ttl) {
+                Some(task) => over_in_task(
+                    "ttl_over_cap",
+                    &task.name,
+                    ["ttl", &format!("{asked:?}"), &format!("{cap:?}")],
+                    &whose,
+                )
+                .hint(format!(
+                    "in touchlease.toml, under [task.{}]: ttl = {cap:?}; or for this time: --ttl {cap}",
+                    task.name
+                )),
+                None => refuse("ttl_over_cap", format!("{asked} were asked for; {whose} {cap}")).hint(format!("ask for less: --ttl {cap}")),
+            })
         }
         Some(asked) => Ok(asked),
         None => Ok(limits.ttl.min(cap)),
@@ -107,14 +116,40 @@ fn uses(request: &Request) -> Result<Option<u32>, Failure> {
         .iter()
         .filter_map(|judged| Some((u32::try_from(judged.rules.uses?).unwrap_or(u32::MAX), &judged.grant.secret)));
     match (request.uses, caps.min_by_key(|(cap, _)| *cap)) {
-        (Some(asked), Some((cap, secret))) if asked > cap => Err(refuse(
-            "uses_over_cap",
-            format!("{asked} uses were asked for; the rules of {secret} allow {cap}"),
-        )
-        .hint(format!("ask for less: --uses {cap}"))),
+        (Some(asked), Some((cap, secret))) if asked > cap => {
+            let whose = format!("the rules of {secret} allow");
+            Err(match request.task.as_ref().filter(|_| request.by_task.uses) {
+                Some(task) => {
+                    over_in_task("uses_over_cap", &task.name, ["uses", &asked.to_string(), &cap.to_string()], &whose).hint(format!(
+                        "in touchlease.toml, under [task.{}]: uses = {cap}; or for this time: --uses {cap}",
+                        task.name
+                    ))
+                }
+                None => refuse("uses_over_cap", format!("{asked} uses were asked for; {whose} {cap}"))
+                    .hint(format!("ask for less: --uses {cap}")),
+            })
+        }
         (Some(asked), _) => Ok(Some(asked)),
         (None, cap) => Ok(cap.map(|(cap, _)| cap)),
     }
+}
+
+/// What the task's file names, and no option of the command.
+fn over_in_task(reason: &str, task: &str, [name, asked, cap]: [&str; 3], whose: &str) -> Unhinted {
+    refuse(
+        reason,
+        format!("touchlease.toml asks for {name} = {asked} in its task {task:?}; {whose} {cap}"),
+    )
+}
+
+/// As they are written in files and options, to be compared at a glance.
+fn in_one_unit(times: [Duration; 2]) -> [String; 2] {
+    let units = [(3600, "h"), (60, "m"), (1, "s")];
+    let unit = units
+        .into_iter()
+        .find(|(unit, _)| times.iter().all(|time| time.as_secs() % unit == 0));
+    let (unit, name) = unit.unwrap_or((1, "s"));
+    times.map(|time| format!("{}{name}", time.as_secs() / unit))
 }
 
 fn refuse(reason: &str, message: String) -> Unhinted {
@@ -125,8 +160,10 @@ fn refuse(reason: &str, message: String) -> Unhinted {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::encoding::Digest;
     use crate::lease::grant::{AtEnd, Grant};
-    use crate::lease::text::Holder;
+    use crate::lease::request::ByTask;
+    use crate::lease::text::{Holder, TaskText};
     use crate::vault::Rules;
 
     fn judged(secret: &str, rules: Rules) -> Judged {
@@ -149,6 +186,7 @@ mod tests {
             grants,
             ttl,
             uses,
+            by_task: ByTask { ttl: true, uses: true },
             reason: None,
             command: vec![],
             at_end: AtEnd::Kill,
@@ -201,6 +239,52 @@ mod tests {
         assert_eq!(
             reason(judge(request(vec![judged("prod/A", env())], Some(28_801), None), &limits)),
             "ttl_over_cap"
+        );
+    }
+
+    #[test]
+    fn what_a_task_file_asks_for_over_a_cap_is_refused_by_its_name_in_the_unit_of_the_cap_with_the_edit_that_helps() {
+        let rules = Rules {
+            ttl: Some(600),
+            uses: Some(2),
+            ..env()
+        };
+        let refused = |ttl, uses, by_task| {
+            let request = Request {
+                task: Some(TaskText {
+                    name: "deploy".into(),
+                    about: "Deploy".into(),
+                    digest: Digest::of(b"file"),
+                }),
+                by_task,
+                ..request(vec![judged("prod/B", rules.clone())], ttl, uses)
+            };
+            match judge(request, &Limits::default()) {
+                Judgement::Refuse(failure) => (failure.message, failure.hint.unwrap()),
+                Judgement::Ask(terms) => panic!("{terms:?}"),
+            }
+        };
+        let in_file = ByTask { ttl: true, uses: true };
+        assert_eq!(
+            refused(Some(7200), None, in_file),
+            (
+                "touchlease.toml asks for ttl = \"120m\" in its task \"deploy\"; the rules of prod/B allow \"10m\"".into(),
+                "in touchlease.toml, under [task.deploy]: ttl = \"10m\"; or for this time: --ttl 10m".into()
+            )
+        );
+        assert_eq!(
+            refused(None, Some(3), in_file),
+            (
+                "touchlease.toml asks for uses = 3 in its task \"deploy\"; the rules of prod/B allow 2".into(),
+                "in touchlease.toml, under [task.deploy]: uses = 2; or for this time: --uses 2".into()
+            )
+        );
+        assert_eq!(
+            refused(Some(601), None, ByTask::default()),
+            (
+                "601s were asked for; the rules of prod/B allow 600s".into(),
+                "ask for less: --ttl 600s".into()
+            )
         );
     }
 

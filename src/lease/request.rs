@@ -40,6 +40,8 @@ pub struct Request {
     pub ttl: Option<Duration>,
     /// Limit of uses, where one was asked for.
     pub uses: Option<u32>,
+    /// Whether the life, and the limit, are those of the task's file.
+    pub by_task: ByTask,
     /// Why.
     pub reason: Option<String>,
     /// What will get it, as claimed.
@@ -48,6 +50,15 @@ pub struct Request {
     pub at_end: AtEnd,
     /// Whose end is its end.
     pub holder: Holder,
+}
+
+/// What the task's file asks for and the command line does not.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ByTask {
+    /// The life.
+    pub ttl: bool,
+    /// The limit of uses.
+    pub uses: bool,
 }
 
 impl Request {
@@ -76,6 +87,10 @@ impl Request {
         Ok(Self {
             ttl: ask.ttl.map(Duration::from_secs).or(task.as_ref().and_then(|task| task.ttl)),
             uses: ask.uses.or(task.as_ref().and_then(|task| task.uses)),
+            by_task: ByTask {
+                ttl: ask.ttl.is_none(),
+                uses: ask.uses.is_none(),
+            },
             reason: ask.reason.clone(),
             command: shown_command(&ask.command),
             at_end: task.as_ref().map(|task| task.at_end).unwrap_or_default(),

@@ -18,6 +18,9 @@ use crate::wire::{Event, Failure, Outcome};
 /// Every way in which it can end before; the roster is as it was then.
 pub async fn remove(office: &Office<'_>, name: &str, touch: Option<&str>, asker: &Asker) -> Result<Vec<String>, Failure> {
     own_screen(asker)?;
+    if touch == Some(name) {
+        return Err(approves_itself(office, name));
+    }
     let touched: Vec<KeyId> = touched(office, touch, Some(name)).await?.iter().map(EnrolledKey::id).collect();
     let lobby = &office.lobby;
     let (vault, leaving, now) = (office.vault_now(), name.to_owned(), lobby.clock.wall().seconds());
@@ -295,6 +298,18 @@ async fn in_order(
     }
     here.extend(elsewhere);
     Ok(here)
+}
+
+/// A key that goes cannot say who stays.
+fn approves_itself(office: &Office<'_>, name: &str) -> Failure {
+    let mut keys = office.vault.borrow().keys();
+    keys.retain(|key| key.name != name);
+    let hint = match keys.first() {
+        Some(key) => format!("touchlease key remove {name} --key {}", key.name),
+        None => "add another key first: touchlease key add NAME".into(),
+    };
+    let message = format!("\"{name}\" is the key that is taken out: one that stays has to approve that");
+    Failure::new(Outcome::BadInput, "leaving_key", message).hint(hint)
 }
 
 fn no_such_key(name: &str) -> Failure {
