@@ -94,6 +94,16 @@ fn nothing_is_asked_for_that_could_not_be_used() {
     assert!(status.success(), "{shown}");
     asks_nothing(&["put", "staging/A"], "touchlease scope add NAME");
     asks_nothing(&["import", "--scope", "staging", "x.env"], "touchlease scope add staging");
+    asks_nothing(&["put", "prod/A", "prod/B", "prod/A"], "prod/A is named twice");
+    lab.put("prod/A", b"correct-horse", &["--max-ttl", "10m"]);
+    // Nobody touches for what changes nothing.
+    lab.key.never().unwrap();
+    asks_nothing(&["edit", "prod/A", "--max-ttl", "600s"], "has these rules already");
+    asks_nothing(
+        &["key", "remove", "first", "--key", "first"],
+        "is the key that is taken out: one that stays has to approve that",
+    );
+    assert!(!lab.key.counts().unwrap().waiting);
 }
 
 #[test]

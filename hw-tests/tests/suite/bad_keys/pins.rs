@@ -91,9 +91,11 @@ fn leave_one_try(machine: &Machine<'_>) {
             request.watch.expect("tries left): ").unwrap();
             request.watch.type_in("not the PIN\n").unwrap();
         }
-        match round {
-            3 => drop(request.finish().unwrap()),
-            _ => request.watch.expect("type yes").map(|_| request.abandon().unwrap()).unwrap(),
+        if round == 3 {
+            request.finish().unwrap();
+        } else {
+            request.watch.expect("type yes").unwrap();
+            request.abandon().unwrap();
         }
     }
 }
