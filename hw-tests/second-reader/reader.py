@@ -92,10 +92,6 @@ def signer(armored, statement):
     public = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
     public.verify(utils.encode_dss_signature(r, s), signed, ec.ECDSA(hashes.SHA256()))
     return point, flags
-def signers(statement):
-    """Who may sign what follows, in their order: points, and the flags that they have to set."""
-    return {base64url(key[part]["public_key"]): {"pin": 5, "touch-only": 1}.get(key.get("profile"), 0)
-            for key in statement["keys"] for part in ("lease", "sign") if part in key}
 
 class Vault:
     """A vault whose roster is verified: `statements`, `roster` the one in force, `epochs` of the scopes."""
@@ -105,7 +101,7 @@ class Vault:
             need(self.file("format") == b"touchlease vault 1\n", "not of version 1")
             for path in folder.glob("roster/[!.]*.json"):
                 self.statements[path.stem] = json.loads(path.read_bytes().decode())
-            need(all(statement["v"] in (1, 2) for statement in self.statements.values()), "a newer statement")
+            need(all(statement["v"] == 1 for statement in self.statements.values()), "a newer statement")
         for digest in self.statements:
             with reading(f"roster/{digest}"):
                 self.verify(digest)
@@ -131,13 +127,17 @@ class Vault:
         point, flags = signer(self.file(f"roster/{digest}.sig"), data)
         befores = [self.statements[before] for before in statement["previous"]]
         if not befores:
-            made = sha256(bytes.fromhex(statement["random"]) + point).hex()
-            need(made == statement["vault"] and point == next(iter(signers(statement))), "not begun by its first key")
+            first = base64url(statement["keys"][0]["lease"]["public_key"])
+            made = sha256(bytes.fromhex(statement["random"]) + first).hex()
+            need(made == statement["vault"] and point == first, "not begun by its first key")
         for before in befores or [statement]:
             need(before["vault"] == statement["vault"], "of another vault than the one before it")
-            known = signers(before) | ({base64url(before["recovery"]): 0} if befores else {})
-            need(bool(flags) == (known[point] > 0), "signed in another form than its key signs")
-            need(not flags or flags[0] & known[point] == known[point], "signed without touch or PIN")
+            profiles = {base64url(key["lease"]["public_key"]): key["profile"] for key in before["keys"]}
+            if flags:
+                wanted = {"pin": 0x05, "touch-only": 0x01}[profiles[point]]
+                need(flags[0] & wanted == wanted, "signed without touch or PIN")
+            else:
+                need(point == base64url(before["recovery"]), "signed by another key than the recovery key")
 
     def recovery_key(self, code):
         plain = code.upper().translate(str.maketrans("OIL", "011", "- \n"))

@@ -90,8 +90,6 @@ mod folded;
 #[cfg(test)]
 mod full;
 #[cfg(test)]
-mod piv;
-#[cfg(test)]
 mod pulled;
 #[cfg(test)]
 mod tests;

@@ -21,7 +21,6 @@ mod list;
 mod lock;
 mod merge;
 mod misuse;
-mod piv;
 mod prompt;
 mod recover;
 mod rotate;

@@ -1,8 +1,6 @@
 //! What a person can do about a prompt now, in one line.
 
 use super::ui::Tone;
-use crate::device::error::release;
-use crate::encoding::plain::count;
 use crate::wire::TouchState;
 
 /// What is said where others write to the vault before what was touched for is begun.
@@ -92,11 +90,7 @@ impl Situation {
                 self.pins.retain(|name| name != key);
                 self.once(format!("\"{key}\" was pulled out"))
             }
-            TouchState::Busy { key, by } => {
-                let remedy = release(by.as_deref()).map_or_else(String::new, |remedy| format!(": {remedy}"));
-                let by = by.as_deref().unwrap_or("another program");
-                self.once(format!("\"{key}\" is in use by {by}{remedy}"))
-            }
+            TouchState::Busy { key, by } => self.once(format!("\"{key}\" is in use by {}", by.as_deref().unwrap_or("another program"))),
             TouchState::Unfinished { key } => {
                 self.unfinished = Some(key.clone());
                 self.once(format!(
@@ -104,17 +98,6 @@ impl Situation {
                 ))
             }
             TouchState::Problem { what } => self.once(what.clone()),
-            TouchState::Touches { key, touches } => self.once(format!(
-                "\"{key}\" is touched {} for this, one after the other",
-                count(*touches, "time")
-            )),
-            TouchState::StillWaits { key } => {
-                self.held.take_if(|name| name == key);
-                self.touching.retain(|(name, _)| name != key);
-                Some(format!(
-                    "do not touch \"{key}\" for 15 s: it cannot be told that nobody waits any more"
-                ))
-            }
             TouchState::ExtraTouch { key } => Some(format!("\"{key}\" was touched as well; what it gave was wiped")),
             TouchState::CounterBack { key, before, now } => Some(format!(
                 "the counter of \"{key}\" went back from {before} to {now}: is there a copy of the key?"
@@ -394,16 +377,7 @@ mod tests {
             key: "blue".into(),
             by: Some("scdaemon".into()),
         };
-        let told = now.update(&busy).unwrap_or_default();
-        assert!(
-            told.starts_with("\"blue\" is in use by scdaemon: gpgconf --kill scdaemon "),
-            "{told}"
-        );
+        assert_eq!(now.update(&busy), Some("\"blue\" is in use by scdaemon".into()));
         assert_eq!(now.update(&busy), None);
-        let other = TouchState::Busy {
-            key: "blue".into(),
-            by: None,
-        };
-        assert_eq!(now.update(&other), Some("\"blue\" is in use by another program".into()));
     }
 }

@@ -8,12 +8,10 @@ use std::time::Duration;
 use super::house::{House, OpenVault};
 use super::vaults::{profile_said, unsigned};
 use crate::config::LONGEST_PIN;
-use crate::device::broker::{CardSeen, Cared, ENROL_PIV, Event as KeyEvent, Feed, Seen};
-use crate::device::enrolled::{Piv, Retired};
-use crate::device::piv::Setup;
+use crate::device::broker::{Cared, Event as KeyEvent, Feed, Seen};
 use crate::device::worker::protocol::{Id, Manage as Task};
-use crate::device::{DeviceError, EnrolledKey, Link, Port, eucleak, pin_form};
-use crate::lease::enrol::{self, Candidacy, CardPlan};
+use crate::device::{DeviceError, EnrolledKey, Link, eucleak, pin_form};
+use crate::lease::enrol::{self, Candidacy};
 use crate::lease::failure::{IntoFailure, locked_memory};
 use crate::lease::office::Asker;
 use crate::lease::recover::recover as recover_with;
@@ -21,8 +19,8 @@ use crate::lease::roster;
 use crate::lease::unlock::unlock as ask_pin;
 use crate::secret::Secret;
 use crate::vault::RecoveryCode;
-use crate::wire::reply::{CardView, KeyDetail, KeyView};
-use crate::wire::request::{CardAsk, KeyAddAsk, KeyRemoveAsk, Manage, RecoverAsk};
+use crate::wire::reply::{KeyDetail, KeyView};
+use crate::wire::request::{KeyAddAsk, KeyRemoveAsk, Manage, RecoverAsk};
 use crate::wire::{Event, Failure, Outcome, Reply, Value};
 
 /// Longest care for a key: adding a fingerprint takes several touches.
@@ -51,29 +49,7 @@ pub(super) async fn list(house: &Rc<House>, path: &Path) -> Result<Reply, Failur
 pub(super) async fn info(house: &Rc<House>, path: &Path, key: Option<&str>) -> Result<Reply, Failure> {
     let open = optional(house, path)?;
     let (seen, enrolled) = find(house, open.as_deref(), key).await?;
-    if let Some(piv) = enrolled.as_ref().and_then(EnrolledKey::piv) {
-        let card = house.broker.card(&seen.port).await.map_err(IntoFailure::failure)?;
-        return Ok(Reply::Key(KeyDetail {
-            rows: card_rows(Some(piv), &card),
-            pin_tries: card.tries,
-            key: view(open.as_deref(), enrolled.as_ref(), Some(&seen)),
-        }));
-    }
-    let info = match house.broker.info(&seen.port).await {
-        Err(DeviceError::NotFido) => match house.broker.card(&seen.port).await {
-            Ok(card) => {
-                return Ok(Reply::Key(KeyDetail {
-                    rows: card_rows(None, &card),
-                    pin_tries: card.tries,
-                    key: view(None, None, Some(&seen)),
-                }));
-            }
-            Err(error @ DeviceError::TooOld { .. }) => Err(error),
-            Err(_) => Err(DeviceError::NotFido),
-        },
-        said => said,
-    };
-    let info = info.map_err(IntoFailure::failure)?;
+    let info = house.broker.info(&seen.port).await.map_err(IntoFailure::failure)?;
     let row = |name: &str, value: String| (name.to_owned(), value);
     let mut rows = vec![
         row("versions", info.info.versions.join(", ")),
@@ -101,40 +77,6 @@ pub(super) async fn info(house: &Rc<House>, path: &Path, key: Option<&str>) -> R
     }))
 }
 
-/// What a YubiKey's PIV application says of itself, and what it does for the vault, if it is enrolled.
-fn card_rows(piv: Option<&Piv>, card: &CardSeen) -> Vec<(String, String)> {
-    let row = |name: &str, value: String| (name.to_owned(), value);
-    let [major, minor, patch] = card.seen.firmware;
-    let mut rows = vec![
-        row("serial number", card.seen.serial.to_string()),
-        row("firmware", format!("{major}.{minor}.{patch}")),
-    ];
-    match piv {
-        Some(piv) => rows.extend([
-            row("opens by", format!("slot {}, PIN and touch each time", piv.open.slot)),
-            row("signs by", format!("slot {}, PIN and touch each time", piv.sign.slot)),
-        ]),
-        None => rows.push(row("enrol it", ENROL_PIV.into())),
-    }
-    let factory = [
-        (card.factory.pin, "PIN"),
-        (card.factory.puk, "PUK"),
-        (card.factory.management, "management key"),
-    ];
-    let factory: Vec<&str> = factory.into_iter().filter_map(|(is, what)| is.then_some(what)).collect();
-    if !factory.is_empty() {
-        rows.push(row("the factory's", factory.join(", ")));
-    }
-    if !card.occupied.is_empty() {
-        let occupied: Vec<String> = card.occupied.iter().map(ToString::to_string).collect();
-        rows.push(row("slots in use", occupied.join(", ")));
-    }
-    if card.seen.firmware < eucleak::FIXED {
-        rows.push(row("note", eucleak::note("it", card.seen.firmware)));
-    }
-    rows
-}
-
 /// # Errors
 /// What the key says.
 pub(super) async fn manage(house: &Rc<House>, path: &Path, key: Option<&str>, what: Manage, asker: &Asker) -> Result<Reply, Failure> {
@@ -160,68 +102,23 @@ pub(super) async fn manage(house: &Rc<House>, path: &Path, key: Option<&str>, wh
 }
 
 /// # Errors
-/// What keeps the readers from being looked at.
-pub(super) async fn cards(house: &Rc<House>) -> Result<Reply, Failure> {
-    let cards = house.broker.cards().await.map_err(IntoFailure::failure)?;
-    let view = |(port, card): (Port, CardSeen)| CardView {
-        serial: card.seen.serial,
-        firmware: card.seen.firmware,
-        reader: port.to_string(),
-        factory_pin: card.factory.pin,
-        factory_puk: card.factory.puk,
-        factory_management_key: card.factory.management,
-        occupied: card.occupied.iter().map(ToString::to_string).collect(),
-    };
-    Ok(Reply::Cards {
-        cards: cards.into_iter().map(view).collect(),
-    })
-}
-
-/// What is to be made on a card.
-///
-/// # Errors
-/// Slots that are none.
-pub(super) fn plan(ask: CardAsk) -> Result<CardPlan, Failure> {
-    let slot = |text: String| {
-        Retired::try_from(text)
-            .map_err(|error| Failure::new(Outcome::BadInput, "slot", error).hint("name slots from 82 to 95, as `ykman` does"))
-    };
-    let setup = Setup {
-        open: slot(ask.open)?,
-        sign: slot(ask.sign)?,
-        danger_overwrite: ask.danger_overwrite,
-    };
-    if setup.open == setup.sign {
-        return Err(Failure::new(Outcome::BadInput, "one_slot", "one slot cannot open and sign").hint("name two slots"));
-    }
-    Ok(CardPlan {
-        serial: ask.serial,
-        setup,
-        new_pin: ask.new_pin.map(|pin| pin.0),
-        new_puk: ask.new_puk.map(|puk| puk.0),
-    })
-}
-
-/// # Errors
 /// See [`Failure`].
 pub(super) async fn add(house: &Rc<House>, path: &Path, ask: KeyAddAsk, asker: &Asker) -> Result<Reply, Failure> {
     let open = house.open(path)?;
     let all = || open.vault.borrow().scopes().into_iter().map(str::to_owned).collect();
     let scopes: Vec<String> = if ask.scopes.is_empty() { all() } else { ask.scopes };
-    let card = ask.card.map(plan).transpose()?;
     let candidacy = Candidacy {
         name: &ask.name,
         touch_only: ask.touch_only,
         scopes: &scopes,
         recovers: None,
-        card: card.as_ref(),
     };
     let new = enrol::add(&house.office(&open), &candidacy, asker).await?;
     house.open(path)?;
     Ok(Reply::KeyAdded {
         name: ask.name,
-        profile: profile_said(&new.key).into(),
-        built_in_uv: new.built_in_uv,
+        profile: profile_said(new.key.profile).into(),
+        built_in_uv: new.info.built_in_uv(),
         scopes,
     })
 }
@@ -265,8 +162,8 @@ pub(super) async fn recover(house: &Rc<House>, path: &Path, ask: RecoverAsk, ask
     let _ = house.open(path);
     Ok(Reply::Recovered {
         name,
-        profile: profile_said(&recovered.new.key).into(),
-        built_in_uv: recovered.new.built_in_uv,
+        profile: profile_said(recovered.new.key.profile).into(),
+        built_in_uv: recovered.new.info.built_in_uv(),
         scopes: recovered.scopes,
         recovery_code: Value(recovered.code),
         removed: lost,
@@ -359,7 +256,7 @@ fn view(open: Option<&OpenVault>, key: Option<&EnrolledKey>, seen: Option<&Seen>
     let scopes = key.map(opens).unwrap_or_default();
     KeyView {
         name: key.map(|key| key.name.clone()),
-        profile: key.map(|key| profile_said(key).into()),
+        profile: key.map(|key| profile_said(key.profile).into()),
         built_in_uv: seen.is_some_and(|seen| seen.built_in_uv),
         not_in: key
             .and(open)

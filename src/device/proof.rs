@@ -3,18 +3,15 @@
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
-use super::candidate::{Sealed, Unseal};
 use super::ctap::get_assertion::RawAssertion;
 use super::enrolled::{EnrolledKey, KeyId, Link, Profile};
-use crate::encoding::Digest;
-use crate::encoding::es256::{self, Signature};
-use crate::encoding::hpke::Agreed;
-use crate::encoding::sshsig::{self, Assertion, FLAG_UV, Namespace, Point, RP_ID, SshsigError};
+use crate::encoding::sshsig::{Assertion, FLAG_UV, Namespace, Point, RP_ID, SshsigError};
+use crate::encoding::{Digest, es256};
 use crate::secret::Secret;
 
 /// A touch (and PIN, where the profile says so) on an enrolled key, for one text in one namespace.
 ///
-/// [`verify`] and [`verify_piv`] are the only makers. Nobody can write one down, copy one, or change one:
+/// [`verify`] is the only maker. Nobody can write one down, copy one, or change one:
 ///
 /// ```compile_fail
 /// use touchlease::device::proof::Proof;
@@ -70,23 +67,11 @@ pub struct Proof {
     public_key: Point,
     namespace: Namespace,
     text: Digest,
-    evidence: Evidence,
+    assertion: Assertion,
     outputs: Vec<Secret>,
 }
 
-/// What shows the touch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Evidence {
-    /// The key's own word, in what it signed: user present.
-    Assertion(Assertion),
-    /// A signature over the text, by a slot whose touch policy is "always".
-    Signature(Signature),
-    /// What is sealed to a slot whose touch policy is "always" opened. That it was asked for this text is the daemon's word: nothing is
-    /// signed.
-    Opening,
-}
-
-/// What an answer must be, to be a proof.
+/// What an assertion must be, to be a proof.
 pub struct Expected<'a> {
     /// By which key.
     pub key: &'a EnrolledKey,
@@ -96,17 +81,8 @@ pub struct Expected<'a> {
     pub namespace: Namespace,
     /// Over which bytes.
     pub text: &'a [u8],
-    /// What it was asked to unseal.
-    pub unseals: &'a [Unseal],
-}
-
-/// What a PIV key answers, unchecked.
-#[derive(Debug, Default)]
-pub struct PivAnswer {
-    /// What the ECDH of each message gave, in their order.
-    pub agreed: Vec<Agreed>,
-    /// The signature over the text in DER, where one was asked for.
-    pub signature: Option<Vec<u8>>,
+    /// How many hmac-secret outputs were asked for.
+    pub salts: usize,
 }
 
 /// Why an assertion is no proof.
@@ -133,15 +109,9 @@ pub enum ProofError {
     /// UV is set for a key enrolled without PIN: its hmac-secret output is another one. The key now verifies by itself (alwaysUv).
     #[error("the key verified its person, which it was not enrolled with")]
     Verified,
-    /// Not as many outputs as there was to unseal, or of another kind than the key has.
+    /// Not as many hmac-secret outputs as salts.
     #[error("a wrong number of unsealing outputs")]
     Outputs,
-    /// What is sealed to the slot does not open with what the key gave: another slot's key, or a damaged file.
-    #[error("what is sealed to the key does not open with its answer")]
-    NotOpened,
-    /// There is no locked memory.
-    #[error("there is no locked memory")]
-    Memory,
 }
 
 /// Checks a key's raw answer; `outputs` are its hmac-secret outputs in the order of the salts.
@@ -150,11 +120,10 @@ pub enum ProofError {
 /// The first thing found wrong; the outputs are wiped.
 pub fn verify(raw: &RawAssertion, outputs: Vec<Secret>, expected: &Expected<'_>) -> Result<Proof, ProofError> {
     let key = expected.key;
-    let lease = &key.fido2().ok_or(ProofError::OtherCredential)?.lease;
-    let assertion = check(raw, &lease.id, RP_ID)?;
+    let assertion = check(raw, &key.lease.id, RP_ID)?;
     let uv = key.profile == Profile::Pin;
     assertion
-        .verify(&lease.public_key, expected.namespace, expected.text, uv)
+        .verify(&key.lease.public_key, expected.namespace, expected.text, uv)
         .map_err(|error| match error {
             SshsigError::NotTouched => ProofError::NotTouched,
             SshsigError::NotVerified => ProofError::NotVerified,
@@ -164,59 +133,20 @@ pub fn verify(raw: &RawAssertion, outputs: Vec<Secret>, expected: &Expected<'_>)
     if !uv && assertion.flags & FLAG_UV != 0 {
         return Err(ProofError::Verified);
     }
-    if outputs.len() != expected.unseals.len() || outputs.iter().any(|output| output.len() != 32) {
+    if outputs.len() != expected.salts || outputs.iter().any(|output| output.len() != 32) {
         return Err(ProofError::Outputs);
     }
-    Ok(proof(expected, Evidence::Assertion(assertion), outputs))
-}
-
-/// Checks what a PIV key answered: what it agreed has to open what is sealed to it, and its signature has to be over the text. PIN and
-/// touch are its slots' policies, without which no key is enrolled; without a signature only a lease is approved.
-///
-/// # Errors
-/// The first thing found wrong.
-pub fn verify_piv(answer: &PivAnswer, expected: &Expected<'_>) -> Result<Proof, ProofError> {
-    let key = expected.key.piv().ok_or(ProofError::OtherCredential)?;
-    let evidence = match &answer.signature {
-        Some(der) => {
-            let signature = es256::from_der(der).ok_or(ProofError::Signature)?;
-            let blob = sshsig::signed_blob(expected.namespace, expected.text);
-            es256::verify(&key.sign.public_key, &blob, &signature).map_err(|_| ProofError::Signature)?;
-            Evidence::Signature(signature)
-        }
-        None if expected.namespace != Namespace::Lease => return Err(ProofError::Signature),
-        None if expected.unseals.is_empty() => return Err(ProofError::Outputs),
-        None => Evidence::Opening,
-    };
-    if answer.agreed.len() != expected.unseals.len() {
-        return Err(ProofError::Outputs);
-    }
-    let opened = expected.unseals.iter().zip(&answer.agreed).map(|(unseal, agreed)| match unseal {
-        Unseal::Sealed(sealed) if sealed.to == key.open.public_key => open(sealed, agreed),
-        _ => Err(ProofError::Outputs),
-    });
-    let outputs = opened.collect::<Result<_, _>>()?;
-    Ok(proof(expected, evidence, outputs))
-}
-
-fn open(sealed: &Sealed, agreed: &Agreed) -> Result<Secret, ProofError> {
-    let mut plain = sealed.open(agreed).ok_or(ProofError::NotOpened)?;
-    Secret::from_slice_wiping(&mut plain).map_err(|_| ProofError::Memory)
-}
-
-fn proof(expected: &Expected<'_>, evidence: Evidence, outputs: Vec<Secret>) -> Proof {
-    let key = expected.key;
-    Proof {
+    Ok(Proof {
         key: key.id(),
         name: key.name.clone(),
         profile: key.profile,
         link: expected.link,
-        public_key: *key.signer(),
+        public_key: key.lease.public_key,
         namespace: expected.namespace,
         text: Digest::of(expected.text),
-        evidence,
+        assertion,
         outputs,
-    }
+    })
 }
 
 /// Takes an answer apart that must be by this credential for this relying party. The signature is not looked at yet.
@@ -274,49 +204,28 @@ impl Proof {
         self.text
     }
 
-    /// What shows the touch.
+    /// The signature and what it covers.
     #[must_use]
-    pub fn evidence(&self) -> &Evidence {
-        &self.evidence
+    pub fn assertion(&self) -> &Assertion {
+        &self.assertion
     }
 
-    /// What a FIDO2 key signed.
+    /// The key's signature counter: a hint only, it may be constant or shared.
     #[must_use]
-    pub fn assertion(&self) -> Option<&Assertion> {
-        match &self.evidence {
-            Evidence::Assertion(assertion) => Some(assertion),
-            Evidence::Signature(_) | Evidence::Opening => None,
-        }
+    pub fn counter(&self) -> u32 {
+        self.assertion.counter
     }
 
-    /// The key's signature counter, if it has one: a hint only, it may be constant or shared.
-    #[must_use]
-    pub fn counter(&self) -> Option<u32> {
-        self.assertion().map(|assertion| assertion.counter)
-    }
-
-    /// What was unsealed, in the order in which it was asked for: for a salt its hmac-secret output (32 bytes), for what is sealed what
-    /// was in it.
+    /// The hmac-secret outputs, 32 bytes each, in the order of the salts.
     #[must_use]
     pub fn outputs(&self) -> &[Secret] {
         &self.outputs
     }
 
-    /// Whether the touch was for `text`.
-    #[must_use]
-    pub fn is_over(&self, text: &[u8]) -> bool {
-        Digest::of(text) == self.text
-    }
-
-    /// The armored SSHSIG over `text`; nothing when `text` is not what was touched for, or nothing was signed.
+    /// The armored SSHSIG over `text`; nothing when `text` is not what was touched for.
     #[must_use]
     pub fn sshsig(&self, text: &[u8]) -> Option<String> {
-        match &self.evidence {
-            _ if !self.is_over(text) => None,
-            Evidence::Assertion(assertion) => Some(assertion.to_sshsig(&self.public_key, self.namespace, text)),
-            Evidence::Signature(signature) => Some(sshsig::ecdsa::armored(&self.public_key, self.namespace, signature)),
-            Evidence::Opening => None,
-        }
+        (Digest::of(text) == self.text).then(|| self.assertion.to_sshsig(&self.public_key, self.namespace, text))
     }
 }
 
@@ -326,7 +235,7 @@ pub(super) mod tests {
     use p256::ecdsa::signature::hazmat::PrehashSigner;
     use p256::ecdsa::{self, SigningKey};
 
-    use super::super::enrolled::{Credential, Fido2, Kind};
+    use super::super::enrolled::Credential;
     use super::*;
     use crate::encoding::sshsig::{FLAG_UP, client_data_hash};
 
@@ -348,10 +257,8 @@ pub(super) mod tests {
         EnrolledKey {
             name: "blue".into(),
             profile,
-            kind: Kind::Fido2(Fido2 {
-                lease: software_key(1).1,
-                which: software_key(2).1,
-            }),
+            lease: software_key(1).1,
+            which: software_key(2).1,
         }
     }
 
@@ -379,7 +286,7 @@ pub(super) mod tests {
             link: Link::Usb,
             namespace: Namespace::Lease,
             text: TEXT,
-            unseals: &[Unseal::Salt([0; 32])],
+            salts: 1,
         };
         let outputs = outputs.iter().map(|len| Secret::zeroed(*len).unwrap()).collect();
         verify(raw, outputs, &expected)
@@ -394,12 +301,11 @@ pub(super) mod tests {
         let proof = judge(&raw(1, RP_ID, FLAG_UP, hash()), Profile::TouchOnly).unwrap();
         assert_eq!(
             (proof.key_id(), proof.key_name(), proof.counter()),
-            (enrolled(Profile::Pin).id(), "blue", Some(9))
+            (enrolled(Profile::Pin).id(), "blue", 9)
         );
         let receipt = proof.sshsig(TEXT).unwrap();
         let (point, assertion) = Assertion::from_sshsig(&receipt, Namespace::Lease, TEXT).unwrap();
-        assert_eq!(proof.evidence(), &Evidence::Assertion(assertion));
-        assert_eq!(point, software_key(1).1.public_key);
+        assert_eq!((&assertion, point), (proof.assertion(), software_key(1).1.public_key));
         assert_eq!(proof.sshsig(b"another text"), None);
         assert!(judge(&raw(1, RP_ID, FLAG_UP | FLAG_UV, hash()), Profile::Pin).is_ok());
     }

@@ -2,7 +2,6 @@
 
 pub mod digest;
 pub mod es256;
-pub mod hpke;
 pub mod id;
 pub mod jcs;
 pub mod plain;

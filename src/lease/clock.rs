@@ -19,7 +19,7 @@ pub async fn accept(office: &Office<'_>, asker: &Asker) -> Result<(), Failure> {
     let standing = office.standing(&[&scope])?;
     // Whoever may open a scope may say it; nothing is opened, so no salts.
     let mut candidates = office.candidates(&standing)?;
-    candidates.iter_mut().for_each(|candidate| candidate.unseals.clear());
+    candidates.iter_mut().for_each(|candidate| candidate.salts.clear());
     let asked = record::asked(
         office.log,
         &Question::of_change(&asker.requester, vec![], "accept the clock as it is"),

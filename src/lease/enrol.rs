@@ -10,9 +10,8 @@ use super::office::{Asker, Lobby, Office, names};
 use super::record::{self, Journal, Question};
 use super::text::{EnrolKind, EnrolText, Fixed, RecoversText, RequesterText, RosterBeside, StatesText, Text, VERSION};
 use super::touch::{Attended, attend, feed, hidden, refusal, touch, touch_text};
-use crate::config::{Firmware, LONGEST_PROMPT};
-use crate::device::broker::{Candidate, Enrol, Event as KeyEvent, MakeKeys, NewKey, Seen};
-use crate::device::piv::Setup;
+use crate::config::LONGEST_PROMPT;
+use crate::device::broker::{Candidate, Enrol, Event as KeyEvent, NewKey, Seen};
 use crate::device::{DeviceError, EnrolledKey, Profile, Proof, pin_form};
 use crate::encoding::Digest;
 use crate::encoding::plain::check_name;
@@ -23,33 +22,11 @@ use crate::vault::{Addition, Enrolment, Fork, Genesis, InForce, Plan, Purpose, R
 use crate::wire::{Event, Failure, Outcome, TouchState};
 
 /// Touches for the two credentials of a key.
-const CREDENTIALS: usize = 2;
+pub(super) const CREDENTIALS: usize = 2;
 /// What they are for.
 const PURPOSES: [&str; CREDENTIALS] = ["make the credential by which it is recognised", "make its credential"];
-/// The PIN of every new YubiKey's PIV application.
-const FACTORY_PIN: [u8; 6] = *b"123456";
 /// How often the keys are looked at while the one to enrol is not plugged in yet.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(500);
-
-/// A card of which two keys are made, to be enrolled.
-pub struct CardPlan {
-    /// Its serial number.
-    pub serial: u32,
-    /// What is made.
-    pub setup: Setup,
-    /// In the place of the factory's PIN.
-    pub new_pin: Option<Secret>,
-    /// In the place of the factory's PUK.
-    pub new_puk: Option<Secret>,
-}
-
-/// A key that was enrolled.
-pub struct Enrolled {
-    /// Its public data.
-    pub key: EnrolledKey,
-    /// Whether something of its own, such as a fingerprint, can stand in for its PIN.
-    pub built_in_uv: bool,
-}
 
 /// A key to be enrolled.
 pub struct Candidacy<'a> {
@@ -61,23 +38,6 @@ pub struct Candidacy<'a> {
     pub scopes: &'a [String],
     /// Where the recovery code lets it in: what becomes of the others.
     pub recovers: Option<RecoversText>,
-    /// By the PIV application of this card.
-    pub card: Option<&'a CardPlan>,
-}
-
-impl Candidacy<'_> {
-    /// Steps in which the new key is touched.
-    fn steps(&self) -> usize {
-        match self.card {
-            Some(_) => 1,
-            None => CREDENTIALS + self.scopes.len().div_ceil(SCOPES_PER_TOUCH),
-        }
-    }
-
-    /// Its touches: a card shows by one that it opens, and by one that it signs.
-    pub(super) fn touches(&self) -> usize {
-        self.steps() + usize::from(self.card.is_some())
-    }
 }
 
 /// Touches of a ceremony, counted for the person.
@@ -97,16 +57,10 @@ impl<'a> Steps<'a> {
     }
 
     fn next(&mut self, what: &str) {
-        self.next_of(what, 1);
-    }
-
-    /// The same for something that takes several.
-    fn next_of(&mut self, what: &str, touches: u32) {
-        let number = self.number + 1;
-        self.number += touches;
+        self.number += 1;
         // Whoever asked may have gone; the ceremony ends with his connection.
         let _ = self.asker.tell.send(Event::Step {
-            number,
+            number: self.number,
             of: self.of,
             what: what.to_owned(),
         });
@@ -120,7 +74,7 @@ pub struct Made {
     /// Its recovery code, as it is printed: told nowhere else, so told whatever else happens.
     pub code: Secret,
     /// Its first key.
-    pub new: Enrolled,
+    pub new: NewKey,
     /// What failed once it was made.
     pub trouble: Option<VaultError>,
 }
@@ -140,10 +94,11 @@ pub async fn init(
     asker: &Asker,
 ) -> Result<Made, Failure> {
     own_screen(asker)?;
-    let mut steps = Steps::new(asker, key.touches() + 1);
+    let slots = key.scopes.len().div_ceil(SCOPES_PER_TOUCH);
+    let mut steps = Steps::new(asker, CREDENTIALS + slots + 1);
     let (founding, new) = {
-        let prompt = enrol_prompt(lobby, key, asker).await?;
-        let new = keys_of(lobby, &prompt, key, &[], &mut steps).await?;
+        let prompt = enrol_prompt(lobby, key, CREDENTIALS + slots, asker).await?;
+        let new = credentials(lobby, &prompt, key, &[], &mut steps).await?;
         let (at, scopes, first) = (folder.to_owned(), key.scopes.to_vec(), new.key.clone());
         let begin = move |random: &mut Random| {
             let scopes: Vec<&str> = scopes.iter().map(String::as_str).collect();
@@ -160,7 +115,7 @@ pub async fn init(
     steps.next("sign who may open the vault");
     let signer = Candidate {
         key: new.key.clone(),
-        unseals: vec![],
+        salts: vec![],
     };
     let proof = sign(lobby, founding.text(), vec![], None, vec![signer], asker).await?;
     let code = Secret::from_slice_wiping(&mut founding.code().to_text().to_string().into_bytes());
@@ -182,7 +137,7 @@ pub async fn init(
 ///
 /// # Errors
 /// Every way in which it can end before; the roster is as it was then.
-pub async fn add(office: &Office<'_>, key: &Candidacy<'_>, asker: &Asker) -> Result<Enrolled, Failure> {
+pub async fn add(office: &Office<'_>, key: &Candidacy<'_>, asker: &Asker) -> Result<NewKey, Failure> {
     own_screen(asker)?;
     let lobby = &office.lobby;
     let enrolled = office.vault.borrow().keys();
@@ -192,7 +147,7 @@ pub async fn add(office: &Office<'_>, key: &Candidacy<'_>, asker: &Asker) -> Res
         );
     }
     let slots = key.scopes.len().div_ceil(SCOPES_PER_TOUCH);
-    let mut steps = Steps::new(asker, key.touches() + slots);
+    let mut steps = Steps::new(asker, CREDENTIALS + slots + slots);
     let scopes: Vec<&str> = key.scopes.iter().map(String::as_str).collect();
     office
         .vault
@@ -200,8 +155,8 @@ pub async fn add(office: &Office<'_>, key: &Candidacy<'_>, asker: &Asker) -> Res
         .check_addition(key.name, &scopes)
         .map_err(IntoFailure::failure)?;
     let (plan, new) = {
-        let prompt = enrol_prompt(lobby, key, asker).await?;
-        let new = keys_of(lobby, &prompt, key, &enrolled, &mut steps).await?;
+        let prompt = enrol_prompt(lobby, key, CREDENTIALS + slots, asker).await?;
+        let new = credentials(lobby, &prompt, key, &enrolled, &mut steps).await?;
         let addition = Addition::begin(
             &office.vault.borrow(),
             new.key.clone(),
@@ -330,7 +285,12 @@ async fn sign(
     Ok(proof)
 }
 
-pub(super) async fn enrol_prompt<'a>(lobby: &'a Lobby<'_>, key: &Candidacy<'_>, asker: &Asker) -> Result<Prompt<'a>, Failure> {
+pub(super) async fn enrol_prompt<'a>(
+    lobby: &'a Lobby<'_>,
+    key: &Candidacy<'_>,
+    touches: usize,
+    asker: &Asker,
+) -> Result<Prompt<'a>, Failure> {
     check_names(key)?;
     let text = EnrolText {
         v: VERSION,
@@ -339,7 +299,7 @@ pub(super) async fn enrol_prompt<'a>(lobby: &'a Lobby<'_>, key: &Candidacy<'_>, 
         requester: RequesterText::of(&asker.requester),
         key: key.name.to_owned(),
         scopes: key.scopes.to_vec(),
-        touches: count(key.touches()),
+        touches: count(touches),
         recovers: key.recovers.clone(),
     };
     let fixed = text.fix().map_err(IntoFailure::failure)?;
@@ -356,89 +316,8 @@ fn check_names(key: &Candidacy<'_>) -> Result<(), Failure> {
     checked.map_err(|error| Failure::new(Outcome::BadInput, "name", error.to_string()).hint("names have letters, digits and _ - . + @ ="))
 }
 
-/// What the new key makes for the vault: credentials, or keys in its slots.
-pub(super) async fn keys_of(
-    lobby: &Lobby<'_>,
-    prompt: &Prompt<'_>,
-    key: &Candidacy<'_>,
-    enrolled: &[EnrolledKey],
-    steps: &mut Steps<'_>,
-) -> Result<Enrolled, Failure> {
-    match key.card {
-        Some(card) => unless_refused(prompt, slots_on(lobby, prompt, key.name, card, enrolled)).await,
-        None => {
-            let new = credentials(lobby, prompt, key, enrolled, steps).await?;
-            Ok(Enrolled {
-                built_in_uv: new.info.built_in_uv(),
-                key: new.key,
-            })
-        }
-    }
-}
-
-/// The two keys of a card, whose PIN is kept from then on.
-async fn slots_on(
-    lobby: &Lobby<'_>,
-    prompt: &Prompt<'_>,
-    name: &str,
-    plan: &CardPlan,
-    enrolled: &[EnrolledKey],
-) -> Result<Enrolled, Failure> {
-    if enrolled.iter().any(|key| key.piv().is_some_and(|piv| piv.serial == plan.serial)) {
-        return Err(DeviceError::AlreadyEnrolled.failure());
-    }
-    let cards = lobby.broker.cards().await.map_err(IntoFailure::failure)?;
-    let card = cards.into_iter().find(|(_, card)| card.seen.serial == plan.serial);
-    let (port, card) = card.ok_or_else(|| DeviceError::NotPiv.failure())?;
-    if let Some(least) = lobby.limits.min_firmware.filter(|least| card.seen.firmware < least.0) {
-        return Err(too_old(card.seen.firmware, least));
-    }
-    let mut wanted = [plan.setup.open, plan.setup.sign].into_iter();
-    if !plan.setup.danger_overwrite
-        && let Some(slot) = wanted.find(|slot| card.occupied.contains(slot))
-    {
-        return Err(DeviceError::Occupied { slot }.failure());
-    }
-    let copy = |secret: &Option<Secret>| secret.as_ref().map(Secret::duplicate).transpose().map_err(locked_memory);
-    let pin = match card.factory.pin {
-        true => Secret::from_slice_wiping(&mut FACTORY_PIN.to_owned()).map_err(locked_memory)?,
-        false => ask_pin(prompt, name, card.tries, false).await?,
-    };
-    let (new_pin, new_puk) = (copy(&plan.new_pin)?, copy(&plan.new_puk)?);
-    let kept = new_pin
-        .as_ref()
-        .filter(|_| card.factory.pin)
-        .unwrap_or(&pin)
-        .duplicate()
-        .map_err(locked_memory)?;
-    let make = MakeKeys {
-        port,
-        plug: card.plug,
-        serial: plan.serial,
-        setup: plan.setup,
-        name: name.to_owned(),
-        pin,
-        new_pin,
-        new_puk,
-        deadline: prompt.deadline(),
-    };
-    let key = lobby.broker.make_keys(make).await.map_err(IntoFailure::failure)?;
-    lobby
-        .broker
-        .give_pin(key.id(), kept, lobby.limits.pin)
-        .map_err(IntoFailure::failure)?;
-    let built_in_uv = false;
-    Ok(Enrolled { key, built_in_uv })
-}
-
-fn too_old(firmware: [u8; 3], least: Firmware) -> Failure {
-    let [major, minor, patch] = firmware;
-    let message = format!("the key has firmware {major}.{minor}.{patch}, and the configuration wants {least} at least");
-    Failure::new(Outcome::Refused, "old_firmware", message).hint("use a newer key, or change limits.min_firmware in config.toml")
-}
-
 /// The two credentials of the key that is plugged in and not enrolled.
-async fn credentials(
+pub(super) async fn credentials(
     lobby: &Lobby<'_>,
     prompt: &Prompt<'_>,
     key: &Candidacy<'_>,
@@ -561,16 +440,10 @@ pub(super) async fn slots_of(
 ) -> Result<Vec<Proof>, Failure> {
     let mut proofs = vec![];
     for enrolment in enrolments.map_err(IntoFailure::failure)? {
-        match key.piv() {
-            Some(_) => steps.next_of(
-                "show by this touch that it opens what is sealed to it, and by the next that it signs",
-                2,
-            ),
-            None => steps.next("seal its way into the vault"),
-        }
+        steps.next("seal its way into the vault");
         let candidate = Candidate {
             key: key.clone(),
-            unseals: enrolment.unseals().to_vec(),
+            salts: enrolment.salts().to_vec(),
         };
         proofs.push(touch_text(lobby, prompt, Namespace::Enrol, enrolment.text(), vec![candidate]).await?);
     }

@@ -108,6 +108,7 @@ fn vault_outcome(error: &VaultError) -> (Outcome, &'static str) {
         VaultError::RulesChanged { .. } => (Outcome::VaultRefused, "rules_changed"),
         VaultError::Fork { .. } => (Outcome::VaultRefused, "roster_fork"),
         VaultError::ShutOut => (Outcome::VaultRefused, "all_shut_out"),
+        VaultError::OtherKey(_) => (Outcome::VaultRefused, "other_key"),
         VaultError::NoneVouched(_) => (Outcome::VaultRefused, "none_vouched"),
         VaultError::Older { .. } => (Outcome::VaultRefused, "older"),
         VaultError::Contested { .. } => (Outcome::VaultRefused, "contested"),
@@ -173,7 +174,7 @@ fn vault_hint(reason: &str) -> &'static str {
         "newer_format" => "install a newer touchlease",
         "twice" => "name each once; touchlease list, touchlease scope list and touchlease key list show what there is",
         "nothing" => "nothing is there to be done; touchlease list shows what there is",
-        "none_joins" | "all_shut_out" => "touchlease vault join shows both sides, and what to do where no key can join them",
+        "none_joins" | "all_shut_out" | "other_key" => "touchlease vault join shows both sides, and what to do where no key can join them",
         // `vault`, and what carries the words for it along.
         _ => "nothing was handed out; compare the folder with a backup",
     }

@@ -44,7 +44,7 @@ pub async fn accept(office: &Office<'_>, asker: &Asker, log: impl BufRead) -> Re
     let standing = standing(office, &older)?;
     // Nothing is opened, so no salts.
     let mut candidates = office.candidates(&standing)?;
-    candidates.iter_mut().for_each(|candidate| candidate.unseals.clear());
+    candidates.iter_mut().for_each(|candidate| candidate.salts.clear());
     let asked = record::asked(office.log, &Question::of_change(&asker.requester, vec![], "accept an older vault"))?;
     let path = async {
         office.log.check_clock()?;

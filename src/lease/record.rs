@@ -13,7 +13,6 @@ use super::text::Fixed;
 use crate::audit::event::{self, Asked, Change, Ended, OfAsked, Refused, Signed, Used};
 use crate::audit::{AuditError, Durability, Event, Log};
 use crate::clock::Boot;
-use crate::device::proof::Evidence;
 use crate::device::{Link, Profile, Proof};
 use crate::encoding::Digest;
 use crate::wire::{Failure, Outcome};
@@ -104,7 +103,7 @@ enum Answer {
 #[derive(Debug)]
 pub struct Approved {
     text: Digest,
-    sshsig: Option<String>,
+    sshsig: String,
     key: String,
 }
 
@@ -115,10 +114,10 @@ impl Approved {
         self.text
     }
 
-    /// The receipt: armored SSHSIG. Nothing where a PIV key opened and signed nothing: the daemon alone attests it.
+    /// The receipt: armored SSHSIG.
     #[must_use]
-    pub fn sshsig(&self) -> Option<&str> {
-        self.sshsig.as_deref()
+    pub fn sshsig(&self) -> &str {
+        &self.sshsig
     }
 
     /// Name of the key that was touched.
@@ -287,15 +286,15 @@ impl Drop for AskedLine<'_> {
 
 fn signed(proof: &Proof, fixed: &Fixed) -> Result<Signed, Failure> {
     // A proof over another text than the one that is recorded is no approval of it.
-    if !proof.is_over(fixed.text().as_bytes()) {
-        return Err(internal("proof", "the touch was for another text"));
-    }
+    let sshsig = proof
+        .sshsig(fixed.text().as_bytes())
+        .ok_or_else(|| internal("proof", "the touch was for another text"))?;
     Ok(Signed {
         key: proof.key_id().0,
-        kind: kind(proof.evidence()),
+        kind: event::Kind::Touch,
         name: proof.key_name().to_owned(),
-        profile: profile(proof),
-        sshsig: proof.sshsig(fixed.text().as_bytes()),
+        profile: profile(proof.profile()),
+        sshsig,
         text: fixed.text().to_owned(),
         transport: transport(proof.link()),
     })
@@ -447,19 +446,10 @@ fn step(event: &Event) -> String {
     }
 }
 
-fn kind(evidence: &Evidence) -> event::Kind {
-    match evidence {
-        Evidence::Assertion(_) => event::Kind::Touch,
-        Evidence::Signature(_) => event::Kind::Policy,
-        Evidence::Opening => event::Kind::Attested,
-    }
-}
-
-fn profile(proof: &Proof) -> event::Profile {
-    match (proof.evidence(), proof.profile()) {
-        (Evidence::Signature(_) | Evidence::Opening, _) => event::Profile::Piv,
-        (Evidence::Assertion(_), Profile::Pin) => event::Profile::Pin,
-        (Evidence::Assertion(_), Profile::TouchOnly) => event::Profile::TouchOnly,
+fn profile(profile: Profile) -> event::Profile {
+    match profile {
+        Profile::Pin => event::Profile::Pin,
+        Profile::TouchOnly => event::Profile::TouchOnly,
     }
 }
 

@@ -1,14 +1,15 @@
 //! The one exception to the touch of an enrolled key: whoever has the recovery code enrols a new one.
 
-use super::enrol::{Candidacy, Enrolled, Steps, enrol_prompt, keys_of, own_screen, refs, slots_of, tell_aside};
+use super::enrol::{CREDENTIALS, Candidacy, Steps, credentials, enrol_prompt, own_screen, refs, slots_of, tell_aside};
 use super::failure::{IntoFailure, locked_memory};
 use super::making::make;
 use super::office::{Asker, Office};
 use super::record::{self, Question};
 use super::text::{RecoversText, StatesText};
+use crate::device::broker::NewKey;
 use crate::encoding::Digest;
 use crate::secret::Secret;
-use crate::vault::{Random, Recovering, RecoveryCode, VaultError};
+use crate::vault::{Random, Recovering, RecoveryCode, SCOPES_PER_TOUCH, VaultError};
 use crate::wire::Failure;
 
 /// What a recovery comes to.
@@ -16,7 +17,7 @@ pub struct Recovered {
     /// The code that holds from now on, as it is printed: told nowhere else, so told whatever else happens.
     pub code: Secret,
     /// The new key.
-    pub new: Enrolled,
+    pub new: NewKey,
     /// Scopes that it opens: all.
     pub scopes: Vec<String>,
     /// Secrets that the lost keys could read.
@@ -56,16 +57,16 @@ pub async fn recover(
             keeps: kept.iter().map(|key| key.name.clone()).collect(),
             joins: StatesText::of(shown.heads(), shown.claims()),
         }),
-        card: None,
     };
     tell_aside(asker, shown.left_aside());
-    let mut steps = Steps::new(asker, key.touches());
+    let touches = CREDENTIALS + scopes.len().div_ceil(SCOPES_PER_TOUCH);
+    let mut steps = Steps::new(asker, touches);
     let what = format!("recover {name} with the recovery code");
     let asked = record::asked(office.log, &Question::of_change(&asker.requester, vec![], &what))?;
     let path = async {
-        let prompt = enrol_prompt(lobby, &key, asker).await?;
+        let prompt = enrol_prompt(lobby, &key, touches, asker).await?;
         asked.shown()?;
-        let new = keys_of(lobby, &prompt, &key, &kept, &mut steps).await?;
+        let new = credentials(lobby, &prompt, &key, &kept, &mut steps).await?;
         let now = lobby.clock.wall().seconds();
         let (vault, key, out) = (office.vault_now(), new.key.clone(), lost.to_vec());
         let begin = move |random: &mut Random| Recovering::begin(&vault, &shown, key, &out, now, random);

@@ -12,7 +12,6 @@ use super::text::Fixed;
 use crate::audit::Event as AuditEvent;
 use crate::audit::event::{CounterBack, ExtraTouch, KeyTrouble, Trouble};
 use crate::clock::until;
-use crate::config::Receipts;
 use crate::device::Port;
 use crate::device::broker::{Ask, Candidate, Event, Feed};
 use crate::device::{DeviceError, EnrolledKey, KeyId, Link, Proof};
@@ -47,17 +46,7 @@ pub async fn touch_text(
         candidates,
         deadline: prompt.deadline(),
         at: None,
-        receipts: lobby.limits.receipts == Receipts::Hardware,
     };
-    for candidate in &ask.candidates {
-        let touches = ask.touches(candidate);
-        if touches > 1 {
-            prompt.tell(&TouchState::Touches {
-                key: candidate.key.name.clone(),
-                touches,
-            });
-        }
-    }
     loop {
         let (feed, events) = feed_for(namespace);
         let asking = lobby.broker.touch(ask.clone(), feed, std::future::pending());
@@ -120,58 +109,25 @@ pub(super) enum Attended<T> {
     Hidden,
 }
 
-/// What is said of keys while they are asked, heard to the end also where whoever asked is gone: a card that waits on has to be named while
-/// the prompt still stands.
-struct Hearing<'a, 'b> {
-    lobby: &'a Lobby<'b>,
-    prompt: &'a Prompt<'b>,
-    events: UnboundedReceiver<Event>,
-    wrong: HashSet<KeyId>,
-}
-
-impl Hearing<'_, '_> {
-    fn hear(&mut self, event: Event) {
-        hear(self.lobby, self.prompt, &mut self.wrong, event);
-    }
-
-    fn hear_the_rest(&mut self) {
-        while let Ok(event) = self.events.try_recv() {
-            self.hear(event);
-        }
-    }
-}
-
-impl Drop for Hearing<'_, '_> {
-    fn drop(&mut self) {
-        self.hear_the_rest();
-    }
-}
-
 /// Waits for what a key is asked, while the person is told, may type PINs, and may say no; as long as the prompt is to be seen.
 pub(super) async fn attend<T>(
     lobby: &Lobby<'_>,
     prompt: &Prompt<'_>,
     keys: &[EnrolledKey],
-    events: UnboundedReceiver<Event>,
+    mut events: UnboundedReceiver<Event>,
     heard: &mut dyn FnMut(&Event),
     asking: impl Future<Output = Result<T, DeviceError>>,
 ) -> Result<Attended<T>, Failure> {
-    let mut hearing = Hearing {
-        lobby,
-        prompt,
-        events,
-        wrong: HashSet::new(),
-    };
-    // Given up before the rest is heard, so declared after it.
-    let mut asking = Box::pin(asking);
+    let mut wrong = HashSet::new();
+    let mut asking = std::pin::pin!(asking);
     let outcome = loop {
         tokio::select! {
             biased;
             outcome = prompt.refused() => break Err(refusal(outcome)),
             () = prompt.hidden() => break Ok(Attended::Hidden),
-            Some(event) = hearing.events.recv() => {
+            Some(event) = events.recv() => {
                 heard(&event);
-                hearing.hear(event);
+                hear(lobby, prompt, &mut wrong, event);
             }
             (name, pin) = prompt.pin() => {
                 let key = keys.iter().find(|key| key.name == name);
@@ -183,9 +139,10 @@ pub(super) async fn attend<T>(
             done = &mut asking => break done.map(Attended::Done).map_err(|error| trouble(lobby, error)),
         }
     };
-    drop(asking);
-    hearing.hear_the_rest();
-    listen_on(lobby, std::mem::replace(&mut hearing.events, unbounded_channel().1));
+    while let Ok(event) = events.try_recv() {
+        hear(lobby, prompt, &mut wrong, event);
+    }
+    listen_on(lobby, events);
     outcome.inspect_err(|failure| prompt.failed(failure.outcome))
 }
 
@@ -252,7 +209,6 @@ fn hear(lobby: &Lobby<'_>, prompt: &Prompt<'_>, wrong: &mut HashSet<KeyId>, even
         }
         Event::AnotherProgram { name } => TouchState::AnotherProgram { key: name },
         Event::Gone { name } => TouchState::Gone { key: name },
-        Event::StillWaits { name } => TouchState::StillWaits { key: name },
         Event::Busy { port, by } => TouchState::Busy { key: port.to_string(), by },
         Event::Unfinished { name } => TouchState::Unfinished { key: name },
         Event::Problem { port, error } => TouchState::Problem {

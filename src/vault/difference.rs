@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::statement::{ScopeEntry, SlotEntry, Statement};
+use super::statement::{KeyEntry, ScopeEntry, SlotEntry, Statement};
 use crate::device::enrolled::{EnrolledKey, Profile};
 
 /// One thing that differs. [`fmt::Display`] says it in words, as of the statement: "adds key ...".
@@ -180,7 +180,7 @@ fn scopes(before: &Statement, after: &Statement, found: &mut Vec<Difference>) {
 }
 
 fn enrolled(statement: &Statement) -> impl Iterator<Item = &EnrolledKey> {
-    statement.keys.iter()
+    statement.keys.iter().map(KeyEntry::enrolled)
 }
 
 fn has(statement: &Statement, scope: &ScopeEntry) -> bool {
@@ -283,7 +283,7 @@ mod tests {
                 scope("prod", 50, vec![slot(&blue, 10), slot(&spare, 11)]),
                 scope("dev", 60, vec![slot(&blue, 12)]),
             ],
-            keys: vec![blue, spare],
+            keys: vec![KeyEntry::Fido2(blue), KeyEntry::Fido2(spare)],
             previous: vec![Digest([1; 32])],
             random: None,
             recovery: Private::generate(&mut random::system()).1,
@@ -310,7 +310,7 @@ mod tests {
             let third = key("third", Profile::Pin, 3);
             after.scopes[0].slots.push(slot(&third, 20));
             after.scopes[1].slots.push(slot(&third, 21));
-            after.keys.push(third);
+            after.keys.push(KeyEntry::Fido2(third));
         });
         assert_eq!(said, ["adds key \"third\" (PIN and touch) to prod, dev"]);
     }
@@ -339,7 +339,7 @@ mod tests {
             rekey(&mut after.scopes[1]);
             after.scopes.push(scope("web", 70, vec![slot(&blue, 33), slot(&spare, 34)]));
             after.scopes.push(scope("lone", 80, vec![]));
-            let key = &mut after.keys[1];
+            let KeyEntry::Fido2(key) = &mut after.keys[1];
             key.name = "green".into();
         });
         assert_eq!(

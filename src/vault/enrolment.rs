@@ -2,7 +2,6 @@
 
 use serde::Serialize;
 
-use crate::device::candidate::{Sealed, Unseal};
 use crate::device::enrolled::{EnrolledKey, KeyId};
 use crate::device::proof::Proof;
 use crate::encoding::sshsig::{Namespace, Point};
@@ -12,18 +11,14 @@ use super::SCOPES_PER_TOUCH;
 use super::bytes::{Hex, Id};
 use super::error::VaultError;
 use super::random::{self, Random};
-use super::slot::{Place, Private, seal_base, seal_half};
+use super::slot::{Place, Private, seal_half};
 use super::statement::{FORMAT, SlotEntry, holder};
 
-/// What a PIV key shows at enrolment that it can open is sealed for this.
-const TRIAL: &[u8] = b"touchlease v1 enrolment";
-
-/// What the key that is being enrolled is asked at once: the text that it signs in the namespace `touchlease-enrol`, and what it unseals. A
-/// FIDO2 key does so with one touch, a PIV key with one for each.
+/// One touch of the key that is being enrolled: the text that it signs in the namespace `touchlease-enrol`, and the salts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Enrolment {
     text: Vec<u8>,
-    unseals: Vec<Unseal>,
+    salts: Vec<[u8; 32]>,
 }
 
 impl Enrolment {
@@ -33,10 +28,10 @@ impl Enrolment {
         &self.text
     }
 
-    /// What it unseals: the salts of one or two slots, or what is sealed to the slot of a PIV key to see that it opens it.
+    /// The hmac-secret salts, one or two.
     #[must_use]
-    pub fn unseals(&self) -> &[Unseal] {
-        &self.unseals
+    pub fn salts(&self) -> &[[u8; 32]] {
+        &self.salts
     }
 }
 
@@ -53,25 +48,14 @@ pub(super) struct Making {
 pub(super) struct NewSlots {
     vault: Digest,
     key: EnrolledKey,
-    kind: NewKind,
+    slots: Vec<Making>,
 }
 
-enum NewKind {
-    /// Each waits for the output of its salt.
-    Fido2(Vec<Making>),
-    /// Nothing is to be made: their pair is on the card. What it has to open, to show that it does, was sealed to it with `sealed`.
-    Piv {
-        slots: Vec<(Id, Id)>,
-        trial: [u8; 32],
-        sealed: Vec<u8>,
-    },
-}
-
-/// A slot that can be written into the roster, and the file of its private half, if it has one.
+/// A slot that can be written into the roster, and the file of its private half.
 pub(super) struct MadeSlot {
     pub scope: Id,
     pub entry: SlotEntry,
-    pub half: Option<Vec<u8>>,
+    pub half: Vec<u8>,
 }
 
 #[derive(Serialize)]
@@ -86,8 +70,7 @@ struct Text<'a> {
 #[derive(Serialize)]
 struct TextSlot {
     id: Id,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    salt: Option<Hex<32>>,
+    salt: Hex<32>,
     scope: Id,
 }
 
@@ -121,9 +104,8 @@ impl Making {
         self.public
     }
 
-    /// What to ask its key for.
-    pub(super) fn unseal(&self) -> Unseal {
-        Unseal::Salt(self.salt.0)
+    pub(super) fn salt(&self) -> [u8; 32] {
+        self.salt.0
     }
 
     /// The slot as the roster names it; `half` is nothing where the touch that signs is the one that seals.
@@ -139,128 +121,68 @@ impl Making {
 
     /// The file of the private half, sealed under the output of the slot's salt.
     pub(super) fn seal(&self, output: &[u8], random: &mut Random) -> Result<Vec<u8>, VaultError> {
-        let holder = holder(&self.key);
-        let half = holder.and_then(|holder| seal_half(&self.place, &holder, output, &self.private, random));
-        half.ok_or(VaultError::Sealing("a private half"))
+        seal_half(&self.place, &holder(&self.key), output, &self.private, random).ok_or(VaultError::Sealing("a private half"))
     }
 }
 
 impl NewSlots {
-    /// # Errors
-    /// [`VaultError::Sealing`]: the public key of a PIV key's slot is none.
-    pub(super) fn new(vault: Digest, key: EnrolledKey, scopes: &[Id], random: &mut Random) -> Result<Self, VaultError> {
-        let kind = match key.piv() {
-            None => NewKind::Fido2(scopes.iter().map(|scope| Making::new(vault, *scope, &key, random)).collect()),
-            Some(piv) => {
-                let trial = random::bytes(random);
-                let sealed = seal_base(&piv.open.public_key, TRIAL, &vault.0, &trial, random);
-                NewKind::Piv {
-                    slots: scopes.iter().map(|scope| (*scope, random::id(random))).collect(),
-                    trial,
-                    sealed: sealed.ok_or(VaultError::Sealing("a trial for the key"))?,
-                }
-            }
-        };
-        Ok(Self { vault, key, kind })
+    pub(super) fn new(vault: Digest, key: EnrolledKey, scopes: &[Id], random: &mut Random) -> Self {
+        let slots = scopes.iter().map(|scope| Making::new(vault, *scope, &key, random)).collect();
+        Self { vault, key, slots }
     }
 
     pub(super) fn key(&self) -> &EnrolledKey {
         &self.key
     }
 
-    /// What the key is asked, two scopes at once, or for a PIV key all of them.
+    /// The touches that the key is asked for, two scopes in each.
     pub(super) fn enrolments(&self) -> Result<Vec<Enrolment>, VaultError> {
-        match &self.kind {
-            NewKind::Fido2(slots) => slots.chunks(SCOPES_PER_TOUCH).map(|slots| self.enrolment(slots)).collect(),
-            NewKind::Piv { slots, sealed, .. } => {
-                let text_slot = |(scope, id): &(Id, Id)| TextSlot {
-                    id: *id,
-                    salt: None,
-                    scope: *scope,
-                };
-                let piv = self.key.piv().ok_or(VaultError::Sealing("an enrolment"))?;
-                let trial = Sealed {
-                    to: piv.open.public_key,
-                    info: TRIAL.to_vec(),
-                    aad: self.vault.0.to_vec(),
-                    message: sealed.clone(),
-                };
-                Ok(vec![Enrolment {
-                    text: self.text(slots.iter().map(text_slot).collect())?,
-                    unseals: vec![Unseal::Sealed(trial)],
-                }])
-            }
-        }
+        self.slots.chunks(SCOPES_PER_TOUCH).map(|slots| self.enrolment(slots)).collect()
     }
 
     fn enrolment(&self, slots: &[Making]) -> Result<Enrolment, VaultError> {
         let text_slot = |slot: &Making| TextSlot {
             id: slot.slot(),
-            salt: Some(slot.salt),
+            salt: slot.salt,
             scope: slot.scope(),
         };
-        Ok(Enrolment {
-            text: self.text(slots.iter().map(text_slot).collect())?,
-            unseals: slots.iter().map(Making::unseal).collect(),
-        })
-    }
-
-    fn text(&self, slots: Vec<TextSlot>) -> Result<Vec<u8>, VaultError> {
         let text = Text {
             key: self.key.id().0,
             name: &self.key.name,
-            slots,
+            slots: slots.iter().map(text_slot).collect(),
             v: FORMAT,
             vault: self.vault,
         };
-        jcs::to_vec(&text).map_err(|_| VaultError::Sealing("an enrolment"))
+        Ok(Enrolment {
+            text: jcs::to_vec(&text).map_err(|_| VaultError::Sealing("an enrolment"))?,
+            salts: slots.iter().map(|slot| slot.salt.0).collect(),
+        })
     }
 
-    /// The slots, once the key has answered: their private halves are sealed under its outputs, or it has shown that it opens what is
-    /// sealed to it.
+    /// Seals the slots' private halves under the key's answers.
     pub(super) fn seal(&self, proofs: &[&Proof], random: &mut Random) -> Result<Vec<MadeSlot>, VaultError> {
         let enrolments = self.enrolments()?;
         if proofs.len() != enrolments.len() {
             return Err(VaultError::WrongProof("another number of touches than the enrolment has"));
         }
-        let fits = enrolments.iter().zip(proofs).all(|(enrolment, proof)| {
-            proof.namespace() == Namespace::Enrol
+        let mut made = Vec::new();
+        for ((enrolment, proof), slots) in enrolments.iter().zip(proofs).zip(self.slots.chunks(SCOPES_PER_TOUCH)) {
+            let fits = proof.namespace() == Namespace::Enrol
                 && proof.text_digest() == Digest::of(&enrolment.text)
                 && proof.key_id() == self.key.id()
-                && proof.outputs().len() == enrolment.unseals.len()
-        });
-        if !fits {
-            return Err(VaultError::WrongProof("it is not of this enrolment"));
-        }
-        let outputs = proofs.iter().flat_map(|proof| proof.outputs());
-        match &self.kind {
-            NewKind::Fido2(slots) => {
-                let made = slots.iter().zip(outputs).map(|(slot, output)| {
-                    let half = slot.seal(output.expose(), random)?;
-                    Ok(MadeSlot {
-                        scope: slot.scope(),
-                        entry: slot.entry(Some(&half)),
-                        half: Some(half),
-                    })
-                });
-                made.collect()
+                && proof.outputs().len() == slots.len();
+            if !fits {
+                return Err(VaultError::WrongProof("it is not of this enrolment"));
             }
-            NewKind::Piv { slots, trial, .. } => {
-                if !outputs.into_iter().all(|output| output.expose() == trial) {
-                    return Err(VaultError::WrongProof("it does not open what is sealed to its slot"));
-                }
-                let made = slots.iter().map(|(scope, id)| MadeSlot {
-                    scope: *scope,
-                    entry: piv_slot(*id, &self.key),
-                    half: None,
+            for (slot, output) in slots.iter().zip(proof.outputs()) {
+                let half = slot.seal(output.expose(), random)?;
+                made.push(MadeSlot {
+                    scope: slot.scope(),
+                    entry: slot.entry(Some(&half)),
+                    half,
                 });
-                Ok(made.collect())
             }
         }
+        Ok(made)
     }
-}
-
-/// A slot of a PIV key: that of the card, under another name.
-pub(super) fn piv_slot(id: Id, key: &EnrolledKey) -> SlotEntry {
-    SlotEntry::Piv { id, key: key.id().0 }
 }

@@ -117,6 +117,9 @@ pub enum VaultError {
     /// owner's only he can tell.
     #[error("each side of the roster was changed by a key or a code that another side took away, so no touch can tell which one is right")]
     ShutOut,
+    /// In a fork the sides do not agree on what the key of this name is: by which credentials it is asked, or whether it wants a PIN.
+    #[error("the sides of the roster say different things of key {0:?}: one of them is forged")]
+    OtherKey(String),
     /// In a fork every side's key of a scope is known to somebody whom another side took out, and what this machine has accepted of the scope
     /// is not in the folder: nothing says which of its states follows that.
     #[error(

@@ -30,7 +30,7 @@ use super::plan::{ForkedScope, Plan};
 use super::random::{self, Random};
 use super::roster::{Chain, Signer, signature_path, statement_path};
 use super::scope::half_path;
-use super::statement::{ScopeEntry, SlotEntry, Statement};
+use super::statement::{KeyEntry, ScopeEntry, SlotEntry, Statement};
 use super::store::Store;
 use super::{Vault, journal, marker, tree};
 
@@ -158,11 +158,8 @@ impl Fork {
     /// The keys that every side names: those that may sign the join.
     #[must_use]
     pub fn keys(&self) -> Vec<EnrolledKey> {
-        let Some((first, others)) = self.sides.split_first() else {
-            return Vec::new();
-        };
-        let everywhere = |key: &EnrolledKey| others.iter().all(|side| side.roster.in_force().key(key.id()).is_some());
-        first.keys().into_iter().filter(everywhere).collect()
+        let everywhere = |key: &&EnrolledKey| self.sides.iter().all(|side| side.roster.in_force().key(key.id()).is_some());
+        self.merged_keys().into_iter().filter(everywhere).cloned().collect()
     }
 
     /// Names that two keys or two scopes share after the join.
@@ -180,13 +177,14 @@ impl Fork {
     /// that can open it on every side gives the touch. `names` has other names for keys and scopes, by the ids of [`Clash`].
     ///
     /// # Errors
-    /// [`VaultError::ShutOut`] when every side has been shut out by another, [`VaultError::NoneJoins`] for a scope that none of `touched`
+    /// [`VaultError::ShutOut`] when every side has been shut out by another, [`VaultError::OtherKey`], [`VaultError::NoneJoins`] for a scope that none of `touched`
     /// opens on every side, [`VaultError::Twice`] for a name that two still share, a refused name; a missing
     /// index head.
     pub fn join(&self, touched: &[KeyId], names: &BTreeMap<String, String>, now: u64, random: &mut Random) -> Result<Plan, VaultError> {
         if self.trusted().next().is_none() {
             return Err(VaultError::ShutOut);
         }
+        self.chain.check_keys()?;
         let mut statement = self.statement(now)?;
         rename(&mut statement, names)?;
         let old = self.fitting_recovery(&mut statement, random);
@@ -320,7 +318,7 @@ impl Fork {
         let trusted = || self.trusted().map(|(_, statement)| statement);
         Ok(Statement {
             at: now,
-            keys: self.merged_keys().into_iter().cloned().collect(),
+            keys: self.merged_keys().into_iter().cloned().map(KeyEntry::Fido2).collect(),
             name: trusted().max_by_key(newest).unwrap_or(first).name.clone(),
             previous,
             random: None,
@@ -367,7 +365,7 @@ impl Fork {
     fn merged_keys(&self) -> Vec<&EnrolledKey> {
         let mut keys: Vec<&EnrolledKey> = Vec::new();
         for (side, vault) in self.trusted_first() {
-            for key in &vault.roster.in_force().keys {
+            for key in vault.roster.in_force().keys.iter().map(KeyEntry::enrolled) {
                 let has = |statement: &Statement| statement.key(key.id()).is_some();
                 if self.stays(side, has) && !keys.iter().any(|other| other.id() == key.id()) {
                     keys.push(key);
@@ -392,17 +390,17 @@ impl Fork {
 
     /// A scope with the slots of the keys that stay; its name from the side that changed it last.
     fn merged_scope(&self, scope: &ScopeEntry) -> ScopeEntry {
-        let keys: BTreeSet<KeyId> = self.merged_keys().into_iter().map(EnrolledKey::id).collect();
-        let mut slots: BTreeMap<KeyId, &SlotEntry> = BTreeMap::new();
+        let keys: BTreeSet<Digest> = self.merged_keys().into_iter().map(|key| key.id().0).collect();
+        let mut slots: BTreeMap<Digest, &SlotEntry> = BTreeMap::new();
         for (side, vault) in self.trusted_first() {
             let Ok(old) = vault.scope_of(scope.id) else { continue };
             for slot in &old.slots {
-                let Some(key) = slot.key() else { continue };
-                let in_scope = |scope: &ScopeEntry| scope.slots.iter().any(|other| other.id() == slot.id());
+                let SlotEntry::Fido2 { key, id, .. } = slot else { continue };
+                let in_scope = |scope: &ScopeEntry| scope.slots.iter().any(|slot| slot.id() == *id);
                 let has = |statement: &Statement| statement.scopes.iter().any(|old| old.id == scope.id && in_scope(old));
-                if keys.contains(&key) && self.stays(side, has) {
+                if keys.contains(key) && self.stays(side, has) {
                     // Two ways of one key, each renewed on its side: both are good, one is kept.
-                    slots.entry(key).or_insert(slot);
+                    slots.entry(*key).or_insert(slot);
                 }
             }
         }
@@ -494,7 +492,8 @@ impl Fork {
 
 fn rename(statement: &mut Statement, names: &BTreeMap<String, String>) -> Result<(), VaultError> {
     let mut taken = BTreeSet::new();
-    for key in &mut statement.keys {
+    for entry in &mut statement.keys {
+        let KeyEntry::Fido2(key) = entry;
         if let Some(name) = names.get(&key.id().to_string()) {
             check_name("the key's name", name)?;
             key.name.clone_from(name);

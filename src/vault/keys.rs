@@ -12,6 +12,7 @@ use super::error::VaultError;
 use super::listing::Listed;
 use super::plan::Plan;
 use super::random::Random;
+use super::statement::{KeyEntry, SlotEntry};
 
 /// A key that is about to be added: its own touches come first.
 pub struct Addition {
@@ -59,10 +60,10 @@ impl Addition {
             return Err(VaultError::Twice(key.name));
         }
         let mut draft = Draft::after(vault, now);
-        draft.statement.keys.push(key.clone());
+        draft.statement.keys.push(KeyEntry::Fido2(key.clone()));
         Ok(Self {
             draft,
-            slots: NewSlots::new(vault.id(), key, &ids, random)?,
+            slots: NewSlots::new(vault.id(), key, &ids, random),
         })
     }
 
@@ -96,7 +97,7 @@ impl Removal {
     pub fn begin(vault: &Vault, name: &str, touched: &[KeyId], now: u64, random: &mut Random) -> Result<Self, VaultError> {
         let key = vault.key_named(name)?.id();
         let mut draft = Draft::after(vault, now);
-        draft.statement.keys.retain(|old| old.id() != key);
+        draft.statement.keys.retain(|entry| entry.enrolled().id() != key);
         if draft.statement.keys.is_empty() {
             return Err(VaultError::LastKey(name.to_owned()));
         }
@@ -105,7 +106,10 @@ impl Removal {
             exposed.extend(vault.list(Some(&scope.name))?.0);
             let by = touched.iter().find(|by| **by != key && scope.slot_of(**by).is_some());
             let by = by.ok_or_else(|| VaultError::NoneIn(scope.name.clone()))?;
-            draft.scope_mut(scope.id)?.slots.retain(|slot| slot.key() != Some(key));
+            draft
+                .scope_mut(scope.id)?
+                .slots
+                .retain(|slot| !matches!(slot, SlotEntry::Fido2 { key: of, .. } if *of == key.0));
             draft.rekey(vault, scope.id, *by, random)?;
         }
         Ok(Self {

@@ -31,6 +31,7 @@ pub mod index;
 mod join;
 pub mod journal;
 pub mod keys;
+mod known_keys;
 pub mod listing;
 pub mod marker;
 pub mod material;
@@ -41,6 +42,7 @@ pub mod random;
 pub mod record;
 pub mod recover;
 pub mod recovery;
+pub mod recovery_sig;
 pub mod roster;
 pub mod rules;
 pub mod scope;
@@ -56,7 +58,7 @@ pub mod tree;
 
 use std::path::Path;
 
-use crate::device::candidate::{Candidate, Unseal};
+use crate::device::candidate::Candidate;
 use crate::device::enrolled::EnrolledKey;
 use crate::device::proof::Proof;
 use crate::encoding::Digest;
@@ -66,7 +68,7 @@ use accepted::{Accepted, Memory};
 use bytes::Id;
 use roster::Roster;
 use scope::Ring;
-use statement::ScopeEntry;
+use statement::{KeyEntry, ScopeEntry};
 use store::Store;
 use tree::{Index, Trust};
 
@@ -222,7 +224,7 @@ impl Vault {
     /// The enrolled keys, in the order of their enrolment.
     #[must_use]
     pub fn keys(&self) -> Vec<EnrolledKey> {
-        self.roster.in_force().keys.clone()
+        self.roster.in_force().keys.iter().map(KeyEntry::enrolled).cloned().collect()
     }
 
     /// Every key that is or was enrolled: those that may have signed a receipt.
@@ -345,28 +347,22 @@ impl Vault {
         Ok(kept)
     }
 
-    /// The keys that open all scopes of `standing`, each with what to ask it for: a FIDO2 key opens them with one touch, a PIV key with
-    /// one for each.
+    /// The keys that open all scopes of `standing` with one touch, each with the salts to ask it for.
     ///
     /// # Errors
-    /// [`VaultError::NoScope`]; a scope key sealed to a PIV key that cannot be read.
+    /// [`VaultError::NoScope`].
     pub fn candidates(&self, standing: &Standing) -> Result<Vec<Candidate>, VaultError> {
         let names: Vec<&str> = standing.scopes.iter().map(|(name, _)| name.as_str()).collect();
         let scopes = names.iter().map(|name| self.scope(name)).collect::<Result<Vec<_>, _>>()?;
-        let mut candidates = Vec::new();
-        for key in self.keys() {
-            let unseals = scopes
-                .iter()
-                .map(|scope| self.unseal_of(scope, &key))
-                .collect::<Result<Option<Vec<_>>, _>>()?;
-            candidates.extend(unseals.map(|unseals| Candidate { key, unseals }));
-        }
-        Ok(candidates)
+        Ok(self.candidates_for(&scopes))
     }
 
-    /// What to ask `key` for so that it opens `scope`; nothing where it has no slot there.
-    fn unseal_of(&self, scope: &ScopeEntry, key: &EnrolledKey) -> Result<Option<Unseal>, VaultError> {
-        scope::unseal_of(&self.store, self.roster.in_force(), scope, key)
+    fn candidates_for(&self, scopes: &[&ScopeEntry]) -> Vec<Candidate> {
+        let candidate = |key: EnrolledKey| {
+            let salts = scopes.iter().map(|scope| scope.salt_of(key.id())).collect::<Option<Vec<_>>>()?;
+            Some(Candidate { key, salts })
+        };
+        self.keys().into_iter().filter_map(candidate).collect()
     }
 
     /// Whether one of `heads` names `before` as a parent.
@@ -397,7 +393,7 @@ impl Vault {
     }
 
     fn key_named(&self, name: &str) -> Result<&EnrolledKey, VaultError> {
-        let mut keys = self.roster.in_force().keys.iter();
+        let mut keys = self.roster.in_force().keys.iter().map(KeyEntry::enrolled);
         keys.find(|key| key.name == name).ok_or_else(|| VaultError::NoKey(name.to_owned()))
     }
 

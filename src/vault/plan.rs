@@ -2,15 +2,15 @@
 //!
 //! Every touch of a plan signs the statement; the signature of the first goes into the roster. A touch has two hmac-secret salts
 //! (CTAP 2.1, 12.5), and each of them opens a scope or makes a slot: one touch opens two scopes, or opens one and renews the slot that
-//! opened it. A PIV key is touched once for each scope that it opens, and once more to sign.
+//! opened it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::device::candidate::{Candidate, Unseal};
-use crate::device::enrolled::{EnrolledKey, KeyId};
+use crate::device::candidate::Candidate;
+use crate::device::enrolled::KeyId;
 use crate::device::proof::Proof;
 use crate::encoding::Digest;
-use crate::encoding::sshsig::{Namespace, Point, ecdsa};
+use crate::encoding::sshsig::{Namespace, Point};
 
 use super::accepted::{Accepted, remember_made};
 use super::bytes::Id;
@@ -21,9 +21,10 @@ use super::journal::{self, Change, InForce};
 use super::merge::Claim;
 use super::random::Random;
 use super::recovery::RecoveryCode;
+use super::recovery_sig;
 use super::roster::{self, Roster, signature_path, statement_path};
 use super::scope::{self, Ring, carry_path, half_path, sealed_path};
-use super::statement::{ScopeEntry, Statement};
+use super::statement::{KeyEntry, ScopeEntry, SlotEntry, Statement};
 use super::store::{Lock, Store};
 use super::tree::{Index, Trust};
 use super::{SCOPES_PER_TOUCH, Standing, Vault, tree};
@@ -168,7 +169,7 @@ impl Plan {
         })
     }
 
-    /// Who can give touch number `touch` (from 0), and what to ask for. Keys that the plan removes are not among them.
+    /// Who can give touch number `touch` (from 0), and the salts to ask for. Keys that the plan removes are not among them.
     ///
     /// # Errors
     /// [`VaultError::Nothing`] when there is no such touch.
@@ -179,13 +180,13 @@ impl Plan {
     /// The same where a fork of the roster is joined.
     pub(super) fn candidates_over(&self, sides: &[&Vault], touch: usize) -> Result<Vec<Candidate>, VaultError> {
         let touch = self.touches.get(touch).ok_or(VaultError::Nothing)?;
-        let keys = first(sides)?.keys().into_iter();
-        let mut candidates = Vec::new();
-        for key in keys.filter(|key| self.may_give(sides, touch, key.id())) {
-            let unseals = touch.unseals(sides, &key)?;
-            candidates.extend(unseals.map(|unseals| Candidate { key, unseals }));
-        }
-        Ok(candidates)
+        // As the statement has them: of a fork's sides one may be forged.
+        let keys = self.statement.keys.iter().map(KeyEntry::enrolled);
+        let candidates = keys.filter(|key| self.may_give(sides, touch, key.id())).filter_map(|key| {
+            let salts = touch.salts(sides, key.id())?;
+            Some(Candidate { key: key.clone(), salts })
+        });
+        Ok(candidates.collect())
     }
 
     /// Makes the plan effective with its touches, in their order. The digest is the new statement's; open the vault again.
@@ -233,7 +234,7 @@ impl Plan {
             });
         }
         let (private, public) = code.key_pair(&vault.id());
-        let signature = ecdsa::sign(private.scalar(), &public, Namespace::Vault, &self.text);
+        let signature = recovery_sig::sign(&private, &public, Namespace::Vault, &self.text);
         let signature = signature.ok_or(VaultError::Sealing("the signature"))?.into_bytes();
         self.finish(&[vault], &lock, signature, opened, Change::default(), random)
     }
@@ -248,6 +249,7 @@ impl Plan {
         random: &mut Random,
     ) -> Result<InForce, VaultError> {
         let digest = Digest::of(&self.text);
+        first(sides)?.roster.check_next(&self.statement, &self.text, &signature)?;
         change.add(signature_path(&digest), signature);
         let states = self.fill(sides, opened, &mut change, random)?;
         let Vault { memory, roster, .. } = first(sides)?;
@@ -289,17 +291,16 @@ impl Plan {
         let mut opened = Vec::new();
         for (touch, proof) in self.touches.iter().zip(proofs) {
             let id = proof.key_id();
-            let key = first(sides)?.roster.in_force().key(id).filter(|_| self.may_give(sides, touch, id));
-            let unseals = key.map(|key| touch.unseals(sides, key)).transpose()?.flatten();
-            let unseals = unseals.ok_or(VaultError::WrongProof("the key that was touched is not one that the plan asks"))?;
+            let salts = touch.salts(sides, id).filter(|_| self.may_give(sides, touch, id));
+            let salts = salts.ok_or(VaultError::WrongProof("the key that was touched is not one that the plan asks"))?;
             if proof.namespace() != Namespace::Vault || proof.text_digest() != Digest::of(&self.text) {
                 return Err(VaultError::WrongProof("it did not sign this statement"));
             }
-            if proof.outputs().len() != unseals.len() {
+            if proof.outputs().len() != salts.len() {
                 return Err(VaultError::WrongProof("it answers for another number of scopes"));
             }
-            let output = |unseal: Option<&Unseal>| {
-                let found = unseals.iter().zip(proof.outputs()).find(|(of, _)| Some(*of) == unseal);
+            let output = |salt: Option<[u8; 32]>| {
+                let found = salts.iter().zip(proof.outputs()).find(|(of, _)| Some(**of) == salt);
                 found.map(|(_, output)| output).ok_or(VaultError::Nothing)
             };
             for open in &touch.opens {
@@ -312,11 +313,11 @@ impl Plan {
                     side: open.side,
                     scope: scope.id,
                     standing: open.standing.clone(),
-                    ring: vault.open_scope(key, scope, output(vault.unseal_of(scope, key)?.as_ref())?)?,
+                    ring: vault.open_scope(key, scope, output(scope.salt_of(id))?)?,
                 });
             }
             for making in &touch.makes {
-                let half = making.seal(output(Some(&making.unseal()))?.expose(), random)?;
+                let half = making.seal(output(Some(making.salt()))?.expose(), random)?;
                 change.add(half_path(making.slot()), half);
             }
         }
@@ -342,6 +343,7 @@ impl Plan {
         }
         let mut states = Vec::new();
         for (id, work) in &self.works {
+            let recovery = &self.statement.recovery;
             let entry = || {
                 self.statement
                     .scopes
@@ -358,11 +360,11 @@ impl Plan {
                 }
                 Work::Rekey(fresh) => {
                     let forked = self.joins.get(id);
-                    states.push(rekey(sides, forked, entry()?, &self.statement, &opened, fresh, change, random)?);
+                    states.push(rekey(sides, forked, entry()?, recovery, &opened, fresh, change, random)?);
                 }
                 Work::Found(ring) => states.push(State {
                     scope: *id,
-                    head: found(entry()?, &self.statement, ring, change, random)?,
+                    head: found(entry()?, recovery, ring, change, random)?,
                     records: None,
                 }),
                 Work::GiveUp => check_empty(first(sides)?, one()?)?,
@@ -379,22 +381,17 @@ impl Plan {
 }
 
 impl Touch {
-    /// What to ask `key` for: what opens the slots by which it is in its scopes, each once, then the salts of those that it makes. `None`
-    /// where it is in one of them not at all, and for a FIDO2 key more than a touch has salts.
-    fn unseals(&self, sides: &[&Vault], key: &EnrolledKey) -> Result<Option<Vec<Unseal>>, VaultError> {
-        let mut unseals = Vec::new();
+    /// What to ask `key` for: the salts of the slots by which it opens scopes, each once, then those of the slots that it makes.
+    fn salts(&self, sides: &[&Vault], key: KeyId) -> Option<Vec<[u8; 32]>> {
+        let mut salts = Vec::new();
         for open in &self.opens {
-            let Some(vault) = sides.get(open.side) else { return Ok(None) };
-            let Ok(scope) = vault.scope(&open.scope) else { return Ok(None) };
-            match vault.unseal_of(scope, key)? {
-                None => return Ok(None),
-                Some(unseal) if unseals.contains(&unseal) => {}
-                Some(unseal) => unseals.push(unseal),
+            let salt = sides.get(open.side)?.scope(&open.scope).ok()?.salt_of(key)?;
+            if !salts.contains(&salt) {
+                salts.push(salt);
             }
         }
-        unseals.extend(self.makes.iter().map(Making::unseal));
-        let fits = key.piv().is_some() || unseals.len() <= SCOPES_PER_TOUCH;
-        Ok(fits.then_some(unseals))
+        salts.extend(self.makes.iter().map(Making::salt));
+        (salts.len() <= SCOPES_PER_TOUCH).then_some(salts)
     }
 }
 
@@ -418,12 +415,12 @@ fn check_empty(vault: &Vault, opened: &Opened) -> Result<(), VaultError> {
 /// [`VaultError::Sealing`].
 pub(super) fn found(
     scope: &ScopeEntry,
-    statement: &Statement,
+    recovery: &Point,
     ring: &Ring,
     change: &mut Change,
     random: &mut Random,
 ) -> Result<Digest, VaultError> {
-    seal_to_slots(scope, statement, ring, change, random)?;
+    seal_to_slots(scope, recovery, ring, change, random)?;
     let (head, bytes) = tree::first_head(ring, random)?;
     change.add(head_path(scope.id, &head), bytes);
     Ok(head)
@@ -436,7 +433,7 @@ fn rekey(
     sides: &[&Vault],
     forked: Option<&ForkedScope>,
     scope: &ScopeEntry,
-    statement: &Statement,
+    recovery: &Point,
     opened: &[&Opened],
     fresh: &Ring,
     change: &mut Change,
@@ -445,7 +442,7 @@ fn rekey(
     let one = opened.first().ok_or(VaultError::Nothing)?;
     let others = opened.iter().skip(1);
     let ring = others.fold(one.ring.followed_by(fresh), |ring, other| other.ring.followed_by(&ring));
-    seal_to_slots(scope, statement, &ring, change, random)?;
+    seal_to_slots(scope, recovery, &ring, change, random)?;
     change.add(carry_path(scope.id, &scope.commitment), ring.carry(random)?);
     let vault = side(sides, one.side)?;
     let before = vault.scope_of(scope.id)?;
@@ -497,16 +494,13 @@ fn side<'a>(sides: &[&'a Vault], n: usize) -> Result<&'a Vault, VaultError> {
     sides.get(n).copied().ok_or(VaultError::Nothing)
 }
 
-fn seal_to_slots(
-    scope: &ScopeEntry,
-    statement: &Statement,
-    ring: &Ring,
-    change: &mut Change,
-    random: &mut Random,
-) -> Result<(), VaultError> {
+fn seal_to_slots(scope: &ScopeEntry, recovery: &Point, ring: &Ring, change: &mut Change, random: &mut Random) -> Result<(), VaultError> {
     for slot in &scope.slots {
-        let public = statement.public_of(slot).ok_or(VaultError::Sealing("a slot"))?;
-        change.add(sealed_path(slot.id(), &scope.commitment), ring.seal_to(slot.id(), &public, random)?);
+        let public = match slot {
+            SlotEntry::Fido2 { public, .. } => public,
+            SlotEntry::Recovery { .. } => recovery,
+        };
+        change.add(sealed_path(slot.id(), &scope.commitment), ring.seal_to(slot.id(), public, random)?);
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use super::listing::Listed;
 use super::plan::Plan;
 use super::random::Random;
 use super::recovery::RecoveryCode;
-use super::statement::SlotEntry;
+use super::statement::{KeyEntry, SlotEntry};
 use super::{Standing, Vault};
 
 /// A key that the recovery code is about to let in; its own touches come first.
@@ -100,11 +100,15 @@ impl Recovering {
         let lost = lost.iter().map(|name| vault.key_named(name)).collect::<Result<Vec<_>, _>>()?;
         let mut draft = Draft::after(vault, now);
         let keys = &mut draft.statement.keys;
-        keys.retain(|old| !lost.contains(&old));
-        if keys.iter().any(|old| old.name == key.name || old.id() == key.id()) {
+        keys.retain(|entry| !lost.contains(&entry.enrolled()));
+        if keys
+            .iter()
+            .map(KeyEntry::enrolled)
+            .any(|old| old.name == key.name || old.id() == key.id())
+        {
             return Err(VaultError::Twice(key.name));
         }
-        keys.push(key.clone());
+        keys.push(KeyEntry::Fido2(key.clone()));
         let (mut ids, mut exposed): (Vec<Id>, _) = (Vec::new(), Vec::new());
         for scope in &vault.roster.in_force().scopes {
             ids.push(scope.id);
@@ -119,7 +123,7 @@ impl Recovering {
         draft.replace_code(vault, &fresh, random);
         Ok(Self {
             draft,
-            slots: NewSlots::new(vault.id(), key, &ids, random)?,
+            slots: NewSlots::new(vault.id(), key, &ids, random),
             fresh,
             exposed,
             shown: shown.clone(),

@@ -5,13 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::device::enrolled::{EnrolledKey, KeyId, Profile};
 use crate::device::proof::Proof;
 use crate::encoding::Digest;
-use crate::encoding::sshsig::{Assertion, Namespace, Point, ecdsa};
+use crate::encoding::sshsig::{Assertion, Namespace, Point};
 
 use super::bytes::Id;
 use super::error::{RosterFault, VaultError};
 use super::fork;
+use super::known_keys::KnownKeys;
+use super::recovery_sig;
 use super::scope::half_path;
-use super::statement::{NEWEST, ScopeEntry, SlotEntry, Statement};
+use super::statement::{FORMAT, KeyEntry, ScopeEntry, SlotEntry, Statement};
 use super::store::Store;
 use super::tree::Trust;
 
@@ -24,6 +26,7 @@ const LONGEST_SIGNATURE: usize = 1 << 20;
 #[derive(Debug)]
 pub struct Roster {
     statements: BTreeMap<Digest, Statement>,
+    known: KnownKeys,
     end: Digest,
     in_force: Statement,
 }
@@ -41,6 +44,7 @@ pub enum Signer {
 /// each other.
 pub struct Chain {
     statements: BTreeMap<Digest, Statement>,
+    known: KnownKeys,
     signers: BTreeMap<Digest, Signer>,
     ends: Vec<Digest>,
 }
@@ -55,11 +59,12 @@ impl Chain {
         for digest in listed(store)? {
             waiting.insert(digest, read_statement(store, digest)?);
         }
-        let (mut verified, mut signers) = (BTreeMap::new(), BTreeMap::new());
+        let (mut verified, mut signers, mut known) = (BTreeMap::new(), BTreeMap::new(), KnownKeys::default());
         while let Some(digest) = next(&waiting, &verified) {
             if let Some((statement, bytes)) = waiting.remove(&digest) {
                 let signature = read_signature(store, digest)?;
                 let signer = verify(&statement, &bytes, &signature, &verified).map_err(|why| fault(digest, why))?;
+                known.learn(digest, &statement).map_err(|_| fault(digest, RosterFault::Content))?;
                 verified.insert(digest, statement);
                 signers.insert(digest, signer);
             }
@@ -82,6 +87,7 @@ impl Chain {
         }
         Ok(Self {
             statements: verified,
+            known,
             signers,
             ends,
         })
@@ -114,7 +120,16 @@ impl Chain {
             end,
             in_force: self.statements.get(&end).ok_or(VaultError::Nothing)?.clone(),
             statements: self.statements.clone(),
+            known: self.known.clone(),
         })
+    }
+
+    /// Whether every key is the same on all sides.
+    ///
+    /// # Errors
+    /// [`VaultError::OtherKey`].
+    pub fn check_keys(&self) -> Result<(), VaultError> {
+        self.known.behind(&self.ends).map(drop).map_err(VaultError::OtherKey)
     }
 
     /// `end` and all statements that it follows.
@@ -182,7 +197,7 @@ impl Roster {
     #[must_use]
     pub fn keys_ever(&self) -> Vec<EnrolledKey> {
         let entries = self.statements.values().flat_map(|statement| &statement.keys);
-        let keys: BTreeMap<KeyId, &EnrolledKey> = entries.map(|key| (key.id(), key)).collect();
+        let keys: BTreeMap<KeyId, &EnrolledKey> = entries.map(KeyEntry::enrolled).map(|key| (key.id(), key)).collect();
         keys.into_values().cloned().collect()
     }
 
@@ -236,7 +251,7 @@ impl Roster {
                 let now = scope.and_then(|scope| scope.slot_of(KeyId(*key)));
                 now.is_some_and(|now| now.id() != slot.id())
             }
-            SlotEntry::Piv { .. } | SlotEntry::Recovery { .. } => false,
+            SlotEntry::Recovery { .. } => false,
         };
         let scopes = self.statements.values().flat_map(|s| &s.scopes);
         scopes
@@ -248,7 +263,10 @@ impl Roster {
     /// Ids of the slots that there were when a key was removed.
     #[must_use]
     pub fn slots_before_a_removal(&self) -> BTreeSet<Id> {
-        let removed = |before: &Statement, after: &Statement| before.keys.iter().any(|key| after.key(key.id()).is_none());
+        let removed = |before: &Statement, after: &Statement| {
+            let keys = before.keys.iter().map(|key| key.enrolled().id());
+            keys.into_iter().any(|id| after.key(id).is_none())
+        };
         let steps = self.statements.values().flat_map(|after| {
             let before = after.previous.iter().filter_map(|digest| self.statements.get(digest));
             before.map(move |before| (before, after))
@@ -258,6 +276,18 @@ impl Roster {
             .flat_map(|(before, _)| before.scopes.iter().flat_map(|scope| &scope.slots))
             .map(SlotEntry::id)
             .collect()
+    }
+
+    /// Whether `statement`, in these bytes and with this signature, is one that whoever reads the vault next takes: what is in force and
+    /// refused would lock everybody out.
+    ///
+    /// # Errors
+    /// [`VaultError::Roster`].
+    pub fn check_next(&self, statement: &Statement, bytes: &[u8], signature: &[u8]) -> Result<(), VaultError> {
+        let signature = str::from_utf8(signature).map_err(|_| RosterFault::Unsigned);
+        let verified = signature.and_then(|signature| verify(statement, bytes, signature, &self.statements));
+        let known = self.known.of(statement).map_err(|_| RosterFault::Content);
+        verified.and(known).map(drop).map_err(|why| fault(Digest::of(bytes), why))
     }
 
     /// Whether the folder still holds exactly these statements.
@@ -314,8 +344,8 @@ fn read_statement(store: &Store, digest: Digest) -> Result<(Statement, Vec<u8>),
     if Digest::of(&bytes) != digest {
         return Err(fault(digest, RosterFault::Digest));
     }
-    if let Some(found) = Statement::format_of(&bytes).filter(|v| *v > NEWEST) {
-        return Err(VaultError::Newer { found, known: NEWEST });
+    if let Some(found) = Statement::format_of(&bytes).filter(|v| *v > FORMAT) {
+        return Err(VaultError::Newer { found, known: FORMAT });
     }
     let statement = Statement::from_bytes(&bytes).map_err(|why| fault(digest, why))?;
     Ok((statement, bytes))
@@ -337,14 +367,19 @@ fn next(waiting: &BTreeMap<Digest, (Statement, Vec<u8>)>, verified: &BTreeMap<Di
 fn verify(statement: &Statement, bytes: &[u8], signature: &str, verified: &BTreeMap<Digest, Statement>) -> Result<Signer, RosterFault> {
     let before: Vec<&Statement> = statement.previous.iter().filter_map(|d| verified.get(d)).collect();
     if let Some(random) = &statement.random {
-        let first = statement.keys.first().ok_or(RosterFault::Content)?;
-        if Statement::vault_id(random, first.signer()) != statement.vault {
+        let first = statement.keys.first().map(KeyEntry::enrolled).ok_or(RosterFault::Content)?;
+        if Statement::vault_id(random, &first.lease.public_key) != statement.vault {
             return Err(RosterFault::Vault);
         }
         if !statement.counts_on(&[]) {
             return Err(RosterFault::Content);
         }
-        return verify_signature(bytes, signature, |point| (first.signer() == point).then_some(first), &[]);
+        return verify_signature(
+            bytes,
+            signature,
+            |point| (first.lease.public_key == *point).then_some(first.profile),
+            &[],
+        );
     }
     if before.iter().any(|old| old.vault != statement.vault) {
         return Err(RosterFault::Vault);
@@ -354,38 +389,38 @@ fn verify(statement: &Statement, bytes: &[u8], signature: &str, verified: &BTree
     }
     // Where a fork is joined, every side must know the signer: a key that one side removed joins nothing.
     let signer = |point: &Point| {
-        let keys: Option<Vec<&EnrolledKey>> = before.iter().map(|old| signed_by(old, point)).collect();
-        keys.and_then(|keys| keys.into_iter().max_by_key(|key| key.profile == Profile::Pin))
+        let profiles: Option<Vec<Profile>> = before.iter().map(|old| profile(old, point)).collect();
+        profiles.and_then(|profiles| profiles.into_iter().max_by_key(|p| *p == Profile::Pin))
     };
     let recovery: Vec<Point> = before.iter().map(|old| old.recovery).collect();
     verify_signature(bytes, signature, signer, &recovery)
 }
 
-fn verify_signature<'a>(
+fn verify_signature(
     bytes: &[u8],
     signature: &str,
-    signer: impl Fn(&Point) -> Option<&'a EnrolledKey>,
+    signer: impl Fn(&Point) -> Option<Profile>,
     recovery: &[Point],
 ) -> Result<Signer, RosterFault> {
-    if let Some(point) = ecdsa::signer(signature) {
-        let is_code = !recovery.is_empty() && recovery.iter().all(|of| *of == point);
-        let by_key = signer(&point).filter(|key| key.piv().is_some()).map(|key| Signer::Key(key.id()));
-        let by = if is_code { Some(Signer::RecoveryCode) } else { by_key };
-        let is_good = ecdsa::verify(signature, &point, Namespace::Vault, bytes);
-        return by
-            .ok_or(RosterFault::Signer)
-            .and_then(|by| is_good.then_some(by).ok_or(RosterFault::Signature));
+    if let Some(point) = recovery_sig::signer(signature) {
+        let known = !recovery.is_empty() && recovery.iter().all(|of| *of == point);
+        return match (known, recovery_sig::verify(signature, &point, Namespace::Vault, bytes)) {
+            (false, _) => Err(RosterFault::Signer),
+            (true, true) => Ok(Signer::RecoveryCode),
+            (true, false) => Err(RosterFault::Signature),
+        };
     }
     let (point, assertion) = Assertion::from_sshsig(signature, Namespace::Vault, bytes).map_err(|_| RosterFault::Unsigned)?;
-    let key = signer(&point).filter(|key| key.fido2().is_some()).ok_or(RosterFault::Signer)?;
+    let profile = signer(&point).ok_or(RosterFault::Signer)?;
     assertion
-        .verify(&point, Namespace::Vault, bytes, key.profile == Profile::Pin)
-        .map(|()| Signer::Key(key.id()))
+        .verify(&point, Namespace::Vault, bytes, profile == Profile::Pin)
+        .map(|()| Signer::Key(KeyId(Digest::of(&point))))
         .map_err(|_| RosterFault::Signature)
 }
 
-fn signed_by<'a>(statement: &'a Statement, point: &Point) -> Option<&'a EnrolledKey> {
-    statement.keys.iter().find(|key| key.signer() == point)
+fn profile(statement: &Statement, point: &Point) -> Option<Profile> {
+    let keys = statement.keys.iter().map(KeyEntry::enrolled);
+    keys.into_iter().find(|key| key.lease.public_key == *point).map(|key| key.profile)
 }
 
 fn fault(statement: Digest, why: RosterFault) -> VaultError {

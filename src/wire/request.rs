@@ -80,8 +80,6 @@ pub enum Request {
         /// Seconds to keep it.
         keep: Option<u64>,
     },
-    /// Look at the YubiKeys whose PIV application can be enrolled.
-    Cards,
     /// Make a vault.
     Init(InitAsk),
     /// Enrol another key.
@@ -294,7 +292,7 @@ pub struct GrantAsk {
 }
 
 /// A new vault.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InitAsk {
     /// Name of the first key.
@@ -303,34 +301,10 @@ pub struct InitAsk {
     pub scopes: Vec<String>,
     /// Enrol without PIN although the key has one, or has none.
     pub touch_only: bool,
-    /// Enrol this YubiKey by its PIV application.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub card: Option<CardAsk>,
-}
-
-/// A YubiKey to be enrolled by its PIV application.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CardAsk {
-    /// Its serial number.
-    pub serial: u32,
-    /// The slot that opens: 82 to 95.
-    pub open: String,
-    /// The slot that signs.
-    pub sign: String,
-    /// What is in these slots is lost.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub danger_overwrite: bool,
-    /// In the place of the factory's PIN.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub new_pin: Option<Value>,
-    /// In the place of the factory's PUK.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub new_puk: Option<Value>,
 }
 
 /// One more key.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyAddAsk {
     /// Its name.
@@ -340,9 +314,6 @@ pub struct KeyAddAsk {
     /// What it will open; none for every scope.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scopes: Vec<String>,
-    /// As in [`InitAsk`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub card: Option<CardAsk>,
 }
 
 /// A key to be taken out.

@@ -58,11 +58,6 @@ pub mod device {
     pub mod nfc {
         pub mod applet;
     }
-    #[path = "piv"]
-    pub mod piv {
-        pub mod said;
-        pub use said::{Fresh, References, Seen, Setup};
-    }
     pub mod place;
     pub mod proof;
     pub mod soft;

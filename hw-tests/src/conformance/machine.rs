@@ -320,14 +320,14 @@ impl Drop for Machine<'_> {
 }
 
 impl Request {
-    /// The program goes away without an answer; the watch stays.
+    /// The program goes away without an answer.
     ///
     /// # Errors
     /// It cannot be ended.
-    pub fn abandon(mut self) -> Result<Terminal> {
+    pub fn abandon(mut self) -> Result<()> {
         self.child.kill()?;
         self.child.wait()?;
-        Ok(self.watch)
+        Ok(())
     }
 
     /// Waits for the program's end.

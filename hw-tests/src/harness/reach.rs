@@ -17,7 +17,7 @@ use touchlease::device::{
     broker::{Places, Reach, Worker},
     ctap::{Transport, TransportError},
     hid::Hid,
-    worker::{self, Ways, protocol::Failure},
+    worker,
 };
 
 use crate::{
@@ -136,11 +136,7 @@ impl Reach for EmulatedReach {
         let reach = self.clone();
         thread::spawn(move || {
             // The broker hangs up when it has heard enough.
-            let ways = Ways {
-                fido2: &|port, _, channel| reach.open(port, channel),
-                piv: &|_| Err(Failure::NotPiv),
-            };
-            let _ = worker::serve(theirs, ways);
+            let _ = worker::serve(theirs, &|port, _, channel| reach.open(port, channel));
         });
         Worker::from_socket(ours)
     }

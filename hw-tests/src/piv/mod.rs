@@ -121,7 +121,7 @@ impl Inside for YubiKey {
     }
 
     fn set_pin(self: &Arc<Self>) -> Result<(), ControlError> {
-        Ok(()) // it has one from the factory
+        Err(ControlError::Failed("a PIV card has a PIN from the factory".to_owned()))
     }
 }
 

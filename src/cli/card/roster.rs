@@ -7,6 +7,7 @@ use crate::device::Profile;
 use crate::lease::text::RosterBeside;
 use crate::vault::Statement;
 use crate::vault::difference::differences;
+use crate::vault::statement::KeyEntry;
 
 /// Hexadecimal digits by which one of several statements is told apart.
 const DIGEST: usize = 8;
@@ -51,7 +52,7 @@ fn changes(rows: &mut Vec<Row>, before: &Statement, after: &Statement) {
 
 /// Every key with what it opens, so that one too many is seen.
 fn holds(rows: &mut Vec<Row>, label: &'static str, statement: &Statement) {
-    let keys = statement.keys.iter().map(|key| {
+    let keys = statement.keys.iter().map(KeyEntry::enrolled).map(|key| {
         let weak = if key.profile == Profile::TouchOnly { " (touch only)" } else { "" };
         format!("\"{}\"{weak} opens {}", key.name, statement.opened_by(key).join(", "))
     });
@@ -74,7 +75,7 @@ mod tests {
     use crate::lease::requester::Claimed;
     use crate::lease::text::{RequesterText, RosterBeside, StatesText, VERSION};
     use crate::vault::bytes::Hex;
-    use crate::vault::statement::{FORMAT, ScopeEntry, SlotEntry, Statement};
+    use crate::vault::statement::{FORMAT, KeyEntry, ScopeEntry, SlotEntry, Statement};
     use crate::wire::PromptView;
 
     fn first() -> Statement {
@@ -85,7 +86,7 @@ mod tests {
             name: "laptop".into(),
             previous: vec![],
             random: Some(Hex([0; 32])),
-            recovery: *SoftKey::new("", Profile::Pin, 9).enrolled().signer(),
+            recovery: blue.which.public_key,
             scopes: vec![ScopeEntry {
                 commitment: Digest([4; 32]),
                 epoch: 1,
@@ -95,7 +96,7 @@ mod tests {
             }],
             v: FORMAT,
             vault: Digest([6; 32]),
-            keys: vec![blue],
+            keys: vec![KeyEntry::Fido2(blue)],
         }
     }
 
@@ -105,7 +106,7 @@ mod tests {
             half: None,
             id: Hex([10 + seed; 16]),
             key: key.id().0,
-            public: *key.signer(),
+            public: key.which.public_key,
             salt: Hex([seed; 32]),
         }
     }
@@ -117,7 +118,7 @@ mod tests {
         next.previous = before.iter().map(|before| Digest::of(&before.to_bytes().unwrap())).collect();
         next.previous.sort_unstable();
         let key = SoftKey::new(name, Profile::TouchOnly, seed).enrolled();
-        next.keys.push(key);
+        next.keys.push(KeyEntry::Fido2(key));
         next.scopes[0].slots.push(slot(seed));
         next
     }

@@ -174,7 +174,7 @@ impl Broker {
             place: &place,
             operation: Operation::Manage {
                 task,
-                which: key.and_then(EnrolledKey::fido2).map(|key| key.which.clone()),
+                which: key.map(|key| key.which.clone()),
             },
             secret: Some(secret),
             deadline,

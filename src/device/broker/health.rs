@@ -5,11 +5,11 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use super::super::ctap::Info;
-use super::super::enrolled::{EnrolledKey, Link, Piv, Profile};
-use super::super::error::{DeviceError, release};
+use super::super::enrolled::{EnrolledKey, Link, Profile};
+use super::super::error::DeviceError;
 use super::super::eucleak;
 use super::super::place::{Place, Port};
-use super::{Broker, CardSeen, KeyInfo, Seen};
+use super::{Broker, KeyInfo, Seen};
 use crate::encoding::plain::count;
 use crate::finding::{Finding, Part};
 
@@ -19,8 +19,6 @@ const UDEV: &str = "sudo groupadd --system touchlease; sudo usermod --append --g
     sudo tee /etc/udev/rules.d/70-touchlease.rules; sudo udevadm control --reload; \
     sudo udevadm trigger --action=change --subsystem-match=hidraw (then log in again)";
 const ENROL: &str = "touchlease key add NAME (the first one: touchlease init --key NAME)";
-/// How a YubiKey is enrolled by its PIV application.
-pub const ENROL_PIV: &str = "touchlease key add NAME --piv (the first one: touchlease init --key NAME --piv)";
 const ANOTHER: &str = "plug in another key, then: touchlease key list";
 
 impl Broker {
@@ -36,23 +34,11 @@ impl Broker {
         let mut findings = Vec::new();
         for one in &seen {
             let key = keys.iter().find(|key| Some(key.id()) == one.key);
-            if let Some((key, piv)) = key.and_then(|key| Some((key, key.piv()?))) {
-                findings.extend(judge_card(one, key, piv, &self.card(&one.port).await));
-                continue;
-            }
             let said = match &one.problem {
                 Some(problem) => Err(problem.clone()),
                 None => self.info(&one.port).await,
             };
-            let card = match said {
-                Err(DeviceError::NotFido) => self.card(&one.port).await,
-                _ => Err(DeviceError::NotPiv),
-            };
-            findings.extend(match card {
-                Ok(card) => judge_new_card(one, &card),
-                Err(error @ DeviceError::TooOld { .. }) => judge(one, key, &Err(error)),
-                Err(_) => judge(one, key, &said),
-            });
+            findings.extend(judge(one, key, &said));
         }
         let away = keys.iter().filter(|key| !seen.iter().any(|one| one.key == Some(key.id())));
         findings.extend(away.map(|key| Part::Keys.note("away", format!("\"{}\" is not connected", key.name), "touchlease key list")));
@@ -136,53 +122,6 @@ fn judge(seen: &Seen, key: Option<&EnrolledKey>, said: &Result<KeyInfo, DeviceEr
     findings
 }
 
-/// What a YubiKey is that shows its PIV application alone, and is not enrolled.
-fn judge_new_card(seen: &Seen, card: &CardSeen) -> Vec<Finding> {
-    let name = format!("the YubiKey {} at {}", card.seen.serial, seen.port);
-    let what = format!("{name} is not enrolled in this vault; it has a PIV application");
-    let mut findings = vec![Part::Keys.note("not_enrolled", what, ENROL_PIV)];
-    if card.seen.firmware < eucleak::FIXED {
-        findings.push(Part::Keys.note("eucleak", eucleak::note(&name, card.seen.firmware), ANOTHER));
-    }
-    findings
-}
-
-/// What an enrolled card is good for.
-fn judge_card(seen: &Seen, key: &EnrolledKey, piv: &Piv, said: &Result<CardSeen, DeviceError>) -> Vec<Finding> {
-    let name = format!("\"{}\" ({}, PIV)", key.name, seen.port);
-    let card = match said {
-        Ok(card) => card,
-        Err(error) => return vec![refusal(&name, error)],
-    };
-    let (keys, mut findings) = (Part::Keys, Vec::new());
-    let missing = [&piv.open, &piv.sign].into_iter().find(|slot| !card.occupied.contains(&slot.slot));
-    if let Some(slot) = missing {
-        let what = format!("{name} has lost the key in its slot {}: its PIV application was reset", slot.slot);
-        findings.push(keys.problem("reset_since_enrolment", what, again(&key.name, "")));
-    }
-    match card.tries {
-        Some(0) => findings.push(keys.problem(
-            "piv_pin_blocked",
-            format!("the PIN of {name} is blocked"),
-            "ykman piv access unblock-pin",
-        )),
-        Some(1) => findings.push(keys.warning(
-            "last_pin_try",
-            format!("{name} takes one more wrong PIN before it blocks"),
-            "ykman piv access change-pin",
-        )),
-        _ => {}
-    }
-    if findings.is_empty() {
-        findings.push(keys.ok("usable", format!("{name} can serve")));
-    }
-    if piv.firmware < eucleak::FIXED {
-        let remedy = format!("touchlease key remove {} (if it is lost, or was out of your hands)", key.name);
-        findings.push(keys.note("eucleak", eucleak::note(&name, piv.firmware), remedy));
-    }
-    findings
-}
-
 /// A key that is lost has to be removed before it is in a laboratory for hours.
 fn signs_exposed(name: &str, key: Option<&EnrolledKey>, model: &str, info: &Info) -> Option<Finding> {
     let firmware = eucleak::exposed(model, info)?;
@@ -200,12 +139,11 @@ fn refusal(name: &str, error: &DeviceError) -> Finding {
         DeviceError::Permission => keys.problem("permission", what, UDEV),
         DeviceError::Busy { by } => {
             let holder = by.as_deref().and_then(|by| by.rsplit_once("(pid ")?.1.strip_suffix(')'));
-            let remedy = match (release(by.as_deref()), holder) {
-                (Some(remedy), _) => remedy.to_owned(),
-                (None, Some(pid)) => format!("kill {pid} (or end it by its own means)"),
-                (None, None) => ANOTHER.to_owned(),
-            };
-            keys.problem("key_busy", what, remedy)
+            keys.problem(
+                "key_busy",
+                what,
+                holder.map_or(ANOTHER.into(), |pid| format!("kill {pid} (or end it by its own means)")),
+            )
         }
         DeviceError::Unfinished => keys.note("key_unfinished", what, "touch it once, or pull it out"),
         DeviceError::ResetSinceEnrolment { name } => keys.problem("reset_since_enrolment", what, again(name, "")),

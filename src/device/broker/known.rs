@@ -147,7 +147,7 @@ impl Known {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::enrolled::{Credential, Fido2, Kind, Link, Profile};
+    use super::super::super::enrolled::{Credential, Link, Profile};
     use super::*;
 
     fn key(seed: u8) -> EnrolledKey {
@@ -158,10 +158,8 @@ mod tests {
         EnrolledKey {
             name: "k".into(),
             profile: Profile::Pin,
-            kind: Kind::Fido2(Fido2 {
-                lease: credential.clone(),
-                which: credential,
-            }),
+            lease: credential.clone(),
+            which: credential,
         }
     }
 

@@ -12,9 +12,8 @@ use p256::ecdsa::signature::hazmat::PrehashSigner;
 use p256::ecdsa::{Signature, SigningKey};
 use sha2::{Digest as _, Sha256};
 
-use super::super::candidate::Unseal;
 use super::super::ctap::cbor::{self, Map, Value};
-use super::super::enrolled::{Credential, Fido2, Kind, Link};
+use super::super::enrolled::{Credential, Link};
 use super::super::worker::protocol::{Warm, read_frame, write_frame};
 use super::*;
 use crate::clock::SystemClock;
@@ -84,10 +83,8 @@ fn enrolled(n: u8, profile: Profile) -> EnrolledKey {
     EnrolledKey {
         name: format!("key {n}"),
         profile,
-        kind: Kind::Fido2(Fido2 {
-            lease: software_key(10 * n + 1).1,
-            which: software_key(10 * n + 2).1,
-        }),
+        lease: software_key(10 * n + 1).1,
+        which: software_key(10 * n + 2).1,
     }
 }
 
@@ -152,7 +149,7 @@ fn script(
 fn ask(keys: &[EnrolledKey], limit: Duration) -> Ask {
     let candidate = |key: &EnrolledKey| Candidate {
         key: key.clone(),
-        unseals: vec![Unseal::Salt([7; 32])],
+        salts: vec![[7; 32]],
     };
     Ask {
         namespace: Namespace::Lease,
@@ -160,7 +157,6 @@ fn ask(keys: &[EnrolledKey], limit: Duration) -> Ask {
         candidates: keys.iter().map(candidate).collect(),
         deadline: SystemClock.boot() + limit,
         at: None,
-        receipts: false,
     }
 }
 

@@ -70,7 +70,7 @@ fn commit_by(fork: &Fork, plan: &Plan, keys: &[&SoftKey]) -> Result<Digest, Vaul
             .iter()
             .find_map(|key| Some((key, candidates.iter().find(|c| c.key.id() == key.enrolled().id())?)));
         let (key, candidate) = asked.expect("one of the keys is asked");
-        key.touch(Namespace::Vault, plan.text(), &candidate.unseals)
+        key.touch(Namespace::Vault, plan.text(), &candidate.salts)
     };
     let proofs: Vec<Proof> = (0..plan.touches()).map(proof).collect();
     fork.commit(plan, &proofs.iter().collect::<Vec<_>>(), &mut random::system())?.sure()
@@ -212,7 +212,7 @@ fn a_scope_that_both_sides_rekeyed_is_opened_with_both_salts_of_one_touch() {
     let plan = forked
         .join(&[rig.blue.enrolled().id()], &BTreeMap::new(), NOW, &mut random::system())
         .unwrap();
-    assert_eq!((plan.touches(), forked.candidates(&plan, 0).unwrap()[0].unseals.len()), (1, 2));
+    assert_eq!((plan.touches(), forked.candidates(&plan, 0).unwrap()[0].salts.len()), (1, 2));
     let vault = joined(&rig);
     assert_eq!(vault.roster.in_force().scope("prod").unwrap().epoch, 3);
     for key in [&rig.blue, &spare()] {
@@ -403,17 +403,28 @@ fn what_a_removed_key_adds_on_top_of_an_old_statement_is_not_taken() {
 }
 
 /// What `key` can sign on top of the state that it knows, whatever has become of it.
-pub(super) fn forge(rig: &Rig, known: &Vault, key: &SoftKey, change: impl FnOnce(&mut Statement)) {
+pub(super) fn forge(rig: &Rig, known: &Vault, key: &SoftKey, change: impl FnOnce(&mut Statement)) -> (Digest, Statement) {
+    forge_after(rig, (known.roster_digest(), known.roster.in_force().clone()), key, change)
+}
+
+/// The same on top of one that was forged before.
+pub(super) fn forge_after(
+    rig: &Rig,
+    (before, statement): (Digest, Statement),
+    key: &SoftKey,
+    change: impl FnOnce(&mut Statement),
+) -> (Digest, Statement) {
     let mut statement = Statement {
-        previous: vec![known.roster_digest()],
+        previous: vec![before],
         random: None,
-        ..known.roster.in_force().clone()
+        ..statement
     };
     change(&mut statement);
     let bytes = statement.to_bytes().unwrap();
     let (digest, proof) = (Digest::of(&bytes), key.touch(Namespace::Vault, &bytes, &[]));
     std::fs::write(rig.folder().join(signature_path(&digest)), signature(&proof, &bytes).unwrap()).unwrap();
     std::fs::write(rig.folder().join(statement_path(&digest)), bytes).unwrap();
+    (digest, statement)
 }
 
 #[test]

@@ -3,15 +3,19 @@
 
 use std::collections::BTreeMap;
 
-use crate::device::enrolled::Profile;
+use crate::device::enrolled::{EnrolledKey, Profile};
 use crate::device::soft::SoftKey;
 use crate::encoding::Digest;
+use crate::encoding::sshsig::Namespace;
+use crate::vault::error::RosterFault;
 use crate::vault::index::{Ancestor, Entry, Head, HeadClear, Node, Version, head_path};
+use crate::vault::roster::signature;
 use crate::vault::scope::{self, Ring};
+use crate::vault::statement::{KeyEntry, SlotEntry, Statement};
 use crate::vault::{Fork, Vault, VaultError, random};
 
 use super::earlier::{Removed, SCOPE, next_prompt, ring_of, spare};
-use super::fork::{added, apart, forge, fork, join_by, joined, names, rotation, third};
+use super::fork::{added, apart, forge, forge_after, fork, join_by, joined, names, rotation, third};
 use super::keys::{add, commit, remove_from};
 use super::recover::recover;
 use super::rig::{NOW, Rig, apply, put};
@@ -293,7 +297,7 @@ fn t53_a_key_that_a_removed_key_enrols_again_stays_out_and_so_does_whom_it_lets_
                 remove_from(vault, "third", &rig.blue).unwrap();
                 let there = there(&rig);
                 let key = before.keys().into_iter().find(|key| key.name == "third").unwrap();
-                forge(&rig, &there, &spare(), |statement| statement.keys.push(key));
+                forge(&rig, &there, &spare(), |statement| statement.keys.push(KeyEntry::Fido2(key)));
             },
         );
         if by_third {
@@ -320,4 +324,119 @@ fn a_key_that_was_enrolled_again_on_one_side_stays() {
     );
     joined(&rig);
     assert_eq!(names(&rig.vault()), ["blue", "spare", "third"]);
+}
+
+/// A key as its owner enrolled it, with another device to be recognised by, and without its PIN.
+fn as_another_device(key: &EnrolledKey) -> KeyEntry {
+    let other = SoftKey::new("mallory", Profile::TouchOnly, 7).enrolled();
+    KeyEntry::Fido2(EnrolledKey {
+        name: key.name.clone(),
+        profile: other.profile,
+        lease: key.lease.clone(),
+        which: other.which,
+    })
+}
+
+fn entry<'a>(statement: &'a mut Statement, name: &str) -> &'a mut KeyEntry {
+    statement.keys.iter_mut().find(|key| key.enrolled().name == name).unwrap()
+}
+
+fn replace(statement: &mut Statement, name: &str) {
+    let entry = entry(statement, name);
+    *entry = as_another_device(entry.enrolled());
+}
+
+fn leave_out(statement: &mut Statement, name: &str) {
+    let id = entry(statement, name).enrolled().id();
+    statement.keys.retain(|key| key.enrolled().id() != id);
+    for scope in &mut statement.scopes {
+        scope
+            .slots
+            .retain(|slot| !matches!(slot, SlotEntry::Fido2 { key, .. } if *key == id.0));
+    }
+}
+
+#[test]
+fn t13_t53_no_statement_says_another_thing_of_a_key_than_those_before_it() {
+    let rig = Rig::with(Profile::Pin, &[SCOPE]);
+    add(&rig, &spare(), &[SCOPE]).unwrap();
+    let known = rig.vault();
+    let blue = known.keys().into_iter().find(|key| key.name == "blue").unwrap();
+    remove_from(&known, "spare", &rig.blue).unwrap();
+    let files = rig.files();
+    let refused = || {
+        let opened = Fork::open(&rig.folder(), &rig.home.join("state"));
+        matches!(
+            opened,
+            Err(VaultError::Roster {
+                why: RosterFault::Content,
+                ..
+            })
+        )
+    };
+    forge(&rig, &known, &spare(), |statement| replace(statement, "blue"));
+    assert!(refused());
+    // With a statement between in which the key is not.
+    rig.restore(&files);
+    let without = forge(&rig, &known, &spare(), |statement| leave_out(statement, "blue"));
+    assert!(!refused());
+    forge_after(&rig, without, &spare(), |statement| statement.keys.push(as_another_device(&blue)));
+    assert!(refused());
+    // Its name is the person's matter.
+    rig.restore(&files);
+    forge(&rig, &known, &spare(), |statement| match entry(statement, "blue") {
+        KeyEntry::Fido2(key) => key.name = "azure".into(),
+    });
+    assert!(!refused());
+}
+
+#[test]
+fn t13_t53_sides_that_say_different_things_of_a_key_are_not_joined() {
+    let rig = Rig::with(Profile::Pin, &[SCOPE]);
+    add(&rig, &spare(), &[SCOPE]).unwrap();
+    let known = rig.vault();
+    remove_from(&known, "spare", &rig.blue).unwrap();
+    add(&rig, &third(), &[SCOPE]).unwrap();
+    forge(&rig, &known, &spare(), |statement| {
+        statement.keys.push(as_another_device(&third().enrolled()));
+    });
+    let files = rig.files();
+    let refused = join_by(&fork(&rig), &[&rig.blue], &[]).unwrap_err();
+    assert!(matches!(&refused, VaultError::OtherKey(name) if name == "third"), "{refused}");
+    assert_eq!(rig.files(), files);
+}
+
+#[test]
+fn p9_a_statement_that_no_reader_would_take_is_not_written() {
+    let rig = Rig::with(Profile::Pin, &[SCOPE]);
+    let vault = rig.vault();
+    let check = |change: &dyn Fn(&mut Statement)| {
+        let mut statement = Statement {
+            previous: vec![vault.roster_digest()],
+            random: None,
+            ..vault.roster.in_force().clone()
+        };
+        change(&mut statement);
+        let text = statement.to_bytes().unwrap();
+        let touch = rig.blue.touch(Namespace::Vault, &text, &[]);
+        vault.roster.check_next(&statement, &text, &signature(&touch, &text).unwrap())
+    };
+    check(&|_| {}).unwrap();
+    let no_reader = [
+        &(|statement: &mut Statement| replace(statement, "blue")) as &dyn Fn(&mut Statement),
+        &|statement: &mut Statement| statement.scopes[0].epoch += 2,
+    ];
+    for change in no_reader {
+        let refused = check(change).unwrap_err();
+        assert!(
+            matches!(
+                refused,
+                VaultError::Roster {
+                    why: RosterFault::Content,
+                    ..
+                }
+            ),
+            "{refused}"
+        );
+    }
 }

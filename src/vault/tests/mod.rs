@@ -13,7 +13,6 @@ mod keys;
 mod kit;
 mod life;
 mod older;
-mod piv;
 mod recover;
 mod rig;
 mod rotation;

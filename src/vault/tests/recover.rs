@@ -15,7 +15,7 @@ pub fn plan(vault: &Vault, key: &SoftKey, lost: &[&str]) -> Result<Recovery, Vau
     let lost: Vec<String> = lost.iter().map(|name| (*name).to_owned()).collect();
     let recovering = Recovering::begin(vault, &vault.whole_standing()?, key.enrolled(), &lost, NOW, random)?;
     let touches = recovering.enrolments()?;
-    let proofs: Vec<Proof> = touches.iter().map(|e| key.touch(Namespace::Enrol, e.text(), e.unseals())).collect();
+    let proofs: Vec<Proof> = touches.iter().map(|e| key.touch(Namespace::Enrol, e.text(), e.salts())).collect();
     recovering.seal(&proofs.iter().collect::<Vec<_>>(), random)
 }
 

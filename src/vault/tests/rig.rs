@@ -82,7 +82,7 @@ pub fn found(folder: &Path, states: &Path, key: &SoftKey, scopes: &[&str]) -> Re
     let proofs: Vec<Proof> = genesis
         .enrolments()?
         .iter()
-        .map(|e| key.touch(Namespace::Enrol, e.text(), e.unseals()))
+        .map(|e| key.touch(Namespace::Enrol, e.text(), e.salts()))
         .collect();
     let founding = genesis.seal(&proofs.iter().collect::<Vec<_>>(), NOW, random)?;
     let proof = key.touch(Namespace::Vault, founding.text(), &[]);
@@ -110,7 +110,7 @@ pub fn put(name: &str, value: &[u8]) -> Changes {
 pub fn touch(vault: &Vault, key: &SoftKey, namespace: Namespace, standing: &Standing, text: &[u8]) -> Proof {
     let candidates = vault.candidates(standing).unwrap();
     let candidate = candidates.iter().find(|c| c.key == key.enrolled()).expect("the key is a candidate");
-    key.touch(namespace, text, &candidate.unseals)
+    key.touch(namespace, text, &candidate.salts)
 }
 
 /// The same change once more.

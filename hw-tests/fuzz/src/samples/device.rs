@@ -25,7 +25,7 @@ pub fn key() -> SoftKey {
 }
 
 fn point() -> Point {
-    *key().enrolled().signer()
+    key().enrolled().lease.public_key
 }
 
 fn sevens(bytes: &mut [u8]) -> std::io::Result<()> {
@@ -142,9 +142,10 @@ fn auth_data(outputs: Option<Vec<u8>>) -> Vec<u8> {
 pub fn get_assertion() -> Vec<Vec<u8>> {
     // One that is a proof: a touch of the samples' key over their text.
     let proof = key().touch(Namespace::Lease, SIGNED, &[]);
-    let assertion = proof.assertion().expect("a FIDO2 key");
-    let signature = p256::ecdsa::Signature::from_slice(&assertion.signature).expect("a signature");
-    let good = Map::new().with(2, assertion.auth_data()).with(3, signature.to_der().as_bytes());
+    let signature = p256::ecdsa::Signature::from_slice(&proof.assertion().signature).expect("a signature");
+    let good = Map::new()
+        .with(2, proof.assertion().auth_data())
+        .with(3, signature.to_der().as_bytes());
     vec![encoded(good), asserted(&auth_data(None)), asserted(&auth_data(Some(vec![1; 48])))]
 }
 

@@ -106,10 +106,9 @@ pub fn follow(files: &mut Files, bytes: &[u8], signature: Option<String>) {
 
 /// A touch's signature of a statement.
 pub fn signed(key: &SoftKey, bytes: &[u8]) -> String {
-    let point = *key.enrolled().signer();
+    let point = key.enrolled().lease.public_key;
     key.touch(Namespace::Vault, bytes, &[])
         .assertion()
-        .unwrap()
         .to_sshsig(&point, Namespace::Vault, bytes)
 }
 

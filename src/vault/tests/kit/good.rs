@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use crate::device::soft::SoftKey;
 use crate::encoding::Digest;
 use crate::vault::bytes::Id;
 use crate::vault::index::{Kind, below_path, head_path, page_bytes, seal_below};
@@ -19,14 +18,14 @@ use super::patch::{Files, unpack};
 const MANY: usize = 70;
 
 /// A copy of the base that goes on apart.
-pub struct Side<'a> {
+struct Side<'a> {
     base: &'a Base,
     home: Folder,
     random: Stream,
 }
 
 impl<'a> Side<'a> {
-    pub fn new(base: &'a Base, seed: &'static str) -> Self {
+    fn new(base: &'a Base, seed: &'static str) -> Self {
         let side = Self {
             base,
             home: Folder::new(),
@@ -36,7 +35,7 @@ impl<'a> Side<'a> {
         side
     }
 
-    pub fn vault(&self) -> Vault {
+    fn vault(&self) -> Vault {
         Vault::open(&self.home.join("vault"), &self.home.join("state")).unwrap()
     }
 
@@ -77,32 +76,15 @@ impl<'a> Side<'a> {
         (1..=MANY).fold(self, |side, n| side.put("TOKEN", format!("change {n}").as_bytes()))
     }
 
-    fn rotate(self) -> Self {
-        let blue = &self.base.blue;
-        self.rotate_by(blue)
-    }
-
-    /// Gives `prod` another key, by a touch of `key`.
-    pub fn rotate_by(mut self, key: &SoftKey) -> Self {
+    fn rotate(mut self) -> Self {
         let vault = self.vault();
-        let plan = vault.rotation(&["prod"], key.enrolled().id(), NOW, &mut self.random).unwrap();
-        base::commit(plan, &vault, key, &mut self.random);
+        let blue = self.base.blue.enrolled().id();
+        let plan = vault.rotation(&["prod"], blue, NOW, &mut self.random).unwrap();
+        base::commit(plan, &vault, &self.base.blue, &mut self.random);
         self
     }
 
-    /// Lets `key` in, by a touch of `signer`.
-    pub fn add_key(mut self, key: &SoftKey, signer: &SoftKey) -> Self {
-        base::add(&self.vault(), signer, key, &mut self.random);
-        self
-    }
-
-    /// Takes the key called `name` out, by a touch of `signer`.
-    pub fn remove_key(mut self, name: &str, signer: &SoftKey) -> Self {
-        base::remove(&self.vault(), name, signer, &mut self.random);
-        self
-    }
-
-    pub fn files(&self) -> Files {
+    fn files(&self) -> Files {
         let (folder, mut files) = (self.home.join("vault"), BTreeMap::new());
         collect(&folder, &folder, &mut files);
         let text = |(path, bytes): (std::path::PathBuf, Vec<u8>)| (path.to_str().unwrap().to_owned(), bytes);
@@ -131,7 +113,7 @@ pub fn add(kit: &mut Kit<'_>) {
     pages(kit);
 }
 
-pub fn vault(kit: &mut Kit<'_>, name: &str, about: &str, expect: &str, files: Files, secrets: &[(&str, &str)]) {
+fn vault(kit: &mut Kit<'_>, name: &str, about: &str, expect: &str, files: Files, secrets: &[(&str, &str)]) {
     let secrets = secrets
         .iter()
         .map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec()))

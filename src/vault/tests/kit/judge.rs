@@ -73,7 +73,7 @@ fn read_scope<'a>(
             scope::open_with_recovery(&vault.store, &vault.roster, entry, &code)?
         }
         Door::Key => {
-            let salts = &vault.candidates(&standing)?[0].unseals;
+            let salts = &vault.candidates(&standing)?[0].salts;
             let proof = wanted.key.touch(Namespace::Lease, b"", salts);
             let output = proof.outputs()[0].expose();
             scope::open_with_key(&vault.store, &vault.roster, entry, &wanted.key.enrolled(), output)?

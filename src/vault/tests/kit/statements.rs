@@ -36,10 +36,7 @@ const CHANGES: &[(&str, &str, &str, Change)] = &[
         drop(s["scopes"][0]["slots"][0].as_object_mut().unwrap().remove("half"));
     }),
     ("version-text", "v is a text", FORM, |s, _| s["v"] = json!("1")),
-    ("version-2", "format 2, though no key is a PIV key", CONTENT, |s, _| {
-        s["v"] = json!(2)
-    }),
-    ("version-3", "a statement of format 3", "vault newer", |s, _| s["v"] = json!(3)),
+    ("version-2", "a statement of format 2", "vault newer", |s, _| s["v"] = json!(2)),
     ("version-0", "a statement of format 0", CONTENT, |s, _| s["v"] = json!(0)),
     ("epoch-fraction", "an epoch of 1.5", FORM, |s, _| {
         s["scopes"][0]["epoch"] = json!(1.5)
@@ -194,6 +191,21 @@ const CHANGES: &[(&str, &str, &str, Change)] = &[
         s["scopes"][0]["epoch"] = json!(4);
         s["scopes"][0]["commitment"] = json!("0".repeat(64));
     }),
+    (
+        "key-which-altered",
+        "another credential by which a key is recognised",
+        CONTENT,
+        |s, _| s["keys"][0]["which"]["id"] = json!("AQID"),
+    ),
+    (
+        "key-profile-altered",
+        "another profile of a key that was enrolled before",
+        CONTENT,
+        |s, _| {
+            let other = if s["keys"][0]["profile"] == "pin" { "touch-only" } else { "pin" };
+            s["keys"][0]["profile"] = json!(other);
+        },
+    ),
     ("slot-public-altered", "another public key under a slot's id", CONTENT, |s, _| {
         s["scopes"][0]["slots"][0]["public"] = s["recovery"].clone();
     }),
@@ -209,8 +221,6 @@ const CHANGES: &[(&str, &str, &str, Change)] = &[
 fn off_curve() -> String {
     let mut point = crate::device::soft::SoftKey::new("x", crate::device::enrolled::Profile::Pin, 9)
         .enrolled()
-        .fido2()
-        .unwrap()
         .lease
         .public_key;
     point[64] ^= 1;

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
 
-use crate::device::candidate::Unseal;
 use crate::encoding::sshsig::{Assertion, Namespace, client_data, signed_blob};
 use crate::encoding::{Digest, es256};
 use crate::vault::RecoveryCode;
@@ -41,7 +40,7 @@ fn vectors(base: &Base) -> Value {
 
 fn vault_id(base: &Base) -> Value {
     let first = &base.statements[0].1;
-    let (random, key) = (first.random.unwrap(), *first.keys[0].signer());
+    let (random, key) = (first.random.unwrap(), first.keys[0].enrolled().lease.public_key);
     json!({"random": hex(&random.0), "first_key": hex(&key), "id": hex(&Digest::of(&[&random.0[..], &key].concat()).0)})
 }
 
@@ -104,7 +103,7 @@ fn statement_by_recovery(base: &Base) -> Value {
     let bytes = next(base, |_| {});
     let (private, point) = RecoveryCode::parse(&base.code).unwrap().key_pair(&base.end().1.vault);
     let blob = signed_blob(Namespace::Vault, &bytes);
-    let armored = crate::encoding::sshsig::ecdsa::sign(private.scalar(), &point, Namespace::Vault, &bytes).unwrap();
+    let armored = crate::vault::recovery_sig::sign(&private, &point, Namespace::Vault, &bytes).unwrap();
     json!({
         "text": String::from_utf8(bytes).unwrap(),
         "signed_blob": hex(&blob),
@@ -182,8 +181,8 @@ fn key_slot(base: &Base, entry: &ScopeEntry) -> Value {
     let Some(SlotEntry::Fido2 { id, public, salt, .. }) = entry.slot_of(key.id()) else {
         panic!("blue has a slot")
     };
-    let proof = base.blue.touch(Namespace::Lease, b"", &[Unseal::Salt(salt.0)]);
-    let (output, holder) = (proof.outputs()[0].expose(), holder(&key).unwrap());
+    let proof = base.blue.touch(Namespace::Lease, b"", &[salt.0]);
+    let (output, holder) = (proof.outputs()[0].expose(), holder(&key));
     let vault = base.end().1.vault;
     let info = label("slot", &[&id.0, &entry.id.0, holder.credential, holder.profile.as_bytes()]);
     let k = derive(output, &vault.0, &info);
