@@ -42,14 +42,20 @@ pub fn checked(typed: Secret) -> Result<Secret, PinForm> {
     if text.contains('\0') {
         return Err(PinForm::NotText);
     }
-    let bytes: usize = text.nfc().map(char::len_utf8).sum();
-    if text.nfc().count() < SHORTEST {
+    // Putting letters together leaves copies of them in memory that is not wiped: only where there is something to put together.
+    let is_normal = is_nfc_quick(text.chars()) == IsNormalized::Yes;
+    let (points, bytes) = if is_normal {
+        (text.chars().count(), text.len())
+    } else {
+        (text.nfc().count(), text.nfc().map(char::len_utf8).sum())
+    };
+    if points < SHORTEST {
         return Err(PinForm::Short);
     }
     if bytes > LONGEST {
         return Err(PinForm::Long);
     }
-    if is_nfc_quick(text.chars()) == IsNormalized::Yes {
+    if is_normal {
         return Ok(typed);
     }
     let mut pin = Secret::zeroed(bytes).map_err(|_| PinForm::Memory)?;
