@@ -133,6 +133,7 @@ pub fn put(session: &Session, args: PutArgs) -> Result<(), Failure> {
     // Nobody types a value for a vault or a scope that is not there.
     let known = known(session, &secrets)?;
     check_new(&secrets, &known)?;
+    of_one_scope(&secrets)?;
     if secrets.len() > 1 && !io::stdin().is_terminal() {
         return Err(Failure::new(Outcome::Usage, "one_stdin", "standard input holds one value")
             .hint("put one secret at a time: touchlease put SECRET"));
@@ -181,6 +182,17 @@ fn names(words: &[String]) -> Result<Vec<SecretRef>, Failure> {
         })
     });
     read.collect()
+}
+
+/// Before anybody types a value that is refused.
+fn of_one_scope(secrets: &[SecretRef]) -> Result<(), Failure> {
+    let several = secrets.windows(2).any(|pair| pair[0].scope != pair[1].scope);
+    match several {
+        true => {
+            Err(Failure::new(Outcome::BadInput, "several_scopes", "one change is for one scope").hint("make one change for each scope"))
+        }
+        false => Ok(()),
+    }
 }
 
 /// Before anybody types two values for one name.

@@ -214,10 +214,21 @@ fn no_place(error: &PathsError) -> Failure {
 }
 
 fn finish(ui: Ui, done: Result<u8, Failure>) -> u8 {
-    done.unwrap_or_else(|failure| {
-        ui.fail(&failure);
-        failure.outcome.exit_code()
-    })
+    match (done, Ui::lost()) {
+        (Err(failure), _) => {
+            ui.fail(&failure);
+            failure.outcome.exit_code()
+        }
+        (Ok(_), Some(why)) => {
+            let what = format!("the command was carried out, but what it says could not be written to standard output: {why}");
+            let failure = Failure::new(Outcome::Internal, "output", what)
+                .hint("make room where the output goes; touchlease audit show tells what was done; a recovery code that was not seen is replaced by touchlease vault new-code");
+            // On standard error, also where a program reads: its line would be lost like the rest.
+            Ui::new(false, true).fail(&failure);
+            failure.outcome.exit_code()
+        }
+        (Ok(code), None) => code,
+    }
 }
 
 /// What clap says of the command line when every subcommand is built: their one-line texts are missing otherwise.

@@ -93,14 +93,27 @@ fn ask_lost(session: &Session, args: &Args, tty: &mut Tty) -> Result<Vec<String>
     let Reply::Keys { keys, .. } = session.ask(Request::KeyList)? else {
         return Err(unexpected());
     };
+    let enrolled: Vec<String> = keys.into_iter().filter_map(|key| key.name).collect();
+    // Before anybody types a code.
+    if let Some(unknown) = args.lost.iter().chain(&args.keep).find(|name| !enrolled.contains(name)) {
+        let message = format!("no enrolled key is called {unknown:?}");
+        return Err(Failure::new(Outcome::BadInput, "no_such_key", message).hint("touchlease key list"));
+    }
     let mut lost = args.lost.clone();
-    for name in keys.into_iter().filter_map(|key| key.name) {
+    for name in enrolled {
         if lost.contains(&name) || args.keep.contains(&name) {
             continue;
         }
         let question = format!("key \"{name}\": is it lost or stolen? It is taken out then [Y/n] ");
-        let answer = tty.ask(&question).map_err(|error| interrupted(&error))?;
-        if !answer.trim().to_lowercase().starts_with('n') {
+        let is_lost = loop {
+            let answer = tty.ask(&question).map_err(|error| interrupted(&error))?;
+            match answer.trim().to_lowercase().as_str() {
+                "" | "y" | "yes" => break true,
+                "n" | "no" => break false,
+                _ => session.ui.note(Tone::Bad, "type y or n"),
+            }
+        };
+        if is_lost {
             lost.push(name);
         }
     }

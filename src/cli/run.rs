@@ -157,6 +157,19 @@ pub fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
         // If the daemon is gone, so is the lease.
         let _ = held.client.answer(&Answer::Done);
     }
+    if let Some(why) = outcome.lost {
+        let lost = Failure::new(
+            Outcome::Internal,
+            "output",
+            format!("the command's output could not be written: {why}"),
+        );
+        let lost = lost.hint("make room where the output goes, and run it again: what is there is not all of it");
+        // A command that failed by it says so by its own status.
+        if matches!(outcome.status, Status::Exited(0)) {
+            return Err(lost);
+        }
+        session.ui.note(Tone::Bad, &format!("touchlease: {}", lost.message));
+    }
     Ok(leave(outcome.status))
 }
 

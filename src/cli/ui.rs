@@ -3,6 +3,7 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
+use std::sync::OnceLock;
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
@@ -22,6 +23,9 @@ const PRINTED_AT_ONCE: usize = 1000;
 /// Width of the column of words, and of the narrowest text beside it.
 const COLUMN: usize = 10;
 const NARROWEST: usize = 20;
+
+/// Why a result did not arrive on standard output, the first that did not.
+static LOST: OnceLock<String> = OnceLock::new();
 
 /// How to print.
 #[derive(Clone, Copy, Debug)]
@@ -208,10 +212,18 @@ impl Ui {
         if self.on_screens { paint(tone, text) } else { text.to_owned() }
     }
 
+    /// Why something that was printed did not arrive. A reader that went away is no error of ours (`touchlease list | head`).
+    #[must_use]
+    pub fn lost() -> Option<&'static str> {
+        LOST.get().map(String::as_str)
+    }
+
     fn write_out(self, text: &str) {
-        // A reader that went away is no error of ours (`touchlease list | head`).
         let mut out = io::stdout().lock();
-        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => drop(LOST.set(error.to_string())),
+            _ => {}
+        }
     }
 }
 

@@ -393,6 +393,32 @@ fn t12_a_flood_is_refused_after_ten_prompts() {
 }
 
 #[test]
+fn t12_who_waits_because_prompts_were_denied_is_told_for_how_long() {
+    run(async {
+        let (desk, requester) = (desk(), agent());
+        let (screen, _seen) = unbounded_channel();
+        let _watch = desk.attach(ScreenKind::Watch, person(), screen);
+        for _ in 0..2 {
+            let now = desk.clock.boot();
+            desk.state.borrow_mut().brakes.get_mut(Budget::Watches).denied(now);
+        }
+        let (tell, mut told) = unbounded_channel();
+        let whose = Whose {
+            whereabouts: &requester,
+            own: None,
+        };
+        let said = tokio::select! {
+            turn = desk.turn(whose, &tell) => panic!("it did not wait: {:?}", turn.err()),
+            said = told.recv() => said,
+        };
+        assert!(
+            matches!(&said, Some(Event::Note { what }) if what == "the last prompts were denied: the next one opens in 4 s"),
+            "{said:?}"
+        );
+    });
+}
+
+#[test]
 fn who_waits_for_the_end_of_a_pause_is_woken_by_an_approval() {
     run(async {
         let (desk, requester) = (desk(), agent());

@@ -30,7 +30,7 @@ impl<'a> Turn<'a> {
     }
 
     pub(super) async fn come(&self, whose: Whose<'_>, tell: &UnboundedSender<Event>) {
-        let mut told = None;
+        let (mut told, mut told_of_pause) = (None, false);
         loop {
             let changed = self.desk.changed.notified();
             let (ahead, pause) = {
@@ -43,11 +43,19 @@ impl<'a> Turn<'a> {
             };
             match (ahead, pause) {
                 (0, None) => return,
-                (0, Some(pause)) => tokio::select! {
-                    () = tokio::time::sleep(pause) => {}
-                    // An approval may have ended the pause.
-                    () = changed => {}
-                },
+                (0, Some(pause)) => {
+                    if !std::mem::replace(&mut told_of_pause, true) {
+                        let seconds = pause.as_millis().div_ceil(1000);
+                        let what = format!("the last prompts were denied: the next one opens in {seconds} s");
+                        // As below.
+                        let _ = tell.send(Event::Note { what });
+                    }
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => {}
+                        // An approval may have ended the pause.
+                        () = changed => {}
+                    }
+                }
                 (ahead, _) => {
                     if told.replace(ahead) != Some(ahead) {
                         // Whoever asked may have gone already; the connection's own end cancels the request.

@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{ErrorKind, Read},
     os::unix::net::UnixStream,
-    process::Output,
+    process::{Output, Stdio},
     sync::atomic::{AtomicBool, Ordering},
     thread,
 };
@@ -95,6 +95,11 @@ fn nothing_is_asked_for_that_could_not_be_used() {
     asks_nothing(&["put", "staging/A"], "touchlease scope add NAME");
     asks_nothing(&["import", "--scope", "staging", "x.env"], "touchlease scope add staging");
     asks_nothing(&["put", "prod/A", "prod/B", "prod/A"], "prod/A is named twice");
+    for option in ["--lost", "--keep"] {
+        asks_nothing(&["recover", "green", option, "nobody"], "no enrolled key is called \"nobody\"");
+    }
+    lab.person(&["scope", "add", "staging"]);
+    asks_nothing(&["put", "prod/A", "staging/B"], "one change is for one scope");
     lab.put("prod/A", b"correct-horse", &["--max-ttl", "10m"]);
     // Nobody touches for what changes nothing.
     lab.key.never().unwrap();
@@ -104,6 +109,40 @@ fn nothing_is_asked_for_that_could_not_be_used() {
         "is the key that is taken out: one that stays has to approve that",
     );
     assert!(!lab.key.counts().unwrap().waiting);
+}
+
+#[test]
+fn a_result_that_could_not_be_written_is_no_success() {
+    let lab = Lab::new();
+    for arguments in [&["list"][..], &["--json", "list"], &["audit", "show"]] {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let mut command = lab.home.command(arguments);
+        let command = command.stdin(Stdio::null()).stdout(full).stderr(Stdio::piped());
+        let out = command.spawn().unwrap().wait_with_output().unwrap();
+        let said = String::from_utf8(out.stderr).unwrap();
+        assert_eq!(out.status.code(), Some(70), "{arguments:?}: {said}");
+        assert!(
+            said.contains("could not be written") && said.contains("hint: "),
+            "{arguments:?}: {said}"
+        );
+    }
+}
+
+#[test]
+fn masked_output_that_could_not_be_written_is_no_success() {
+    let lab = Lab::new();
+    let _watch = lab.home.watch().unwrap();
+    // All of it was written before the fault; or more was to come, and the command gets the signal that is meant for it.
+    for (script, code) in [("echo hello", Some(70)), ("head -c 1000000 /dev/zero", None)] {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let mut command = lab.home.command(["run", "--with", "prod/TOKEN", "--", "sh", "-c", script]);
+        let command = command.stdin(Stdio::null()).stdout(full).stderr(Stdio::piped());
+        let out = command.spawn().unwrap().wait_with_output().unwrap();
+        let said = String::from_utf8(out.stderr).unwrap();
+        let is_right = code.map_or(!out.status.success(), |code| out.status.code() == Some(code));
+        assert!(is_right, "{script}: {:?}: {said}", out.status);
+        assert!(said.contains("output could not be written: No space left"), "{script}: {said}");
+    }
 }
 
 #[test]

@@ -80,6 +80,8 @@ fn the_only_key_is_lost_and_the_recovery_code_lets_another_in() {
     machine.keys[1].plug().unwrap();
     let mut screen = machine.home.terminal(["recover", "green"]).unwrap();
     screen.expect("key \"blue\": is it lost or stolen?").unwrap();
+    screen.type_in("maybe\n").unwrap();
+    screen.expect("type y or n").unwrap();
     screen.type_in("\n").unwrap();
     screen.expect("recovery code (not shown): ").unwrap();
     // One character is misread: the group is named, and nothing is tried.

@@ -22,6 +22,8 @@ pub(super) struct Channel<'a> {
     sink: Sink<'a>,
     /// Bytes that are still read, once the child has ended.
     budget: Option<usize>,
+    /// Why it could not be written on.
+    lost: Option<String>,
 }
 
 impl<'a> Channel<'a> {
@@ -32,6 +34,7 @@ impl<'a> Channel<'a> {
             masker: Masker::new(patterns),
             sink: Sink::new(sink),
             budget: None,
+            lost: None,
         })
     }
 
@@ -50,6 +53,11 @@ impl<'a> Channel<'a> {
 
     pub fn masked(&self) -> u64 {
         self.masker.masked()
+    }
+
+    /// Why not all of it could be written, once, where its reader did not just go away.
+    pub fn lost(&mut self) -> Option<String> {
+        self.lost.take()
     }
 
     /// Moves what can be moved without waiting.
@@ -103,9 +111,10 @@ impl<'a> Channel<'a> {
         match self.masker.write_to(|slices| self.sink.write(slices)) {
             Ok(done) => done,
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => false,
-            Err(_) => {
+            Err(error) => {
                 self.source = None;
                 self.masker.discard();
+                self.lost = (error.kind() != io::ErrorKind::BrokenPipe).then(|| error.to_string());
                 false
             }
         }

@@ -134,7 +134,7 @@ pub trait LeaseEnd: AsFd {
 impl LeaseEnd for BorrowedFd<'_> {}
 
 /// How a run went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// How the child ended. To end the same way, exit with the code, or [`crate::sys::child::die_by`] the signal, as `exec` would.
     pub status: Status,
@@ -144,6 +144,8 @@ pub struct Outcome {
     pub left_running: usize,
     /// How many times a value was masked in its output.
     pub masked: u64,
+    /// Why some of its output could not be written, where its reader did not just go away: the rest of it is lost.
+    pub lost: Option<String>,
 }
 
 /// Why a command was not run to its end.

@@ -142,6 +142,7 @@ impl<'a> Relay<'a> {
         };
         self.drain().map_err(DeliverError::Wait)?;
         let masked = self.channels.iter().map(Channel::masked).sum();
+        let lost = self.channels.iter_mut().find_map(Channel::lost);
         let rest = Aim {
             child: None,
             whole_group: false,
@@ -166,6 +167,7 @@ impl<'a> Relay<'a> {
             ended_by_lease: self.ended_by_lease,
             left_running,
             masked,
+            lost,
         })
     }
 

@@ -130,6 +130,7 @@ fn both_outputs_are_masked_apart_and_the_exit_code_passes() {
         ended_by_lease: false,
         left_running: 0,
         masked: 2,
+        lost: None,
     };
     assert_eq!(run.outcome.unwrap(), expected);
 }
@@ -214,6 +215,7 @@ fn t16_what_a_command_left_running_ends_with_its_lease_but_may_end_by_itself() {
         ended_by_lease: false,
         left_running: 1,
         masked: 0,
+        lost: None,
     };
     assert_eq!(run.outcome.as_ref().unwrap(), &expected);
     assert!(is_over(run.text().trim()), "{}", run.text());
