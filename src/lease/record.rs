@@ -402,11 +402,15 @@ impl Journal {
         if log.is_poisoned() {
             log.reopen().map_err(IntoFailure::failure)?;
         }
-        if let Event::Roster(roster) = &event {
-            self.roster.set(Some(roster.statement));
-        }
         let step = step(&event);
+        let statement = match &event {
+            Event::Roster(roster) => Some(roster.statement),
+            _ => None,
+        };
         let line = log.append(event, durability).map_err(IntoFailure::failure)?;
+        if statement.is_some() {
+            self.roster.set(statement);
+        }
         tracing::debug!(%line, "{step}");
         if durability == Durability::Grouped {
             self.written.notify_one();
