@@ -16,6 +16,7 @@ use super::ui::Tone;
 use crate::config::parse_duration;
 use crate::encoding::SecretRef;
 use crate::encoding::reference::ReferenceError;
+use crate::lease::change::several_scopes;
 use crate::lease::failure::locked_memory;
 use crate::secret::Secret;
 use crate::vault::LARGEST_VALUE;
@@ -188,9 +189,7 @@ fn names(words: &[String]) -> Result<Vec<SecretRef>, Failure> {
 fn of_one_scope(secrets: &[SecretRef]) -> Result<(), Failure> {
     let several = secrets.windows(2).any(|pair| pair[0].scope != pair[1].scope);
     match several {
-        true => {
-            Err(Failure::new(Outcome::BadInput, "several_scopes", "one change is for one scope").hint("make one change for each scope"))
-        }
+        true => Err(several_scopes()),
         false => Ok(()),
     }
 }

@@ -9,6 +9,7 @@ use super::key::{say_exposed, say_weaker};
 use super::session::Session;
 use super::tty::Tty;
 use super::ui::Tone;
+use crate::lease::roster::no_such_key;
 use crate::secret::Secret;
 use crate::vault::RecoveryCode;
 use crate::wire::request::RecoverAsk;
@@ -96,8 +97,7 @@ fn ask_lost(session: &Session, args: &Args, tty: &mut Tty) -> Result<Vec<String>
     let enrolled: Vec<String> = keys.into_iter().filter_map(|key| key.name).collect();
     // Before anybody types a code.
     if let Some(unknown) = args.lost.iter().chain(&args.keep).find(|name| !enrolled.contains(name)) {
-        let message = format!("no enrolled key is called {unknown:?}");
-        return Err(Failure::new(Outcome::BadInput, "no_such_key", message).hint("touchlease key list"));
+        return Err(no_such_key(unknown));
     }
     let mut lost = args.lost.clone();
     for name in enrolled {

@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use super::house::House;
-use crate::lease::change::{change, one_scope, rules_said};
+use crate::lease::change::{change, one_scope, rules_said, several_scopes};
 use crate::lease::failure::IntoFailure;
 use crate::lease::merge::batch;
 use crate::lease::office::Asker;
 use crate::vault::{Claim, Contest, Merge, Vault};
 use crate::wire::reply::{ContestView, MergeView, VersionView};
 use crate::wire::request::KeepAsk;
-use crate::wire::{Failure, Outcome, Reply};
+use crate::wire::{Failure, Reply};
 
 /// # Errors
 /// The folder cannot be read.
@@ -32,9 +32,7 @@ pub(super) async fn join(house: &House, path: &Path, scope: Option<String>, keep
         named => {
             let (scope, names) = one_scope(&secrets)?;
             if named.is_some_and(|named| named != scope) {
-                return Err(
-                    Failure::new(Outcome::BadInput, "several_scopes", "one change is for one scope").hint("make one change for each scope")
-                );
+                return Err(several_scopes());
             }
             (scope, names)
         }

@@ -188,7 +188,13 @@ pub fn one_scope(secrets: &[String]) -> Result<(String, Vec<String>), Failure> {
         .map(|secret| secret.scope.clone())
         .ok_or_else(|| internal("nothing", "no secret is named"))?;
     if parsed.iter().any(|secret| secret.scope != scope) {
-        return Err(Failure::new(Outcome::BadInput, "several_scopes", "one change is for one scope").hint("make one change for each scope"));
+        return Err(several_scopes());
     }
     Ok((scope, parsed.into_iter().map(|secret| secret.name).collect()))
+}
+
+/// One change is for one scope.
+#[must_use]
+pub fn several_scopes() -> Failure {
+    Failure::new(Outcome::BadInput, "several_scopes", "one change is for one scope").hint("make one change for each scope")
 }

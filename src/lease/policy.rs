@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::grant::Via;
 use super::request::{Judged, Request};
+use super::text::TaskText;
 use crate::config::Limits;
 use crate::vault::{Delivery, SCOPES_PER_TOUCH};
 use crate::wire::{Failure, Outcome, Unhinted};
@@ -94,14 +95,12 @@ fn life(request: &Request, limits: &Limits) -> Result<Duration, Failure> {
             Err(match request.task.as_ref().filter(|_| request.by_task.ttl) {
                 Some(task) => over_in_task(
                     "ttl_over_cap",
-                    &task.name,
-                    ["ttl", &format!("{asked:?}"), &format!("{cap:?}")],
+                    task,
+                    "ttl",
+                    [&format!("{asked:?}"), &format!("{cap:?}")],
                     &whose,
-                )
-                .hint(format!(
-                    "in touchlease.toml, under [task.{}]: ttl = {cap:?}; or for this time: --ttl {cap}",
-                    task.name
-                )),
+                    &cap,
+                ),
                 None => refuse("ttl_over_cap", format!("{asked} were asked for; {whose} {cap}")).hint(format!("ask for less: --ttl {cap}")),
             })
         }
@@ -120,10 +119,8 @@ fn uses(request: &Request) -> Result<Option<u32>, Failure> {
             let whose = format!("the rules of {secret} allow");
             Err(match request.task.as_ref().filter(|_| request.by_task.uses) {
                 Some(task) => {
-                    over_in_task("uses_over_cap", &task.name, ["uses", &asked.to_string(), &cap.to_string()], &whose).hint(format!(
-                        "in touchlease.toml, under [task.{}]: uses = {cap}; or for this time: --uses {cap}",
-                        task.name
-                    ))
+                    let cap = cap.to_string();
+                    over_in_task("uses_over_cap", task, "uses", [&asked.to_string(), &cap], &whose, &cap)
                 }
                 None => refuse("uses_over_cap", format!("{asked} uses were asked for; {whose} {cap}"))
                     .hint(format!("ask for less: --uses {cap}")),
@@ -134,12 +131,13 @@ fn uses(request: &Request) -> Result<Option<u32>, Failure> {
     }
 }
 
-/// What the task's file names, and no option of the command.
-fn over_in_task(reason: &str, task: &str, [name, asked, cap]: [&str; 3], whose: &str) -> Unhinted {
-    refuse(
-        reason,
-        format!("touchlease.toml asks for {name} = {asked} in its task {task:?}; {whose} {cap}"),
-    )
+/// What the task's file names, and no option of the command: asked for and allowed as they stand in the file, and as the option takes it.
+fn over_in_task(reason: &str, task: &TaskText, name: &str, [asked, cap]: [&str; 2], whose: &str, option: &str) -> Failure {
+    let task = &task.name;
+    let message = format!("touchlease.toml asks for {name} = {asked} in its task {task:?}; {whose} {cap}");
+    refuse(reason, message).hint(format!(
+        "in touchlease.toml, under [task.{task}]: {name} = {cap}; or for this time: --{name} {option}"
+    ))
 }
 
 /// As they are written in files and options, to be compared at a glance.
@@ -163,7 +161,7 @@ mod tests {
     use crate::encoding::Digest;
     use crate::lease::grant::{AtEnd, Grant};
     use crate::lease::request::ByTask;
-    use crate::lease::text::{Holder, TaskText};
+    use crate::lease::text::Holder;
     use crate::vault::Rules;
 
     fn judged(secret: &str, rules: Rules) -> Judged {

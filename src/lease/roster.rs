@@ -312,6 +312,8 @@ fn approves_itself(office: &Office<'_>, name: &str) -> Failure {
     Failure::new(Outcome::BadInput, "leaving_key", message).hint(hint)
 }
 
-fn no_such_key(name: &str) -> Failure {
+/// There is no key of this name.
+#[must_use]
+pub fn no_such_key(name: &str) -> Failure {
     Failure::new(Outcome::BadInput, "no_such_key", format!("no enrolled key is called {name:?}")).hint("touchlease key list")
 }

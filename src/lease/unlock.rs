@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::enrol::LOOK_AGAIN;
 use super::failure::IntoFailure;
 use super::office::{Asker, Office};
+use super::roster::no_such_key;
 use super::text::{RequesterText, Text, UnlockKind, UnlockText, VERSION};
 use super::touch::refusal;
 use crate::clock::until;
@@ -65,9 +66,7 @@ async fn pin_of(prompt: &Prompt<'_>, key: &EnrolledKey) -> Secret {
 
 fn find(keys: Vec<EnrolledKey>, named: &str) -> Result<EnrolledKey, Failure> {
     let key = keys.into_iter().find(|key| key.name == named);
-    let key = key.ok_or_else(|| {
-        Failure::new(Outcome::BadInput, "no_such_key", format!("no enrolled key is called {named:?}")).hint("touchlease key list")
-    })?;
+    let key = key.ok_or_else(|| no_such_key(named))?;
     match key.profile {
         Profile::Pin => Ok(key),
         Profile::TouchOnly => Err(touch_only(format!("\"{named}\" was enrolled for touch only: it needs no PIN"))),

@@ -37,15 +37,9 @@ type Parts = Vec<(String, String)>;
 /// What is asked for, how long, who asks, and why. A change has no time; its reason is the daemon's word for it.
 fn of_question(asked: &Asked) -> Parts {
     let reason = words(asked.reason.as_deref().unwrap_or_default());
-    let (what, reason) = if asked.ttl == 0 {
-        (reason, String::new())
-    } else {
-        (String::new(), reason)
-    };
-    let ttl = if asked.ttl == 0 {
-        String::new()
-    } else {
-        words(&duration(asked.ttl.into()))
+    let (what, ttl, reason) = match asked.ttl {
+        0 => (reason, String::new(), String::new()),
+        ttl => (String::new(), words(&duration(ttl.into())), reason),
     };
     let Requester {
         ancestors,
