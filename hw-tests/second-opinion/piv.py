@@ -6,10 +6,14 @@ Run under hw-tests/with-readers, with the packages of requirements.txt, and the 
 import os
 import pty
 import re
+import select
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import termios
+import time
 from glob import glob
 
 from cryptography import x509
@@ -48,6 +52,7 @@ class Card:
 
     def tell(self, command):
         with socket.socket(socket.AF_UNIX) as key:
+            key.settimeout(120)
             key.connect(self.path)
             key.sendall(f"{command}\n".encode())
             return key.makefile().readline().strip()
@@ -89,20 +94,29 @@ def run(*command, fails=False):
 
 
 def typed(command, answers):
-    """Runs a command on a terminal, and types the answers to what it asks; what was on the screen."""
+    """Runs a command on a terminal, and types the answers to the secrets it asks for; what was on the screen."""
     child, terminal = pty.fork()
     if child == 0:
         os.execvp(command[0], command)
-    screen, waiting, seen = "", list(answers), 0
-    while True:
-        try:
-            data = os.read(terminal, 4096)
-        except OSError:  # the terminal's other side is closed
-            break
-        screen += data.decode()
-        if waiting and waiting[0][0] in screen[seen:]:
-            seen = len(screen)
-            os.write(terminal, f"{waiting.pop(0)[1]}\n".encode())
+    screen, waiting, seen, end = "", list(answers), 0, time.monotonic() + 120
+    try:
+        while True:
+            expect(time.monotonic() < end, f"{' '.join(command)}: not asked: {waiting}: {screen}")
+            if select.select([terminal], [], [], 0.01)[0]:
+                try:
+                    screen += os.read(terminal, 4096).decode(errors="replace")
+                except OSError:  # the terminal's other side is closed
+                    break
+            # Echo is switched off after the question is shown, and what was typed before that is thrown away (TCSAFLUSH).
+            if waiting and waiting[0][0] in screen[seen:] and not termios.tcgetattr(terminal)[3] & termios.ECHO:
+                seen = len(screen)
+                os.write(terminal, f"{waiting.pop(0)[1]}\n".encode())
+    except BaseException:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        raise
+    finally:
+        os.close(terminal)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     expect(status == 0 and not waiting, f"{' '.join(command)}: exit status {status}, not asked: {waiting}: {screen}")
     return screen
