@@ -4,6 +4,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::encoding::plain::shell_word;
+
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -109,12 +111,7 @@ impl Part {
 /// A path as a shell takes it for one word.
 #[must_use]
 pub fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    if !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || "/._-+=@:".contains(c)) {
-        text
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
+    shell_word(&path.display().to_string())
 }
 
 #[cfg(test)]

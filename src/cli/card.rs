@@ -11,6 +11,7 @@ use super::ui::{Tone, Ui};
 use crate::encoding::Digest;
 use crate::encoding::plain::{self, count};
 use crate::encoding::words::four_words;
+use crate::lease::requester::command_line;
 use crate::lease::text::{
     ChangeText, ClockText, EnrolText, ExportText, GrantText, Holder, LeaseText, OlderText, Origin, RequesterText, Text as _, UnlockText,
     WriteText,
@@ -220,7 +221,7 @@ fn asked_rows(rows: &mut Vec<Row>, lease: &LeaseText) {
         push(rows, "reason", format!("\"{reason}\" (their words)"));
     }
     if !lease.command.is_empty() {
-        push(rows, "runs", format!("{} (claimed)", lease.command.join(" ")));
+        push(rows, "runs", format!("{} (claimed)", command_line(&lease.command)));
     }
     for (i, grant) in lease.grants.iter().enumerate() {
         strong(rows, if i == 0 { "gets" } else { "" }, grant_text(grant));

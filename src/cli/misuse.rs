@@ -2,6 +2,7 @@
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
+use crate::encoding::plain::shell_word;
 use crate::wire::{Failure, Outcome};
 
 /// What clap says, and a command that helps. `words` is the whole command line.
@@ -30,7 +31,7 @@ fn behind_dashes(error: &clap::Error, words: &[String]) -> Option<String> {
     let line = dashed
         .into_iter()
         .find(|line| super::command().try_get_matches_from(line).is_ok())?;
-    let line: Vec<_> = line[1..].iter().map(|word| quoted(word)).collect();
+    let line: Vec<_> = line[1..].iter().map(|word| shell_word(word)).collect();
     Some(format!("touchlease {}", line.join(" ")))
 }
 
@@ -64,13 +65,4 @@ fn named(line: &[String]) -> String {
         }
     }
     name
-}
-
-/// As a shell takes it for one word.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./=:@%+,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
 }

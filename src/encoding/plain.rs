@@ -153,6 +153,16 @@ pub fn visible(text: &str) -> String {
     })
 }
 
+/// A text as a shell takes it for one word: quoted where it needs to be.
+#[must_use]
+pub fn shell_word(text: &str) -> String {
+    if !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || "/._-+=@:%,".contains(c)) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
 fn is_invisible(c: char) -> bool {
     // Every name of the index is looked at, and most are ASCII, where the tables say this.
     if c.is_ascii() {

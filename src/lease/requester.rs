@@ -137,6 +137,14 @@ fn fit_all(texts: Vec<String>) -> Vec<String> {
     fitted
 }
 
+/// A claimed command as a shell takes it, word for word: `sh -c 'a b'` is not `sh -c a b`. What stands for the words that were left out is
+/// no word.
+#[must_use]
+pub fn command_line(words: &[String]) -> String {
+    let said = |(i, word): (usize, &String)| if i < MOST_CLAIMS { plain::shell_word(word) } else { word.clone() };
+    words.iter().enumerate().map(said).collect::<Vec<_>>().join(" ")
+}
+
 /// One claimed text, fit for a screen.
 pub(super) fn fit(text: &str) -> String {
     let shown = plain::visible(text);
@@ -164,6 +172,23 @@ mod tests {
         }
         .for_screen();
         assert_eq!(claimed.command, ["a<U+001B>[2Jb", "<U+202E>txt"]);
+    }
+
+    #[test]
+    fn t10_a_command_is_shown_with_the_boundaries_of_its_words() {
+        let said = |words: &[&str]| {
+            let claimed = Claimed {
+                command: words.iter().map(|word| (*word).to_owned()).collect(),
+                ..Claimed::default()
+            };
+            command_line(&claimed.for_screen().command)
+        };
+        assert_eq!(said(&["sh", "-c", "rm a b", ""]), "sh -c 'rm a b' ''");
+        assert_eq!(said(&["./deploy.sh", "it's", "--to=x@y:/z"]), r"./deploy.sh 'it'\''s' --to=x@y:/z");
+        let many = said(&["x"; MOST_CLAIMS + 2]);
+        assert!(many.ends_with(" x (and 2 more)"), "{many}");
+        // Who claims that words were left out is not believed.
+        assert_eq!(said(&["x", "(and 2 more)"]), "x '(and 2 more)'");
     }
 
     #[test]

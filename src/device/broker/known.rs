@@ -128,6 +128,11 @@ impl Known {
         self.at(place).spent = false;
     }
 
+    /// Whether a key that is there now has shown to be this one.
+    pub(super) fn is_here(&self, key: KeyId) -> bool {
+        self.now.values().any(|plugged| plugged.ids.contains(&key))
+    }
+
     /// Forgets what is not plugged in any more; the keys that went.
     pub(super) fn prune(&mut self, places: &[Place]) -> Vec<KeyId> {
         let here = |port: &Port, plug: u64| places.iter().any(|p| !p.empty && p.port == *port && p.plug == plug);
@@ -140,7 +145,7 @@ impl Known {
             stays
         });
         // A key may be plugged in once and seen twice: over HID and over its own card interface.
-        gone.retain(|key| !self.now.values().any(|plugged| plugged.ids.contains(key)));
+        gone.retain(|key| !self.is_here(*key));
         gone
     }
 }

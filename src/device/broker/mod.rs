@@ -102,7 +102,8 @@ impl Broker {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Keeps a key's PIN for `lifetime`, forgotten earlier at the key's removal and at the first time the key calls it wrong.
+    /// Keeps a key's PIN for `lifetime`, forgotten earlier at the key's removal and at the first time the key calls it wrong. A card that
+    /// is lifted because a prompt asks for that is not removed as long as the prompt is there.
     /// A touch that waits for it goes on. The PIN is not tried now.
     ///
     /// # Errors
@@ -339,7 +340,7 @@ async fn keep(inner: Weak<Inner>, mut places: Places) {
         if let Some(seen) = seen {
             let mut state = inner.state();
             for key in state.known.prune(&seen) {
-                state.pins.forget(key);
+                state.pins.gone(key);
             }
         }
         drop(inner);

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::super::enrolled::KeyId;
@@ -11,6 +12,8 @@ use crate::secret::Secret;
 /// The PINs of keys, each until its time. Use does not extend it. `W` is held as long as a PIN is.
 pub(super) struct Pins<W> {
     kept: HashMap<KeyId, Kept<W>>,
+    /// Keys that a prompt, for as long as it is there, has asked to be lifted and tapped.
+    lifted: HashMap<KeyId, Weak<()>>,
 }
 
 struct Kept<W> {
@@ -21,7 +24,10 @@ struct Kept<W> {
 
 impl<W> Default for Pins<W> {
     fn default() -> Self {
-        Self { kept: HashMap::new() }
+        Self {
+            kept: HashMap::new(),
+            lifted: HashMap::new(),
+        }
     }
 }
 
@@ -39,6 +45,30 @@ impl<W> Pins<W> {
     pub(super) fn take_copy(&mut self, key: KeyId, now: Boot) -> io::Result<Option<Secret>> {
         self.expire(now);
         self.kept.get(&key).map(|kept| kept.pin.duplicate()).transpose()
+    }
+
+    /// The prompt of `asked` has told the person to take this key off its reader and tap it: that is no removal, until the prompt ends.
+    pub(super) fn lift(&mut self, key: KeyId, asked: &Arc<()>) {
+        self.lifted.insert(key, Arc::downgrade(asked));
+    }
+
+    /// The key went away.
+    pub(super) fn gone(&mut self, key: KeyId) {
+        if self.lifted.get(&key).is_none_or(|asked| asked.strong_count() == 0) {
+            self.forget(key);
+        }
+    }
+
+    /// The prompt of `asked` ends: what it had lifted and was not tapped again, as `is_here` says, is gone.
+    pub(super) fn end_lift(&mut self, asked: &Arc<()>, is_here: impl Fn(KeyId) -> bool) {
+        let of_it = |by: &Weak<()>| std::ptr::eq(by.as_ptr(), Arc::as_ptr(asked));
+        let lifted: Vec<KeyId> = self.lifted.iter().filter(|(_, by)| of_it(by)).map(|(key, _)| *key).collect();
+        for key in lifted {
+            self.lifted.remove(&key);
+            if !is_here(key) {
+                self.forget(key);
+            }
+        }
     }
 
     pub(super) fn forget(&mut self, key: KeyId) {

@@ -448,6 +448,63 @@ fn in_a_field_touch_only_is_refused_and_a_card_that_lay_there_is_not_asked() {
 }
 
 #[test]
+fn t57_p11_a_pin_is_kept_for_the_tap_that_its_prompt_asks_for_and_no_longer() {
+    run(async {
+        let script = script(vec![], |request, pin, _| honest(request, pin));
+        let broker = Broker::new(script.clone(), Arc::new(SystemClock));
+        let key = enrolled(1, Profile::Pin);
+        let lies = |plug| {
+            let card = Place {
+                plug,
+                ..place(1, Link::Contactless)
+            };
+            script.places.send_replace(Some(vec![card]));
+        };
+        let lifted = || drop(script.places.send_replace(Some(vec![])));
+        let is_lift = |event: &Event| matches!(event, Event::TapNow { lift_first: true, .. });
+        let is_kept = || !broker.pins().is_empty();
+        let settled = || tokio::time::sleep(Duration::from_millis(50));
+
+        lies(1);
+        broker.give_pin(key.id(), pin("1234"), 100 * LIMIT).unwrap();
+        let (feed, log) = feed();
+        let person = async {
+            eventually(|| log.lock().unwrap().iter().any(is_lift)).await;
+            lifted();
+            settled().await;
+            assert!(is_kept(), "the prompt asked for this");
+            lies(3);
+            pending::<()>().await;
+        };
+        broker.touch(ask(std::slice::from_ref(&key), LIMIT), feed, person).await.unwrap();
+        let told = log
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|event| matches!(event, Event::PinNeeded { .. }))
+            .count();
+        assert_eq!((told, asserts(&script).len()), (0, 1));
+        assert!(is_kept(), "the card still lies there");
+        lifted();
+        eventually(|| !is_kept()).await;
+
+        // Lifted as asked, and not tapped before the prompt ends.
+        lies(5);
+        broker.give_pin(key.id(), pin("1234"), 100 * LIMIT).unwrap();
+        let (feed, log) = self::feed();
+        let person = async {
+            eventually(|| log.lock().unwrap().iter().any(is_lift)).await;
+            lifted();
+            settled().await;
+            assert!(is_kept());
+        };
+        let withdrawn = broker.touch(ask(std::slice::from_ref(&key), LIMIT), feed, person).await;
+        assert_eq!(withdrawn.err(), Some(DeviceError::Withdrawn));
+        eventually(|| !is_kept()).await;
+    });
+}
+
+#[test]
 fn t57_in_a_field_a_wrong_pin_uses_the_tap_up_and_is_not_asked_for_again_before_the_next() {
     run(async {
         let script = script(vec![], |request, pin, _| match request.operation {

@@ -15,7 +15,7 @@ use super::super::place::{Place, Port};
 use super::super::proof::{self, Expected, Proof, ProofError};
 use super::super::worker::protocol::{Answer, Id, Operation, Report};
 use super::event::{Event, Feed};
-use super::{AGAIN_PAUSE, Broker, Inner, SHORT, Step, system, unexpected, until};
+use super::{AGAIN_PAUSE, Broker, Inner, SHORT, State, Step, system, unexpected, until};
 use crate::clock::Boot;
 use crate::encoding::sshsig::{Namespace, client_data_hash};
 use crate::secret::Secret;
@@ -49,6 +49,8 @@ struct Prompt {
     keys: Vec<EnrolledKey>,
     feed: Feed,
     progress: Mutex<Progress>,
+    /// Held by this prompt alone: as long as it is there, the keys stand for themselves that it asked to be lifted and tapped.
+    lifting: Arc<()>,
 }
 
 #[derive(Default)]
@@ -90,6 +92,7 @@ impl Broker {
             ask,
             feed,
             progress: Mutex::default(),
+            lifting: Arc::default(),
         });
         prompt.tell(Event::Waiting);
         let mut cancel = pin!(cancel);
@@ -316,6 +319,8 @@ impl Prompt {
             _ => self.ask_key(place, candidate).await,
         };
         if matches!(result, Err(DeviceError::CardNotAbsent | DeviceError::PinWrong { .. })) {
+            // Before a person can follow it. A wrong PIN is forgotten already.
+            self.inner.state().pins.lift(candidate.key.id(), &self.lifting);
             self.invite(place, true);
         }
         if let Err(error) = &result {
@@ -510,6 +515,14 @@ impl Prompt {
             },
         });
         tokio::time::sleep(BUSY_PAUSE).await;
+    }
+}
+
+impl Drop for Prompt {
+    fn drop(&mut self) {
+        let mut state = self.inner.state();
+        let State { pins, known, .. } = &mut *state;
+        pins.end_lift(&self.lifting, |key| known.is_here(key));
     }
 }
 
