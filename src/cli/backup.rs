@@ -2,14 +2,15 @@
 //!
 //! Reads the folder itself, under its lock: a backup is for whoever owns the folder, and needs nothing of the daemon.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, BufReader, BufWriter, IsTerminal, Read};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use super::init::unexpected;
+use super::new_file::NewFile;
 use super::session::Session;
 use super::ui::Tone;
 use crate::encoding::plain::count;
@@ -68,17 +69,12 @@ fn create(session: &Session, file: &Path) -> Result<(), Failure> {
         backup::create(&folder, BufWriter::new(io::stdout().lock())).map_err(failure)?;
         return Ok(());
     }
-    let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
-    let out = opened.map_err(|error| file_failure(file, &error))?;
-    let made = backup::create(&folder, BufWriter::new(&out)).and_then(|contents| {
-        out.sync_all()?;
+    let mut out = NewFile::create(file).map_err(|error| file_failure(file, &error))?;
+    let made = backup::create(&folder, BufWriter::new(&mut out)).and_then(|contents| {
+        out.finish()?;
         Ok(contents)
     });
-    let contents = made.map_err(|error| {
-        // Half of an archive is none.
-        let _ = fs::remove_file(file);
-        failure(error)
-    })?;
+    let contents = made.map_err(failure)?;
     session.ui.json(&json!({
         "file": file.display().to_string(),
         "vault": contents.vault,

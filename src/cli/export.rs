@@ -1,9 +1,7 @@
 //! `touchlease export`: every value of a scope, in the clear.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, Stdout, Write};
 use std::path::{Path, PathBuf};
 
 use data_encoding::BASE64;
@@ -12,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::init::unexpected;
 use super::list;
+use super::new_file::NewFile;
 use super::session::Session;
 use super::ui::Tone;
 use crate::encoding::plain::{check_variable, count};
@@ -119,28 +118,31 @@ fn announce(session: &Session, args: &Args, secrets: &[SecretView]) -> Result<u6
     Ok(leaving.len() as u64)
 }
 
-/// Where values go. A file that was not finished is removed.
+/// Where values go.
 struct Sink {
-    to: Box<dyn Write>,
-    path: Option<PathBuf>,
+    to: To,
     format: Format,
     first: bool,
 }
 
+enum To {
+    File(NewFile),
+    Stdout(Stdout),
+}
+
 impl Sink {
     fn open(session: &Session, args: &Args) -> Result<Self, Failure> {
-        let to: Box<dyn Write> = match &args.out {
-            Some(path) => Box::new(create(path)?),
+        let to = match &args.out {
+            Some(path) => To::File(NewFile::create(path).map_err(|error| not_made(path, &error))?),
             None if session.ui.is_json() => {
                 return Err(
                     Failure::new(Outcome::Usage, "json", "--json prints the result where the values would go").hint("give --out FILE"),
                 );
             }
-            None => Box::new(io::stdout()),
+            None => To::Stdout(io::stdout()),
         };
         Ok(Self {
             to,
-            path: args.out.clone(),
             format: args.format,
             first: true,
         })
@@ -169,36 +171,29 @@ impl Sink {
         if self.format == Format::Json {
             self.write(b"\n]}\n")?;
         }
-        self.to.flush().map_err(|error| not_written(&error))?;
-        self.path = None;
-        Ok(())
+        let done = match self.to {
+            To::File(file) => file.finish(),
+            To::Stdout(mut stdout) => stdout.flush(),
+        };
+        done.map_err(|error| not_written(&error))
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        self.to.write_all(bytes).map_err(|error| not_written(&error))
+        let written = match &mut self.to {
+            To::File(file) => file.write_all(bytes),
+            To::Stdout(stdout) => stdout.write_all(bytes),
+        };
+        written.map_err(|error| not_written(&error))
     }
 }
 
-impl Drop for Sink {
-    fn drop(&mut self) {
-        if let Some(path) = &self.path {
-            // Half of an export is none; what cannot be removed is named by the error that led here.
-            let _ = fs::remove_file(path);
-        }
+fn not_made(path: &Path, error: &io::Error) -> Failure {
+    let shown = path.display();
+    match error.kind() {
+        io::ErrorKind::AlreadyExists => Failure::new(Outcome::BadInput, "out_exists", format!("{shown} exists already"))
+            .hint("name a file that does not exist: nothing is overwritten"),
+        _ => Failure::new(Outcome::BadInput, "out", format!("{shown} cannot be written: {error}")).hint("name another file with --out"),
     }
-}
-
-fn create(path: &Path) -> Result<File, Failure> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
-    options.open(path).map_err(|error| {
-        let shown = path.display();
-        match error.kind() {
-            io::ErrorKind::AlreadyExists => Failure::new(Outcome::BadInput, "out_exists", format!("{shown} exists already"))
-                .hint("name a file that does not exist: nothing is overwritten"),
-            _ => Failure::new(Outcome::BadInput, "out", format!("{shown} cannot be written: {error}")).hint("name another file with --out"),
-        }
-    })
 }
 
 fn not_written(error: &io::Error) -> Failure {

@@ -21,6 +21,7 @@ mod list;
 mod lock;
 mod merge;
 mod misuse;
+mod new_file;
 mod prompt;
 mod recover;
 mod rotate;

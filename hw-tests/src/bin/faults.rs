@@ -5,8 +5,9 @@ use std::{env, error::Error, process::ExitCode};
 use hw_tests::{
     conformance::rigs::Plugged,
     faults::{
+        bench::Bench,
         cut::{Ended, cut, points},
-        operation::{Bench, OPERATIONS, Operation},
+        operation::{OPERATIONS, Operation},
         plan::{plan, power_plan},
         power::{Disks, KINDS},
         strace::Call,
@@ -182,7 +183,7 @@ impl Tally {
             calls,
             exist,
         } = part;
-        println!("{name:<17} {exist} calls, {calls} of them cut: {old} old, {new} new, {missed} missed, {failed} failed");
+        println!("{name:<18} {exist} calls, {calls} of them cut: {old} old, {new} new, {missed} missed, {failed} failed");
         self.old += old;
         self.new += new;
         self.missed += missed;

@@ -3,7 +3,8 @@
 use std::{error::Error, process::ExitStatus};
 
 use super::{
-    operation::{Bench, Lost, Operation, Start, stop},
+    bench::{Bench, stop},
+    operation::{Lost, Operation, Start},
     state::State,
     strace::{Call, Fault, Traced, program, read},
 };
@@ -117,7 +118,7 @@ pub(super) fn traced<T>(
     still: impl FnOnce() -> Result<T, Box<dyn Error>>,
 ) -> Result<(Shown, Vec<Call>, T), Box<dyn Error>> {
     if operation.is_of_the_command() {
-        let command = program(&home.command(operation.arguments), home.path(), fault);
+        let command = program(&home.command(operation.arguments(bench)), home.path(), fault);
         let ended = operation.attend(bench, Terminal::start(&command)?)?;
         return Ok((ended, read(home.path())?, still()?));
     }

@@ -4,6 +4,7 @@
 //! process is killed there, or the call fails. A fresh daemon has to find the state of before the operation or that of after it,
 //! and that of after it where the client was told that it is done.
 
+pub mod bench;
 pub mod cut;
 pub mod operation;
 pub mod plan;

@@ -20,8 +20,9 @@ use std::{
 use tempfile::TempDir;
 
 use super::{
+    bench::{Bench, let_a_daemon_start, stop},
     cut::{Both, Ended, aimed, fresh, points, traced},
-    operation::{Bench, Lost, Operation, Start, let_a_daemon_start, stop},
+    operation::{Lost, Operation, Start},
     strace::{Call, Fault},
 };
 use crate::harness::Home;
