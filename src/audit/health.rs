@@ -13,6 +13,7 @@ use super::verify::{SignerKey, verify};
 use crate::encoding::Digest;
 use crate::encoding::plain::count;
 use crate::finding::{Finding, Part, quoted};
+use crate::sys::disk::free_space;
 
 /// Bytes of free space below which it is said: some ten thousand lines.
 const LITTLE: u64 = 16 << 20;
@@ -71,8 +72,7 @@ fn writing(path: &Path) -> Option<Finding> {
         let what = format!("the audit log {} cannot be written ({error}): {no_lease}", path.display());
         return Some(Part::Log.problem("log_not_writable", what, format!("chmod u+w {} {}", quoted(folder), quoted(path))));
     }
-    let space = rustix::fs::statvfs(folder).ok()?;
-    let free = space.f_bavail.saturating_mul(space.f_frsize);
+    let free = free_space(folder)?;
     let (what, remedy) = (
         format!("{} KiB are free where the audit log lies; {no_lease}", free / 1024),
         format!("df -h {}", quoted(folder)),

@@ -25,10 +25,18 @@ use crate::paths::Places;
 use crate::vault::{self, health::Health};
 use crate::wire::{Failure, Reply};
 
+/// Descriptors that are looked for before anything else: a runtime that has one and gets no second one ends the process.
+const DESCRIPTORS: usize = 32;
+
+/// Who is enrolled, and what was found on disks.
+type Stored = (Vec<EnrolledKey>, Vec<Finding>);
+
 /// Looks at everything. The daemon goes on meanwhile.
 pub(super) async fn serve(house: &House, path: &Path) -> Reply {
     let unwritten = house.opened().iter().any(|open| open.log.sync().is_err());
-    let mut findings = examine(&house.broker, &house.places, path, house.clock.clone()).await;
+    let (path, states, now) = (path.to_owned(), house.places.state.clone(), now(house.clock.clone()));
+    let stored = async { spawn_blocking(move || stored(&path, &states, &now)).await.unwrap_or_default() };
+    let mut findings = examine(&house.broker, &house.places, stored).await;
     if unwritten {
         let what = "the audit log could not be written: no lease is given until it can";
         findings.push(Part::Log.problem("log_not_written", what, format!("df -h {}", quoted(&house.places.state))));
@@ -44,7 +52,8 @@ fn config(failure: Failure, places: &Places) -> Finding {
 /// The same in a process that is no daemon. `named` is the vault that the command line names.
 #[must_use]
 pub fn alone(places: &Places, named: Option<&Path>) -> Vec<Finding> {
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+    let build = || tokio::runtime::Builder::new_current_thread().enable_all().build().ok();
+    let Some(runtime) = has_descriptors().then(build).flatten() else {
         let what = "the system gives no more descriptors";
         return vec![Part::Daemon.problem("no_descriptors", what, "ulimit -n 4096")];
     };
@@ -58,26 +67,36 @@ pub fn alone(places: &Places, named: Option<&Path>) -> Vec<Finding> {
     };
     let path = named.map(Path::to_owned).or(configured).unwrap_or_else(|| places.vault.clone());
     let clock = Arc::new(SystemClock);
+    // Here and now: where the system gives no more processes it gives no thread either.
+    let stored = stored(&path, &places.state, &now(clock.clone()));
     findings.extend(runtime.block_on(async {
-        let broker = Broker::new(Processes::new("/proc/self/exe".into()), clock.clone());
-        examine(&broker, places, &path, clock).await
+        let broker = Broker::new(Processes::new("/proc/self/exe".into()), clock);
+        examine(&broker, places, std::future::ready(stored)).await
     }));
     findings
 }
 
-async fn examine(broker: &Broker, places: &Places, path: &Path, clock: Arc<dyn Clock>) -> Vec<Finding> {
+/// Whether there are as many as it takes to look, with some to spare.
+fn has_descriptors() -> bool {
+    let Ok(null) = fs::File::open("/dev/null") else { return false };
+    let some: Result<Vec<_>, _> = (0..DESCRIPTORS).map(|_| null.try_clone()).collect();
+    some.is_ok()
+}
+
+fn now(clock: Arc<dyn Clock>) -> impl Fn() -> Moment {
+    move || Moment {
+        wall: clock.wall(),
+        boot: clock.boot(),
+        boot_id: peer::boot_id().unwrap_or_default(),
+    }
+}
+
+async fn examine(broker: &Broker, places: &Places, stored: impl Future<Output = Stored>) -> Vec<Finding> {
     let mut findings = vec![versions()];
     findings.extend(socket(places));
     findings.extend(crate::sys::health::locking());
     findings.extend(crate::sys::health::swap(Path::new("/proc"), Path::new("/sys")));
-    let now = move || Moment {
-        wall: clock.wall(),
-        boot: clock.boot(),
-        boot_id: peer::boot_id().unwrap_or_default(),
-    };
-    let (path, states) = (path.to_owned(), places.state.clone());
-    let stored = spawn_blocking(move || stored(&path, &states, &now)).await;
-    let (keys, stored) = stored.unwrap_or_default();
+    let (keys, stored) = stored.await;
     findings.extend(broker.examine(&keys).await);
     findings.extend(broker.examine_readers(Path::new(worker::SERVICE)).await);
     findings.extend(stored);
@@ -85,7 +104,7 @@ async fn examine(broker: &Broker, places: &Places, path: &Path, clock: Arc<dyn C
 }
 
 /// What lies on disks: the vault, and its log.
-fn stored(path: &Path, states: &Path, now: &dyn Fn() -> Moment) -> (Vec<EnrolledKey>, Vec<Finding>) {
+fn stored(path: &Path, states: &Path, now: &dyn Fn() -> Moment) -> Stored {
     let Health {
         id,
         keys,

@@ -2,6 +2,7 @@
 
 pub mod arena;
 pub mod child;
+pub mod disk;
 pub mod file;
 pub mod health;
 mod late;

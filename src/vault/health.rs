@@ -3,6 +3,9 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use rustix::fs::{Access, access};
+use rustix::io::Errno;
+
 use super::error::VaultError;
 use super::roster::Roster;
 use super::slot::{HALF_LEN, SEALED_LEN};
@@ -13,6 +16,7 @@ use crate::device::enrolled::EnrolledKey;
 use crate::encoding::Digest;
 use crate::encoding::plain::count;
 use crate::finding::{Finding, Part, quoted};
+use crate::sys::disk::free_space;
 
 /// Largest file of an index; larger ones are damaged.
 const LARGEST: usize = 1 << 20;
@@ -49,7 +53,9 @@ fn look(folder: &Path, states: &Path, health: &mut Health) -> Result<(), VaultEr
     health.findings.extend(modes(folder));
     // So that no change of another process is seen half.
     let lock = store.lock()?;
-    if !store.list(journal::FOLDER)?.is_empty() {
+    let is_interrupted = !store.list(journal::FOLDER)?.is_empty();
+    health.findings.extend(writing(folder, is_interrupted));
+    if is_interrupted {
         let what = "a change was interrupted: the next command finishes it or takes it back";
         health.findings.push(Part::Vault.note("unfinished", what, "touchlease list"));
     }
@@ -253,6 +259,28 @@ fn modes(folder: &Path) -> Option<Finding> {
     }
 }
 
+/// What keeps anything from being written. Before an interrupted change is finished or taken back, nothing is read either.
+fn writing(folder: &Path, is_interrupted: bool) -> Option<Finding> {
+    let shown = quoted(folder);
+    if let Err(error) = access(folder, Access::WRITE_OK) {
+        let remedy = match error {
+            Errno::ROFS => format!("sudo mount -o remount,rw \"$(findmnt -n -o TARGET -T {shown})\""),
+            _ => format!("chmod -R u+rwX {shown}"),
+        };
+        let cannot = format!("{} cannot be written ({})", folder.display(), std::io::Error::from(error));
+        return Some(match is_interrupted {
+            true => Part::Vault.problem(
+                "read_only",
+                format!("{cannot}, and a change was interrupted: nothing is read"),
+                remedy,
+            ),
+            false => Part::Vault.warning("read_only", format!("{cannot}: nothing can be put or changed"), remedy),
+        });
+    }
+    let what = format!("no space is left where {} lies: nothing can be put or changed", folder.display());
+    (free_space(folder) == Some(0)).then(|| Part::Vault.problem("full", what, format!("df -h {shown}")))
+}
+
 fn records(store: &Store, roster: &Roster, folder: &Path) -> Result<Vec<Finding>, VaultError> {
     // One that is gone by now was replaced meanwhile.
     let still = |path: &str| store.exists(path).unwrap_or(true);
@@ -286,8 +314,6 @@ fn refusal(folder: &Path, error: &VaultError) -> Finding {
             "cargo install --locked --path . (in a newer touchlease's folder)".into(),
         ),
         VaultError::NotOurs { .. } => problem("not_ours", format!("sudo chown -R \"$(id -u)\" {shown}")),
-        VaultError::ReadOnly { .. } | VaultError::Unfinished => problem("read_only", format!("chmod -R u+rwX {shown}")),
-        VaultError::Full { .. } => problem("full", format!("df -h {shown}")),
         VaultError::Busy => Part::Vault.warning("busy", what, "touchlease doctor (again, when the other writer is done)"),
         VaultError::Fork { .. } => problem("forked_roster", "touchlease vault join".into()),
         VaultError::Older { .. } => problem("older", restore(folder)),

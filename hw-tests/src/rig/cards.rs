@@ -240,3 +240,19 @@ fn t17_no_worker_outlives_a_killed_daemon_even_one_that_waits_in_pcsc() {
         assert_eq!(request.finish().unwrap().status.code(), Some(69));
     }
 }
+
+#[test]
+#[ignore = "needs hw-tests/kernel/uml"]
+fn a_kernel_without_secret_memory_is_named_by_doctor() {
+    // In user-mode Linux no kernel has it, and in QEMU this one has it only where it is started with secretmem.enable=1.
+    let rig = rig("hidraw");
+    let machine = Machine::new(&rig).unwrap();
+    let found = machine.json(&["doctor"]).unwrap();
+    let findings = found["findings"].as_array().unwrap();
+    let memory: Vec<_> = findings.iter().filter(|finding| finding["part"] == "memory").collect();
+    let named = memory.iter().find(|finding| finding["reason"] == "no_secret_memory");
+    assert!(
+        named.is_some_and(|finding| finding["level"] == "note" && finding["remedy"].is_string()),
+        "{memory:?}"
+    );
+}

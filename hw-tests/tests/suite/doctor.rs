@@ -20,6 +20,8 @@ use serde_json::Value;
 
 use crate::{lab::Lab, product};
 
+mod system;
+
 /// What was found, and the exit code.
 struct Found(Vec<Value>, Option<i32>);
 

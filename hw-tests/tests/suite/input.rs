@@ -17,7 +17,10 @@ use hw_tests::{
 use serde_json::{Value, json};
 use touchlease::config::Config;
 
-use crate::lab::{CANARY, Lab, error_of, holds};
+use crate::{
+    disk::{SmallDisk, mount},
+    lab::{CANARY, Lab, error_of, holds},
+};
 
 /// What a command that fails says: exit code and reason; always with a sentence and a hint.
 fn failed(out: &Output) -> (i32, String) {
@@ -320,48 +323,6 @@ fn t53_a_corrupt_vault_file_is_refused_and_the_vault_is_well_again_with_the_old_
     assert_nothing_lost(&lab);
 }
 
-/// A small file system over a folder, with the folder's files in it; gone when dropped. Needs root.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn over(folder: &Path, size: &str) -> Self {
-        let aside = folder.with_extension("aside");
-        crate::lab::copy(folder, &aside);
-        let options = format!("size={size},mode=700");
-        assert!(
-            mount(&["-t", "tmpfs", "-o", &options, "touchlease-test", &folder.display().to_string()]),
-            "this case needs root"
-        );
-        crate::lab::copy(&aside, folder);
-        Self(folder.to_owned())
-    }
-
-    /// Fills it to the last byte.
-    fn fill(&self) {
-        let mut fill = std::fs::File::create(self.0.join(".fill")).unwrap();
-        while std::io::Write::write(&mut fill, &[0; 4096]).is_ok_and(|n| n > 0) {}
-    }
-
-    fn make_room(&self) {
-        std::fs::remove_file(self.0.join(".fill")).unwrap();
-    }
-
-    fn writable(&self, yes: bool) {
-        let options = if yes { "remount,rw" } else { "remount,ro" };
-        assert!(mount(&["-o", options, &self.0.display().to_string()]));
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
-
-fn mount(arguments: &[&str]) -> bool {
-    Command::new("mount").args(arguments).status().is_ok_and(|status| status.success())
-}
-
 #[test]
 fn a_full_disk_or_a_read_only_vault_folder_loses_nothing_and_says_what_to_do() {
     let mut lab = Lab::new();
@@ -436,7 +397,7 @@ fn one_vault_by_several_paths_is_one_vault_and_a_copy_shares_its_log() {
     std::fs::create_dir(work.join("bound")).unwrap();
     let bound = work.join("bound").display().to_string();
     assert!(mount(&["--bind", &vault.display().to_string(), &bound]), "this case needs root");
-    let bound = SmallDisk(bound.into());
+    let bound = SmallDisk::there(bound.into());
     let whole = format!("{}/", vault.display());
     for path in ["link", "./link/", "../data/touchlease/vault", &whole, "bound", "copy"] {
         lab.clock.suspend(std::time::Duration::from_secs(70));

@@ -5,6 +5,7 @@ mod bad_keys;
 mod completions;
 mod conformance;
 mod consent;
+mod disk;
 mod docs;
 mod doctor;
 mod export;

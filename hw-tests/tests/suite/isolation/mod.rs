@@ -210,7 +210,8 @@ impl Drop for Rigged {
     }
 }
 
-fn own(folder: &Path, user: u32) {
+/// Gives a folder with all that is in it to an account.
+pub fn own(folder: &Path, user: u32) {
     let chown = Command::new("chown")
         .args(["-R", &format!("{user}:{user}")])
         .arg(folder)
@@ -254,7 +255,8 @@ fn child(of: u32, what: &str) -> u32 {
 }
 
 /// The program where every account can reach it, for as long as the folder is kept: the target folder may lie in a home that is closed.
-fn for_everybody(program: &Path) -> (TempDir, PathBuf) {
+/// A copy of a program where every account can reach it.
+pub fn for_everybody(program: &Path) -> (TempDir, PathBuf) {
     let folder = tempfile::Builder::new().prefix("touchlease-bin-").tempdir().unwrap();
     let copy = folder.path().join(program.file_name().unwrap());
     fs::copy(program, &copy).unwrap();
