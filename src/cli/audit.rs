@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use self::line::Digests;
 use super::card::clock_time;
+use super::change::how_many;
 use super::init::unexpected;
 use super::session::Session;
 use super::ui::Tone;
@@ -35,7 +36,7 @@ pub enum Command {
     /// Show the log.
     Show {
         /// Show only the last N lines.
-        #[arg(short = 'n', long, value_name = "N")]
+        #[arg(short = 'n', long, value_name = "N", value_parser = how_many::<usize>)]
         last: Option<usize>,
     },
     /// Verify the chain of lines and every signature in it.
@@ -154,7 +155,7 @@ fn tell(session: &Session, report: &Report) {
     for fault in &report.faults {
         session.ui.note(Tone::Bad, &format!("line {}: {}", fault.line, fault.wrong));
     }
-    session.ui.line(&report.assurance().to_string());
+    session.ui.hanging(&report.assurance().to_string(), 0);
 }
 
 fn key(signer: &Signer) -> Option<SignerKey> {

@@ -16,7 +16,7 @@ use crate::lease::text::{
     ChangeText, ClockText, EnrolText, ExportText, GrantText, Holder, LeaseText, OlderText, Origin, RequesterText, Text as _, UnlockText,
     WriteText,
 };
-use crate::vault::Statement;
+use crate::vault::{SCOPES_PER_TOUCH, Statement};
 use crate::wire::PromptView;
 use crate::wire::request::RulesAsk;
 
@@ -51,13 +51,15 @@ enum Need {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Card {
     rows: Vec<Row>,
+    /// What is said when what it asks for was given.
+    given: &'static str,
 }
 
 impl Card {
     /// Decodes the text of `view`. A text that does not decode cannot be shown, so it must not be approved.
     #[must_use]
     pub fn of(view: &PromptView, zone: &TimeZone) -> Option<Self> {
-        let mut rows = vec![];
+        let (mut rows, mut given) = (vec![], "approved");
         if let Ok(lease) = LeaseText::decode(&view.text) {
             lease_rows(&mut rows, &lease, zone);
         } else if let Ok(change) = ChangeText::decode(&view.text) {
@@ -73,8 +75,10 @@ impl Card {
             older::rows(&mut rows, &text, zone);
         } else if let Ok(enrol) = EnrolText::decode(&view.text) {
             enrol_rows(&mut rows, &enrol, zone);
+            given = if enrol.recovers.is_some() { "recovered" } else { "touched" };
         } else if let Ok(unlock) = UnlockText::decode(&view.text) {
             requester_rows(&mut rows, &unlock.requester, "asks for a PIN");
+            given = "PIN kept";
             must(
                 &mut rows,
                 "key",
@@ -100,7 +104,13 @@ impl Card {
             row.text = plain::visible(&row.text);
             row.short = row.short.as_deref().map(plain::visible);
         }
-        Some(Self { rows })
+        Some(Self { rows, given })
+    }
+
+    /// What to say when what it asks for was given.
+    #[must_use]
+    pub fn given(&self) -> &'static str {
+        self.given
     }
 
     /// The card as lines that fit a screen of so many columns and rows, painted. On a small one what helps gives way, and says so;
@@ -347,7 +357,15 @@ fn enrol_rows(rows: &mut Vec<Row>, enrol: &EnrolText, zone: &TimeZone) {
     strong(rows, "key", format!("\"{}\", to open {}", enrol.key, enrol.scopes.join(", ")));
     let touches = format!("touch it {}, each time it blinks", count(enrol.touches, "time"));
     let Some(recovers) = &enrol.recovers else {
-        push(rows, "", format!("{touches}; then what changes is shown, and touched for"));
+        // Of more scopes each two need a touch of their own, but not where a vault is made.
+        let then = match enrol.scopes.len() {
+            ..=SCOPES_PER_TOUCH => format!(
+                "1 more is for what changes, which is shown then ({} in all)",
+                enrol.touches.saturating_add(1)
+            ),
+            _ => "more are for what changes, which is shown then".to_owned(),
+        };
+        push(rows, "", format!("{touches}; {then}"));
         return;
     };
     push(rows, "", touches);
@@ -424,6 +442,7 @@ mod tests {
 
     use super::*;
     use crate::lease::text::tests::sample;
+    use crate::lease::text::{EnrolKind, UnlockKind, VERSION};
 
     pub(super) fn view(text: &str) -> PromptView {
         PromptView {
@@ -491,7 +510,7 @@ mod tests {
         rows.retain(|row| row.label != "words");
         strong(&mut rows, "words", ["abstract"; 4].join("  "));
         // Two more are redrawn below it.
-        assert!(Card { rows }.least_height(40, ui) <= 8);
+        assert!(Card { rows, given: "" }.least_height(40, ui) <= 8);
     }
 
     #[test]
@@ -533,6 +552,47 @@ mod tests {
                 "{lines:?}"
             );
         }
+    }
+
+    #[test]
+    fn what_was_given_is_said_by_its_name() {
+        let requester = sample().origin.requester;
+        let unlock = UnlockText {
+            v: VERSION,
+            kind: UnlockKind::Unlock,
+            id: "a".repeat(32),
+            requester: requester.clone(),
+            key: "blue".into(),
+            keep: 3600,
+        };
+        let enrol = |scopes: &[&str], touches| EnrolText {
+            v: VERSION,
+            kind: EnrolKind::Enrol,
+            id: "a".repeat(32),
+            requester: requester.clone(),
+            key: "spare".into(),
+            scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
+            touches,
+            recovers: None,
+        };
+        let card = |text: &str| Card::of(&view(text), &TimeZone::UTC).unwrap();
+        assert_eq!(lease_card(&sample()).given(), "approved");
+        assert_eq!(card(unlock.fix().unwrap().text()).given(), "PIN kept");
+        let said = |enrol: EnrolText| {
+            let card = card(enrol.fix().unwrap().text());
+            assert_eq!(card.given(), "touched");
+            card.lines(200, 40, plain_screen()).unwrap().join("\n")
+        };
+        let two = said(enrol(&["prod", "dev"], 3));
+        assert!(
+            two.contains("touch it 3 times") && two.contains("1 more is for what changes") && two.contains("4 in all"),
+            "{two}"
+        );
+        let three = said(enrol(&["prod", "dev", "web"], 4));
+        assert!(
+            three.contains("touch it 4 times") && three.contains("more are for") && !three.contains("in all"),
+            "{three}"
+        );
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::slice;
+use std::str::FromStr;
 
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -14,6 +15,7 @@ use super::session::Session;
 use super::tty::Tty;
 use super::ui::Tone;
 use crate::config::parse_duration;
+use crate::deliver::mask::{SHORTEST, is_too_short};
 use crate::encoding::SecretRef;
 use crate::encoding::reference::ReferenceError;
 use crate::lease::change::several_scopes;
@@ -79,7 +81,7 @@ pub struct RulesArgs {
     #[arg(long, value_name = "DURATION", value_parser = seconds)]
     max_ttl: Option<u64>,
     /// Limit every lease to this many uses.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = how_many::<u32>)]
     max_uses: Option<u32>,
 }
 
@@ -151,9 +153,19 @@ pub fn put(session: &Session, args: PutArgs) -> Result<(), Failure> {
             rules: rules.clone(),
         });
     }
-    changed(session, Request::Put { puts, more: 0 }, "sealed")
+    let unmaskable: Vec<&str> = puts
+        .iter()
+        .filter(|put| is_too_short(put.value.0.expose()))
+        .map(|put| put.secret.as_str())
+        .collect();
+    let more = json!({ "unmaskable": unmaskable });
+    changed(session, Request::Put { puts, more: 0 }, "sealed", more)
 }
 
+/// What is said of such a value, by its name.
+pub fn unmaskable(secret: &str) -> String {
+    format!("{secret} has fewer than {} bytes: it cannot be masked in output", SHORTEST)
+}
 /// Those of `secrets` that the vault has. A word behind the first that names no scope of it may be a value with a `/`, as base64 has:
 /// it is not repeated.
 fn known(session: &Session, secrets: &[SecretRef]) -> Result<Vec<SecretView>, Failure> {
@@ -244,7 +256,7 @@ pub fn edit(session: &Session, args: EditArgs) -> Result<(), Failure> {
             args.rules.over(before)
         },
     };
-    changed(session, request, "changed")
+    changed(session, request, "changed", json!({}))
 }
 
 /// The rules that a secret has: what the command line does not name stays as it is.
@@ -259,7 +271,7 @@ fn rules_of(session: &Session, secret: &SecretRef) -> Result<RulesAsk, Failure> 
 /// See [`Failure`].
 pub fn rm(session: &Session, args: RmArgs) -> Result<(), Failure> {
     let secrets = args.secrets.iter().map(SecretRef::to_string).collect();
-    changed(session, Request::Remove { secrets }, "removed")?;
+    changed(session, Request::Remove { secrets }, "removed", json!({}))?;
     session.ui.note(
         Tone::Dim,
         "old copies of the vault still hold it: change it at its issuer if it must not work any more",
@@ -267,11 +279,13 @@ pub fn rm(session: &Session, args: RmArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn changed(session: &Session, request: Request, verb: &str) -> Result<(), Failure> {
+/// Asks for the change, and prints it; `more` is what a program is told beside it.
+fn changed(session: &Session, request: Request, verb: &str, mut more: serde_json::Value) -> Result<(), Failure> {
     let Reply::Changed { secrets } = session.ask(request)? else {
         return Err(unexpected());
     };
-    session.ui.json(&json!({ "changed": secrets }));
+    more["changed"] = json!(secrets);
+    session.ui.json(&more);
     for secret in secrets {
         session.ui.line(&format!("{secret} {verb}"));
     }
@@ -356,11 +370,8 @@ pub fn memory(error: &io::Error) -> Failure {
 /// What a person should know about a value, without saying anything of it.
 fn warn(session: &Session, secret: &SecretRef, value: &Secret) {
     let bytes = value.expose();
-    if bytes.len() < 6 {
-        session.ui.note(
-            Tone::Bad,
-            &format!("{secret} has fewer than 6 bytes: it cannot be masked in output"),
-        );
+    if is_too_short(bytes) {
+        session.ui.note(Tone::Bad, &unmaskable(&secret.to_string()));
     }
     if bytes.ends_with(b"\n") && bytes.iter().filter(|byte| **byte == b'\n').count() == 1 {
         session.ui.note(
@@ -374,6 +385,15 @@ fn warn(session: &Session, secret: &SecretRef, value: &Secret) {
             &format!("{secret} has a NUL byte: it can be delivered as a file, not in an environment"),
         );
     }
+}
+
+/// A number of uses, or of other things, as it is typed.
+///
+/// # Errors
+/// It is none, or 0.
+pub fn how_many<N: FromStr + PartialOrd + From<u8>>(text: &str) -> Result<N, String> {
+    let n = text.parse().ok().filter(|n| *n > N::from(0));
+    n.ok_or_else(|| "give a whole number, 1 or more".into())
 }
 
 fn seconds(text: &str) -> Result<u64, String> {

@@ -7,7 +7,9 @@ use super::session::Session;
 use super::table::Table;
 use super::tty::Tty;
 use super::ui::{Tone, Ui};
+use crate::device::DeviceError;
 use crate::device::pin_form::checked;
+use crate::lease::failure::IntoFailure;
 use crate::wire::reply::KeyView;
 use crate::wire::request::{KeyAddAsk, KeyRemoveAsk, Manage};
 use crate::wire::{Failure, Outcome, Reply, Request, Value};
@@ -155,8 +157,7 @@ fn has_pin(session: &Session, key: Option<String>, wanted: bool) -> Result<(), F
         return Err(unexpected());
     };
     if detail.key.transport.as_deref().is_some_and(|transport| transport != "usb") {
-        let message = "this works over USB only: plug the key in";
-        return Err(Failure::new(Outcome::Refused, "over_usb_only", message).hint("plug the key into USB"));
+        return Err(DeviceError::OverUsbOnly.failure());
     }
     match (detail.pin_tries, wanted) {
         (None, true) => {

@@ -47,9 +47,10 @@ pub fn unlock(session: &Session, args: UnlockArgs) -> Result<(), Failure> {
         return Err(unexpected());
     };
     session.ui.json(&json!({ "key": key, "keep": keep }));
-    session
-        .ui
-        .line(&format!("PIN of \"{key}\" kept for {}, unless the key is taken away before", duration(keep)));
+    session.ui.line(&format!(
+        "PIN of \"{key}\" kept for {}, unless the key is taken away before",
+        duration(keep)
+    ));
     Ok(())
 }
 

@@ -198,12 +198,18 @@ impl Shown {
     /// Says how it ended, in the place of the two lines.
     pub fn close(self, outcome: Option<Outcome>, tty: &mut Tty) {
         let said = match outcome {
-            None => (Tone::Act, "approved"),
+            None => (Tone::Act, self.card.given()),
             Some(Outcome::Denied) => (Tone::Bad, "denied"),
             Some(Outcome::TimedOut) => (Tone::Bad, "nobody touched a key in time"),
             Some(_) => (Tone::Bad, "not approved"),
         };
         tty.write(&format!("{CLEAR} {}\r\n", self.ui.paint_screen(said.0, said.1)));
+    }
+
+    /// Nobody looks here any more: what runs on elsewhere leaves no countdown behind.
+    pub fn leave(self, tty: &mut Tty) {
+        let what = format!("not watched here any more; {} s were left", self.closes.left().as_secs());
+        tty.write(&format!("{CLEAR} {}\r\n", self.ui.paint_screen(Tone::Dim, &what)));
     }
 
     /// Asks for the PIN of `key`: what is typed from now on is that, unseen, until Enter.

@@ -9,9 +9,11 @@ use super::key::{say_exposed, say_weaker};
 use super::session::Session;
 use super::tty::Tty;
 use super::ui::Tone;
+use crate::encoding::plain::check_name;
+use crate::lease::failure::IntoFailure;
 use crate::lease::roster::no_such_key;
 use crate::secret::Secret;
-use crate::vault::RecoveryCode;
+use crate::vault::{RecoveryCode, VaultError};
 use crate::wire::request::RecoverAsk;
 use crate::wire::{Failure, Outcome, Reply, Request, Value};
 
@@ -96,11 +98,15 @@ fn ask_lost(session: &Session, args: &Args, tty: &mut Tty) -> Result<Vec<String>
     };
     let enrolled: Vec<String> = keys.into_iter().filter_map(|key| key.name).collect();
     // Before anybody types a code.
+    check_name("the key's name", &args.name).map_err(|error| VaultError::Name(error).failure())?;
+    if args.keep.contains(&args.name) {
+        return Err(name_taken(&args.name));
+    }
     if let Some(unknown) = args.lost.iter().chain(&args.keep).find(|name| !enrolled.contains(name)) {
         return Err(no_such_key(unknown));
     }
     let mut lost = args.lost.clone();
-    for name in enrolled {
+    for name in enrolled.iter().cloned() {
         if lost.contains(&name) || args.keep.contains(&name) {
             continue;
         }
@@ -117,7 +123,18 @@ fn ask_lost(session: &Session, args: &Args, tty: &mut Tty) -> Result<Vec<String>
             lost.push(name);
         }
     }
-    Ok(lost)
+    match enrolled.contains(&args.name) && !lost.contains(&args.name) {
+        true => Err(name_taken(&args.name)),
+        false => Ok(lost),
+    }
+}
+
+/// Of two keys with one name nobody could say which blinks.
+fn name_taken(name: &str) -> Failure {
+    let message = format!("a key that stays is called \"{name}\" already");
+    Failure::new(Outcome::BadInput, "name_taken", message).hint(format!(
+        "give the new one another name; or, if it is lost, take that one out: touchlease recover {name} --lost {name}"
+    ))
 }
 
 /// The code, with its checksum right: a typo is told at once, with the group to look at.

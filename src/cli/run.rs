@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use rustix::process::Signal;
 
 use super::card::duration;
+use super::change::how_many;
 use super::env_file::{self, grant};
 use super::init::unexpected;
 use super::session::Session;
@@ -50,7 +51,7 @@ pub struct AskArgs {
     #[arg(long, value_name = "DURATION", value_parser = |text: &str| parse_duration(text).map(|d| d.as_secs()))]
     ttl: Option<u64>,
     /// Ask for this many uses at most; one start of a command is one use.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = how_many::<u32>)]
     uses: Option<u32>,
     /// Say why, in one line, to the person who touches.
     #[arg(long, value_name = "TEXT")]

@@ -221,6 +221,10 @@ impl Asking<'_> {
 
     fn event(&mut self, event: Event) -> Result<(), Failure> {
         let ui = self.session.ui;
+        if self.tty.is_none() && is_progress(&event) {
+            // A program without a terminal waits for a person elsewhere: it is told as the protocol tells it.
+            ui.json_progress(&event);
+        }
         match event {
             Event::Queued { ahead } => ui.note(Tone::Dim, &format!("in front of this one: {}", count(ahead, "request"))),
             Event::Asked { words, left_ms, .. } => self.words = Some((words, left_ms)),
@@ -244,7 +248,7 @@ impl Asking<'_> {
                     shown.queue(waiting, tty);
                 }
             }
-            Event::Ended { .. } => {}
+            Event::Watching | Event::Ended { .. } => {}
         }
         Ok(())
     }
@@ -316,6 +320,20 @@ impl Asking<'_> {
             shown.ask_pin(&key, tries, wrong, tty);
         }
     }
+}
+
+/// What is told on the way to a reply, and is no part of it.
+fn is_progress(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::Queued { .. }
+            | Event::Asked { .. }
+            | Event::Step { .. }
+            | Event::Touch { .. }
+            | Event::Waiting { .. }
+            | Event::Closed { .. }
+            | Event::Note { .. }
+    )
 }
 
 /// Links are followed here: the daemon looks up nothing that a client names.

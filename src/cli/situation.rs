@@ -1,6 +1,7 @@
 //! What a person can do about a prompt now, in one line.
 
 use super::ui::Tone;
+use crate::encoding::plain::count;
 use crate::wire::TouchState;
 
 /// What is said where others write to the vault before what was touched for is begun.
@@ -13,6 +14,8 @@ pub struct Situation {
     /// The card that was tapped, and must not be lifted yet.
     held: Option<String>,
     pins: Vec<String>,
+    /// A key is to be enrolled and none is there, or several at these places.
+    which: Option<Vec<String>>,
     /// The one told last stands last.
     taps: Vec<Tap>,
     /// The key that was not let go of when the last request ended.
@@ -43,8 +46,16 @@ struct Tap {
 impl Situation {
     /// Takes what was told. Gives a line to be left standing, for what is worth knowing once.
     pub fn update(&mut self, state: &TouchState) -> Option<String> {
+        if !matches!(state, TouchState::Waiting) {
+            // Whatever else is told, it is of the key that was found.
+            self.which = None;
+        }
         match state {
             TouchState::Waiting => None,
+            TouchState::WhichToEnrol { at } => {
+                self.which = Some(at.clone());
+                None
+            }
             TouchState::TouchNow { key, link, hold } => {
                 self.foreign = None;
                 self.unfinished.take_if(|name| name == key);
@@ -135,6 +146,9 @@ impl Situation {
             Some(Writing::Begun) => return (Tone::Plain, "touched, being written".into()),
             None => {}
         }
+        if let Some(at) = &self.which {
+            return (Tone::Act, which_to_enrol(at));
+        }
         if let Some(key) = &self.foreign {
             return (Tone::Bad, format!("another program is using \"{key}\": do not touch it"));
         }
@@ -179,6 +193,17 @@ impl Situation {
         }
         self.said.push(line.clone());
         Some(line)
+    }
+}
+
+/// What makes plain which key is to be enrolled.
+fn which_to_enrol(at: &[String]) -> String {
+    match at {
+        [] => "plug in the key to enrol, or put it on a reader".into(),
+        several => format!(
+            "{} that are not enrolled: leave the one to enrol, take the others away",
+            count(several.len(), "key")
+        ),
     }
 }
 
@@ -368,6 +393,23 @@ mod tests {
         assert_eq!(now.line(&[]).1, "touch \"blue\" (USB) now: it blinks");
         now.update(&TouchState::Gone { key: "blue".into() });
         assert_eq!(now.line(&["blue".into()]).1, "plug in \"blue\"");
+    }
+
+    #[test]
+    fn which_key_is_to_be_enrolled_is_said_until_it_is_plain() {
+        let mut now = Situation::default();
+        let keys = ["spare".to_owned()];
+        now.update(&TouchState::WhichToEnrol { at: vec![] });
+        assert_eq!(now.line(&keys).1, "plug in the key to enrol, or put it on a reader");
+        now.update(&TouchState::WhichToEnrol {
+            at: vec!["/dev/hidraw0".into(), "/dev/hidraw1".into()],
+        });
+        assert_eq!(
+            now.line(&keys).1,
+            "2 keys that are not enrolled: leave the one to enrol, take the others away"
+        );
+        now.update(&touch_now("spare"));
+        assert_eq!(now.line(&keys).1, "touch \"spare\" (USB) now: it blinks");
     }
 
     #[test]

@@ -161,11 +161,15 @@ impl Ui {
     /// The result, for a program.
     pub fn json<T: Serialize>(self, value: &T) {
         if self.json {
-            let mut tree = serde_json::to_value(value).unwrap_or(Value::Null);
-            if let Value::Object(members) = &mut tree {
-                members.insert("v".into(), json!(JSON_VERSION));
-            }
-            self.write_out(&format!("{tree}\n"));
+            self.write_out(&format!("{}\n", versioned(value)));
+        }
+    }
+
+    /// The same on the way to the result: standard error, as the result has standard output for itself.
+    pub fn json_progress<T: Serialize>(self, value: &T) {
+        if self.json {
+            // Nobody reads if this fails; the result tells the rest.
+            let _ = writeln!(io::stderr(), "{}", versioned(value));
         }
     }
 
@@ -236,6 +240,14 @@ fn paint(tone: Tone, text: &str) -> String {
         Tone::Bad => Style::new().bold().fg_color(Some(AnsiColor::Red.into())),
     };
     format!("{style}{text}{style:#}")
+}
+
+fn versioned<T: Serialize>(value: &T) -> Value {
+    let mut tree = serde_json::to_value(value).unwrap_or(Value::Null);
+    if let Value::Object(members) = &mut tree {
+        members.insert("v".into(), json!(JSON_VERSION));
+    }
+    tree
 }
 
 /// Columns of the terminal, if it is one.

@@ -36,16 +36,10 @@ pub fn run(session: &Session) -> Result<(), Failure> {
         )
         .hint("open a terminal window and run `touchlease watch` there")
     };
-    let mut tty = Tty::open().ok_or_else(no_terminal)?;
+    let tty = Tty::open().ok_or_else(no_terminal)?;
     let mut client = Client::connect_or_start(&session.places)?;
     client.call(&session.call(true, Request::Watch))?;
     tty.raw().map_err(|_| no_terminal())?;
-    tty.write(&format!(
-        "{}\r\n",
-        session
-            .ui
-            .paint_screen(Tone::Strong, "touchlease: requests appear here; d deny, q quit")
-    ));
     let mut watch = Watch {
         client,
         tty,
@@ -55,9 +49,8 @@ pub fn run(session: &Session) -> Result<(), Failure> {
         ui: session.ui,
     };
     let ended = watch.run();
-    if watch.shown.is_some() {
-        // The cursor stands on the countdown: what comes next begins a line of its own.
-        watch.tty.write("\r\n");
+    if let Some(shown) = watch.shown.take() {
+        shown.leave(&mut watch.tty);
     }
     ended
 }
@@ -127,6 +120,13 @@ impl Watch {
 
     fn event(&mut self, event: Event) -> Result<(), Failure> {
         match event {
+            Event::Watching => {
+                let what = self
+                    .ui
+                    .paint_screen(Tone::Strong, "touchlease: requests appear here; d deny, q quit");
+                self.tty.write(&format!("{what}\r\n"));
+                Ok(())
+            }
             Event::Prompt(view) => {
                 self.tty.write("\x07");
                 let prompt = view.prompt;

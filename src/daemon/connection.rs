@@ -325,7 +325,7 @@ async fn handle(house: &Rc<House>, call: Call, screen: Option<u64>, asker: &Aske
         house.wait_for_writer(&path).await;
     }
     let reply = match call.request {
-        Request::Watch => watch(screen, asker.requester.claimed.is_agent(house.agents)).await?,
+        Request::Watch => watch(screen, asker, house.agents).await?,
         Request::Status => vaults::status(house, &path),
         Request::Doctor => doctor::serve(house, &path).await,
         Request::Init(ask) => vaults::init(house, &path, ask, asker).await?,
@@ -381,11 +381,15 @@ fn answer(house: &House, screen: Option<u64>, line: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// A watch has nothing to be told but prompts, until it goes away.
-async fn watch(screen: Option<u64>, by_agent: bool) -> Result<Reply, Failure> {
+/// A watch has nothing to be told but that it is one, and prompts, until it goes away.
+async fn watch(screen: Option<u64>, asker: &Asker, agents: &[&str]) -> Result<Reply, Failure> {
     match screen {
-        Some(_) => std::future::pending().await,
-        None if by_agent => Err(Failure::new(
+        Some(_) => {
+            // Whoever asked may have gone.
+            let _ = asker.tell.send(Event::Watching);
+            std::future::pending().await
+        }
+        None if asker.requester.claimed.is_agent(agents) => Err(Failure::new(
             Outcome::NoScreen,
             "agents_screen",
             "watch was started by an agent: what it shows may be seen by nobody",

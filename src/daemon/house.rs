@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::device::broker::Broker;
 use crate::device::{EnrolledKey, KeyId};
 use crate::encoding::Digest;
+use crate::finding::quoted;
 use crate::lease::collapse::Questions;
 use crate::lease::failure::IntoFailure;
 use crate::lease::ledger::{Ledger, Over};
@@ -96,6 +97,20 @@ pub struct OpenVault {
     pub log: Rc<Journal>,
 }
 
+/// What was named in place of a vault: a file in one, or one that came out of it.
+fn no_folder(file: &Path) -> Failure {
+    let above = file.ancestors().skip(1).find(|folder| folder.join("roster").is_dir());
+    let hint = match above {
+        Some(vault) => format!("name the folder of the vault: --vault {}", quoted(vault)),
+        None => format!(
+            "name the vault's folder; if the file is a backup, put it back into a new folder: touchlease --vault FOLDER backup restore {}",
+            quoted(file)
+        ),
+    };
+    let message = format!("{} is a file, and a vault is a folder", file.display());
+    Failure::new(Outcome::BadInput, "vault_path", message).hint(hint)
+}
+
 impl House {
     /// A house that serves `outside.uid`.
     ///
@@ -160,7 +175,7 @@ impl House {
     /// The vault that a call names, or the configured one, or the usual one; links on the way are followed here and nowhere later.
     ///
     /// # Errors
-    /// A path that is not absolute: it would lead from wherever the daemon was started.
+    /// A path that is not absolute: it would lead from wherever the daemon was started. A file.
     pub fn vault_path(&self, named: Option<&Path>) -> Result<PathBuf, Failure> {
         let config = self.config();
         let path = named.or(config.vault.as_deref()).unwrap_or(&self.places.vault);
@@ -173,7 +188,8 @@ impl House {
             .hint("name the folder from / on"));
         }
         // Where there is no vault yet there is nothing to follow.
-        Ok(path.canonicalize().unwrap_or_else(|_| path.to_path_buf()))
+        let path = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+        if path.is_file() { Err(no_folder(&path)) } else { Ok(path) }
     }
 
     /// Waits while another process is in the middle of a change there, so that opening it does not find a half.

@@ -49,7 +49,7 @@ pub(super) async fn list(house: &Rc<House>, path: &Path) -> Result<Reply, Failur
 pub(super) async fn info(house: &Rc<House>, path: &Path, key: Option<&str>) -> Result<Reply, Failure> {
     let open = optional(house, path)?;
     let (seen, enrolled) = find(house, open.as_deref(), key).await?;
-    let info = house.broker.info(&seen.port).await.map_err(IntoFailure::failure)?;
+    let info = house.broker.info(&seen.port).await.map_err(|error| refused(house, error))?;
     let row = |name: &str, value: String| (name.to_owned(), value);
     let mut rows = vec![
         row("versions", info.info.versions.join(", ")),
@@ -88,7 +88,7 @@ pub(super) async fn manage(house: &Rc<House>, path: &Path, key: Option<&str>, wh
     let deadline = house.clock.boot() + CARE;
     let feed = progress(asker);
     let cared = house.broker.manage(&seen.port, task, pin, enrolled.as_ref(), deadline, feed).await;
-    Ok(match cared.map_err(IntoFailure::failure)? {
+    Ok(match cared.map_err(|error| refused(house, error))? {
         Cared::Done => Reply::Managed {
             rows: vec![("done".into(), seen.model)],
         },
@@ -248,6 +248,19 @@ async fn find(house: &Rc<House>, open: Option<&OpenVault>, named: Option<&str>) 
             Failure::new(Outcome::BadInput, "which_key", "several keys are connected: say which")
                 .hint("touchlease key list shows names and places"),
         ),
+    }
+}
+
+/// What a key refuses. One that waits for a touch says for whom: a screen shows one request at a time.
+fn refused(house: &House, error: DeviceError) -> Failure {
+    let asks = house.desk.asking().filter(|_| error == DeviceError::Asked);
+    let failure = error.failure();
+    match asks {
+        Some(by) => Failure {
+            message: format!("the key waits for a touch, for the request of {by} that stands on the screen"),
+            ..failure
+        },
+        None => failure,
     }
 }
 

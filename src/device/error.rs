@@ -66,6 +66,9 @@ pub enum DeviceError {
         /// The program, where it could be found out.
         by: Option<String>,
     },
+    /// It is asked for a touch already, and that may take minutes.
+    #[error("the key waits for a touch, for another request of touchlease")]
+    Asked,
     /// What it was asked before cannot be taken back: a transmission to a card ends when the card ends it.
     #[error("the key still waits for the touch of a request that is over: touch it once, or pull it out")]
     Unfinished,
@@ -115,7 +118,7 @@ pub enum DeviceError {
     #[error("the card is no FIDO2 key")]
     NotFido,
     /// PIN, credentials and fingerprints are cared for over USB.
-    #[error("this works over USB only: plug the key in")]
+    #[error("PIN, credentials and fingerprints are cared for over USB only, and the key is on a card reader")]
     OverUsbOnly,
     /// The key answered, and its answer proves nothing. See [`ProofError`].
     #[error("the key's answer is no proof of a touch: {0}")]

@@ -388,17 +388,19 @@ pub(super) async fn credentials(
 
 /// The one key that is connected and not enrolled; waits for it.
 async fn find(lobby: &Lobby<'_>, prompt: &Prompt<'_>, enrolled: &[EnrolledKey]) -> Result<Seen, Failure> {
+    let mut told: Option<Vec<String>> = None;
     loop {
         let seen = lobby.broker.seen(enrolled).await.map_err(IntoFailure::failure)?;
-        let mut free = seen
-            .into_iter()
-            .filter(|seen| seen.key.is_none() && is_usable(seen.problem.as_ref()));
-        let what = match (free.next(), free.next()) {
-            (Some(one), None) => return Ok(one),
-            (None, _) => "plug in the key to enrol, or put it on the reader",
-            (Some(_), Some(_)) => "several keys are connected that are not enrolled: leave the one to enrol",
-        };
-        prompt.tell(&TouchState::Problem { what: what.into() });
+        let is_free = |seen: &Seen| seen.key.is_none() && is_usable(seen.problem.as_ref());
+        let mut free: Vec<Seen> = seen.into_iter().filter(is_free).collect();
+        if free.len() == 1 {
+            return Ok(free.remove(0));
+        }
+        let at = free.iter().map(|seen| seen.port.to_string()).collect();
+        if told.as_ref() != Some(&at) {
+            prompt.tell(&TouchState::WhichToEnrol { at: at.clone() });
+            told = Some(at);
+        }
         if lobby.clock.boot() >= prompt.deadline() {
             return Err(DeviceError::NoKey.failure());
         }

@@ -55,6 +55,11 @@ fn case(error: &DeviceError) -> (Outcome, &'static str, &'static str) {
             "key_busy",
             "end the other program's use of the key, then ask again",
         ),
+        E::Asked => (
+            Outcome::KeyBusy,
+            "key_asked",
+            "touch the key for that request or deny it there (d), then ask again",
+        ),
         E::Unfinished => (
             Outcome::KeyBusy,
             "key_unfinished",
@@ -100,5 +105,21 @@ fn case(error: &DeviceError) -> (Outcome, &'static str, &'static str) {
         E::Refused(_) => (Outcome::Refused, "key_refused", "try again, or another key"),
         E::Protocol { .. } | E::OtherLink { .. } => (Outcome::Internal, "key_misbehaves", "pull the key out, plug it in, and try again"),
         E::System { .. } => (Outcome::Internal, "system", "look at the daemon's log"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_is_cared_for_elsewhere_is_told_where_once() {
+        let failure = of(&DeviceError::OverUsbOnly);
+        assert!(
+            failure.message.contains("over USB only") && !failure.message.contains("plug"),
+            "{}",
+            failure.message
+        );
+        assert_eq!(failure.hint.as_deref(), Some("plug the key into USB"));
     }
 }

@@ -105,6 +105,7 @@ impl Lobby<'_> {
             words: fixed.words(),
             keys,
             vault: self.vault_path.to_owned(),
+            by: asker.requester.claimed.in_short(),
             open_for,
         };
         turn.show(showing, asker.whose(), asker.tell.clone())

@@ -73,7 +73,11 @@ fn check_delivery(judged: &Judged) -> Result<(), Failure> {
             allowed.join(", ")
         ),
     )
-    .hint(format!("a person can change that: touchlease edit {secret} --allow {via}")))
+    // What is allowed stays so: of a secret with hosts, the proxy has to.
+    .hint(format!(
+        "a person can change that: touchlease edit {secret} --allow {},{via}",
+        allowed.join(",")
+    )))
 }
 
 fn life(request: &Request, limits: &Limits) -> Result<Duration, Failure> {

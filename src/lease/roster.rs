@@ -25,7 +25,10 @@ pub async fn remove(office: &Office<'_>, name: &str, touch: Option<&str>, asker:
     let lobby = &office.lobby;
     let (vault, leaving, now) = (office.vault_now(), name.to_owned(), lobby.clock.wall().seconds());
     let begin = move |random: &mut Random| Removal::begin(&vault, &leaving, &touched, now, random);
-    let removal = lobby.writer.run(begin).await?.map_err(IntoFailure::failure)?;
+    let removal = lobby.writer.run(begin).await?.map_err(|error| match error {
+        VaultError::NoneIn(ref scope) => none_stays(office, name, &scope.clone(), error),
+        error => error.failure(),
+    })?;
     let exposed = removal.exposed().iter().map(|listed| format!("{}/{}", listed.scope, listed.name));
     let exposed = exposed.collect();
     carry_out(office, removal.into_plan(), format!("key remove {name}"), asker).await?;
@@ -310,6 +313,24 @@ fn approves_itself(office: &Office<'_>, name: &str) -> Failure {
     };
     let message = format!("\"{name}\" is the key that is taken out: one that stays has to approve that");
     Failure::new(Outcome::BadInput, "leaving_key", message).hint(hint)
+}
+
+/// Of the keys that stay, none that could be touched opens the scope; perhaps no other one does either.
+fn none_stays(office: &Office<'_>, name: &str, scope: &str, error: VaultError) -> Failure {
+    let vault = office.vault.borrow();
+    let mut stay = vault.keys();
+    stay.retain(|key| key.name != name);
+    let opens = |key: &EnrolledKey| vault.scopes_of(key).iter().any(|opened| opened == scope);
+    match stay.first() {
+        Some(other) if !stay.iter().any(opens) => {
+            let message = format!("\"{name}\" is the only key that opens scope {scope}: without it nobody could");
+            Failure::new(Outcome::Refused, "none_in", message).hint(format!(
+                "let another key in first, by a touch of \"{name}\": touchlease key admit {} --scope {scope}; if \"{name}\" is lost: touchlease recover NAME --lost {name}",
+                other.name
+            ))
+        }
+        _ => error.failure().hint(format!("touchlease key remove {name}")),
+    }
 }
 
 /// There is no key of this name.

@@ -70,6 +70,8 @@ pub struct Showing<'a> {
     pub keys: Vec<String>,
     /// Where the vault lies.
     pub vault: String,
+    /// Who asks, in short and as claimed.
+    pub by: String,
     /// How long the prompt stays open.
     pub open_for: Duration,
 }
@@ -99,6 +101,8 @@ pub(super) struct Waiting {
 
 pub(super) struct Open {
     pub(super) prompt: u64,
+    /// Who asks, in short.
+    pub(super) by: String,
     pub(super) sent_to: Vec<u64>,
     /// Those of them that the requester does not own. While there is one, a key is armed by these alone.
     pub(super) watches: Vec<u64>,
@@ -180,6 +184,12 @@ impl Desk {
         let screens = state.screens.iter().filter(|s| s.kind == ScreenKind::Watch).count();
         let prompts = state.queue.len() + usize::from(state.open.is_some());
         (count(screens), count(prompts))
+    }
+
+    /// Whose request stands on a screen now, in short and as claimed.
+    #[must_use]
+    pub fn asking(&self) -> Option<String> {
+        self.state.borrow().open.as_ref().map(|open| open.by.clone())
     }
 
     /// Waits for the request's turn. Nothing is shown yet, and nothing has to be fixed before it: what is shown can be of this moment.

@@ -43,6 +43,7 @@ async fn open<'d>(desk: &'d Desk, whereabouts: &Whereabouts, own: Option<u64>) -
         id: "1",
         words: ["abandon"; 4],
         keys: vec![],
+        by: "codex <- zsh".into(),
         vault: String::new(),
         open_for: Duration::from_secs(60),
     };

@@ -115,6 +115,7 @@ impl<'a> Turn<'a> {
         }
         state.open = Some(Open {
             prompt: self.number,
+            by: showing.by,
             sent_to,
             watches,
             shown_on: vec![],

@@ -47,6 +47,11 @@ pub enum TouchState {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         hold: bool,
     },
+    /// A key is to be enrolled, and it is not plain which: none that is not enrolled is connected, or several are.
+    WhichToEnrol {
+        /// Where those are that are not enrolled.
+        at: Vec<String>,
+    },
     /// A reader waits for a key.
     TapNow {
         /// Which reader.
@@ -117,6 +122,8 @@ pub enum TouchState {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
+    /// To a watch: it is a screen now, and prompts come here.
+    Watching,
     /// Other prompts come first.
     Queued {
         /// How many.

@@ -9,6 +9,7 @@ mod disk;
 mod docs;
 mod doctor;
 mod export;
+mod hints;
 mod hygiene;
 mod import;
 mod input;

@@ -18,7 +18,7 @@ use crate::lab::{Lab, error_of, holds, lease_call, product};
 const SLIP: &str = "hunter2-in-the-open";
 
 /// Exit code, reason, sentence and hint of a command that fails.
-fn failed(out: &Output) -> (i32, String, String, String) {
+pub fn failed(out: &Output) -> (i32, String, String, String) {
     let (code, error) = error_of(out);
     let text = |name: &str| error[name].as_str().unwrap_or_default().to_owned();
     assert!(!text("hint").is_empty(), "no hint: {error}");
@@ -98,6 +98,11 @@ fn nothing_is_asked_for_that_could_not_be_used() {
     for option in ["--lost", "--keep"] {
         asks_nothing(&["recover", "green", option, "nobody"], "no enrolled key is called \"nobody\"");
     }
+    asks_nothing(
+        &["recover", "first", "--keep", "first"],
+        "a key that stays is called \"first\" already",
+    );
+    asks_nothing(&["recover", "my key", "--lost", "first"], "the key's name may not have ' '");
     lab.person(&["scope", "add", "staging"]);
     asks_nothing(&["put", "prod/A", "staging/B"], "one change is for one scope");
     lab.put("prod/A", b"correct-horse", &["--max-ttl", "10m"]);

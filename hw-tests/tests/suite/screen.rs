@@ -253,6 +253,7 @@ fn t10_a_terminal_that_an_agent_has_is_no_screen() {
                 status.code() == Some(67) && shown.contains(&format!("{reason:?}")),
                 "{arguments}: {shown}"
             );
+            assert!(!shown.contains("requests appear here"), "{shown}");
             assert!(reason != "no_screen" || shown.contains("`touchlease watch`"), "{shown}");
         }
     }
@@ -325,6 +326,49 @@ fn a_change_of_the_roster_says_who_asks_and_what_changes() {
             assert!(lines.iter().all(|line| line.chars().count() <= columns as usize), "{text}");
         }
     }
+}
+
+#[test]
+fn a_watch_that_is_left_while_a_request_stands_leaves_no_countdown() {
+    let lab = Lab::new();
+    lab.key.never().unwrap();
+    let script = format!("'{}' watch; echo it-ended; sleep 60", product().display());
+    let screen = Tmux::start(&lab, 80, &["sh", "-c", &script]);
+    screen.until("requests appear here");
+    lab.until("the screen", || lab.status()["screens"] == 1);
+    let mut caller = lab.call(&lease_call(json!({})));
+    screen.until("touch \"blue\"");
+    screen.run(&["send-keys", "q"]);
+    let text = screen.until("it-ended").join("\n");
+    assert!(text.contains("not watched here any more") && !text.contains("d deny\n"), "{text}");
+    assert!(!text.contains("it blinks"), "{text}");
+    assert_eq!(caller.reply().unwrap()["reason"], "screen_gone");
+}
+
+#[test]
+fn what_a_log_vouches_for_is_broken_between_words() {
+    let lab = Lab::new();
+    let said: serde_json::Value = serde_json::from_slice(&lab.agent_to_its_end(&["--json", "audit", "verify"]).stdout).unwrap();
+    let standing = said["standing"].as_str().unwrap();
+    for columns in [90, 40] {
+        let script = format!("'{}' audit verify; echo it-ended; sleep 60", product().display());
+        let lines = Tmux::start(&lab, columns, &["sh", "-c", &script]).until("it-ended");
+        assert!(lines.join(" ").contains(standing), "{lines:?}");
+    }
+}
+
+#[test]
+fn what_a_key_was_waited_for_with_is_gone_once_it_is_there() {
+    let lab = Lab::empty(touchlease::config::Config::default());
+    lab.key.pull().unwrap();
+    lab.key.never().unwrap();
+    let script = format!("'{}' init; echo it-ended; sleep 60", product().display());
+    let screen = Tmux::start(&lab, 80, &["sh", "-c", &script]);
+    screen.until("plug in the key to enrol");
+    lab.key.plug().unwrap();
+    let text = screen.until("now: it blinks").join("\n");
+    assert!(!text.contains("plug in"), "{text}");
+    assert!(text.contains("touch 1 of 4") && text.contains("4 in all"), "{text}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::ops::Range;
 use zeroize::Zeroizing;
 
 use super::source::{Format, Found, LeftOut, Source};
+use crate::deliver::mask::is_too_short;
 use crate::encoding::SecretRef;
 use crate::encoding::plain::{LONGEST_NAME, nearest_name};
 use crate::vault::LARGEST_VALUE;
@@ -102,6 +103,12 @@ impl Plan {
                 self.entries.push(entry);
             }
         }
+    }
+
+    /// The secrets whose values cannot be masked in output.
+    pub fn unmaskable(&self) -> impl Iterator<Item = &str> {
+        let entries = self.entries.iter().filter(|entry| is_too_short(&entry.value));
+        entries.map(|entry| entry.secret.as_str())
     }
 
     /// The entries in parts that are put with one touch each.

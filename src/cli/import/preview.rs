@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::super::change::unmaskable;
 use super::super::session::Session;
 use super::super::ui::Tone;
 use super::left_out_json;
@@ -29,6 +30,9 @@ pub fn show(session: &Session, file: &Path, plan: &Plan, touches: usize) {
         let lines = plan.left_out.iter().map(|left| format!("  {}: {}", left.what, left.why));
         ui.line(&lines.collect::<Vec<_>>().join("\n"));
     }
+    for secret in plan.unmaskable() {
+        ui.note(Tone::Bad, &unmaskable(secret));
+    }
     let needed = match touches {
         0 => "nothing to put".to_owned(),
         1 => "1 touch".to_owned(),
@@ -52,6 +56,7 @@ pub fn json(plan: &Plan, touches: usize, done: usize) -> Value {
         "scope": plan.scope,
         "secrets": plan.entries.iter().map(entry).collect::<Vec<_>>(),
         "left_out": plan.left_out.iter().map(|left| left_out_json(&left.what, left.why)).collect::<Vec<_>>(),
+        "unmaskable": plan.unmaskable().collect::<Vec<_>>(),
         "touches": touches,
         "sealed": done,
     })

@@ -40,6 +40,12 @@ const PLAIN_MASK: &[u8] = b"***";
 /// The most characters of a name in its mask.
 const NAME: usize = 64;
 
+/// Whether `value` is too short to be masked.
+#[must_use]
+pub fn is_too_short(value: &[u8]) -> bool {
+    forms::core(value).len() < SHORTEST
+}
+
 /// The forms of all secrets of a lease, ready for any number of [`Masker`]s. Wiped when dropped.
 ///
 /// Its size is about 65 times that of large values, and some 17 KiB for one of 40 bytes.
@@ -55,7 +61,7 @@ impl Patterns {
     pub fn new<'a>(secrets: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Self {
         let (mut strings, mut masks, mut too_short) = (Vec::new(), Vec::new(), Vec::new());
         for (number, (name, value)) in (0_u32..).zip(secrets) {
-            if forms::core(value).len() < SHORTEST {
+            if is_too_short(value) {
                 too_short.push(name.to_owned());
             }
             strings.extend(forms::of(value).into_iter().map(|form| (form.bytes, form.wraps, number)));

@@ -14,6 +14,9 @@ use super::{Broker, Step, system, unexpected};
 use crate::clock::{Boot, until};
 use crate::secret::Secret;
 
+/// How long what only looks at a key, or cares for it, waits for what it is asked: a cancel is drained for half a second.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// How long a key has to be away to have been pulled out: the kernel takes one anew after a suspend, or on a bad cable, in about one.
 const AWAY: Duration = Duration::from_secs(3);
 
@@ -102,14 +105,21 @@ impl Broker {
     /// Whether it is there, or may be.
     async fn is_there(&self, key: &EnrolledKey) -> Result<bool, DeviceError> {
         let seen = self.seen(std::slice::from_ref(key)).await?;
-        let busy = |problem: &DeviceError| problem.is_held() || *problem == DeviceError::TimedOut;
+        let busy = |problem: &DeviceError| problem.is_held() || matches!(problem, DeviceError::Asked | DeviceError::TimedOut);
         Ok(seen
             .iter()
             .any(|one| one.key == Some(key.id()) || one.problem.as_ref().is_some_and(busy)))
     }
 
     async fn look(&self, place: Place, keys: &[EnrolledKey]) -> Seen {
-        let identified = self.inner.identify(&place, keys).await;
+        let identified = match self.inner.is_known(&place, keys) {
+            true => Ok(()),
+            false => self.free(&place.port).await,
+        };
+        let identified = match identified {
+            Ok(()) => self.inner.identify(&place, keys).await,
+            Err(asked) => Err(asked),
+        };
         let place = self.inner.corrected(&place);
         let (key, problem) = match identified {
             Ok(Some(key)) => (Some(key), None),
@@ -128,6 +138,15 @@ impl Broker {
         }
     }
 
+    /// Waits until the key at `port` is asked for nothing, but not for a touch.
+    async fn free(&self, port: &Port) -> Result<(), DeviceError> {
+        let inner = &self.inner;
+        tokio::select! {
+            _ = inner.turn(port) => Ok(()),
+            () = until(&*inner.clock, inner.clock.boot() + PATIENCE) => Err(DeviceError::Asked),
+        }
+    }
+
     /// A device that knows no credential of ours, of the model and in the socket where an enrolled key was: most likely that key,
     /// reset. Without such a trace nothing is claimed; a reset key looks like any new one.
     fn reset(&self, place: &Place, keys: &[EnrolledKey]) -> Option<DeviceError> {
@@ -143,6 +162,7 @@ impl Broker {
     pub async fn info(&self, port: &Port) -> Result<KeyInfo, DeviceError> {
         let outlook = self.inner.outlook()?;
         let place = self.inner.corrected(&self.inner.place(&outlook, port).await?);
+        self.free(port).await?;
         let (tries, power_cycle) = self.inner.tries(&place, None).await?;
         Ok(KeyInfo {
             link: place.link,
@@ -169,6 +189,7 @@ impl Broker {
     ) -> Result<Cared, DeviceError> {
         let outlook = self.inner.outlook()?;
         let place = self.inner.place(&outlook, port).await?;
+        self.free(port).await?;
         let changes_pin = matches!(task, Manage::SetPin | Manage::ChangePin { .. });
         let step = Step {
             place: &place,

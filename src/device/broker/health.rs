@@ -150,8 +150,9 @@ fn refusal(name: &str, error: &DeviceError) -> Finding {
         DeviceError::Impostor => keys.problem("impostor", what, "unplug it, then: touchlease key list"),
         DeviceError::TooOld { .. } => keys.warning("too_old", what, ANOTHER),
         DeviceError::NotFido => keys.note("not_fido", what, "touchlease key list"),
-        // Somebody is asked for a touch on it just now.
-        DeviceError::TimedOut => keys.note("in_use", format!("{name} is being asked for a touch"), "touchlease status"),
+        DeviceError::Asked | DeviceError::TimedOut => {
+            keys.note("in_use", format!("{name} is being asked for a touch"), "touchlease status")
+        }
         DeviceError::PulledOut => keys.note("pulled_out", what, "touchlease key list"),
         _ => keys.problem("key_misbehaves", what, "pull it out and plug it in, then: touchlease key info"),
     }
@@ -464,6 +465,7 @@ mod tests {
             (DeviceError::Impostor, Level::Problem, "impostor"),
             (DeviceError::NotFido, Level::Note, "not_fido"),
             (DeviceError::TimedOut, Level::Note, "in_use"),
+            (DeviceError::Asked, Level::Note, "in_use"),
             (
                 DeviceError::ResetSinceEnrolment { name: "blue".into() },
                 Level::Problem,

@@ -295,6 +295,11 @@ impl Inner {
         }
     }
 
+    /// Whether it is known which of `keys` is plugged in at `place`, without a question to the device.
+    fn is_known(&self, place: &Place, keys: &[EnrolledKey]) -> bool {
+        self.state().known.recall(place, keys) != Recall::Ask
+    }
+
     async fn look(&self, place: &Place, keys: &[EnrolledKey]) -> Result<Option<KeyId>, DeviceError> {
         match self.state().known.recall(place, keys) {
             Recall::Key(key) => return Ok(Some(key)),
