@@ -92,6 +92,7 @@ pub mod secret;
 #[path = "../../../src/sys"]
 pub mod sys {
     pub mod arena;
+    pub mod disk;
     pub mod file;
     pub mod memory;
     pub mod wait;
