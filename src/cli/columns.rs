@@ -4,6 +4,9 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::encoding::plain::visible;
 
+/// Columns of a word that stands on no line by itself.
+const ALONE: usize = 3;
+
 /// Breaks `text` into lines of at most `width` columns: at spaces, and within words that are wider than a line. Nothing may run off
 /// the screen unseen. Blanks in front stay: they are what a caret or a table stands on.
 pub fn wrap(text: &str, width: usize) -> Vec<String> {
@@ -27,7 +30,19 @@ pub fn wrap(text: &str, width: usize) -> Vec<String> {
         }
     }
     lines.push(line);
+    fill_last(&mut lines, text, width);
     lines
+}
+
+/// A short word at the end, as the key to press, is overlooked on a line of its own: the word before it goes along.
+fn fill_last(lines: &mut [String], text: &str, width: usize) {
+    let [.., before, last] = lines else { return };
+    let is_whole_word = text.rsplit(' ').next() == Some(last);
+    let Some((rest, along)) = before.rsplit_once(' ') else { return };
+    if is_whole_word && last.width() <= ALONE && !rest.trim().is_empty() && along.width() + 1 + last.width() <= width {
+        *last = format!("{along} {last}");
+        *before = rest.to_owned();
+    }
 }
 
 /// The first `width` columns of `text`, with an ellipsis where something is missing. What would steer the screen becomes visible:
@@ -54,6 +69,9 @@ mod tests {
         assert_eq!(wrap("one two three", 7), ["one two", "three"]);
         assert_eq!(wrap("abcdefghij", 4), ["abcd", "efgh", "ij"]);
         assert_eq!(wrap("東京東京", 4), ["東京", "東京"]);
+        assert_eq!(wrap("if you did not ask there, d", 26), ["if you did not ask", "there, d"]);
+        assert_eq!(wrap("there, d", 6), ["there,", "d"]);
+        assert_eq!(wrap("a pathwithoutblanks", 15), ["a", "pathwithoutblan", "ks"]);
         assert_eq!(wrap("", 4), [""]);
         assert_eq!(wrap("   a caret", 40), ["   a caret"]);
         assert_eq!(wrap("  one two", 6), ["  one", "two"]);

@@ -59,9 +59,10 @@ pub fn run(session: &Session, args: Args) -> Result<(), Failure> {
         .vault
         .as_ref()
         .map_or_else(String::new, |vault| format!(" --vault {}", quoted(vault)));
+    let spare = if args.key == "spare" { "second" } else { "spare" };
     ui.note(
         Tone::Act,
-        &format!("Next: enrol a second key, so that losing one locks nobody out: touchlease{vault} key add spare"),
+        &format!("Next: enrol a second key, so that losing one locks nobody out: touchlease{vault} key add {spare}"),
     );
     Ok(())
 }

@@ -27,18 +27,34 @@ pub fn run(session: &Session, args: Args) -> Result<(), Failure> {
         secrets,
         unreadable,
         unsigned,
-    } = secrets(session, args.scope, vec![])?;
+    } = secrets(session, args.scope.clone(), vec![])?;
     session
         .ui
         .json(&json!({ "secrets": secrets, "unreadable": unreadable, "unsigned": unsigned }));
     let head = ["SECRET", "VERSION", "AS", "LIMITS"];
     let table = Table::new(head, secrets.iter().map(row));
-    session.ui.table(&table, "no secrets yet: touchlease put prod/NAME");
+    let none = match secrets.is_empty() && !session.ui.is_json() {
+        true => format!("no secrets yet: touchlease put {}/NAME", first_scope(session, args.scope)?),
+        false => String::new(),
+    };
+    session.ui.table(&table, &none);
     for file in &unreadable {
         session.ui.note(Tone::Bad, &format!("not readable: {file}"));
     }
     session.ui.unsigned(&unsigned);
     Ok(())
+}
+
+/// The scope that is named, or the first that there is: a command with another one would be refused.
+fn first_scope(session: &Session, named: Option<String>) -> Result<String, Failure> {
+    let first = match named {
+        Some(named) => Some(named),
+        None => match session.ask(Request::ScopeList)? {
+            Reply::Scopes { scopes } => scopes.into_iter().next().map(|scope| scope.name),
+            _ => return Err(unexpected()),
+        },
+    };
+    Ok(first.unwrap_or_else(|| "SCOPE".into()))
 }
 
 /// What a list found.

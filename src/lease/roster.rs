@@ -303,11 +303,13 @@ async fn in_order(
     Ok(here)
 }
 
-/// A key that goes cannot say who stays.
+/// A key that goes cannot say who stays: one can that opens what it opens, as far as there is one.
 fn approves_itself(office: &Office<'_>, name: &str) -> Failure {
-    let mut keys = office.vault.borrow().keys();
-    keys.retain(|key| key.name != name);
-    let hint = match keys.first() {
+    let vault = office.vault.borrow();
+    let (leaving, stay): (Vec<_>, Vec<_>) = vault.keys().into_iter().partition(|key| key.name == name);
+    let rekeyed: Vec<String> = leaving.iter().flat_map(|key| vault.scopes_of(key)).collect();
+    let opens = |key: &&EnrolledKey| vault.scopes_of(key).iter().filter(|scope| rekeyed.contains(scope)).count();
+    let hint = match stay.iter().max_by_key(opens) {
         Some(key) => format!("touchlease key remove {name} --key {}", key.name),
         None => "add another key first: touchlease key add NAME".into(),
     };

@@ -74,6 +74,34 @@ fn a_key_that_alone_opens_a_scope_goes_once_another_is_let_in_as_the_hint_says()
 }
 
 #[test]
+fn who_is_to_approve_a_removal_is_a_key_that_can() {
+    let lab = Lab::new();
+    for (name, scopes) in [("all", &[][..]), ("part", &["--scope", "prod"])] {
+        lab.reach.add().unwrap();
+        lab.person(&[&["key", "add", name], scopes].concat());
+    }
+    let error = refused(&lab, &["key", "remove", "blue", "--key", "blue"]);
+    assert_eq!(error["reason"], "leaving_key");
+    lab.person(&command(error["hint"].as_str().unwrap()));
+}
+
+#[test]
+fn what_comes_after_init_is_named_with_the_names_that_were_given() {
+    let lab = Lab::empty(Config::default());
+    let shown = lab.person(&["init", "--key", "spare", "--scope", "web"]);
+    let (_, add) = shown.split_once("locks nobody out: ").unwrap();
+    let add = add.split([' ', '\r', '\n', '\u{1b}']).take(4).collect::<Vec<_>>();
+    assert_eq!(add, ["touchlease", "key", "add", "second"]);
+    lab.reach.add().unwrap();
+    lab.person(&add[1..]);
+    let said = lab.agent_to_its_end(&["list"]);
+    let said = String::from_utf8(said.stderr).unwrap();
+    let put = command(said.trim());
+    assert_eq!(put, ["put", "web/NAME"]);
+    lab.put(put[1], b"correct-horse", &[]);
+}
+
+#[test]
 fn a_file_in_place_of_a_vault_is_named_with_what_to_give() {
     let lab = Lab::new();
     let inside = lab.vault().join("format").display().to_string();

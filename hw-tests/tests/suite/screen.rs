@@ -194,7 +194,8 @@ fn t10_what_is_asked_at_a_terminal_that_somebody_made_for_it_stands_on_the_watch
     let lab = Lab::new();
     lab.key.never().unwrap();
     let watch = product().display().to_string();
-    let screen = Tmux::start(&lab, 100, &[&watch, "watch"]);
+    // So wide that all but the last letter of what follows fits into one line.
+    let screen = Tmux::start(&lab, 90, &[&watch, "watch"]);
     screen.until("requests appear here");
     lab.until("the screen", || lab.status()["screens"] == 1);
     let path = lab.home.work().join("loot.json").display().to_string();
@@ -209,6 +210,7 @@ fn t10_what_is_asked_at_a_terminal_that_somebody_made_for_it_stands_on_the_watch
     ] {
         assert!(flat.contains(part), "{part:?} is not on the watch:\n{text}");
     }
+    assert!(text.lines().all(|line| line.trim() != "d"), "{text}");
     screen.run(&["send-keys", "d"]);
     let (status, shown) = export.finish().unwrap();
     assert_eq!(status.code(), Some(60), "{shown}");
