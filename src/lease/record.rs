@@ -477,3 +477,37 @@ fn why(why: Why) -> event::Why {
         Why::DaemonStopped => event::Why::DaemonEnd,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::fs;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::audit::log::Owner;
+    use crate::clock::SystemClock;
+
+    #[test]
+    fn t55_a_statement_whose_line_could_not_be_written_is_written_once_it_can_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, away) = (folder.path().join("audit.jsonl"), folder.path().join("away"));
+        let owner = Owner {
+            vault: Digest([9; 32]),
+            boot_id: "a boot".into(),
+            program: "a test".into(),
+        };
+        let journal = Journal::new(Log::open(&path, owner, Arc::new(SystemClock)).unwrap(), Rc::default());
+        let statement = Digest([7; 32]);
+        let lines = || fs::read_to_string(&path).unwrap().matches(&statement.to_string()).count();
+        fs::rename(&path, &away).unwrap();
+        roster(&journal, statement);
+        fs::rename(&away, &path).unwrap();
+        assert_eq!(lines(), 0, "the log was not there");
+        for _ in 0..2 {
+            roster(&journal, statement);
+            journal.sync().unwrap();
+            assert_eq!(lines(), 1);
+        }
+    }
+}
