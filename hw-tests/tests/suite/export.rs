@@ -19,16 +19,14 @@ fn an_export_is_signed_in_words_recorded_and_written_to_a_private_file() {
     lab.put("dev/OTHER", b"of-another-scope", &[]);
     let path = out(&lab, "out.json");
     let before = lab.key.counts().unwrap().given;
-    let shown = lab.person(&["export", "--scope", "prod", "--out", &path]);
-    assert_eq!(lab.key.counts().unwrap().given, before + 1);
-    for said in [
+    let parts = [
         "ALL values of scope prod leave the vault in the clear",
         "2 secrets of prod; 1 stays",
         "prod/PROXIED stays: its rules allow neither env nor file",
         "2 secrets of prod left the vault",
-    ] {
-        assert!(shown.contains(said), "{said}\n{shown}");
-    }
+    ];
+    let shown = lab.shows(&["export", "--scope", "prod", "--out", &path], 0, &parts);
+    assert_eq!(lab.key.counts().unwrap().given, before + 1);
     assert!(!shown.contains(CANARY), "{shown}");
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let written: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
@@ -48,16 +46,9 @@ fn an_export_is_signed_in_words_recorded_and_written_to_a_private_file() {
     assert!(text["origin"]["vault"]["heads"]["prod"][0].is_string(), "{text}");
     let log = fs::read(lab.home.log().unwrap()).unwrap();
     assert!(!holds(&log, CANARY));
-    let verified = lab.agent_to_its_end(&["audit", "verify"]);
-    assert!(verified.status.success(), "{verified:?}");
+    lab.prints(&["audit", "verify"]);
 
-    let (status, shown) = lab
-        .home
-        .terminal(["export", "--scope", "prod", "--out", &path])
-        .unwrap()
-        .finish()
-        .unwrap();
-    assert!(status.code() == Some(65) && shown.contains("exists already"), "{shown}");
+    lab.shows(&["export", "--scope", "prod", "--out", &path], 65, &["exists already"]);
     assert_eq!(lab.key.counts().unwrap().given, before + 1);
 }
 

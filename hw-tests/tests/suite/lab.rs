@@ -51,8 +51,7 @@ impl Lab {
     }
 
     fn founded(self) -> Self {
-        let (status, shown) = self.home.terminal(["init", "--key", "blue"]).unwrap().finish().unwrap();
-        assert!(status.success(), "{shown}");
+        self.person(&["init", "--key", "blue"]);
         self.put("prod/TOKEN", CANARY.as_bytes(), &[]);
         self
     }
@@ -125,9 +124,25 @@ impl Lab {
 
     /// A command at a person's own terminal, which has to succeed.
     pub fn person(&self, arguments: &[&str]) -> String {
-        let (status, shown) = self.home.terminal(arguments).unwrap().finish().unwrap();
-        assert!(status.success(), "{arguments:?}: {shown}");
-        shown
+        self.shows(arguments, 0, &[])
+    }
+
+    /// The same, which has to end with this code and to show all of these parts.
+    pub fn shows(&self, arguments: &[&str], code: i32, parts: &[&str]) -> String {
+        shows(&self.home, arguments, code, parts)
+    }
+
+    /// What a command as an agent's child prints, which has to succeed.
+    pub fn prints(&self, arguments: &[&str]) -> String {
+        let out = self.agent_to_its_end(arguments);
+        assert!(out.status.success(), "{arguments:?}: {out:?}");
+        String::from_utf8(out.stdout).unwrap()
+    }
+
+    /// What a command as an agent's child prints with `--json`, however it ends.
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let out = self.agent_to_its_end(&[&["--json"], arguments].concat());
+        serde_json::from_slice(&out.stdout).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {out:?}"))
     }
 
     /// A command as an agent's child runs it, not waited for.
@@ -191,8 +206,7 @@ impl Lab {
     }
 
     pub fn status(&self) -> Value {
-        let out = self.agent_to_its_end(&["--json", "status"]);
-        serde_json::from_slice(&out.stdout).unwrap()
+        self.json(&["status"])
     }
 
     pub fn until(&self, what: &str, done: impl FnMut() -> bool) {
@@ -208,6 +222,16 @@ impl Lab {
     pub fn count(&self, name: &str) -> usize {
         self.events().iter().filter(|(event, _)| event == name).count()
     }
+}
+
+/// A command at a person's own terminal, which has to end with this code and to show all of these parts.
+pub fn shows(home: &Home, arguments: &[&str], code: i32, parts: &[&str]) -> String {
+    let (status, shown) = home.terminal(arguments).unwrap().finish().unwrap();
+    assert_eq!(status.code(), Some(code), "{arguments:?}: {shown}");
+    for part in parts {
+        assert!(shown.contains(part), "{arguments:?}: {part} in {shown}");
+    }
+    shown
 }
 
 /// A daemon in a process of its own, which listens.

@@ -90,8 +90,7 @@ fn nothing_is_asked_for_that_could_not_be_used() {
     lab.key.pull().unwrap();
     asks_nothing(&["key", "pin", "change"], "no security key is connected");
     lab.key.plug().unwrap();
-    let (status, shown) = lab.home.terminal(["init"]).unwrap().finish().unwrap();
-    assert!(status.success(), "{shown}");
+    lab.person(&["init"]);
     asks_nothing(&["put", "staging/A"], "touchlease scope add NAME");
     asks_nothing(&["import", "--scope", "staging", "x.env"], "touchlease scope add staging");
     asks_nothing(&["put", "prod/A", "prod/B", "prod/A"], "prod/A is named twice");

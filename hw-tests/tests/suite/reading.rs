@@ -1,7 +1,6 @@
 //! What a person reads: columns that fit the terminal, what matters first, and a log that says who asked for what.
 
 use hw_tests::key::KeyHandle;
-use serde_json::Value;
 
 use crate::lab::Lab;
 
@@ -12,19 +11,12 @@ fn on_a_terminal(lab: &Lab, arguments: &[&str]) -> Vec<String> {
     lines.filter(|line| !line.is_empty()).collect()
 }
 
-/// What the same command writes into a pipe.
-fn in_a_pipe(lab: &Lab, arguments: &[&str]) -> String {
-    let out = lab.agent_to_its_end(arguments);
-    assert!(out.status.success(), "{arguments:?}: {out:?}");
-    String::from_utf8(out.stdout).unwrap()
-}
-
 #[test]
 fn a_list_stands_in_columns_that_fit_the_terminal_and_in_a_pipe_as_a_line_each() {
     let lab = Lab::new();
     lab.put("prod/OTHER", b"correct-horse", &["--max-ttl", "10m", "--max-uses", "3"]);
     let expected = "prod/OTHER  1  env or file  at most 10 min; at most 3 uses\nprod/TOKEN  1  env or file\n";
-    assert_eq!(in_a_pipe(&lab, &["list"]), expected);
+    assert_eq!(lab.prints(&["list"]), expected);
     let lines = on_a_terminal(&lab, &["list"]);
     assert_eq!(lines[0], "SECRET      VERSION  AS           LIMITS");
     assert_eq!(lines[1], "prod/OTHER  1        env or file  at most 10 min; at most 3 uses");
@@ -34,20 +26,9 @@ fn a_list_stands_in_columns_that_fit_the_terminal_and_in_a_pipe_as_a_line_each()
 fn the_log_on_the_screen_says_who_asked_and_no_hash_in_full() {
     let lab = Lab::new();
     let _watch = lab.home.watch().unwrap();
-    assert!(
-        lab.agent_to_its_end(&[
-            "run",
-            "--with",
-            "prod/TOKEN",
-            "--reason",
-            "to try  secrets=dev/NONE\"",
-            "--",
-            "true"
-        ])
-        .status
-        .success()
-    );
-    let shown = in_a_pipe(&lab, &["audit", "show"]);
+    let reason = "to try  secrets=dev/NONE\"";
+    lab.prints(&["run", "--with", "prod/TOKEN", "--reason", reason, "--", "true"]);
+    let shown = lab.prints(&["audit", "show"]);
     let asked: Vec<_> = shown
         .lines()
         .filter(|line| line.contains("asked  ") && line.contains("prod/TOKEN"))
@@ -73,9 +54,8 @@ fn the_log_on_the_screen_says_who_asked_and_no_hash_in_full() {
     }
     assert!(!shown.contains("ttl=0"), "{shown}");
     let id = approved.split("id=").nth(1).unwrap().split_whitespace().next().unwrap();
-    let out = lab.agent_to_its_end(&["audit", "export", id, "receipt"]);
-    assert!(out.status.success(), "{out:?}");
-    let json: Value = serde_json::from_slice(&lab.agent_to_its_end(&["--json", "audit", "show"]).stdout).unwrap();
+    lab.prints(&["audit", "export", id, "receipt"]);
+    let json = lab.json(&["audit", "show"]);
     let full = json["lines"]
         .as_array()
         .unwrap()
@@ -99,7 +79,7 @@ fn keys_and_scopes_stand_in_columns_and_in_a_pipe_as_a_line_each() {
         "(not enrolled)                                              Emulated Key, USB, /dev/emulated2",
     ];
     assert_eq!(on_a_terminal(&lab, &["key", "list"]), expected);
-    let piped = in_a_pipe(&lab, &["key", "list"]);
+    let piped = lab.prints(&["key", "list"]);
     let rows: Vec<_> = piped.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();
     let expected = expected[1..].iter().map(|line| line.split_whitespace().collect::<Vec<_>>());
     assert_eq!(rows, expected.collect::<Vec<_>>());
@@ -109,7 +89,7 @@ fn keys_and_scopes_stand_in_columns_and_in_a_pipe_as_a_line_each() {
         "dev    1        1           \"blue\"           \"spare\"",
     ];
     assert_eq!(on_a_terminal(&lab, &["scope", "list"]), expected);
-    let info = in_a_pipe(&lab, &["key", "info", "blue"]);
+    let info = lab.prints(&["key", "info", "blue"]);
     for row in [
         "key             blue\n",
         "asks for        touch only (weaker)\n",
@@ -124,7 +104,7 @@ fn a_lease_is_shown_with_who_has_what_for_how_long_before_the_text_that_was_sign
     let lab = Lab::new();
     let _watch = lab.home.watch().unwrap();
     let id = lab.lease(&["--with", "prod/TOKEN", "--uses", "3", "--reason", "to try"]);
-    let shown = in_a_pipe(&lab, &["lease", "show", &id[..8]]);
+    let shown = lab.prints(&["lease", "show", &id[..8]]);
     let (summary, signed) = shown.split_once("\n\n").unwrap();
     let rows: Vec<&str> = summary.lines().collect();
     assert_eq!(rows[0], format!("lease     {id}"));
@@ -146,7 +126,7 @@ fn a_lease_is_shown_with_who_has_what_for_how_long_before_the_text_that_was_sign
     let receipt = rows.iter().find(|line| line.starts_with("receipt   ")).unwrap();
     let command = receipt["receipt   ".len()..].split("  ").next().unwrap();
     let words: Vec<&str> = command.split(' ').skip(1).collect();
-    in_a_pipe(&lab, &words);
+    lab.prints(&words);
     assert!(lab.home.work().join(words.last().unwrap()).join("lease.sig").is_file());
     assert!(
         signed.starts_with("The text that was signed") && signed.contains("-----BEGIN SSH SIGNATURE-----"),
@@ -162,7 +142,7 @@ fn an_asked_line_says_what_was_asked_by_whom_and_each_statement_of_the_roster_is
     lab.person(&["key", "add", "spare"]);
     lab.person(&["edit", "prod/TOKEN", "--max-uses", "9"]);
     let watch = lab.home.watch().unwrap();
-    let ran = lab.agent_to_its_end(&[
+    lab.prints(&[
         "run",
         "--with",
         "prod/TOKEN",
@@ -175,10 +155,9 @@ fn an_asked_line_says_what_was_asked_by_whom_and_each_statement_of_the_roster_is
         "--",
         "true",
     ]);
-    assert!(ran.status.success(), "{ran:?}");
     drop(watch);
     lab.person(&["rm", "prod/TOKEN"]);
-    let shown = in_a_pipe(&lab, &["audit", "show"]);
+    let shown = lab.prints(&["audit", "show"]);
     let asked: Vec<&str> = shown
         .lines()
         .filter_map(|line| line.split_once("  asked  "))
@@ -206,7 +185,7 @@ fn an_asked_line_says_what_was_asked_by_whom_and_each_statement_of_the_roster_is
     assert!(once.len() == 2 && once[0] != once[1], "{shown}");
     // A daemon that starts says which one it finds.
     lab.restart(|_| {});
-    let again = statements(&in_a_pipe(&lab, &["audit", "show"]));
+    let again = statements(&lab.prints(&["audit", "show"]));
     assert_eq!(again, [&once[..], &once[1..]].concat());
     lab.person(&["audit", "verify"]);
 }
@@ -217,9 +196,8 @@ fn t43_what_a_program_is_called_passes_for_no_field_of_the_log() {
     let _watch = lab.home.watch().unwrap();
     let program = "true  why=revoked\"  key=blue";
     std::os::unix::fs::symlink("/bin/true", lab.home.work().join(program)).unwrap();
-    let ran = lab.agent_to_its_end(&["run", "--with", "prod/TOKEN", "--", &format!("./{program}")]);
-    assert!(ran.status.success(), "{ran:?}");
-    let shown = in_a_pipe(&lab, &["audit", "show"]);
+    lab.prints(&["run", "--with", "prod/TOKEN", "--", &format!("./{program}")]);
+    let shown = lab.prints(&["audit", "show"]);
     let used = shown.lines().find(|line| line.contains("  used  ")).unwrap();
     assert!(used.ends_with("what=\"./true  why=revoked'  key=blue\""), "{used}");
 }

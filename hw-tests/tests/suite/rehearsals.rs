@@ -15,7 +15,7 @@ use hw_tests::{
     key::{KeyHandle, PIN},
 };
 
-use crate::lab::Lab;
+use crate::lab::{Lab, error_of};
 
 const RUN: &[&str] = &["run", "--with", "prod/TOKEN", "--", "sh", "-c", "test ${#TOKEN} = 21"];
 
@@ -460,36 +460,26 @@ fn two_machines_that_added_a_key_each_are_joined_by_a_touch_and_nothing_is_read_
     let there = here.elsewhere();
     for (lab, name) in [(&here, "one"), (&there, "two")] {
         let new = here.reach.add().unwrap();
-        let (status, shown) = lab.home.terminal(["key", "add", name, "--touch-only"]).unwrap().finish().unwrap();
-        assert!(status.success(), "{shown}");
+        lab.person(&["key", "add", name, "--touch-only"]);
         new.pull().unwrap();
     }
     let folder = here.home.places().unwrap().vault;
     for (path, bytes) in files(&there.home.places().unwrap().vault) {
         fs::write(folder.join(path), bytes).unwrap();
     }
-    let refused = here.home.run(["list", "--json"]).unwrap();
-    let told: serde_json::Value = serde_json::from_slice(&refused.stdout).unwrap();
-    assert_eq!(
-        (refused.status.code(), &told["error"]["reason"]),
-        (Some(71), &"roster_fork".into()),
-        "{told}"
-    );
-    assert!(told["error"]["hint"].as_str().unwrap().contains("touchlease vault join"), "{told}");
-    let (status, shown) = here.home.terminal(["vault", "join"]).unwrap().finish().unwrap();
-    assert!(status.success(), "{shown}");
-    for part in [
+    let (code, told) = error_of(&here.agent_to_its_end(&["list", "--json"]));
+    assert_eq!((code, &told["reason"]), (Some(71), &"roster_fork".into()), "{told}");
+    assert!(told["hint"].as_str().unwrap().contains("touchlease vault join"), "{told}");
+    let parts = [
         "side 1",
         "side 2",
         "signed by \"blue\"",
         "adds key \"one\"",
         "adds key \"two\"",
         "joins two histories",
-    ] {
-        assert!(shown.contains(part), "{part} in {shown}");
-    }
-    let keys = here.home.run(["key", "list", "--json"]).unwrap();
-    let keys: serde_json::Value = serde_json::from_slice(&keys.stdout).unwrap();
+    ];
+    here.shows(&["vault", "join"], 0, &parts);
+    let keys = here.json(&["key", "list"]);
     let names: Vec<_> = keys["keys"]
         .as_array()
         .unwrap()
@@ -497,12 +487,7 @@ fn two_machines_that_added_a_key_each_are_joined_by_a_touch_and_nothing_is_read_
         .filter_map(|key| key["name"].as_str())
         .collect();
     assert_eq!(names.len(), 3, "{keys}");
-    let again = here.home.run(["vault", "join", "--json"]).unwrap();
-    assert!(
-        String::from_utf8_lossy(&again.stdout).contains("\"joined\":false"),
-        "{}",
-        said(&again)
-    );
+    assert_eq!(here.json(&["vault", "join"])["joined"], false);
 }
 
 #[test]
@@ -519,8 +504,7 @@ fn t53_a_roster_that_the_folder_keeps_from_being_joined_says_what_to_take_out_an
         fs::create_dir_all(folder.join(&path).parent().unwrap()).unwrap();
         fs::write(folder.join(path), bytes).unwrap();
     }
-    let (status, shown) = here.home.terminal(["vault", "join", "--json"]).unwrap().finish().unwrap();
-    assert_eq!(status.code(), Some(71), "{shown}");
+    let shown = here.shows(&["vault", "join", "--json"], 71, &[]);
     let line = shown.lines().find(|line| line.contains("\"hint\"")).expect("a line of JSON");
     let told: serde_json::Value = serde_json::from_str(&line[line.find('{').unwrap()..]).unwrap();
     let hint = told["error"]["hint"].as_str().unwrap();

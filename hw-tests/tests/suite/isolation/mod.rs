@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::hygiene::{CommandLines, forms, leaks, left_behind};
-use crate::lab::{CANARY, Caller, PATIENCE, PROGRAM, WIRECAT, event, holds, lease_call, product, until};
+use crate::lab::{CANARY, Caller, PATIENCE, PROGRAM, WIRECAT, event, holds, lease_call, product, shows, until};
 
 const PROBE: &str = env!("CARGO_BIN_EXE_probe");
 const NOBODY: u32 = 65534;
@@ -64,8 +64,7 @@ impl Rigged {
     /// A daemon that `wrapper` starts; with none, the first command does.
     fn new(user: u32, wrapper: Option<&[&str]>) -> Self {
         let rigged = Self::without_vault(user, wrapper);
-        let (status, shown) = rigged.home.terminal(["init", "--key", "blue"]).unwrap().finish().unwrap();
-        assert!(status.success(), "{shown}");
+        shows(&rigged.home, &["init", "--key", "blue"], 0, &[]);
         rigged.put("prod/TOKEN", CANARY);
         rigged
     }
@@ -136,13 +135,7 @@ impl Rigged {
     fn put(&self, secret: &str, value: &str) {
         let file = self.home.work().join("value");
         fs::write(&file, value).unwrap();
-        let (status, shown) = self
-            .home
-            .terminal(["put", secret, "--from-file", "value"])
-            .unwrap()
-            .finish()
-            .unwrap();
-        assert!(status.success(), "{shown}");
+        shows(&self.home, &["put", secret, "--from-file", "value"], 0, &[]);
         fs::remove_file(file).unwrap();
     }
 
@@ -350,8 +343,7 @@ fn t17_kill_9_ends_the_child_and_leaves_no_lease() {
     assert_eq!(rigged.status()["leases"], 0);
     let out = rigged.agent(&["--json", "run", "--with", "prod/TOKEN", "--", "true"]);
     assert_eq!(out.status.code(), Some(67), "{out:?}");
-    let (status, shown) = rigged.home.terminal(["audit", "verify"]).unwrap().finish().unwrap();
-    assert!(status.success(), "{shown}");
+    shows(&rigged.home, &["audit", "verify"], 0, &[]);
 }
 
 #[test]
