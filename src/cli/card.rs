@@ -71,7 +71,7 @@ impl Card {
             must(&mut rows, "clock", format!("it says {}", clock_time(clock.now, zone)));
             must(&mut rows, "", clock.moved.clone());
         } else if let Ok(text) = OlderText::decode(&view.text) {
-            origin_rows(&mut rows, &text.origin, "asks to accept an older vault");
+            origin_rows(&mut rows, &text.origin, older::asks(&text));
             older::rows(&mut rows, &text, zone);
         } else if let Ok(enrol) = EnrolText::decode(&view.text) {
             enrol_rows(&mut rows, &enrol, zone);

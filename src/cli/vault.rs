@@ -35,9 +35,10 @@ pub enum Command {
         #[arg(long, value_name = "NAME")]
         key: Option<String>,
     },
-    /// Take the vault as it is, by a touch, though this machine has seen a newer one.
+    /// Take the vault as it is, by a touch, though this machine has seen a newer one, or another one in its place.
     ///
-    /// The prompt says what would be lost, as far as this machine knows. Bring the newer copy back if there is one.
+    /// The prompt says what would be lost, as far as this machine knows, or which vault lay there. Bring the one of before back if it was not
+    /// you.
     AcceptOlder,
 }
 
@@ -95,7 +96,7 @@ fn accept_older(session: &Session) -> Result<(), Failure> {
     } else {
         session.ui.note(
             Tone::Dim,
-            "the vault is no older than what was seen here: there is nothing to accept",
+            "the vault is the one that was seen here, and no older: there is nothing to accept",
         );
     }
     Ok(())

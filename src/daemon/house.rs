@@ -26,6 +26,7 @@ use crate::lease::failure::IntoFailure;
 use crate::lease::ledger::{Ledger, Over};
 use crate::lease::office::{Lobby, Office};
 use crate::lease::record::{self, Journal};
+use crate::lease::text::InsteadText;
 use crate::lease::writer::Writer;
 use crate::paths::Places;
 use crate::presence::Desk;
@@ -80,6 +81,8 @@ pub struct House {
     /// Told when a line was written that may wait for the disk.
     pub(super) log_written: Rc<Notify>,
     vaults: RefCell<HashMap<Place, Rc<OpenVault>>>,
+    /// Which vault was opened or made last at a path.
+    placed: RefCell<HashMap<PathBuf, InsteadText>>,
     /// One for each vault id: copies of one vault share what was asked and approved for it.
     logs: RefCell<HashMap<Digest, Rc<Journal>>>,
 }
@@ -145,6 +148,7 @@ impl House {
             questions: Questions::default(),
             log_written: Rc::default(),
             vaults: RefCell::default(),
+            placed: RefCell::default(),
             logs: RefCell::default(),
         })
     }
@@ -206,24 +210,51 @@ impl House {
     /// Opens the vault at `path`, verified anew when its roster changed on the disk since.
     ///
     /// # Errors
-    /// What vault and log say.
+    /// What vault and log say; another vault lies there than before, which a person has to say is meant.
     pub fn open(&self, path: &Path) -> Result<Rc<OpenVault>, Failure> {
         let Some(known) = self.known(path) else {
-            return self.keep(path, self.read(path).map_err(IntoFailure::failure)?);
+            let vault = self.read(path).map_err(IntoFailure::failure)?;
+            self.expect(path, vault.id())?;
+            return self.keep(path, vault);
         };
         let current = known.vault.borrow().is_current().map_err(IntoFailure::failure)?;
-        if !current {
-            let vault = match self.read(path) {
-                // Whoever goes by what was in force before the writer began is told that it changed; what ends leases does not wait (P4).
-                Err(VaultError::Busy) => return Ok(known),
-                read => read.map_err(IntoFailure::failure)?,
-            };
-            if vault.id() != known.vault.borrow().id() {
-                return self.keep(path, vault);
-            }
-            self.adopt(&known, vault);
+        let vault = match (!current).then(|| self.read(path)) {
+            // Whoever goes by what was in force before the writer began is told that it changed; what ends leases does not wait (P4).
+            None | Some(Err(VaultError::Busy)) => None,
+            Some(read) => Some(read.map_err(IntoFailure::failure)?),
+        };
+        let (before, id) = (known.vault.borrow().id(), vault.as_ref().map(Vault::id));
+        self.expect(path, id.unwrap_or(before))?;
+        match vault {
+            Some(vault) if vault.id() != before => return self.keep(path, vault),
+            Some(vault) => self.adopt(&known, vault),
+            None => {}
         }
+        self.note(path, &known.vault.borrow());
         Ok(known)
+    }
+
+    /// What lay at `path` until now, where that is another vault than `id`: by this path, or by another one to the same folder.
+    pub fn instead_of(&self, path: &Path, id: Digest) -> Option<InsteadText> {
+        let by_path = self.placed.borrow().get(path).cloned();
+        let before = by_path.or_else(|| self.known(path).map(|open| instead(&open.vault.borrow())));
+        before.filter(|before| before.vault != id)
+    }
+
+    /// # Errors
+    /// Another vault lies at `path` than before. Whoever can write there could have put it there; what is sealed next would go into it.
+    fn expect(&self, path: &Path, id: Digest) -> Result<(), Failure> {
+        match self.instead_of(path, id) {
+            None => Ok(()),
+            Some(before) => Err(other_vault(path, &before, id)),
+        }
+    }
+
+    fn note(&self, path: &Path, vault: &Vault) {
+        let mut placed = self.placed.borrow_mut();
+        if placed.get(path).is_none_or(|known| known.vault != vault.id()) {
+            placed.insert(path.to_owned(), instead(vault));
+        }
     }
 
     /// The vault at `path`, if it is open, as it was read.
@@ -246,7 +277,7 @@ impl House {
         }))
     }
 
-    /// Opens the vault at `path` anew, after what this machine remembers of it was changed by a touch.
+    /// Opens the vault at `path` anew, after a touch made it or changed what this machine remembers of it.
     ///
     /// # Errors
     /// As [`House::open`].
@@ -260,6 +291,7 @@ impl House {
     /// What the log says.
     pub fn keep(&self, path: &Path, vault: Vault) -> Result<Rc<OpenVault>, Failure> {
         let log = self.log_of(vault.id())?;
+        self.note(path, &vault);
         let (place, statement) = (vault.place().map_err(IntoFailure::failure)?, vault.roster_digest());
         let open = Rc::new(OpenVault {
             shown: path.display().to_string(),
@@ -401,4 +433,27 @@ impl House {
         self.logs.borrow_mut().insert(vault, log.clone());
         Ok(log)
     }
+}
+
+fn instead(vault: &Vault) -> InsteadText {
+    InsteadText {
+        name: vault.name().to_owned(),
+        vault: vault.id(),
+    }
+}
+
+fn other_vault(path: &Path, before: &InsteadText, id: Digest) -> Failure {
+    let (name, before, now) = (&before.name, digits(before.vault), digits(id));
+    let message = format!(
+        "{} was the vault \"{name}\" ({before}) until now, and another one lies there ({now})",
+        path.display()
+    );
+    Failure::new(Outcome::VaultRefused, "other_vault", message).hint(
+        "somebody put another vault in its place: bring the one of before back; to go on with this one: touchlease vault accept-older",
+    )
+}
+
+/// As many of an id's digits as a person compares.
+fn digits(id: Digest) -> String {
+    id.to_string().chars().take(8).collect()
 }

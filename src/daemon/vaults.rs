@@ -108,7 +108,8 @@ pub(super) async fn init(house: &Rc<House>, path: &Path, ask: InitAsk, asker: &A
         }
     })?;
     // The code is told whatever else happens: it is in force already.
-    let opened = house.open(path).map(drop).map_err(|failure| failure.message);
+    // A person who makes a vault where another one lay means this one.
+    let opened = house.open_anew(path).map(drop).map_err(|failure| failure.message);
     Ok(Reply::Made {
         vault: made.vault.to_string(),
         path: shown,
@@ -371,9 +372,9 @@ pub(super) async fn accept_clock(house: &House, path: &Path, asker: &Asker) -> R
 pub(super) async fn accept_older(house: &House, path: &Path, asker: &Asker) -> Result<Reply, Failure> {
     let open = house.open_as_is(path)?;
     open.log.sync().map_err(IntoFailure::failure)?;
-    let id = open.vault.borrow().id().to_string();
-    let log = std::fs::File::open(house.places.state_of(&id).join(LOG_FILE)).map_err(|error| unreadable_log(&error))?;
-    let accepted = older::accept(&house.office(&open), asker, BufReader::new(log)).await?;
+    let id = open.vault.borrow().id();
+    let log = std::fs::File::open(house.places.state_of(&id.to_string()).join(LOG_FILE)).map_err(|error| unreadable_log(&error))?;
+    let accepted = older::accept(&house.office(&open), asker, BufReader::new(log), house.instead_of(path, id)).await?;
     if accepted {
         house.open_anew(path)?;
     }

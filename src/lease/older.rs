@@ -1,4 +1,5 @@
-//! An older copy of the vault in the place of a newer one: a person says by a touch that it is to be taken as it is.
+//! An older copy of the vault in the place of a newer one, or another vault in its place: a person says by a touch that it is to be taken as
+//! it is.
 
 use std::io::BufRead;
 
@@ -8,7 +9,7 @@ use super::enrol::own_screen;
 use super::failure::{IntoFailure, internal};
 use super::office::{Asker, Office};
 use super::record::{self, Question};
-use super::text::{LostText, OlderKind, OlderRosterText, OlderScopeText, OlderText, Text, VERSION};
+use super::text::{InsteadText, LostText, OlderKind, OlderRosterText, OlderScopeText, OlderText, Text, VERSION};
 use super::touch::touch;
 use crate::audit::Event;
 use crate::audit::read::Lines;
@@ -29,14 +30,14 @@ struct Lost {
 }
 
 /// Asks for the touch, writes it down and forgets the newer state. False when there was nothing to ask: the folder is what was seen.
-/// `log` is the log from its start.
+/// `log` is the log from its start, `instead` the vault that lay there until now, where it is another one.
 ///
 /// # Errors
 /// Every way in which a request can end without it.
-pub async fn accept(office: &Office<'_>, asker: &Asker, log: impl BufRead) -> Result<bool, Failure> {
+pub async fn accept(office: &Office<'_>, asker: &Asker, log: impl BufRead, instead: Option<InsteadText>) -> Result<bool, Failure> {
     own_screen(asker).inspect_err(|refusal| office.refused(refusal))?;
     let older = office.vault.borrow().older().map_err(IntoFailure::failure)?;
-    if older.is_nothing() {
+    if older.is_nothing() && instead.is_none() {
         return Ok(false);
     }
     let lost = lost(office, &older, log).await;
@@ -45,10 +46,17 @@ pub async fn accept(office: &Office<'_>, asker: &Asker, log: impl BufRead) -> Re
     // Nothing is opened, so no salts.
     let mut candidates = office.candidates(&standing)?;
     candidates.iter_mut().for_each(|candidate| candidate.salts.clear());
-    let asked = record::asked(office.log, &Question::of_change(&asker.requester, vec![], "accept an older vault"))?;
+    let what = match instead {
+        Some(_) => "accept another vault",
+        None => "accept an older vault",
+    };
+    let asked = record::asked(office.log, &Question::of_change(&asker.requester, vec![], what))?;
     let path = async {
         office.log.check_clock()?;
-        let text = text(office, asker, &standing, &older, lost, asked.hash());
+        let text = OlderText {
+            instead,
+            ..text(office, asker, &standing, &older, lost, asked.hash())
+        };
         let fixed = text.fix().map_err(IntoFailure::failure)?;
         let prompt = office.show(turn, &fixed, &candidates, asker).await?;
         asked.shown()?;
@@ -84,6 +92,7 @@ fn text(office: &Office<'_>, asker: &Asker, standing: &Standing, older: &Older, 
         id: office.lobby.random_id(),
         asked,
         origin: office.origin(&asker.requester, standing),
+        instead: None,
         roster: older.roster.map(|remembered| OlderRosterText {
             remembered,
             missing: lost.statements.len() as u64,

@@ -3,7 +3,6 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
 use hw_tests::key::KeyHandle;
-use serde_json::Value;
 
 use crate::lab::Lab;
 
@@ -30,11 +29,6 @@ fn pull(lab: &Lab, from: &Lab) {
         &lab.vault(),
         &["pull", "-q", "--no-rebase", "--no-edit", from.to_str().unwrap(), "main"],
     );
-}
-
-fn json(lab: &Lab, arguments: &[&str]) -> Value {
-    let out = lab.agent_to_its_end(&[&["--json"], arguments].concat());
-    serde_json::from_slice(&out.stdout).unwrap_or_else(|error| panic!("{error}: {out:?}"))
 }
 
 /// What `run` gives to a command.
@@ -69,13 +63,11 @@ fn the_touch_for_a_lease_joins_what_a_merge_brought_and_says_so_before() {
     commit(&one);
     commit(&two);
     pull(&two, &one);
-    let merges = json(&two, &["merge"]);
+    let merges = two.json(&["merge"]);
     assert_eq!(merges["merges"][0]["heads"], 2, "{merges}");
     assert_eq!(merges["merges"][0]["secrets"][0]["secret"], "prod/ONE", "{merges}");
-    let shown = two.person(&["run", "--with", "prod/TWO", "--", "true"]);
-    for part in ["joins", "2 states of prod", "takes in", "prod/ONE  version 1"] {
-        assert!(shown.contains(part), "{part} in {shown}");
-    }
+    let parts = ["joins", "2 states of prod", "takes in", "prod/ONE  version 1"];
+    let shown = two.shows(&["run", "--with", "prod/TWO", "--", "true"], 0, &parts);
     let rows: Vec<_> = shown
         .lines()
         .filter(|line| line.contains(" joins ") || line.contains(" takes in "))
@@ -86,7 +78,7 @@ fn the_touch_for_a_lease_joins_what_a_merge_brought_and_says_so_before() {
     commit(&two);
     pull(&one, &two);
     assert_eq!(value(&one, "prod/TWO"), "SECOND");
-    assert!(json(&two, &["audit", "verify"])["error"].is_null());
+    assert!(two.json(&["audit", "verify"])["error"].is_null());
 }
 
 #[test]
@@ -104,12 +96,7 @@ fn a_recovery_says_what_it_takes_in_from_the_other_machine_before_the_touch() {
     pull(&two, &one);
     // Every other change of who may open it says where to join first.
     for command in [&["rotate"][..], &["vault", "new-code"], &["key", "add", "spare"]] {
-        let (status, shown) = two.home.terminal(command).unwrap().finish().unwrap();
-        assert_eq!(status.code(), Some(71), "{command:?} {shown}");
-        assert!(
-            shown.contains("not joined yet") && shown.contains("touchlease merge prod"),
-            "{command:?} {shown}"
-        );
+        two.shows(command, 71, &["not joined yet", "touchlease merge prod"]);
     }
     two.key.pull().unwrap();
     let green = two.reach.add().unwrap();
@@ -133,7 +120,7 @@ fn of_a_secret_that_both_machines_wrote_a_person_keeps_one_by_a_touch_over_the_c
     commit(&one);
     commit(&two);
     pull(&two, &one);
-    let refused = json(&two, &["run", "--with", "prod/TOKEN", "--", "true"]);
+    let refused = two.json(&["run", "--with", "prod/TOKEN", "--", "true"]);
     assert_eq!(refused["error"]["reason"], "contested", "{refused}");
     assert!(refused["error"]["hint"].as_str().unwrap().contains("touchlease merge"));
     let shown = two.person(&["merge"]);
@@ -142,24 +129,25 @@ fn of_a_secret_that_both_machines_wrote_a_person_keeps_one_by_a_touch_over_the_c
         shown.contains("prod/TOKEN was written on several machines: keep one") && shown.contains("at most 3 uses"),
         "{shown}"
     );
-    let merges = json(&two, &["merge"]);
+    let merges = two.json(&["merge"]);
     let versions = merges["merges"][0]["contested"][0]["versions"].as_array().unwrap().clone();
     let theirs = versions.iter().find(|version| version["rules"]["uses"].is_null()).unwrap();
     let record = &theirs["record"].as_str().unwrap()[..8];
     let keep = format!("prod/TOKEN={record}");
-    let wrong = json(&two, &["merge", "--keep", "prod/TOKEN=00000000"]);
+    let wrong = two.json(&["merge", "--keep", "prod/TOKEN=00000000"]);
     assert_eq!(wrong["error"]["reason"], "no_such_version");
-    let shown = two.person(&["merge", "--keep", &keep]);
-    for part in [
-        "keeps",
-        &format!("prod/TOKEN  {record}, version 2 of"),
-        "it becomes version 3",
-        "drops",
-        "2 states joined",
-        "prod/TOKEN kept",
-    ] {
-        assert!(shown.contains(part), "{part} in {shown}");
-    }
+    two.shows(
+        &["merge", "--keep", &keep],
+        0,
+        &[
+            "keeps",
+            &format!("prod/TOKEN  {record}, version 2 of"),
+            "it becomes version 3",
+            "drops",
+            "2 states joined",
+            "prod/TOKEN kept",
+        ],
+    );
     assert_eq!(value(&two, "prod/TOKEN"), "FROM-MACHINE-ONE");
     commit(&two);
     pull(&one, &two);
@@ -219,22 +207,23 @@ fn t53_an_older_copy_is_refused_until_a_touch_accepts_it_in_words() {
         "{shown}"
     );
     // Not on a watch among other prompts: where the command was typed, or nowhere.
-    let elsewhere = json(&lab, &["vault", "accept-older"]);
+    let elsewhere = lab.json(&["vault", "accept-older"]);
     assert_eq!(elsewhere["error"]["reason"], "no_terminal", "{elsewhere}");
     assert_eq!(lab.count("older_accepted"), 0);
-    let shown = lab.person(&["vault", "accept-older"]);
-    for part in [
-        "asks to accept an older vault",
-        "prod is not as it was seen last; gone: 1 record",
-        "loses",
-        "prod/NEWER",
-        "accepted as it is",
-    ] {
-        assert!(shown.contains(part), "{part} in {shown}");
-    }
+    lab.shows(
+        &["vault", "accept-older"],
+        0,
+        &[
+            "asks to accept an older vault",
+            "prod is not as it was seen last; gone: 1 record",
+            "loses",
+            "prod/NEWER",
+            "accepted as it is",
+        ],
+    );
     assert_eq!(value(&lab, "prod/TOKEN"), crate::lab::CANARY.to_uppercase());
     assert_eq!(lab.count("older_accepted"), 1);
-    let verified = json(&lab, &["audit", "verify"]);
+    let verified = lab.json(&["audit", "verify"]);
     assert!(verified["error"].is_null(), "{verified}");
     // Nothing is asked, and nothing written, where nothing is older.
     let before = lab.events();
@@ -244,14 +233,81 @@ fn t53_an_older_copy_is_refused_until_a_touch_accepts_it_in_words() {
 }
 
 #[test]
+fn t53_another_vault_in_the_place_of_one_is_refused_until_a_touch_takes_it() {
+    let lab = Lab::new();
+    let (vault, other, before) = (lab.vault(), lab.home.path().join("other"), lab.home.path().join("before"));
+    let there = other.to_str().unwrap().to_owned();
+    lab.person(&["--vault", &there, "init", "--key", "blue", "--touch-only"]);
+    fs::write(lab.home.work().join("value"), "of-the-other-one").unwrap();
+    lab.person(&["--vault", &there, "put", "prod/TOKEN", "--from-file", "value"]);
+    let refused = |what: &str| {
+        let asked = lab.key.counts().unwrap().asked;
+        for command in [
+            &["run", "--with", "prod/TOKEN", "--", "true"][..],
+            &["put", "prod/NEW", "--from-file", "value"],
+            &["list"],
+        ] {
+            let said = lab.json(command);
+            assert_eq!(said["error"]["reason"], "other_vault", "{what}: {said}");
+            assert!(
+                said["error"]["hint"].as_str().unwrap().ends_with("touchlease vault accept-older"),
+                "{said}"
+            );
+        }
+        assert_eq!(lab.key.counts().unwrap().asked, asked, "{what}: nobody was asked for a touch");
+        assert!(lab.agent_to_its_end(&["lock"]).status.success());
+        let faults = lab.status()["faults"].to_string();
+        assert!(faults.contains("another one lies there"), "{faults}");
+        // Not by an agent.
+        assert_eq!(lab.json(&["vault", "accept-older"])["error"]["reason"], "no_terminal");
+    };
+    // The files of one in the folder of the other, and a folder in the place of another one.
+    copy(&vault, &before);
+    for part in fs::read_dir(&vault).unwrap() {
+        let part = part.unwrap().path();
+        fs::remove_dir_all(&part).or_else(|_| fs::remove_file(&part)).unwrap();
+    }
+    crate::lab::copy(&other, &vault);
+    refused("its files");
+    fs::rename(&vault, lab.home.path().join("mixed")).unwrap();
+    copy(&before, &vault);
+    assert_eq!(
+        value(&lab, "prod/TOKEN"),
+        crate::lab::CANARY.to_uppercase(),
+        "the one of before needs no word"
+    );
+    fs::rename(&vault, lab.home.path().join("away")).unwrap();
+    fs::rename(&other, &vault).unwrap();
+    refused("its folder");
+    lab.shows(
+        &["vault", "accept-older"],
+        0,
+        &[
+            "asks to accept another vault",
+            "before ",
+            "the vault \"vault\" (",
+            "accepted as it is",
+        ],
+    );
+    assert_eq!(value(&lab, "prod/TOKEN"), "OF-THE-OTHER-ONE");
+    assert!(lab.person(&["vault", "accept-older"]).contains("nothing to accept"));
+    assert!(lab.json(&["audit", "verify"])["error"].is_null());
+    // A vault that a person makes there is meant.
+    fs::remove_dir_all(&vault).unwrap();
+    lab.person(&["init", "--key", "blue", "--touch-only"]);
+    lab.put("prod/TOKEN", b"of-the-third", &[]);
+    assert_eq!(value(&lab, "prod/TOKEN"), "OF-THE-THIRD");
+}
+
+#[test]
 fn a_backup_is_verified_without_a_touch_and_opens_on_another_machine() {
     let lab = Lab::new();
     let archive = lab.home.path().join("vault.tar").display().to_string();
     let asked = lab.count("asked");
-    let made = json(&lab, &["backup", "create", &archive]);
+    let made = lab.json(&["backup", "create", &archive]);
     assert!(made["files"].as_u64().unwrap() > 8, "{made}");
     assert_eq!(fs::metadata(&archive).unwrap().permissions().mode() & 0o777, 0o600);
-    let verified = json(&lab, &["backup", "verify", &archive]);
+    let verified = lab.json(&["backup", "verify", &archive]);
     assert_eq!(
         (&verified["keys"][0], &verified["scopes"][0]["records"]),
         (&"blue".into(), &1.into()),
@@ -259,23 +315,23 @@ fn a_backup_is_verified_without_a_touch_and_opens_on_another_machine() {
     );
     assert!(verified["unchecked"].as_str().unwrap().contains("takes a touch"));
     assert_eq!(lab.count("asked"), asked, "nobody was asked for a touch");
-    assert_eq!(json(&lab, &["backup", "create", &archive])["error"]["reason"], "backup_file");
-    assert_eq!(json(&lab, &["backup", "restore", &archive])["error"]["reason"], "not_empty");
+    assert_eq!(lab.json(&["backup", "create", &archive])["error"]["reason"], "backup_file");
+    assert_eq!(lab.json(&["backup", "restore", &archive])["error"]["reason"], "not_empty");
     let piped = lab.agent_to_its_end(&["backup", "create", "-"]);
     assert_eq!(piped.stdout, fs::read(&archive).unwrap(), "the same state, the same bytes");
     let mut broken = piped.stdout;
     broken.truncate(broken.len() / 2);
     let cut = lab.home.path().join("cut.tar").display().to_string();
     fs::write(&cut, broken).unwrap();
-    assert_eq!(json(&lab, &["backup", "verify", &cut])["error"]["outcome"], "bad_input");
+    assert_eq!(lab.json(&["backup", "verify", &cut])["error"]["outcome"], "bad_input");
 
     let other = lab.elsewhere();
     for folder in ["data", "state"] {
         fs::remove_dir_all(other.home.path().join(folder)).unwrap();
     }
-    assert_eq!(json(&other, &["list"])["error"]["reason"], "no_vault");
+    assert_eq!(other.json(&["list"])["error"]["reason"], "no_vault");
     let folder = other.vault().display().to_string();
-    let restored = json(&other, &["--vault", &folder, "backup", "restore", &archive]);
+    let restored = other.json(&["--vault", &folder, "backup", "restore", &archive]);
     assert_eq!(restored["folder"], folder.as_str(), "{restored}");
     assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
     assert_eq!(value(&other, "prod/TOKEN"), crate::lab::CANARY.to_uppercase());
@@ -297,12 +353,7 @@ fn more_from_a_state_under_an_earlier_key_than_a_prompt_names_is_joined_by_a_tou
     commit(&two);
     pull(&two, &one);
     for arguments in [&["run", "--with", "prod/TOKEN", "--", "true"][..], &["rm", "prod/TOKEN"]] {
-        let (status, shown) = two.home.terminal(arguments).unwrap().finish().unwrap();
-        assert!(
-            status.code() == Some(71) && shown.contains("more than a prompt can name"),
-            "{shown}"
-        );
-        assert!(shown.contains("touchlease merge prod"), "{shown}");
+        two.shows(arguments, 71, &["more than a prompt can name", "touchlease merge prod"]);
     }
     assert!(two.person(&["merge"]).contains("prod/NAME_40"));
     let join = two.home.terminal(["merge", "prod"]).unwrap();

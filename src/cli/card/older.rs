@@ -2,13 +2,34 @@
 
 use jiff::tz::TimeZone;
 
+use super::joins::digits;
 use super::{Need, Row, clock_time};
 use crate::cli::ui::Tone;
 use crate::encoding::plain::count;
 use crate::lease::text::OlderText;
 
+/// What is asked for.
+pub(super) fn asks(text: &OlderText) -> &'static str {
+    match text.instead {
+        Some(_) => "asks to accept another vault",
+        None => "asks to accept an older vault",
+    }
+}
+
 /// Rows about what this machine has seen and the folder has not.
 pub(super) fn rows(rows: &mut Vec<Row>, text: &OlderText, zone: &TimeZone) {
+    if let Some(before) = &text.instead {
+        let (name, before, now) = (&before.name, before.vault.to_string(), text.origin.vault.id.to_string());
+        push(
+            rows,
+            "before",
+            format!(
+                "the vault \"{name}\" ({}), which lay there until now; this is {}",
+                digits(&before),
+                digits(&now)
+            ),
+        );
+    }
     if let Some(roster) = &text.roster {
         push(
             rows,

@@ -67,7 +67,7 @@ pub struct ClockText {
     pub moved: String,
 }
 
-/// An older copy of the vault, accepted by a person in the place of a newer one.
+/// An older copy of the vault, accepted by a person in the place of a newer one; or another vault in the place of one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OlderText {
@@ -81,6 +81,9 @@ pub struct OlderText {
     pub asked: Digest,
     /// Where it comes from.
     pub origin: Origin,
+    /// The vault that lay there until now; nothing where that is this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instead: Option<InsteadText>,
     /// Who may open the vault is as it was before; nothing where that is as it was seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub roster: Option<OlderRosterText>,
@@ -90,6 +93,16 @@ pub struct OlderText {
     pub count: u64,
     /// The newest of them.
     pub lost: Vec<LostText>,
+}
+
+/// A vault that lay where another one lies now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InsteadText {
+    /// What it was called.
+    pub name: String,
+    /// Its id.
+    pub vault: Digest,
 }
 
 /// A roster that is older than the one that was seen.

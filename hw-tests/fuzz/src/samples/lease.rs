@@ -62,13 +62,18 @@ pub fn clock_text() -> Vec<Vec<u8>> {
 
 pub fn older_text() -> Vec<Vec<u8>> {
     let origin = origin("");
-    let older = |roster: &str| {
+    let older = |instead: &str, roster: &str| {
         let lost = r#"{"at":1800000000,"names":["prod/A","prod/B"]}"#;
         let scope = format!(r#"{{"gone":1,"remembered":"{DIGEST}","scope":"prod"}}"#);
-        format!(r#"{{"asked":"{DIGEST}","count":1,"id":"0f0f","kind":"older","lost":[{lost}],{origin},{roster}"scopes":[{scope}],"v":1}}"#)
+        format!(
+            r#"{{"asked":"{DIGEST}","count":1,"id":"0f0f",{instead}"kind":"older","lost":[{lost}],{origin},{roster}"scopes":[{scope}],"v":1}}"#
+        )
     };
     let roster = format!(r#""roster":{{"missing":2,"remembered":"{DIGEST}"}},"#);
-    [older(""), older(&roster)].map(String::into_bytes).into()
+    let instead = format!(r#""instead":{{"name":"laptop","vault":"{DIGEST}"}},"#);
+    [older("", ""), older("", &roster), older(&instead, "")]
+        .map(String::into_bytes)
+        .into()
 }
 
 pub fn export_text() -> Vec<Vec<u8>> {
