@@ -277,12 +277,17 @@ impl House {
         }))
     }
 
-    /// Opens the vault at `path` anew, after a touch made it or changed what this machine remembers of it.
+    /// Opens the vault at `path` anew, after a touch made it or changed what this machine remembers of it: the one with the id `touched`.
     ///
     /// # Errors
-    /// As [`House::open`].
-    pub fn open_anew(&self, path: &Path) -> Result<Rc<OpenVault>, Failure> {
-        self.keep(path, self.read(path).map_err(IntoFailure::failure)?)
+    /// As [`House::open`]; while the touch was waited for, another vault was put there.
+    pub fn open_anew(&self, path: &Path, touched: Digest) -> Result<Rc<OpenVault>, Failure> {
+        let vault = self.read(path).map_err(IntoFailure::failure)?;
+        if vault.id() == touched {
+            self.keep(path, vault)
+        } else {
+            Err(swapped(path, touched, vault.id()))
+        }
     }
 
     /// Takes a vault that was just made or changed.
@@ -451,6 +456,13 @@ fn other_vault(path: &Path, before: &InsteadText, id: Digest) -> Failure {
     Failure::new(Outcome::VaultRefused, "other_vault", message).hint(
         "somebody put another vault in its place: bring the one of before back; to go on with this one: touchlease vault accept-older",
     )
+}
+
+fn swapped(path: &Path, touched: Digest, id: Digest) -> Failure {
+    let (touched, now, shown) = (digits(touched), digits(id), path.display());
+    let message = format!("the touch was for the vault {touched} in {shown}, and another one lies there by now ({now})");
+    Failure::new(Outcome::VaultRefused, "other_vault", message)
+        .hint("somebody put another vault in its place meanwhile: bring the one that was touched for back")
 }
 
 /// As many of an id's digits as a person compares.

@@ -109,7 +109,7 @@ pub(super) async fn init(house: &Rc<House>, path: &Path, ask: InitAsk, asker: &A
     })?;
     // The code is told whatever else happens: it is in force already.
     // A person who makes a vault where another one lay means this one.
-    let opened = house.open_anew(path).map(drop).map_err(|failure| failure.message);
+    let opened = house.open_anew(path, made.vault).map(drop).map_err(|failure| failure.message);
     Ok(Reply::Made {
         vault: made.vault.to_string(),
         path: shown,
@@ -376,7 +376,7 @@ pub(super) async fn accept_older(house: &House, path: &Path, asker: &Asker) -> R
     let log = std::fs::File::open(house.places.state_of(&id.to_string()).join(LOG_FILE)).map_err(|error| unreadable_log(&error))?;
     let accepted = older::accept(&house.office(&open), asker, BufReader::new(log), house.instead_of(path, id)).await?;
     if accepted {
-        house.open_anew(path)?;
+        house.open_anew(path, id)?;
     }
     Ok(Reply::Older { accepted })
 }

@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
 use hw_tests::key::KeyHandle;
 
-use crate::lab::Lab;
+use crate::lab::{Lab, PATIENCE};
 
 fn git(folder: &Path, arguments: &[&str]) {
     let run = Command::new("git")
@@ -297,6 +297,33 @@ fn t53_another_vault_in_the_place_of_one_is_refused_until_a_touch_takes_it() {
     lab.person(&["init", "--key", "blue", "--touch-only"]);
     lab.put("prod/TOKEN", b"of-the-third", &[]);
     assert_eq!(value(&lab, "prod/TOKEN"), "OF-THE-THIRD");
+}
+
+#[test]
+fn t53_another_vault_that_is_put_there_while_the_touch_is_waited_for_is_not_taken() {
+    let lab = Lab::new();
+    let (vault, aside) = (lab.vault(), |name: &str| lab.home.path().join(name));
+    for name in ["second", "third"] {
+        let there = aside(name).display().to_string();
+        lab.person(&["--vault", &there, "init", "--key", "blue", "--touch-only"]);
+    }
+    let swap = |away: &str, for_it: &str| {
+        fs::rename(&vault, aside(away)).unwrap();
+        fs::rename(aside(for_it), &vault).unwrap();
+    };
+    swap("first", "second");
+    lab.key.never().unwrap();
+    let mut accepting = lab.home.terminal(["vault", "accept-older"]).unwrap();
+    accepting.expect("touch \"blue\"").unwrap();
+    assert!(lab.key.await_asked(PATIENCE).unwrap());
+    swap("second", "third");
+    assert!(lab.key.press().unwrap());
+    let (status, shown) = accepting.finish().unwrap();
+    assert!(
+        status.code() == Some(71) && shown.contains("another one lies there by now"),
+        "{shown}"
+    );
+    assert_eq!(lab.json(&["list"])["error"]["reason"], "other_vault");
 }
 
 #[test]
