@@ -49,7 +49,7 @@ pub(super) fn attend(
     Ok(())
 }
 
-/// Takes the card off its reader and taps it when the screen says so; a PIN is forgotten with the card's removal, and asked for again.
+/// Takes the card off its reader and taps it when the screen says so; a PIN is asked for if none is kept.
 /// Holds it there until it has answered.
 pub(super) fn tap(key: &dyn KeyHandle, screen: &mut Terminal, pin: &str) -> Result<(), Box<dyn Error>> {
     let before = given(key)?;

@@ -115,14 +115,12 @@ fn denied_on_key(machine: &Machine<'_>) -> Verdict {
     machine.vault()?;
     let mut request = waiting(machine)?;
     if machine.is_contactless() {
-        // A card declines as it is tapped.
-        request.watch.expect_within("tap", LIMIT)?;
+        // A card declines as it is tapped. Lifted because the prompt says so, it does not take its PIN with it.
+        request.watch.expect_within("take the card off", LIMIT)?;
         machine.keys[0].deny()?;
         machine.keys[0].pull()?;
+        request.watch.expect_within("tap the key on", LIMIT)?;
         machine.keys[0].plug()?;
-        // The PIN went with the card.
-        request.watch.expect_within("tries left): ", LIMIT)?;
-        request.watch.type_in(&format!("{}\n", crate::key::PIN))?;
     } else {
         machine.blinks(0)?;
         if !machine.keys[0].refuse()? {
