@@ -10,6 +10,7 @@ use std::{
 
 use hw_tests::{
     conformance::{Machine, machine::said, rigs::InProcess},
+    finger::Counts,
     harness::Terminal,
     host::{Host, Protocol},
     key::{KeyHandle, PIN},
@@ -124,8 +125,12 @@ fn the_only_key_is_lost_and_the_recovery_code_lets_another_in() {
 
 /// Waits until a key has asked for a touch so many times since it was made.
 fn asked(key: &dyn KeyHandle, times: u64) {
+    until(key, |counts| counts.asked >= times);
+}
+
+fn until(key: &dyn KeyHandle, reached: impl Fn(&Counts) -> bool) {
     let since = Instant::now();
-    while key.counts().unwrap().asked < times {
+    while !reached(&key.counts().unwrap()) {
         assert!(since.elapsed() < Duration::from_secs(20), "{:?}", key.counts());
         thread::sleep(Duration::from_millis(10));
     }
@@ -165,7 +170,7 @@ fn a_key_that_gives_up_while_it_is_enrolled_is_asked_again_until_the_prompt_ends
     screen.type_in("d").unwrap();
     let (status, shown) = screen.finish().unwrap();
     assert_eq!(status.code(), Some(60), "{shown}");
-    assert!(!spare.counts().unwrap().waiting);
+    until(spare, |counts| !counts.waiting);
 }
 
 #[test]

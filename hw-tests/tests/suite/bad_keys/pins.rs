@@ -105,18 +105,18 @@ fn t57_what_can_be_no_pin_is_refused_before_anything_is_sent_and_asked_for_again
     let rig = rig(honest());
     let machine = Machine::new(&rig).unwrap();
     let left = || Host(rig.usb_keys()[0].key().ctap().clone()).pin_retries().unwrap();
-    let refused = |screen: &mut Terminal| {
+    let refused = |screen: &mut Terminal, question: &str| {
         let long = "1".repeat(64);
         for (typed, said) in [
             ("", "no PIN was typed"),
             ("123", "a PIN has 4 characters or more"),
             (&*long, "a PIN has 63 bytes at most"),
         ] {
-            screen.expect(": ").unwrap();
+            screen.expect(question).unwrap();
             screen.type_in(&format!("{typed}\n")).unwrap();
             screen.expect(said).unwrap();
         }
-        screen.expect(": ").unwrap();
+        screen.expect(question).unwrap();
         assert_eq!(left(), 8);
     };
     let finish = |mut screen: Terminal| {
@@ -125,27 +125,23 @@ fn t57_what_can_be_no_pin_is_refused_before_anything_is_sent_and_asked_for_again
     };
     machine.keys[0].grant().unwrap();
     let mut init = machine.home.terminal(["init", "--key", "blue", "--scope", "prod"]).unwrap();
-    init.expect("PIN of").unwrap();
-    refused(&mut init);
+    refused(&mut init, "tries left): ");
     let (status, shown) = finish(init);
     assert!(status.success(), "{shown}");
     machine.put("TOKEN", "correct-horse-battery").unwrap();
     machine.json(&["lock"]).unwrap();
     // Stopped at the prompt is something else than nothing typed.
     let mut unlock = machine.home.terminal(["unlock"]).unwrap();
-    unlock.expect("PIN of").unwrap();
-    refused(&mut unlock);
+    refused(&mut unlock, "PIN of \"blue\": ");
     unlock.type_in("\u{3}").unwrap();
     let (status, shown) = unlock.finish().unwrap();
     assert!(status.code() == Some(60) && shown.contains("you stopped it"), "{shown}");
     let mut unlock = machine.home.terminal(["unlock"]).unwrap();
-    unlock.expect("PIN of").unwrap();
-    refused(&mut unlock);
+    refused(&mut unlock, "PIN of \"blue\": ");
     let (status, shown) = finish(unlock);
     assert!(status.success() && shown.contains("PIN of \"blue\" kept"), "{shown}");
     let mut change = machine.home.terminal(["key", "pin", "change"]).unwrap();
-    change.expect("present PIN").unwrap();
-    refused(&mut change);
+    refused(&mut change, "present PIN: ");
     change.type_in("\u{4}").unwrap();
     let (status, shown) = change.finish().unwrap();
     assert!(status.code() == Some(60) && shown.contains("nothing was changed"), "{shown}");
