@@ -5,6 +5,8 @@ use std::{
     process::Command,
 };
 
+use crate::lab::Lab;
+
 /// A small file system over a folder, with the folder's files in it; gone when dropped. Needs root.
 pub struct SmallDisk(PathBuf);
 
@@ -19,6 +21,13 @@ impl SmallDisk {
         );
         crate::lab::copy(&aside, folder);
         Self(folder.to_owned())
+    }
+
+    /// The same under a daemon that starts afterwards: one that ran before holds the folders that it opened.
+    pub fn under(lab: &mut Lab, folder: &Path, size: &str) -> Self {
+        let mut disk = None;
+        lab.restart(|_| disk = Some(Self::over(folder, size)));
+        disk.unwrap()
     }
 
     /// One that is mounted there already.

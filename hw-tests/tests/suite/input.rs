@@ -326,10 +326,8 @@ fn t53_a_corrupt_vault_file_is_refused_and_the_vault_is_well_again_with_the_old_
 #[test]
 fn a_full_disk_or_a_read_only_vault_folder_loses_nothing_and_says_what_to_do() {
     let mut lab = Lab::new();
-    let mut disk = None;
-    // A daemon holds the folders that it opened: one that starts afterwards finds the small disk.
-    lab.restart(|lab| disk = Some(SmallDisk::over(&lab.vault(), "256k")));
-    let disk = disk.unwrap();
+    let vault = lab.vault();
+    let disk = SmallDisk::under(&mut lab, &vault, "256k");
     std::fs::write(lab.home.work().join("value"), vec![b'x'; 100_000]).unwrap();
     let put = || person(&lab, &["put", "prod/NEW", "--from-file", "value"]);
     disk.fill();
@@ -542,9 +540,7 @@ fn t55_without_a_log_there_is_no_lease_but_revoke_and_lock_work_and_it_recovers(
     let watch = lab.home.watch().unwrap();
     let state = lab.home.log().unwrap().parent().unwrap().to_owned();
     drop(watch);
-    let mut disk = None;
-    lab.restart(|_| disk = Some(SmallDisk::over(&state, "128k")));
-    let disk = disk.unwrap();
+    let disk = SmallDisk::under(&mut lab, &state, "128k");
     let _watch = lab.home.watch().unwrap();
     let run = |lab: &Lab| agent(lab, &["run", "--with", "prod/TOKEN", "--", "true"]);
     assert_eq!(run(&lab).status.code(), Some(0));

@@ -155,10 +155,8 @@ fn a_vault_that_the_system_does_not_let_us_read_or_write_is_named_with_the_comma
 #[test]
 fn a_vault_on_a_disk_that_is_full_or_read_only_is_named() {
     let mut lab = Lab::new();
-    let mut disk = None;
-    // A daemon holds the folders that it opened: one that starts afterwards finds the small disk.
-    lab.restart(|lab| disk = Some(SmallDisk::over(&lab.vault(), "256k")));
-    let disk = disk.unwrap();
+    let vault = lab.vault();
+    let disk = SmallDisk::under(&mut lab, &vault, "256k");
     assert_eq!(Found::in_home(&lab.home).1, Some(0));
     disk.writable(false);
     let found = Found::in_home(&lab.home);
@@ -192,9 +190,7 @@ fn a_vault_on_a_disk_that_is_full_or_read_only_is_named() {
 fn t55_a_log_that_has_little_space_or_none_or_was_not_written_is_named() {
     let mut lab = Lab::new();
     let state = lab.home.places().unwrap().state;
-    let mut disk = None;
-    lab.restart(|_| disk = Some(SmallDisk::over(&state, "512k")));
-    let disk = disk.unwrap();
+    let disk = SmallDisk::under(&mut lab, &state, "512k");
     let found = Found::in_home(&lab.home);
     assert_eq!((found.level("log", "little_space"), found.1), ("warning", Some(0)));
     disk.fill();
