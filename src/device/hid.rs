@@ -5,10 +5,11 @@
 
 pub mod frame;
 
-use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
+use std::{fs, io, thread};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
@@ -35,6 +36,10 @@ const ERR_INVALID_CHANNEL: u8 = 0x0B;
 const SILENCE: Duration = Duration::from_secs(5);
 /// How long a cancelled key may take to stop blinking.
 const DRAIN: Duration = Duration::from_millis(500);
+/// How long a node may stay root's after it came: devtmpfs makes it so, and udev gives it to its user by rules that it applies afterwards.
+const SETTLING: Duration = Duration::from_secs(2);
+/// Pause before a node that is not ours yet is tried again.
+const SETTLING_PAUSE: Duration = Duration::from_millis(20);
 /// Pause before asking again a key that another program's message occupies.
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
 
@@ -64,7 +69,7 @@ impl Hid {
     /// `Busy` when another program has the lock (named as far as `proc_root` shows it), `Permission`, `PulledOut`.
     pub fn open(node: &Path, channel: Option<u32>, random: Random, proc_root: &Path) -> Result<Self, TransportError> {
         let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = open(node, flags, Mode::empty()).map_err(open_error)?;
+        let file = settled(node, || open(node, flags, Mode::empty())).map_err(open_error)?;
         flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| TransportError::Busy {
             by: find::holder(proc_root, node),
         })?;
@@ -369,6 +374,27 @@ fn read_error(errno: Errno) -> TransportError {
         }
         errno => TransportError::Io(io::Error::from(errno).kind()),
     }
+}
+
+/// Tries again what is forbidden as long as the node may only be too new.
+fn settled<T>(node: &Path, mut attempt: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+    loop {
+        match attempt() {
+            Err(Errno::ACCESS) if is_new(node) => thread::sleep(SETTLING_PAUSE),
+            other => return other,
+        }
+    }
+}
+
+/// Whether the node was made, or given to somebody else, less than [`SETTLING`] ago.
+fn is_new(node: &Path) -> bool {
+    let Ok(changed) = fs::metadata(node).map(|node| (node.ctime(), node.ctime_nsec())) else {
+        return false;
+    };
+    let millis = u64::try_from(changed.0 * 1000 + changed.1 / 1_000_000).unwrap_or_default();
+    // A clock that was put back is no reason to wait.
+    let age = SystemClock.wall().0.checked_sub(millis);
+    age.is_some_and(|age| Duration::from_millis(age) < SETTLING)
 }
 
 fn open_error(errno: Errno) -> TransportError {

@@ -386,6 +386,35 @@ fn a_key_that_gives_up_is_asked_again_and_one_plugged_in_meanwhile_joins() {
 }
 
 #[test]
+fn a_key_that_may_not_be_opened_is_said_once_and_serves_when_the_rules_are_installed_meanwhile() {
+    run(async {
+        let barred = Mutex::new(2);
+        let script = script(vec![place(1, Link::Usb)], move |request, pin, _| {
+            let mut left = barred.lock().unwrap();
+            if *left > 0 {
+                *left -= 1;
+                return (Report::Failed(Failure::Permission), vec![]);
+            }
+            honest(request, pin)
+        });
+        let broker = Broker::new(script, Arc::new(SystemClock));
+        let (feed, log) = feed();
+        let proof = broker.touch(ask(&[enrolled(1, Profile::TouchOnly)], LIMIT), feed, pending()).await;
+        assert_eq!(proof.unwrap().key_name(), "key 1");
+        let said = |event: &&Event| {
+            matches!(
+                event,
+                Event::Problem {
+                    error: DeviceError::Permission,
+                    ..
+                }
+            )
+        };
+        assert_eq!(log.lock().unwrap().iter().filter(said).count(), 1);
+    });
+}
+
+#[test]
 fn t56_a_key_pulled_out_is_said_and_its_pin_forgotten() {
     run(async {
         let script = script(vec![place(1, Link::Usb)], |request, pin, _| match request.operation {

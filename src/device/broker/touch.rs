@@ -22,6 +22,8 @@ use crate::secret::Secret;
 
 /// Pause before asking again for a key that another program holds.
 const BUSY_PAUSE: Duration = Duration::from_secs(1);
+/// Pause before trying again a key that we may not open.
+const BARRED_PAUSE: Duration = Duration::from_secs(1);
 /// Pause before looking again at a place whose key went away and may be back.
 const LOST_PAUSE: Duration = Duration::from_secs(1);
 /// How often a second way to the same key looks whether the first has ended.
@@ -489,7 +491,7 @@ impl Prompt {
         });
     }
 
-    /// Repeats what fails only because somebody holds the key.
+    /// Repeats what fails only because somebody holds the key, or because the rules that let us at it are not installed yet.
     async fn patiently<T, F: Future<Output = Result<T, DeviceError>>>(
         &self,
         place: &Place,
@@ -498,9 +500,25 @@ impl Prompt {
         loop {
             match work().await {
                 Err(held) if held.is_held() => self.held(place, held).await,
+                Err(DeviceError::Permission) => self.barred(place).await,
                 other => return other,
             }
         }
+    }
+
+    /// Says once that the key is not ours to open, and waits a little: whoever follows that word need not ask again.
+    async fn barred(&self, place: &Place) {
+        let was = self
+            .progress()
+            .stages
+            .insert(place.port.clone(), Stage::Failed(DeviceError::Permission));
+        if !matches!(was, Some(Stage::Failed(DeviceError::Permission))) {
+            self.tell(Event::Problem {
+                port: place.port.clone(),
+                error: DeviceError::Permission,
+            });
+        }
+        tokio::time::sleep(BARRED_PAUSE).await;
     }
 
     async fn held(&self, place: &Place, held: DeviceError) {

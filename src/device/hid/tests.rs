@@ -261,3 +261,23 @@ fn a_node_locked_by_another_program_is_busy() {
     let gone = Hid::open(Path::new("/nonexistent/hidraw9"), None, seven, Path::new("/proc")).err();
     assert_eq!(gone, Some(TransportError::PulledOut));
 }
+
+#[test]
+fn a_node_that_udev_has_not_given_to_its_user_yet_is_waited_for_and_one_that_stays_forbidden_is_not() {
+    let path = std::env::temp_dir().join(format!("touchlease-hid-new-{}", std::process::id()));
+    let mut tries = 0;
+    let mut third = || {
+        tries += 1;
+        if tries < 3 { Err(Errno::ACCESS) } else { Ok(()) }
+    };
+    std::fs::File::create(&path).unwrap();
+    assert_eq!(settled(&path, &mut third), Ok(()));
+    std::fs::remove_file(&path).unwrap();
+    let mut tries = 0;
+    let mut never = || {
+        tries += 1;
+        Err::<(), _>(Errno::ACCESS)
+    };
+    assert_eq!(settled(Path::new("/bin/sh"), &mut never), Err(Errno::ACCESS));
+    assert_eq!(tries, 1);
+}
