@@ -3,7 +3,7 @@
 //! It sets PINs for the emulated keys, and is the second opinion on what a key answered.
 
 pub mod hid;
-mod pin;
+pub(crate) mod pin;
 
 use std::{io, sync::Arc};
 
@@ -418,7 +418,7 @@ pub(crate) fn number_map(mut members: Vec<(u8, Value)>) -> Value {
     Value::Map(members.into_iter().map(|(key, value)| (key.into(), value)).collect())
 }
 
-fn text_map<'a>(members: impl IntoIterator<Item = (&'a str, Value)>) -> Value {
+pub(crate) fn text_map<'a>(members: impl IntoIterator<Item = (&'a str, Value)>) -> Value {
     Value::Map(members.into_iter().map(|(key, value)| (Value::Text(key.into()), value)).collect())
 }
 

@@ -61,7 +61,7 @@ pub enum Command {
         /// Its name, or its place as `key list` shows it [default: the only connected key].
         key: Option<String>,
     },
-    /// List, add and remove fingerprints on a key.
+    /// List, add, rename and remove fingerprints on a key.
     #[command(subcommand)]
     Fingerprint(FingerprintCommand),
 }
@@ -81,7 +81,7 @@ pub enum PinCommand {
     },
 }
 
-/// List, add and remove fingerprints on a key.
+/// List, add, rename and remove fingerprints on a key.
 #[derive(Debug, clap::Subcommand)]
 pub enum FingerprintCommand {
     /// List the fingerprints on a key.
@@ -91,6 +91,16 @@ pub enum FingerprintCommand {
     },
     /// Add a fingerprint, with several touches of the sensor.
     Add {
+        /// What to call it.
+        name: String,
+        /// Use the key of this name, or at this place [default: the only connected key].
+        #[arg(long)]
+        key: Option<String>,
+    },
+    /// Give a fingerprint another name.
+    Rename {
+        /// Its id, as `key fingerprint list` shows it.
+        id: String,
         /// What to call it.
         name: String,
         /// Use the key of this name, or at this place [default: the only connected key].
@@ -135,16 +145,23 @@ pub fn run(session: &Session, command: Command) -> Result<(), Failure> {
 
 fn fingerprint(session: &Session, command: FingerprintCommand) -> Result<(), Failure> {
     let key = match &command {
-        FingerprintCommand::List { key } | FingerprintCommand::Add { key, .. } | FingerprintCommand::Remove { key, .. } => key.clone(),
+        FingerprintCommand::List { key }
+        | FingerprintCommand::Add { key, .. }
+        | FingerprintCommand::Rename { key, .. }
+        | FingerprintCommand::Remove { key, .. } => key.clone(),
     };
     has_pin(session, key.clone(), true)?;
     if matches!(command, FingerprintCommand::Add { .. }) {
-        session.ui.note(Tone::Act, "touch the key's sensor several times when it blinks");
+        session.ui.note(
+            Tone::Act,
+            "after the PIN, touch the key's sensor with one finger, again and again, as the key wants it",
+        );
     }
     let pin = pin("PIN: ")?;
     let what = match command {
         FingerprintCommand::List { .. } => Manage::FingerprintList { pin },
         FingerprintCommand::Add { name, .. } => Manage::FingerprintAdd { pin, name },
+        FingerprintCommand::Rename { id, name, .. } => Manage::FingerprintRename { pin, id, name },
         FingerprintCommand::Remove { id, .. } => Manage::FingerprintRemove { pin, id },
     };
     manage(session, key, what)

@@ -8,9 +8,10 @@ use std::time::Duration;
 use super::house::{House, OpenVault};
 use super::vaults::{profile_said, unsigned};
 use crate::config::LONGEST_PIN;
-use crate::device::broker::{Cared, Event as KeyEvent, Feed, Seen};
-use crate::device::worker::protocol::{Id, Manage as Task};
+use crate::device::broker::{Care, Cared, Event as KeyEvent, Feed, Seen};
+use crate::device::worker::protocol::{Fingerprint, Id, Listed, Manage as Task};
 use crate::device::{DeviceError, EnrolledKey, Link, eucleak, pin_form};
+use crate::encoding::plain::{self, PlainError};
 use crate::lease::enrol::{self, Candidacy};
 use crate::lease::failure::{IntoFailure, locked_memory};
 use crate::lease::office::Asker;
@@ -93,12 +94,17 @@ pub(super) async fn manage(house: &Rc<House>, path: &Path, key: Option<&str>, wh
             rows: vec![("done".into(), seen.model)],
         },
         Cared::List(listed) => Reply::Managed {
-            rows: listed
-                .into_iter()
-                .map(|one| (format!("{} {}", one.rp_id, one.name), data_encoding::HEXLOWER.encode(&one.id.0)))
-                .collect(),
+            rows: listed.iter().map(listed_row).collect(),
         },
     })
+}
+
+/// What it is, in the words of the device, and its id.
+fn listed_row(one: &Listed) -> (String, String) {
+    let words = [one.rp_id.as_str(), &one.name].map(plain::visible);
+    let named: Vec<_> = words.into_iter().filter(|word| !word.is_empty()).collect();
+    let named = if named.is_empty() { "(no name)".into() } else { named.join(" ") };
+    (named, data_encoding::HEXLOWER.encode(&one.id.0))
 }
 
 /// # Errors
@@ -213,7 +219,7 @@ fn progress(asker: &Asker) -> Feed {
     Arc::new(move |event| {
         let what = match event {
             KeyEvent::TouchNow { .. } => "touch the key now: it blinks".to_owned(),
-            KeyEvent::Sample { left } => format!("again: {left} more"),
+            KeyEvent::Sample(sample) => sample.to_string(),
             _ => return,
         };
         // Whoever asked may have gone.
@@ -298,30 +304,49 @@ fn transport(link: Link) -> &'static str {
 }
 
 /// The worker's task, and the PIN or PINs for it.
-fn task(what: Manage) -> Result<(Task, Secret), Failure> {
+fn task(what: Manage) -> Result<(Care, Secret), Failure> {
     let pin_of = |typed: Value| pin_form::checked(typed.0).map_err(|form| DeviceError::from(form).failure());
     Ok(match what {
-        Manage::PinSet { pin } => (Task::SetPin, pin_of(pin)?),
+        Manage::PinSet { pin } => (Care::Key(Task::SetPin), pin_of(pin)?),
         Manage::PinChange { old, new } => {
             let (old, new) = (pin_of(old)?, pin_of(new)?);
-            (Task::ChangePin { old_len: old.len() }, joined(&old, &new)?)
+            (Care::Key(Task::ChangePin { old_len: old.len() }), joined(&old, &new)?)
         }
-        Manage::Credentials { pin } => (Task::Credentials, pin_of(pin)?),
-        Manage::FingerprintList { pin } => (Task::Fingerprints, pin_of(pin)?),
+        Manage::Credentials { pin } => (Care::Key(Task::Credentials), pin_of(pin)?),
+        Manage::FingerprintList { pin } => (Care::Fingerprint(Fingerprint::List), pin_of(pin)?),
         Manage::FingerprintAdd { pin, name } => {
-            crate::encoding::plain::check_name("the fingerprint's name", &name).map_err(|error| {
-                Failure::new(Outcome::BadInput, "name", error.to_string())
-                    .hint("letters, digits and spaces do: touchlease key fingerprint add NAME")
-            })?;
-            (Task::AddFingerprint { name }, pin_of(pin)?)
+            fingerprint_name(&name)?;
+            (Care::Fingerprint(Fingerprint::Add { name }), pin_of(pin)?)
+        }
+        Manage::FingerprintRename { pin, id, name } => {
+            fingerprint_name(&name)?;
+            let id = fingerprint_id(&id)?;
+            (Care::Fingerprint(Fingerprint::Rename { id, name }), pin_of(pin)?)
         }
         Manage::FingerprintRemove { pin, id } => {
-            let id = data_encoding::HEXLOWER_PERMISSIVE.decode(id.as_bytes());
-            let id = id.map_err(|_| {
-                Failure::new(Outcome::BadInput, "id", "a fingerprint's id is hexadecimal").hint("touchlease key fingerprint list")
-            })?;
-            (Task::DeleteFingerprint { id: Id(id) }, pin_of(pin)?)
+            let id = fingerprint_id(&id)?;
+            (Care::Fingerprint(Fingerprint::Remove { id }), pin_of(pin)?)
         }
+    })
+}
+
+/// What the key keeps beside the fingerprint: words for a person, and nothing else is made of them.
+fn fingerprint_name(name: &str) -> Result<(), Failure> {
+    let what = "the fingerprint's name";
+    let visible = match name.trim() {
+        "" => Err(PlainError::Empty { what }),
+        _ => plain::check_line(what, name, plain::LONGEST_NAME),
+    };
+    visible.map_err(|error| {
+        Failure::new(Outcome::BadInput, "name", error.to_string())
+            .hint("touchlease key fingerprint add NAME, with letters, digits and blanks")
+    })
+}
+
+fn fingerprint_id(id: &str) -> Result<Id, Failure> {
+    let id = data_encoding::HEXLOWER_PERMISSIVE.decode(id.as_bytes());
+    id.map(Id).map_err(|_| {
+        Failure::new(Outcome::BadInput, "id", "a fingerprint's id is hexadecimal").hint("touchlease key fingerprint list shows the ids")
     })
 }
 

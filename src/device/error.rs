@@ -117,6 +117,18 @@ pub enum DeviceError {
     /// A card without the FIDO2 applet.
     #[error("the card is no FIDO2 key")]
     NotFido,
+    /// No fingerprint has this id: it was removed, or is another key's.
+    #[error("the key has no fingerprint of this id")]
+    NoSuchFingerprint,
+    /// The sensor's storage is full.
+    #[error("the key has no room for one more fingerprint")]
+    FingerprintsFull,
+    /// The name is longer than what the key keeps.
+    #[error("the key takes a fingerprint's name of {limit} bytes at most")]
+    FingerprintName {
+        /// What it takes, in bytes.
+        limit: u32,
+    },
     /// PIN, credentials and fingerprints are cared for over USB.
     #[error("PIN, credentials and fingerprints are cared for over USB only, and the key is on a card reader")]
     OverUsbOnly,
@@ -165,6 +177,8 @@ impl DeviceError {
             Failure::Permission => Self::Permission,
             Failure::NotFido => Self::NotFido,
             Failure::NoService => Self::NoService,
+            Failure::NoSuchFingerprint => Self::NoSuchFingerprint,
+            Failure::LongName(limit) => Self::FingerprintName { limit },
             Failure::OverUsbOnly => Self::OverUsbOnly,
             Failure::System(what) => Self::System { what },
         }
@@ -177,6 +191,7 @@ impl DeviceError {
         };
         match status {
             Status::INVALID_COMMAND => Self::TooOld { lacks: "FIDO2".into() },
+            Status::FP_DATABASE_FULL => Self::FingerprintsFull,
             Status::CREDENTIAL_EXCLUDED => Self::AlreadyEnrolled,
             Status::UNSUPPORTED_ALGORITHM => Self::TooOld { lacks: "ES256".into() },
             Status::OPERATION_DENIED => Self::Denied,

@@ -15,7 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 use rustix::io::Errno;
 
-use super::ctap::{Frames, KeepAlive, Random, Status, Transport, TransportError, Watch};
+use super::ctap::{Deaf, Frames, KeepAlive, Random, Status, Transport, TransportError, Watch};
 use super::find;
 use crate::clock::{Boot, Clock, SystemClock};
 use frame::{Frame, PACKET, Packet};
@@ -322,23 +322,6 @@ impl Transport for Hid {
 
     fn channel(&self) -> Option<u32> {
         self.channel
-    }
-}
-
-/// For the drain after a cancel, which nothing cuts short.
-struct Deaf;
-
-impl Watch for Deaf {
-    fn keepalive(&mut self, _: KeepAlive) {}
-
-    fn another_program(&mut self) {}
-
-    fn cancelled(&mut self) -> bool {
-        false
-    }
-
-    fn wake(&self) -> Option<BorrowedFd<'_>> {
-        None
     }
 }
 

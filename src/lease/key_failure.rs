@@ -96,6 +96,17 @@ fn case(error: &DeviceError) -> (Outcome, &'static str, &'static str) {
             "enrol it with --touch-only, or use another key",
         ),
         E::NotFido => (Outcome::NoKey, "not_fido", "use a FIDO2 key"),
+        E::NoSuchFingerprint => (Outcome::BadInput, "no_fingerprint", "touchlease key fingerprint list shows the ids"),
+        E::FingerprintsFull => (
+            Outcome::Refused,
+            "fingerprints_full",
+            "touchlease key fingerprint list shows which one touchlease key fingerprint remove ID can take out",
+        ),
+        E::FingerprintName { .. } => (
+            Outcome::BadInput,
+            "fingerprint_name",
+            "touchlease key fingerprint add NAME, with a shorter one",
+        ),
         E::OverUsbOnly => (Outcome::Refused, "over_usb_only", "plug the key into USB"),
         E::NoProof(_) => (
             Outcome::Refused,

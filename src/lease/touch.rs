@@ -220,7 +220,7 @@ fn hear(lobby: &Lobby<'_>, prompt: &Prompt<'_>, wrong: &mut HashSet<KeyId>, even
             before: was,
             now,
         },
-        Event::Sample { .. } => return,
+        Event::Sample(_) => return,
     };
     tracing::debug!(?state, "the touch");
     prompt.tell(&state);

@@ -448,6 +448,15 @@ pub enum Manage {
         /// Its name.
         name: String,
     },
+    /// Another name for a fingerprint.
+    FingerprintRename {
+        /// Its PIN.
+        pin: Value,
+        /// Its id on the key, hexadecimal.
+        id: String,
+        /// The new name.
+        name: String,
+    },
     /// One fingerprint less.
     FingerprintRemove {
         /// Its PIN.

@@ -22,6 +22,14 @@ pub enum Protocol {
 }
 
 impl Protocol {
+    pub(crate) fn from_number(number: u64) -> Option<Self> {
+        match number {
+            1 => Some(Self::One),
+            2 => Some(Self::Two),
+            _ => None,
+        }
+    }
+
     pub(crate) fn number(self) -> u8 {
         match self {
             Self::One => 1,
@@ -44,7 +52,7 @@ impl Protocol {
 }
 
 /// A secret shared with the key, for one exchange.
-pub(super) struct Session {
+pub(crate) struct Session {
     pub protocol: Protocol,
     /// Our half of the agreement, in COSE.
     pub public: Value,
@@ -54,8 +62,12 @@ pub(super) struct Session {
 
 impl Session {
     pub fn new(protocol: Protocol, key: &Value) -> Option<Self> {
+        Self::of(protocol, &secret_key()?, key)
+    }
+
+    /// The same with a key pair that is there already: how the key itself comes to it.
+    pub fn of(protocol: Protocol, ours: &SecretKey, key: &Value) -> Option<Self> {
         let peer = PublicKey::from_sec1_bytes(&cose_point(key)?).ok()?;
-        let ours = SecretKey::from_slice(&random::<32>()).ok()?;
         let shared = p256::ecdh::diffie_hellman(ours.to_nonzero_scalar(), peer.as_affine());
         let shared = shared.raw_secret_bytes();
         let derive = |info: &[u8]| {
@@ -109,7 +121,12 @@ pub(super) fn cose_point(key: &Value) -> Option<Vec<u8>> {
     Some([&[4], &coordinate(-2)?[..], &coordinate(-3)?[..]].concat())
 }
 
-fn cose_key(key: &PublicKey) -> Value {
+/// A fresh one; nothing once in 2^32 times.
+pub(crate) fn secret_key() -> Option<SecretKey> {
+    SecretKey::from_slice(&random::<32>()).ok()
+}
+
+pub(crate) fn cose_key(key: &PublicKey) -> Value {
     let point = key.to_sec1_point(false);
     let coordinate = |bytes: Option<&p256::FieldBytes>| Value::Bytes(bytes.map(|b| b.to_vec()).unwrap_or_default());
     let mut map = number_map(vec![(1, 2.into())]);
@@ -124,7 +141,7 @@ fn cose_key(key: &PublicKey) -> Value {
     map
 }
 
-fn random<const N: usize>() -> [u8; N] {
+pub(crate) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     // A machine without randomness cannot have made the keys under test either.
     getrandom::fill(&mut bytes).unwrap_or_else(|error| panic!("no randomness: {error}"));

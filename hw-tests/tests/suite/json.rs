@@ -181,6 +181,7 @@ fn every_command_prints_one_json_object_and_nothing_else() {
         "key credentials",
         "key fingerprint list",
         "key fingerprint add thumb",
+        "key fingerprint rename 00 thumb",
         "key fingerprint remove 00",
     ] {
         printed.refused(line);

@@ -8,7 +8,7 @@ use super::super::ctap::Info;
 use super::super::enrolled::{EnrolledKey, KeyId, Link};
 use super::super::error::DeviceError;
 use super::super::place::{Place, Port};
-use super::super::worker::protocol::{Answer, Listed, Manage, Operation, Report};
+use super::super::worker::protocol::{Answer, Fingerprint, Listed, Manage, Operation, Report};
 use super::event::{Event, Feed};
 use super::{Broker, Step, system, unexpected};
 use crate::clock::{Boot, until};
@@ -52,6 +52,15 @@ pub struct KeyInfo {
     pub tries: Option<u32>,
     /// No PIN is taken until the key was pulled out.
     pub power_cycle: bool,
+}
+
+/// What to do for a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Care {
+    /// With its PIN or its credentials.
+    Key(Manage),
+    /// With its fingerprints.
+    Fingerprint(Fingerprint),
 }
 
 /// What caring for a key gave.
@@ -181,7 +190,7 @@ impl Broker {
     pub async fn manage(
         &self,
         port: &Port,
-        task: Manage,
+        task: Care,
         secret: Secret,
         key: Option<&EnrolledKey>,
         deadline: Boot,
@@ -190,12 +199,13 @@ impl Broker {
         let outlook = self.inner.outlook()?;
         let place = self.inner.place(&outlook, port).await?;
         self.free(port).await?;
-        let changes_pin = matches!(task, Manage::SetPin | Manage::ChangePin { .. });
+        let changes_pin = matches!(task, Care::Key(Manage::SetPin | Manage::ChangePin { .. }));
+        let which = key.map(|key| key.which.clone());
         let step = Step {
             place: &place,
-            operation: Operation::Manage {
-                task,
-                which: key.map(|key| key.which.clone()),
+            operation: match task {
+                Care::Key(task) => Operation::Manage { task, which },
+                Care::Fingerprint(task) => Operation::Fingerprint { task, which },
             },
             secret: Some(secret),
             deadline,
@@ -203,7 +213,7 @@ impl Broker {
             late: None,
         };
         let hear = |report| match report {
-            Report::Sample { left } => feed(Event::Sample { left }),
+            Report::Sample(sample) => feed(Event::Sample(sample)),
             Report::TouchNow => feed(Event::TouchNow {
                 key: key.map(EnrolledKey::id),
                 name: key.map_or_else(|| place.model.clone(), |key| key.name.clone()),

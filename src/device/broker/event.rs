@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::super::ctap::fingerprint::Sample;
 use super::super::enrolled::{KeyId, Link};
 use super::super::error::DeviceError;
 use super::super::place::Port;
@@ -95,9 +96,6 @@ pub enum Event {
         /// Now.
         now: u32,
     },
-    /// A fingerprint sample was taken.
-    Sample {
-        /// How many more are wanted.
-        left: u32,
-    },
+    /// The key took a sample of a finger.
+    Sample(Sample),
 }

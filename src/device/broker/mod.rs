@@ -22,7 +22,7 @@ use tokio::sync::{OwnedMutexGuard, watch};
 use tokio::task::JoinHandle;
 
 pub use super::candidate::Candidate;
-pub use care::{Cared, KeyInfo, Seen};
+pub use care::{Care, Cared, KeyInfo, Seen};
 pub use enrol::{Enrol, NewKey};
 pub use event::{Event, Feed};
 pub use reach::{Places, Processes, Reach, Worker};

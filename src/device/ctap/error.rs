@@ -20,12 +20,16 @@ impl Status {
     pub const INVALID_COMMAND: Self = Self(0x01);
     /// A credential of the exclude list is on this key.
     pub const CREDENTIAL_EXCLUDED: Self = Self(0x19);
+    /// The sensor's storage is full.
+    pub const FP_DATABASE_FULL: Self = Self(0x17);
     /// The algorithm is not there.
     pub const UNSUPPORTED_ALGORITHM: Self = Self(0x26);
     /// The person said no, on a key with a way to say it.
     pub const OPERATION_DENIED: Self = Self(0x27);
     /// The operation was cancelled by a CTAPHID_CANCEL, ours or somebody else's.
     pub const KEEPALIVE_CANCEL: Self = Self(0x2D);
+    /// An option of the request is not known, or there is no fingerprint of that id.
+    pub const INVALID_OPTION: Self = Self(0x2C);
     /// No credential of the allow list is on this key, or none may be seen without UV.
     pub const NO_CREDENTIALS: Self = Self(0x2E);
     /// Nobody touched the key (CTAP 2.0 keys answer ACTION_TIMEOUT).
@@ -58,9 +62,11 @@ impl Status {
             Self::OK => "OK",
             Self::INVALID_LENGTH => "INVALID_LENGTH",
             Self::INVALID_COMMAND => "INVALID_COMMAND",
+            Self::FP_DATABASE_FULL => "FP_DATABASE_FULL",
             Self::CREDENTIAL_EXCLUDED => "CREDENTIAL_EXCLUDED",
             Self::UNSUPPORTED_ALGORITHM => "UNSUPPORTED_ALGORITHM",
             Self::OPERATION_DENIED => "OPERATION_DENIED",
+            Self::INVALID_OPTION => "INVALID_OPTION",
             Self::KEEPALIVE_CANCEL => "KEEPALIVE_CANCEL",
             Self::NO_CREDENTIALS => "NO_CREDENTIALS",
             Self::USER_ACTION_TIMEOUT => "USER_ACTION_TIMEOUT",
@@ -156,6 +162,12 @@ pub enum CtapError {
     /// The key lacks what the request needs.
     #[error("the key has no {0}")]
     Lacks(&'static str),
+    /// The key takes no fingerprint's name that is so long.
+    #[error("the key takes a name of {limit} bytes at most")]
+    LongName {
+        /// What it takes, in bytes.
+        limit: u32,
+    },
     /// The transport failed.
     #[error(transparent)]
     Transport(#[from] TransportError),

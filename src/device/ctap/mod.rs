@@ -1,9 +1,10 @@
-//! CTAP 2.1 over any transport: what is needed on the lease path, and nothing else.
+//! CTAP 2.1 over any transport: what is needed on the lease path, and fingerprints.
 //!
 //! Parsers are pure functions over bytes; the conversation is [`Session`].
 
 pub mod cbor;
 pub mod error;
+pub mod fingerprint;
 pub mod get_assertion;
 pub mod hmac_secret;
 pub mod info;
@@ -17,6 +18,7 @@ pub use error::{CtapError, Status, TransportError};
 pub use info::Info;
 
 use cbor::Map;
+use fingerprint::Sample;
 use pin::{PinProtocol, SharedSecret};
 
 /// Fills a buffer with random bytes.
@@ -41,6 +43,25 @@ pub trait Watch {
     fn cancelled(&mut self) -> bool;
     /// Becomes readable when [`Watch::cancelled`] is worth asking at once.
     fn wake(&self) -> Option<BorrowedFd<'_>>;
+    /// The key took a sample of a finger.
+    fn sample(&mut self, _: Sample) {}
+}
+
+/// Who hears nothing and stops nothing: for what is sent to end something, which nothing cuts short.
+pub(super) struct Deaf;
+
+impl Watch for Deaf {
+    fn keepalive(&mut self, _: KeepAlive) {}
+
+    fn another_program(&mut self) {}
+
+    fn cancelled(&mut self) -> bool {
+        false
+    }
+
+    fn wake(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
 }
 
 /// Frames or APDUs of one transport's life, both ways, keepalives not counted: their number depends on the person.
@@ -78,6 +99,9 @@ enum Command {
     GetAssertion = 0x02,
     GetInfo = 0x04,
     ClientPin = 0x06,
+    BioEnrollment = 0x09,
+    /// Of keys from before CTAP 2.1 (FIDO_2_1_PRE), with the same members.
+    BioEnrollmentPreview = 0x40,
 }
 
 /// A conversation with one key.
@@ -125,6 +149,16 @@ impl<'a> Session<'a> {
     #[must_use]
     pub fn raw_info(&self) -> &[u8] {
         &self.raw_info
+    }
+
+    /// Asks the key anew what it says of itself, after something that may have changed it.
+    ///
+    /// # Errors
+    /// See [`CtapError`].
+    pub fn renew_info(&mut self) -> Result<(), CtapError> {
+        self.raw_info = exchange(self.transport, self.watch, &[Command::GetInfo as u8])?;
+        self.info = Info::parse(&self.raw_info)?;
+        Ok(())
     }
 
     fn call(&mut self, command: Command, parameters: Map) -> Result<Vec<u8>, CtapError> {

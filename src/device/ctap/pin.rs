@@ -27,6 +27,8 @@ pub enum Permission {
     MakeCredential = 0x01,
     /// getAssertion.
     GetAssertion = 0x02,
+    /// Fingerprints.
+    BioEnrollment = 0x08,
 }
 
 /// How the shared secret is made and used (CTAP 2.1, 6.5.6 and 6.5.7).
@@ -67,8 +69,8 @@ pub struct PinToken {
 }
 
 impl PinToken {
-    pub(super) fn authenticate(&self, client_data_hash: &[u8; 32]) -> Vec<u8> {
-        self.protocol.authenticate(&self.token, client_data_hash)
+    pub(super) fn authenticate(&self, message: &[u8]) -> Vec<u8> {
+        self.protocol.authenticate(&self.token, message)
     }
 
     pub(super) fn protocol(&self) -> PinProtocol {
@@ -184,11 +186,11 @@ impl Session<'_> {
         parse_retries(&self.call(Command::ClientPin, request)?)
     }
 
-    /// Turns the PIN into a token for one use at one relying party. This is a PIN try.
+    /// Turns the PIN into a token for one use, at one relying party where the use has one. This is a PIN try.
     ///
     /// # Errors
     /// `PIN_INVALID`, `PIN_AUTH_BLOCKED`, `PIN_BLOCKED`, `PIN_NOT_SET` and the like; see [`CtapError`].
-    pub fn pin_token(&mut self, pin: &[u8], permission: Permission, rp_id: &str) -> Result<PinToken, CtapError> {
+    pub fn pin_token(&mut self, pin: &[u8], permission: Permission, rp_id: Option<&str>) -> Result<PinToken, CtapError> {
         let hash = Zeroizing::new(<[u8; 32]>::from(Sha256::digest(pin)));
         let with_permissions = self.info.option("pinUvAuthToken") == Some(true);
         let shared = self.shared()?;
@@ -202,7 +204,7 @@ impl Session<'_> {
             .with(0x06, shared.encrypt(&hash[..16])?);
         // A CTAP 2.0 token is good for everything until power-down; newer keys bind it.
         if with_permissions {
-            parameters = parameters.with(0x09, permission as i64).with(0x0A, rp_id);
+            parameters = parameters.with(0x09, permission as i64).with_some(0x0A, rp_id);
         }
         let answer = self.call(Command::ClientPin, parameters);
         // The key makes a new key pair after each wrong PIN (6.5.5.7.2): what we agreed on is void.

@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::protocol::{Report, write_frame};
+use crate::device::ctap::fingerprint::Sample;
 use crate::device::ctap::{KeepAlive, Watch};
 
 /// After its request, the daemon sends nothing but a cancel; its end closing means the same.
@@ -54,6 +55,12 @@ impl Watch for Line {
             self.touch_told = false;
             self.mention(&Report::AnotherProgram);
         }
+    }
+
+    fn sample(&mut self, sample: Sample) {
+        self.mention(&Report::Sample(sample));
+        // It asks for the next touch by itself.
+        self.touch_told = true;
     }
 
     fn cancelled(&mut self) -> bool {

@@ -3,20 +3,15 @@
 
 use std::path::Path;
 
-use ctap_hid_fido2::fidokey::bio::EnrollStatus2;
 use ctap_hid_fido2::public_key_credential_descriptor::PublicKeyCredentialDescriptor;
 use ctap_hid_fido2::{FidoKeyHid, FidoKeyHidFactory, HidParam, LibCfg};
 
-use super::line::Line;
-use super::protocol::{Answer, Failure, Id, Listed, Manage, Report};
-use crate::device::ctap::{KeepAlive, Status, Watch};
+use super::protocol::{Answer, Failure, Id, Listed, Manage};
+use crate::device::ctap::Status;
 use crate::secret::Secret;
 
-/// How long a key waits for one fingerprint sample, in milliseconds.
-const SAMPLE_TIMEOUT: u16 = 15_000;
-
 /// Does `task` on the key at `node`; `secret` is the PIN, or two.
-pub(super) fn run(node: &Path, task: &Manage, secret: &Secret, line: &mut Line) -> Result<Answer, Failure> {
+pub(super) fn run(node: &Path, task: &Manage, secret: &Secret) -> Result<Answer, Failure> {
     let key = open(node, task)?;
     let pin = text(secret.expose())?;
     match task {
@@ -35,9 +30,6 @@ pub(super) fn run(node: &Path, task: &Manage, secret: &Secret, line: &mut Line) 
                 },
             )
             .map_err(failure)?,
-        Manage::Fingerprints => return fingerprints(&key, pin).map(Answer::List),
-        Manage::AddFingerprint { name } => add_fingerprint(&key, pin, name, line)?,
-        Manage::DeleteFingerprint { id } => key.bio_enrollment_remove(pin, &id.0).map_err(failure)?,
     }
     Ok(Answer::Managed)
 }
@@ -47,7 +39,6 @@ fn open(node: &Path, task: &Manage) -> Result<FidoKeyHid, Failure> {
     let mut settings = LibCfg::init();
     settings.enable_keep_alive_msg = false;
     // The standard commands; the prototype ones are asked for below where a key has only them.
-    settings.use_pre_bio_enrollment = false;
     settings.use_pre_credential_management = false;
     let mut key = FidoKeyHidFactory::create_by_params(&[HidParam::Path(path)], &settings).map_err(|_| Failure::PulledOut)?;
     let options = key.get_info().map_err(failure)?.options;
@@ -57,12 +48,10 @@ fn open(node: &Path, task: &Manage) -> Result<FidoKeyHid, Failure> {
         Manage::Credentials | Manage::DeleteCredential { .. } => {
             (!has("credMgmt") && !has("credentialMgmtPreview")).then_some("list of credentials")
         }
-        _ => (!has("bioEnroll") && !has("userVerificationMgmtPreview")).then_some("fingerprint sensor"),
     };
     if let Some(lacks) = lacks {
         return Err(Failure::Lacks(lacks.into()));
     }
-    key.use_pre_bio_enrollment = !has("bioEnroll") && has("userVerificationMgmtPreview");
     key.use_pre_credential_management = !has("credMgmt") && has("credentialMgmtPreview");
     Ok(key)
 }
@@ -87,38 +76,6 @@ fn credentials(key: &FidoKeyHid, pin: &str) -> Result<Vec<Listed>, Failure> {
         }
     }
     Ok(list)
-}
-
-fn fingerprints(key: &FidoKeyHid, pin: &str) -> Result<Vec<Listed>, Failure> {
-    let templates = key.bio_enrollment_enumerate_enrollments(pin).map_err(failure)?;
-    let listed = templates.into_iter().map(|template| Listed {
-        rp_id: String::new(),
-        name: template.template_friendly_name.unwrap_or_default(),
-        id: Id(template.template_id),
-    });
-    Ok(listed.collect())
-}
-
-fn add_fingerprint(key: &FidoKeyHid, pin: &str, name: &str, line: &mut Line) -> Result<(), Failure> {
-    line.keepalive(KeepAlive::UpNeeded);
-    let (template, mut status) = key.bio_enrollment_begin(pin, Some(SAMPLE_TIMEOUT)).map_err(failure)?;
-    while !status.is_finish {
-        if line.cancelled() {
-            // Best effort: the key forgets an unfinished enrolment by itself.
-            let _ = key.bio_enrollment_cancel();
-            return Err(Failure::Cancelled);
-        }
-        sample(&status, line);
-        status = key.bio_enrollment_next(&template, Some(SAMPLE_TIMEOUT)).map_err(failure)?;
-    }
-    key.bio_enrollment_set_friendly_name(pin, &template.template_id, name)
-        .map_err(failure)
-}
-
-fn sample(status: &EnrollStatus2, line: &mut Line) {
-    let left = status.remaining_samples;
-    // A daemon that is gone shows at the next look for a cancel.
-    let _ = line.tell(&Report::Sample { left }, &[]);
 }
 
 fn text(pin: &[u8]) -> Result<&str, Failure> {

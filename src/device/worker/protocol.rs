@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
+use super::super::ctap::fingerprint::Sample;
 use super::super::ctap::get_assertion::RawAssertion;
 use super::super::ctap::{CtapError, Frames, Status, TransportError};
 use super::super::enrolled::{Credential, Link, Text64, base64url};
@@ -100,10 +101,17 @@ pub enum Operation {
         /// The device has to prove first, silently, that it has this credential: before any PIN goes to it.
         which: Option<Credential>,
     },
-    /// What `touchlease key` does besides enrolling. The tail holds the PINs.
+    /// What `touchlease key` does with PIN and credentials. The tail holds the PINs.
     Manage {
         /// What to do.
         task: Manage,
+        /// As in `Assert`.
+        which: Option<Credential>,
+    },
+    /// What `touchlease key fingerprint` does. The tail is the PIN.
+    Fingerprint {
+        /// What to do.
+        task: Fingerprint,
         /// As in `Assert`.
         which: Option<Credential>,
     },
@@ -131,26 +139,38 @@ pub enum Manage {
         /// Its id.
         id: Id,
     },
-    /// Lists the fingerprints. The tail is the PIN.
-    Fingerprints,
-    /// Adds a fingerprint, with several touches. The tail is the PIN.
-    AddFingerprint {
+}
+
+/// Care for a key's fingerprints, over USB.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fingerprint {
+    /// Lists them.
+    List,
+    /// Adds one, with several touches of the sensor.
+    Add {
         /// The person's name for it.
         name: String,
     },
-    /// Deletes one. The tail is the PIN.
-    DeleteFingerprint {
+    /// Gives one another name.
+    Rename {
+        /// Its id.
+        id: Id,
+        /// The new name.
+        name: String,
+    },
+    /// Removes one.
+    Remove {
         /// Its id.
         id: Id,
     },
 }
 
-/// A discoverable credential.
+/// A discoverable credential, or a fingerprint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listed {
     /// Relying party id; empty for fingerprints.
     pub rp_id: String,
-    /// User, or the fingerprint's name.
+    /// User, or the fingerprint's name; empty where it has none.
     pub name: String,
     /// Credential or template id.
     pub id: Id,
@@ -163,11 +183,8 @@ pub enum Report {
     TouchNow,
     /// Another program is using the key: not now.
     AnotherProgram,
-    /// A fingerprint sample was taken.
-    Sample {
-        /// How many more are wanted.
-        left: u32,
-    },
+    /// The key took a sample of a finger.
+    Sample(Sample),
     /// The places, now. Only from the worker that watches.
     Places(Vec<Place>),
     /// The last word: done. Hmac-secret outputs are in the tail.
@@ -262,6 +279,10 @@ pub enum Failure {
     NotFido,
     /// No PC/SC service.
     NoService,
+    /// The key has no fingerprint of this id.
+    NoSuchFingerprint,
+    /// The key takes no name of more bytes than these.
+    LongName(u32),
     /// Care for keys works over USB only.
     OverUsbOnly,
     /// The system refuses randomness, memory, or something else.
@@ -274,6 +295,7 @@ impl From<CtapError> for Failure {
             CtapError::Status(Status(code)) => Self::Status(code),
             CtapError::Form(what) => Self::Malformed(what.into()),
             CtapError::TooLong { .. } => Self::Lacks(error.to_string()),
+            CtapError::LongName { limit } => Self::LongName(limit),
             CtapError::Lacks(what) => Self::Lacks(what.into()),
             CtapError::System => Self::System(error.to_string()),
             CtapError::Transport(error) => error.into(),

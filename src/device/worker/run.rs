@@ -3,7 +3,7 @@
 use zeroize::Zeroizing;
 
 use super::line::Line;
-use super::protocol::{Answer, Failure, Id, Manage, Operation, Report, Request, Warm};
+use super::protocol::{Answer, Failure, Fingerprint, Id, Listed, Manage, Operation, Report, Request, Warm};
 use super::{Open, failed, manage, random};
 use crate::device::ctap::get_assertion::{GetAssertion, RawAssertion};
 use crate::device::ctap::make_credential::MakeCredential;
@@ -25,7 +25,10 @@ pub(super) fn perform(request: Request, secret: Secret, open: &Open<'_>, line: &
         warm,
         operation,
     } = request;
-    if matches!((&port, &operation), (Port::Reader(_), Operation::Manage { .. })) {
+    if matches!(
+        (&port, &operation),
+        (Port::Reader(_), Operation::Manage { .. } | Operation::Fingerprint { .. })
+    ) {
         return (Report::Failed(Failure::OverUsbOnly), None);
     }
     let mut transport = match open(&port, link, warm.channel) {
@@ -73,7 +76,7 @@ fn converse(
             which,
         } => {
             recognise(&mut session, which.as_ref())?;
-            let token = token(&mut session, pin, Permission::MakeCredential, &rp_id)?;
+            let token = token(&mut session, pin, Permission::MakeCredential, Some(&rp_id))?;
             let made = session.make_credential(&MakeCredential {
                 rp_id: &rp_id,
                 client_data_hash: hash,
@@ -93,7 +96,7 @@ fn converse(
             which,
         } => {
             recognise(&mut session, which.as_ref())?;
-            let token = token(&mut session, pin, Permission::GetAssertion, RP_ID)?;
+            let token = token(&mut session, pin, Permission::GetAssertion, Some(RP_ID))?;
             let (raw, outputs) = session.get_assertion(&GetAssertion {
                 rp_id: RP_ID,
                 client_data_hash: hash,
@@ -103,6 +106,10 @@ fn converse(
                 token: token.as_ref(),
             })?;
             (Answer::Asserted(raw.into()), Some(outputs))
+        }
+        Operation::Fingerprint { task, which } => {
+            recognise(&mut session, which.as_ref())?;
+            (fingerprint(&mut session, pin, task)?, None)
         }
         Operation::Manage { .. } => return Err(Failure::OverUsbOnly),
     };
@@ -157,13 +164,39 @@ fn recognise(session: &mut Session<'_>, credential: Option<&Credential>) -> Resu
     }
 }
 
-fn token(session: &mut Session<'_>, pin: Option<&[u8]>, permission: Permission, rp_id: &str) -> Result<Option<PinToken>, Failure> {
+fn token(session: &mut Session<'_>, pin: Option<&[u8]>, permission: Permission, rp_id: Option<&str>) -> Result<Option<PinToken>, Failure> {
     let Some(pin) = pin else { return Ok(None) };
     match session.pin_token(pin, permission, rp_id) {
         Ok(token) => Ok(Some(token)),
         Err(CtapError::Status(Status::PIN_INVALID)) => Err(Failure::PinWrong(session.pin_retries().ok().map(|r| r.left))),
         Err(error) => Err(error.into()),
     }
+}
+
+fn fingerprint(session: &mut Session<'_>, pin: Option<&[u8]>, task: Fingerprint) -> Result<Answer, Failure> {
+    session.has_sensor()?;
+    let token = token(session, pin, Permission::BioEnrollment, None)?.ok_or(Failure::Status(Status::PIN_REQUIRED.0))?;
+    let done = match task {
+        Fingerprint::List => {
+            let listed = session.fingerprints(&token)?.into_iter().map(|template| Listed {
+                rp_id: String::new(),
+                name: template.name.unwrap_or_default(),
+                id: Id(template.id),
+            });
+            return Ok(Answer::List(listed.collect()));
+        }
+        Fingerprint::Add { name } => session.add_fingerprint(&token, &name),
+        Fingerprint::Rename { id, name } => session.rename_fingerprint(&token, &id.0, &name),
+        Fingerprint::Remove { id } => session.remove_fingerprint(&token, &id.0),
+    };
+    done.map_err(|error| match error {
+        // What else it says with this status, a request without options cannot mean.
+        CtapError::Status(Status::INVALID_OPTION) => Failure::NoSuchFingerprint,
+        error => error.into(),
+    })?;
+    // With the first one, or without the last one, the key says something else of itself.
+    session.renew_info()?;
+    Ok(Answer::Managed)
 }
 
 fn care(
@@ -182,7 +215,7 @@ fn care(
         .map_err(Failure::from)
         .and_then(|mut session| recognise(&mut session, which.as_ref()));
     // `transport` lives on: it holds the lock on the node.
-    match recognised.and_then(|()| manage::run(node, task, secret, line)) {
+    match recognised.and_then(|()| manage::run(node, task, secret)) {
         Ok(answer) => Report::Done {
             answer,
             warm: Warm::default(),

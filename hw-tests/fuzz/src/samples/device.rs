@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use crate::device::ctap::Frames;
 use crate::device::ctap::cbor::{self, Map, Value};
+use crate::device::ctap::fingerprint::{Feedback, Sample};
 use crate::device::ctap::hmac_secret::HMAC_SECRET;
 use crate::device::ctap::pin::{self, PinProtocol, SharedSecret, cose_key, parse_cose_key};
 use crate::device::enrolled::{Link, Profile};
@@ -159,6 +160,8 @@ pub fn client_pin() -> Vec<Vec<u8>> {
         encoded(Map::new().with(3, 8).with(4, false)),
         encoded(Map::new().with(3, 5)),
         encoded(Map::new().with(2, vec![3u8; 48])),
+        encoded(Map::new().with(4, vec![1u8]).with(5, 9).with(6, 3)),
+        encoded(Map::new().with(7, vec![Value::from(Map::new().with(1, vec![1u8]).with(2, "thumb"))])),
         vec![1; 64],
     ]
 }
@@ -318,13 +321,11 @@ pub fn worker_frame() -> Vec<Vec<u8>> {
         socket: "s".into(),
         empty: false,
     };
-    samples.push(
-        [
-            report(&Report::Places(vec![place]), b""),
-            report(&Report::Sample { left: 2 }, &[1; 64]),
-        ]
-        .concat(),
-    );
+    let sample = Sample {
+        feedback: Feedback::GOOD,
+        left: 2,
+    };
+    samples.push([report(&Report::Places(vec![place]), b""), report(&Report::Sample(sample), &[1; 64])].concat());
     for json in [
         r#"{"Done":{"answer":{"Asserted":{"credential":"AQID","auth_data":"AAAA","signature":"MAYC"}},"warm":{"channel":7,"info":"oA"},"frames":{"sent":1,"received":2}}}"#,
         r#"{"Done":{"answer":{"Inspected":{"tries":8,"power_cycle":false}},"warm":{"channel":null,"info":null},"frames":{"sent":1,"received":2}}}"#,

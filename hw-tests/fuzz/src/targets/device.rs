@@ -7,6 +7,7 @@ use std::time::Duration;
 use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, shutdown, socketpair};
 
 use crate::device::ctap::cbor::{self, Map, Value};
+use crate::device::ctap::fingerprint;
 use crate::device::ctap::get_assertion::{GetAssertion, RawAssertion};
 use crate::device::ctap::info::Info;
 use crate::device::ctap::make_credential::{self, Attested, MakeCredential};
@@ -191,7 +192,7 @@ pub fn get_assertion(data: &[u8]) {
     let _ = which::answers(&raw, &enrolled.which, &[0; 32]);
 }
 
-/// Answers to clientPIN.
+/// Answers to clientPIN, and to bioEnrollment.
 pub fn client_pin(data: &[u8]) {
     if let Ok(point) = pin::parse_key_agreement(data) {
         let again = Map::new().with(1, pin::cose_key(&point, -25));
@@ -211,6 +212,18 @@ pub fn client_pin(data: &[u8]) {
         let again = Map::new().with(2, token.clone());
         assert_eq!(pin::parse_token(&cbor::encode(&again.into())), Ok(token));
     }
+    if let Ok(sample) = fingerprint::parse_sample(data) {
+        let again = Map::new().with(5, u32::from(sample.feedback.0)).with(6, sample.left);
+        assert_eq!(fingerprint::parse_sample(&cbor::encode(&again.into())), Ok(sample));
+    }
+    if let Ok(templates) = fingerprint::parse_templates(data) {
+        let one = |template: &fingerprint::Template| Map::new().with(1, &template.id[..]).with_some(2, template.name.as_deref());
+        let again: Vec<Value> = templates.iter().map(|template| one(template).into()).collect();
+        assert_eq!(
+            fingerprint::parse_templates(&cbor::encode(&Map::new().with(7, again).into())),
+            Ok(templates)
+        );
+    }
     for shared in OURS.iter() {
         let _ = shared.decrypt(data);
     }
@@ -226,7 +239,7 @@ pub fn session(data: &[u8]) {
     assert!(!session.raw_info().is_empty());
     let salts = [[1; 32], [2; 32]];
     let token = (first & 1 == 1)
-        .then(|| session.pin_token(b"1234", Permission::GetAssertion, "touchlease:lease").ok())
+        .then(|| session.pin_token(b"1234", Permission::GetAssertion, Some("touchlease:lease")).ok())
         .flatten();
     let salts = &salts[..usize::from(first >> 1 & 1) + usize::from(first >> 2 & 1)];
     if first & 8 == 8 {
@@ -242,6 +255,10 @@ pub fn session(data: &[u8]) {
     });
     if let Ok((_, outputs)) = asserted {
         assert_eq!(outputs.len(), 32 * salts.len());
+    }
+    if let (Some(token), true) = (&token, first & 32 == 32) {
+        let _ = session.fingerprints(token);
+        let _ = session.add_fingerprint(token, "thumb");
     }
     let made = session.make_credential(&MakeCredential {
         rp_id: "touchlease:lease",

@@ -7,6 +7,7 @@ mod other_programs;
 mod pins;
 mod pulled;
 mod receipts;
+mod sensor;
 mod untouched;
 
 use std::sync::Arc;
