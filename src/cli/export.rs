@@ -197,9 +197,20 @@ fn not_made(path: &Path, error: &io::Error) -> Failure {
 }
 
 fn not_written(error: &io::Error) -> Failure {
-    if error.kind() == io::ErrorKind::BrokenPipe {
-        return Failure::new(Outcome::BadInput, "out", "whoever read the export went away before its end")
-            .hint("write all of it into a file: --out FILE");
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => {
+            return Failure::new(Outcome::BadInput, "out", "whoever read the export went away before its end")
+                .hint("write all of it into a file: --out FILE");
+        }
+        io::ErrorKind::AlreadyExists => {
+            return Failure::new(
+                Outcome::BadInput,
+                "out_exists",
+                "something has got the name of the file in the meantime",
+            )
+            .hint("name a file that does not exist: nothing is overwritten");
+        }
+        _ => {}
     }
     Failure::new(Outcome::BadInput, "out", format!("the export cannot be written: {error}"))
         .hint("free some space, or name another file with --out")

@@ -311,7 +311,9 @@ pub fn stop(home: &Home) -> Result<()> {
 /// Inside a process-id namespace nobody may reap it.
 fn is_zombie(pid: i32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'))
+    let leader_is_over = stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'));
+    // Its other thread may be in the middle of a call still, and keep a disk.
+    leader_is_over && fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count) <= 1
 }
 
 /// Where a daemon's output would go: a command that cannot have this starts none.

@@ -4,11 +4,13 @@ use super::strace::{Call, Fault};
 
 /// How many of the calls that are not vital are left out in a sample.
 const EVERY: usize = 10;
+/// An operation of no more calls than these has a kill at each of them in a sample.
+const FEW: usize = 16;
 /// How many of these calls have one power cut in a sample.
 const SAMPLES: usize = 18;
 
 /// The faults of a run: all of them, or a sample with every rename and fsync and every tenth other call, each with a kill or one of
-/// its errors in turn.
+/// its errors in turn; where there are few calls, a kill at each.
 #[must_use]
 pub fn plan(points: &[Call], all: bool) -> Vec<(&Call, Fault)> {
     if all {
@@ -16,6 +18,9 @@ pub fn plan(points: &[Call], all: bool) -> Vec<(&Call, Fault)> {
             .iter()
             .flat_map(|call| faults(call).map(move |fault| (call, fault)))
             .collect();
+    }
+    if points.len() <= FEW {
+        return points.iter().map(|call| (call, Fault::Kill)).collect();
     }
     let turn = |(n, call): (usize, _)| faults(call).cycle().nth(n).map(|fault| (call, fault));
     vital_and_tenth(points).enumerate().filter_map(turn).collect()
@@ -65,6 +70,8 @@ mod tests {
         assert_eq!(sample.len(), 14);
         assert_eq!(sample.iter().filter(|(call, _)| call.is_vital()).count(), 10);
         assert!(sample.iter().filter(|(_, fault)| *fault == Fault::Kill).count() >= 2);
+        let few = plan(&points[..FEW], false);
+        assert!(few.len() == FEW && few.iter().all(|(_, fault)| *fault == Fault::Kill));
         // openat: a kill and three errors; fsync and renameat: a kill and four.
         assert_eq!(plan(&points, true).len(), 40 * 4 + 10 * 5);
         assert_eq!(power_plan(&points, None).len(), 15);

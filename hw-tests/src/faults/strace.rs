@@ -18,8 +18,7 @@ use touchlease::lease::writer::THREAD as WRITER;
 use crate::harness::Home;
 
 /// Calls that change a file, open one, or answer a client.
-const TRACED: &str =
-    "openat,openat2,open,mkdir,mkdirat,write,pwrite64,ftruncate,fsync,fdatasync,syncfs,rename,renameat,renameat2,unlink,unlinkat,sendto";
+const TRACED: &str = "openat,openat2,open,mkdir,mkdirat,write,pwrite64,ftruncate,fsync,fdatasync,syncfs,rename,renameat,renameat2,unlink,unlinkat,linkat,sendto";
 /// Longest start, with everything slowed down by the trace.
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -213,7 +212,7 @@ impl Call {
     /// Whether it makes something durable: these are never left out.
     #[must_use]
     pub fn is_vital(&self) -> bool {
-        ["fsync", "fdatasync", "syncfs", "rename", "renameat", "renameat2"].contains(&self.name.as_str())
+        ["fsync", "fdatasync", "syncfs", "rename", "renameat", "renameat2", "linkat"].contains(&self.name.as_str())
     }
 
     /// Whether it is `other` in another run.
@@ -231,8 +230,10 @@ impl Call {
         let of_the_start = ["/run/touchlease", "/config/touchlease"]
             .iter()
             .any(|folder| self.line.contains(folder));
+        // What a call gave is not there when it fails, and then it would not be known again.
+        let asked = self.line.split(") = ").next().unwrap_or_default();
         // strace says with each path where relative ones would begin.
-        let line = self.line.replace(&format!("AT_FDCWD<{home}/work>"), "");
+        let line = asked.replace(&format!("AT_FDCWD<{home}/work>"), "");
         line.contains(home) && !of_the_start
     }
 
