@@ -117,17 +117,22 @@ async fn stop(house: &House) {
     house.ledger.close();
     let ended = house.ledger.end_all(Why::DaemonStopped, |_| true);
     house.record_over(&ended);
-    for log in house.logs() {
-        if let Err(error) = log.sync() {
-            tracing::error!(%error, "the audit log's last lines");
-        }
-    }
+    sync_last(house);
     house.broker.forget_all();
     // A change that was begun is made, and its requester told. Leases' ends are passed on meanwhile.
     house.writer.finish().await;
     // The connections that hold a lease pass its end on to their children.
     tokio::task::yield_now().await;
     tokio::time::sleep(Duration::from_millis(50)).await;
+    sync_last(house);
+}
+
+fn sync_last(house: &House) {
+    for log in house.logs() {
+        if let Err(error) = log.sync() {
+            tracing::error!(%error, "the audit log's last lines");
+        }
+    }
 }
 
 /// Ends leases when their time is over, on the clock that counts suspend. No lease, no wake-up.

@@ -48,7 +48,7 @@ pub async fn change(office: &Office<'_>, batch: Batch, asker: &Asker) -> Result<
         asked.changed(&proof, &fixed, names.clone())?;
         let (vault, changes, digest) = (office.vault_now(), batch.changes, fixed.digest());
         let apply = move |random: &mut Random| vault.apply(&proof, digest, &standing, &changes, text.at, random);
-        make(&office.lobby, &asked, Some(&prompt), apply).await?;
+        make(office.lobby.writer, &asked, Some(&prompt), apply).await?;
         prompt.approved();
         Ok(names)
     };

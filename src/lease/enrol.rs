@@ -1,6 +1,7 @@
 //! Keys into and out of a vault: several touches, each said before it is asked for.
 
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -226,7 +227,7 @@ impl Ground for Fork {
 /// statement; the roster holds the signature.
 pub(super) async fn commit(
     lobby: &Lobby<'_>,
-    log: &Journal,
+    log: &Rc<Journal>,
     ground: Arc<dyn Ground>,
     plan: Plan,
     what: String,
@@ -245,7 +246,7 @@ pub(super) async fn commit(
         }
         asked.roster(Digest::of(plan.text()))?;
         let commit = move |random: &mut Random| ground.commit(&plan, &refs(&proofs), random);
-        make(lobby, &asked, None, commit).await
+        make(lobby.writer, &asked, None, commit).await
     };
     path.await.inspect_err(|failure| asked.failed(failure))
 }

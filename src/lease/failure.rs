@@ -123,17 +123,25 @@ fn vault_outcome(error: &VaultError) -> (Outcome, &'static str) {
 
 impl IntoFailure for VaultError {
     fn failure(self) -> Failure {
-        let (outcome, reason) = vault_outcome(&self);
+        (&self).failure()
+    }
+}
+
+impl IntoFailure for &VaultError {
+    fn failure(self) -> Failure {
+        let (outcome, reason) = vault_outcome(self);
         let failure = Failure::new(outcome, reason, self.to_string());
-        match &self {
-            Self::Aside { path, why } if let Self::NotShown { scope, .. } = &**why => {
+        match self {
+            VaultError::Aside { path, why } if let VaultError::NotShown { scope, .. } = &**why => {
                 let again =
                     format!("touchlease merge {scope}; if it is said again, bring the file back, or in the vault's folder: rm {path}");
                 return failure.hint(again);
             }
-            Self::Aside { path, .. } => return failure.hint(format!("in the vault's folder: rm {path}; or bring back what it needs")),
-            Self::NotJoined(scope) => return failure.hint(format!("touchlease merge {scope}")),
-            Self::NoneJoins { can, .. } if !can.is_empty() => {
+            VaultError::Aside { path, .. } => {
+                return failure.hint(format!("in the vault's folder: rm {path}; or bring back what it needs"));
+            }
+            VaultError::NotJoined(scope) => return failure.hint(format!("touchlease merge {scope}")),
+            VaultError::NoneJoins { can, .. } if !can.is_empty() => {
                 return failure.hint(format!("touchlease vault join --key {}", quoted(Path::new(&can[0]))));
             }
             _ => {}

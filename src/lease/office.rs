@@ -56,7 +56,7 @@ pub struct Office<'a> {
     /// The vault.
     pub vault: &'a RefCell<Arc<Vault>>,
     /// Its log.
-    pub log: &'a Journal,
+    pub log: &'a Rc<Journal>,
     /// This boot.
     pub boot_id: &'a str,
 }
@@ -211,14 +211,14 @@ impl Office<'_> {
         &self,
         mut material: Material,
         standing: &Standing,
-        asked: &AskedLine<'_>,
+        asked: &Rc<AskedLine>,
         prompt: &Prompt<'_>,
     ) -> Result<Material, Failure> {
         let joins = material.take_joins();
         if !joins.is_empty() {
             let (vault, standing) = (self.vault_now(), standing.clone());
             let join = move |random: &mut Random| vault.join(&joins, &standing, random);
-            make(&self.lobby, asked, Some(prompt), join).await?;
+            make(self.lobby.writer, asked, Some(prompt), join).await?;
         }
         Ok(material)
     }

@@ -63,9 +63,9 @@ impl<'a> Question<'a> {
 }
 
 /// A question that stands in the log, and has to be answered there: by the touch, by how it failed, or, when whoever asked goes
-/// away in between, by being withdrawn.
-pub struct AskedLine<'a> {
-    log: &'a Journal,
+/// away in between, by being withdrawn. It is shared with whoever waits for the end of what was begun for somebody who is gone.
+pub struct AskedLine {
+    log: Rc<Journal>,
     hash: Digest,
     answer: Cell<Answer>,
 }
@@ -131,7 +131,7 @@ impl Approved {
 ///
 /// # Errors
 /// The log cannot be written.
-pub fn asked<'a>(log: &'a Journal, question: &Question<'_>) -> Result<AskedLine<'a>, Failure> {
+pub fn asked(log: &Rc<Journal>, question: &Question<'_>) -> Result<Rc<AskedLine>, Failure> {
     let claimed = question.requester.claimed.clone().for_screen();
     let event = Event::Asked(Asked {
         reason: question.reason.map(str::to_owned),
@@ -148,14 +148,14 @@ pub fn asked<'a>(log: &'a Journal, question: &Question<'_>) -> Result<AskedLine<
         uses: question.uses,
     });
     let hash = log.write(event, Durability::Synced)?;
-    Ok(AskedLine {
-        log,
+    Ok(Rc::new(AskedLine {
+        log: log.clone(),
         hash,
         answer: Cell::new(Answer::None),
-    })
+    }))
 }
 
-impl AskedLine<'_> {
+impl AskedLine {
     /// Hash of the line.
     #[must_use]
     pub fn hash(&self) -> Digest {
@@ -272,11 +272,11 @@ impl AskedLine<'_> {
                 reason: reason.to_owned(),
             }),
         };
-        best_effort(self.log, event);
+        best_effort(&self.log, event);
     }
 }
 
-impl Drop for AskedLine<'_> {
+impl Drop for AskedLine {
     fn drop(&mut self) {
         if self.answer.get() == Answer::None {
             self.end(Outcome::Refused, "whoever asked went away", WITHDRAWN);
@@ -479,25 +479,39 @@ fn why(why: Why) -> event::Why {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     #![allow(clippy::unwrap_used)]
     use std::fs;
+    use std::path::{Path, PathBuf};
     use std::sync::Arc;
 
     use super::*;
     use crate::audit::log::Owner;
     use crate::clock::SystemClock;
+    use crate::lease::request::tests::requester;
 
-    #[test]
-    fn t55_a_statement_whose_line_could_not_be_written_is_written_once_it_can_be() {
-        let folder = tempfile::tempdir().unwrap();
-        let (path, away) = (folder.path().join("audit.jsonl"), folder.path().join("away"));
+    /// A log in this folder, and its file.
+    pub(in crate::lease) fn journal(folder: &Path) -> (Rc<Journal>, PathBuf) {
+        let path = folder.join("audit.jsonl");
         let owner = Owner {
             vault: Digest([9; 32]),
             boot_id: "a boot".into(),
             program: "a test".into(),
         };
-        let journal = Journal::new(Log::open(&path, owner, Arc::new(SystemClock)).unwrap(), Rc::default());
+        let log = Log::open(&path, owner, Arc::new(SystemClock)).unwrap();
+        (Rc::new(Journal::new(log, Rc::default())), path)
+    }
+
+    /// A question about a change that stands in this log.
+    pub(in crate::lease) fn question(log: &Rc<Journal>) -> Rc<AskedLine> {
+        asked(log, &Question::of_change(&requester(None), vec![], "a change")).unwrap()
+    }
+
+    #[test]
+    fn t55_a_statement_whose_line_could_not_be_written_is_written_once_it_can_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let (journal, path) = journal(folder.path());
+        let away = folder.path().join("away");
         let statement = Digest([7; 32]);
         let lines = || fs::read_to_string(&path).unwrap().matches(&statement.to_string()).count();
         fs::rename(&path, &away).unwrap();

@@ -82,7 +82,7 @@ pub async fn recover(
         asked.recovered(Digest::of(recovery.text()), name, lost)?;
         let vault = office.vault_now();
         let finish = move |random: &mut Random| recovery.finish(&vault, &code, random);
-        let in_force = make(lobby, &asked, Some(&prompt), finish).await?;
+        let in_force = make(lobby.writer, &asked, Some(&prompt), finish).await?;
         prompt.approved();
         Ok(Recovered {
             code: fresh,

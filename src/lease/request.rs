@@ -196,13 +196,13 @@ fn plain(error: &crate::encoding::plain::PlainError) -> Failure {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     #![allow(clippy::unwrap_used)]
     use super::super::requester::{Claimed, Parent, ProcessId};
     use super::*;
     use crate::presence::Whereabouts;
 
-    fn requester(parent: Option<Parent>) -> Requester {
+    pub(in crate::lease) fn requester(parent: Option<Parent>) -> Requester {
         let process = ProcessId { pid: 20, started: 7 };
         Requester {
             uid: 1000,

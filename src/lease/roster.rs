@@ -1,6 +1,7 @@
 //! Changes of who may open what, by touches of enrolled keys.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::enrol::{Ground, Steps, commit, own_screen, tell_aside};
@@ -185,7 +186,7 @@ pub async fn give_up(office: &Office<'_>, name: &str, asker: &Asker) -> Result<(
 /// Every way in which it can end before; the fork is as it was then.
 pub async fn join(
     lobby: &Lobby<'_>,
-    log: &Journal,
+    log: &Rc<Journal>,
     fork: &Arc<Fork>,
     touch: Option<&str>,
     names: &BTreeMap<String, String>,
@@ -253,7 +254,7 @@ fn sure(in_force: InForce) -> Result<(), Failure> {
 
 async fn change(
     lobby: &Lobby<'_>,
-    log: &Journal,
+    log: &Rc<Journal>,
     ground: Arc<dyn Ground>,
     plan: Plan,
     what: String,
