@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use std::sync::Arc;
 use rustix::fs::{Access, access};
 use tokio::sync::Notify;
 
+use super::shelf::{Shelf, digits};
 use super::turns::Turns;
 use crate::audit::Log;
 use crate::audit::log::Owner;
@@ -35,6 +36,10 @@ use crate::wire::{Failure, Outcome};
 
 /// Name and version in the log.
 const PROGRAM: &str = concat!("touchlease ", env!("CARGO_PKG_VERSION"));
+/// What a person types who means the vault that lies in the place of another one.
+const ACCEPT: &str = "touchlease vault accept-older";
+/// The same where its roster is forked: it is joined first, and where nobody takes it for the one of before.
+const JOIN_ELSEWHERE: &str = "move it to a folder of its own, and join it there: touchlease --vault FOLDER vault join";
 /// The log of a vault, in its state folder.
 pub const LOG_FILE: &str = "audit.jsonl";
 
@@ -80,15 +85,10 @@ pub struct House {
     pub(super) questions: Questions,
     /// Told when a line was written that may wait for the disk.
     pub(super) log_written: Rc<Notify>,
-    vaults: RefCell<HashMap<Place, Rc<OpenVault>>>,
-    /// Which vault was opened or made last at a path.
-    placed: RefCell<HashMap<PathBuf, InsteadText>>,
+    shelf: Shelf,
     /// One for each vault id: copies of one vault share what was asked and approved for it.
     logs: RefCell<HashMap<Digest, Rc<Journal>>>,
 }
-
-/// Device and inode of a vault's folder: several paths lead to one vault (links, mounts), and it is served as one.
-type Place = (u64, u64);
 
 /// A vault with its log.
 pub struct OpenVault {
@@ -147,8 +147,7 @@ impl House {
             ledger,
             questions: Questions::default(),
             log_written: Rc::default(),
-            vaults: RefCell::default(),
-            placed: RefCell::default(),
+            shelf: Shelf::default(),
             logs: RefCell::default(),
         })
     }
@@ -199,7 +198,7 @@ impl House {
     /// Waits while another process is in the middle of a change there, so that opening it does not find a half.
     pub async fn wait_for_writer(&self, path: &Path) {
         // Of a vault that is open its folder is at hand.
-        if self.known(path).is_some_and(|open| open.vault.borrow().is_settled()) {
+        if self.shelf.at(path).is_some_and(|open| open.vault.borrow().is_settled()) {
             return;
         }
         // Anything but a writer is told by whoever opens the vault.
@@ -212,55 +211,52 @@ impl House {
     /// # Errors
     /// What vault and log say; another vault lies there than before, which a person has to say is meant.
     pub fn open(&self, path: &Path) -> Result<Rc<OpenVault>, Failure> {
-        let Some(known) = self.known(path) else {
-            let vault = self.read(path).map_err(IntoFailure::failure)?;
-            self.expect(path, vault.id())?;
-            return self.keep(path, vault);
+        let Some(known) = self.shelf.at(path) else {
+            return self.keep_meant(path, self.read(path).map_err(IntoFailure::failure)?);
         };
-        let current = known.vault.borrow().is_current().map_err(IntoFailure::failure)?;
-        let vault = match (!current).then(|| self.read(path)) {
-            // Whoever goes by what was in force before the writer began is told that it changed; what ends leases does not wait (P4).
-            None | Some(Err(VaultError::Busy)) => None,
-            Some(read) => Some(read.map_err(IntoFailure::failure)?),
-        };
-        let (before, id) = (known.vault.borrow().id(), vault.as_ref().map(Vault::id));
-        self.expect(path, id.unwrap_or(before))?;
-        match vault {
-            Some(vault) if vault.id() != before => return self.keep(path, vault),
-            Some(vault) => self.adopt(&known, vault),
-            None => {}
+        let id = known.vault.borrow().id();
+        match self.changed(path, &known)? {
+            Some(other) if other.id() != id => self.keep_meant(path, other),
+            changed => {
+                self.shelf.expect(path, id, ACCEPT)?;
+                if let Some(vault) = changed {
+                    self.adopt(&known, vault);
+                }
+                self.shelf.note(path, &known.vault.borrow());
+                Ok(known)
+            }
         }
-        self.note(path, &known.vault.borrow());
-        Ok(known)
     }
 
-    /// What lay at `path` until now, where that is another vault than `id`: by this path, or by another one to the same folder.
-    pub fn instead_of(&self, path: &Path, id: Digest) -> Option<InsteadText> {
-        let by_path = self.placed.borrow().get(path).cloned();
-        let before = by_path.or_else(|| self.known(path).map(|open| instead(&open.vault.borrow())));
-        before.filter(|before| before.vault != id)
+    /// What lies at `path` by now, where that is not what is open; nothing while another process is in the middle of a change there. Whoever
+    /// goes by what was in force before it began is told that it changed, and what ends leases does not wait (P4).
+    fn changed(&self, path: &Path, known: &OpenVault) -> Result<Option<Vault>, Failure> {
+        if known.vault.borrow().is_current().map_err(IntoFailure::failure)? {
+            return Ok(None);
+        }
+        match self.read(path) {
+            Err(VaultError::Busy) => Ok(None),
+            read => read.map(Some).map_err(IntoFailure::failure),
+        }
     }
 
+    /// Takes a vault that was found at `path`.
+    ///
     /// # Errors
-    /// Another vault lies at `path` than before. Whoever can write there could have put it there; what is sealed next would go into it.
-    fn expect(&self, path: &Path, id: Digest) -> Result<(), Failure> {
-        match self.instead_of(path, id) {
-            None => Ok(()),
-            Some(before) => Err(other_vault(path, &before, id)),
-        }
+    /// What the log says; another vault lay there.
+    fn keep_meant(&self, path: &Path, vault: Vault) -> Result<Rc<OpenVault>, Failure> {
+        self.shelf.expect(path, vault.id(), ACCEPT)?;
+        self.keep(path, vault)
     }
 
-    fn note(&self, path: &Path, vault: &Vault) {
-        let mut placed = self.placed.borrow_mut();
-        if placed.get(path).is_none_or(|known| known.vault != vault.id()) {
-            placed.insert(path.to_owned(), instead(vault));
-        }
+    /// What lay at `path` until now, where that is another vault than `id`.
+    pub fn instead_of(&self, path: &Path, id: Digest) -> Option<InsteadText> {
+        self.shelf.instead_of(path, id)
     }
 
     /// The vault at `path`, if it is open, as it was read.
     pub fn known(&self, path: &Path) -> Option<Rc<OpenVault>> {
-        let folder = fs::metadata(path).ok()?;
-        self.vaults.borrow().get(&(folder.dev(), folder.ino())).cloned()
+        self.shelf.at(path)
     }
 
     /// The vault at `path` as it is, though it may be older than what was seen: to ask a person about it, and for nothing else.
@@ -296,15 +292,14 @@ impl House {
     /// What the log says.
     pub fn keep(&self, path: &Path, vault: Vault) -> Result<Rc<OpenVault>, Failure> {
         let log = self.log_of(vault.id())?;
-        self.note(path, &vault);
-        let (place, statement) = (vault.place().map_err(IntoFailure::failure)?, vault.roster_digest());
+        let statement = vault.roster_digest();
         let open = Rc::new(OpenVault {
             shown: path.display().to_string(),
             vault: RefCell::new(Arc::new(vault)),
             log,
         });
+        let before = self.shelf.put(path, &open)?;
         record::roster(&open.log, statement);
-        let before = self.vaults.borrow_mut().insert(place, open.clone());
         if let Some(before) = before {
             self.forget_pins(&before.vault.borrow(), &open.vault.borrow());
         }
@@ -341,7 +336,7 @@ impl House {
     /// Vaults that are open.
     #[must_use]
     pub fn opened(&self) -> Vec<Rc<OpenVault>> {
-        self.vaults.borrow().values().cloned().collect()
+        self.shelf.all()
     }
 
     /// Logs that are open.
@@ -361,12 +356,13 @@ impl House {
     /// The fork of the roster of the vault at `path`, and the vault's log; nothing when there is no fork.
     ///
     /// # Errors
-    /// What vault and log say.
+    /// What vault and log say; another vault lies there than before.
     pub fn fork(&self, path: &Path) -> Result<Option<(Fork, Rc<Journal>)>, Failure> {
         let Some(fork) = Fork::open(path, &self.places.state).map_err(IntoFailure::failure)? else {
             return Ok(None);
         };
         let id = fork.id().ok_or_else(|| VaultError::Nothing.failure())?;
+        self.shelf.expect(path, id, JOIN_ELSEWHERE)?;
         let log = self.log_of(id)?;
         Ok(Some((fork, log)))
     }
@@ -440,32 +436,9 @@ impl House {
     }
 }
 
-fn instead(vault: &Vault) -> InsteadText {
-    InsteadText {
-        name: vault.name().to_owned(),
-        vault: vault.id(),
-    }
-}
-
-fn other_vault(path: &Path, before: &InsteadText, id: Digest) -> Failure {
-    let (name, before, now) = (&before.name, digits(before.vault), digits(id));
-    let message = format!(
-        "{} was the vault \"{name}\" ({before}) until now, and another one lies there ({now})",
-        path.display()
-    );
-    Failure::new(Outcome::VaultRefused, "other_vault", message).hint(
-        "somebody put another vault in its place: bring the one of before back; to go on with this one: touchlease vault accept-older",
-    )
-}
-
 fn swapped(path: &Path, touched: Digest, id: Digest) -> Failure {
     let (touched, now, shown) = (digits(touched), digits(id), path.display());
     let message = format!("the touch was for the vault {touched} in {shown}, and another one lies there by now ({now})");
     Failure::new(Outcome::VaultRefused, "other_vault", message)
         .hint("somebody put another vault in its place meanwhile: bring the one that was touched for back")
-}
-
-/// As many of an id's digits as a person compares.
-fn digits(id: Digest) -> String {
-    id.to_string().chars().take(8).collect()
 }

@@ -13,5 +13,6 @@ pub mod peer;
 mod places;
 mod scopes;
 pub mod serve;
+mod shelf;
 mod turns;
 mod vaults;

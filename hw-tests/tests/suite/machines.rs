@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
 use hw_tests::key::KeyHandle;
 
-use crate::lab::{Lab, PATIENCE};
+use crate::lab::{Lab, PATIENCE, holds};
 
 fn git(folder: &Path, arguments: &[&str]) {
     let run = Command::new("git")
@@ -297,6 +297,29 @@ fn t53_another_vault_in_the_place_of_one_is_refused_until_a_touch_takes_it() {
     lab.person(&["init", "--key", "blue", "--touch-only"]);
     lab.put("prod/TOKEN", b"of-the-third", &[]);
     assert_eq!(value(&lab, "prod/TOKEN"), "OF-THE-THIRD");
+}
+
+#[test]
+fn t53_another_vault_whose_roster_is_forked_is_refused_before_it_is_joined() {
+    let theirs = Lab::new();
+    let twin = theirs.elsewhere();
+    for lab in [&theirs, &twin] {
+        lab.person(&["rotate"]);
+    }
+    // Nothing that two people change has one fixed name.
+    crate::lab::copy(&twin.vault(), &theirs.vault());
+    assert_eq!(theirs.json(&["list"])["error"]["reason"], "roster_fork");
+    let lab = Lab::new();
+    let (vault, other) = (lab.vault(), lab.home.path().join("other"));
+    fs::rename(&vault, lab.home.path().join("before")).unwrap();
+    crate::lab::copy(&theirs.vault(), &vault);
+    let shown = lab.shows(&["--json", "vault", "join"], 71, &["\"other_vault\"", "another one lies there"]);
+    assert!(!shown.contains("joins two histories"), "{shown}");
+    // As the hint says: elsewhere it is itself, and can be joined.
+    assert!(shown.contains("touchlease --vault FOLDER vault join"), "{shown}");
+    fs::rename(&vault, &other).unwrap();
+    let there = lab.agent_to_its_end(&["--vault", other.to_str().unwrap(), "vault", "join"]);
+    assert!(holds(&there.stderr, "side") || holds(&there.stdout, "side"), "{there:?}");
 }
 
 #[test]

@@ -121,14 +121,7 @@ impl Broker {
     }
 
     async fn look(&self, place: Place, keys: &[EnrolledKey]) -> Seen {
-        let identified = match self.inner.is_known(&place, keys) {
-            true => Ok(()),
-            false => self.free(&place.port).await,
-        };
-        let identified = match identified {
-            Ok(()) => self.inner.identify(&place, keys).await,
-            Err(asked) => Err(asked),
-        };
+        let identified = self.identified(&place, keys).await;
         let place = self.inner.corrected(&place);
         let (key, problem) = match identified {
             Ok(Some(key)) => (Some(key), None),
@@ -145,6 +138,14 @@ impl Broker {
             key,
             problem,
         }
+    }
+
+    /// Which of `keys` it is. Where that is known, a key that waits for a touch is not asked, and so not waited for.
+    async fn identified(&self, place: &Place, keys: &[EnrolledKey]) -> Result<Option<KeyId>, DeviceError> {
+        if !self.inner.is_known(place, keys) {
+            self.free(&place.port).await?;
+        }
+        self.inner.identify(place, keys).await
     }
 
     /// Waits until the key at `port` is asked for nothing, but not for a touch.
