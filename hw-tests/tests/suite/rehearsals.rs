@@ -123,6 +123,37 @@ fn the_only_key_is_lost_and_the_recovery_code_lets_another_in() {
     assert!(status.code() == Some(65) && shown.contains("replaced by a newer one"), "{shown}");
 }
 
+#[test]
+fn a_name_that_a_key_keeps_is_refused_before_anybody_types_a_code() {
+    let rig = rig();
+    let machine = Machine::new(&rig).unwrap();
+    machine.vault().unwrap();
+    let before = machine.json(&["audit", "show"]).unwrap()["lines"].as_array().unwrap().len();
+    let refused = |mut screen: Terminal, answer: &str, code: i32, words: &str| {
+        if !answer.is_empty() {
+            screen.expect("key \"blue\": is it lost or stolen?").unwrap();
+            screen.type_in(answer).unwrap();
+        }
+        let (status, shown) = screen.finish().unwrap();
+        assert!(
+            status.code() == Some(code) && shown.contains(words) && !shown.contains("recovery code (not shown)"),
+            "{status} {shown}"
+        );
+    };
+    let taken = "a key that stays is called \"blue\" already";
+    let recover = |arguments: &[&str]| machine.home.terminal([&["recover"], arguments].concat()).unwrap();
+    refused(recover(&["blue"]), "n\n", 65, taken);
+    refused(recover(&["blue", "--keep", "blue"]), "", 65, taken);
+    refused(recover(&["no name"]), "", 65, "the key's name");
+    refused(recover(&["green", "--lost", "red"]), "", 65, "no enrolled key is called \"red\"");
+    assert_eq!(machine.json(&["audit", "show"]).unwrap()["lines"].as_array().unwrap().len(), before);
+    // The name of one that goes is free.
+    let mut screen = recover(&["blue", "--lost", "blue"]);
+    screen.expect("recovery code (not shown): ").unwrap();
+    screen.type_in("\u{3}").unwrap();
+    assert_eq!(screen.finish().unwrap().0.code(), Some(60));
+}
+
 /// Waits until a key has asked for a touch so many times since it was made.
 fn asked(key: &dyn KeyHandle, times: u64) {
     until(key, |counts| counts.asked >= times);
