@@ -66,12 +66,30 @@ fn mend(finding: &Value) {
     assert!(Command::new("sh").args(["-c", &remedy]).status().unwrap().success(), "{remedy}");
 }
 
+/// Closes what a launcher has passed on: a limit counts it too.
+const ALONE: [&str; 4] = [
+    "bash",
+    "-c",
+    r#"for fd in /proc/self/fd/*; do fd=${fd##*/}; [ "$fd" -lt 3 ] || eval "exec $fd>&-"; done; exec "$@""#,
+    "--",
+];
+/// A launcher that passes much on.
+const PASSING_ON: [&str; 4] = [
+    "bash",
+    "-c",
+    r#"exec 3</dev/null 4</dev/null 5</dev/null 6</dev/null 12</dev/null; exec "$@""#,
+    "--",
+];
+
 #[test]
 fn a_system_that_gives_no_more_descriptors_or_processes_is_named() {
     let home = Home::new(product()).unwrap();
     for few in ["7", "12", "16"] {
-        let found = behind(&home, &["prlimit", &format!("--nofile={few}")], &product());
-        assert_eq!((found.level("daemon", "no_descriptors"), found.1), ("problem", Some(69)), "{few}");
+        let few = format!("--nofile={few}");
+        for launched in [&[][..], &PASSING_ON] {
+            let found = behind(&home, &[launched, &ALONE, &["prlimit", &few]].concat(), &product());
+            assert_eq!((found.level("daemon", "no_descriptors"), found.1), ("problem", Some(69)), "{few}");
+        }
     }
     let found = behind(&home, &["prlimit", "--nofile=4096"], &product());
     assert!(!found.has("daemon", "no_descriptors") && !found.has("keys", "not_looked_for"));
