@@ -1,5 +1,6 @@
 //! `config.toml`: limits that a person sets. It can make things stricter; it cannot replace a touch.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -65,6 +66,53 @@ pub struct Limits {
     pub pin: Duration,
     /// Whether a lease ends when the key that approved it is pulled out; not.
     pub end_when_unplugged: bool,
+    /// What a lease's receipt has to be; any.
+    pub receipts: Receipts,
+    /// The oldest firmware of a YubiKey that is enrolled, as `5.7`; any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_firmware: Option<Firmware>,
+}
+
+/// A firmware's number, written as `5`, `5.7` or `5.7.1`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Firmware(pub [u8; 3]);
+
+impl fmt::Display for Firmware {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [major, minor, patch] = self.0;
+        write!(f, "{major}.{minor}.{patch}")
+    }
+}
+
+impl From<Firmware> for String {
+    fn from(firmware: Firmware) -> Self {
+        firmware.to_string()
+    }
+}
+
+impl TryFrom<String> for Firmware {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let numbers: Option<Vec<u8>> = text.split('.').map(|number| number.parse().ok()).collect();
+        let numbers = numbers.filter(|numbers| (1..=3).contains(&numbers.len()));
+        let numbers = numbers.ok_or_else(|| format!("{text:?} is no firmware; write 5.7 or 5.7.1"))?;
+        let mut all = [0; 3];
+        all[..numbers.len()].copy_from_slice(&numbers);
+        Ok(Self(all))
+    }
+}
+
+/// What a lease's receipt has to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Receipts {
+    /// The key's signature, or for a PIV key, which opens without one, the daemon's word.
+    #[default]
+    Any,
+    /// The key's signature: a PIV key is touched once more.
+    Hardware,
 }
 
 impl Default for Limits {
@@ -75,6 +123,8 @@ impl Default for Limits {
             longest_ttl: LONGEST_TTL,
             pin: Duration::from_secs(3600),
             end_when_unplugged: false,
+            receipts: Receipts::default(),
+            min_firmware: None,
         }
     }
 }
@@ -102,7 +152,7 @@ impl Limits {
     /// Digest of the limits in canonical JSON: each lease names the policy under which it was judged.
     ///
     /// # Errors
-    /// None in practice: the members are whole numbers of seconds, yes or no.
+    /// None in practice: the members are whole numbers of seconds, yes or no, and words.
     pub fn digest(&self) -> Result<Digest, jcs::JcsError> {
         Ok(Digest::of(&jcs::to_vec(self)?))
     }
@@ -161,6 +211,14 @@ mod tests {
     }
 
     #[test]
+    fn firmware_is_written_with_one_to_three_numbers() {
+        for (text, firmware) in [("5", [5, 0, 0]), ("5.7", [5, 7, 0]), ("5.7.1", [5, 7, 1])] {
+            let config = Config::parse(&format!("[limits]\nmin_firmware = \"{text}\"")).unwrap();
+            assert_eq!(config.limits.min_firmware, Some(Firmware(firmware)));
+        }
+    }
+
+    #[test]
     fn unknown_members_and_limits_over_the_possible_are_refused() {
         for text in [
             "x = 1",
@@ -169,6 +227,9 @@ mod tests {
             "[limits]\npin = \"13h\"",
             "[limits]\nlongest_ttl = \"10m\"",
             "vault = \"vault\"",
+            "[limits]\nreceipts = \"paper\"",
+            "[limits]\nmin_firmware = \"5.7.1.0\"",
+            "[limits]\nmin_firmware = \"new\"",
         ] {
             assert!(Config::parse(text).is_err(), "{text}");
         }

@@ -85,9 +85,8 @@ def decoded(text):
 def main():
     enrolled = json.loads(ours("enrol", "EMUKEY_CONTACT"))
     with Card() as card:
-        theirs = {
+        theirs = enrolled | {
             "name": "theirs",
-            "profile": enrolled["profile"],
             "lease": card.make(LEASE, {"hmac-secret": True, "credProtect": 3}),
             "which": card.make(WHICH, {"credProtect": 1}),
         }

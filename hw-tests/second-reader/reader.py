@@ -1,8 +1,7 @@
 """A second reader of vaults, written from docs/format.md alone: reader.py VAULT [SCOPE/NAME] < RECOVERY-CODE
 
 Verifies the roster, opens every scope, and lists the secrets with versions and rules, or prints one's value.
-Exit status 1, and what is refused, where the vault is not as the page says. At most 300 lines: what only the
-holder of a key can do wrong (JSON's members, order, padding) or lies in other files is left to refuse.py.
+At most 300 lines: what only a key's holder can do wrong (JSON's members, order, padding) is for refuse.py.
 """
 import base64
 import contextlib
@@ -25,7 +24,6 @@ FIDO2, PLAIN = b"sk-ecdsa-sha2-nistp256@openssh.com", b"ecdsa-sha2-nistp256"
 def need(condition, reason):
     if not condition:
         raise ValueError(reason)
-
 @contextlib.contextmanager
 def reading(what):
     """Whatever cannot be read, for whatever reason, is refused, and says what it was."""
@@ -65,7 +63,7 @@ class Bytes:
     def items(self, size):
         return [self.take(size) for _ in range(self.number(4))]
 
-def signer(armored, statement):
+def signer(armored, text, namespace):
     """The point of the key that made this SSHSIG, and the flags that it signed: none for a plain key."""
     body = Bytes(base64.b64decode(b"".join(armored.split(b"\n")[1:-2]))[10:])
     key, _, _, _, made = (Bytes(body.field()) for _ in range(5))
@@ -73,8 +71,8 @@ def signer(armored, statement):
     numbers = Bytes(made.field())
     r, s = (int.from_bytes(numbers.field(), "big") for _ in range(2))
     rs = fields(*(number.to_bytes(number.bit_length() // 8 + 1, "big") for number in (r, s)))
-    hashed = (b"touchlease-vault", b"", b"sha512")
-    signed = b"SSHSIG" + fields(*hashed, hashlib.sha512(statement).digest())
+    hashed = (namespace, b"", b"sha512")
+    signed = b"SSHSIG" + fields(*hashed, hashlib.sha512(text).digest())
     flags, key, again = b"", fields(PLAIN, b"nistp256", point), fields(PLAIN, rs)
     if kind == FIDO2:
         flags, counter, _, _, extensions = made.take(1), made.take(4), *(made.field() for _ in range(3))
@@ -85,13 +83,22 @@ def signer(armored, statement):
         key = fields(FIDO2, b"nistp256", point, b"touchlease:lease")
         again = fields(b"webauthn-" + FIDO2, rs) + flags + counter + fields(b"touchlease", client, extensions)
     # There is one form: what was read is written again.
-    text = base64.b64encode(b"SSHSIG\0\0\0\1" + fields(key, *hashed, again))
-    lines = [text[at : at + 70] for at in range(0, len(text), 70)]
+    body = base64.b64encode(b"SSHSIG\0\0\0\1" + fields(key, *hashed, again))
+    lines = [body[at : at + 70] for at in range(0, len(body), 70)]
     begin, end = b"-----BEGIN SSH SIGNATURE-----", b"-----END SSH SIGNATURE-----"
     need(armored.split(b"\n") == [begin, *lines, end, b""], "no signature of this text in the one form")
     public = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
     public.verify(utils.encode_dss_signature(r, s), signed, ec.ECDSA(hashes.SHA256()))
     return point, flags
+def signers(statement):
+    """Who may sign what follows, in their order: points, and the flags that they have to set."""
+    return {base64url(key[part]["public_key"]): {"pin": 5, "touch-only": 1}.get(key.get("profile"), 0)
+            for key in statement["keys"] for part in ("lease", "sign") if part in key}
+def is_for(vault, key):
+    """Anybody can seal to a PIV key, which therefore says by a signature for which vault it was enrolled."""
+    said = {name: key[name] for name in ("firmware", "open", "serial", "sign")} | {"v": 1, "vault": vault}
+    signed = signer(key["enrolment"].encode(), canonical(said), b"touchlease-enrol")
+    return signed == (base64url(key["sign"]["public_key"]), b"")
 
 class Vault:
     """A vault whose roster is verified: `statements`, `roster` the one in force, `epochs` of the scopes."""
@@ -101,7 +108,7 @@ class Vault:
             need(self.file("format") == b"touchlease vault 1\n", "not of version 1")
             for path in folder.glob("roster/[!.]*.json"):
                 self.statements[path.stem] = json.loads(path.read_bytes().decode())
-            need(all(statement["v"] == 1 for statement in self.statements.values()), "a newer statement")
+            need(all(statement["v"] in (1, 2) for statement in self.statements.values()), "a newer statement")
         for digest in self.statements:
             with reading(f"roster/{digest}"):
                 self.verify(digest)
@@ -124,20 +131,17 @@ class Vault:
         statement = self.statements[digest]
         data = self.file(f"roster/{digest}.json", digest=bytes.fromhex(digest))
         need(canonical(statement) == data, "not canonical")
-        point, flags = signer(self.file(f"roster/{digest}.sig"), data)
-        befores = [self.statements[before] for before in statement["previous"]]
+        point, flags = signer(self.file(f"roster/{digest}.sig"), data, b"touchlease-vault")
+        befores, vault = [self.statements[before] for before in statement["previous"]], statement["vault"]
+        need(all(is_for(vault, key) for key in statement["keys"] if "sign" in key), "a key of another vault")
         if not befores:
-            first = base64url(statement["keys"][0]["lease"]["public_key"])
-            made = sha256(bytes.fromhex(statement["random"]) + first).hex()
-            need(made == statement["vault"] and point == first, "not begun by its first key")
+            made = (sha256(bytes.fromhex(statement["random"]) + point).hex(), point)
+            need(made == (vault, next(iter(signers(statement)))), "not begun by its first key")
         for before in befores or [statement]:
-            need(before["vault"] == statement["vault"], "of another vault than the one before it")
-            profiles = {base64url(key["lease"]["public_key"]): key["profile"] for key in before["keys"]}
-            if flags:
-                wanted = {"pin": 0x05, "touch-only": 0x01}[profiles[point]]
-                need(flags[0] & wanted == wanted, "signed without touch or PIN")
-            else:
-                need(point == base64url(before["recovery"]), "signed by another key than the recovery key")
+            need(before["vault"] == vault, "of another vault than the one before it")
+            known = signers(before) | ({base64url(before["recovery"]): 0} if befores else {})
+            need(bool(flags) == (known[point] > 0), "signed in another form than its key signs")
+            need(not flags or flags[0] & known[point] == known[point], "signed without touch or PIN")
 
     def recovery_key(self, code):
         plain = code.upper().translate(str.maketrans("OIL", "011", "- \n"))
@@ -151,11 +155,9 @@ class Vault:
         return pair.private_key
 
 Head = namedtuple("Head", "in_force digest root parents knows")
-
 def place(name):
     """The numbers of the children on the way to a name."""
     return tuple(int.from_bytes(sha256(name)[:8], "big") >> 58 - 6 * depth & 63 for depth in range(10))
-
 def joined(mine, theirs, knows, head):
     """Versions of a name by change: of what is joined so far, which `knows` changes, and of one more head."""
     kept = {change: each for change, each in mine.items() if change in theirs or change not in head.knows}
@@ -163,7 +165,6 @@ def joined(mine, theirs, knows, head):
     need(len(kept) < 256, "over 255 versions of a name")
     records = {change: version for change, version in kept.items() if version[1]}
     return records or dict(sorted(kept.items(), key=lambda item: (item[1][0], item[0]))[-1:]) or mine
-
 def brought(mine, theirs, knows):
     """What a head under an earlier key adds to a name: versions with a record, by changes made of them."""
     return {sha256(label("brought", change, *version[1]))[:16]: version for change, version in theirs.items()
@@ -253,7 +254,6 @@ class Scope:
                     versions[change] = (number, (plain.take(16), plain.take(32)) if kept else None)
                 need(versions and at == place(name)[: len(at)], "a name that does not belong there")
                 yield name, versions
-        need(kind < 2 and not plain.left, "neither leaf nor branch, or bytes left over")
 
     def find(self, name):
         """The versions that there are of a secret: several where it was written apart."""

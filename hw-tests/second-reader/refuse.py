@@ -61,12 +61,16 @@ def ascending(values):
 
 
 CREDENTIAL = {"id": lambda text: is_encoded(text, range(1, 1024)), "public_key": is_point}
-KEY = {"kind": "fido2", "name": is_name, "profile": ("pin", "touch-only"), "lease": CREDENTIAL, "which": CREDENTIAL}
+FIDO2_KEY = {"kind": "fido2", "name": is_name, "profile": ("pin", "touch-only"), "lease": CREDENTIAL, "which": CREDENTIAL}
+PIV_SLOT = {"slot": tuple(f"{slot:02x}" for slot in range(0x82, 0x96)), "public_key": is_point, "pin": "always", "touch": "always",
+            "seen": ("attested", "metadata")}
+PIV_KEY = {"kind": "piv", "name": is_name, "serial": range(1 << 32), "firmware": [range(256)], "open": PIV_SLOT, "sign": PIV_SLOT,
+           "enrolment": is_text}
 FIDO2_SLOT = {"kind": "fido2", "id": ID, "key": DIGEST, "public": is_point, "salt": DIGEST, "half": (None, DIGEST)}
 SCOPE = {"id": ID, "name": is_name, "epoch": range(1, LARGEST + 1), "commitment": DIGEST,
-         "slots": [(FIDO2_SLOT, {"kind": "recovery", "id": ID})]}
-STATEMENT = {"v": 1, "at": range(LARGEST + 1), "vault": DIGEST, "name": is_name, "previous": [DIGEST], "random": (None, DIGEST),
-             "recovery": is_point, "keys": [KEY], "scopes": [SCOPE]}
+         "slots": [(FIDO2_SLOT, {"kind": "piv", "id": ID, "key": DIGEST}, {"kind": "recovery", "id": ID})]}
+STATEMENT = {"v": (1, 2), "at": range(LARGEST + 1), "vault": DIGEST, "name": is_name, "previous": [DIGEST], "random": (None, DIGEST),
+             "recovery": is_point, "keys": [(FIDO2_KEY, PIV_KEY)], "scopes": [SCOPE]}
 DELIVERIES = ["env", "file", "proxy", "signer"]
 HEADER = {"name": is_text, "prefix": lambda value: isinstance(value, str)}
 RULES = {"deliveries": lambda value: value and value == [each for each in DELIVERIES if each in value], "hosts": [is_text],
@@ -80,14 +84,20 @@ def statement(read):
     need(fits(read, STATEMENT) and read["keys"] and ascending(read["previous"]), "not in the form of a statement")
     need(bool(read["previous"]) == (read["random"] is None), "random belongs to the first statement alone")
     keys, scopes = read["keys"], read["scopes"]
-    credentials = [key[part][value] for key in keys for part in ("lease", "which") for value in ("id", "public_key")]
+    piv = [key for key in keys if key["kind"] == "piv"]
+    need(read["v"] == (2 if piv else 1), "a statement of another format than its keys need")
+    credentials = [key[part][value] for key in keys if key not in piv for part in ("lease", "which") for value in ("id", "public_key")]
+    for key in piv:
+        need(len(key["firmware"]) == 3, "firmware has three numbers")
+        need(key["open"]["slot"] != key["sign"]["slot"], "one slot that opens and signs")
+        need(key["open"]["public_key"] != key["sign"]["public_key"] != read["recovery"], "a key that is two things")
     slots = [slot["id"] for scope in scopes for slot in scope["slots"]]
     names = [[each[name] for each in all_of] for all_of, name in ((keys, "name"), (scopes, "name"), (scopes, "id"))]
-    for values in (credentials, slots, *names):
+    for values in (credentials, slots, [key["serial"] for key in piv], *names):
         need(len(set(values)) == len(values), "a name, an id or a credential twice")
-    enrolled = {sha256(base64url(key["lease"]["public_key"])).hex() for key in keys}
+    enrolled = {(key["kind"], sha256(point).hex()) for key, point in zip(keys, reader.signers(read), strict=True)}
     for scope in scopes:
-        theirs = [slot["key"] for slot in scope["slots"] if slot["kind"] == "fido2"]
+        theirs = [(slot["kind"], slot["key"]) for slot in scope["slots"] if slot["kind"] != "recovery"]
         need(len(scope["slots"]) == len(theirs) + 1, "a scope without exactly one recovery slot")
         need(len(set(theirs)) == len(theirs) and enrolled.issuperset(theirs), "a key's second slot, or a key that is not enrolled")
 
@@ -143,6 +153,7 @@ def node(plain):
             need(is_name(names[-1].decode()), "no name of a secret")
             versions(plain)
     need(ascending(names), "children or entries out of order")
+    need(branch < 2 and not plain.left, "neither leaf nor branch, or bytes left over")
     return branch, count
 
 
@@ -181,10 +192,11 @@ class Vault(reader.Vault):
 
     @functools.cache
     def known(self, digest):
-        """Keys by their digests as they were enrolled, in a statement and in all that lead to it: each is everywhere the same."""
+        """Keys by the points by which they sign, as they were enrolled, in a statement and in all that lead to it: each is the same."""
         statement, known = self.statements[digest], {}
         keys = [{name: value for name, value in key.items() if name != "name"} for key in statement["keys"]]
-        for each in [{key["lease"]["public_key"]: key for key in keys}, *map(self.known, statement["previous"])]:
+        here = dict(zip(reader.signers(statement), keys, strict=True))
+        for each in [here, *map(self.known, statement["previous"])]:
             need(all(known.setdefault(point, key) == key for point, key in each.items()), "a key that is another one than before")
         return known
 

@@ -10,8 +10,9 @@ use tempfile::TempDir;
 use touchlease::{
     clock::{Clock, SystemClock},
     device::{
+        candidate::Unseal,
         ctap::get_assertion::RawAssertion,
-        enrolled::{Credential, EnrolledKey, Link, Profile},
+        enrolled::{Credential, EnrolledKey, Fido2, Kind, Link, Profile},
         proof::{Expected, Proof, verify},
     },
     encoding::{
@@ -80,7 +81,7 @@ impl LargeVault {
     pub fn touch(&self, vault: &Vault, scope: &str, namespace: Namespace) -> Result<(Proof, Standing), Failure> {
         let standing = vault.standing(&[scope])?;
         let candidates = vault.candidates(&standing)?;
-        let salts = &candidates.first().ok_or("the key is no candidate")?.salts;
+        let salts = &candidates.first().ok_or("the key is no candidate")?.unseals;
         Ok((self.key.touch(namespace, b"text", salts)?, standing))
     }
 
@@ -117,7 +118,7 @@ impl LargeVault {
         let genesis = Genesis::begin(&vault, "large", &[SCOPE, "empty"], self.key.enrolled.clone(), random)?;
         let mut proofs = vec![];
         for enrolment in genesis.enrolments()? {
-            proofs.push(self.key.touch(Namespace::Enrol, enrolment.text(), enrolment.salts())?);
+            proofs.push(self.key.touch(Namespace::Enrol, enrolment.text(), enrolment.unseals())?);
         }
         let founding = genesis.seal(&proofs.iter().collect::<Vec<_>>(), SystemClock.wall().seconds(), random)?;
         let proof = self.key.touch(Namespace::Vault, founding.text(), &[])?;
@@ -169,15 +170,17 @@ impl SoftwareKey {
             enrolled: EnrolledKey {
                 name: "software".into(),
                 profile: Profile::TouchOnly,
-                lease,
-                which: credential("which")?.1,
+                kind: Kind::Fido2(Fido2 {
+                    lease,
+                    which: credential("which")?.1,
+                }),
             },
             signer,
             cred_random: digest(b"cred_random"),
         })
     }
 
-    fn touch(&self, namespace: Namespace, text: &[u8], salts: &[[u8; 32]]) -> Result<Proof, Failure> {
+    fn touch(&self, namespace: Namespace, text: &[u8], unseals: &[Unseal]) -> Result<Proof, Failure> {
         let mut auth_data = Sha256::digest(RP_ID).to_vec();
         auth_data.extend([FLAG_UP | FLAG_ED, 0, 0, 0, 1]);
         // A CBOR map of one member, as keys answer for hmac-secret.
@@ -185,23 +188,26 @@ impl SoftwareKey {
         let signed = [&auth_data[..], &client_data_hash(namespace, text).0].concat();
         let signature: Signature = self.signer.sign_prehash(&Sha256::digest(signed))?;
         let answer = RawAssertion {
-            credential: Some(self.enrolled.lease.id.clone()),
+            credential: self.enrolled.fido2().map(|fido2| fido2.lease.id.clone()),
             auth_data,
             signature: signature.to_der().as_bytes().to_vec(),
         };
-        let outputs = salts.iter().map(|salt| self.hmac_secret(salt)).collect::<Result<_, _>>()?;
+        let outputs = unseals.iter().map(|unseal| self.hmac_secret(unseal)).collect::<Result<_, _>>()?;
         let expected = Expected {
             key: &self.enrolled,
             link: Link::Usb,
             namespace,
             text,
-            salts: salts.len(),
+            unseals,
         };
         Ok(verify(&answer, outputs, &expected)?)
     }
 
     /// CTAP 2.1, 12.5: HMAC-SHA-256(CredRandom, salt).
-    fn hmac_secret(&self, salt: &[u8; 32]) -> Result<Secret, Failure> {
+    fn hmac_secret(&self, unseal: &Unseal) -> Result<Secret, Failure> {
+        let Unseal::Salt(salt) = unseal else {
+            return Err("something sealed for a FIDO2 key".into());
+        };
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.cred_random)?;
         mac.update(salt);
         Ok(Secret::from_slice_wiping(&mut mac.finalize().into_bytes())?)

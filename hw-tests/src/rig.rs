@@ -90,6 +90,8 @@ mod folded;
 #[cfg(test)]
 mod full;
 #[cfg(test)]
+mod piv;
+#[cfg(test)]
 mod pulled;
 #[cfg(test)]
 mod tests;

@@ -163,20 +163,25 @@ pub struct Signed {
     pub name: String,
     /// The key's profile, as the roster has it.
     pub profile: Profile,
-    /// Armored SSHSIG over `text`.
-    pub sshsig: String,
-    /// Exactly the bytes that were signed: canonical JSON.
+    /// Armored SSHSIG over `text`; null where nothing was signed.
+    pub sshsig: Option<String>,
+    /// Exactly the bytes that were signed, or that the touch was for: canonical JSON.
     pub text: String,
     /// How the key was reached.
     pub transport: Transport,
 }
 
-/// What stands behind a signature.
+/// What shows the touch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// A touch, testified by the key in the signed data.
+    /// The key's own word in the signed data.
     Touch,
+    /// A signature by a PIV slot, whose touch policy was seen at enrolment.
+    Policy,
+    /// What is sealed to a PIV slot opened, whose touch policy was seen at enrolment: attested by the daemon, which alone says what for. No
+    /// hardware signature exists.
+    Attested,
 }
 
 /// What a key asks for besides the touch.
@@ -187,6 +192,8 @@ pub enum Profile {
     Pin,
     /// Nothing: whoever holds the key can use it.
     TouchOnly,
+    /// Its PIN, by the policies of its slots: its signatures say nothing of it, nor of the touch.
+    Piv,
 }
 
 /// How a key was reached.

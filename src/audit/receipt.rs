@@ -16,7 +16,7 @@ use super::event::Signed;
 use super::read::{Lines, ReadError};
 use super::record::LONGEST_LINE;
 use super::verify::{SignerKey, check_signature};
-use crate::encoding::sshsig::{Assertion, FLAG_UP, FLAG_UV, Namespace, Point, SshsigError, public_key_line};
+use crate::encoding::sshsig::{Assertion, FLAG_UP, FLAG_UV, Namespace, Point, SshsigError, ecdsa, public_key_line};
 use crate::encoding::{Digest, jcs, jcs::JcsError, plain, plain::PlainError};
 use crate::sys::file::read_text;
 
@@ -37,6 +37,9 @@ pub enum ReceiptError {
     /// The signature is not good, or was given without a touch.
     #[error("the signature of the receipt: {0}")]
     Signature(#[from] SshsigError),
+    /// A PIV key opened what the lease needed, and signed nothing.
+    #[error("this lease was attested by the daemon alone: its key opened the secrets by a touch, and no hardware signature exists")]
+    Attested,
     /// The key's name may not stand in an `allowed_signers` file.
     #[error(transparent)]
     Name(#[from] PlainError),
@@ -61,7 +64,14 @@ pub struct Receipt {
     name: String,
     names: LeaseNames,
     point: Point,
-    assertion: Assertion,
+    made: Made,
+}
+
+/// By what kind of key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Made {
+    Fido2(Assertion),
+    Piv,
 }
 
 /// What the log has to know of a lease.
@@ -116,23 +126,31 @@ impl Receipt {
     pub fn new(text: String, sshsig: String, name: String) -> Result<Self, ReceiptError> {
         plain::check_name("the key's name", &name)?;
         let names = LeaseNames::read(&text)?;
-        let (point, assertion) = Assertion::from_sshsig(&sshsig, names.kind.namespace(), text.as_bytes())?;
+        let (point, made) = match ecdsa::signer(&sshsig) {
+            Some(point) if ecdsa::verify(&sshsig, &point, names.kind.namespace(), text.as_bytes()) => (point, Made::Piv),
+            Some(_) => return Err(SshsigError::Signature.into()),
+            None => {
+                let (point, assertion) = Assertion::from_sshsig(&sshsig, names.kind.namespace(), text.as_bytes())?;
+                (point, Made::Fido2(assertion))
+            }
+        };
         Ok(Self {
             text,
             sshsig,
             name,
             names,
             point,
-            assertion,
+            made,
         })
     }
 
     /// The receipt of an `approved` line, or of one about a change.
     ///
     /// # Errors
-    /// As for [`Receipt::new`].
+    /// As for [`Receipt::new`]; [`ReceiptError::Attested`].
     pub fn of(signed: &Signed) -> Result<Self, ReceiptError> {
-        Self::new(signed.text.clone(), signed.sshsig.clone(), signed.name.clone())
+        let sshsig = signed.sshsig.clone().ok_or(ReceiptError::Attested)?;
+        Self::new(signed.text.clone(), sshsig, signed.name.clone())
     }
 
     /// What a touch signed under this id, if the log has it. Checks no chain: [`verify`](super::verify()) does.
@@ -199,22 +217,32 @@ impl Receipt {
         &self.point
     }
 
-    /// Was the key touched? True means something only after [`Receipt::check`].
+    /// Was the key touched? True means something only after [`Receipt::check`], and for a PIV key only by its slot's policy.
     #[must_use]
     pub fn touched(&self) -> bool {
-        self.assertion.flags & FLAG_UP != 0
+        self.has(FLAG_UP)
     }
 
-    /// Did the key check its PIN? True means something only after [`Receipt::check`].
+    /// Did the key check its PIN? As with [`Receipt::touched`].
     #[must_use]
     pub fn pin(&self) -> bool {
-        self.assertion.flags & FLAG_UV != 0
+        self.has(FLAG_UV)
     }
 
-    /// The key's signature counter.
+    fn has(&self, flag: u8) -> bool {
+        match &self.made {
+            Made::Fido2(assertion) => assertion.flags & flag != 0,
+            Made::Piv => true,
+        }
+    }
+
+    /// The key's signature counter, if it has one.
     #[must_use]
-    pub fn counter(&self) -> u32 {
-        self.assertion.counter
+    pub fn counter(&self) -> Option<u32> {
+        match &self.made {
+            Made::Fido2(assertion) => Some(assertion.counter),
+            Made::Piv => None,
+        }
     }
 
     /// Checks the signature by `key`, which the verifier has from elsewhere, the touch, and the PIN if the key's profile has one.
@@ -234,7 +262,11 @@ impl Receipt {
     #[must_use]
     pub fn allowed_signers(&self) -> String {
         let namespace = self.names.kind.namespace().as_str();
-        format!("{} namespaces=\"{namespace}\" {}\n", self.name, public_key_line(&self.point))
+        let line = match self.made {
+            Made::Fido2(_) => public_key_line(&self.point),
+            Made::Piv => ecdsa::public_key_line(&self.point),
+        };
+        format!("{} namespaces=\"{namespace}\" {line}\n", self.name)
     }
 
     /// Writes its files into `folder`, which is made if need be. Overwrites nothing.
@@ -303,7 +335,7 @@ mod tests {
         let read = Receipt::read(&to).unwrap();
         assert_eq!(read, receipt);
         assert_eq!((read.id(), read.asked(), read.name()), ("id-1", Digest([5; 32]), "blue"));
-        assert_eq!((read.touched(), read.pin(), read.counter()), (true, true, 7));
+        assert_eq!((read.touched(), read.pin(), read.counter()), (true, true, Some(7)));
         assert_eq!(fs::read(to.join("lease.json")).unwrap(), receipt.text().as_bytes());
         assert_eq!(read.digest(), Digest::of(receipt.text().as_bytes()));
         read.check(&keys(&key_id()).unwrap()).unwrap();

@@ -19,6 +19,8 @@ pub struct Report {
     pub lines: u64,
     /// Leases whose receipt verified.
     pub receipts: u64,
+    /// Leases that a PIV key opened without a signature: the daemon's word alone.
+    pub attested: u64,
     /// Changes whose signature verified.
     pub changes: u64,
     /// Lines written under a clock that the lines before do not vouch for. No fault of the log.
@@ -107,6 +109,9 @@ pub enum Wrong {
     /// It names another profile than the roster does.
     #[error("the key has another profile")]
     Profile,
+    /// It names other evidence of the touch than a key of this kind gives, or none where there has to be some.
+    #[error("it shows its touch in another way than the key can")]
+    Evidence,
     /// The signature is not good, or was given without a touch.
     #[error(transparent)]
     Signature(#[from] SshsigError),

@@ -140,7 +140,7 @@ pub fn signed_with(assertion: &Assertion, namespace: Namespace, text: &str) -> S
         kind: Kind::Touch,
         name: "blue".into(),
         profile: Profile::Pin,
-        sshsig: assertion.to_sshsig(&point(), namespace, text.as_bytes()),
+        sshsig: Some(assertion.to_sshsig(&point(), namespace, text.as_bytes())),
         text: text.into(),
         transport: Transport::Usb,
     }

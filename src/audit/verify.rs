@@ -7,20 +7,21 @@ use std::collections::{HashMap, HashSet};
 use std::io::{self, BufRead};
 
 use super::clock_rule::{self, Moment};
-use super::event::{Event, Profile, Signed};
+use super::event::{Event, Kind, Profile, Signed};
 use super::read::Lines;
 use super::receipt::{LeaseNames, Receipt};
 use super::record::{Line, NO_LINE};
 use super::report::{Newest, Report, Wrong};
 use crate::encoding::Digest;
-use crate::encoding::sshsig::{Assertion, Namespace, Point, SshsigError};
+use crate::encoding::sshsig::{Assertion, Namespace, Point, SshsigError, ecdsa};
 
 /// A key as the roster knows it, or knew it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignerKey {
     /// Public key of its credential.
     pub point: Point,
-    /// What it asks for besides the touch; with [`Profile::Pin`] user verification must be set in what it signed.
+    /// What it asks for besides the touch; with [`Profile::Pin`] user verification must be set in what it signed, with [`Profile::Piv`] it
+    /// signs plainly.
     pub profile: Profile,
     /// Its name.
     pub name: String,
@@ -150,6 +151,9 @@ impl<'a> Verifier<'a> {
     }
 
     fn approved(&mut self, signed: &Signed) -> Result<(), Wrong> {
+        if signed.kind == Kind::Attested {
+            return self.attested(signed);
+        }
         let names = LeaseNames::read(&signed.text)?;
         let asked = self.asked.remove(&names.asked).ok_or(Wrong::NotAsked)?;
         let id = id_digest(&names.id);
@@ -166,6 +170,21 @@ impl<'a> Verifier<'a> {
         Ok(())
     }
 
+    /// A lease that a PIV key opened and did not sign. It is live as any other, and vouches for nothing.
+    fn attested(&mut self, signed: &Signed) -> Result<(), Wrong> {
+        let names = LeaseNames::read(&signed.text)?;
+        self.asked.remove(&names.asked).ok_or(Wrong::NotAsked)?;
+        let id = id_digest(&names.id);
+        self.spend(&id)?;
+        self.spend(&Digest::of(signed.text.as_bytes()))?;
+        let key = (self.keys)(&signed.key).ok_or(Wrong::UnknownKey(signed.key))?;
+        same(key.profile == signed.profile, Wrong::Profile)?;
+        same(key.profile == Profile::Piv && signed.sshsig.is_none(), Wrong::Evidence)?;
+        self.leases.insert(id);
+        self.report.attested += 1;
+        Ok(())
+    }
+
     fn changed(&mut self, signed: &Signed) -> Result<(), Wrong> {
         self.signature(signed, Namespace::Change)?;
         self.report.changes += 1;
@@ -178,7 +197,9 @@ impl<'a> Verifier<'a> {
         self.spend(&Digest::of(text))?;
         let key = (self.keys)(&signed.key).ok_or(Wrong::UnknownKey(signed.key))?;
         same(key.profile == signed.profile, Wrong::Profile)?;
-        check_signature(&key, namespace, text, &signed.sshsig)?;
+        let wanted = if key.profile == Profile::Piv { Kind::Policy } else { Kind::Touch };
+        let sshsig = signed.sshsig.as_ref().filter(|_| signed.kind == wanted).ok_or(Wrong::Evidence)?;
+        check_signature(&key, namespace, text, sshsig)?;
         Ok(())
     }
 
@@ -204,8 +225,17 @@ impl<'a> Verifier<'a> {
     }
 }
 
-/// Everything that stock `ssh-keygen -Y verify` checks, and what it does not: touch, PIN, origin, hash, exact clientDataJSON.
+/// Everything that stock `ssh-keygen -Y verify` checks, and what it does not: touch, PIN, origin, hash, exact clientDataJSON. In a PIV key's
+/// signature there is nothing of these to check.
 pub(super) fn check_signature(key: &SignerKey, namespace: Namespace, text: &[u8], armored: &str) -> Result<(), SshsigError> {
+    if key.profile == Profile::Piv {
+        let point = ecdsa::signer(armored).ok_or(SshsigError::Form)?;
+        return match ecdsa::verify(armored, &key.point, namespace, text) {
+            _ if point != key.point => Err(SshsigError::Key),
+            true => Ok(()),
+            false => Err(SshsigError::Signature),
+        };
+    }
     let (point, assertion) = Assertion::from_sshsig(armored, namespace, text)?;
     if point != key.point {
         return Err(SshsigError::Key);
@@ -352,6 +382,90 @@ mod tests {
         assert!(matches!(signed_by(other_space), Wrong::Signature(SshsigError::Namespace)));
         assert!(matches!(signed_by(|s| s.text.push(' ')), Wrong::Lease(_)));
         assert!(matches!(signed_by(|s| s.text = "{}".into()), Wrong::Lease(_)));
+    }
+
+    #[test]
+    fn a_lease_that_a_piv_key_opened_counts_as_attested_and_vouches_for_nothing() {
+        let (folder, mut log) = setup();
+        let asked = add(&mut log, asked("x"));
+        let attested = Signed {
+            kind: Kind::Attested,
+            profile: Profile::Piv,
+            sshsig: None,
+            ..signed(&lease(&asked, "1"))
+        };
+        add(&mut log, Event::Approved(attested.clone()));
+        add(&mut log, used("1"));
+        let bytes = fs::read(folder.log()).unwrap();
+        let of_piv = |id: &Digest| {
+            keys(id).map(|key| SignerKey {
+                profile: Profile::Piv,
+                ..key
+            })
+        };
+        let report = verify(&bytes[..], &of_piv, None).unwrap();
+        assert!(report.is_good(), "{:?}", report.faults);
+        assert_eq!((report.receipts, report.attested, report.assurance()), (0, 1, Assurance::Nothing));
+        assert!(matches!(Receipt::of(&attested), Err(crate::audit::ReceiptError::Attested)));
+        // A key that signs does not get away with the daemon's word, and neither does a change.
+        let faults = check(&bytes, None).faults;
+        assert!(matches!(faults[0].wrong, Wrong::Profile), "{faults:?}");
+        let claimed = Signed {
+            profile: Profile::Pin,
+            ..attested.clone()
+        };
+        let faults = faults_of(|log| {
+            let text = lease(&add(log, crate::audit::testing::asked("x")), "1");
+            add(log, Event::Approved(Signed { text, ..claimed }));
+        });
+        assert!(matches!(faults[0].wrong, Wrong::Evidence), "{faults:?}");
+        let change = Change {
+            names: Vec::new(),
+            signed: Signed {
+                text: "{}".into(),
+                ..attested
+            },
+        };
+        add(&mut log, Event::Change(change));
+        let report = verify(&fs::read(folder.log()).unwrap()[..], &of_piv, None).unwrap();
+        assert!(matches!(report.faults[0].wrong, Wrong::Evidence), "{:?}", report.faults);
+    }
+
+    #[test]
+    fn a_piv_keys_receipt_is_an_ordinary_signature_which_stands_for_its_policy() {
+        let of_piv = |id: &Digest| {
+            keys(id).map(|key| SignerKey {
+                profile: Profile::Piv,
+                ..key
+            })
+        };
+        let judged = |kind: Kind, sshsig: &dyn Fn(&str) -> String| {
+            let (folder, mut log) = setup();
+            let text = lease(&add(&mut log, asked("x")), "1");
+            let signed = Signed {
+                kind,
+                profile: Profile::Piv,
+                sshsig: Some(sshsig(&text)),
+                ..signed(&text)
+            };
+            add(&mut log, Event::Approved(signed.clone()));
+            let report = verify(&fs::read(folder.log()).unwrap()[..], &of_piv, None).unwrap();
+            (report, signed)
+        };
+        let good = |text: &str| ecdsa::sign(&[7; 32], &point(), Namespace::Lease, text.as_bytes()).unwrap();
+        let (report, signed) = judged(Kind::Policy, &good);
+        assert!(report.is_good() && report.receipts == 1, "{:?}", report.faults);
+        let receipt = Receipt::of(&signed).unwrap();
+        receipt.check(&of_piv(&key_id()).unwrap()).unwrap();
+        assert!(receipt.allowed_signers().contains(" ecdsa-sha2-nistp256 "));
+        let wrong = |kind, sshsig: &dyn Fn(&str) -> String| judged(kind, sshsig).0.faults.remove(0).wrong;
+        assert!(matches!(wrong(Kind::Touch, &good), Wrong::Evidence));
+        let other = |text: &str| ecdsa::sign(&[8; 32], &point(), Namespace::Lease, text.as_bytes()).unwrap();
+        assert!(matches!(wrong(Kind::Policy, &other), Wrong::Signature(SshsigError::Signature)));
+        let change = |text: &str| ecdsa::sign(&[7; 32], &point(), Namespace::Change, text.as_bytes()).unwrap();
+        assert!(matches!(wrong(Kind::Policy, &change), Wrong::Signature(SshsigError::Signature)));
+        let fido2 = |text: &str| assertion(Namespace::Lease, text, GOOD).to_sshsig(&point(), Namespace::Lease, text.as_bytes());
+        assert!(matches!(wrong(Kind::Policy, &fido2), Wrong::Signature(SshsigError::Form)));
     }
 
     #[test]

@@ -143,7 +143,7 @@ fn tell(session: &Session, report: &Report) {
         .map(|fault| json!({ "line": fault.line, "wrong": fault.wrong.to_string() }))
         .collect();
     session.ui.json(&json!({
-        "good": report.is_good(), "lines": report.lines, "receipts": report.receipts, "changes": report.changes,
+        "good": report.is_good(), "lines": report.lines, "receipts": report.receipts, "attested": report.attested, "changes": report.changes,
         "tip": report.tip, "faults": faults, "standing": report.assurance().to_string(),
     }));
     session.ui.line(&format!(
@@ -152,6 +152,12 @@ fn tell(session: &Session, report: &Report) {
         count(report.receipts, "receipt"),
         count(report.changes, "change")
     ));
+    if report.attested > 0 {
+        session.ui.line(&format!(
+            "{} attested by the daemon alone: a PIV key opened the secrets by its touch, and no hardware signature exists",
+            count(report.attested, "lease")
+        ));
+    }
     for fault in &report.faults {
         session.ui.note(Tone::Bad, &format!("line {}: {}", fault.line, fault.wrong));
     }
@@ -165,6 +171,7 @@ fn key(signer: &Signer) -> Option<SignerKey> {
         profile: match signer.profile.as_str() {
             "pin" => Profile::Pin,
             "touch-only" => Profile::TouchOnly,
+            "piv" => Profile::Piv,
             _ => return None,
         },
         name: signer.name.clone(),

@@ -13,8 +13,8 @@ use crate::encoding::plain::{self, count};
 use crate::encoding::words::four_words;
 use crate::lease::requester::command_line;
 use crate::lease::text::{
-    ChangeText, ClockText, EnrolText, ExportText, GrantText, Holder, LeaseText, OlderText, Origin, RequesterText, Text as _, UnlockText,
-    WriteText,
+    CardText, ChangeText, ClockText, EnrolText, ExportText, FactoryText, GrantText, Holder, LeaseText, OlderText, Origin, RequesterText,
+    Text as _, UnlockText, WriteText,
 };
 use crate::vault::{SCOPES_PER_TOUCH, Statement};
 use crate::wire::PromptView;
@@ -355,6 +355,9 @@ fn enrol_rows(rows: &mut Vec<Row>, enrol: &EnrolText, zone: &TimeZone) {
     };
     requester_rows(rows, &enrol.requester, verb);
     strong(rows, "key", format!("\"{}\", to open {}", enrol.key, enrol.scopes.join(", ")));
+    if let Some(card) = &enrol.card {
+        slots_rows(rows, card);
+    }
     let touches = format!("touch it {}, each time it blinks", count(enrol.touches, "time"));
     let Some(recovers) = &enrol.recovers else {
         // Of more scopes each two need a touch of their own, but not where a vault is made.
@@ -420,6 +423,40 @@ fn asked_at(terminal: &str) -> Row {
 /// What has to be seen.
 fn must(rows: &mut Vec<Row>, label: &'static str, text: String) {
     rows.push(Row::new(label, text, Tone::Plain, Need::Must));
+}
+
+/// What becomes of a card.
+fn slots_rows(rows: &mut Vec<Row>, card: &CardText) {
+    let CardText { serial, open, sign, .. } = card;
+    let made = format!("YubiKey {serial}: a new key in its slot {open}, to open, and one in its slot {sign}, to sign");
+    strong(rows, "card", made);
+    if !card.overwrites.is_empty() {
+        let slots: Vec<String> = card.overwrites.iter().map(ToString::to_string).collect();
+        let lost = format!(
+            "the key that is in its slot {}, with what it opens",
+            slots.join(", and the one in its slot ")
+        );
+        rows.push(Row::new("LOSES", lost, Tone::Bad, Need::Must));
+    }
+    let said = |part: &FactoryText| match part {
+        FactoryText::Pin => "PIN",
+        FactoryText::Puk => "PUK",
+        FactoryText::ManagementKey => "management key",
+    };
+    let factory: Vec<&str> = card.factory.iter().map(said).collect();
+    if !factory.is_empty() {
+        must(
+            rows,
+            "changes",
+            format!("what is still the factory's: its {}", factory.join(", its ")),
+        );
+    }
+    let pin = if card.factory.contains(&FactoryText::Pin) {
+        "its new PIN"
+    } else {
+        "its PIN"
+    };
+    must(rows, "agree", format!("by typing {pin}; nothing on it is changed before"));
 }
 
 /// What has to be seen first.
@@ -574,6 +611,7 @@ mod tests {
             scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
             touches,
             recovers: None,
+            card: None,
         };
         let card = |text: &str| Card::of(&view(text), &TimeZone::UTC).unwrap();
         assert_eq!(lease_card(&sample()).given(), "approved");
@@ -593,6 +631,52 @@ mod tests {
             three.contains("touch it 4 times") && three.contains("more are for") && !three.contains("in all"),
             "{three}"
         );
+    }
+
+    #[test]
+    fn p2_what_becomes_of_a_yubikey_is_said_on_the_smallest_screen_too() {
+        let [sign, open] = [0x94, 0x95].map(|slot| crate::device::enrolled::Retired::all().find(|one| one.reference() == slot).unwrap());
+        let enrol = |overwrites, factory| EnrolText {
+            v: VERSION,
+            kind: EnrolKind::Enrol,
+            id: "a".repeat(32),
+            requester: sample().origin.requester,
+            key: "spare".into(),
+            scopes: vec!["prod".into()],
+            touches: 2,
+            recovers: None,
+            card: Some(CardText {
+                serial: 24_036_003,
+                open,
+                sign,
+                overwrites,
+                factory,
+            }),
+        };
+        let shown = |enrol: EnrolText| {
+            let card = Card::of(&view(enrol.fix().unwrap().text()), &TimeZone::UTC).unwrap();
+            let least = card.least_height(NARROWEST, plain_screen());
+            let lines = card.lines(NARROWEST, least, plain_screen()).unwrap();
+            lines.join(" ").split_ascii_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        let all = vec![FactoryText::Pin, FactoryText::Puk, FactoryText::ManagementKey];
+        let from_the_factory = shown(enrol(vec![], all));
+        for part in [
+            "YubiKey 24036003: a new key in its slot 95, to open, and one in its slot 94, to sign",
+            "what is still the factory's: its PIN, its PUK, its management key",
+            "by typing its new PIN; nothing on it is changed before",
+        ] {
+            assert!(from_the_factory.contains(part), "{from_the_factory}");
+        }
+        assert!(!from_the_factory.contains("LOSES"), "{from_the_factory}");
+        let used = shown(enrol(vec![open, sign], vec![]));
+        for part in [
+            "LOSES the key that is in its slot 95, and the one in its slot 94, with what it opens",
+            "by typing its PIN; nothing",
+        ] {
+            assert!(used.contains(part), "{used}");
+        }
+        assert!(!used.contains("factory"), "{used}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::key::say_weaker;
+use super::piv;
 use super::session::Session;
 use super::ui::Tone;
 use crate::client::OTHER_VERSION;
@@ -25,15 +26,19 @@ pub struct Args {
     /// Enrol the key without its PIN. Weaker: whoever holds the key and a copy of the vault opens it.
     #[arg(long)]
     touch_only: bool,
+    #[command(flatten)]
+    piv: piv::PivArgs,
 }
 
 /// # Errors
 /// See [`Failure`].
 pub fn run(session: &Session, args: Args) -> Result<(), Failure> {
+    let card = piv::ask(session, args.piv)?;
     let reply = session.ask(Request::Init(InitAsk {
         key: args.key.clone(),
         scopes: args.scopes,
         touch_only: args.touch_only,
+        card,
     }))?;
     let Reply::Made {
         vault,

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::init::unexpected;
+use super::piv;
 use super::session::Session;
 use super::table::Table;
 use super::tty::Tty;
@@ -13,6 +14,9 @@ use crate::lease::failure::IntoFailure;
 use crate::wire::reply::KeyView;
 use crate::wire::request::{KeyAddAsk, KeyRemoveAsk, Manage};
 use crate::wire::{Failure, Outcome, Reply, Request, Value};
+
+/// The profile of YubiKeys that were enrolled by their PIV application, as the daemon names it.
+const PIV: &str = "piv";
 
 /// Look at keys, enrol and remove them, manage their PIN and fingerprints.
 #[derive(Debug, clap::Subcommand)]
@@ -31,6 +35,8 @@ pub enum Command {
         /// Let it into this scope [default: all]. Repeat for more.
         #[arg(long = "scope", value_name = "SCOPE")]
         scopes: Vec<String>,
+        #[command(flatten)]
+        piv: piv::PivArgs,
     },
     /// Let an enrolled key into scopes that it is not in: its touch, and that of a key that is in.
     Admit {
@@ -122,7 +128,23 @@ pub enum FingerprintCommand {
 pub fn run(session: &Session, command: Command) -> Result<(), Failure> {
     match command {
         Command::List => list(session),
-        Command::Add { name, touch_only, scopes } => add(session, KeyAddAsk { name, touch_only, scopes }),
+        Command::Add {
+            name,
+            touch_only,
+            scopes,
+            piv,
+        } => {
+            let card = piv::ask(session, piv)?;
+            add(
+                session,
+                KeyAddAsk {
+                    name,
+                    touch_only,
+                    scopes,
+                    card,
+                },
+            )
+        }
         Command::Admit { name, scopes } => admit(session, name, scopes),
         Command::Remove { name, key } => remove(session, KeyRemoveAsk { name, key }),
         Command::Info { key } => info(session, key),
@@ -173,6 +195,10 @@ fn has_pin(session: &Session, key: Option<String>, wanted: bool) -> Result<(), F
     let Reply::Key(detail) = session.ask(Request::KeyInfo { key })? else {
         return Err(unexpected());
     };
+    if detail.key.profile.as_deref() == Some(PIV) {
+        let message = "PIN, PUK and management key of a YubiKey's PIV application are changed by its maker's program";
+        return Err(Failure::new(Outcome::Refused, "piv_care", message).hint("ykman piv access change-pin"));
+    }
     if detail.key.transport.as_deref().is_some_and(|transport| transport != "usb") {
         return Err(DeviceError::OverUsbOnly.failure());
     }
@@ -216,6 +242,7 @@ fn row(key: &KeyView) -> [String; 6] {
     ];
     let profile = key.profile.as_deref().map(|profile| match profile {
         "pin" => "PIN and touch",
+        PIV => "PIN and touch each time (PIV)",
         _ => "touch only (weaker)",
     });
     [
@@ -323,11 +350,12 @@ fn info(session: &Session, key: Option<String>) -> Result<(), Failure> {
     session
         .ui
         .json(&json!({ "key": detail.key, "details": rows(&detail.rows), "pin_tries": detail.pin_tries }));
+    let last = match detail.key.profile.as_deref() {
+        Some(PIV) => "PIN tries left: 1. One more wrong PIN blocks it, until its PUK sets a new one.",
+        _ => "PIN tries left: 1. After one more wrong PIN the key has to be reset, and loses its credentials.",
+    };
     if detail.pin_tries == Some(1) {
-        session.ui.note(
-            Tone::Bad,
-            "PIN tries left: 1. After one more wrong PIN the key has to be reset, and loses its credentials.",
-        );
+        session.ui.note(Tone::Bad, last);
     }
     let tries = detail
         .pin_tries
@@ -362,15 +390,38 @@ fn print_rows(session: &Session, rows: impl IntoIterator<Item = [String; 2]>) {
 }
 
 fn new_pin() -> Result<Value, Failure> {
-    let first = pin("new PIN: ")?;
+    new_secret(SecretKind::Pin)
+}
+
+/// What a person chooses for a key.
+#[derive(Clone, Copy)]
+pub enum SecretKind {
+    /// Typed for each touch.
+    Pin,
+    /// Sets a new PIN.
+    Puk,
+}
+
+/// A new PIN or PUK, typed twice.
+///
+/// # Errors
+/// The two differ; no terminal.
+pub fn new_secret(kind: SecretKind) -> Result<Value, Failure> {
+    let name = match kind {
+        SecretKind::Pin => "PIN",
+        SecretKind::Puk => "PUK",
+    };
+    let first = pin(&format!("new {name}: "))?;
     let again = pin("the same again: ")?;
     if first.0.expose() == again.0.expose() {
         Ok(first)
     } else {
-        Err(
-            Failure::new(Outcome::BadInput, "pins_differ", "the two PINs differ; the key's PIN is as it was")
-                .hint("run the command again to type it"),
+        Err(Failure::new(
+            Outcome::BadInput,
+            "pins_differ",
+            format!("the two {name}s differ; the key's {name} is as it was"),
         )
+        .hint("run the command again to type it"))
     }
 }
 

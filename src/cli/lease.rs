@@ -96,6 +96,10 @@ fn list(session: &Session) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Stands where the signature of a lease stands.
+const ATTESTED: &str = "attested by the daemon alone: a PIV key opened the secrets by its touch, and no hardware signature exists; \
+     limits.receipts = \"hardware\" in the configuration asks for one";
+
 fn show(session: &Session, id: String) -> Result<(), Failure> {
     let Reply::Lease { lease, text, receipt } = session.ask(Request::LeaseShow { id })? else {
         return Err(unexpected());
@@ -104,7 +108,7 @@ fn show(session: &Session, id: String) -> Result<(), Failure> {
     summary(session, &lease, &text);
     session.ui.line("\nThe text that was signed, and the signature:");
     session.ui.line(&text);
-    session.ui.line(receipt.trim_end());
+    session.ui.line(receipt.as_deref().unwrap_or(ATTESTED).trim_end());
     Ok(())
 }
 

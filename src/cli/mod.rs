@@ -22,6 +22,7 @@ mod lock;
 mod merge;
 mod misuse;
 mod new_file;
+mod piv;
 mod prompt;
 mod recover;
 mod rotate;

@@ -1,6 +1,7 @@
 //! What a person can do about a prompt now, in one line.
 
 use super::ui::Tone;
+use crate::device::error::release;
 use crate::encoding::plain::count;
 use crate::wire::TouchState;
 
@@ -24,6 +25,8 @@ pub struct Situation {
     /// It was touched; and what was touched for is being written.
     touched: Option<Writing>,
     said: Vec<String>,
+    /// Places where it is not known yet which key is there.
+    looking: u32,
 }
 
 /// Where what was touched for stands.
@@ -101,7 +104,11 @@ impl Situation {
                 self.pins.retain(|name| name != key);
                 self.once(format!("\"{key}\" was pulled out"))
             }
-            TouchState::Busy { key, by } => self.once(format!("\"{key}\" is in use by {}", by.as_deref().unwrap_or("another program"))),
+            TouchState::Busy { key, by } => {
+                let remedy = release(by.as_deref()).map_or_else(String::new, |remedy| format!(": {remedy}"));
+                let by = by.as_deref().unwrap_or("another program");
+                self.once(format!("\"{key}\" is in use by {by}{remedy}"))
+            }
             TouchState::Unfinished { key } => {
                 self.unfinished = Some(key.clone());
                 self.once(format!(
@@ -109,6 +116,21 @@ impl Situation {
                 ))
             }
             TouchState::Problem { what } => self.once(what.clone()),
+            TouchState::Touches { key, touches } => self.once(format!(
+                "\"{key}\" is touched {} for this, one after the other",
+                count(*touches, "time")
+            )),
+            TouchState::Looking { places } => {
+                self.looking = *places;
+                None
+            }
+            TouchState::StillWaits { key } => {
+                self.held.take_if(|name| name == key);
+                self.touching.retain(|(name, _)| name != key);
+                Some(format!(
+                    "do not touch \"{key}\" for 15 s: it cannot be told that nobody waits any more"
+                ))
+            }
             TouchState::ExtraTouch { key } => Some(format!("\"{key}\" was touched as well; what it gave was wiped")),
             TouchState::CounterBack { key, before, now } => Some(format!(
                 "the counter of \"{key}\" went back from {before} to {now}: is there a copy of the key?"
@@ -158,6 +180,7 @@ impl Situation {
         match (self.touching.as_slice(), self.pins.first(), self.taps.as_slice()) {
             ([], None, _) if let Some(key) = &self.unfinished => (Tone::Act, format!("touch \"{key}\" once, for the request that is over")),
             ([], Some(key), _) => (Tone::Act, format!("type the PIN of \"{key}\"")),
+            ([], None, _) if self.looking > 0 => (Tone::Plain, "looking at what is connected".into()),
             ([], None, []) => (Tone::Plain, format!("plug in {}", quoted(keys))),
             ([], None, taps) => (Tone::Act, invitation(taps, keys)),
             (touching, _, taps) => {
@@ -413,13 +436,39 @@ mod tests {
     }
 
     #[test]
+    fn nobody_is_told_to_plug_in_what_may_be_there_already() {
+        let mut now = Situation::default();
+        now.update(&TouchState::Looking { places: 2 });
+        now.update(&TouchState::TapNow {
+            reader: "R".into(),
+            insert: true,
+            lift_first: false,
+        });
+        assert_eq!(now.line(&["blue".into()]).1, "looking at what is connected");
+        now.update(&TouchState::Looking { places: 0 });
+        assert_eq!(now.line(&["blue".into()]).1, "insert the key into R, or plug in \"blue\"");
+        now.update(&TouchState::Looking { places: 1 });
+        now.update(&touch_now("blue"));
+        assert!(now.line(&[]).1.starts_with("touch \"blue\" (USB) now"));
+    }
+
+    #[test]
     fn a_problem_is_told_once() {
         let mut now = Situation::default();
         let busy = TouchState::Busy {
             key: "blue".into(),
             by: Some("scdaemon".into()),
         };
-        assert_eq!(now.update(&busy), Some("\"blue\" is in use by scdaemon".into()));
+        let told = now.update(&busy).unwrap_or_default();
+        assert!(
+            told.starts_with("\"blue\" is in use by scdaemon: gpgconf --kill scdaemon "),
+            "{told}"
+        );
         assert_eq!(now.update(&busy), None);
+        let other = TouchState::Busy {
+            key: "blue".into(),
+            by: None,
+        };
+        assert_eq!(now.update(&other), Some("\"blue\" is in use by another program".into()));
     }
 }

@@ -328,6 +328,7 @@ async fn handle(house: &Rc<House>, call: Call, screen: Option<u64>, asker: &Aske
         Request::Watch => watch(screen, asker, house.agents).await?,
         Request::Status => vaults::status(house, &path),
         Request::Doctor => doctor::serve(house, &path).await,
+        Request::Cards => keys::cards(house).await?,
         Request::Init(ask) => vaults::init(house, &path, ask, asker).await?,
         Request::KeyList => keys::list(house, &path).await?,
         Request::KeyInfo { key } => keys::info(house, &path, key.as_deref()).await?,

@@ -18,6 +18,7 @@ use crate::audit::{self, SignerKey};
 use crate::clock::{Clock, SystemClock};
 use crate::device::broker::{Broker, Processes};
 use crate::device::enrolled::EnrolledKey;
+use crate::device::enrolled::Kind;
 use crate::device::{Profile, worker};
 use crate::encoding::Digest;
 use crate::finding::{Finding, Part, quoted};
@@ -141,10 +142,11 @@ fn state(folder: &Path) -> Option<Finding> {
 
 fn signer(key: &EnrolledKey) -> SignerKey {
     SignerKey {
-        point: key.lease.public_key,
-        profile: match key.profile {
-            Profile::Pin => SignerProfile::Pin,
-            Profile::TouchOnly => SignerProfile::TouchOnly,
+        point: *key.signer(),
+        profile: match (&key.kind, key.profile) {
+            (Kind::Piv(_), _) => SignerProfile::Piv,
+            (Kind::Fido2(_), Profile::Pin) => SignerProfile::Pin,
+            (Kind::Fido2(_), Profile::TouchOnly) => SignerProfile::TouchOnly,
         },
         name: key.name.clone(),
     }
@@ -153,7 +155,7 @@ fn signer(key: &EnrolledKey) -> SignerKey {
 fn versions() -> Finding {
     let system = uname();
     let kernel = format!("{} {}", system.sysname().to_string_lossy(), system.release().to_string_lossy());
-    let formats = format!("protocol {}, vault format {}", crate::wire::VERSION, vault::statement::FORMAT);
+    let formats = format!("protocol {}, vault format {}", crate::wire::VERSION, vault::statement::NEWEST);
     let what = format!("touchlease {}, {formats}, {kernel}", env!("CARGO_PKG_VERSION"));
     Part::Versions.ok("versions", what)
 }

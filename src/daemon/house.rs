@@ -23,6 +23,7 @@ use crate::device::{EnrolledKey, KeyId};
 use crate::encoding::Digest;
 use crate::finding::quoted;
 use crate::lease::collapse::Questions;
+use crate::lease::enrol::Known;
 use crate::lease::failure::IntoFailure;
 use crate::lease::ledger::{Ledger, Over};
 use crate::lease::office::{Lobby, Office};
@@ -337,6 +338,21 @@ impl House {
     #[must_use]
     pub fn opened(&self) -> Vec<Rc<OpenVault>> {
         self.shelf.all()
+    }
+
+    /// Keys of the vaults that are open, and of the usual one.
+    #[must_use]
+    pub fn known_keys(&self) -> Vec<Known> {
+        // One that cannot be opened now is not known.
+        let _ = self.vault_path(None).and_then(|path| self.open(&path));
+        let of_one = |open: Rc<OpenVault>| {
+            let keys = open.vault.borrow().keys();
+            keys.into_iter().map(move |key| Known {
+                vault: open.shown.clone(),
+                key,
+            })
+        };
+        self.opened().into_iter().flat_map(of_one).collect()
     }
 
     /// Logs that are open.

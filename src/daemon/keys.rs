@@ -8,20 +8,22 @@ use std::time::Duration;
 use super::house::{House, OpenVault};
 use super::vaults::{profile_said, unsigned};
 use crate::config::LONGEST_PIN;
-use crate::device::broker::{Care, Cared, Event as KeyEvent, Feed, Seen};
+use crate::device::broker::{CardSeen, Care, Cared, ENROL_PIV, Event as KeyEvent, Feed, Seen};
+use crate::device::enrolled::{Piv, Retired};
 use crate::device::worker::protocol::{Fingerprint, Id, Listed, Manage as Task};
-use crate::device::{DeviceError, EnrolledKey, Link, eucleak, pin_form};
+use crate::device::{DeviceError, EnrolledKey, Link, Port, eucleak, pin_form};
 use crate::encoding::plain::{self, PlainError};
-use crate::lease::enrol::{self, Candidacy};
+use crate::lease::card::{CardPlan, Survey};
+use crate::lease::enrol::{self, Candidacy, Known};
 use crate::lease::failure::{IntoFailure, locked_memory};
-use crate::lease::office::Asker;
+use crate::lease::office::{Asker, Lobby};
 use crate::lease::recover::recover as recover_with;
 use crate::lease::roster;
 use crate::lease::unlock::unlock as ask_pin;
 use crate::secret::Secret;
 use crate::vault::RecoveryCode;
-use crate::wire::reply::{KeyDetail, KeyView};
-use crate::wire::request::{KeyAddAsk, KeyRemoveAsk, Manage, RecoverAsk};
+use crate::wire::reply::{CardView, KeyDetail, KeyView};
+use crate::wire::request::{CardAsk, KeyAddAsk, KeyRemoveAsk, Manage, RecoverAsk};
 use crate::wire::{Event, Failure, Outcome, Reply, Value};
 
 /// Longest care for a key: adding a fingerprint takes several touches.
@@ -50,7 +52,29 @@ pub(super) async fn list(house: &Rc<House>, path: &Path) -> Result<Reply, Failur
 pub(super) async fn info(house: &Rc<House>, path: &Path, key: Option<&str>) -> Result<Reply, Failure> {
     let open = optional(house, path)?;
     let (seen, enrolled) = find(house, open.as_deref(), key).await?;
-    let info = house.broker.info(&seen.port).await.map_err(|error| refused(house, error))?;
+    if let Some(piv) = enrolled.as_ref().and_then(EnrolledKey::piv) {
+        let card = house.broker.card(&seen.port).await.map_err(|error| refused(house, error))?;
+        return Ok(Reply::Key(KeyDetail {
+            rows: card_rows(Some(piv), &card),
+            pin_tries: card.tries,
+            key: view(open.as_deref(), enrolled.as_ref(), Some(&seen)),
+        }));
+    }
+    let info = match house.broker.info(&seen.port).await {
+        Err(DeviceError::NotFido) => match house.broker.card(&seen.port).await {
+            Ok(card) => {
+                return Ok(Reply::Key(KeyDetail {
+                    rows: card_rows(None, &card),
+                    pin_tries: card.tries,
+                    key: view(None, None, Some(&seen)),
+                }));
+            }
+            Err(error @ DeviceError::TooOld { .. }) => Err(error),
+            Err(_) => Err(DeviceError::NotFido),
+        },
+        said => said,
+    };
+    let info = info.map_err(|error| refused(house, error))?;
     let row = |name: &str, value: String| (name.to_owned(), value);
     let mut rows = vec![
         row("versions", info.info.versions.join(", ")),
@@ -76,6 +100,40 @@ pub(super) async fn info(house: &Rc<House>, path: &Path, key: Option<&str>) -> R
         rows,
         pin_tries: info.tries,
     }))
+}
+
+/// What a YubiKey's PIV application says of itself, and what it does for the vault, if it is enrolled.
+fn card_rows(piv: Option<&Piv>, card: &CardSeen) -> Vec<(String, String)> {
+    let row = |name: &str, value: String| (name.to_owned(), value);
+    let [major, minor, patch] = card.seen.firmware;
+    let mut rows = vec![
+        row("serial number", card.seen.serial.to_string()),
+        row("firmware", format!("{major}.{minor}.{patch}")),
+    ];
+    match piv {
+        Some(piv) => rows.extend([
+            row("opens by", format!("slot {}, PIN and touch each time", piv.open.slot)),
+            row("signs by", format!("slot {}, PIN and touch each time", piv.sign.slot)),
+        ]),
+        None => rows.push(row("enrol it", ENROL_PIV.into())),
+    }
+    let factory = [
+        (card.factory.pin, "PIN"),
+        (card.factory.puk, "PUK"),
+        (card.factory.management, "management key"),
+    ];
+    let factory: Vec<&str> = factory.into_iter().filter_map(|(is, what)| is.then_some(what)).collect();
+    if !factory.is_empty() {
+        rows.push(row("the factory's", factory.join(", ")));
+    }
+    if !card.occupied.is_empty() {
+        let occupied: Vec<String> = card.occupied.iter().map(|occupied| occupied.slot.to_string()).collect();
+        rows.push(row("slots in use", occupied.join(", ")));
+    }
+    if card.seen.firmware < eucleak::FIXED {
+        rows.push(row("note", eucleak::note("it", card.seen.firmware)));
+    }
+    rows
 }
 
 /// # Errors
@@ -108,23 +166,87 @@ fn listed_row(one: &Listed) -> (String, String) {
 }
 
 /// # Errors
+/// What keeps the readers from being looked at.
+pub(super) async fn cards(house: &Rc<House>) -> Result<Reply, Failure> {
+    let cards = house.broker.cards().await.map_err(IntoFailure::failure)?;
+    let view = |(port, card): (Port, CardSeen)| CardView {
+        serial: card.seen.serial,
+        firmware: card.seen.firmware,
+        reader: port.to_string(),
+        factory_pin: card.factory.pin,
+        factory_puk: card.factory.puk,
+        factory_management_key: card.factory.management,
+        occupied: card.occupied.iter().map(|occupied| occupied.slot.to_string()).collect(),
+    };
+    Ok(Reply::Cards {
+        cards: cards.into_iter().map(view).collect(),
+    })
+}
+
+/// A card, and what is to be made on it, before anything is.
+///
+/// # Errors
+/// Nobody is there who could agree; slots that are none; see [`Survey::begin`].
+pub(super) async fn survey(
+    lobby: &Lobby<'_>,
+    ask: Option<CardAsk>,
+    enrolled: &[EnrolledKey],
+    known: &[Known],
+    asker: &Asker,
+) -> Result<Option<Survey>, Failure> {
+    enrol::own_screen(asker)?;
+    match ask {
+        Some(ask) => Ok(Some(Survey::begin(lobby, plan(ask)?, enrolled, known).await?)),
+        None => Ok(None),
+    }
+}
+
+/// What is to be made on a card.
+///
+/// # Errors
+/// Slots that are none.
+fn plan(ask: CardAsk) -> Result<CardPlan, Failure> {
+    let slot = |text: String| {
+        Retired::try_from(text)
+            .map_err(|error| Failure::new(Outcome::BadInput, "slot", error).hint("name slots from 82 to 95, as `ykman` does"))
+    };
+    let (open, sign) = (slot(ask.open)?, slot(ask.sign)?);
+    if open == sign {
+        return Err(Failure::new(Outcome::BadInput, "one_slot", "one slot cannot open and sign").hint("name two slots"));
+    }
+    Ok(CardPlan {
+        serial: ask.serial,
+        open,
+        sign,
+        danger_overwrite: ask.danger_overwrite,
+        new_pin: ask.new_pin.map(|pin| pin.0),
+        new_puk: ask.new_puk.map(|puk| puk.0),
+    })
+}
+
+/// # Errors
 /// See [`Failure`].
 pub(super) async fn add(house: &Rc<House>, path: &Path, ask: KeyAddAsk, asker: &Asker) -> Result<Reply, Failure> {
     let open = house.open(path)?;
     let all = || open.vault.borrow().scopes().into_iter().map(str::to_owned).collect();
     let scopes: Vec<String> = if ask.scopes.is_empty() { all() } else { ask.scopes };
+    let (office, known) = (house.office(&open), house.known_keys());
+    let enrolled = open.vault.borrow().keys();
+    let card = survey(&office.lobby, ask.card, &enrolled, &known, asker).await?;
     let candidacy = Candidacy {
         name: &ask.name,
         touch_only: ask.touch_only,
         scopes: &scopes,
         recovers: None,
+        card: card.as_ref(),
+        known: &known,
     };
-    let new = enrol::add(&house.office(&open), &candidacy, asker).await?;
+    let new = enrol::add(&office, &candidacy, asker).await?;
     house.open(path)?;
     Ok(Reply::KeyAdded {
         name: ask.name,
-        profile: profile_said(new.key.profile).into(),
-        built_in_uv: new.info.built_in_uv(),
+        profile: profile_said(&new.key).into(),
+        built_in_uv: new.built_in_uv,
         scopes,
     })
 }
@@ -163,13 +285,13 @@ pub(super) async fn recover(house: &Rc<House>, path: &Path, ask: RecoverAsk, ask
         .and_then(|code| code.map_err(|error| error.to_string()));
     let code =
         code.map_err(|error| Failure::new(Outcome::BadInput, "recovery_code", error).hint("type it again, as it stands on the paper"))?;
-    let recovered = recover_with(&house.office(&open), &name, touch_only, code, &lost, asker).await?;
+    let recovered = recover_with(&house.office(&open), &name, touch_only, code, &lost, &house.known_keys(), asker).await?;
     // What is kept for the lost keys goes with them. The code is told whatever else happens: it is in force already.
     let _ = house.open(path);
     Ok(Reply::Recovered {
         name,
-        profile: profile_said(recovered.new.key.profile).into(),
-        built_in_uv: recovered.new.info.built_in_uv(),
+        profile: profile_said(&recovered.new.key).into(),
+        built_in_uv: recovered.new.built_in_uv,
         scopes: recovered.scopes,
         recovery_code: Value(recovered.code),
         removed: lost,
@@ -275,7 +397,7 @@ fn view(open: Option<&OpenVault>, key: Option<&EnrolledKey>, seen: Option<&Seen>
     let scopes = key.map(opens).unwrap_or_default();
     KeyView {
         name: key.map(|key| key.name.clone()),
-        profile: key.map(|key| profile_said(key.profile).into()),
+        profile: key.map(|key| profile_said(key).into()),
         built_in_uv: seen.is_some_and(|seen| seen.built_in_uv),
         not_in: key
             .and(open)

@@ -9,7 +9,7 @@ use rustix::fs::{Access, Mode, OFlags, access};
 
 use super::house::{House, LOG_FILE};
 use crate::audit::Lines;
-use crate::device::Profile;
+use crate::device::{EnrolledKey, Profile};
 use crate::encoding::SecretRef;
 use crate::encoding::reference::ReferenceError;
 use crate::lease::change::{Batch, change, one_scope, rules_meant, rules_said};
@@ -89,11 +89,15 @@ pub(super) async fn init(house: &Rc<House>, path: &Path, ask: InitAsk, asker: &A
     check_room(house, path)?;
     let shown = path.display().to_string();
     let lobby = house.lobby(&shown, None);
+    let known = house.known_keys();
+    let card = super::keys::survey(&lobby, ask.card, &[], &known, asker).await?;
     let candidacy = Candidacy {
         name: &ask.key,
         touch_only: ask.touch_only,
         scopes: &ask.scopes,
         recovers: None,
+        card: card.as_ref(),
+        known: &known,
     };
     let mut begun = None;
     let ready = |vault| {
@@ -114,8 +118,8 @@ pub(super) async fn init(house: &Rc<House>, path: &Path, ask: InitAsk, asker: &A
         vault: made.vault.to_string(),
         path: shown,
         recovery_code: Value(made.code),
-        profile: profile_said(made.new.key.profile).into(),
-        built_in_uv: made.new.info.built_in_uv(),
+        profile: profile_said(&made.new.key).into(),
+        built_in_uv: made.new.built_in_uv,
         trouble: made.trouble.map(|error| error.to_string()).or(opened.err()),
     })
 }
@@ -349,8 +353,8 @@ pub(super) async fn audit(house: &House, path: &Path, asker: &Asker) -> Result<R
     }
     let signers = vault.keys_ever().into_iter().map(|key| Signer {
         id: key.id().0,
-        point: data_encoding::BASE64URL_NOPAD.encode(&key.lease.public_key),
-        profile: profile_said(key.profile).into(),
+        point: data_encoding::BASE64URL_NOPAD.encode(key.signer()),
+        profile: profile_said(&key).into(),
         name: key.name,
     });
     Ok(Reply::Log {
@@ -387,8 +391,9 @@ fn unreadable_log(error: &std::io::Error) -> Failure {
 }
 
 /// `pin` or `touch-only`.
-pub(super) fn profile_said(profile: Profile) -> &'static str {
-    match profile {
+pub(super) fn profile_said(key: &EnrolledKey) -> &'static str {
+    match key.profile {
+        _ if key.piv().is_some() => "piv",
         Profile::Pin => "pin",
         Profile::TouchOnly => "touch-only",
     }

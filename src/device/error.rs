@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use super::ctap::Status;
-use super::enrolled::{Link, Profile};
+use super::enrolled::{Link, Profile, Retired};
 use super::pin_form::PinForm;
 use super::proof::ProofError;
 use super::worker::protocol::Failure;
@@ -114,6 +114,42 @@ pub enum DeviceError {
         /// credProtect level granted.
         granted: u8,
     },
+    /// A reader without a YubiKey's PIV application, or with one that lacks what was enrolled.
+    #[error("there is no YubiKey with a PIV application")]
+    NotPiv,
+    /// Three wrong PINs of the PIV application, as a rule.
+    #[error("the card's PIN is blocked: its PUK sets a new one")]
+    PivPinBlocked,
+    /// A PIN, or PUK, that no card takes (NIST SP 800-73-4 part 2, 2.4.3).
+    #[error("a card's PIN and PUK have 6 to 8 characters")]
+    PinUnfit,
+    /// A status of the card that stands for nothing better known.
+    #[error("the card refuses")]
+    PivRefused,
+    /// Presence over NFC is a power-up, and so is the touch of a card there.
+    #[error("a PIV key cannot be used over NFC: plug it in")]
+    PivContactless,
+    /// There is a key in the slot, of which nobody else may have a copy.
+    #[error("slot {slot} of the card holds a key: nothing was changed")]
+    Occupied {
+        /// Which.
+        slot: Retired,
+    },
+    /// Everybody knows it.
+    #[error("the card's PIN is still the one from the factory: it needs another one")]
+    FactoryPin,
+    /// Everybody knows it.
+    #[error("the card's PUK is still the one from the factory: it needs another one")]
+    FactoryPuk,
+    /// Somebody has set it, and it does not lie under the PIN.
+    #[error("the card's management key is neither the factory's nor protected by the PIN, so no key can be made on the card")]
+    ManagementKey,
+    /// Cached or never, where it has to be always; or a key that was imported.
+    #[error("the key in slot {slot} of the card does not want PIN and touch for each use")]
+    SlotPolicy {
+        /// Which.
+        slot: Retired,
+    },
     /// A card without the FIDO2 applet.
     #[error("the card is no FIDO2 key")]
     NotFido,
@@ -152,6 +188,14 @@ pub enum DeviceError {
     },
 }
 
+/// What ends the use of a key by the program that was found to hold it; nothing where that is the program's own matter. scdaemon keeps a
+/// card for itself for as long as it runs, unless it is told otherwise (`pcsc-shared`, scdaemon(1)).
+#[must_use]
+pub fn release(by: Option<&str>) -> Option<&'static str> {
+    let is_gpgs = by.is_some_and(|by| by.starts_with("scdaemon"));
+    is_gpgs.then_some("gpgconf --kill scdaemon (`pcsc-shared` in scdaemon.conf keeps it from holding cards)")
+}
+
 impl DeviceError {
     /// Whether somebody holds the key who may let go of it.
     #[must_use]
@@ -175,6 +219,20 @@ impl DeviceError {
             Failure::OtherLink(found) => Self::OtherLink { found },
             Failure::Cancelled => Self::Withdrawn,
             Failure::Permission => Self::Permission,
+            Failure::OtherCard => Self::PulledOut,
+            Failure::OtherKey => key.map_or(Self::NotEnrolled, |(name, _)| Self::ResetSinceEnrolment { name: name.to_owned() }),
+            Failure::NotPiv | Failure::NotThere => Self::NotPiv,
+            Failure::PivContactless => Self::PivContactless,
+            Failure::NoTouch => Self::TimedOut,
+            Failure::PinLost => Self::Busy { by: None },
+            Failure::PivPinBlocked => Self::PivPinBlocked,
+            Failure::PinUnfit => Self::PinUnfit,
+            Failure::NotAllowed | Failure::Refused => Self::PivRefused,
+            Failure::Occupied(slot) => Self::Occupied { slot },
+            Failure::FactoryPin => Self::FactoryPin,
+            Failure::FactoryPuk => Self::FactoryPuk,
+            Failure::ManagementKey => Self::ManagementKey,
+            Failure::Policy(slot) => Self::SlotPolicy { slot },
             Failure::NotFido => Self::NotFido,
             Failure::NoService => Self::NoService,
             Failure::NoSuchFingerprint => Self::NoSuchFingerprint,

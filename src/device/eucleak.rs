@@ -6,7 +6,7 @@
 use super::ctap::Info;
 
 /// Fixed in this firmware, and in the later one for keys with a fingerprint sensor.
-const FIXED: [u8; 3] = [5, 7, 0];
+pub const FIXED: [u8; 3] = [5, 7, 0];
 const FIXED_WITH_SENSOR: [u8; 3] = [5, 7, 2];
 
 /// What is to be said of such a key, by its name.

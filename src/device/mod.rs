@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! broker (async, in the daemon) --socket pair--> worker (a process for each operation) --> ctap --> hid | nfc --> the key
+//!    |                                                                                    `-> piv ----------------> the key
 //!    `-- proof: the worker's raw answer becomes a Proof here, and nowhere else
 //! ```
 
@@ -15,6 +16,7 @@ pub mod find;
 pub mod hid;
 pub mod nfc;
 pub mod pin_form;
+pub mod piv;
 pub mod place;
 pub mod proof;
 #[cfg(test)]

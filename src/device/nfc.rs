@@ -36,15 +36,25 @@ impl PcscCard {
     /// # Errors
     /// `Busy` when another program is connected, `PulledOut` without a card, `NoService` without pcscd.
     pub fn connect(reader: &str, proc_root: &Path) -> Result<Self, TransportError> {
+        Self::open(reader, ShareMode::Exclusive, proc_root)
+    }
+
+    fn open(reader: &str, share: ShareMode, proc_root: &Path) -> Result<Self, TransportError> {
         let context = Context::establish(Scope::User).map_err(|e| error(e, proc_root))?;
         let name = CString::new(reader).map_err(|_| TransportError::PulledOut)?;
-        let card = context
-            .connect(&name, ShareMode::Exclusive, Protocols::ANY)
-            .map_err(|e| error(e, proc_root))?;
+        let card = context.connect(&name, share, Protocols::ANY).map_err(|e| error(e, proc_root))?;
         let status = card.status2_owned().map_err(|e| error(e, proc_root))?;
         let kind = card.get_attribute_owned(Attribute::IccTypePerAtr).ok();
         let contact = contact(status.atr(), kind.as_deref());
         Ok(Self { card: Some(card), contact })
+    }
+
+    /// How the card in `reader` is reached. Others may be at work on it, and are not disturbed.
+    ///
+    /// # Errors
+    /// As [`PcscCard::connect`].
+    pub fn contact_in(reader: &str, proc_root: &Path) -> Result<Contact, TransportError> {
+        Self::open(reader, ShareMode::Shared, proc_root).map(|card| card.contact)
     }
 
     /// How the card is reached.

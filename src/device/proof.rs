@@ -3,15 +3,18 @@
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
+use super::candidate::{Sealed, Unseal};
 use super::ctap::get_assertion::RawAssertion;
 use super::enrolled::{EnrolledKey, KeyId, Link, Profile};
-use crate::encoding::sshsig::{Assertion, FLAG_UV, Namespace, Point, RP_ID, SshsigError};
-use crate::encoding::{Digest, es256};
+use crate::encoding::Digest;
+use crate::encoding::es256::{self, Signature};
+use crate::encoding::hpke::Agreed;
+use crate::encoding::sshsig::{self, Assertion, FLAG_UV, Namespace, Point, RP_ID, SshsigError};
 use crate::secret::Secret;
 
 /// A touch (and PIN, where the profile says so) on an enrolled key, for one text in one namespace.
 ///
-/// [`verify`] is the only maker. Nobody can write one down, copy one, or change one:
+/// [`verify`] and [`verify_piv`] are the only makers. Nobody can write one down, copy one, or change one:
 ///
 /// ```compile_fail
 /// use touchlease::device::proof::Proof;
@@ -67,11 +70,23 @@ pub struct Proof {
     public_key: Point,
     namespace: Namespace,
     text: Digest,
-    assertion: Assertion,
+    evidence: Evidence,
     outputs: Vec<Secret>,
 }
 
-/// What an assertion must be, to be a proof.
+/// What shows the touch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    /// The key's own word, in what it signed: user present.
+    Assertion(Assertion),
+    /// A signature over the text, by a slot whose touch policy is "always".
+    Signature(Signature),
+    /// What is sealed to a slot whose touch policy is "always" opened. That it was asked for this text is the daemon's word: nothing is
+    /// signed.
+    Opening,
+}
+
+/// What an answer must be, to be a proof.
 pub struct Expected<'a> {
     /// By which key.
     pub key: &'a EnrolledKey,
@@ -81,8 +96,17 @@ pub struct Expected<'a> {
     pub namespace: Namespace,
     /// Over which bytes.
     pub text: &'a [u8],
-    /// How many hmac-secret outputs were asked for.
-    pub salts: usize,
+    /// What it was asked to unseal.
+    pub unseals: &'a [Unseal],
+}
+
+/// What a PIV key answers, unchecked.
+#[derive(Debug, Default)]
+pub struct PivAnswer {
+    /// What the ECDH of each message gave, in their order.
+    pub agreed: Vec<Agreed>,
+    /// The signature over the text in DER, where one was asked for.
+    pub signature: Option<Vec<u8>>,
 }
 
 /// Why an assertion is no proof.
@@ -109,9 +133,15 @@ pub enum ProofError {
     /// UV is set for a key enrolled without PIN: its hmac-secret output is another one. The key now verifies by itself (alwaysUv).
     #[error("the key verified its person, which it was not enrolled with")]
     Verified,
-    /// Not as many hmac-secret outputs as salts.
+    /// Not as many outputs as there was to unseal, or of another kind than the key has.
     #[error("a wrong number of unsealing outputs")]
     Outputs,
+    /// What is sealed to the slot does not open with what the key gave: another slot's key, or a damaged file.
+    #[error("what is sealed to the key does not open with its answer")]
+    NotOpened,
+    /// There is no locked memory.
+    #[error("there is no locked memory")]
+    Memory,
 }
 
 /// Checks a key's raw answer; `outputs` are its hmac-secret outputs in the order of the salts.
@@ -120,10 +150,11 @@ pub enum ProofError {
 /// The first thing found wrong; the outputs are wiped.
 pub fn verify(raw: &RawAssertion, outputs: Vec<Secret>, expected: &Expected<'_>) -> Result<Proof, ProofError> {
     let key = expected.key;
-    let assertion = check(raw, &key.lease.id, RP_ID)?;
+    let lease = &key.fido2().ok_or(ProofError::OtherCredential)?.lease;
+    let assertion = check(raw, &lease.id, RP_ID)?;
     let uv = key.profile == Profile::Pin;
     assertion
-        .verify(&key.lease.public_key, expected.namespace, expected.text, uv)
+        .verify(&lease.public_key, expected.namespace, expected.text, uv)
         .map_err(|error| match error {
             SshsigError::NotTouched => ProofError::NotTouched,
             SshsigError::NotVerified => ProofError::NotVerified,
@@ -133,20 +164,59 @@ pub fn verify(raw: &RawAssertion, outputs: Vec<Secret>, expected: &Expected<'_>)
     if !uv && assertion.flags & FLAG_UV != 0 {
         return Err(ProofError::Verified);
     }
-    if outputs.len() != expected.salts || outputs.iter().any(|output| output.len() != 32) {
+    if outputs.len() != expected.unseals.len() || outputs.iter().any(|output| output.len() != 32) {
         return Err(ProofError::Outputs);
     }
-    Ok(Proof {
+    Ok(proof(expected, Evidence::Assertion(assertion), outputs))
+}
+
+/// Checks what a PIV key answered: what it agreed has to open what is sealed to it, and its signature has to be over the text. PIN and
+/// touch are its slots' policies, without which no key is enrolled; without a signature only a lease is approved.
+///
+/// # Errors
+/// The first thing found wrong.
+pub fn verify_piv(answer: &PivAnswer, expected: &Expected<'_>) -> Result<Proof, ProofError> {
+    let key = expected.key.piv().ok_or(ProofError::OtherCredential)?;
+    let evidence = match &answer.signature {
+        Some(der) => {
+            let signature = es256::from_der(der).ok_or(ProofError::Signature)?;
+            let blob = sshsig::signed_blob(expected.namespace, expected.text);
+            es256::verify(&key.sign.public_key, &blob, &signature).map_err(|_| ProofError::Signature)?;
+            Evidence::Signature(signature)
+        }
+        None if expected.namespace != Namespace::Lease => return Err(ProofError::Signature),
+        None if expected.unseals.is_empty() => return Err(ProofError::Outputs),
+        None => Evidence::Opening,
+    };
+    if answer.agreed.len() != expected.unseals.len() {
+        return Err(ProofError::Outputs);
+    }
+    let opened = expected.unseals.iter().zip(&answer.agreed).map(|(unseal, agreed)| match unseal {
+        Unseal::Sealed(sealed) if sealed.to == key.open.public_key => open(sealed, agreed),
+        _ => Err(ProofError::Outputs),
+    });
+    let outputs = opened.collect::<Result<_, _>>()?;
+    Ok(proof(expected, evidence, outputs))
+}
+
+fn open(sealed: &Sealed, agreed: &Agreed) -> Result<Secret, ProofError> {
+    let mut plain = sealed.open(agreed).ok_or(ProofError::NotOpened)?;
+    Secret::from_slice_wiping(&mut plain).map_err(|_| ProofError::Memory)
+}
+
+fn proof(expected: &Expected<'_>, evidence: Evidence, outputs: Vec<Secret>) -> Proof {
+    let key = expected.key;
+    Proof {
         key: key.id(),
         name: key.name.clone(),
         profile: key.profile,
         link: expected.link,
-        public_key: key.lease.public_key,
+        public_key: *key.signer(),
         namespace: expected.namespace,
         text: Digest::of(expected.text),
-        assertion,
+        evidence,
         outputs,
-    })
+    }
 }
 
 /// Takes an answer apart that must be by this credential for this relying party. The signature is not looked at yet.
@@ -204,28 +274,49 @@ impl Proof {
         self.text
     }
 
-    /// The signature and what it covers.
+    /// What shows the touch.
     #[must_use]
-    pub fn assertion(&self) -> &Assertion {
-        &self.assertion
+    pub fn evidence(&self) -> &Evidence {
+        &self.evidence
     }
 
-    /// The key's signature counter: a hint only, it may be constant or shared.
+    /// What a FIDO2 key signed.
     #[must_use]
-    pub fn counter(&self) -> u32 {
-        self.assertion.counter
+    pub fn assertion(&self) -> Option<&Assertion> {
+        match &self.evidence {
+            Evidence::Assertion(assertion) => Some(assertion),
+            Evidence::Signature(_) | Evidence::Opening => None,
+        }
     }
 
-    /// The hmac-secret outputs, 32 bytes each, in the order of the salts.
+    /// The key's signature counter, if it has one: a hint only, it may be constant or shared.
+    #[must_use]
+    pub fn counter(&self) -> Option<u32> {
+        self.assertion().map(|assertion| assertion.counter)
+    }
+
+    /// What was unsealed, in the order in which it was asked for: for a salt its hmac-secret output (32 bytes), for what is sealed what
+    /// was in it.
     #[must_use]
     pub fn outputs(&self) -> &[Secret] {
         &self.outputs
     }
 
-    /// The armored SSHSIG over `text`; nothing when `text` is not what was touched for.
+    /// Whether the touch was for `text`.
+    #[must_use]
+    pub fn is_over(&self, text: &[u8]) -> bool {
+        Digest::of(text) == self.text
+    }
+
+    /// The armored SSHSIG over `text`; nothing when `text` is not what was touched for, or nothing was signed.
     #[must_use]
     pub fn sshsig(&self, text: &[u8]) -> Option<String> {
-        (Digest::of(text) == self.text).then(|| self.assertion.to_sshsig(&self.public_key, self.namespace, text))
+        match &self.evidence {
+            _ if !self.is_over(text) => None,
+            Evidence::Assertion(assertion) => Some(assertion.to_sshsig(&self.public_key, self.namespace, text)),
+            Evidence::Signature(signature) => Some(sshsig::ecdsa::armored(&self.public_key, self.namespace, signature)),
+            Evidence::Opening => None,
+        }
     }
 }
 
@@ -235,7 +326,7 @@ pub(super) mod tests {
     use p256::ecdsa::signature::hazmat::PrehashSigner;
     use p256::ecdsa::{self, SigningKey};
 
-    use super::super::enrolled::Credential;
+    use super::super::enrolled::{Credential, Fido2, Kind};
     use super::*;
     use crate::encoding::sshsig::{FLAG_UP, client_data_hash};
 
@@ -257,8 +348,10 @@ pub(super) mod tests {
         EnrolledKey {
             name: "blue".into(),
             profile,
-            lease: software_key(1).1,
-            which: software_key(2).1,
+            kind: Kind::Fido2(Fido2 {
+                lease: software_key(1).1,
+                which: software_key(2).1,
+            }),
         }
     }
 
@@ -286,7 +379,7 @@ pub(super) mod tests {
             link: Link::Usb,
             namespace: Namespace::Lease,
             text: TEXT,
-            salts: 1,
+            unseals: &[Unseal::Salt([0; 32])],
         };
         let outputs = outputs.iter().map(|len| Secret::zeroed(*len).unwrap()).collect();
         verify(raw, outputs, &expected)
@@ -301,11 +394,12 @@ pub(super) mod tests {
         let proof = judge(&raw(1, RP_ID, FLAG_UP, hash()), Profile::TouchOnly).unwrap();
         assert_eq!(
             (proof.key_id(), proof.key_name(), proof.counter()),
-            (enrolled(Profile::Pin).id(), "blue", 9)
+            (enrolled(Profile::Pin).id(), "blue", Some(9))
         );
         let receipt = proof.sshsig(TEXT).unwrap();
         let (point, assertion) = Assertion::from_sshsig(&receipt, Namespace::Lease, TEXT).unwrap();
-        assert_eq!((&assertion, point), (proof.assertion(), software_key(1).1.public_key));
+        assert_eq!(proof.evidence(), &Evidence::Assertion(assertion));
+        assert_eq!(point, software_key(1).1.public_key);
         assert_eq!(proof.sshsig(b"another text"), None);
         assert!(judge(&raw(1, RP_ID, FLAG_UP | FLAG_UV, hash()), Profile::Pin).is_ok());
     }

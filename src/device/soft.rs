@@ -2,35 +2,66 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use hmac::{Hmac, KeyInit, Mac};
-use p256::ecdsa::{Signature, SigningKey, signature::hazmat::PrehashSigner};
+use p256::ecdsa::{Signature, SigningKey, signature::Signer, signature::hazmat::PrehashSigner};
 use sha2::{Digest as _, Sha256};
 
+use super::candidate::Unseal;
 use super::ctap::get_assertion::RawAssertion;
-use super::enrolled::{Credential, EnrolledKey, Link, Profile};
-use super::proof::{Expected, Proof, verify};
-use crate::encoding::sshsig::{FLAG_ED, FLAG_UP, FLAG_UV, Namespace, Point, RP_ID, client_data_hash};
+use super::enrolled::{Always, Credential, EnrolledKey, Fido2, Kind, Link, Piv, PivSlot, Profile, Retired, Seen};
+use super::proof::{Expected, PivAnswer, Proof, verify, verify_piv};
+use crate::encoding::hpke;
+use crate::encoding::sshsig::{FLAG_ED, FLAG_UP, FLAG_UV, Namespace, Point, RP_ID, client_data_hash, signed_blob};
 use crate::secret::Secret;
 
 /// A key whose secrets are derived from a seed.
 pub struct SoftKey {
     enrolled: EnrolledKey,
     signer: SigningKey,
-    cred_random: [u8; 32],
+    /// CredRandom, or the scalar of the slot that unseals.
+    unsealer: [u8; 32],
 }
 
 impl SoftKey {
-    /// A key that was enrolled as `name`; one seed makes one key.
+    /// A FIDO2 key that was enrolled as `name`; one seed makes one key.
     pub fn new(name: &str, profile: Profile, seed: u8) -> Self {
         let (signer, lease) = credential("lease", seed);
+        let which = credential("which", seed).1;
         Self {
             enrolled: EnrolledKey {
                 name: name.into(),
                 profile,
-                lease,
-                which: credential("which", seed).1,
+                kind: Kind::Fido2(Fido2 { lease, which }),
             },
             signer,
-            cred_random: secret("cred_random", seed),
+            unsealer: secret("cred_random", seed),
+        }
+    }
+
+    /// A YubiKey by its PIV application, that was enrolled as `name`.
+    pub fn piv(name: &str, seed: u8) -> Self {
+        let (signer, sign) = credential("piv sign", seed);
+        let slot = |number: usize, public_key| PivSlot {
+            slot: Retired::all().nth(number).unwrap(),
+            public_key,
+            pin: Always::Always,
+            touch: Always::Always,
+            seen: Seen::Metadata,
+        };
+        let piv = Piv {
+            serial: 24_000_000 + u32::from(seed),
+            firmware: [5, 7, 1],
+            open: slot(0, credential("piv open", seed).1.public_key),
+            sign: slot(1, sign.public_key),
+            enrolment: None,
+        };
+        Self {
+            enrolled: EnrolledKey {
+                name: name.into(),
+                profile: Profile::Pin,
+                kind: Kind::Piv(piv),
+            },
+            signer,
+            unsealer: secret("piv open", seed),
         }
     }
 
@@ -39,17 +70,50 @@ impl SoftKey {
         self.enrolled.clone()
     }
 
-    /// A touch (and the PIN, where the profile asks for it) over `text`.
-    pub fn touch(&self, namespace: Namespace, text: &[u8], salts: &[[u8; 32]]) -> Proof {
-        let expected = Expected {
+    /// A touch (and the PIN, where the profile asks for it) over `text`; by a PIV key as many as it takes, with a signature.
+    pub fn touch(&self, namespace: Namespace, text: &[u8], unseals: &[Unseal]) -> Proof {
+        let proof = match self.enrolled.kind {
+            Kind::Fido2(_) => {
+                let outputs = unseals.iter().map(|unseal| self.hmac_secret(unseal)).collect();
+                verify(&self.answer(namespace, text), outputs, &self.expected(namespace, text, unseals))
+            }
+            Kind::Piv(_) => {
+                let signature: Signature = self.signer.sign(&signed_blob(namespace, text));
+                let answer = PivAnswer {
+                    agreed: self.agreed(unseals),
+                    signature: Some(signature.to_der().as_bytes().to_vec()),
+                };
+                verify_piv(&answer, &self.expected(namespace, text, unseals))
+            }
+        };
+        proof.expect("a soft key answers well")
+    }
+
+    /// A PIV key's touches that open and sign nothing, for a lease over `text`.
+    pub fn opening(&self, text: &[u8], unseals: &[Unseal]) -> Proof {
+        let answer = PivAnswer {
+            agreed: self.agreed(unseals),
+            signature: None,
+        };
+        verify_piv(&answer, &self.expected(Namespace::Lease, text, unseals)).expect("a soft key answers well")
+    }
+
+    fn expected<'a>(&'a self, namespace: Namespace, text: &'a [u8], unseals: &'a [Unseal]) -> Expected<'a> {
+        Expected {
             key: &self.enrolled,
-            link: Link::Usb,
+            link: if self.enrolled.piv().is_some() { Link::Contact } else { Link::Usb },
             namespace,
             text,
-            salts: salts.len(),
+            unseals,
+        }
+    }
+
+    fn agreed(&self, unseals: &[Unseal]) -> Vec<hpke::Agreed> {
+        let agreed = |unseal: &Unseal| match unseal {
+            Unseal::Sealed(sealed) => hpke::agree(&self.unsealer, &sealed.encapsulated().unwrap()).unwrap(),
+            Unseal::Salt(_) => panic!("a salt for a PIV key"),
         };
-        let outputs = salts.iter().map(|salt| self.hmac_secret(salt)).collect();
-        verify(&self.answer(namespace, text), outputs, &expected).expect("a soft key answers well")
+        unseals.iter().map(agreed).collect()
     }
 
     fn answer(&self, namespace: Namespace, text: &[u8]) -> RawAssertion {
@@ -61,15 +125,18 @@ impl SoftKey {
         let signed = [&auth_data[..], &client_data_hash(namespace, text).0].concat();
         let signature: Signature = self.signer.sign_prehash(&Sha256::digest(signed)).unwrap();
         RawAssertion {
-            credential: Some(self.enrolled.lease.id.clone()),
+            credential: self.enrolled.fido2().map(|fido2| fido2.lease.id.clone()),
             auth_data,
             signature: signature.to_der().as_bytes().to_vec(),
         }
     }
 
     /// CTAP 2.1, 12.5: HMAC-SHA-256(CredRandom, salt), with another CredRandom under user verification.
-    fn hmac_secret(&self, salt: &[u8; 32]) -> Secret {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.cred_random).unwrap();
+    fn hmac_secret(&self, unseal: &Unseal) -> Secret {
+        let Unseal::Salt(salt) = unseal else {
+            panic!("something sealed for a FIDO2 key");
+        };
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.unsealer).unwrap();
         mac.update(&[u8::from(self.enrolled.profile == Profile::Pin)]);
         mac.update(salt);
         Secret::from_slice_wiping(&mut mac.finalize().into_bytes()).unwrap()

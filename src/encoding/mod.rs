@@ -2,6 +2,7 @@
 
 pub mod digest;
 pub mod es256;
+pub mod hpke;
 pub mod id;
 pub mod jcs;
 pub mod plain;

@@ -3,6 +3,8 @@
 //! One assertion signs `authenticatorData || SHA-256(clientDataJSON)`, and the clientDataJSON carries the SSHSIG signed blob as its
 //! challenge. Stock `ssh-keygen -Y verify` accepts the result as `webauthn-sk-ecdsa-sha2-nistp256@openssh.com`.
 
+pub mod ecdsa;
+
 use data_encoding::{BASE64, BASE64URL_NOPAD};
 use sha2::{Digest as _, Sha256, Sha512};
 use ssh_encoding::{Decode, Encode, Reader};

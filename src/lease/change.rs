@@ -34,7 +34,7 @@ pub async fn change(office: &Office<'_>, batch: Batch, asker: &Asker) -> Result<
     } else {
         office.standing_named(&[&batch.scope])
     }?;
-    let candidates = office.candidates(&standing)?;
+    let candidates = office.candidates(&standing, asker)?;
     let names = batch.names();
     let what = batch.what();
     let asked = record::asked(office.log, &Question::of_change(&asker.requester, names.clone(), &what))?;

@@ -18,8 +18,8 @@ pub async fn accept(office: &Office<'_>, asker: &Asker) -> Result<(), Failure> {
     let turn = office.lobby.turn(asker).await.inspect_err(|refusal| office.refused(refusal))?;
     let standing = office.standing(&[&scope])?;
     // Whoever may open a scope may say it; nothing is opened, so no salts.
-    let mut candidates = office.candidates(&standing)?;
-    candidates.iter_mut().for_each(|candidate| candidate.salts.clear());
+    let mut candidates = office.candidates(&standing, asker)?;
+    candidates.iter_mut().for_each(|candidate| candidate.unseals.clear());
     let asked = record::asked(
         office.log,
         &Question::of_change(&asker.requester, vec![], "accept the clock as it is"),

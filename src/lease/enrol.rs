@@ -5,14 +5,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::card::Survey;
 use super::failure::{IntoFailure, internal, locked_memory};
 use super::making::make;
 use super::office::{Asker, Lobby, Office, names};
 use super::record::{self, Journal, Question};
 use super::text::{EnrolKind, EnrolText, Fixed, RecoversText, RequesterText, RosterBeside, StatesText, Text, VERSION};
 use super::touch::{Attended, attend, feed, hidden, refusal, touch, touch_text};
+use crate::clock::until;
 use crate::config::LONGEST_PROMPT;
-use crate::device::broker::{Candidate, Enrol, Event as KeyEvent, NewKey, Seen};
+use crate::device::broker::{Candidate, CardSeen, Enrol, Event as KeyEvent, NewKey, Seen};
+use crate::device::enrolled::Retired;
 use crate::device::{DeviceError, EnrolledKey, Profile, Proof, pin_form};
 use crate::encoding::Digest;
 use crate::encoding::plain::check_name;
@@ -23,11 +26,47 @@ use crate::vault::{Addition, Enrolment, Fork, Genesis, InForce, Plan, Purpose, R
 use crate::wire::{Event, Failure, Outcome, TouchState};
 
 /// Touches for the two credentials of a key.
-pub(super) const CREDENTIALS: usize = 2;
+const CREDENTIALS: usize = 2;
 /// What they are for.
 const PURPOSES: [&str; CREDENTIALS] = ["make the credential by which it is recognised", "make its credential"];
 /// How often the keys are looked at while the one to enrol is not plugged in yet.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// A key of a vault that this daemon knows.
+pub struct Known {
+    /// The vault's folder.
+    pub vault: String,
+    /// The key.
+    pub key: EnrolledKey,
+}
+
+impl Known {
+    /// Whether this slot of a card holds one of its two.
+    pub(super) fn is_in(&self, slot: Retired, card: &CardSeen) -> bool {
+        let made = self.key.piv().map(|piv| [&piv.open, &piv.sign]);
+        made.into_iter().flatten().any(|made| made.slot == slot && card.holds(made))
+    }
+}
+
+/// A key that was enrolled.
+pub struct Enrolled {
+    /// Its public data.
+    pub key: EnrolledKey,
+    /// Whether something of its own, such as a fingerprint, can stand in for its PIN.
+    pub built_in_uv: bool,
+}
+
+/// A key that says which it is, and has not shown it yet: until then its PIN is kept under no name.
+pub(super) struct Newcomer {
+    pub(super) enrolled: Enrolled,
+    pin: Option<Arc<Secret>>,
+}
+
+impl Newcomer {
+    pub(super) fn key(&self) -> &EnrolledKey {
+        &self.enrolled.key
+    }
+}
 
 /// A key to be enrolled.
 pub struct Candidacy<'a> {
@@ -39,6 +78,25 @@ pub struct Candidacy<'a> {
     pub scopes: &'a [String],
     /// Where the recovery code lets it in: what becomes of the others.
     pub recovers: Option<RecoversText>,
+    /// By the PIV application of this card.
+    pub card: Option<&'a Survey>,
+    /// Keys of other vaults: it is none of them.
+    pub known: &'a [Known],
+}
+
+impl Candidacy<'_> {
+    /// Steps in which the new key is touched.
+    fn steps(&self) -> usize {
+        match self.card {
+            Some(_) => 1,
+            None => CREDENTIALS + self.scopes.len().div_ceil(SCOPES_PER_TOUCH),
+        }
+    }
+
+    /// Its touches: a card shows by one that it opens, and by one that it signs.
+    pub(super) fn touches(&self) -> usize {
+        self.steps() + usize::from(self.card.is_some())
+    }
 }
 
 /// Touches of a ceremony, counted for the person.
@@ -58,10 +116,16 @@ impl<'a> Steps<'a> {
     }
 
     fn next(&mut self, what: &str) {
-        self.number += 1;
+        self.next_of(what, 1);
+    }
+
+    /// The same for something that takes several.
+    fn next_of(&mut self, what: &str, touches: u32) {
+        let number = self.number + 1;
+        self.number += touches;
         // Whoever asked may have gone; the ceremony ends with his connection.
         let _ = self.asker.tell.send(Event::Step {
-            number: self.number,
+            number,
             of: self.of,
             what: what.to_owned(),
         });
@@ -75,7 +139,7 @@ pub struct Made {
     /// Its recovery code, as it is printed: told nowhere else, so told whatever else happens.
     pub code: Secret,
     /// Its first key.
-    pub new: NewKey,
+    pub new: Enrolled,
     /// What failed once it was made.
     pub trouble: Option<VaultError>,
 }
@@ -95,28 +159,27 @@ pub async fn init(
     asker: &Asker,
 ) -> Result<Made, Failure> {
     own_screen(asker)?;
-    let slots = key.scopes.len().div_ceil(SCOPES_PER_TOUCH);
-    let mut steps = Steps::new(asker, CREDENTIALS + slots + 1);
+    let mut steps = Steps::new(asker, key.touches() + 1);
     let (founding, new) = {
-        let prompt = enrol_prompt(lobby, key, CREDENTIALS + slots, asker).await?;
-        let new = credentials(lobby, &prompt, key, &[], &mut steps).await?;
-        let (at, scopes, first) = (folder.to_owned(), key.scopes.to_vec(), new.key.clone());
+        let prompt = enrol_prompt(lobby, key, asker).await?;
+        let new = keys_of(lobby, &prompt, key, &[], &mut steps).await?;
+        let (at, scopes, first) = (folder.to_owned(), key.scopes.to_vec(), new.key().clone());
         let begin = move |random: &mut Random| {
             let scopes: Vec<&str> = scopes.iter().map(String::as_str).collect();
             Genesis::begin(&at, &vault_name(&at), &scopes, first.clone(), random)
         };
         let genesis = lobby.writer.when_free(begin).await?;
-        let proofs = slots_of(lobby, &prompt, &new.key, genesis.enrolments(), &mut steps).await?;
+        let proofs = slots_of(lobby, &prompt, &new, genesis.enrolments(), &mut steps).await?;
         let founding = genesis
             .seal(&refs(&proofs), lobby.clock.wall().seconds(), &mut **lobby.random.borrow_mut())
             .map_err(IntoFailure::failure)?;
         prompt.approved();
-        (founding, new)
+        (founding, new.enrolled)
     };
     steps.next("sign who may open the vault");
     let signer = Candidate {
         key: new.key.clone(),
-        salts: vec![],
+        unseals: vec![],
     };
     let proof = sign(lobby, founding.text(), vec![], None, vec![signer], asker).await?;
     let code = Secret::from_slice_wiping(&mut founding.code().to_text().to_string().into_bytes());
@@ -138,7 +201,7 @@ pub async fn init(
 ///
 /// # Errors
 /// Every way in which it can end before; the roster is as it was then.
-pub async fn add(office: &Office<'_>, key: &Candidacy<'_>, asker: &Asker) -> Result<NewKey, Failure> {
+pub async fn add(office: &Office<'_>, key: &Candidacy<'_>, asker: &Asker) -> Result<Enrolled, Failure> {
     own_screen(asker)?;
     let lobby = &office.lobby;
     let enrolled = office.vault.borrow().keys();
@@ -148,7 +211,7 @@ pub async fn add(office: &Office<'_>, key: &Candidacy<'_>, asker: &Asker) -> Res
         );
     }
     let slots = key.scopes.len().div_ceil(SCOPES_PER_TOUCH);
-    let mut steps = Steps::new(asker, CREDENTIALS + slots + slots);
+    let mut steps = Steps::new(asker, key.touches() + slots);
     let scopes: Vec<&str> = key.scopes.iter().map(String::as_str).collect();
     office
         .vault
@@ -156,22 +219,22 @@ pub async fn add(office: &Office<'_>, key: &Candidacy<'_>, asker: &Asker) -> Res
         .check_addition(key.name, &scopes)
         .map_err(IntoFailure::failure)?;
     let (plan, new) = {
-        let prompt = enrol_prompt(lobby, key, CREDENTIALS + slots, asker).await?;
-        let new = credentials(lobby, &prompt, key, &enrolled, &mut steps).await?;
+        let prompt = enrol_prompt(lobby, key, asker).await?;
+        let new = keys_of(lobby, &prompt, key, &enrolled, &mut steps).await?;
         let addition = Addition::begin(
             &office.vault.borrow(),
-            new.key.clone(),
+            new.key().clone(),
             &scopes,
             lobby.clock.wall().seconds(),
             &mut **lobby.random.borrow_mut(),
         );
         let addition = addition.map_err(IntoFailure::failure)?;
-        let proofs = slots_of(lobby, &prompt, &new.key, addition.enrolments(), &mut steps).await?;
+        let proofs = slots_of(lobby, &prompt, &new, addition.enrolments(), &mut steps).await?;
         let plan = addition
             .seal(&office.vault.borrow(), &refs(&proofs), &mut **lobby.random.borrow_mut())
             .map_err(IntoFailure::failure)?;
         prompt.approved();
-        (plan, new)
+        (plan, new.enrolled)
     };
     commit(
         lobby,
@@ -286,12 +349,7 @@ async fn sign(
     Ok(proof)
 }
 
-pub(super) async fn enrol_prompt<'a>(
-    lobby: &'a Lobby<'_>,
-    key: &Candidacy<'_>,
-    touches: usize,
-    asker: &Asker,
-) -> Result<Prompt<'a>, Failure> {
+pub(super) async fn enrol_prompt<'a>(lobby: &'a Lobby<'_>, key: &Candidacy<'_>, asker: &Asker) -> Result<Prompt<'a>, Failure> {
     check_names(key)?;
     let text = EnrolText {
         v: VERSION,
@@ -300,8 +358,9 @@ pub(super) async fn enrol_prompt<'a>(
         requester: RequesterText::of(&asker.requester),
         key: key.name.to_owned(),
         scopes: key.scopes.to_vec(),
-        touches: count(touches),
+        touches: count(key.touches()),
         recovers: key.recovers.clone(),
+        card: key.card.map(Survey::text),
     };
     let fixed = text.fix().map_err(IntoFailure::failure)?;
     let turn = lobby.turn(asker).await?;
@@ -317,74 +376,102 @@ fn check_names(key: &Candidacy<'_>) -> Result<(), Failure> {
     checked.map_err(|error| Failure::new(Outcome::BadInput, "name", error.to_string()).hint("names have letters, digits and _ - . + @ ="))
 }
 
-/// The two credentials of the key that is plugged in and not enrolled.
-pub(super) async fn credentials(
+/// What the new key makes for the vault: credentials, or keys in its slots. Its PIN is not kept yet: a device may say that it is a key that
+/// is enrolled, and what is kept for that one stays.
+pub(super) async fn keys_of(
     lobby: &Lobby<'_>,
     prompt: &Prompt<'_>,
     key: &Candidacy<'_>,
     enrolled: &[EnrolledKey],
     steps: &mut Steps<'_>,
-) -> Result<NewKey, Failure> {
+) -> Result<Newcomer, Failure> {
     let work = async {
-        let Seen { port, plug, .. } = find(lobby, prompt, enrolled).await?;
-        let info = lobby.broker.info(&port).await.map_err(IntoFailure::failure)?;
-        let has_pin = info.info.pin_is_set();
-        let profile = if has_pin && !key.touch_only {
-            Profile::Pin
-        } else {
-            Profile::TouchOnly
-        };
-        if has_pin {
-            takes_pins(info.tries, info.power_cycle)?;
-        }
-        let mut purposes = PURPOSES.iter().enumerate().peekable();
-        let mut heard = |event: &KeyEvent| {
-            // A key that gave up is asked again: that is no further touch. It has an id once its first credential is made.
-            let KeyEvent::TouchNow { key, .. } = event else { return };
-            if let Some((_, purpose)) = purposes.next_if(|(made, _)| *made == usize::from(key.is_some())) {
-                steps.next(purpose);
+        let (enrolled_key, built_in_uv, pin) = match key.card {
+            Some(card) => {
+                let (new, pin) = card.make(lobby, prompt, key.name).await?;
+                (new, false, Some(pin))
+            }
+            None => {
+                let (new, pin) = credentials(lobby, prompt, key, enrolled, steps).await?;
+                (new.key, new.info.built_in_uv(), pin)
             }
         };
-        let (mut tries, mut wrong) = (info.tries, false);
-        let (new, kept) = loop {
-            // Some keys make no credential without their PIN once they have one (CTAP 2.1, 6.1.2, makeCredUvNotRqd).
-            let pin = match has_pin {
-                true => Some(ask_pin(prompt, key.name, tries, wrong).await?),
-                false => None,
-            };
-            let kept = pin.as_ref().map(Secret::duplicate).transpose().map_err(locked_memory)?;
-            let enrol = Enrol {
-                port: port.clone(),
-                plug,
-                name: key.name.to_owned(),
-                user_name: format!("touchlease {}", key.name),
-                profile,
-                pin,
-                enrolled: enrolled.to_vec(),
-                deadline: prompt.deadline(),
-            };
-            let (feed, events) = feed();
-            let asking = async {
-                match lobby.broker.enrol(enrol, feed).await {
-                    Err(DeviceError::PinWrong { left }) => Ok(Err(left)),
-                    other => other.map(Ok),
-                }
-            };
-            match attend(lobby, prompt, &[], events, &mut heard, asking).await? {
-                Attended::Done(Ok(new)) => break (new, kept),
-                Attended::Done(Err(left)) => (tries, wrong) = (left, true),
-                Attended::Hidden => return Err(hidden()),
-            }
-        };
-        if let (Some(pin), Profile::Pin) = (kept, new.key.profile) {
-            lobby
-                .broker
-                .give_pin(new.key.id(), pin, lobby.limits.pin)
-                .map_err(IntoFailure::failure)?;
+        let id = enrolled_key.id();
+        let others = key.known.iter().map(|known| &known.key);
+        if enrolled.iter().chain(others).any(|other| other.id() == id) {
+            return Err(DeviceError::AlreadyEnrolled.failure());
         }
-        Ok(new)
+        Ok(Newcomer {
+            enrolled: Enrolled {
+                key: enrolled_key,
+                built_in_uv,
+            },
+            pin: pin.map(Arc::new),
+        })
     };
     unless_refused(prompt, work).await
+}
+
+/// The two credentials of the key that is plugged in and not enrolled, and its PIN, where it is for its PIN.
+async fn credentials(
+    lobby: &Lobby<'_>,
+    prompt: &Prompt<'_>,
+    key: &Candidacy<'_>,
+    enrolled: &[EnrolledKey],
+    steps: &mut Steps<'_>,
+) -> Result<(NewKey, Option<Secret>), Failure> {
+    let Seen { port, plug, .. } = find(lobby, prompt, enrolled).await?;
+    let info = lobby.broker.info(&port).await.map_err(IntoFailure::failure)?;
+    let has_pin = info.info.pin_is_set();
+    let profile = if has_pin && !key.touch_only {
+        Profile::Pin
+    } else {
+        Profile::TouchOnly
+    };
+    if has_pin {
+        takes_pins(info.tries, info.power_cycle)?;
+    }
+    let mut purposes = PURPOSES.iter().enumerate().peekable();
+    let mut heard = |event: &KeyEvent| {
+        // A key that gave up is asked again: that is no further touch. It has an id once its first credential is made.
+        let KeyEvent::TouchNow { key, .. } = event else { return };
+        if let Some((_, purpose)) = purposes.next_if(|(made, _)| *made == usize::from(key.is_some())) {
+            steps.next(purpose);
+        }
+    };
+    let (mut tries, mut wrong) = (info.tries, false);
+    let (new, kept) = loop {
+        // Some keys make no credential without their PIN once they have one (CTAP 2.1, 6.1.2, makeCredUvNotRqd).
+        let pin = match has_pin {
+            true => Some(ask_pin(lobby, prompt, key.name, tries, wrong).await?),
+            false => None,
+        };
+        let kept = pin.as_ref().map(Secret::duplicate).transpose().map_err(locked_memory)?;
+        let enrol = Enrol {
+            port: port.clone(),
+            plug,
+            name: key.name.to_owned(),
+            user_name: format!("touchlease {}", key.name),
+            profile,
+            pin,
+            enrolled: enrolled.to_vec(),
+            deadline: prompt.deadline(),
+        };
+        let (feed, events) = feed();
+        let asking = async {
+            match lobby.broker.enrol(enrol, feed).await {
+                Err(DeviceError::PinWrong { left }) => Ok(Err(left)),
+                other => other.map(Ok),
+            }
+        };
+        match attend(lobby, prompt, &[], events, &mut heard, asking).await? {
+            Attended::Done(Ok(new)) => break (new, kept),
+            Attended::Done(Err(left)) => (tries, wrong) = (left, true),
+            Attended::Hidden => return Err(hidden()),
+        }
+    };
+    let kept = kept.filter(|_| new.key.profile == Profile::Pin);
+    Ok((new, kept))
 }
 
 /// The one key that is connected and not enrolled; waits for it.
@@ -423,32 +510,51 @@ fn takes_pins(tries: Option<u32>, power_cycle: bool) -> Result<(), Failure> {
     }
 }
 
-async fn ask_pin(prompt: &Prompt<'_>, key: &str, tries: Option<u32>, wrong: bool) -> Result<Secret, Failure> {
+/// The PIN that a person types for a key that no roster names yet; asked for as long as the prompt stands.
+pub(super) async fn ask_pin(lobby: &Lobby<'_>, prompt: &Prompt<'_>, key: &str, tries: Option<u32>, wrong: bool) -> Result<Secret, Failure> {
     prompt.tell(&TouchState::PinNeeded {
         key: key.to_owned(),
         tries,
         wrong,
     });
-    let (_, typed) = prompt.pin().await;
-    pin_form::checked(typed).map_err(|form| DeviceError::from(form).failure())
+    let asked = async {
+        let (_, typed) = prompt.pin().await;
+        pin_form::checked(typed).map_err(|form| DeviceError::from(form).failure())
+    };
+    tokio::select! {
+        typed = asked => typed,
+        () = until(lobby.clock, prompt.deadline()) => Err(DeviceError::PinNeeded.failure()),
+    }
 }
 
-/// The new key's touches for its slots: each signs what the slots are, and gives what seals them.
+/// The new key's touches for its slots: each signs what the slots are, and gives what seals them. By then it has shown which it is, and its PIN
+/// is kept.
 pub(super) async fn slots_of(
     lobby: &Lobby<'_>,
     prompt: &Prompt<'_>,
-    key: &EnrolledKey,
+    new: &Newcomer,
     enrolments: Result<Vec<Enrolment>, VaultError>,
     steps: &mut Steps<'_>,
 ) -> Result<Vec<Proof>, Failure> {
     let mut proofs = vec![];
     for enrolment in enrolments.map_err(IntoFailure::failure)? {
-        steps.next("seal its way into the vault");
+        match new.key().piv() {
+            Some(_) => steps.next_of(
+                "show by this touch that it opens what is sealed to it, and by the next that it signs",
+                2,
+            ),
+            None => steps.next("seal its way into the vault"),
+        }
         let candidate = Candidate {
-            key: key.clone(),
-            salts: enrolment.salts().to_vec(),
+            key: new.key().clone(),
+            unseals: enrolment.unseals().to_vec(),
         };
-        proofs.push(touch_text(lobby, prompt, Namespace::Enrol, enrolment.text(), vec![candidate]).await?);
+        proofs.push(touch_text(lobby, prompt, Namespace::Enrol, enrolment.text(), vec![candidate], new.pin.clone()).await?);
+    }
+    if let Some(pin) = &new.pin {
+        let pin = pin.duplicate().map_err(locked_memory)?;
+        let given = lobby.broker.give_pin(new.key().id(), pin, lobby.limits.pin);
+        given.map_err(IntoFailure::failure)?;
     }
     Ok(proofs)
 }

@@ -46,7 +46,7 @@ pub async fn export(office: &Office<'_>, export: &Export, asker: &Asker) -> Resu
     if standing.heads().iter().any(|(_, heads)| heads.len() > 1) {
         return Err(VaultError::NotJoined(export.scope.clone()).failure());
     }
-    let candidates = office.candidates(&standing)?;
+    let candidates = office.candidates(&standing, asker)?;
     // No name has an asterisk in it: every secret of the scope.
     let everything = vec![format!("{}/*", export.scope)];
     let asked = record::asked(

@@ -70,7 +70,7 @@ pub async fn issue(office: &Office<'_>, prepared: Prepared, asker: &Asker) -> Re
     let Prepared { terms, sameness, parties } = prepared;
     let turn = office.lobby.turn(asker).await.inspect_err(|refusal| office.refused(refusal))?;
     let standing = office.standing_named(&terms.request.scopes())?;
-    let candidates = office.candidates(&standing)?;
+    let candidates = office.candidates(&standing, asker)?;
     let asked = record::asked(office.log, &terms.question(&asker.requester))?;
     let path = async {
         office.log.check_clock()?;

@@ -1,5 +1,6 @@
 //! What a key says, as an outcome.
 
+use crate::device::error::release;
 use crate::device::{DeviceError, PinForm};
 use crate::wire::{Failure, Outcome};
 
@@ -50,10 +51,10 @@ fn case(error: &DeviceError) -> (Outcome, &'static str, &'static str) {
             "look which other program uses the key, then ask again",
         ),
         E::PulledOut => (Outcome::NoKey, "pulled_out", "ask again when the key is plugged in"),
-        E::Busy { .. } => (
+        E::Busy { by } => (
             Outcome::KeyBusy,
             "key_busy",
-            "end the other program's use of the key, then ask again",
+            release(by.as_deref()).unwrap_or("end the other program's use of the key, then ask again"),
         ),
         E::Asked => (
             Outcome::KeyBusy,
@@ -94,6 +95,32 @@ fn case(error: &DeviceError) -> (Outcome, &'static str, &'static str) {
             Outcome::Refused,
             "weak_protection",
             "enrol it with --touch-only, or use another key",
+        ),
+        E::NotPiv => (
+            Outcome::NoKey,
+            "not_piv",
+            "plug in the YubiKey; `ykman config usb --enable PIV` switches its PIV application on",
+        ),
+        E::PivPinBlocked => (Outcome::Locked, "piv_pin_blocked", "ykman piv access unblock-pin"),
+        E::PinUnfit => (Outcome::Locked, "pin_unfit", "type 6 to 8 characters"),
+        E::PivRefused => (Outcome::Refused, "piv_refused", "pull the key out, plug it in, and try again"),
+        E::PivContactless => (Outcome::Refused, "piv_nfc", "plug the key into USB"),
+        E::Occupied { .. } => (
+            Outcome::Refused,
+            "slot_occupied",
+            "ykman piv info shows what is there; name other slots, or --danger-overwrite-slot to lose it",
+        ),
+        E::FactoryPin => (Outcome::Locked, "factory_pin", "ykman piv access change-pin"),
+        E::FactoryPuk => (Outcome::Locked, "factory_puk", "ykman piv access change-puk"),
+        E::ManagementKey => (
+            Outcome::Refused,
+            "management_key",
+            "ykman piv access change-management-key --generate --protect",
+        ),
+        E::SlotPolicy { .. } => (
+            Outcome::Refused,
+            "slot_policy",
+            "use a key in which both slots were made by touchlease",
         ),
         E::NotFido => (Outcome::NoKey, "not_fido", "use a FIDO2 key"),
         E::NoSuchFingerprint => (Outcome::BadInput, "no_fingerprint", "touchlease key fingerprint list shows the ids"),

@@ -310,15 +310,15 @@ impl Ledger {
         self.leases.borrow().keys().cloned().collect()
     }
 
-    /// One live lease: in short, its text, its receipt.
+    /// One live lease: in short, its text, its receipt, if anything was signed.
     #[must_use]
-    pub fn show(&self, id: &str) -> Option<(LeaseView, String, String)> {
+    pub fn show(&self, id: &str) -> Option<(LeaseView, String, Option<String>)> {
         let leases = self.leases.borrow();
         let live = leases.get(id)?;
         Some((
             live.view(self.clock.boot()),
             live.fixed.text().to_owned(),
-            live.approved.sshsig().to_owned(),
+            live.approved.sshsig().map(str::to_owned),
         ))
     }
 

@@ -1,5 +1,6 @@
 //! From a request to a lease. Start at [`issue::issue`]: it is the page.
 
+pub mod card;
 pub mod change;
 pub mod clock;
 pub mod collapse;

@@ -181,12 +181,19 @@ impl Office<'_> {
         record::refused(self.log, refusal, self.lobby.clock.boot());
     }
 
-    /// The keys that can serve.
+    /// The keys that can serve. Whoever asks is told which one is left out for what is wrong with its file.
     ///
     /// # Errors
     /// What the vault says; no key opens all of it.
-    pub fn candidates(&self, standing: &Standing) -> Result<Vec<Candidate>, Failure> {
-        let candidates = self.vault.borrow().candidates(standing).map_err(IntoFailure::failure)?;
+    pub fn candidates(&self, standing: &Standing, asker: &Asker) -> Result<Vec<Candidate>, Failure> {
+        let vault = self.vault.borrow();
+        let candidates = vault.candidates(standing).map_err(IntoFailure::failure)?;
+        for (key, wrong) in vault.left_out(standing).map_err(IntoFailure::failure)? {
+            // Whoever asked may have gone; what he asked for ends with his connection.
+            let _ = asker.tell.send(Event::Note {
+                what: format!("\"{key}\" is not asked: {wrong}"),
+            });
+        }
         if candidates.is_empty() {
             return Err(internal("no_slots", "no enrolled key opens all of these scopes with one touch").hint("touchlease key list"));
         }

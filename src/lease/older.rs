@@ -44,8 +44,8 @@ pub async fn accept(office: &Office<'_>, asker: &Asker, log: impl BufRead, inste
     let turn = office.lobby.turn(asker).await.inspect_err(|refusal| office.refused(refusal))?;
     let standing = standing(office, &older)?;
     // Nothing is opened, so no salts.
-    let mut candidates = office.candidates(&standing)?;
-    candidates.iter_mut().for_each(|candidate| candidate.salts.clear());
+    let mut candidates = office.candidates(&standing, asker)?;
+    candidates.iter_mut().for_each(|candidate| candidate.unseals.clear());
     let what = match instead {
         Some(_) => "accept another vault",
         None => "accept an older vault",

@@ -13,6 +13,7 @@ use super::text::Fixed;
 use crate::audit::event::{self, Asked, Change, Ended, OfAsked, Refused, Signed, Used};
 use crate::audit::{AuditError, Durability, Event, Log};
 use crate::clock::Boot;
+use crate::device::proof::Evidence;
 use crate::device::{Link, Profile, Proof};
 use crate::encoding::Digest;
 use crate::wire::{Failure, Outcome};
@@ -103,7 +104,7 @@ enum Answer {
 #[derive(Debug)]
 pub struct Approved {
     text: Digest,
-    sshsig: String,
+    sshsig: Option<String>,
     key: String,
 }
 
@@ -114,10 +115,10 @@ impl Approved {
         self.text
     }
 
-    /// The receipt: armored SSHSIG.
+    /// The receipt: armored SSHSIG. Nothing where a PIV key opened and signed nothing: the daemon alone attests it.
     #[must_use]
-    pub fn sshsig(&self) -> &str {
-        &self.sshsig
+    pub fn sshsig(&self) -> Option<&str> {
+        self.sshsig.as_deref()
     }
 
     /// Name of the key that was touched.
@@ -286,15 +287,15 @@ impl Drop for AskedLine {
 
 fn signed(proof: &Proof, fixed: &Fixed) -> Result<Signed, Failure> {
     // A proof over another text than the one that is recorded is no approval of it.
-    let sshsig = proof
-        .sshsig(fixed.text().as_bytes())
-        .ok_or_else(|| internal("proof", "the touch was for another text"))?;
+    if !proof.is_over(fixed.text().as_bytes()) {
+        return Err(internal("proof", "the touch was for another text"));
+    }
     Ok(Signed {
         key: proof.key_id().0,
-        kind: event::Kind::Touch,
+        kind: kind(proof.evidence()),
         name: proof.key_name().to_owned(),
-        profile: profile(proof.profile()),
-        sshsig,
+        profile: profile(proof),
+        sshsig: proof.sshsig(fixed.text().as_bytes()),
         text: fixed.text().to_owned(),
         transport: transport(proof.link()),
     })
@@ -450,10 +451,19 @@ fn step(event: &Event) -> String {
     }
 }
 
-fn profile(profile: Profile) -> event::Profile {
-    match profile {
-        Profile::Pin => event::Profile::Pin,
-        Profile::TouchOnly => event::Profile::TouchOnly,
+fn kind(evidence: &Evidence) -> event::Kind {
+    match evidence {
+        Evidence::Assertion(_) => event::Kind::Touch,
+        Evidence::Signature(_) => event::Kind::Policy,
+        Evidence::Opening => event::Kind::Attested,
+    }
+}
+
+fn profile(proof: &Proof) -> event::Profile {
+    match (proof.evidence(), proof.profile()) {
+        (Evidence::Signature(_) | Evidence::Opening, _) => event::Profile::Piv,
+        (Evidence::Assertion(_), Profile::Pin) => event::Profile::Pin,
+        (Evidence::Assertion(_), Profile::TouchOnly) => event::Profile::TouchOnly,
     }
 }
 

@@ -1,15 +1,14 @@
 //! The one exception to the touch of an enrolled key: whoever has the recovery code enrols a new one.
 
-use super::enrol::{CREDENTIALS, Candidacy, Steps, credentials, enrol_prompt, own_screen, refs, slots_of, tell_aside};
+use super::enrol::{Candidacy, Enrolled, Known, Steps, enrol_prompt, keys_of, own_screen, refs, slots_of, tell_aside};
 use super::failure::{IntoFailure, locked_memory};
 use super::making::make;
 use super::office::{Asker, Office};
 use super::record::{self, Question};
 use super::text::{RecoversText, StatesText};
-use crate::device::broker::NewKey;
 use crate::encoding::Digest;
 use crate::secret::Secret;
-use crate::vault::{Random, Recovering, RecoveryCode, SCOPES_PER_TOUCH, VaultError};
+use crate::vault::{Random, Recovering, RecoveryCode, VaultError};
 use crate::wire::Failure;
 
 /// What a recovery comes to.
@@ -17,7 +16,7 @@ pub struct Recovered {
     /// The code that holds from now on, as it is printed: told nowhere else, so told whatever else happens.
     pub code: Secret,
     /// The new key.
-    pub new: NewKey,
+    pub new: Enrolled,
     /// Scopes that it opens: all.
     pub scopes: Vec<String>,
     /// Secrets that the lost keys could read.
@@ -36,6 +35,7 @@ pub async fn recover(
     touch_only: bool,
     code: RecoveryCode,
     lost: &[String],
+    known: &[Known],
     asker: &Asker,
 ) -> Result<Recovered, Failure> {
     own_screen(asker)?;
@@ -57,21 +57,22 @@ pub async fn recover(
             keeps: kept.iter().map(|key| key.name.clone()).collect(),
             joins: StatesText::of(shown.heads(), shown.claims()),
         }),
+        card: None,
+        known,
     };
     tell_aside(asker, shown.left_aside());
-    let touches = CREDENTIALS + scopes.len().div_ceil(SCOPES_PER_TOUCH);
-    let mut steps = Steps::new(asker, touches);
+    let mut steps = Steps::new(asker, key.touches());
     let what = format!("recover {name} with the recovery code");
     let asked = record::asked(office.log, &Question::of_change(&asker.requester, vec![], &what))?;
     let path = async {
-        let prompt = enrol_prompt(lobby, &key, touches, asker).await?;
+        let prompt = enrol_prompt(lobby, &key, asker).await?;
         asked.shown()?;
-        let new = credentials(lobby, &prompt, &key, &kept, &mut steps).await?;
+        let new = keys_of(lobby, &prompt, &key, &kept, &mut steps).await?;
         let now = lobby.clock.wall().seconds();
-        let (vault, key, out) = (office.vault_now(), new.key.clone(), lost.to_vec());
+        let (vault, key, out) = (office.vault_now(), new.key().clone(), lost.to_vec());
         let begin = move |random: &mut Random| Recovering::begin(&vault, &shown, key, &out, now, random);
         let recovering = lobby.writer.run(begin).await?.map_err(IntoFailure::failure)?;
-        let proofs = slots_of(lobby, &prompt, &new.key, recovering.enrolments(), &mut steps).await?;
+        let proofs = slots_of(lobby, &prompt, &new, recovering.enrolments(), &mut steps).await?;
         let recovery = recovering.seal(&refs(&proofs), &mut **lobby.random.borrow_mut());
         let recovery = recovery.map_err(IntoFailure::failure)?;
         let exposed = recovery.exposed().iter().map(|listed| format!("{}/{}", listed.scope, listed.name));
@@ -86,7 +87,7 @@ pub async fn recover(
         prompt.approved();
         Ok(Recovered {
             code: fresh,
-            new,
+            new: new.enrolled,
             scopes: scopes.clone(),
             exposed,
             trouble: in_force.trouble,

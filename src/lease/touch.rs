@@ -12,12 +12,14 @@ use super::text::Fixed;
 use crate::audit::Event as AuditEvent;
 use crate::audit::event::{CounterBack, ExtraTouch, KeyTrouble, Trouble};
 use crate::clock::until;
+use crate::config::Receipts;
 use crate::device::Port;
 use crate::device::broker::{Ask, Candidate, Event, Feed};
 use crate::device::{DeviceError, EnrolledKey, KeyId, Link, Proof};
 use crate::encoding::plain::count;
 use crate::encoding::sshsig::Namespace;
 use crate::presence::Prompt;
+use crate::secret::Secret;
 use crate::wire::{Failure, Outcome, TouchState};
 
 /// One touch over the text that stands on the screen, by any of the candidates.
@@ -25,10 +27,10 @@ use crate::wire::{Failure, Outcome, TouchState};
 /// # Errors
 /// Denied, timed out, no key, PIN trouble, and what else [`DeviceError`] says.
 pub async fn touch(lobby: &Lobby<'_>, prompt: &Prompt<'_>, fixed: &Fixed, candidates: Vec<Candidate>) -> Result<Proof, Failure> {
-    touch_text(lobby, prompt, fixed.namespace(), fixed.text().as_bytes(), candidates).await
+    touch_text(lobby, prompt, fixed.namespace(), fixed.text().as_bytes(), candidates, None).await
 }
 
-/// The same for a text that has no id of its own.
+/// The same for a text that has no id of its own, and for a key whose PIN is not kept yet.
 ///
 /// # Errors
 /// As [`touch`].
@@ -38,6 +40,7 @@ pub async fn touch_text(
     namespace: Namespace,
     text: &[u8],
     candidates: Vec<Candidate>,
+    pin: Option<Arc<Secret>>,
 ) -> Result<Proof, Failure> {
     let keys: Vec<_> = candidates.iter().map(|candidate| candidate.key.clone()).collect();
     let ask = Ask {
@@ -46,7 +49,18 @@ pub async fn touch_text(
         candidates,
         deadline: prompt.deadline(),
         at: None,
+        pin,
+        receipts: lobby.limits.receipts == Receipts::Hardware,
     };
+    for candidate in &ask.candidates {
+        let touches = ask.touches(candidate);
+        if touches > 1 {
+            prompt.tell(&TouchState::Touches {
+                key: candidate.key.name.clone(),
+                touches,
+            });
+        }
+    }
     loop {
         let (feed, events) = feed_for(namespace);
         let asking = lobby.broker.touch(ask.clone(), feed, std::future::pending());
@@ -109,25 +123,58 @@ pub(super) enum Attended<T> {
     Hidden,
 }
 
+/// What is said of keys while they are asked, heard to the end also where whoever asked is gone: a card that waits on has to be named while
+/// the prompt still stands.
+struct Hearing<'a, 'b> {
+    lobby: &'a Lobby<'b>,
+    prompt: &'a Prompt<'b>,
+    events: UnboundedReceiver<Event>,
+    wrong: HashSet<KeyId>,
+}
+
+impl Hearing<'_, '_> {
+    fn hear(&mut self, event: Event) {
+        hear(self.lobby, self.prompt, &mut self.wrong, event);
+    }
+
+    fn hear_the_rest(&mut self) {
+        while let Ok(event) = self.events.try_recv() {
+            self.hear(event);
+        }
+    }
+}
+
+impl Drop for Hearing<'_, '_> {
+    fn drop(&mut self) {
+        self.hear_the_rest();
+    }
+}
+
 /// Waits for what a key is asked, while the person is told, may type PINs, and may say no; as long as the prompt is to be seen.
 pub(super) async fn attend<T>(
     lobby: &Lobby<'_>,
     prompt: &Prompt<'_>,
     keys: &[EnrolledKey],
-    mut events: UnboundedReceiver<Event>,
+    events: UnboundedReceiver<Event>,
     heard: &mut dyn FnMut(&Event),
     asking: impl Future<Output = Result<T, DeviceError>>,
 ) -> Result<Attended<T>, Failure> {
-    let mut wrong = HashSet::new();
-    let mut asking = std::pin::pin!(asking);
+    let mut hearing = Hearing {
+        lobby,
+        prompt,
+        events,
+        wrong: HashSet::new(),
+    };
+    // Given up before the rest is heard, so declared after it.
+    let mut asking = Box::pin(asking);
     let outcome = loop {
         tokio::select! {
             biased;
             outcome = prompt.refused() => break Err(refusal(outcome)),
             () = prompt.hidden() => break Ok(Attended::Hidden),
-            Some(event) = events.recv() => {
+            Some(event) = hearing.events.recv() => {
                 heard(&event);
-                hear(lobby, prompt, &mut wrong, event);
+                hearing.hear(event);
             }
             (name, pin) = prompt.pin() => {
                 let key = keys.iter().find(|key| key.name == name);
@@ -139,10 +186,9 @@ pub(super) async fn attend<T>(
             done = &mut asking => break done.map(Attended::Done).map_err(|error| trouble(lobby, error)),
         }
     };
-    while let Ok(event) = events.try_recv() {
-        hear(lobby, prompt, &mut wrong, event);
-    }
-    listen_on(lobby, events);
+    drop(asking);
+    hearing.hear_the_rest();
+    listen_on(lobby, std::mem::replace(&mut hearing.events, unbounded_channel().1));
     outcome.inspect_err(|failure| prompt.failed(failure.outcome))
 }
 
@@ -209,6 +255,10 @@ fn hear(lobby: &Lobby<'_>, prompt: &Prompt<'_>, wrong: &mut HashSet<KeyId>, even
         }
         Event::AnotherProgram { name } => TouchState::AnotherProgram { key: name },
         Event::Gone { name } => TouchState::Gone { key: name },
+        Event::Looking { places } => TouchState::Looking {
+            places: u32::try_from(places).unwrap_or(u32::MAX),
+        },
+        Event::StillWaits { name } => TouchState::StillWaits { key: name },
         Event::Busy { port, by } => TouchState::Busy { key: port.to_string(), by },
         Event::Unfinished { name } => TouchState::Unfinished { key: name },
         Event::Problem { port, error } => TouchState::Problem {

@@ -1,6 +1,6 @@
 //! Shared libraries that only some processes need, loaded at the first call and not at the start of every command.
 //!
-//! Keys are spoken to by workers; what those call of libpcsclite (by the `pcsc` crate) and libudev (by `hidapi`, which comes with
+//! Keys are spoken to by workers; what those call of libpcsclite (by the `pcsc` crate, also for `yubikey`) and libudev (by `hidapi`, which comes with
 //! `ctap-hid-fido2`) is defined here under the library's own names. So the linker finds nothing to take from either library and leaves
 //! both out of what is loaded at each start, where they would cost a command with a lease a tenth of its time. Where a library is not
 //! installed, its first call says so as it says that its service does not run.
@@ -74,12 +74,18 @@ macro_rules! late {
 late! { PCSCLITE:
     fn SCardEstablishContext(scope: DWORD, _1: *const c_void, _2: *const c_void, context: *mut SCARDCONTEXT) -> LONG, or SCARD_E_NO_SERVICE;
     fn SCardReleaseContext(context: SCARDCONTEXT) -> LONG, or SCARD_E_NO_SERVICE;
+    fn SCardIsValidContext(context: SCARDCONTEXT) -> LONG, or SCARD_E_NO_SERVICE;
     fn SCardListReaders(context: SCARDCONTEXT, groups: *const c_char, readers: *mut c_char, len: *mut DWORD) -> LONG, or SCARD_E_NO_SERVICE;
     fn SCardGetStatusChange(context: SCARDCONTEXT, timeout: DWORD, states: *mut SCARD_READERSTATE, len: DWORD) -> LONG, or SCARD_E_NO_SERVICE;
     fn SCardConnect(
         context: SCARDCONTEXT, reader: *const c_char, share: DWORD, preferred: DWORD, card: *mut SCARDHANDLE, protocol: *mut DWORD
     ) -> LONG, or SCARD_E_NO_SERVICE;
+    fn SCardReconnect(
+        card: SCARDHANDLE, share: DWORD, preferred: DWORD, disposition: DWORD, protocol: *mut DWORD
+    ) -> LONG, or SCARD_E_NO_SERVICE;
     fn SCardDisconnect(card: SCARDHANDLE, disposition: DWORD) -> LONG, or SCARD_E_NO_SERVICE;
+    fn SCardBeginTransaction(card: SCARDHANDLE) -> LONG, or SCARD_E_NO_SERVICE;
+    fn SCardEndTransaction(card: SCARDHANDLE, disposition: DWORD) -> LONG, or SCARD_E_NO_SERVICE;
     fn SCardStatus(
         card: SCARDHANDLE, name: *mut c_char, name_len: *mut DWORD, state: *mut DWORD, protocol: *mut DWORD, atr: *mut u8, atr_len: *mut DWORD
     ) -> LONG, or SCARD_E_NO_SERVICE;

@@ -3,8 +3,8 @@
 
 use std::fmt;
 
-use super::statement::{KeyEntry, ScopeEntry, SlotEntry, Statement};
-use crate::device::enrolled::{EnrolledKey, Profile};
+use super::statement::{ScopeEntry, SlotEntry, Statement};
+use crate::device::enrolled::EnrolledKey;
 
 /// One thing that differs. [`fmt::Display`] says it in words, as of the statement: "adds key ...".
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,8 +13,8 @@ pub enum Difference {
     KeyAdded {
         /// Its name.
         key: String,
-        /// With or without PIN.
-        profile: Profile,
+        /// By what it serves.
+        way: &'static str,
         /// The scopes it opens.
         scopes: Vec<String>,
     },
@@ -29,8 +29,8 @@ pub enum Difference {
         before: String,
         /// Its name now.
         key: String,
-        /// Its profile now.
-        profile: Profile,
+        /// By what it serves now.
+        way: &'static str,
     },
     /// A key that was there already opens more.
     KeyLetIn {
@@ -107,13 +107,13 @@ fn keys(before: &Statement, after: &Statement, found: &mut Vec<Difference>) {
         match before.key(key.id()) {
             None => found.push(Difference::KeyAdded {
                 key: key.name.clone(),
-                profile: key.profile,
+                way: key.way(),
                 scopes: after.opened_by(key),
             }),
             Some(old) if old != key => found.push(Difference::KeyAltered {
                 before: old.name.clone(),
                 key: key.name.clone(),
-                profile: key.profile,
+                way: key.way(),
             }),
             Some(_) => {}
         }
@@ -180,7 +180,7 @@ fn scopes(before: &Statement, after: &Statement, found: &mut Vec<Difference>) {
 }
 
 fn enrolled(statement: &Statement) -> impl Iterator<Item = &EnrolledKey> {
-    statement.keys.iter().map(KeyEntry::enrolled)
+    statement.keys.iter()
 }
 
 fn has(statement: &Statement, scope: &ScopeEntry) -> bool {
@@ -200,11 +200,9 @@ fn recovery_slot(scope: &ScopeEntry) -> Option<&SlotEntry> {
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::KeyAdded { key, profile, scopes } => write!(f, "adds key \"{key}\" ({}) to {}", said(*profile), listed(scopes)),
+            Self::KeyAdded { key, way, scopes } => write!(f, "adds key \"{key}\" ({way}) to {}", listed(scopes)),
             Self::KeyRemoved { key } => write!(f, "removes key \"{key}\""),
-            Self::KeyAltered { before, key, profile } => {
-                write!(f, "replaces what is known of key \"{before}\": \"{key}\" ({})", said(*profile))
-            }
+            Self::KeyAltered { before, key, way } => write!(f, "replaces what is known of key \"{before}\": \"{key}\" ({way})"),
             Self::KeyLetIn { key, scopes } => write!(f, "lets key \"{key}\" into {}", listed(scopes)),
             Self::KeyShutOut { key, scopes } => write!(f, "shuts key \"{key}\" out of {}", listed(scopes)),
             Self::SlotRenewed { key: Some(key), scopes } => write!(f, "renews the slot of key \"{key}\" in {}", listed(scopes)),
@@ -216,13 +214,6 @@ impl fmt::Display for Difference {
             Self::RecoveryReplaced => f.write_str("replaces the recovery code"),
             Self::VaultRenamed { name } => write!(f, "calls the vault {name} from now on"),
         }
-    }
-}
-
-fn said(profile: Profile) -> &'static str {
-    match profile {
-        Profile::Pin => "PIN and touch",
-        Profile::TouchOnly => "touch only",
     }
 }
 
@@ -246,6 +237,7 @@ mod tests {
     use super::super::random;
     use super::super::slot::Private;
     use super::*;
+    use crate::device::enrolled::Profile;
     use crate::device::soft::SoftKey;
     use crate::encoding::Digest;
 
@@ -283,7 +275,7 @@ mod tests {
                 scope("prod", 50, vec![slot(&blue, 10), slot(&spare, 11)]),
                 scope("dev", 60, vec![slot(&blue, 12)]),
             ],
-            keys: vec![KeyEntry::Fido2(blue), KeyEntry::Fido2(spare)],
+            keys: vec![blue, spare],
             previous: vec![Digest([1; 32])],
             random: None,
             recovery: Private::generate(&mut random::system()).1,
@@ -310,9 +302,16 @@ mod tests {
             let third = key("third", Profile::Pin, 3);
             after.scopes[0].slots.push(slot(&third, 20));
             after.scopes[1].slots.push(slot(&third, 21));
-            after.keys.push(KeyEntry::Fido2(third));
+            after.keys.push(third);
         });
         assert_eq!(said, ["adds key \"third\" (PIN and touch) to prod, dev"]);
+        let said = words(|after| {
+            let card = SoftKey::piv("card", 3).enrolled();
+            let (id, key) = (Hex([20; 16]), card.id().0);
+            after.scopes[0].slots.push(SlotEntry::Piv { id, key });
+            after.keys.push(card);
+        });
+        assert_eq!(said, ["adds key \"card\" (by PIV) to prod"]);
     }
 
     #[test]
@@ -339,7 +338,7 @@ mod tests {
             rekey(&mut after.scopes[1]);
             after.scopes.push(scope("web", 70, vec![slot(&blue, 33), slot(&spare, 34)]));
             after.scopes.push(scope("lone", 80, vec![]));
-            let KeyEntry::Fido2(key) = &mut after.keys[1];
+            let key = &mut after.keys[1];
             key.name = "green".into();
         });
         assert_eq!(

@@ -7,7 +7,7 @@ use crate::encoding::Digest;
 use crate::encoding::sshsig::Point;
 
 use super::bytes::Id;
-use super::enrolment::{MadeSlot, Making};
+use super::enrolment::{MadeSlot, Making, piv_slot};
 use super::error::VaultError;
 use super::plan::{ForkedScope, Open, Plan, Touch, Work};
 use super::random::{self, Random};
@@ -59,15 +59,15 @@ impl Draft {
 
     /// A slot that a key has made already: any key that stays seals the scope's key to it.
     pub fn grant(&mut self, made: MadeSlot) -> Result<(), VaultError> {
-        if let SlotEntry::Fido2 { id, public, .. } = &made.entry {
-            self.let_in(made.scope, *id, *public)?;
-        }
+        let (scope, id) = (made.scope, made.entry.id());
+        let public = self.statement.public_of(&made.entry).ok_or(VaultError::Nothing)?;
+        self.let_in(scope, id, public)?;
         self.take_in(made)
     }
 
     /// A slot that a key has made already, in a scope that gets a new key.
     pub fn take_in(&mut self, made: MadeSlot) -> Result<(), VaultError> {
-        self.halves.push((made.entry.id(), made.half));
+        self.halves.extend(made.half.map(|half| (made.entry.id(), half)));
         self.scope_mut(made.scope)?.slots.push(made.entry);
         Ok(())
     }
@@ -102,21 +102,21 @@ impl Draft {
             key: key.name.clone(),
             scope: scope.name.clone(),
         };
-        // Sides that have one key of the scope are opened once; sides on which the key has one slot are opened by one salt.
-        let mut by_salt: BTreeMap<[u8; 32], Vec<Open>> = BTreeMap::new();
+        // Sides that have one key of the scope are opened once; sides on which a FIDO2 key has one slot are opened by one salt.
+        let mut by_slot: BTreeMap<Id, Vec<Open>> = BTreeMap::new();
         let mut seen = BTreeSet::new();
         for side in open_on {
             let vault = sides.get(*side).ok_or(VaultError::Nothing)?;
             let old = vault.scope_of(id)?;
-            let salt = old.salt_of(by).ok_or_else(no_slot)?;
+            let slot = old.slot_of(by).ok_or_else(no_slot)?.id();
             if seen.insert(old.commitment) {
-                by_salt.entry(salt).or_default().push(open(vault, *side, id)?);
+                by_slot.entry(slot).or_default().push(open(vault, *side, id)?);
             }
         }
-        if scope.slot_of(by).is_none() || by_salt.is_empty() {
+        if scope.slot_of(by).is_none() || by_slot.is_empty() {
             return Err(no_slot());
         }
-        let mut opens: Vec<Vec<Open>> = by_salt.into_values().collect();
+        let mut opens: Vec<Vec<Open>> = by_slot.into_values().collect();
         while !opens.is_empty() {
             let now: Vec<_> = opens.drain(..opens.len().min(SCOPES_PER_TOUCH)).collect();
             let mut touch = Touch {
@@ -124,7 +124,8 @@ impl Draft {
                 makes: Vec::new(),
                 opens: Vec::new(),
             };
-            if opens.is_empty() && now.len() < SCOPES_PER_TOUCH {
+            // A PIV key's pair stays on the card: there is nothing to renew.
+            if opens.is_empty() && now.len() < SCOPES_PER_TOUCH && key.fido2().is_some() {
                 touch.makes.push(self.renew(vault, id, &key, random)?);
             }
             touch.opens.extend(now.into_iter().flatten());
@@ -204,7 +205,8 @@ impl Draft {
     }
 
     /// The plan as it is: what needs no touch of an enrolled key has none.
-    pub fn finished(self) -> Result<Plan, VaultError> {
+    pub fn finished(mut self) -> Result<Plan, VaultError> {
+        self.statement.v = self.statement.format();
         let text = self.statement.to_bytes().map_err(|_| VaultError::Sealing("the statement"))?;
         Ok(Plan {
             text,
@@ -242,6 +244,11 @@ impl Draft {
                 scope: scope.name.clone(),
             });
         }
+        if let Some(piv) = key.piv() {
+            let slot = random::id(random);
+            scope.slots.push(piv_slot(slot, &key));
+            return Ok((slot, piv.open.public_key));
+        }
         let making = Making::new(vault.id(), id, &key, random);
         let made = (making.slot(), making.public());
         scope.slots.push(making.entry(None));
@@ -252,7 +259,7 @@ impl Draft {
     fn renew(&mut self, vault: Digest, id: Id, key: &EnrolledKey, random: &mut Random) -> Result<Making, VaultError> {
         let making = Making::new(vault, id, key, random);
         for slot in &mut self.scope_mut(id)?.slots {
-            if matches!(slot, SlotEntry::Fido2 { key: of, .. } if *of == key.id().0) {
+            if slot.key() == Some(key.id()) {
                 *slot = making.entry(None);
             }
         }

@@ -344,6 +344,9 @@ pub enum RosterFault {
     /// The signature does not verify, or was made without the touch or PIN that the key's profile asks for.
     #[error("its signature does not verify, or was made without touch or PIN")]
     Signature,
+    /// A PIV key of it has not signed that it was enrolled for this vault.
+    #[error("it names a PIV key that has not signed that it belongs to this vault")]
+    Enrolment,
     /// It contradicts itself or the statement before it.
     #[error("it contradicts itself or the statement before it")]
     Content,

@@ -29,8 +29,8 @@ use super::merge::Claim;
 use super::plan::{ForkedScope, Plan};
 use super::random::{self, Random};
 use super::roster::{Chain, Signer, signature_path, statement_path};
-use super::scope::half_path;
-use super::statement::{KeyEntry, ScopeEntry, SlotEntry, Statement};
+use super::scope::{half_path, sealed_path};
+use super::statement::{ScopeEntry, SlotEntry, Statement};
 use super::store::Store;
 use super::{Vault, journal, marker, tree};
 
@@ -218,8 +218,13 @@ impl Fork {
     /// Whether `key` can open scope `id` as it is on `side`.
     fn has_way(&self, side: usize, id: Id, key: KeyId) -> bool {
         let Some(vault) = self.sides.get(side) else { return false };
-        let slot = vault.scope_of(id).ok().and_then(|scope| scope.slot_of(key));
-        slot.is_some_and(|slot| vault.store.exists(&half_path(slot.id())).unwrap_or(false))
+        let Ok(scope) = vault.scope_of(id) else { return false };
+        let file = scope.slot_of(key).map(|slot| match slot {
+            // Its pair is on the card: what is sealed to it is all that there has to be.
+            SlotEntry::Piv { id, .. } => sealed_path(*id, &scope.commitment),
+            _ => half_path(slot.id()),
+        });
+        file.is_some_and(|file| vault.store.exists(&file).unwrap_or(false))
     }
 
     /// The statements that only one side has, for whoever gives that side up because no touch can join it: for each side, those that
@@ -318,7 +323,7 @@ impl Fork {
         let trusted = || self.trusted().map(|(_, statement)| statement);
         Ok(Statement {
             at: now,
-            keys: self.merged_keys().into_iter().cloned().map(KeyEntry::Fido2).collect(),
+            keys: self.merged_keys().into_iter().cloned().collect(),
             name: trusted().max_by_key(newest).unwrap_or(first).name.clone(),
             previous,
             random: None,
@@ -365,7 +370,7 @@ impl Fork {
     fn merged_keys(&self) -> Vec<&EnrolledKey> {
         let mut keys: Vec<&EnrolledKey> = Vec::new();
         for (side, vault) in self.trusted_first() {
-            for key in vault.roster.in_force().keys.iter().map(KeyEntry::enrolled) {
+            for key in &vault.roster.in_force().keys {
                 let has = |statement: &Statement| statement.key(key.id()).is_some();
                 if self.stays(side, has) && !keys.iter().any(|other| other.id() == key.id()) {
                     keys.push(key);
@@ -390,17 +395,17 @@ impl Fork {
 
     /// A scope with the slots of the keys that stay; its name from the side that changed it last.
     fn merged_scope(&self, scope: &ScopeEntry) -> ScopeEntry {
-        let keys: BTreeSet<Digest> = self.merged_keys().into_iter().map(|key| key.id().0).collect();
-        let mut slots: BTreeMap<Digest, &SlotEntry> = BTreeMap::new();
+        let keys: BTreeSet<KeyId> = self.merged_keys().into_iter().map(EnrolledKey::id).collect();
+        let mut slots: BTreeMap<KeyId, &SlotEntry> = BTreeMap::new();
         for (side, vault) in self.trusted_first() {
             let Ok(old) = vault.scope_of(scope.id) else { continue };
             for slot in &old.slots {
-                let SlotEntry::Fido2 { key, id, .. } = slot else { continue };
-                let in_scope = |scope: &ScopeEntry| scope.slots.iter().any(|slot| slot.id() == *id);
+                let Some(key) = slot.key() else { continue };
+                let in_scope = |scope: &ScopeEntry| scope.slots.iter().any(|other| other.id() == slot.id());
                 let has = |statement: &Statement| statement.scopes.iter().any(|old| old.id == scope.id && in_scope(old));
-                if keys.contains(key) && self.stays(side, has) {
+                if keys.contains(&key) && self.stays(side, has) {
                     // Two ways of one key, each renewed on its side: both are good, one is kept.
-                    slots.entry(*key).or_insert(slot);
+                    slots.entry(key).or_insert(slot);
                 }
             }
         }
@@ -492,8 +497,7 @@ impl Fork {
 
 fn rename(statement: &mut Statement, names: &BTreeMap<String, String>) -> Result<(), VaultError> {
     let mut taken = BTreeSet::new();
-    for entry in &mut statement.keys {
-        let KeyEntry::Fido2(key) = entry;
+    for key in &mut statement.keys {
         if let Some(name) = names.get(&key.id().to_string()) {
             check_name("the key's name", name)?;
             key.name.clone_from(name);

@@ -6,18 +6,17 @@ use crate::device::enrolled::EnrolledKey;
 use crate::device::proof::Proof;
 use crate::encoding::Digest;
 use crate::encoding::plain::check_name;
-use crate::encoding::sshsig::Point;
 
 use super::accepted::Memory;
 use super::bytes::{Hex, Id};
-use super::enrolment::{Enrolment, MadeSlot, NewSlots};
+use super::enrolment::{Enrolment, Made, MadeSlot, NewSlots};
 use super::error::VaultError;
 use super::journal::{self, Change, InForce};
 use super::random::{self, Random};
 use super::recovery::RecoveryCode;
 use super::roster::{self, signature_path, statement_path};
 use super::scope::{Ring, half_path};
-use super::statement::{FORMAT, KeyEntry, ScopeEntry, SlotEntry, Statement};
+use super::statement::{ScopeEntry, SlotEntry, Statement};
 use super::store::{Lock, Store};
 use super::{GIT_FILES, marker, plan};
 
@@ -38,7 +37,7 @@ pub struct Founding {
     vault: Digest,
     text: Vec<u8>,
     first: EnrolledKey,
-    recovery: Point,
+    statement: Statement,
     scopes: Vec<(ScopeEntry, Ring)>,
     halves: Vec<(Id, Vec<u8>)>,
     code: RecoveryCode,
@@ -54,7 +53,7 @@ impl Genesis {
         check_name("the key's name", &key.name)?;
         check_free(folder)?;
         let nonce = random::id(random);
-        let vault = Statement::vault_id(&nonce, &key.lease.public_key);
+        let vault = Statement::vault_id(&nonce, key.signer());
         let mut rings: Vec<(String, Ring)> = Vec::new();
         for scope in scopes {
             check_name("the scope's name", scope)?;
@@ -74,7 +73,7 @@ impl Genesis {
             random: nonce,
             vault,
             scopes: rings,
-            slots: NewSlots::new(vault, key, &ids, random),
+            slots: NewSlots::new(vault, key, &ids, random)?,
             code: RecoveryCode::generate(random),
         })
     }
@@ -92,33 +91,34 @@ impl Genesis {
     /// # Errors
     /// [`VaultError::WrongProof`].
     pub fn seal(self, proofs: &[&Proof], now: u64, random: &mut Random) -> Result<Founding, VaultError> {
-        let made = self.slots.seal(proofs, random)?;
+        let Made { key, slots: made } = self.slots.seal(proofs, random)?;
         let recovery = self.code.key_pair(&self.vault).1;
         let scopes: Vec<(ScopeEntry, Ring)> = self
             .scopes
             .into_iter()
             .map(|(name, ring)| (scope_entry(name, &ring, &made, random), ring))
             .collect();
-        let statement = Statement {
+        let mut statement = Statement {
             at: now,
             name: self.name,
-            keys: vec![KeyEntry::Fido2(self.slots.key().clone())],
+            keys: vec![key.clone()],
             previous: Vec::new(),
             random: Some(self.random),
             recovery,
             scopes: scopes.iter().map(|(entry, _)| entry.clone()).collect(),
-            v: FORMAT,
+            v: 0,
             vault: self.vault,
         };
+        statement.v = statement.format();
         let text = statement.to_bytes().map_err(|_| VaultError::Sealing("the first statement"))?;
         Ok(Founding {
             folder: self.folder,
             vault: self.vault,
             text,
-            first: self.slots.key().clone(),
-            recovery,
+            first: key,
+            statement,
             scopes,
-            halves: made.into_iter().map(|slot| (slot.entry.id(), slot.half)).collect(),
+            halves: made.into_iter().filter_map(|slot| Some((slot.entry.id(), slot.half?))).collect(),
             code: self.code,
         })
     }
@@ -160,7 +160,7 @@ impl Founding {
             change.add(half_path(*slot), half.clone());
         }
         for (entry, ring) in &self.scopes {
-            plan::found(entry, &self.recovery, ring, &mut change, random)?;
+            plan::found(entry, &self.statement, ring, &mut change, random)?;
         }
         check_free(&self.folder)?;
         let store = Store::create(&self.folder)?;

@@ -55,7 +55,7 @@ impl Honest<'_> {
                 return false;
             };
             let is_gone = |slot: &SlotEntry| match slot {
-                SlotEntry::Fido2 { key, .. } => !keys.contains(key),
+                SlotEntry::Fido2 { key, .. } | SlotEntry::Piv { key, .. } => !keys.contains(key),
                 SlotEntry::Recovery { .. } => self.is_replaced(&statement.recovery),
             };
             let carries = || {

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use super::error::VaultError;
 use super::roster::Roster;
 use super::slot::{HALF_LEN, SEALED_LEN};
-use super::statement::{KeyEntry, ScopeEntry, SlotEntry};
+use super::statement::{ScopeEntry, SlotEntry};
 use super::store::{Store, Stranger};
 use super::{accepted, bytes, journal, listing, marker, scope, tree};
 use crate::device::enrolled::EnrolledKey;
@@ -62,7 +62,7 @@ fn look(folder: &Path, states: &Path, health: &mut Health) -> Result<(), VaultEr
     let roster = Roster::read(&store)?;
     let statement = roster.in_force();
     health.id = Some(statement.vault);
-    health.keys = statement.keys.iter().map(KeyEntry::enrolled).cloned().collect();
+    health.keys = statement.keys.clone();
     health.keys_ever = roster.keys_ever();
     let what = format!(
         "vault \"{}\" in {}: the roster verifies, {}, {}",
@@ -131,8 +131,8 @@ impl Look<'_> {
     /// Who opens a scope.
     fn scope(&self, scope: &ScopeEntry) -> Vec<Finding> {
         let name = &scope.name;
-        let keys: Vec<&EnrolledKey> = self.roster.in_force().keys.iter().map(KeyEntry::enrolled).collect();
-        let (into, out): (Vec<&EnrolledKey>, Vec<&EnrolledKey>) = keys.into_iter().partition(|key| scope.slot_of(key.id()).is_some());
+        let keys = self.roster.in_force().keys.iter();
+        let (into, out): (Vec<&EnrolledKey>, Vec<&EnrolledKey>) = keys.partition(|key| scope.slot_of(key.id()).is_some());
         let mut findings = Vec::new();
         match into.as_slice() {
             [] => findings.push(Part::Vault.warning(

@@ -7,12 +7,11 @@ use crate::encoding::plain::check_name;
 use super::Vault;
 use super::bytes::Id;
 use super::draft::{Draft, check_joined};
-use super::enrolment::{Enrolment, NewSlots};
+use super::enrolment::{Enrolment, Made, NewSlots};
 use super::error::VaultError;
 use super::listing::Listed;
 use super::plan::Plan;
 use super::random::Random;
-use super::statement::{KeyEntry, SlotEntry};
 
 /// A key that is about to be added: its own touches come first.
 pub struct Addition {
@@ -59,11 +58,9 @@ impl Addition {
         if vault.keys().iter().any(|old| old.id() == key.id()) {
             return Err(VaultError::Twice(key.name));
         }
-        let mut draft = Draft::after(vault, now);
-        draft.statement.keys.push(KeyEntry::Fido2(key.clone()));
         Ok(Self {
-            draft,
-            slots: NewSlots::new(vault.id(), key, &ids, random),
+            draft: Draft::after(vault, now),
+            slots: NewSlots::new(vault.id(), key, &ids, random)?,
         })
     }
 
@@ -80,8 +77,10 @@ impl Addition {
     /// # Errors
     /// [`VaultError::WrongProof`]; [`VaultError::NoneIn`] for a scope that no key opens; [`VaultError::NotJoined`].
     pub fn seal(mut self, vault: &Vault, proofs: &[&Proof], random: &mut Random) -> Result<Plan, VaultError> {
-        for made in self.slots.seal(proofs, random)? {
-            self.draft.grant(made)?;
+        let Made { key, slots } = self.slots.seal(proofs, random)?;
+        self.draft.statement.keys.push(key);
+        for slot in slots {
+            self.draft.grant(slot)?;
         }
         self.draft.into_plan(vault)
     }
@@ -97,7 +96,7 @@ impl Removal {
     pub fn begin(vault: &Vault, name: &str, touched: &[KeyId], now: u64, random: &mut Random) -> Result<Self, VaultError> {
         let key = vault.key_named(name)?.id();
         let mut draft = Draft::after(vault, now);
-        draft.statement.keys.retain(|entry| entry.enrolled().id() != key);
+        draft.statement.keys.retain(|old| old.id() != key);
         if draft.statement.keys.is_empty() {
             return Err(VaultError::LastKey(name.to_owned()));
         }
@@ -106,10 +105,7 @@ impl Removal {
             exposed.extend(vault.list(Some(&scope.name))?.0);
             let by = touched.iter().find(|by| **by != key && scope.slot_of(**by).is_some());
             let by = by.ok_or_else(|| VaultError::NoneIn(scope.name.clone()))?;
-            draft
-                .scope_mut(scope.id)?
-                .slots
-                .retain(|slot| !matches!(slot, SlotEntry::Fido2 { key: of, .. } if *of == key.0));
+            draft.scope_mut(scope.id)?.slots.retain(|slot| slot.key() != Some(key));
             draft.rekey(vault, scope.id, *by, random)?;
         }
         Ok(Self {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::device::enrolled::{EnrolledKey, KeyId};
 use crate::encoding::Digest;
 
-use super::statement::{KeyEntry, Statement};
+use super::statement::Statement;
 
 /// Keys by their ids, as they were enrolled; their names may change.
 type Keys = BTreeMap<KeyId, EnrolledKey>;
@@ -23,7 +23,7 @@ impl KnownKeys {
     /// The name of a key that is not everywhere the same.
     pub fn of(&self, statement: &Statement) -> Result<Arc<Keys>, String> {
         let mut keys = self.behind(&statement.previous)?;
-        for key in statement.keys.iter().map(KeyEntry::enrolled) {
+        for key in &statement.keys {
             take(&mut keys, key)?;
         }
         Ok(keys)

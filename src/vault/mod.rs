@@ -42,7 +42,6 @@ pub mod random;
 pub mod record;
 pub mod recover;
 pub mod recovery;
-pub mod recovery_sig;
 pub mod roster;
 pub mod rules;
 pub mod scope;
@@ -58,7 +57,7 @@ pub mod tree;
 
 use std::path::Path;
 
-use crate::device::candidate::Candidate;
+use crate::device::candidate::{Candidate, Unseal};
 use crate::device::enrolled::EnrolledKey;
 use crate::device::proof::Proof;
 use crate::encoding::Digest;
@@ -68,7 +67,7 @@ use accepted::{Accepted, Memory};
 use bytes::Id;
 use roster::Roster;
 use scope::Ring;
-use statement::{KeyEntry, ScopeEntry};
+use statement::ScopeEntry;
 use store::Store;
 use tree::{Index, Trust};
 
@@ -224,7 +223,7 @@ impl Vault {
     /// The enrolled keys, in the order of their enrolment.
     #[must_use]
     pub fn keys(&self) -> Vec<EnrolledKey> {
-        self.roster.in_force().keys.iter().map(KeyEntry::enrolled).cloned().collect()
+        self.roster.in_force().keys.clone()
     }
 
     /// Every key that is or was enrolled: those that may have signed a receipt.
@@ -347,22 +346,39 @@ impl Vault {
         Ok(kept)
     }
 
-    /// The keys that open all scopes of `standing` with one touch, each with the salts to ask it for.
+    /// The keys that open all scopes of `standing`, each with what to ask it for: a FIDO2 key opens them with one touch, a PIV key with
+    /// one for each. A PIV key is left out where what is sealed to it is missing or damaged: [`Vault::left_out`].
+    ///
+    /// # Errors
+    /// [`VaultError::NoScope`]; what is wrong with the file of a key that was left out, where no other is there.
+    pub fn candidates(&self, standing: &Standing) -> Result<Vec<Candidate>, VaultError> {
+        let scopes = self.asked_scopes(standing)?;
+        those_left(self.keys().into_iter().map(|key| (self.unseals_of(&scopes, &key), key)))
+    }
+
+    /// What is wrong with files of PIV keys that are left out where the scopes of `standing` are opened, by their names.
     ///
     /// # Errors
     /// [`VaultError::NoScope`].
-    pub fn candidates(&self, standing: &Standing) -> Result<Vec<Candidate>, VaultError> {
-        let names: Vec<&str> = standing.scopes.iter().map(|(name, _)| name.as_str()).collect();
-        let scopes = names.iter().map(|name| self.scope(name)).collect::<Result<Vec<_>, _>>()?;
-        Ok(self.candidates_for(&scopes))
+    pub fn left_out(&self, standing: &Standing) -> Result<Vec<(String, VaultError)>, VaultError> {
+        let scopes = self.asked_scopes(standing)?;
+        let keys = self.keys().into_iter();
+        Ok(keys
+            .filter_map(|key| Some((key.name.clone(), self.unseals_of(&scopes, &key).err()?)))
+            .collect())
     }
 
-    fn candidates_for(&self, scopes: &[&ScopeEntry]) -> Vec<Candidate> {
-        let candidate = |key: EnrolledKey| {
-            let salts = scopes.iter().map(|scope| scope.salt_of(key.id())).collect::<Option<Vec<_>>>()?;
-            Some(Candidate { key, salts })
-        };
-        self.keys().into_iter().filter_map(candidate).collect()
+    fn asked_scopes(&self, standing: &Standing) -> Result<Vec<&ScopeEntry>, VaultError> {
+        standing.scopes.iter().map(|(name, _)| self.scope(name)).collect()
+    }
+
+    fn unseals_of(&self, scopes: &[&ScopeEntry], key: &EnrolledKey) -> Result<Option<Vec<Unseal>>, VaultError> {
+        scopes.iter().map(|scope| self.unseal_of(scope, key)).collect()
+    }
+
+    /// What to ask `key` for so that it opens `scope`; nothing where it has no slot there.
+    fn unseal_of(&self, scope: &ScopeEntry, key: &EnrolledKey) -> Result<Option<Unseal>, VaultError> {
+        scope::unseal_of(&self.store, self.roster.in_force(), scope, key)
     }
 
     /// Whether one of `heads` names `before` as a parent.
@@ -393,7 +409,7 @@ impl Vault {
     }
 
     fn key_named(&self, name: &str) -> Result<&EnrolledKey, VaultError> {
-        let mut keys = self.roster.in_force().keys.iter().map(KeyEntry::enrolled);
+        let mut keys = self.roster.in_force().keys.iter();
         keys.find(|key| key.name == name).ok_or_else(|| VaultError::NoKey(name.to_owned()))
     }
 
@@ -443,5 +459,20 @@ impl Vault {
         } else {
             Err(VaultError::Changed)
         }
+    }
+}
+
+/// The keys that have something to be asked for. A file of one of them that cannot be read costs the others nothing.
+fn those_left(asked: impl Iterator<Item = (Result<Option<Vec<Unseal>>, VaultError>, EnrolledKey)>) -> Result<Vec<Candidate>, VaultError> {
+    let (mut candidates, mut wrong) = (Vec::new(), None);
+    for (unseals, key) in asked {
+        match unseals {
+            Ok(unseals) => candidates.extend(unseals.map(|unseals| Candidate { key, unseals })),
+            Err(error) => wrong = wrong.or(Some(error)),
+        }
+    }
+    match wrong {
+        Some(error) if candidates.is_empty() => Err(error),
+        _ => Ok(candidates),
     }
 }

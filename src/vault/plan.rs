@@ -2,15 +2,15 @@
 //!
 //! Every touch of a plan signs the statement; the signature of the first goes into the roster. A touch has two hmac-secret salts
 //! (CTAP 2.1, 12.5), and each of them opens a scope or makes a slot: one touch opens two scopes, or opens one and renews the slot that
-//! opened it.
+//! opened it. A PIV key is touched once for each scope that it opens, and once more to sign.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::device::candidate::Candidate;
-use crate::device::enrolled::KeyId;
+use crate::device::candidate::{Candidate, Unseal};
+use crate::device::enrolled::{EnrolledKey, KeyId};
 use crate::device::proof::Proof;
 use crate::encoding::Digest;
-use crate::encoding::sshsig::{Namespace, Point};
+use crate::encoding::sshsig::{Namespace, Point, ecdsa};
 
 use super::accepted::{Accepted, remember_made};
 use super::bytes::Id;
@@ -21,13 +21,12 @@ use super::journal::{self, Change, InForce};
 use super::merge::Claim;
 use super::random::Random;
 use super::recovery::RecoveryCode;
-use super::recovery_sig;
 use super::roster::{self, Roster, signature_path, statement_path};
 use super::scope::{self, Ring, carry_path, half_path, sealed_path};
-use super::statement::{KeyEntry, ScopeEntry, SlotEntry, Statement};
+use super::statement::{ScopeEntry, Statement};
 use super::store::{Lock, Store};
 use super::tree::{Index, Trust};
-use super::{SCOPES_PER_TOUCH, Standing, Vault, tree};
+use super::{SCOPES_PER_TOUCH, Standing, Vault, those_left, tree};
 
 /// The next statement, waiting for the touches of enrolled keys.
 pub struct Plan {
@@ -169,7 +168,7 @@ impl Plan {
         })
     }
 
-    /// Who can give touch number `touch` (from 0), and the salts to ask for. Keys that the plan removes are not among them.
+    /// Who can give touch number `touch` (from 0), and what to ask for. Keys that the plan removes are not among them.
     ///
     /// # Errors
     /// [`VaultError::Nothing`] when there is no such touch.
@@ -181,12 +180,8 @@ impl Plan {
     pub(super) fn candidates_over(&self, sides: &[&Vault], touch: usize) -> Result<Vec<Candidate>, VaultError> {
         let touch = self.touches.get(touch).ok_or(VaultError::Nothing)?;
         // As the statement has them: of a fork's sides one may be forged.
-        let keys = self.statement.keys.iter().map(KeyEntry::enrolled);
-        let candidates = keys.filter(|key| self.may_give(sides, touch, key.id())).filter_map(|key| {
-            let salts = touch.salts(sides, key.id())?;
-            Some(Candidate { key: key.clone(), salts })
-        });
-        Ok(candidates.collect())
+        let keys = self.statement.keys.iter().filter(|key| self.may_give(sides, touch, key.id()));
+        those_left(keys.map(|key| (touch.unseals(sides, key), key.clone())))
     }
 
     /// Makes the plan effective with its touches, in their order. The digest is the new statement's; open the vault again.
@@ -234,7 +229,7 @@ impl Plan {
             });
         }
         let (private, public) = code.key_pair(&vault.id());
-        let signature = recovery_sig::sign(&private, &public, Namespace::Vault, &self.text);
+        let signature = ecdsa::sign(private.scalar(), &public, Namespace::Vault, &self.text);
         let signature = signature.ok_or(VaultError::Sealing("the signature"))?.into_bytes();
         self.finish(&[vault], &lock, signature, opened, Change::default(), random)
     }
@@ -291,16 +286,17 @@ impl Plan {
         let mut opened = Vec::new();
         for (touch, proof) in self.touches.iter().zip(proofs) {
             let id = proof.key_id();
-            let salts = touch.salts(sides, id).filter(|_| self.may_give(sides, touch, id));
-            let salts = salts.ok_or(VaultError::WrongProof("the key that was touched is not one that the plan asks"))?;
+            let key = first(sides)?.roster.in_force().key(id).filter(|_| self.may_give(sides, touch, id));
+            let unseals = key.map(|key| touch.unseals(sides, key)).transpose()?.flatten();
+            let unseals = unseals.ok_or(VaultError::WrongProof("the key that was touched is not one that the plan asks"))?;
             if proof.namespace() != Namespace::Vault || proof.text_digest() != Digest::of(&self.text) {
                 return Err(VaultError::WrongProof("it did not sign this statement"));
             }
-            if proof.outputs().len() != salts.len() {
+            if proof.outputs().len() != unseals.len() {
                 return Err(VaultError::WrongProof("it answers for another number of scopes"));
             }
-            let output = |salt: Option<[u8; 32]>| {
-                let found = salts.iter().zip(proof.outputs()).find(|(of, _)| Some(**of) == salt);
+            let output = |unseal: Option<&Unseal>| {
+                let found = unseals.iter().zip(proof.outputs()).find(|(of, _)| Some(*of) == unseal);
                 found.map(|(_, output)| output).ok_or(VaultError::Nothing)
             };
             for open in &touch.opens {
@@ -313,11 +309,11 @@ impl Plan {
                     side: open.side,
                     scope: scope.id,
                     standing: open.standing.clone(),
-                    ring: vault.open_scope(key, scope, output(scope.salt_of(id))?)?,
+                    ring: vault.open_scope(key, scope, output(vault.unseal_of(scope, key)?.as_ref())?)?,
                 });
             }
             for making in &touch.makes {
-                let half = making.seal(output(Some(making.salt()))?.expose(), random)?;
+                let half = making.seal(output(Some(&making.unseal()))?.expose(), random)?;
                 change.add(half_path(making.slot()), half);
             }
         }
@@ -343,7 +339,6 @@ impl Plan {
         }
         let mut states = Vec::new();
         for (id, work) in &self.works {
-            let recovery = &self.statement.recovery;
             let entry = || {
                 self.statement
                     .scopes
@@ -360,11 +355,11 @@ impl Plan {
                 }
                 Work::Rekey(fresh) => {
                     let forked = self.joins.get(id);
-                    states.push(rekey(sides, forked, entry()?, recovery, &opened, fresh, change, random)?);
+                    states.push(rekey(sides, forked, entry()?, &self.statement, &opened, fresh, change, random)?);
                 }
                 Work::Found(ring) => states.push(State {
                     scope: *id,
-                    head: found(entry()?, recovery, ring, change, random)?,
+                    head: found(entry()?, &self.statement, ring, change, random)?,
                     records: None,
                 }),
                 Work::GiveUp => check_empty(first(sides)?, one()?)?,
@@ -381,17 +376,22 @@ impl Plan {
 }
 
 impl Touch {
-    /// What to ask `key` for: the salts of the slots by which it opens scopes, each once, then those of the slots that it makes.
-    fn salts(&self, sides: &[&Vault], key: KeyId) -> Option<Vec<[u8; 32]>> {
-        let mut salts = Vec::new();
+    /// What to ask `key` for: what opens the slots by which it is in its scopes, each once, then the salts of those that it makes. `None`
+    /// where it is in one of them not at all, and for a FIDO2 key more than a touch has salts.
+    fn unseals(&self, sides: &[&Vault], key: &EnrolledKey) -> Result<Option<Vec<Unseal>>, VaultError> {
+        let mut unseals = Vec::new();
         for open in &self.opens {
-            let salt = sides.get(open.side)?.scope(&open.scope).ok()?.salt_of(key)?;
-            if !salts.contains(&salt) {
-                salts.push(salt);
+            let Some(vault) = sides.get(open.side) else { return Ok(None) };
+            let Ok(scope) = vault.scope(&open.scope) else { return Ok(None) };
+            match vault.unseal_of(scope, key)? {
+                None => return Ok(None),
+                Some(unseal) if unseals.contains(&unseal) => {}
+                Some(unseal) => unseals.push(unseal),
             }
         }
-        salts.extend(self.makes.iter().map(Making::salt));
-        (salts.len() <= SCOPES_PER_TOUCH).then_some(salts)
+        unseals.extend(self.makes.iter().map(Making::unseal));
+        let fits = key.piv().is_some() || unseals.len() <= SCOPES_PER_TOUCH;
+        Ok(fits.then_some(unseals))
     }
 }
 
@@ -415,12 +415,12 @@ fn check_empty(vault: &Vault, opened: &Opened) -> Result<(), VaultError> {
 /// [`VaultError::Sealing`].
 pub(super) fn found(
     scope: &ScopeEntry,
-    recovery: &Point,
+    statement: &Statement,
     ring: &Ring,
     change: &mut Change,
     random: &mut Random,
 ) -> Result<Digest, VaultError> {
-    seal_to_slots(scope, recovery, ring, change, random)?;
+    seal_to_slots(scope, statement, ring, change, random)?;
     let (head, bytes) = tree::first_head(ring, random)?;
     change.add(head_path(scope.id, &head), bytes);
     Ok(head)
@@ -433,7 +433,7 @@ fn rekey(
     sides: &[&Vault],
     forked: Option<&ForkedScope>,
     scope: &ScopeEntry,
-    recovery: &Point,
+    statement: &Statement,
     opened: &[&Opened],
     fresh: &Ring,
     change: &mut Change,
@@ -442,7 +442,7 @@ fn rekey(
     let one = opened.first().ok_or(VaultError::Nothing)?;
     let others = opened.iter().skip(1);
     let ring = others.fold(one.ring.followed_by(fresh), |ring, other| other.ring.followed_by(&ring));
-    seal_to_slots(scope, recovery, &ring, change, random)?;
+    seal_to_slots(scope, statement, &ring, change, random)?;
     change.add(carry_path(scope.id, &scope.commitment), ring.carry(random)?);
     let vault = side(sides, one.side)?;
     let before = vault.scope_of(scope.id)?;
@@ -494,13 +494,16 @@ fn side<'a>(sides: &[&'a Vault], n: usize) -> Result<&'a Vault, VaultError> {
     sides.get(n).copied().ok_or(VaultError::Nothing)
 }
 
-fn seal_to_slots(scope: &ScopeEntry, recovery: &Point, ring: &Ring, change: &mut Change, random: &mut Random) -> Result<(), VaultError> {
+fn seal_to_slots(
+    scope: &ScopeEntry,
+    statement: &Statement,
+    ring: &Ring,
+    change: &mut Change,
+    random: &mut Random,
+) -> Result<(), VaultError> {
     for slot in &scope.slots {
-        let public = match slot {
-            SlotEntry::Fido2 { public, .. } => public,
-            SlotEntry::Recovery { .. } => recovery,
-        };
-        change.add(sealed_path(slot.id(), &scope.commitment), ring.seal_to(slot.id(), public, random)?);
+        let public = statement.public_of(slot).ok_or(VaultError::Sealing("a slot"))?;
+        change.add(sealed_path(slot.id(), &scope.commitment), ring.seal_to(slot.id(), &public, random)?);
     }
     Ok(())
 }

@@ -6,14 +6,14 @@ use crate::encoding::plain::check_name;
 
 use super::bytes::Id;
 use super::draft::Draft;
-use super::enrolment::{Enrolment, NewSlots};
+use super::enrolment::{Enrolment, Made, NewSlots};
 use super::error::VaultError;
 use super::journal::InForce;
 use super::listing::Listed;
 use super::plan::Plan;
 use super::random::Random;
 use super::recovery::RecoveryCode;
-use super::statement::{KeyEntry, SlotEntry};
+use super::statement::SlotEntry;
 use super::{Standing, Vault};
 
 /// A key that the recovery code is about to let in; its own touches come first.
@@ -100,15 +100,10 @@ impl Recovering {
         let lost = lost.iter().map(|name| vault.key_named(name)).collect::<Result<Vec<_>, _>>()?;
         let mut draft = Draft::after(vault, now);
         let keys = &mut draft.statement.keys;
-        keys.retain(|entry| !lost.contains(&entry.enrolled()));
-        if keys
-            .iter()
-            .map(KeyEntry::enrolled)
-            .any(|old| old.name == key.name || old.id() == key.id())
-        {
+        keys.retain(|old| !lost.contains(&old));
+        if keys.iter().any(|old| old.name == key.name || old.id() == key.id()) {
             return Err(VaultError::Twice(key.name));
         }
-        keys.push(KeyEntry::Fido2(key.clone()));
         let (mut ids, mut exposed): (Vec<Id>, _) = (Vec::new(), Vec::new());
         for scope in &vault.roster.in_force().scopes {
             ids.push(scope.id);
@@ -123,7 +118,7 @@ impl Recovering {
         draft.replace_code(vault, &fresh, random);
         Ok(Self {
             draft,
-            slots: NewSlots::new(vault.id(), key, &ids, random),
+            slots: NewSlots::new(vault.id(), key, &ids, random)?,
             fresh,
             exposed,
             shown: shown.clone(),
@@ -143,8 +138,10 @@ impl Recovering {
     /// # Errors
     /// [`VaultError::WrongProof`].
     pub fn seal(mut self, proofs: &[&Proof], random: &mut Random) -> Result<Recovery, VaultError> {
-        for made in self.slots.seal(proofs, random)? {
-            self.draft.take_in(made)?;
+        let Made { key, slots } = self.slots.seal(proofs, random)?;
+        self.draft.statement.keys.push(key);
+        for slot in slots {
+            self.draft.take_in(slot)?;
         }
         Ok(Recovery {
             plan: self.draft.finished()?,

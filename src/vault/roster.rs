@@ -5,15 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::device::enrolled::{EnrolledKey, KeyId, Profile};
 use crate::device::proof::Proof;
 use crate::encoding::Digest;
-use crate::encoding::sshsig::{Assertion, Namespace, Point};
+use crate::encoding::sshsig::{Assertion, Namespace, Point, ecdsa};
 
 use super::bytes::Id;
+use super::enrolment;
 use super::error::{RosterFault, VaultError};
 use super::fork;
 use super::known_keys::KnownKeys;
-use super::recovery_sig;
 use super::scope::half_path;
-use super::statement::{FORMAT, KeyEntry, ScopeEntry, SlotEntry, Statement};
+use super::statement::{NEWEST, ScopeEntry, SlotEntry, Statement};
 use super::store::Store;
 use super::tree::Trust;
 
@@ -197,7 +197,7 @@ impl Roster {
     #[must_use]
     pub fn keys_ever(&self) -> Vec<EnrolledKey> {
         let entries = self.statements.values().flat_map(|statement| &statement.keys);
-        let keys: BTreeMap<KeyId, &EnrolledKey> = entries.map(KeyEntry::enrolled).map(|key| (key.id(), key)).collect();
+        let keys: BTreeMap<KeyId, &EnrolledKey> = entries.map(|key| (key.id(), key)).collect();
         keys.into_values().cloned().collect()
     }
 
@@ -251,7 +251,7 @@ impl Roster {
                 let now = scope.and_then(|scope| scope.slot_of(KeyId(*key)));
                 now.is_some_and(|now| now.id() != slot.id())
             }
-            SlotEntry::Recovery { .. } => false,
+            SlotEntry::Piv { .. } | SlotEntry::Recovery { .. } => false,
         };
         let scopes = self.statements.values().flat_map(|s| &s.scopes);
         scopes
@@ -263,10 +263,7 @@ impl Roster {
     /// Ids of the slots that there were when a key was removed.
     #[must_use]
     pub fn slots_before_a_removal(&self) -> BTreeSet<Id> {
-        let removed = |before: &Statement, after: &Statement| {
-            let keys = before.keys.iter().map(|key| key.enrolled().id());
-            keys.into_iter().any(|id| after.key(id).is_none())
-        };
+        let removed = |before: &Statement, after: &Statement| before.keys.iter().any(|key| after.key(key.id()).is_none());
         let steps = self.statements.values().flat_map(|after| {
             let before = after.previous.iter().filter_map(|digest| self.statements.get(digest));
             before.map(move |before| (before, after))
@@ -344,8 +341,8 @@ fn read_statement(store: &Store, digest: Digest) -> Result<(Statement, Vec<u8>),
     if Digest::of(&bytes) != digest {
         return Err(fault(digest, RosterFault::Digest));
     }
-    if let Some(found) = Statement::format_of(&bytes).filter(|v| *v > FORMAT) {
-        return Err(VaultError::Newer { found, known: FORMAT });
+    if let Some(found) = Statement::format_of(&bytes).filter(|v| *v > NEWEST) {
+        return Err(VaultError::Newer { found, known: NEWEST });
     }
     let statement = Statement::from_bytes(&bytes).map_err(|why| fault(digest, why))?;
     Ok((statement, bytes))
@@ -367,19 +364,15 @@ fn next(waiting: &BTreeMap<Digest, (Statement, Vec<u8>)>, verified: &BTreeMap<Di
 fn verify(statement: &Statement, bytes: &[u8], signature: &str, verified: &BTreeMap<Digest, Statement>) -> Result<Signer, RosterFault> {
     let before: Vec<&Statement> = statement.previous.iter().filter_map(|d| verified.get(d)).collect();
     if let Some(random) = &statement.random {
-        let first = statement.keys.first().map(KeyEntry::enrolled).ok_or(RosterFault::Content)?;
-        if Statement::vault_id(random, &first.lease.public_key) != statement.vault {
+        let first = statement.keys.first().ok_or(RosterFault::Content)?;
+        if Statement::vault_id(random, first.signer()) != statement.vault {
             return Err(RosterFault::Vault);
         }
         if !statement.counts_on(&[]) {
             return Err(RosterFault::Content);
         }
-        return verify_signature(
-            bytes,
-            signature,
-            |point| (first.lease.public_key == *point).then_some(first.profile),
-            &[],
-        );
+        check_enrolments(statement, &[])?;
+        return verify_signature(bytes, signature, |point| (first.signer() == point).then_some(first), &[]);
     }
     if before.iter().any(|old| old.vault != statement.vault) {
         return Err(RosterFault::Vault);
@@ -387,40 +380,49 @@ fn verify(statement: &Statement, bytes: &[u8], signature: &str, verified: &BTree
     if !before.iter().all(|old| statement.may_follow(old)) || !statement.counts_on(&before) {
         return Err(RosterFault::Content);
     }
+    check_enrolments(statement, &before)?;
     // Where a fork is joined, every side must know the signer: a key that one side removed joins nothing.
     let signer = |point: &Point| {
-        let profiles: Option<Vec<Profile>> = before.iter().map(|old| profile(old, point)).collect();
-        profiles.and_then(|profiles| profiles.into_iter().max_by_key(|p| *p == Profile::Pin))
+        let keys: Option<Vec<&EnrolledKey>> = before.iter().map(|old| signed_by(old, point)).collect();
+        keys.and_then(|keys| keys.into_iter().max_by_key(|key| key.profile == Profile::Pin))
     };
     let recovery: Vec<Point> = before.iter().map(|old| old.recovery).collect();
     verify_signature(bytes, signature, signer, &recovery)
 }
 
-fn verify_signature(
+/// Whether each key of `statement` was enrolled for its vault. That of a key in one of those `before`, which are verified, was looked at there.
+fn check_enrolments(statement: &Statement, before: &[&Statement]) -> Result<(), RosterFault> {
+    let is_new = |key: &&EnrolledKey| !before.iter().any(|old| old.keys.contains(key));
+    let mut new = statement.keys.iter().filter(is_new);
+    let all = new.all(|key| enrolment::is_for(key, statement.vault));
+    all.then_some(()).ok_or(RosterFault::Enrolment)
+}
+
+fn verify_signature<'a>(
     bytes: &[u8],
     signature: &str,
-    signer: impl Fn(&Point) -> Option<Profile>,
+    signer: impl Fn(&Point) -> Option<&'a EnrolledKey>,
     recovery: &[Point],
 ) -> Result<Signer, RosterFault> {
-    if let Some(point) = recovery_sig::signer(signature) {
-        let known = !recovery.is_empty() && recovery.iter().all(|of| *of == point);
-        return match (known, recovery_sig::verify(signature, &point, Namespace::Vault, bytes)) {
-            (false, _) => Err(RosterFault::Signer),
-            (true, true) => Ok(Signer::RecoveryCode),
-            (true, false) => Err(RosterFault::Signature),
-        };
+    if let Some(point) = ecdsa::signer(signature) {
+        let is_code = !recovery.is_empty() && recovery.iter().all(|of| *of == point);
+        let by_key = signer(&point).filter(|key| key.piv().is_some()).map(|key| Signer::Key(key.id()));
+        let by = if is_code { Some(Signer::RecoveryCode) } else { by_key };
+        let is_good = ecdsa::verify(signature, &point, Namespace::Vault, bytes);
+        return by
+            .ok_or(RosterFault::Signer)
+            .and_then(|by| is_good.then_some(by).ok_or(RosterFault::Signature));
     }
     let (point, assertion) = Assertion::from_sshsig(signature, Namespace::Vault, bytes).map_err(|_| RosterFault::Unsigned)?;
-    let profile = signer(&point).ok_or(RosterFault::Signer)?;
+    let key = signer(&point).filter(|key| key.fido2().is_some()).ok_or(RosterFault::Signer)?;
     assertion
-        .verify(&point, Namespace::Vault, bytes, profile == Profile::Pin)
-        .map(|()| Signer::Key(KeyId(Digest::of(&point))))
+        .verify(&point, Namespace::Vault, bytes, key.profile == Profile::Pin)
+        .map(|()| Signer::Key(key.id()))
         .map_err(|_| RosterFault::Signature)
 }
 
-fn profile(statement: &Statement, point: &Point) -> Option<Profile> {
-    let keys = statement.keys.iter().map(KeyEntry::enrolled);
-    keys.into_iter().find(|key| key.lease.public_key == *point).map(|key| key.profile)
+fn signed_by<'a>(statement: &'a Statement, point: &Point) -> Option<&'a EnrolledKey> {
+    statement.keys.iter().find(|key| key.signer() == point)
 }
 
 fn fault(statement: Digest, why: RosterFault) -> VaultError {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use zeroize::Zeroizing;
 
+use crate::device::candidate::Unseal;
 use crate::device::enrolled::EnrolledKey;
 use crate::encoding::Digest;
 
@@ -13,8 +14,8 @@ use super::error::VaultError;
 use super::random::{self, Random};
 use super::recovery::RecoveryCode;
 use super::roster::Roster;
-use super::slot::{HALF_LEN, Place, Private, SEALED_LEN, open_half, open_scope_key, seal_scope_key};
-use super::statement::{ScopeEntry, SlotEntry, holder};
+use super::slot::{HALF_LEN, Place, Private, SEALED_LEN, open_half, open_scope_key, seal_scope_key, sealed_scope_key};
+use super::statement::{ScopeEntry, SlotEntry, Statement, holder};
 use super::store::Store;
 
 const CARRY: &[u8; 8] = b"TL1carr\n";
@@ -146,32 +147,62 @@ pub fn carry_path(scope: Id, commitment: &Digest) -> String {
     format!("scopes/{scope}/{commitment}")
 }
 
-/// Opens a scope with what a key's touch gave for its slot's salt.
+/// What to ask `key` for so that it opens `scope` of `statement`; nothing where it has no slot there.
+///
+/// # Errors
+/// For a PIV key, whose slot is opened by what is sealed to it: that cannot be read.
+pub fn unseal_of(store: &Store, statement: &Statement, scope: &ScopeEntry, key: &EnrolledKey) -> Result<Option<Unseal>, VaultError> {
+    let (slot, public) = match (scope.slot_of(key.id()), key.piv()) {
+        (Some(SlotEntry::Fido2 { salt, .. }), _) => return Ok(Some(Unseal::Salt(salt.0))),
+        (Some(SlotEntry::Piv { id, .. }), Some(piv)) => (*id, &piv.open.public_key),
+        _ => return Ok(None),
+    };
+    let path = sealed_path(slot, &scope.commitment);
+    let place = Place {
+        vault: statement.vault,
+        scope: scope.id,
+        slot,
+    };
+    let sealed = sealed_scope_key(&place, scope.epoch, public, &store.read(&path, SEALED_LEN)?);
+    // What names no point on the curve goes to no card (RFC 9180, 7.1.4).
+    let sealed = sealed.filter(|sealed| sealed.encapsulated().is_some());
+    let sealed = sealed.ok_or_else(|| VaultError::damaged(path, "no scope key is sealed in it"))?;
+    Ok(Some(Unseal::Sealed(sealed)))
+}
+
+/// Opens a scope with what a key's touch gave for [`unseal_of`] it.
 ///
 /// # Errors
 /// [`VaultError::NoSlot`], [`VaultError::SlotClosed`], [`VaultError::WrongScopeKey`], a missing file.
 pub fn open_with_key(store: &Store, roster: &Roster, scope: &ScopeEntry, key: &EnrolledKey, output: &[u8]) -> Result<Ring, VaultError> {
-    let Some(SlotEntry::Fido2 { half, id, public, .. }) = scope.slot_of(key.id()) else {
-        return Err(VaultError::NoSlot {
-            key: key.name.clone(),
-            scope: scope.name.clone(),
-        });
-    };
-    let path = half_path(*id);
-    let file = store.read(&path, HALF_LEN)?;
-    if half.is_some_and(|digest| digest != Digest::of(&file)) {
-        return Err(VaultError::damaged(path, "not the private half that the roster names"));
-    }
-    let place = Place {
+    let place = |slot| Place {
         vault: roster.in_force().vault,
         scope: scope.id,
-        slot: *id,
+        slot,
     };
-    let private = open_half(&place, &holder(key), output, public, &file).ok_or_else(|| VaultError::SlotClosed {
+    let closed = || VaultError::SlotClosed {
         key: key.name.clone(),
         scope: scope.name.clone(),
-    })?;
-    open_slot(store, roster, scope, &place, &private)
+    };
+    match scope.slot_of(key.id()) {
+        Some(SlotEntry::Fido2 { half, id, public, .. }) => {
+            let path = half_path(*id);
+            let file = store.read(&path, HALF_LEN)?;
+            if half.is_some_and(|digest| digest != Digest::of(&file)) {
+                return Err(VaultError::damaged(path, "not the private half that the roster names"));
+            }
+            let private = holder(key).and_then(|holder| open_half(&place(*id), &holder, output, public, &file));
+            open_slot(store, roster, scope, &place(*id), &private.ok_or_else(closed)?)
+        }
+        Some(SlotEntry::Piv { .. }) => {
+            let key = Key::new(output.try_into().map_err(|_| closed())?);
+            open_ring(store, roster, scope, key)
+        }
+        _ => Err(VaultError::NoSlot {
+            key: key.name.clone(),
+            scope: scope.name.clone(),
+        }),
+    }
 }
 
 /// Opens a scope with the recovery code.
@@ -198,7 +229,12 @@ fn open_slot(store: &Store, roster: &Roster, scope: &ScopeEntry, place: &Place, 
     let sealed = store.read(&path, SEALED_LEN)?;
     let key = open_scope_key(place, scope.epoch, private, &sealed)
         .ok_or_else(|| VaultError::damaged(path, "it does not open with its slot's private half"))?;
-    let mut ring = Ring::around(place.vault, scope.id, scope.epoch, key);
+    open_ring(store, roster, scope, key)
+}
+
+/// The keys of a scope, from the one in force that a slot gave.
+fn open_ring(store: &Store, roster: &Roster, scope: &ScopeEntry, key: Key) -> Result<Ring, VaultError> {
+    let mut ring = Ring::around(roster.in_force().vault, scope.id, scope.epoch, key);
     // HPKE base mode says nothing about who sealed: only the commitment in the signed statement makes this the scope's key.
     if ring.current != scope.commitment {
         return Err(VaultError::WrongScopeKey { scope: scope.name.clone() });

@@ -3,10 +3,12 @@
 use hpke::aead::ChaCha20Poly1305;
 use hpke::kdf::HkdfSha256;
 use hpke::kem::DhP256HkdfSha256;
-use hpke::{Deserializable, Kem as _, OpModeR, OpModeS, Serializable, single_shot_open, single_shot_seal_with_rng};
+use hpke::{Deserializable, Kem as _, OpModeS, Serializable, single_shot_seal_with_rng};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
+use crate::device::candidate::Sealed;
+use crate::encoding::hpke::{agree, encapsulated, open};
 use crate::encoding::{Digest, jcs, sshsig::Point};
 
 use super::bytes::Id;
@@ -62,23 +64,16 @@ impl Private {
         (Self(scalar), public.to_bytes().into())
     }
 
-    pub(super) fn scalar(&self) -> &[u8; 32] {
+    /// The scalar, 32 bytes, big-endian.
+    #[must_use]
+    pub fn scalar(&self) -> &[u8; 32] {
         &self.0
     }
 
-    fn kem(&self) -> Option<<Kem as hpke::Kem>::PrivateKey> {
-        Deserializable::from_bytes(self.0.as_slice()).ok()
-    }
-
     fn public(&self) -> Option<Point> {
-        Some(Kem::sk_to_pk(&self.kem()?).to_bytes().into())
+        let private = <Kem as hpke::Kem>::PrivateKey::from_bytes(self.0.as_slice()).ok()?;
+        Some(Kem::sk_to_pk(&private).to_bytes().into())
     }
-}
-
-/// Whether `point` is a P-256 public key: uncompressed, on the curve, not the point at infinity (RFC 9180, 7.1.4).
-#[must_use]
-pub fn is_public_key(point: &Point) -> bool {
-    <Kem as hpke::Kem>::PublicKey::from_bytes(point).is_ok()
 }
 
 /// HPKE base mode, single shot (RFC 9180, 6.1), with ChaCha20-Poly1305: the encapsulated key (65 bytes), the ciphertext, its tag (16).
@@ -93,16 +88,25 @@ pub fn seal_base(point: &Point, info: &[u8], aad: &[u8], plain: &[u8], random: &
 /// Opens what [`seal_base`] made.
 #[must_use]
 pub fn open_base(private: &Private, info: &[u8], aad: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    let (enc, sealed) = sealed.split_at_checked(65)?;
-    let enc = Deserializable::from_bytes(enc).ok()?;
-    let opened = single_shot_open::<ChaCha20Poly1305, HkdfSha256, Kem>(&OpModeR::Base, &private.kem()?, &enc, info, sealed, aad);
-    opened.ok().map(Zeroizing::new)
+    let agreed = agree(&private.0, &encapsulated(sealed)?)?;
+    open(&agreed, &private.public()?, info, aad, sealed)
 }
 
 /// Seals a scope key to a slot: HPKE base mode, [`SEALED_LEN`] bytes. `None` when `point` is not on the curve.
 pub fn seal_scope_key(place: &Place, epoch: u64, point: &Point, key: &Key, random: &mut Random) -> Option<Vec<u8>> {
     let sealed = seal_base(point, INFO, &aad(place, epoch)?, key.as_slice(), random)?;
     Some([&SEALED[..], &sealed].concat())
+}
+
+/// What is sealed to a slot whose private half is on a card: what the card is asked to open.
+#[must_use]
+pub fn sealed_scope_key(place: &Place, epoch: u64, to: &Point, sealed: &[u8]) -> Option<Sealed> {
+    Some(Sealed {
+        to: *to,
+        info: INFO.to_vec(),
+        aad: aad(place, epoch)?,
+        message: sealed.strip_prefix(SEALED)?.to_vec(),
+    })
 }
 
 /// Opens what [`seal_scope_key`] made. The caller checks the commitment: base mode says nothing about who sealed.

@@ -4,17 +4,20 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::device::enrolled::{Credential, EnrolledKey, KeyId, Profile, base64url};
+use crate::device::enrolled::{Credential, EnrolledKey, Fido2, KeyId, Kind, Piv, Profile, base64url};
+use crate::encoding::hpke::is_public_key;
 use crate::encoding::plain::check_name;
 use crate::encoding::{Digest, jcs, sshsig::Point};
 
 use super::bytes::{Hex, Id};
 use super::error::RosterFault;
 use super::scope::{carry_path, half_path, sealed_path};
-use super::slot::{Holder, is_public_key};
+use super::slot::Holder;
 
-/// The format that this version writes, and the newest that it reads.
+/// The format of files, and of statements that name FIDO2 keys alone.
 pub const FORMAT: u64 = 1;
+/// The format of statements that name a PIV key, and the newest that this version reads.
+pub const NEWEST: u64 = 2;
 
 /// One statement of the roster. Every statement says everything; nothing is inherited from the one before.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
@@ -25,7 +28,7 @@ pub struct Statement {
     /// What the vault is called on screens.
     pub name: String,
     /// Who may sign the next statement, in the order of their enrolment.
-    pub keys: Vec<KeyEntry>,
+    pub keys: Vec<EnrolledKey>,
     /// Digests of the statements before this one: none in the first, one in most, several where a fork is joined.
     pub previous: Vec<Digest>,
     /// 32 random bytes in the first statement, from which and the first key the vault's id is made; null in all others.
@@ -35,18 +38,10 @@ pub struct Statement {
     pub recovery: Point,
     /// The scopes.
     pub scopes: Vec<ScopeEntry>,
-    /// [`FORMAT`].
+    /// [`FORMAT`], or [`NEWEST`] where it names a PIV key: see [`Statement::format`].
     pub v: u64,
     /// The vault's id.
     pub vault: Digest,
-}
-
-/// An enrolled key, by its kind.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum KeyEntry {
-    /// A FIDO2 key.
-    Fido2(EnrolledKey),
 }
 
 /// A scope and its slots.
@@ -82,6 +77,13 @@ pub enum SlotEntry {
         public: Point,
         /// hmac-secret salt.
         salt: Hex<32>,
+    },
+    /// Opened by a PIV key: its pair is that of the key's slot, and the private half stays on the card.
+    Piv {
+        /// Random.
+        id: Id,
+        /// Which key.
+        key: Digest,
     },
     /// Opened by the recovery code.
     Recovery {
@@ -134,7 +136,27 @@ impl Statement {
     /// The key with this id.
     #[must_use]
     pub fn key(&self, id: KeyId) -> Option<&EnrolledKey> {
-        self.keys.iter().map(KeyEntry::enrolled).find(|key| key.id() == id)
+        self.keys.iter().find(|key| key.id() == id)
+    }
+
+    /// The format number that the statement has to have: readers that do not know a kind of key stop at it, and say so.
+    #[must_use]
+    pub fn format(&self) -> u64 {
+        if self.keys.iter().any(|key| key.piv().is_some()) {
+            NEWEST
+        } else {
+            FORMAT
+        }
+    }
+
+    /// The public key that a slot is sealed to.
+    #[must_use]
+    pub fn public_of(&self, slot: &SlotEntry) -> Option<Point> {
+        match slot {
+            SlotEntry::Fido2 { public, .. } => Some(*public),
+            SlotEntry::Piv { key, .. } => Some(self.key(KeyId(*key))?.piv()?.open.public_key),
+            SlotEntry::Recovery { .. } => Some(self.recovery),
+        }
     }
 
     /// Names of the scopes that `key` opens.
@@ -146,23 +168,24 @@ impl Statement {
 
     fn check(&self) -> Option<()> {
         let fits = |ok: bool| ok.then_some(());
-        fits(self.v == FORMAT && self.random.is_some() == self.previous.is_empty())?;
+        fits(self.v == self.format() && self.random.is_some() == self.previous.is_empty())?;
         check_name("the vault's name", &self.name).ok()?;
         fits(is_public_key(&self.recovery))?;
         fits(!self.keys.is_empty() && strictly_ascending(&self.previous))?;
-        let keys: Vec<&EnrolledKey> = self.keys.iter().map(KeyEntry::enrolled).collect();
-        for key in &keys {
+        for key in &self.keys {
             check_key(key)?;
+            // It and the recovery key sign in one form: a signature has one signer.
+            fits(key.piv().is_none_or(|piv| piv.sign.public_key != self.recovery))?;
         }
-        fits(all_differ(keys.iter().map(|key| key.name.as_str())))?;
-        let ids: BTreeSet<Digest> = keys.iter().map(|key| key.id().0).collect();
-        fits(ids.len() == keys.len())?;
+        fits(all_differ(self.keys.iter().map(|key| key.name.as_str())))?;
+        fits(all_differ(self.keys.iter().map(EnrolledKey::id)))?;
+        fits(all_differ(self.keys.iter().filter_map(EnrolledKey::piv).map(|piv| piv.serial)))?;
         fits(all_differ(self.scopes.iter().map(|scope| scope.name.as_str())))?;
         fits(all_differ(self.scopes.iter().map(|scope| scope.id)))?;
         fits(all_differ(
             self.scopes.iter().flat_map(|scope| scope.slots.iter().map(SlotEntry::id)),
         ))?;
-        self.scopes.iter().try_for_each(|scope| scope.check(&ids))
+        self.scopes.iter().try_for_each(|scope| scope.check(self))
     }
 
     /// The files below `slots/` and `scopes/` that the statement asks for.
@@ -206,18 +229,7 @@ impl ScopeEntry {
     /// The slot of `key`.
     #[must_use]
     pub fn slot_of(&self, key: KeyId) -> Option<&SlotEntry> {
-        self.slots
-            .iter()
-            .find(|slot| matches!(slot, SlotEntry::Fido2 { key: of, .. } if *of == key.0))
-    }
-
-    /// The salt of the slot of `key`.
-    #[must_use]
-    pub fn salt_of(&self, key: KeyId) -> Option<[u8; 32]> {
-        match self.slot_of(key) {
-            Some(SlotEntry::Fido2 { salt, .. }) => Some(salt.0),
-            _ => None,
-        }
+        self.slots.iter().find(|slot| slot.key() == Some(key))
     }
 
     fn files(&self) -> Vec<String> {
@@ -234,16 +246,20 @@ impl ScopeEntry {
         files
     }
 
-    fn check(&self, keys: &BTreeSet<Digest>) -> Option<()> {
+    fn check(&self, statement: &Statement) -> Option<()> {
         check_name("the scope's name", &self.name).ok()?;
         let fits = |ok: bool| ok.then_some(());
         fits(self.epoch >= 1)?;
         fits(self.slots.iter().filter(|slot| matches!(slot, SlotEntry::Recovery { .. })).count() == 1)?;
         let mut seen = BTreeSet::new();
         for slot in &self.slots {
-            if let SlotEntry::Fido2 { key, public, .. } = slot {
-                fits(keys.contains(key) && seen.insert(*key) && is_public_key(public))?;
-            }
+            let Some(key) = slot.key() else { continue };
+            fits(seen.insert(key))?;
+            fits(match (slot, &statement.key(key)?.kind) {
+                (SlotEntry::Fido2 { public, .. }, Kind::Fido2(_)) => is_public_key(public),
+                (SlotEntry::Piv { .. }, Kind::Piv(_)) => true,
+                _ => false,
+            })?;
         }
         Some(())
     }
@@ -254,36 +270,42 @@ impl SlotEntry {
     #[must_use]
     pub fn id(&self) -> Id {
         match self {
-            Self::Fido2 { id, .. } | Self::Recovery { id } => *id,
+            Self::Fido2 { id, .. } | Self::Piv { id, .. } | Self::Recovery { id } => *id,
+        }
+    }
+
+    /// The key that opens it; nothing where it is the recovery code.
+    #[must_use]
+    pub fn key(&self) -> Option<KeyId> {
+        match self {
+            Self::Fido2 { key, .. } | Self::Piv { key, .. } => Some(KeyId(*key)),
+            Self::Recovery { .. } => None,
         }
     }
 }
 
-impl KeyEntry {
-    /// The key as `device` describes it.
-    #[must_use]
-    pub fn enrolled(&self) -> &EnrolledKey {
-        let Self::Fido2(key) = self;
-        key
-    }
-}
-
-/// What ties a slot's private half to the key.
+/// What ties a slot's private half to a FIDO2 key.
 #[must_use]
-pub fn holder(key: &EnrolledKey) -> Holder<'_> {
-    Holder {
-        credential: &key.lease.id,
+pub fn holder(key: &EnrolledKey) -> Option<Holder<'_>> {
+    Some(Holder {
+        credential: &key.fido2()?.lease.id,
         profile: match key.profile {
             Profile::Pin => "pin",
             Profile::TouchOnly => "touch-only",
         },
-    }
+    })
 }
 
 fn check_key(key: &EnrolledKey) -> Option<()> {
     check_name("the key's name", &key.name).ok()?;
     let sound = |credential: &Credential| (1..=1023).contains(&credential.id.len()) && is_public_key(&credential.public_key);
-    (sound(&key.lease) && sound(&key.which)).then_some(())
+    let fits = match &key.kind {
+        Kind::Fido2(Fido2 { lease, which }) => sound(lease) && sound(which),
+        Kind::Piv(Piv { open, sign, .. }) => {
+            open.slot != sign.slot && open.public_key != sign.public_key && [open, sign].iter().all(|slot| is_public_key(&slot.public_key))
+        }
+    };
+    fits.then_some(())
 }
 
 fn all_differ<T: Ord>(items: impl Iterator<Item = T>) -> bool {
@@ -316,7 +338,7 @@ mod tests {
         Statement {
             at: 1_790_000_000,
             name: "laptop".into(),
-            keys: vec![KeyEntry::Fido2(key)],
+            keys: vec![key],
             previous: vec![],
             random: Some(Hex([0; 32])),
             recovery: public,
@@ -378,6 +400,75 @@ mod tests {
         ];
         for (n, change) in changes.into_iter().enumerate() {
             let mut bad = statement();
+            change(&mut bad);
+            assert_eq!(Statement::from_bytes(&bad.to_bytes().unwrap()), Err(RosterFault::Content), "{n}");
+        }
+    }
+
+    /// The same with a PIV key beside the FIDO2 key, both in the scope.
+    fn with_piv() -> Statement {
+        let mut statement = statement();
+        let key = SoftKey::piv("card", 2).enrolled();
+        let slot = SlotEntry::Piv {
+            id: Hex([7; 16]),
+            key: key.id().0,
+        };
+        statement.scopes[0].slots.push(slot);
+        statement.keys.push(key);
+        statement.v = NEWEST;
+        statement
+    }
+
+    #[test]
+    fn a_piv_key_takes_the_next_format_and_no_other_key_does() {
+        let both = with_piv();
+        assert_eq!(Statement::from_bytes(&both.to_bytes().unwrap()), Ok(both));
+        for (mut other, v) in [(with_piv(), FORMAT), (with_piv(), NEWEST + 1), (statement(), NEWEST)] {
+            other.v = v;
+            assert_eq!(Statement::from_bytes(&other.to_bytes().unwrap()), Err(RosterFault::Content), "{v}");
+        }
+    }
+
+    #[test]
+    fn piv_keys_and_slots_that_contradict_themselves_are_refused() {
+        fn piv(statement: &mut Statement) -> &mut Piv {
+            let Kind::Piv(piv) = &mut statement.keys[1].kind else { panic!() };
+            piv
+        }
+        let changes: [fn(&mut Statement); 8] = [
+            |s| piv(s).open.slot = piv(s).sign.slot,
+            |s| piv(s).open.public_key = piv(s).sign.public_key,
+            |s| piv(s).open.public_key = [4; 65],
+            |s| {
+                // The id follows, and with it the slot.
+                piv(s).sign.public_key = [4; 65];
+                let id = s.keys[1].id().0;
+                s.scopes[0].slots[2] = SlotEntry::Piv { id: Hex([7; 16]), key: id };
+            },
+            |s| s.recovery = *s.keys[1].signer(),
+            |s| {
+                s.scopes[0].slots[2] = SlotEntry::Piv {
+                    id: Hex([7; 16]),
+                    key: s.keys[0].id().0,
+                };
+                s.scopes[0].slots.remove(0);
+            },
+            |s| {
+                let key = s.keys[1].id().0;
+                if let SlotEntry::Fido2 { key: of, .. } = &mut s.scopes[0].slots[0] {
+                    *of = key;
+                }
+                s.scopes[0].slots.pop();
+            },
+            |s| {
+                let mut other = SoftKey::piv("other", 3).enrolled();
+                let Kind::Piv(of) = &mut other.kind else { panic!() };
+                of.serial = piv(s).serial;
+                s.keys.push(other);
+            },
+        ];
+        for (n, change) in changes.into_iter().enumerate() {
+            let mut bad = with_piv();
             change(&mut bad);
             assert_eq!(Statement::from_bytes(&bad.to_bytes().unwrap()), Err(RosterFault::Content), "{n}");
         }

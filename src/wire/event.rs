@@ -98,6 +98,23 @@ pub enum TouchState {
         /// Which key.
         key: String,
     },
+    /// A card is touched several times for this: once for each scope that it opens, and once more where it signs.
+    Touches {
+        /// Which key.
+        key: String,
+        /// How often.
+        touches: u32,
+    },
+    /// What is connected is being looked at; with 0, which keys are there is known.
+    Looking {
+        /// At how many places.
+        places: u32,
+    },
+    /// A card waits for a touch that nobody needs any more, and cannot be told so.
+    StillWaits {
+        /// Which key.
+        key: String,
+    },
     /// A second key was touched as well; what it gave was wiped.
     ExtraTouch {
         /// Which key.

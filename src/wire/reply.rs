@@ -28,8 +28,8 @@ pub enum Reply {
         lease: LeaseView,
         /// The text that was signed.
         text: String,
-        /// The receipt: armored SSHSIG over `text`.
-        receipt: String,
+        /// The receipt: armored SSHSIG over `text`; null where the daemon alone attests the touch.
+        receipt: Option<String>,
     },
     /// How many leases ended.
     Ended {
@@ -86,6 +86,11 @@ pub enum Reply {
         built_in_uv: bool,
         /// Scopes it opens.
         scopes: Vec<String>,
+    },
+    /// YubiKeys whose PIV application can be enrolled.
+    Cards {
+        /// Those that are connected.
+        cards: Vec<CardView>,
     },
     /// A key was removed and its scopes re-keyed.
     KeyRemoved {
@@ -343,6 +348,26 @@ pub struct ScopeView {
     pub secrets: u64,
 }
 
+/// A YubiKey by its PIV application.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CardView {
+    /// Its serial number.
+    pub serial: u32,
+    /// Its firmware.
+    pub firmware: [u8; 3],
+    /// The reader that it is.
+    pub reader: String,
+    /// The PIN is the factory's.
+    pub factory_pin: bool,
+    /// The PUK is the factory's.
+    pub factory_puk: bool,
+    /// The management key is the factory's.
+    pub factory_management_key: bool,
+    /// Slots for retired keys that hold one: 82 to 95.
+    pub occupied: Vec<String>,
+}
+
 /// A key in a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyView {
@@ -436,7 +461,7 @@ pub struct Signer {
     pub id: Digest,
     /// Its public key: uncompressed point, 65 bytes, base64url without padding.
     pub point: String,
-    /// `pin` or `touch-only`.
+    /// `pin`, `touch-only` or `piv`.
     pub profile: String,
     /// Its name.
     pub name: String,

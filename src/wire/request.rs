@@ -80,6 +80,8 @@ pub enum Request {
         /// Seconds to keep it.
         keep: Option<u64>,
     },
+    /// Look at the YubiKeys whose PIV application can be enrolled.
+    Cards,
     /// Make a vault.
     Init(InitAsk),
     /// Enrol another key.
@@ -292,7 +294,7 @@ pub struct GrantAsk {
 }
 
 /// A new vault.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InitAsk {
     /// Name of the first key.
@@ -301,10 +303,34 @@ pub struct InitAsk {
     pub scopes: Vec<String>,
     /// Enrol without PIN although the key has one, or has none.
     pub touch_only: bool,
+    /// Enrol this YubiKey by its PIV application.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub card: Option<CardAsk>,
+}
+
+/// A YubiKey to be enrolled by its PIV application.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CardAsk {
+    /// Its serial number.
+    pub serial: u32,
+    /// The slot that opens: 82 to 95.
+    pub open: String,
+    /// The slot that signs.
+    pub sign: String,
+    /// What is in these slots is lost.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub danger_overwrite: bool,
+    /// In the place of the factory's PIN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_pin: Option<Value>,
+    /// In the place of the factory's PUK.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_puk: Option<Value>,
 }
 
 /// One more key.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyAddAsk {
     /// Its name.
@@ -314,6 +340,9 @@ pub struct KeyAddAsk {
     /// What it will open; none for every scope.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scopes: Vec<String>,
+    /// As in [`InitAsk`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub card: Option<CardAsk>,
 }
 
 /// A key to be taken out.

@@ -155,7 +155,7 @@ fn approved(text: &str) -> Result<Event, Failure> {
         kind: Kind::Touch,
         name: "blue".into(),
         profile: Profile::TouchOnly,
-        sshsig: assertion.to_sshsig(&point, Namespace::Lease, text.as_bytes()),
+        sshsig: Some(assertion.to_sshsig(&point, Namespace::Lease, text.as_bytes())),
         text: text.into(),
         transport: Transport::Usb,
     }))

@@ -15,8 +15,8 @@ use rustix::io::IoSlice;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use touchlease::device::ctap::{Transport, TransportError};
 use touchlease::device::hid::Hid;
-use touchlease::device::worker::protocol::{Report, read_frame, write_frame};
-use touchlease::device::worker::{random, serve, watch};
+use touchlease::device::worker::protocol::{Failure, Report, read_frame, write_frame};
+use touchlease::device::worker::{Ways, random, serve, watch};
 use touchlease::device::{Link, Place, Port};
 use touchlease::secret::Secret;
 use touchlease::sys;
@@ -45,7 +45,11 @@ pub fn hand_out(key: Arc<Key<HidSocket>>) -> io::Result<()> {
 }
 
 pub fn main() -> ExitCode {
-    process(|socket| serve(socket, &open))
+    let ways = Ways {
+        fido2: &open,
+        piv: &|_| Err(Failure::NotPiv),
+    };
+    process(|socket| serve(socket, ways))
 }
 
 pub fn watch_main() -> ExitCode {

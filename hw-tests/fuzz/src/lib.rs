@@ -58,6 +58,11 @@ pub mod device {
     pub mod nfc {
         pub mod applet;
     }
+    #[path = "piv"]
+    pub mod piv {
+        pub mod said;
+        pub use said::{Fresh, Occupied, References, Seen, Setup};
+    }
     pub mod place;
     pub mod proof;
     pub mod soft;

@@ -9,6 +9,7 @@ use std::{
 
 use hw_tests::conformance::{
     Link, Machine, Rig,
+    piv::{self, YubiKeys},
     rigs::{InProcess, Plugged, Real},
     run,
 };
@@ -18,10 +19,11 @@ usage: conformance RIG [PART-OF-A-NAME]
   in-process           emulated USB keys and a daemon in this process
   contact, contactless under hw-tests/with-readers
   hidraw               under hw-tests/kernel/uml or hw-tests/kernel/qemu
+  piv                  YubiKeys by their PIV application under hw-tests/with-readers: cases of their own
   --real               two real keys over USB, and a person; RESETS THEM
   --real-contactless   the same on a contactless reader
 
-Prints a line for each case, then `conformance RIG: n of N cases`; fails unless all hold. --real also writes what the keys
+Prints a line for each case, then `conformance RIG: n of N cases` (`T57 PIV cases: n of N`); fails unless all hold. --real also writes what the keys
 say of themselves to conformance-real.json.
 Environment: TOUCHLEASE  the product (else the one beside this program)";
 
@@ -46,6 +48,11 @@ fn start(name: &str, filter: &str) -> Result<bool, Box<dyn std::error::Error>> {
         Some(path) => PathBuf::from(path),
         None => env::current_exe()?.with_file_name("touchlease"),
     };
+    if name == "piv" {
+        let cases: Vec<_> = piv::all().into_iter().filter(|case| case.name.contains(filter)).collect();
+        let rig = YubiKeys::find(program, |name| env::var_os(name))?;
+        return Ok(piv::run(&rig, &cases, &mut io::stdout())?.is_full());
+    }
     let rig: Box<dyn Rig> = match name {
         "in-process" => Box::new(InProcess::new(program)?),
         "--real" => Box::new(Real::new(program, Link::Usb)),

@@ -19,7 +19,9 @@ use touchlease::{
     device::{
         Broker, Credential, EnrolledKey, Profile,
         broker::{Ask, Candidate, Enrol, Feed, Processes},
+        candidate::Unseal,
         ctap::make_credential::Attested,
+        enrolled::{Fido2, Kind},
     },
     encoding::sshsig::{Namespace, RP_ID},
     secret::Secret,
@@ -116,10 +118,12 @@ fn secret_of(key: &EnrolledKey, salt: [u8; 32]) -> Result<String> {
             text: b"a second opinion".to_vec(),
             candidates: vec![Candidate {
                 key: key.clone(),
-                salts: vec![salt],
+                unseals: vec![Unseal::Salt(salt)],
             }],
             deadline: SystemClock.boot() + LIMIT,
             at: None,
+            pin: None,
+            receipts: false,
         };
         let proof = broker.touch(ask, silent(), pending()).await?;
         Ok(digest(proof.outputs().first().ok_or("no secret")?.expose()))
@@ -137,12 +141,15 @@ fn compare() -> Result<String> {
     let theirs = EnrolledKey {
         name: "theirs".into(),
         profile: Profile::Pin,
-        lease: made_by_them(RP_ID, true)?,
-        which: made_by_them(WHICH, false)?,
+        kind: Kind::Fido2(Fido2 {
+            lease: made_by_them(RP_ID, true)?,
+            which: made_by_them(WHICH, false)?,
+        }),
     };
     let mut agreed = 0;
     for key in [&ours, &theirs] {
-        let (we, they) = (secret_of(key, salt)?, asked_by_them(&key.lease.id, salt)?);
+        let id = &key.fido2().ok_or("no FIDO2 key")?.lease.id;
+        let (we, they) = (secret_of(key, salt)?, asked_by_them(id, salt)?);
         println!("credential {}: we {we}, ctap-hid-fido2 {they}", key.name);
         agreed += usize::from(we == they);
     }

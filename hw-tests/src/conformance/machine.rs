@@ -320,14 +320,14 @@ impl Drop for Machine<'_> {
 }
 
 impl Request {
-    /// The program goes away without an answer.
+    /// The program goes away without an answer; the watch stays.
     ///
     /// # Errors
     /// It cannot be ended.
-    pub fn abandon(mut self) -> Result<()> {
+    pub fn abandon(mut self) -> Result<Terminal> {
         self.child.kill()?;
         self.child.wait()?;
-        Ok(())
+        Ok(self.watch)
     }
 
     /// Waits for the program's end.

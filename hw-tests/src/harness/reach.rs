@@ -17,7 +17,7 @@ use touchlease::device::{
     broker::{Places, Reach, Worker},
     ctap::{Transport, TransportError},
     hid::Hid,
-    worker,
+    worker::{self, Ways, protocol::Failure},
 };
 
 use crate::{
@@ -136,7 +136,11 @@ impl Reach for EmulatedReach {
         let reach = self.clone();
         thread::spawn(move || {
             // The broker hangs up when it has heard enough.
-            let _ = worker::serve(theirs, &|port, _, channel| reach.open(port, channel));
+            let ways = Ways {
+                fido2: &|port, _, channel| reach.open(port, channel),
+                piv: &|_| Err(Failure::NotPiv),
+            };
+            let _ = worker::serve(theirs, ways);
         });
         Worker::from_socket(ours)
     }

@@ -59,15 +59,21 @@ pub fn left_behind(home: &Path) -> Vec<PathBuf> {
     private.flat_map(|folder| files(&folder)).chain(files(home)).collect()
 }
 
-/// Looks at every command line of the machine until asked what it saw.
+/// Looks at what every process of the machine was started with until asked what it saw.
 pub struct CommandLines {
     stop: Arc<AtomicBool>,
     looking: thread::JoinHandle<(usize, usize)>,
 }
 
 impl CommandLines {
+    /// At command lines, for a value.
     pub fn watch(value: &str) -> Self {
-        let (forms, stop) = (forms(value), Arc::<AtomicBool>::default());
+        Self::watch_for(forms(value), &["cmdline"])
+    }
+
+    /// At these files of processes (proc(5)), for these texts.
+    pub fn watch_for(forms: Vec<Vec<u8>>, files: &'static [&'static str]) -> Self {
+        let stop = Arc::<AtomicBool>::default();
         let stopped = stop.clone();
         let looking = thread::spawn(move || {
             let (mut looks, mut hits) = (0, 0);
@@ -75,9 +81,11 @@ impl CommandLines {
             loop {
                 let last = stopped.load(Ordering::Relaxed);
                 for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-                    let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-                    looks += usize::from(!line.is_empty());
-                    hits += leaks(&line, &forms);
+                    for file in files {
+                        let line = std::fs::read(entry.path().join(file)).unwrap_or_default();
+                        looks += usize::from(!line.is_empty());
+                        hits += leaks(&line, &forms);
+                    }
                 }
                 if last {
                     return (looks, hits);

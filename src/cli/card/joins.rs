@@ -132,6 +132,7 @@ pub(super) mod tests {
                 keeps: vec![],
                 joins: Some(states()),
             }),
+            card: None,
         };
         let card = Card::of(&view(text.fix().unwrap().text()), &TimeZone::UTC).unwrap();
         for width in [100, NARROWEST] {

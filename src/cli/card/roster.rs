@@ -7,7 +7,6 @@ use crate::device::Profile;
 use crate::lease::text::RosterBeside;
 use crate::vault::Statement;
 use crate::vault::difference::differences;
-use crate::vault::statement::KeyEntry;
 
 /// Hexadecimal digits by which one of several statements is told apart.
 const DIGEST: usize = 8;
@@ -52,9 +51,10 @@ fn changes(rows: &mut Vec<Row>, before: &Statement, after: &Statement) {
 
 /// Every key with what it opens, so that one too many is seen.
 fn holds(rows: &mut Vec<Row>, label: &'static str, statement: &Statement) {
-    let keys = statement.keys.iter().map(KeyEntry::enrolled).map(|key| {
-        let weak = if key.profile == Profile::TouchOnly { " (touch only)" } else { "" };
-        format!("\"{}\"{weak} opens {}", key.name, statement.opened_by(key).join(", "))
+    let keys = statement.keys.iter().map(|key| {
+        let full = key.profile == Profile::Pin && key.piv().is_none();
+        let way = if full { String::new() } else { format!(" ({})", key.way()) };
+        format!("\"{}\"{way} opens {}", key.name, statement.opened_by(key).join(", "))
     });
     for (n, line) in keys.chain(["the recovery code opens everything".to_owned()]).enumerate() {
         push(rows, if n == 0 { label } else { "" }, line);
@@ -75,7 +75,7 @@ mod tests {
     use crate::lease::requester::Claimed;
     use crate::lease::text::{RequesterText, RosterBeside, StatesText, VERSION};
     use crate::vault::bytes::Hex;
-    use crate::vault::statement::{FORMAT, KeyEntry, ScopeEntry, SlotEntry, Statement};
+    use crate::vault::statement::{FORMAT, ScopeEntry, SlotEntry, Statement};
     use crate::wire::PromptView;
 
     fn first() -> Statement {
@@ -86,7 +86,7 @@ mod tests {
             name: "laptop".into(),
             previous: vec![],
             random: Some(Hex([0; 32])),
-            recovery: blue.which.public_key,
+            recovery: *SoftKey::new("", Profile::Pin, 9).enrolled().signer(),
             scopes: vec![ScopeEntry {
                 commitment: Digest([4; 32]),
                 epoch: 1,
@@ -96,7 +96,7 @@ mod tests {
             }],
             v: FORMAT,
             vault: Digest([6; 32]),
-            keys: vec![KeyEntry::Fido2(blue)],
+            keys: vec![blue],
         }
     }
 
@@ -106,7 +106,7 @@ mod tests {
             half: None,
             id: Hex([10 + seed; 16]),
             key: key.id().0,
-            public: key.which.public_key,
+            public: *key.signer(),
             salt: Hex([seed; 32]),
         }
     }
@@ -118,7 +118,7 @@ mod tests {
         next.previous = before.iter().map(|before| Digest::of(&before.to_bytes().unwrap())).collect();
         next.previous.sort_unstable();
         let key = SoftKey::new(name, Profile::TouchOnly, seed).enrolled();
-        next.keys.push(KeyEntry::Fido2(key));
+        next.keys.push(key);
         next.scopes[0].slots.push(slot(seed));
         next
     }
@@ -182,6 +182,26 @@ mod tests {
                 "then     \"blue\" opens prod",
                 "\"spare\" (touch only) opens prod",
                 "the recovery code opens everything",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_piv_key_is_named_as_one() {
+        let first = first();
+        let mut next = after(&[&first], "spare", 2);
+        let piv = SoftKey::piv("card", 4).enrolled();
+        let (id, key) = (Hex([40; 16]), piv.id().0);
+        next.scopes[0].slots.push(SlotEntry::Piv { id, key });
+        next.keys.push(piv);
+        next.v = next.format();
+        let shown = card(&next, &[&first]).unwrap();
+        assert_says(
+            &shown,
+            &[
+                "adds key \"card\" (by PIV) to prod",
+                "\"card\" (by PIV) opens prod",
+                "\"blue\" opens prod",
             ],
         );
     }

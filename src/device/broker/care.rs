@@ -201,7 +201,7 @@ impl Broker {
         let place = self.inner.place(&outlook, port).await?;
         self.free(port).await?;
         let changes_pin = matches!(task, Care::Key(Manage::SetPin | Manage::ChangePin { .. }));
-        let which = key.map(|key| key.which.clone());
+        let which = key.and_then(EnrolledKey::fido2).map(|key| key.which.clone());
         let step = Step {
             place: &place,
             operation: match task {

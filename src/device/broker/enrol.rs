@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::super::ctap::make_credential::Attested;
 use super::super::ctap::{CtapError, Info};
-use super::super::enrolled::{Credential, EnrolledKey, KeyId, Link, Profile};
+use super::super::enrolled::{Credential, EnrolledKey, Fido2, KeyId, Kind, Link, Profile};
 use super::super::error::DeviceError;
 use super::super::place::{Place, Port};
 use super::super::which;
@@ -119,7 +119,8 @@ impl Broker {
 
 impl Enrolment<'_> {
     async fn run(&self, place: Place, info: Info) -> Result<NewKey, DeviceError> {
-        let exclude = self.ask.enrolled.iter().map(|key| Id(key.lease.id.clone())).collect();
+        let exclude = self.ask.enrolled.iter().filter_map(EnrolledKey::fido2);
+        let exclude = exclude.map(|key| Id(key.lease.id.clone())).collect();
         let pin = self.ask.profile == Profile::Pin;
         let which = Wanted {
             rp_id: which::RP_ID,
@@ -143,8 +144,10 @@ impl Enrolment<'_> {
         let key = EnrolledKey {
             name: self.ask.name.clone(),
             profile: self.ask.profile,
-            lease: credential(&made),
-            which: credential(&told),
+            kind: Kind::Fido2(Fido2 {
+                lease: credential(&made),
+                which: credential(&told),
+            }),
         };
         // It has to tell itself by a silent signature from the first day on: a key that cannot would never be sent its PIN.
         match self.inner.identify(&place, std::slice::from_ref(&key)).await? {

@@ -78,6 +78,17 @@ pub enum Event {
         /// Why.
         error: DeviceError,
     },
+    /// So many places are being looked at: which key is there is not known yet.
+    Looking {
+        /// How many.
+        places: usize,
+    },
+    /// This card was asked for a touch that nobody needs any more, and cannot be told so: it waits for about 15 s. A touch in that time gives
+    /// nothing to anybody.
+    StillWaits {
+        /// The key's name.
+        name: String,
+    },
     /// A touch that nobody needed any more: its result is wiped.
     ExtraTouch {
         /// Of which key.

@@ -5,11 +5,11 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use super::super::ctap::Info;
-use super::super::enrolled::{EnrolledKey, Link, Profile};
-use super::super::error::DeviceError;
+use super::super::enrolled::{EnrolledKey, Link, Piv, Profile};
+use super::super::error::{DeviceError, release};
 use super::super::eucleak;
 use super::super::place::{Place, Port};
-use super::{Broker, KeyInfo, Seen};
+use super::{Broker, CardSeen, KeyInfo, Seen};
 use crate::encoding::plain::count;
 use crate::finding::{Finding, Part};
 
@@ -19,6 +19,8 @@ const UDEV: &str = "sudo groupadd --system touchlease; sudo usermod --append --g
     sudo tee /etc/udev/rules.d/70-touchlease.rules; sudo udevadm control --reload; \
     sudo udevadm trigger --action=change --subsystem-match=hidraw (then log in again)";
 const ENROL: &str = "touchlease key add NAME (the first one: touchlease init --key NAME)";
+/// How a YubiKey is enrolled by its PIV application.
+pub const ENROL_PIV: &str = "touchlease key add NAME --piv (the first one: touchlease init --key NAME --piv)";
 const ANOTHER: &str = "plug in another key, then: touchlease key list";
 
 impl Broker {
@@ -34,11 +36,23 @@ impl Broker {
         let mut findings = Vec::new();
         for one in &seen {
             let key = keys.iter().find(|key| Some(key.id()) == one.key);
+            if let Some((key, piv)) = key.and_then(|key| Some((key, key.piv()?))) {
+                findings.extend(judge_card(one, key, piv, &self.card(&one.port).await));
+                continue;
+            }
             let said = match &one.problem {
                 Some(problem) => Err(problem.clone()),
                 None => self.info(&one.port).await,
             };
-            findings.extend(judge(one, key, &said));
+            let card = match said {
+                Err(DeviceError::NotFido) => self.card(&one.port).await,
+                _ => Err(DeviceError::NotPiv),
+            };
+            findings.extend(match card {
+                Ok(card) => judge_new_card(one, &card),
+                Err(error @ DeviceError::TooOld { .. }) => judge(one, key, &Err(error)),
+                Err(_) => judge(one, key, &said),
+            });
         }
         let away = keys.iter().filter(|key| !seen.iter().any(|one| one.key == Some(key.id())));
         findings.extend(away.map(|key| Part::Keys.note("away", format!("\"{}\" is not connected", key.name), "touchlease key list")));
@@ -122,6 +136,56 @@ fn judge(seen: &Seen, key: Option<&EnrolledKey>, said: &Result<KeyInfo, DeviceEr
     findings
 }
 
+/// What a YubiKey is that shows its PIV application alone, and is not enrolled.
+fn judge_new_card(seen: &Seen, card: &CardSeen) -> Vec<Finding> {
+    let name = format!("the YubiKey {} at {}", card.seen.serial, seen.port);
+    let what = format!("{name} is not enrolled in this vault; it has a PIV application");
+    let mut findings = vec![Part::Keys.note("not_enrolled", what, ENROL_PIV)];
+    if card.seen.firmware < eucleak::FIXED {
+        findings.push(Part::Keys.note("eucleak", eucleak::note(&name, card.seen.firmware), ANOTHER));
+    }
+    findings
+}
+
+/// What an enrolled card is good for.
+fn judge_card(seen: &Seen, key: &EnrolledKey, piv: &Piv, said: &Result<CardSeen, DeviceError>) -> Vec<Finding> {
+    let name = format!("\"{}\" ({}, PIV)", key.name, seen.port);
+    let card = match said {
+        Ok(card) => card,
+        Err(error) => return vec![refusal(&name, error)],
+    };
+    let (keys, mut findings) = (Part::Keys, Vec::new());
+    if let Some(made) = [&piv.open, &piv.sign].into_iter().find(|made| !card.holds(made)) {
+        let how = match card.is_occupied(made.slot) {
+            true => "another key is in its place",
+            false => "its PIV application was reset",
+        };
+        let what = format!("{name} has lost the key in its slot {}: {how}", made.slot);
+        findings.push(keys.problem("reset_since_enrolment", what, again(&key.name, "")));
+    }
+    match card.tries {
+        Some(0) => findings.push(keys.problem(
+            "piv_pin_blocked",
+            format!("the PIN of {name} is blocked"),
+            "ykman piv access unblock-pin",
+        )),
+        Some(1) => findings.push(keys.warning(
+            "last_pin_try",
+            format!("{name} takes one more wrong PIN before it blocks"),
+            "ykman piv access change-pin",
+        )),
+        _ => {}
+    }
+    if findings.is_empty() {
+        findings.push(keys.ok("usable", format!("{name} can serve")));
+    }
+    if piv.firmware < eucleak::FIXED {
+        let remedy = format!("touchlease key remove {} (if it is lost, or was out of your hands)", key.name);
+        findings.push(keys.note("eucleak", eucleak::note(&name, piv.firmware), remedy));
+    }
+    findings
+}
+
 /// A key that is lost has to be removed before it is in a laboratory for hours.
 fn signs_exposed(name: &str, key: Option<&EnrolledKey>, model: &str, info: &Info) -> Option<Finding> {
     let firmware = eucleak::exposed(model, info)?;
@@ -139,11 +203,12 @@ fn refusal(name: &str, error: &DeviceError) -> Finding {
         DeviceError::Permission => keys.problem("permission", what, UDEV),
         DeviceError::Busy { by } => {
             let holder = by.as_deref().and_then(|by| by.rsplit_once("(pid ")?.1.strip_suffix(')'));
-            keys.problem(
-                "key_busy",
-                what,
-                holder.map_or(ANOTHER.into(), |pid| format!("kill {pid} (or end it by its own means)")),
-            )
+            let remedy = match (release(by.as_deref()), holder) {
+                (Some(remedy), _) => remedy.to_owned(),
+                (None, Some(pid)) => format!("kill {pid} (or end it by its own means)"),
+                (None, None) => ANOTHER.to_owned(),
+            };
+            keys.problem("key_busy", what, remedy)
         }
         DeviceError::Unfinished => keys.note("key_unfinished", what, "touch it once, or pull it out"),
         DeviceError::ResetSinceEnrolment { name } => keys.problem("reset_since_enrolment", what, again(name, "")),
@@ -254,6 +319,8 @@ fn profile(name: &str, link: Link, key: Option<&EnrolledKey>, info: &Info) -> Op
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::super::super::enrolled::PivSlot;
+    use super::super::super::piv::{self, Occupied, References};
     use super::super::super::soft::SoftKey;
     use super::*;
     use crate::finding::Level;
@@ -316,6 +383,52 @@ mod tests {
             said(&[a, c, b, d]),
             ["C has a card in it", "D has a card on it", "2 readers are empty: A, B"]
         );
+    }
+
+    #[test]
+    fn t58_a_card_with_another_key_in_its_slot_is_not_said_to_serve() {
+        let key = SoftKey::piv("card", 1).enrolled();
+        let piv = key.piv().unwrap();
+        let seen = Seen {
+            port: Port::Reader("R".into()),
+            plug: 1,
+            link: Link::Contact,
+            model: "R".into(),
+            key: Some(key.id()),
+            problem: None,
+            built_in_uv: false,
+        };
+        let judged = |occupied: Vec<Occupied>| {
+            let factory = References {
+                pin: false,
+                puk: false,
+                management: false,
+                protected: true,
+            };
+            let card = CardSeen {
+                plug: 1,
+                seen: piv::Seen {
+                    serial: piv.serial,
+                    firmware: piv.firmware,
+                },
+                factory,
+                occupied,
+                tries: Some(3),
+            };
+            let found = judge_card(&seen, &key, piv, &Ok(card));
+            (found[0].reason.clone(), found[0].what.clone())
+        };
+        let (open, sign) = (&piv.open, &piv.sign);
+        let holds = |slot: &PivSlot| Occupied::new(slot.slot, Some(slot.public_key));
+        assert_eq!(judged(vec![holds(open), holds(sign)]).0, "usable");
+        for other in [None, Some(sign.public_key)] {
+            let (id, what) = judged(vec![Occupied::new(open.slot, other), holds(sign)]);
+            assert_eq!(id, "reset_since_enrolment");
+            assert!(what.contains("slot 82: another key is in its place"), "{what}");
+        }
+        let (id, what) = judged(vec![holds(open)]);
+        assert_eq!(id, "reset_since_enrolment");
+        assert!(what.contains("slot 83: its PIV application was reset"), "{what}");
     }
 
     fn found(link: Link, key: Option<&EnrolledKey>, said: &Result<KeyInfo, DeviceError>) -> Vec<Finding> {

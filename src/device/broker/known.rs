@@ -152,7 +152,7 @@ impl Known {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::enrolled::{Credential, Link, Profile};
+    use super::super::super::enrolled::{Credential, Fido2, Kind, Link, Profile};
     use super::*;
 
     fn key(seed: u8) -> EnrolledKey {
@@ -163,8 +163,10 @@ mod tests {
         EnrolledKey {
             name: "k".into(),
             profile: Profile::Pin,
-            lease: credential.clone(),
-            which: credential,
+            kind: Kind::Fido2(Fido2 {
+                lease: credential.clone(),
+                which: credential,
+            }),
         }
     }
 

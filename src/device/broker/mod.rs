@@ -10,6 +10,7 @@ mod inbox;
 mod job;
 mod known;
 mod pins;
+mod piv;
 mod reach;
 mod touch;
 
@@ -25,12 +26,14 @@ pub use super::candidate::Candidate;
 pub use care::{Care, Cared, KeyInfo, Seen};
 pub use enrol::{Enrol, NewKey};
 pub use event::{Event, Feed};
+pub use health::ENROL_PIV;
+pub use piv::{CardSeen, MakeKeys};
 pub use reach::{Places, Processes, Reach, Worker};
 pub use touch::Ask;
 
 use super::ctap::Frames;
 use super::ctap::get_assertion::RawAssertion;
-use super::enrolled::{EnrolledKey, KeyId, Profile};
+use super::enrolled::{EnrolledKey, KeyId, Link, Profile};
 use super::error::DeviceError;
 use super::pin_form;
 use super::place::{Place, Port};
@@ -240,7 +243,7 @@ impl Inner {
         let work = async {
             let turn = self.turn(&place.port).await;
             let unfinished = self.state().known.unfinished(place);
-            // Nothing else waits for a touch.
+            // PIV is not to be touched after its request, and its prompt has said so.
             let asks_again = matches!(operation, Operation::Assert { .. } | Operation::MakeCredential { .. });
             let goes_on = if asks_again { unfinished.clone() } else { Arc::default() };
             let request = Request {
@@ -306,14 +309,30 @@ impl Inner {
             Recall::None => return Ok(None),
             Recall::Ask => {}
         }
+        let key = match self.card(place, keys).await? {
+            Some(key) => Some(key),
+            None => self.credential(place, keys).await?,
+        };
+        self.state().known.learn(place, keys, key);
+        Ok(key)
+    }
+
+    /// Which FIDO2 key is there, by its silent signature.
+    async fn credential(&self, place: &Place, keys: &[EnrolledKey]) -> Result<Option<KeyId>, DeviceError> {
+        let candidates: Vec<Id> = keys
+            .iter()
+            .filter_map(EnrolledKey::fido2)
+            .map(|key| Id(key.which.id.clone()))
+            .collect();
+        // With none to ask for a look still tells what else is there, unless a card was looked for already.
+        if candidates.is_empty() && !keys.is_empty() && place.link != Link::Usb {
+            return Ok(None);
+        }
         let mut challenge = [0; 32];
         random(&mut challenge).map_err(system)?;
         let step = Step {
             place,
-            operation: Operation::Which {
-                candidates: keys.iter().map(|key| Id(key.which.id.clone())).collect(),
-                challenge,
-            },
+            operation: Operation::Which { candidates, challenge },
             secret: None,
             deadline: self.clock.boot() + SHORT,
             key: None,
@@ -322,17 +341,18 @@ impl Inner {
         let Answer::Which(answer) = self.step(step, |_| {}).await?.answer else {
             return Err(unexpected());
         };
-        let key = answer.map(|raw| recognise(&raw.into(), keys, &challenge)).transpose()?;
-        self.state().known.learn(place, keys, key);
-        Ok(key)
+        answer.map(|raw| recognise(&raw.into(), keys, &challenge)).transpose()
     }
 }
 
 /// A device that signs must have signed rightly: one that claims a credential and cannot use it is an impostor.
 fn recognise(raw: &RawAssertion, keys: &[EnrolledKey], challenge: &[u8; 32]) -> Result<KeyId, DeviceError> {
-    let claimed = keys.iter().find(|key| Some(&key.which.id) == raw.credential.as_ref());
+    let credentials = keys.iter().filter_map(|key| Some((key, &key.fido2()?.which)));
+    let claimed = credentials
+        .into_iter()
+        .find(|(_, which)| Some(&which.id) == raw.credential.as_ref());
     match claimed {
-        Some(key) if which::answers(raw, &key.which, challenge) => Ok(key.id()),
+        Some((key, which)) if which::answers(raw, which, challenge) => Ok(key.id()),
         _ => Err(DeviceError::Impostor),
     }
 }

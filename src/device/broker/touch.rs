@@ -6,18 +6,22 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::super::candidate::Candidate;
-use super::super::enrolled::{EnrolledKey, KeyId, Link, Profile};
+use super::super::candidate::{Candidate, Sealed};
+use super::super::enrolled::{EnrolledKey, KeyId, Link, Piv, Profile};
 use super::super::error::DeviceError;
 use super::super::place::{Place, Port};
-use super::super::proof::{self, Expected, Proof, ProofError};
-use super::super::worker::protocol::{Answer, Id, Operation, Report};
+use super::super::proof::{self, Expected, PivAnswer, Proof, ProofError};
+use super::super::worker::protocol::{Answer, Id, Operation, PivTask, Report};
+use super::super::worker::random;
 use super::event::{Event, Feed};
+use super::job::Done;
 use super::{AGAIN_PAUSE, Broker, Inner, SHORT, State, Step, system, unexpected, until};
 use crate::clock::Boot;
-use crate::encoding::sshsig::{Namespace, client_data_hash};
+use crate::encoding::hpke::{Agreed, Blind};
+use crate::encoding::sshsig::{Namespace, client_data_hash, signed_blob};
 use crate::secret::Secret;
 
 /// Pause before asking again for a key that another program holds.
@@ -42,6 +46,26 @@ pub struct Ask {
     pub deadline: Boot,
     /// Only a key at this place.
     pub at: Option<Port>,
+    /// A PIN that is tried in the place of those that are kept: of a key that has not shown yet that it is the one that it says.
+    pub pin: Option<Arc<Secret>>,
+    /// Whether a PIV key signs a lease too, with one more touch; everything else it signs anyway.
+    pub receipts: bool,
+}
+
+impl Ask {
+    /// How often a key is touched for it: a PIV key once for each thing that it opens, and once to sign.
+    #[must_use]
+    pub fn touches(&self, candidate: &Candidate) -> u32 {
+        match candidate.key.piv() {
+            Some(_) => u32::try_from(candidate.unseals.len()).unwrap_or(u32::MAX) + u32::from(self.signs()),
+            None => 1,
+        }
+    }
+
+    /// Whether a PIV key signs for it.
+    fn signs(&self) -> bool {
+        self.receipts || self.namespace != Namespace::Lease
+    }
 }
 
 /// One ask under way, shared by the attempts at all places.
@@ -64,6 +88,10 @@ struct Progress {
     invited: HashMap<Port, bool>,
     /// Keys for which it is over, and why.
     failed: HashMap<KeyId, DeviceError>,
+    /// Places where it is not known yet which key is there.
+    looking: HashSet<Port>,
+    /// Names of cards that wait for a touch.
+    armed: HashMap<Port, String>,
 }
 
 /// How far it got at one place.
@@ -97,6 +125,7 @@ impl Broker {
             lifting: Arc::default(),
         });
         prompt.tell(Event::Waiting);
+        let _waits = StillWaits(prompt.clone());
         let mut cancel = pin!(cancel);
         tokio::select! {
             biased;
@@ -186,10 +215,27 @@ impl Prompt {
                 continue;
             }
             self.stage(&place.port, Stage::Looking);
+            self.look(&place.port, true);
             let (prompt, place, lies) = (self.clone(), place.clone(), lying.contains(&plug(place)));
             let plug = plug(&place);
             let attempt = attempts.spawn(async move { (self::plug(&place), prompt.attempt(&place, lies).await) });
             running.insert(plug, attempt);
+        }
+    }
+
+    /// Says at how many places it is not known yet which key is there: a card takes a second.
+    fn look(&self, port: &Port, begins: bool) {
+        let (changed, places) = {
+            let looking = &mut self.progress().looking;
+            let changed = if begins {
+                looking.insert(port.clone())
+            } else {
+                looking.remove(port)
+            };
+            (changed, looking.len())
+        };
+        if changed {
+            self.tell(Event::Looking { places });
         }
     }
 
@@ -219,8 +265,10 @@ impl Prompt {
     }
 
     fn leave(&self, port: &Port) {
+        self.look(port, false);
         let mut progress = self.progress();
         progress.stages.remove(port);
+        progress.armed.remove(port);
         progress.claimed.retain(|_, at| at != port);
     }
 
@@ -258,16 +306,17 @@ impl Prompt {
 
     /// The counter is a hint only: it may be constant, or shared by all credentials of a key.
     fn count(&self, proof: &Proof) {
-        let was = self.inner.state().counters.insert(proof.key_id(), proof.counter());
+        let Some(now) = proof.counter() else { return };
+        let was = self.inner.state().counters.insert(proof.key_id(), now);
         if let Some(was) = was
             && was > 0
-            && proof.counter() <= was
+            && now <= was
         {
             self.tell(Event::CounterBack {
                 key: proof.key_id(),
                 name: proof.key_name().into(),
                 was,
-                now: proof.counter(),
+                now,
             });
         }
     }
@@ -307,7 +356,9 @@ impl Prompt {
 
     /// Everything at one place, from recognising the key to its proof.
     async fn attempt(&self, place: &Place, lies: bool) -> Result<Proof, DeviceError> {
-        let key = self.patiently(place, || self.inner.identify(place, &self.keys)).await?;
+        let identified = self.patiently(place, || self.inner.identify(place, &self.keys)).await;
+        self.look(&place.port, false);
+        let key = identified?;
         let place = &self.inner.corrected(place);
         let Some(candidate) = self.ask.candidates.iter().find(|c| Some(c.key.id()) == key) else {
             return Err(self.stranger(place));
@@ -368,7 +419,7 @@ impl Prompt {
                 self.touch_now(place, key);
             }
             self.stage(&place.port, Stage::WaitsForTouch);
-            match self.assert(place, candidate, pin).await {
+            match self.prove(place, candidate, pin).await {
                 // The key gave up, at about 30 s: the same request again, with a fresh token.
                 Err(DeviceError::TimedOut) if place.link != Link::Contactless && self.time_is_left() => {
                     tokio::time::sleep(AGAIN_PAUSE).await;
@@ -382,7 +433,7 @@ impl Prompt {
                     self.inner.state().pins.forget(key.id());
                     self.tell(Event::PinWrong { key: key.id(), left });
                     // In a field that was the tap's one try: asked now, the PIN would be forgotten as the card is lifted.
-                    if place.link == Link::Contactless {
+                    if place.link == Link::Contactless || self.ask.pin.is_some() {
                         return Err(error);
                     }
                     wrong = Some(error);
@@ -404,6 +455,9 @@ impl Prompt {
 
     /// The key's PIN, once somebody has typed it.
     async fn pin(&self, place: &Place, key: &EnrolledKey, wrong: Option<DeviceError>) -> Result<Secret, DeviceError> {
+        if let Some(pin) = &self.ask.pin {
+            return pin.duplicate().map_err(system);
+        }
         let mut given = self.inner.given.subscribe();
         let mut asked = false;
         loop {
@@ -430,9 +484,15 @@ impl Prompt {
     }
 
     async fn tries(&self, place: &Place, key: &EnrolledKey) -> Result<Option<u32>, DeviceError> {
-        let asked = || self.inner.tries(place, Some((&key.name, key.profile)));
+        let asked = || async {
+            match key.piv() {
+                Some(piv) => self.inner.card_tries(place, piv.serial, Some(key)).await,
+                None => self.inner.tries(place, Some((&key.name, key.profile))).await,
+            }
+        };
         let (tries, power_cycle) = self.patiently(place, asked).await?;
         match (tries, power_cycle) {
+            (Some(0), _) if key.piv().is_some() => Err(DeviceError::PivPinBlocked),
             (Some(0), _) => Err(DeviceError::PinBlocked),
             (_, true) => Err(DeviceError::PinBlockedUntilReplug),
             (None, _) => Err(DeviceError::ResetSinceEnrolment { name: key.name.clone() }),
@@ -440,16 +500,100 @@ impl Prompt {
         }
     }
 
+    async fn prove(&self, place: &Place, candidate: &Candidate, pin: Option<Secret>) -> Result<Proof, DeviceError> {
+        match (candidate.key.piv(), pin) {
+            (Some(piv), Some(pin)) => self.on_card(place, candidate, piv, &pin).await,
+            (Some(_), None) => Err(DeviceError::PinNeeded),
+            (None, pin) => self.assert(place, candidate, pin).await,
+        }
+    }
+
+    /// One touch for each thing to open, and one for the signature, where one is wanted.
+    async fn on_card(&self, place: &Place, candidate: &Candidate, piv: &Piv, pin: &Secret) -> Result<Proof, DeviceError> {
+        let (key, serial) = (&candidate.key, piv.serial);
+        let mut answer = PivAnswer::default();
+        for sealed in candidate.sealed().ok_or_else(unexpected)? {
+            let blind = blind(sealed)?;
+            let agree = || PivTask::Agree {
+                serial,
+                by: (&piv.open).into(),
+                point: Id(blind.point().to_vec()),
+            };
+            let Done {
+                answer: Answer::Agreed,
+                outputs,
+                ..
+            } = self.card_step(place, key, pin, agree).await?
+            else {
+                return Err(unexpected());
+            };
+            let heard = Agreed::new(outputs.expose().try_into().map_err(|_| unexpected())?);
+            answer.agreed.push(blind.lift(&heard).ok_or(ProofError::NotOpened)?);
+        }
+        if self.ask.signs() {
+            let digest = Sha256::digest(signed_blob(self.ask.namespace, &self.ask.text)).into();
+            let sign = || PivTask::Sign {
+                serial,
+                by: (&piv.sign).into(),
+                digest,
+            };
+            let Answer::Signed(signature) = self.card_step(place, key, pin, sign).await?.answer else {
+                return Err(unexpected());
+            };
+            answer.signature = Some(signature.0);
+        }
+        let expected = Expected {
+            key,
+            link: place.link,
+            namespace: self.ask.namespace,
+            text: &self.ask.text,
+            unseals: &candidate.unseals,
+        };
+        Ok(proof::verify_piv(&answer, &expected)?)
+    }
+
+    /// One touch on a card; asked for again when the card gives up, after 15 s, for as long as there is time. What was touched before it
+    /// stays good.
+    async fn card_step(&self, place: &Place, key: &EnrolledKey, pin: &Secret, task: impl Fn() -> PivTask) -> Result<Done, DeviceError> {
+        loop {
+            let (feed, id, name) = (self.feed.clone(), key.id(), key.name.clone());
+            let step = Step {
+                place,
+                operation: Operation::Piv(task()),
+                secret: Some(pin.duplicate().map_err(system)?),
+                deadline: self.ask.deadline,
+                key: Some((&key.name, key.profile)),
+                late: Some(Box::new(move |_| feed(Event::ExtraTouch { key: id, name }))),
+            };
+            let arm = |report: Report| {
+                if matches!(report, Report::TouchNow) {
+                    self.progress().armed.insert(place.port.clone(), key.name.clone());
+                }
+                self.hear(place, key, &report);
+            };
+            let done = self.inner.step(step, arm).await;
+            // A card that answered waits for nothing; one whose time is up here may still do.
+            if !matches!(done, Err(DeviceError::TimedOut)) || self.time_is_left() {
+                self.progress().armed.remove(&place.port);
+            }
+            match done {
+                Err(DeviceError::TimedOut) if self.time_is_left() => tokio::time::sleep(AGAIN_PAUSE).await,
+                done => return done,
+            }
+        }
+    }
+
     async fn assert(&self, place: &Place, candidate: &Candidate, pin: Option<Secret>) -> Result<Proof, DeviceError> {
         let key = &candidate.key;
         let (feed, id, name) = (self.feed.clone(), key.id(), key.name.clone());
+        let (fido2, salts) = key.fido2().zip(candidate.salts()).ok_or_else(unexpected)?;
         let step = Step {
             place,
             operation: Operation::Assert {
-                credential: Id(key.lease.id.clone()),
+                credential: Id(fido2.lease.id.clone()),
                 hash: client_data_hash(self.ask.namespace, &self.ask.text).0,
-                salts: candidate.salts.clone(),
-                which: pin.is_some().then(|| key.which.clone()),
+                salts,
+                which: pin.is_some().then(|| fido2.which.clone()),
             },
             secret: pin,
             deadline: self.ask.deadline,
@@ -465,7 +609,7 @@ impl Prompt {
             link: place.link,
             namespace: self.ask.namespace,
             text: &self.ask.text,
-            salts: candidate.salts.len(),
+            unseals: &candidate.unseals,
         };
         let proof = proof::verify(&raw.into(), halves(done.outputs)?, &expected);
         proof.map_err(|error| match error {
@@ -562,6 +706,17 @@ impl Inner {
     }
 }
 
+/// Says, when a touch is not asked for any more, which cards wait on: no call ends a card's operation, and its result is thrown away. Before
+/// whoever asked goes on, so that it still stands on his prompt.
+struct StillWaits(Arc<Prompt>);
+
+impl Drop for StillWaits {
+    fn drop(&mut self) {
+        let armed = std::mem::take(&mut self.0.progress().armed);
+        armed.into_values().for_each(|name| self.0.tell(Event::StillWaits { name }));
+    }
+}
+
 fn plug(place: &Place) -> Plug {
     (place.port.clone(), place.plug)
 }
@@ -584,11 +739,19 @@ fn is_final(error: &DeviceError) -> bool {
 }
 
 fn forgets_pin(error: &DeviceError) -> bool {
-    use DeviceError::{Impostor, PinBlocked, PinBlockedUntilReplug, PinRefused, ResetSinceEnrolment};
+    use DeviceError::{Impostor, PinBlocked, PinBlockedUntilReplug, PinRefused, PinUnfit, PivPinBlocked, ResetSinceEnrolment};
     matches!(
         error,
-        PinBlocked | PinBlockedUntilReplug | PinRefused | Impostor | ResetSinceEnrolment { .. }
+        PivPinBlocked | PinUnfit | PinBlocked | PinBlockedUntilReplug | PinRefused | Impostor | ResetSinceEnrolment { .. }
     )
+}
+
+/// Drawn for this touch: worker, reader and card see a point that they never saw and never see again.
+fn blind(sealed: &Sealed) -> Result<Blind, DeviceError> {
+    let mut bytes = Agreed::default();
+    random(bytes.as_mut_slice()).map_err(system)?;
+    let point = sealed.encapsulated().ok_or_else(unexpected)?;
+    Blind::over(&point, &bytes).ok_or_else(unexpected)
 }
 
 fn halves(mut outputs: Secret) -> Result<Vec<Secret>, DeviceError> {

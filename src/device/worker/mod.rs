@@ -20,13 +20,14 @@ use std::path::Path;
 use super::ctap::{Transport, TransportError};
 use super::enrolled::Link;
 use super::hid::Hid;
-use super::nfc::{Nfc, PcscCard};
+use super::nfc::{Contact, Nfc, PcscCard};
+use super::piv::{Card, PivCard};
 use super::place::Port;
 use crate::secret::Secret;
 use crate::sys;
 use line::Line;
 pub use places::watch;
-use protocol::{Report, Request, read_frame};
+use protocol::{Failure, Report, Request, read_frame};
 pub use readers::SERVICE;
 
 /// The hidden subcommand of a worker for one operation.
@@ -37,10 +38,23 @@ pub const WATCH_SUBCOMMAND: &str = "key-watch";
 /// Opens what is at a port and reached so, with the channel of the last time.
 pub type Open<'a> = dyn Fn(&Port, Link, Option<u32>) -> Result<Box<dyn Transport>, TransportError> + 'a;
 
+/// Opens the YubiKey in a reader.
+pub type OpenPiv<'a> = dyn Fn(&str) -> Result<Box<dyn PivCard>, Failure> + 'a;
+
+/// How a worker gets at keys.
+#[derive(Clone, Copy)]
+pub struct Ways<'a> {
+    /// At their FIDO2 application.
+    pub fido2: &'a Open<'a>,
+    /// At their PIV application.
+    pub piv: &'a OpenPiv<'a>,
+}
+
 /// The worker's `main`: the socket is descriptor 0, everything else is closed or null.
 #[must_use]
 pub fn main() -> u8 {
-    process(|socket| serve(socket, &open))
+    let (fido2, piv): (&Open<'_>, &OpenPiv<'_>) = (&open, &open_piv);
+    process(|socket| serve(socket, Ways { fido2, piv }))
 }
 
 /// The `main` of the worker that watches: reports the places until its socket closes.
@@ -62,14 +76,14 @@ fn process(work: impl FnOnce(UnixStream) -> io::Result<()>) -> u8 {
     }
 }
 
-/// Serves the one request that comes over `socket`, on whatever `open` opens.
+/// Serves the one request that comes over `socket`, on whatever the `ways` lead to.
 ///
 /// # Errors
 /// The socket closed, or carries nonsense.
-pub fn serve(socket: UnixStream, open: &Open<'_>) -> io::Result<()> {
+pub fn serve(socket: UnixStream, ways: Ways<'_>) -> io::Result<()> {
     let (request, secret): (Request, Secret) = read_frame(&socket)?;
     let mut line = Line::new(socket);
-    let (report, tail) = run::perform(request, secret, open, &mut line);
+    let (report, tail) = run::perform(request, secret, ways, &mut line);
     line.tell(&report, tail.as_ref().map_or(&[], |tail| tail.as_slice()))
 }
 
@@ -91,6 +105,18 @@ pub fn open(port: &Port, link: Link, channel: Option<u32>) -> Result<Box<dyn Tra
             Box::new(Nfc::select(card, contact)?)
         }
     })
+}
+
+/// The YubiKey in a PC/SC reader.
+///
+/// # Errors
+/// As [`Card::open`]; `PivContactless` for one in a field, where presence is a power-up.
+pub fn open_piv(reader: &str) -> Result<Box<dyn PivCard>, Failure> {
+    let proc_root = Path::new("/proc");
+    match PcscCard::contact_in(reader, proc_root)? {
+        Contact::Slot => Ok(Box::new(Card::open(reader, proc_root)?)),
+        Contact::Field => Err(Failure::PivContactless),
+    }
 }
 
 /// The operating system's randomness.

@@ -12,8 +12,10 @@ use zeroize::Zeroize;
 use super::super::ctap::fingerprint::Sample;
 use super::super::ctap::get_assertion::RawAssertion;
 use super::super::ctap::{CtapError, Frames, Status, TransportError};
-use super::super::enrolled::{Credential, Link, Text64, base64url};
+use super::super::enrolled::{Credential, Link, PivSlot, Retired, Text64, base64url};
+use super::super::piv::{self, Fresh, Occupied, References, Setup};
 use super::super::place::{Place, Port};
+use crate::encoding::sshsig::Point;
 use crate::secret::Secret;
 
 /// Longest JSON in a frame; a list of some hundred credentials fits.
@@ -101,6 +103,8 @@ pub enum Operation {
         /// The device has to prove first, silently, that it has this credential: before any PIN goes to it.
         which: Option<Credential>,
     },
+    /// Something for a YubiKey's PIV application, in a reader.
+    Piv(PivTask),
     /// What `touchlease key` does with PIN and credentials. The tail holds the PINs.
     Manage {
         /// What to do.
@@ -115,6 +119,74 @@ pub enum Operation {
         /// As in `Assert`.
         which: Option<Credential>,
     },
+}
+
+/// What a worker does with a YubiKey's PIV application. But for the look, only with the one of this serial number; where a PIN is needed,
+/// the tail is it.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum PivTask {
+    /// Which is there? Answered by [`Answer::Card`].
+    Look,
+    /// PIN tries. Answered by [`Answer::Inspected`].
+    Tries {
+        /// Of which card.
+        serial: u32,
+        /// What was made in its slots: one that was reset is asked for no PIN.
+        held: Vec<SlotKey>,
+    },
+    /// What of it is as it came from the factory, and which slots are occupied. Answered by [`Answer::CardState`].
+    Inspect {
+        /// Which card.
+        serial: u32,
+    },
+    /// One ECDH, one touch. Answered by [`Answer::Agreed`].
+    Agree {
+        /// Of which card.
+        serial: u32,
+        /// By which of its keys.
+        by: SlotKey,
+        /// With this point, uncompressed and on the curve.
+        point: Id,
+    },
+    /// One signature, one touch. Answered by [`Answer::Signed`].
+    Sign {
+        /// Of which card.
+        serial: u32,
+        /// By which of its keys.
+        by: SlotKey,
+        /// SHA-256 of what is signed.
+        digest: [u8; 32],
+    },
+    /// Makes two keys. The tail is the PIN, a new one and a new PUK. Answered by [`Answer::CardMade`].
+    Make {
+        /// On which card.
+        serial: u32,
+        /// What is made.
+        task: Setup,
+        /// Bytes of the PIN.
+        pin_len: usize,
+        /// Bytes of the new one; none where it stays.
+        new_pin_len: usize,
+    },
+}
+
+/// A key that was made in a slot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotKey {
+    /// Where.
+    pub slot: Retired,
+    /// Its public half.
+    #[serde(with = "base64url")]
+    pub public_key: Point,
+}
+
+impl From<&PivSlot> for SlotKey {
+    fn from(made: &PivSlot) -> Self {
+        Self {
+            slot: made.slot,
+            public_key: made.public_key,
+        }
+    }
 }
 
 /// A credential id, or the like, as base64url text.
@@ -220,6 +292,21 @@ pub enum Answer {
     Managed,
     /// A list.
     List(Vec<Listed>),
+    /// See [`PivTask::Look`]; nothing where the card is no YubiKey with a PIV application.
+    Card(Option<piv::Seen>),
+    /// See [`PivTask::Inspect`].
+    CardState {
+        /// What is the factory's.
+        factory: References,
+        /// Slots for retired keys that hold one.
+        occupied: Vec<Occupied>,
+    },
+    /// See [`PivTask::Agree`]: the x coordinate is in the tail.
+    Agreed,
+    /// See [`PivTask::Sign`]: in DER.
+    Signed(Id),
+    /// See [`PivTask::Make`].
+    CardMade(Fresh),
 }
 
 /// A [`RawAssertion`] on its way.
@@ -275,6 +362,38 @@ pub enum Failure {
     Cancelled,
     /// The node may not be opened.
     Permission,
+    /// Not the YubiKey that was asked for. No PIN went to it.
+    OtherCard,
+    /// The slot is empty, or holds another key than the one that was made there. No PIN went to the card.
+    OtherKey,
+    /// No YubiKey with a PIV application, or it is switched off.
+    NotPiv,
+    /// In a field: its touch would be a power-up.
+    PivContactless,
+    /// Nothing of this name is on the card.
+    NotThere,
+    /// The card waited for a touch, and there was none.
+    NoTouch,
+    /// Somebody else used the card between our PIN and our operation, which the card then refused.
+    PinLost,
+    /// No try of the card's PIN, or of its PUK, is left.
+    PivPinBlocked,
+    /// A PIN or PUK that is not 6 to 8 bytes.
+    PinUnfit,
+    /// The card refuses without PIN, management key or touch.
+    NotAllowed,
+    /// There is a key in the slot.
+    Occupied(Retired),
+    /// The PIN is the factory's, and none was given for its place.
+    FactoryPin,
+    /// The PUK is the factory's, and none was given for its place.
+    FactoryPuk,
+    /// The management key is neither the factory's nor under the PIN.
+    ManagementKey,
+    /// The key in the slot has other policies than PIN and touch for each use, or was not made there.
+    Policy(Retired),
+    /// The card refuses with a status that nothing above stands for.
+    Refused,
     /// No FIDO2 applet.
     NotFido,
     /// No PC/SC service.

@@ -3,22 +3,24 @@
 use zeroize::Zeroizing;
 
 use super::line::Line;
-use super::protocol::{Answer, Failure, Fingerprint, Id, Listed, Manage, Operation, Report, Request, Warm};
-use super::{Open, failed, manage, random};
+use super::protocol::{Answer, Failure, Fingerprint, Id, Listed, Manage, Operation, PivTask, Report, Request, SlotKey, Warm};
+use super::{Ways, failed, manage, random};
 use crate::device::ctap::get_assertion::{GetAssertion, RawAssertion};
 use crate::device::ctap::make_credential::MakeCredential;
 use crate::device::ctap::pin::{Permission, PinToken};
 use crate::device::ctap::{CtapError, Frames, Session, Status, Transport};
-use crate::device::enrolled::Credential;
+use crate::device::enrolled::{Credential, Retired};
+use crate::device::piv::{Occupied, PivCard, Secrets};
 use crate::device::place::Port;
 use crate::device::which;
+use crate::encoding::hpke::is_public_key;
 use crate::encoding::sshsig::RP_ID;
 use crate::secret::Secret;
 
 type Tail = Option<Zeroizing<Vec<u8>>>;
 
 /// Performs one request; the last report and its tail.
-pub(super) fn perform(request: Request, secret: Secret, open: &Open<'_>, line: &mut Line) -> (Report, Tail) {
+pub(super) fn perform(request: Request, secret: Secret, ways: Ways<'_>, line: &mut Line) -> (Report, Tail) {
     let Request {
         port,
         link,
@@ -31,7 +33,11 @@ pub(super) fn perform(request: Request, secret: Secret, open: &Open<'_>, line: &
     ) {
         return (Report::Failed(Failure::OverUsbOnly), None);
     }
-    let mut transport = match open(&port, link, warm.channel) {
+    let operation = match operation {
+        Operation::Piv(task) => return piv(&port, &task, &secret, ways, line),
+        operation => operation,
+    };
+    let mut transport = match (ways.fido2)(&port, link, warm.channel) {
         Ok(transport) => transport,
         Err(error) => return (failed(error), None),
     };
@@ -111,9 +117,90 @@ fn converse(
             recognise(&mut session, which.as_ref())?;
             (fingerprint(&mut session, pin, task)?, None)
         }
+        Operation::Piv(_) => return Err(Failure::NotPiv),
         Operation::Manage { .. } => return Err(Failure::OverUsbOnly),
     };
     Ok((answer, tail, session.raw_info().to_vec()))
+}
+
+fn piv(port: &Port, task: &PivTask, secret: &Secret, ways: Ways<'_>, line: &mut Line) -> (Report, Tail) {
+    let opened = match port {
+        Port::Reader(reader) => (ways.piv)(reader),
+        Port::Node(_) => Err(Failure::NotPiv),
+    };
+    let done = match (opened, task) {
+        (Err(Failure::NotPiv), PivTask::Look) => Ok((Answer::Card(None), None)),
+        (opened, task) => opened.and_then(|mut card| on_card(card.as_mut(), task, secret.expose(), line)),
+    };
+    match done {
+        Ok((answer, tail)) => (
+            Report::Done {
+                answer,
+                warm: Warm::default(),
+                frames: Frames::default(),
+            },
+            tail,
+        ),
+        Err(failure) => (Report::Failed(failure), None),
+    }
+}
+
+/// The serial number is looked at before any PIN goes to the card.
+fn on_card(card: &mut dyn PivCard, task: &PivTask, secret: &[u8], line: &mut Line) -> Result<(Answer, Tail), Failure> {
+    let asked = match task {
+        PivTask::Look => card.seen().serial,
+        PivTask::Tries { serial, .. }
+        | PivTask::Inspect { serial }
+        | PivTask::Agree { serial, .. }
+        | PivTask::Sign { serial, .. }
+        | PivTask::Make { serial, .. } => *serial,
+    };
+    if asked != card.seen().serial {
+        return Err(Failure::OtherCard);
+    }
+    Ok(match task {
+        PivTask::Look => (Answer::Card(Some(card.seen())), None),
+        PivTask::Tries { held, .. } => {
+            held.iter().try_for_each(|key| holds(card, key))?;
+            let (tries, power_cycle) = (Some(card.tries()?), false);
+            (Answer::Inspected { tries, power_cycle }, None)
+        }
+        PivTask::Inspect { .. } => {
+            let factory = card.references()?;
+            let mut occupied = Vec::new();
+            for slot in Retired::all() {
+                occupied.extend(card.held(slot)?.map(|held| Occupied::new(slot, held.public_key)));
+            }
+            (Answer::CardState { factory, occupied }, None)
+        }
+        PivTask::Agree { by, point, .. } => {
+            holds(card, by)?;
+            let point = point.0.as_slice().try_into().ok().filter(is_public_key);
+            let point = point.ok_or(Failure::Malformed("a point that is not on the curve".into()))?;
+            let agreed = card.agree(by.slot, secret, &point, line)?;
+            (Answer::Agreed, Some(Zeroizing::new(agreed.to_vec())))
+        }
+        PivTask::Sign { by, digest, .. } => {
+            holds(card, by)?;
+            (Answer::Signed(Id(card.sign(by.slot, secret, digest, line)?)), None)
+        }
+        PivTask::Make {
+            task,
+            pin_len,
+            new_pin_len,
+            ..
+        } => {
+            let (pin, rest) = secret.split_at_checked(*pin_len).ok_or(Failure::PinUnfit)?;
+            let (new_pin, new_puk) = rest.split_at_checked(*new_pin_len).ok_or(Failure::PinUnfit)?;
+            (Answer::CardMade(card.make(task, &Secrets { pin, new_pin, new_puk })?), None)
+        }
+    })
+}
+
+/// A card that was reset has the factory's PIN: what a person typed would be a wrong one.
+fn holds(card: &mut dyn PivCard, key: &SlotKey) -> Result<(), Failure> {
+    let held = card.held(key.slot)?.and_then(|held| held.public_key);
+    held.filter(|held| *held == key.public_key).map(drop).ok_or(Failure::OtherKey)
 }
 
 fn inspect(session: &mut Session<'_>) -> Result<Answer, Failure> {

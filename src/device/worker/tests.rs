@@ -86,7 +86,13 @@ fn start(recognition: Recognition, operation: Operation, pin: &[u8]) -> (UnixStr
                 heard: kept.clone(),
             }))
         };
-        let _ = serve(theirs, &open);
+        let _ = serve(
+            theirs,
+            Ways {
+                fido2: &open,
+                piv: &|_| Err(Failure::NotPiv),
+            },
+        );
     });
     let request = Request {
         port: Port::Node("key".into()),
@@ -192,7 +198,11 @@ fn cards_are_not_cared_for() {
         },
     };
     write_frame(&ours, &request, b"1234").unwrap();
-    serve(theirs, &|_, _, _| Err(TransportError::NotFido)).unwrap();
+    let ways = Ways {
+        fido2: &|_, _, _| Err(TransportError::NotFido),
+        piv: &|_| Err(Failure::NotPiv),
+    };
+    serve(theirs, ways).unwrap();
     let (report, _) = read_frame(&ours).unwrap();
     assert!(matches!(report, Report::Failed(Failure::OverUsbOnly)));
 }

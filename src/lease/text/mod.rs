@@ -19,7 +19,7 @@ pub use change::{
 pub use export::{ExportKind, ExportText};
 pub use lease::{GrantText, Holder, LeaseKind, LeaseText, TaskText};
 pub use merge::{JoinText, JoinedText, KeepText, StatesText, VersionText, names_all};
-pub use notice::{EnrolKind, EnrolText, RecoversText, RosterBeside, UnlockKind, UnlockText};
+pub use notice::{CardText, EnrolKind, EnrolText, FactoryText, RecoversText, RosterBeside, UnlockKind, UnlockText};
 
 use super::requester::{Claimed, Requester};
 use crate::encoding::sshsig::Namespace;

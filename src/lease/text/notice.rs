@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{RequesterText, StatesText, Text};
+use crate::device::enrolled::Retired;
 use crate::encoding::sshsig::Namespace;
 use crate::encoding::{Digest, jcs};
 use crate::vault::Statement;
@@ -29,6 +30,37 @@ pub struct EnrolText {
     /// Where the recovery code lets it in, and no enrolled key is touched: what becomes of the keys that there are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovers: Option<RecoversText>,
+    /// Where keys are made on a card: what becomes of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub card: Option<CardText>,
+}
+
+/// What an enrolment changes on a YubiKey's PIV application. Nothing of it is done before the PIN that it will have is typed below this.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CardText {
+    /// Its serial number.
+    pub serial: u32,
+    /// Where the key is made that opens.
+    pub open: Retired,
+    /// Where the key is made that signs.
+    pub sign: Retired,
+    /// Which of the two hold a key, which is lost.
+    pub overwrites: Vec<Retired>,
+    /// What is still the factory's, and is changed.
+    pub factory: Vec<FactoryText>,
+}
+
+/// What every YubiKey comes with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FactoryText {
+    /// 123456.
+    Pin,
+    /// 12345678.
+    Puk,
+    /// With which keys are made.
+    ManagementKey,
 }
 
 /// What the recovery code changes beside the key that it lets in.

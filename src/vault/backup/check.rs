@@ -4,7 +4,7 @@ use crate::encoding::Digest;
 use crate::vault::error::{RosterFault, VaultError};
 use crate::vault::roster::Roster;
 use crate::vault::scope::{carry_path, half_path, sealed_path};
-use crate::vault::statement::{KeyEntry, ScopeEntry, SlotEntry};
+use crate::vault::statement::{ScopeEntry, SlotEntry};
 use crate::vault::store::Store;
 use crate::vault::{marker, tree};
 
@@ -25,7 +25,7 @@ pub fn complete(store: &Store, contents: Contents, files: Files) -> Result<Verif
         contents,
         name: statement.name.clone(),
         statements: files.digests.keys().filter(|path| path.ends_with(".json")).count(),
-        keys: statement.keys.iter().map(KeyEntry::enrolled).map(|key| key.name.clone()).collect(),
+        keys: statement.keys.iter().map(|key| key.name.clone()).collect(),
         scopes: scopes.collect::<Result<_, _>>()?,
         unreadable: files.unreadable,
     })

@@ -70,7 +70,7 @@ fn commit_by(fork: &Fork, plan: &Plan, keys: &[&SoftKey]) -> Result<Digest, Vaul
             .iter()
             .find_map(|key| Some((key, candidates.iter().find(|c| c.key.id() == key.enrolled().id())?)));
         let (key, candidate) = asked.expect("one of the keys is asked");
-        key.touch(Namespace::Vault, plan.text(), &candidate.salts)
+        key.touch(Namespace::Vault, plan.text(), &candidate.unseals)
     };
     let proofs: Vec<Proof> = (0..plan.touches()).map(proof).collect();
     fork.commit(plan, &proofs.iter().collect::<Vec<_>>(), &mut random::system())?.sure()
@@ -212,7 +212,7 @@ fn a_scope_that_both_sides_rekeyed_is_opened_with_both_salts_of_one_touch() {
     let plan = forked
         .join(&[rig.blue.enrolled().id()], &BTreeMap::new(), NOW, &mut random::system())
         .unwrap();
-    assert_eq!((plan.touches(), forked.candidates(&plan, 0).unwrap()[0].salts.len()), (1, 2));
+    assert_eq!((plan.touches(), forked.candidates(&plan, 0).unwrap()[0].unseals.len()), (1, 2));
     let vault = joined(&rig);
     assert_eq!(vault.roster.in_force().scope("prod").unwrap().epoch, 3);
     for key in [&rig.blue, &spare()] {

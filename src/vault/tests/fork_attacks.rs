@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::device::enrolled::{EnrolledKey, Profile};
+use crate::device::enrolled::{EnrolledKey, Fido2, Kind, Profile};
 use crate::device::soft::SoftKey;
 use crate::encoding::Digest;
 use crate::encoding::sshsig::Namespace;
@@ -11,7 +11,7 @@ use crate::vault::error::RosterFault;
 use crate::vault::index::{Ancestor, Entry, Head, HeadClear, Node, Version, head_path};
 use crate::vault::roster::signature;
 use crate::vault::scope::{self, Ring};
-use crate::vault::statement::{KeyEntry, SlotEntry, Statement};
+use crate::vault::statement::Statement;
 use crate::vault::{Fork, Vault, VaultError, random};
 
 use super::earlier::{Removed, SCOPE, next_prompt, ring_of, spare};
@@ -297,7 +297,7 @@ fn t53_a_key_that_a_removed_key_enrols_again_stays_out_and_so_does_whom_it_lets_
                 remove_from(vault, "third", &rig.blue).unwrap();
                 let there = there(&rig);
                 let key = before.keys().into_iter().find(|key| key.name == "third").unwrap();
-                forge(&rig, &there, &spare(), |statement| statement.keys.push(KeyEntry::Fido2(key)));
+                forge(&rig, &there, &spare(), |statement| statement.keys.push(key));
             },
         );
         if by_third {
@@ -327,32 +327,32 @@ fn a_key_that_was_enrolled_again_on_one_side_stays() {
 }
 
 /// A key as its owner enrolled it, with another device to be recognised by, and without its PIN.
-fn as_another_device(key: &EnrolledKey) -> KeyEntry {
+fn as_another_device(key: &EnrolledKey) -> EnrolledKey {
     let other = SoftKey::new("mallory", Profile::TouchOnly, 7).enrolled();
-    KeyEntry::Fido2(EnrolledKey {
+    EnrolledKey {
         name: key.name.clone(),
         profile: other.profile,
-        lease: key.lease.clone(),
-        which: other.which,
-    })
+        kind: Kind::Fido2(Fido2 {
+            lease: key.fido2().unwrap().lease.clone(),
+            which: other.fido2().unwrap().which.clone(),
+        }),
+    }
 }
 
-fn entry<'a>(statement: &'a mut Statement, name: &str) -> &'a mut KeyEntry {
-    statement.keys.iter_mut().find(|key| key.enrolled().name == name).unwrap()
+fn entry<'a>(statement: &'a mut Statement, name: &str) -> &'a mut EnrolledKey {
+    statement.keys.iter_mut().find(|key| key.name == name).unwrap()
 }
 
 fn replace(statement: &mut Statement, name: &str) {
     let entry = entry(statement, name);
-    *entry = as_another_device(entry.enrolled());
+    *entry = as_another_device(entry);
 }
 
 fn leave_out(statement: &mut Statement, name: &str) {
-    let id = entry(statement, name).enrolled().id();
-    statement.keys.retain(|key| key.enrolled().id() != id);
+    let id = entry(statement, name).id();
+    statement.keys.retain(|key| key.id() != id);
     for scope in &mut statement.scopes {
-        scope
-            .slots
-            .retain(|slot| !matches!(slot, SlotEntry::Fido2 { key, .. } if *key == id.0));
+        scope.slots.retain(|slot| slot.key() != Some(id));
     }
 }
 
@@ -384,9 +384,7 @@ fn t13_t53_no_statement_says_another_thing_of_a_key_than_those_before_it() {
     assert!(refused());
     // Its name is the person's matter.
     rig.restore(&files);
-    forge(&rig, &known, &spare(), |statement| match entry(statement, "blue") {
-        KeyEntry::Fido2(key) => key.name = "azure".into(),
-    });
+    forge(&rig, &known, &spare(), |statement| entry(statement, "blue").name = "azure".into());
     assert!(!refused());
 }
 

@@ -1,14 +1,16 @@
 //! Keys that come and go.
 
+use crate::device::candidate::Unseal;
 use crate::device::enrolled::Profile;
 use crate::device::proof::Proof;
 use crate::device::soft::SoftKey;
 use crate::encoding::Digest;
 use crate::encoding::sshsig::Namespace;
+use crate::encoding::sshsig::ecdsa;
 use crate::vault::error::RosterFault;
 use crate::vault::roster::{signature_path, statement_path};
 use crate::vault::statement::SlotEntry;
-use crate::vault::{Addition, Plan, RecoveryCode, Removal, Statement, Vault, VaultError, random, recovery_sig};
+use crate::vault::{Addition, Plan, RecoveryCode, Removal, Statement, Vault, VaultError, random};
 
 use super::rig::{NOW, Rig, apply, get, put};
 
@@ -16,8 +18,11 @@ pub fn commit(plan: Plan, vault: &Vault, signer: &SoftKey) -> Result<Digest, Vau
     let proofs: Vec<Proof> = (0..plan.touches())
         .map(|touch| {
             let candidates = plan.candidates(vault, touch).unwrap();
-            let candidate = candidates.into_iter().find(|c| c.key == signer.enrolled()).expect("a candidate");
-            signer.touch(Namespace::Vault, plan.text(), &candidate.salts)
+            let candidate = candidates
+                .into_iter()
+                .find(|c| c.key.id() == signer.enrolled().id())
+                .expect("a candidate");
+            signer.touch(Namespace::Vault, plan.text(), &candidate.unseals)
         })
         .collect();
     plan.commit(vault, &proofs.iter().collect::<Vec<_>>(), &mut random::system())?
@@ -28,7 +33,7 @@ pub fn plan_addition(vault: &Vault, key: &SoftKey, scopes: &[&str]) -> Result<Pl
     let random = &mut random::system();
     let addition = Addition::begin(vault, key.enrolled(), scopes, NOW, random)?;
     let touches = addition.enrolments()?;
-    let proofs: Vec<Proof> = touches.iter().map(|e| key.touch(Namespace::Enrol, e.text(), e.salts())).collect();
+    let proofs: Vec<Proof> = touches.iter().map(|e| key.touch(Namespace::Enrol, e.text(), e.unseals())).collect();
     addition.seal(vault, &proofs.iter().collect::<Vec<_>>(), random)
 }
 
@@ -175,8 +180,8 @@ fn a_statement_is_not_signed_by_the_key_that_it_removes_or_by_a_proof_over_anoth
     add(&rig, &spare(), &["prod"]).unwrap();
     let vault = rig.vault();
     let plan = || removal(&vault, "spare", &rig.blue).unwrap().into_plan();
-    let refused = |plan: Plan, key: &SoftKey, text: &[u8], salts: &[[u8; 32]]| {
-        let proof = key.touch(Namespace::Vault, text, salts);
+    let refused = |plan: Plan, key: &SoftKey, text: &[u8], unseals: &[Unseal]| {
+        let proof = key.touch(Namespace::Vault, text, unseals);
         let refused = plan.commit(&vault, &[&proof], &mut random::system());
         assert!(matches!(refused, Err(VaultError::WrongProof(_))), "{refused:?}");
     };
@@ -184,14 +189,14 @@ fn a_statement_is_not_signed_by_the_key_that_it_removes_or_by_a_proof_over_anoth
     let candidates = removed.candidates(&vault, 0).unwrap();
     assert!(candidates.iter().all(|c| c.key.name == "blue"));
     let of_spare = vault.candidates(&vault.standing(&["prod"]).unwrap()).unwrap();
-    let of_spare = of_spare.iter().find(|c| c.key.name == "spare").unwrap().salts[0];
+    let of_spare = of_spare.iter().find(|c| c.key.name == "spare").unwrap().unseals[0].clone();
     let text = removed.text().to_vec();
-    refused(removed, &spare(), &text, &[of_spare, candidates[0].salts[1]]);
+    refused(removed, &spare(), &text, &[of_spare, candidates[0].unseals[1].clone()]);
     let another = plan();
-    let salts = another.candidates(&vault, 0).unwrap()[0].salts.clone();
+    let salts = another.candidates(&vault, 0).unwrap()[0].unseals.clone();
     refused(another, &rig.blue, b"another", &salts);
     let short = plan();
-    let (text, salts) = (short.text().to_vec(), short.candidates(&vault, 0).unwrap()[0].salts.clone());
+    let (text, salts) = (short.text().to_vec(), short.candidates(&vault, 0).unwrap()[0].unseals.clone());
     refused(short, &rig.blue, &text, &salts[..1]);
 }
 
@@ -256,7 +261,7 @@ fn a_statement_joins_a_fork_when_every_side_names_its_signer() {
     let one = follow(&before, vec![base], |s| s.name = "one".into());
     // The other side takes the spare key out.
     let two = follow(&before, vec![base], |s| {
-        s.keys.retain(|entry| entry.enrolled().name != "spare");
+        s.keys.retain(|entry| entry.name != "spare");
         let gone = spare().enrolled().id().0;
         for scope in &mut s.scopes {
             scope
@@ -285,7 +290,7 @@ fn the_recovery_key_signs_a_statement_and_another_code_does_not() {
     });
     let signed_with = |code: &RecoveryCode| {
         let (private, public) = code.key_pair(&vault.id());
-        move |bytes: &[u8]| recovery_sig::sign(&private, &public, Namespace::Vault, bytes).unwrap()
+        move |bytes: &[u8]| ecdsa::sign(private.scalar(), &public, Namespace::Vault, bytes).unwrap()
     };
     let digest = write_statement(&rig, &next, signed_with(&random_code()));
     assert!(matches!(

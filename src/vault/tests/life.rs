@@ -1,5 +1,6 @@
 //! What an honest user does.
 
+use crate::device::candidate::Unseal;
 use crate::device::enrolled::Profile;
 use crate::device::soft::SoftKey;
 use crate::encoding::Digest;
@@ -132,8 +133,8 @@ fn t11_a_proof_for_another_text_purpose_or_number_of_scopes_opens_nothing() {
     assert!(refused(touch(&vault, &rig.blue, Namespace::Change, &standing, b"lease")));
     assert!(refused(rig.blue.touch(Namespace::Lease, b"lease", &[])));
     let stranger = crate::device::soft::SoftKey::new("blue", Profile::Pin, 9);
-    assert!(refused(stranger.touch(Namespace::Lease, b"lease", &[[0; 32]])));
-    let other_salt = rig.blue.touch(Namespace::Lease, b"lease", &[[0; 32]]);
+    assert!(refused(stranger.touch(Namespace::Lease, b"lease", &[Unseal::Salt([0; 32])])));
+    let other_salt = rig.blue.touch(Namespace::Lease, b"lease", &[Unseal::Salt([0; 32])]);
     assert!(matches!(
         vault.unseal(&other_salt, Digest::of(b"lease"), &standing, &wanted),
         Err(VaultError::SlotClosed { .. })

@@ -13,6 +13,8 @@ mod keys;
 mod kit;
 mod life;
 mod older;
+mod piv;
+mod piv_attacks;
 mod recover;
 mod rig;
 mod rotation;

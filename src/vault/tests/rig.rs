@@ -9,6 +9,7 @@ use crate::device::soft::SoftKey;
 use crate::encoding::Digest;
 use crate::encoding::sshsig::Namespace;
 use crate::secret::Secret;
+use crate::vault::random::Random;
 use crate::vault::testing::Folder;
 use crate::vault::{Changes, Delivery, Genesis, Put, RecoveryCode, Rules, Standing, Vault, VaultError, Wanted, random};
 
@@ -27,8 +28,12 @@ impl Rig {
     }
 
     pub fn with(profile: Profile, scopes: &[&str]) -> Self {
+        Self::of(SoftKey::new("blue", profile, 1), scopes)
+    }
+
+    /// The same with another key in the place of `blue`.
+    pub fn of(blue: SoftKey, scopes: &[&str]) -> Self {
         let home = Folder::new();
-        let blue = SoftKey::new("blue", profile, 1);
         let (_, code) = found(&home.join("vault"), &home.join("state"), &blue, scopes).unwrap();
         Self { home, blue, code }
     }
@@ -77,12 +82,21 @@ impl Rig {
 }
 
 pub fn found(folder: &Path, states: &Path, key: &SoftKey, scopes: &[&str]) -> Result<(Vault, RecoveryCode), VaultError> {
-    let random = &mut random::system();
+    found_with(folder, states, key, scopes, &mut random::system())
+}
+
+pub fn found_with(
+    folder: &Path,
+    states: &Path,
+    key: &SoftKey,
+    scopes: &[&str],
+    random: &mut Random,
+) -> Result<(Vault, RecoveryCode), VaultError> {
     let genesis = Genesis::begin(folder, "laptop", scopes, key.enrolled(), random)?;
     let proofs: Vec<Proof> = genesis
         .enrolments()?
         .iter()
-        .map(|e| key.touch(Namespace::Enrol, e.text(), e.salts()))
+        .map(|e| key.touch(Namespace::Enrol, e.text(), e.unseals()))
         .collect();
     let founding = genesis.seal(&proofs.iter().collect::<Vec<_>>(), NOW, random)?;
     let proof = key.touch(Namespace::Vault, founding.text(), &[]);
@@ -109,8 +123,11 @@ pub fn put(name: &str, value: &[u8]) -> Changes {
 
 pub fn touch(vault: &Vault, key: &SoftKey, namespace: Namespace, standing: &Standing, text: &[u8]) -> Proof {
     let candidates = vault.candidates(standing).unwrap();
-    let candidate = candidates.iter().find(|c| c.key == key.enrolled()).expect("the key is a candidate");
-    key.touch(namespace, text, &candidate.salts)
+    let candidate = candidates
+        .iter()
+        .find(|c| c.key.id() == key.enrolled().id())
+        .expect("the key is a candidate");
+    key.touch(namespace, text, &candidate.unseals)
 }
 
 /// The same change once more.

@@ -16,9 +16,9 @@ fn commit_by(plan: Plan, vault: &Vault, keys: &[&SoftKey]) -> Result<Digest, Vau
         let candidates = plan.candidates(vault, touch).unwrap();
         let asked = keys
             .iter()
-            .find_map(|key| Some((key, candidates.iter().find(|c| c.key == key.enrolled())?)));
+            .find_map(|key| Some((key, candidates.iter().find(|c| c.key.id() == key.enrolled().id())?)));
         let (key, candidate) = asked.expect("one of the keys is asked");
-        key.touch(Namespace::Vault, plan.text(), &candidate.salts)
+        key.touch(Namespace::Vault, plan.text(), &candidate.unseals)
     };
     let proofs: Vec<Proof> = (0..plan.touches()).map(proof).collect();
     plan.commit(vault, &proofs.iter().collect::<Vec<_>>(), &mut random::system())?
@@ -84,7 +84,7 @@ fn a_key_is_let_into_a_scope_by_its_own_touch_and_one_of_a_key_that_is_in() {
     let vault = rig.vault();
     let plan = vault.admission("spare", &["closed"], NOW, random).unwrap();
     assert!(plan.candidates(&vault, 0).unwrap().iter().all(|c| c.key.name == "blue"));
-    let salts = plan.candidates(&vault, 1).unwrap()[0].salts.clone();
+    let salts = plan.candidates(&vault, 1).unwrap()[0].unseals.clone();
     let proof = || spare().touch(Namespace::Vault, plan.text(), &salts);
     let (first, second) = (proof(), proof());
     let refused = plan.commit(&vault, &[&first, &second], random);

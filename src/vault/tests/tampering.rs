@@ -186,13 +186,15 @@ fn t53_a_statement_that_no_enrolled_key_signed_closes_the_vault() {
     let proof = mallory.touch(Namespace::Vault, &bytes, &[]);
     let signature = proof
         .assertion()
-        .to_sshsig(&mallory.enrolled().lease.public_key, Namespace::Vault, &bytes);
+        .unwrap()
+        .to_sshsig(mallory.enrolled().signer(), Namespace::Vault, &bytes);
     std::fs::write(rig.folder().join(signature_path(&digest)), signature).unwrap();
     assert_eq!(why(&rig), RosterFault::Signer);
     // The victim's own key named as the signer of the attacker's signature.
     let signature = proof
         .assertion()
-        .to_sshsig(&rig.blue.enrolled().lease.public_key, Namespace::Vault, &bytes);
+        .unwrap()
+        .to_sshsig(rig.blue.enrolled().signer(), Namespace::Vault, &bytes);
     std::fs::write(rig.folder().join(signature_path(&digest)), signature).unwrap();
     assert_eq!(why(&rig), RosterFault::Signature);
 }
@@ -227,7 +229,7 @@ fn t53_a_vault_remade_from_public_files_is_refused_before_the_first_put() {
     found(&rig.folder(), &rig.home.join("state"), &mallory, &["prod", "dev"]).unwrap();
     let vault = rig.vault();
     let standing = vault.standing(&["prod"]).unwrap();
-    let salts = &vault.candidates(&standing).unwrap()[0].salts;
+    let salts = &vault.candidates(&standing).unwrap()[0].unseals;
     let proof = rig.blue.touch(Namespace::Change, b"x", salts);
     let refused = vault.apply(&proof, Digest::of(b"x"), &standing, &put("A", b"x"), 0, &mut random::system());
     assert!(matches!(refused, Err(VaultError::WrongProof(_))));

@@ -66,7 +66,7 @@ pub fn receipt() -> Vec<Vec<u8>> {
         [
             signed.text.as_bytes(),
             b"\0",
-            signed.sshsig.as_bytes(),
+            signed.sshsig.as_deref().unwrap_or_default().as_bytes(),
             b"\0",
             signed.name.as_bytes(),
         ]

@@ -26,7 +26,7 @@ pub fn key() -> SoftKey {
 }
 
 fn point() -> Point {
-    key().enrolled().lease.public_key
+    *key().enrolled().signer()
 }
 
 fn sevens(bytes: &mut [u8]) -> std::io::Result<()> {
@@ -143,10 +143,9 @@ fn auth_data(outputs: Option<Vec<u8>>) -> Vec<u8> {
 pub fn get_assertion() -> Vec<Vec<u8>> {
     // One that is a proof: a touch of the samples' key over their text.
     let proof = key().touch(Namespace::Lease, SIGNED, &[]);
-    let signature = p256::ecdsa::Signature::from_slice(&proof.assertion().signature).expect("a signature");
-    let good = Map::new()
-        .with(2, proof.assertion().auth_data())
-        .with(3, signature.to_der().as_bytes());
+    let assertion = proof.assertion().expect("a FIDO2 key");
+    let signature = p256::ecdsa::Signature::from_slice(&assertion.signature).expect("a signature");
+    let good = Map::new().with(2, assertion.auth_data()).with(3, signature.to_der().as_bytes());
     vec![encoded(good), asserted(&auth_data(None)), asserted(&auth_data(Some(vec![1; 48])))]
 }
 

@@ -6,15 +6,16 @@ use crate::encoding::sshsig::Namespace;
 
 pub fn sshsig() -> Vec<Vec<u8>> {
     let key = key();
-    let point = key.enrolled().lease.public_key;
+    let point = *key.enrolled().signer();
     let of = |namespace| {
         key.touch(namespace, SIGNED, &[])
             .assertion()
+            .expect("a FIDO2 key")
             .to_sshsig(&point, namespace, SIGNED)
             .into_bytes()
     };
     let mut samples = vec![of(Namespace::Lease), of(Namespace::Vault), of(Namespace::Change)];
-    let mut plain = key.touch(Namespace::Lease, SIGNED, &[]).assertion().clone();
+    let mut plain = key.touch(Namespace::Lease, SIGNED, &[]).assertion().expect("a FIDO2 key").clone();
     plain.flags = 0;
     plain.extensions.clear();
     samples.push(plain.to_sshsig(&point, Namespace::Lease, SIGNED).into_bytes());

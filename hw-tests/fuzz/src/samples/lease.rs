@@ -87,11 +87,16 @@ pub fn export_text() -> Vec<Vec<u8>> {
 const REQUESTER: &str = r#""requester":{"claimed":{"ancestors":["sh"],"command":["touchlease"],"executable":"/bin/touchlease","folder":"/home","labels":{"CLAUDECODE":"1"}},"pid":27594,"uid":0}"#;
 
 pub fn enrol_text() -> Vec<Vec<u8>> {
-    let enrol = |recovers: &str| {
-        format!(r#"{{"id":"0f0f","key":"blue","kind":"enrol",{recovers}{REQUESTER},"scopes":["prod","dev"],"touches":4,"v":1}}"#)
+    let enrol = |card: &str, recovers: &str| {
+        format!(r#"{{{card}"id":"0f0f","key":"blue","kind":"enrol",{recovers}{REQUESTER},"scopes":["prod","dev"],"touches":4,"v":1}}"#)
             .into_bytes()
     };
-    vec![enrol(""), enrol(r#""recovers":{"keeps":["spare"],"removes":["lost"]},"#)]
+    let card = r#""card":{"factory":["pin","puk","management-key"],"open":"95","overwrites":["95"],"serial":24036003,"sign":"94"},"#;
+    vec![
+        enrol("", ""),
+        enrol("", r#""recovers":{"keeps":["spare"],"removes":["lost"]},"#),
+        enrol(card, ""),
+    ]
 }
 
 pub fn unlock_text() -> Vec<Vec<u8>> {

@@ -7,6 +7,7 @@ use hpke::rand_core::{CryptoRng, TryCryptoRng, TryRng};
 use super::text::SIGNED;
 use crate::device::enrolled::{EnrolledKey, Profile};
 use crate::device::soft::SoftKey;
+use crate::encoding::sshsig::ecdsa;
 use crate::encoding::sshsig::{Namespace, Point};
 use crate::encoding::{Digest, jcs};
 use crate::vault::backup::archive::Writer;
@@ -17,8 +18,8 @@ use crate::vault::recovery::RecoveryCode;
 use crate::vault::rules::{Delivery, Header, Rules};
 use crate::vault::scope::Ring;
 use crate::vault::slot::{Holder, Place, Private, seal_half, seal_scope_key};
-use crate::vault::statement::{FORMAT, KeyEntry, ScopeEntry, SlotEntry, Statement};
-use crate::vault::{crypto, journal, recovery_sig};
+use crate::vault::statement::{FORMAT, NEWEST, ScopeEntry, SlotEntry, Statement};
+use crate::vault::{crypto, journal};
 
 /// What the key answers for the slot's salt.
 pub const OUTPUT: [u8; 32] = [5; 32];
@@ -133,7 +134,7 @@ pub fn statement() -> Vec<Vec<u8>> {
     let first = Statement {
         at: 1_700_000_000,
         name: "laptop".into(),
-        keys: enrolled().drain(..1).map(KeyEntry::Fido2).collect(),
+        keys: enrolled().drain(..1).collect(),
         previous: vec![],
         random: Some(Hex([0; 32])),
         recovery: pair().1,
@@ -142,19 +143,31 @@ pub fn statement() -> Vec<Vec<u8>> {
         vault: place().vault,
     };
     let second = Statement {
-        keys: enrolled().into_iter().map(KeyEntry::Fido2).collect(),
+        keys: enrolled(),
         previous: vec![Digest([1; 32]), Digest([2; 32])],
         random: None,
         scopes: vec![scope("prod", 1, &enrolled()), scope("dev", 30, &enrolled())],
         ..first.clone()
     };
-    [first, second].map(|statement| statement.to_bytes().expect("a statement")).into()
+    let card = SoftKey::piv("card", 3).enrolled();
+    let mut third = Statement {
+        keys: enrolled().into_iter().chain([card.clone()]).collect(),
+        v: NEWEST,
+        ..second.clone()
+    };
+    third.scopes[0].slots.push(SlotEntry::Piv {
+        id: Hex([20; 16]),
+        key: card.id().0,
+    });
+    [first, second, third]
+        .map(|statement| statement.to_bytes().expect("a statement"))
+        .into()
 }
 
 pub fn recovery_signature() -> Vec<Vec<u8>> {
     let (private, point) = pair();
     let sign = |namespace, text: &[u8]| {
-        recovery_sig::sign(private, point, namespace, text)
+        ecdsa::sign(private.scalar(), point, namespace, text)
             .expect("a signature")
             .into_bytes()
     };

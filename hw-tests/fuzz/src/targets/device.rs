@@ -181,15 +181,16 @@ pub fn get_assertion(data: &[u8]) {
         link: Link::Usb,
         namespace: Namespace::Lease,
         text: text::SIGNED,
-        salts: 0,
+        unseals: &[],
     };
     if let Ok(proof) = proof::verify(&raw, vec![], &expected) {
         let receipt = proof.sshsig(text::SIGNED).expect("the text that was touched for");
         let (point, assertion) = Assertion::from_sshsig(&receipt, Namespace::Lease, text::SIGNED).expect("our own receipt");
-        assert_eq!((&assertion, point), (proof.assertion(), enrolled.lease.public_key));
+        assert_eq!((Some(&assertion), &point), (proof.assertion(), enrolled.signer()));
         assert!(proof.profile() == Profile::Pin && assertion.flags & 5 == 5);
     }
-    let _ = which::answers(&raw, &enrolled.which, &[0; 32]);
+    let which = &enrolled.fido2().expect("a FIDO2 key").which;
+    let _ = which::answers(&raw, which, &[0; 32]);
 }
 
 /// Answers to clientPIN, and to bioEnrollment.

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use crate::encoding::sshsig::Namespace;
+use crate::encoding::sshsig::ecdsa;
 use crate::encoding::{Digest, jcs};
 use crate::samples::text;
 use crate::samples::vault::{OUTPUT, half_key, holder, pair, place, random, ring};
@@ -16,7 +17,7 @@ use crate::vault::record::{self, Record};
 use crate::vault::recovery::RecoveryCode;
 use crate::vault::scope::Ring;
 use crate::vault::statement::Statement;
-use crate::vault::{accepted as memory, marker as format_file, recovery_sig, slot};
+use crate::vault::{accepted as memory, marker as format_file, slot};
 
 /// The file `format`.
 pub fn marker(data: &[u8]) {
@@ -35,19 +36,14 @@ pub fn statement(data: &[u8]) {
     }
 }
 
-/// The recovery key's signature of a statement.
+/// A statement's signature by the recovery key or a PIV key.
 pub fn recovery_signature(data: &[u8]) {
     let Ok(armored) = str::from_utf8(data) else { return };
-    if let Some(point) = recovery_sig::signer(armored)
-        && recovery_sig::verify(armored, &point, Namespace::Vault, text::SIGNED)
+    if let Some(point) = ecdsa::signer(armored)
+        && ecdsa::verify(armored, &point, Namespace::Vault, text::SIGNED)
     {
-        assert!(!recovery_sig::verify(armored, &point, Namespace::Lease, text::SIGNED));
-        assert!(!recovery_sig::verify(
-            &format!("{armored}\n"),
-            &point,
-            Namespace::Vault,
-            text::SIGNED
-        ));
+        assert!(!ecdsa::verify(armored, &point, Namespace::Lease, text::SIGNED));
+        assert!(!ecdsa::verify(&format!("{armored}\n"), &point, Namespace::Vault, text::SIGNED));
     }
 }
 

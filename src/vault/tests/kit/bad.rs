@@ -106,9 +106,10 @@ pub fn follow(files: &mut Files, bytes: &[u8], signature: Option<String>) {
 
 /// A touch's signature of a statement.
 pub fn signed(key: &SoftKey, bytes: &[u8]) -> String {
-    let point = key.enrolled().lease.public_key;
+    let point = *key.enrolled().signer();
     key.touch(Namespace::Vault, bytes, &[])
         .assertion()
+        .unwrap()
         .to_sshsig(&point, Namespace::Vault, bytes)
 }
 

@@ -93,7 +93,7 @@ pub fn make() -> Base {
         .enrolments()
         .unwrap()
         .iter()
-        .map(|e| blue.touch(Namespace::Enrol, e.text(), e.salts()))
+        .map(|e| blue.touch(Namespace::Enrol, e.text(), e.unseals()))
         .collect();
     let founding = genesis.seal(&proofs.iter().collect::<Vec<_>>(), NOW, random).unwrap();
     let proof = blue.touch(Namespace::Vault, founding.text(), &[]);
@@ -206,15 +206,15 @@ pub fn apply(vault: &Vault, key: &SoftKey, scope: &str, mut changes: Changes, ra
     vault.apply(&proof, Digest::of(&text), &standing, &changes, NOW, random).unwrap();
 }
 
-fn add(vault: &Vault, signer: &SoftKey, key: &SoftKey, random: &mut Random) {
+pub fn add(vault: &Vault, signer: &SoftKey, key: &SoftKey, random: &mut Random) {
     let addition = Addition::begin(vault, key.enrolled(), &["prod", "dev"], NOW, random).unwrap();
     let touches = addition.enrolments().unwrap();
-    let proofs: Vec<Proof> = touches.iter().map(|e| key.touch(Namespace::Enrol, e.text(), e.salts())).collect();
+    let proofs: Vec<Proof> = touches.iter().map(|e| key.touch(Namespace::Enrol, e.text(), e.unseals())).collect();
     let plan = addition.seal(vault, &proofs.iter().collect::<Vec<_>>(), random).unwrap();
     commit(plan, vault, signer, random);
 }
 
-fn remove(vault: &Vault, name: &str, signer: &SoftKey, random: &mut Random) {
+pub fn remove(vault: &Vault, name: &str, signer: &SoftKey, random: &mut Random) {
     let plan = Removal::begin(vault, name, &[signer.enrolled().id()], NOW, random)
         .unwrap()
         .into_plan();
@@ -224,8 +224,8 @@ fn remove(vault: &Vault, name: &str, signer: &SoftKey, random: &mut Random) {
 pub fn commit(plan: Plan, vault: &Vault, signer: &SoftKey, random: &mut Random) {
     let proof = |touch| {
         let candidates = plan.candidates(vault, touch).unwrap();
-        let candidate = candidates.into_iter().find(|c| c.key == signer.enrolled()).unwrap();
-        signer.touch(Namespace::Vault, plan.text(), &candidate.salts)
+        let candidate = candidates.into_iter().find(|c| c.key.id() == signer.enrolled().id()).unwrap();
+        signer.touch(Namespace::Vault, plan.text(), &candidate.unseals)
     };
     let proofs: Vec<Proof> = (0..plan.touches()).map(proof).collect();
     plan.commit(vault, &proofs.iter().collect::<Vec<_>>(), random)

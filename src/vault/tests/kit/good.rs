@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::device::soft::SoftKey;
 use crate::encoding::Digest;
 use crate::vault::bytes::Id;
 use crate::vault::index::{Kind, below_path, head_path, page_bytes, seal_below};
@@ -18,14 +19,14 @@ use super::patch::{Files, unpack};
 const MANY: usize = 70;
 
 /// A copy of the base that goes on apart.
-struct Side<'a> {
+pub struct Side<'a> {
     base: &'a Base,
     home: Folder,
     random: Stream,
 }
 
 impl<'a> Side<'a> {
-    fn new(base: &'a Base, seed: &'static str) -> Self {
+    pub fn new(base: &'a Base, seed: &'static str) -> Self {
         let side = Self {
             base,
             home: Folder::new(),
@@ -35,7 +36,7 @@ impl<'a> Side<'a> {
         side
     }
 
-    fn vault(&self) -> Vault {
+    pub fn vault(&self) -> Vault {
         Vault::open(&self.home.join("vault"), &self.home.join("state")).unwrap()
     }
 
@@ -76,15 +77,32 @@ impl<'a> Side<'a> {
         (1..=MANY).fold(self, |side, n| side.put("TOKEN", format!("change {n}").as_bytes()))
     }
 
-    fn rotate(mut self) -> Self {
+    fn rotate(self) -> Self {
+        let blue = &self.base.blue;
+        self.rotate_by(blue)
+    }
+
+    /// Gives `prod` another key, by a touch of `key`.
+    pub fn rotate_by(mut self, key: &SoftKey) -> Self {
         let vault = self.vault();
-        let blue = self.base.blue.enrolled().id();
-        let plan = vault.rotation(&["prod"], blue, NOW, &mut self.random).unwrap();
-        base::commit(plan, &vault, &self.base.blue, &mut self.random);
+        let plan = vault.rotation(&["prod"], key.enrolled().id(), NOW, &mut self.random).unwrap();
+        base::commit(plan, &vault, key, &mut self.random);
         self
     }
 
-    fn files(&self) -> Files {
+    /// Lets `key` in, by a touch of `signer`.
+    pub fn add_key(mut self, key: &SoftKey, signer: &SoftKey) -> Self {
+        base::add(&self.vault(), signer, key, &mut self.random);
+        self
+    }
+
+    /// Takes the key called `name` out, by a touch of `signer`.
+    pub fn remove_key(mut self, name: &str, signer: &SoftKey) -> Self {
+        base::remove(&self.vault(), name, signer, &mut self.random);
+        self
+    }
+
+    pub fn files(&self) -> Files {
         let (folder, mut files) = (self.home.join("vault"), BTreeMap::new());
         collect(&folder, &folder, &mut files);
         let text = |(path, bytes): (std::path::PathBuf, Vec<u8>)| (path.to_str().unwrap().to_owned(), bytes);
@@ -113,7 +131,7 @@ pub fn add(kit: &mut Kit<'_>) {
     pages(kit);
 }
 
-fn vault(kit: &mut Kit<'_>, name: &str, about: &str, expect: &str, files: Files, secrets: &[(&str, &str)]) {
+pub fn vault(kit: &mut Kit<'_>, name: &str, about: &str, expect: &str, files: Files, secrets: &[(&str, &str)]) {
     let secrets = secrets
         .iter()
         .map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec()))

@@ -73,7 +73,7 @@ fn read_scope<'a>(
             scope::open_with_recovery(&vault.store, &vault.roster, entry, &code)?
         }
         Door::Key => {
-            let salts = &vault.candidates(&standing)?[0].salts;
+            let salts = &vault.candidates(&standing)?[0].unseals;
             let proof = wanted.key.touch(Namespace::Lease, b"", salts);
             let output = proof.outputs()[0].expose();
             scope::open_with_key(&vault.store, &vault.roster, entry, &wanted.key.enrolled(), output)?
@@ -114,6 +114,7 @@ fn word(error: &VaultError) -> String {
             RosterFault::Unsigned => "statement-unsigned",
             RosterFault::Signer => "statement-signer",
             RosterFault::Signature => "statement-signature",
+            RosterFault::Enrolment => "statement-enrolment",
             RosterFault::Content => "statement-content",
             RosterFault::Unconnected => "statement-unconnected",
         },

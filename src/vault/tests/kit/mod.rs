@@ -11,6 +11,7 @@ mod folder;
 mod good;
 mod judge;
 mod patch;
+mod piv;
 mod signatures;
 mod statements;
 mod vectors;
@@ -20,6 +21,7 @@ use std::path::PathBuf;
 
 use data_encoding::{BASE64, HEXLOWER};
 
+use crate::device::candidate::Unseal;
 use crate::device::enrolled::Profile;
 use crate::device::soft::SoftKey;
 use crate::encoding::sshsig::Namespace;
@@ -44,6 +46,7 @@ fn bad_vaults(base: &Base) -> Vec<Bad> {
     signatures::add(&mut kit);
     contents::add(&mut kit);
     good::add(&mut kit);
+    piv::add(&mut kit);
     kit.all
 }
 
@@ -51,7 +54,7 @@ fn base_text(base: &Base) -> String {
     let mut text = format!("touchlease vault kit 1\nrecovery: {}\n", base.code);
     for scope in &base.end().1.scopes {
         if let Some(SlotEntry::Fido2 { salt, .. }) = scope.slot_of(base.blue.enrolled().id()) {
-            let proof = base.blue.touch(Namespace::Lease, b"", &[salt.0]);
+            let proof = base.blue.touch(Namespace::Lease, b"", &[Unseal::Salt(salt.0)]);
             text += &format!("output: {salt} {}\n", HEXLOWER.encode(proof.outputs()[0].expose()));
         }
     }

@@ -3,9 +3,9 @@
 use crate::device::enrolled::Profile;
 use crate::device::soft::SoftKey;
 use crate::encoding::Digest;
+use crate::encoding::sshsig::ecdsa;
 use crate::encoding::sshsig::{Assertion, FLAG_UP, FLAG_UV, Namespace};
 use crate::vault::RecoveryCode;
-use crate::vault::recovery_sig;
 use crate::vault::roster::{signature_path, statement_path};
 use crate::vault::slot::Private;
 
@@ -30,8 +30,8 @@ fn signers(kit: &mut Kit<'_>) {
         kit.add(name, about, expect, |files| follow(files, &bytes, signature));
     };
     let mallory = SoftKey::new("blue", Profile::Pin, 66);
-    let victim = base.blue.enrolled().lease.public_key;
-    let touch = |key: &SoftKey, namespace, text: &[u8]| key.touch(namespace, text, &[]).assertion().clone();
+    let victim = *base.blue.enrolled().signer();
+    let touch = |key: &SoftKey, namespace, text: &[u8]| key.touch(namespace, text, &[]).assertion().unwrap().clone();
     add(
         "signed",
         "A statement that follows, signed as it should be: to be read.",
@@ -90,7 +90,7 @@ fn signers(kit: &mut Kit<'_>) {
     );
     let code = RecoveryCode::parse(&base.code).unwrap();
     let (private, point) = code.key_pair(&base.end().1.vault);
-    let by_code = recovery_sig::sign(&private, &point, Namespace::Vault, &bytes).unwrap();
+    let by_code = ecdsa::sign(private.scalar(), &point, Namespace::Vault, &bytes).unwrap();
     add(
         "signed-recovery",
         "A statement that follows, signed with the recovery code: to be read.",
@@ -98,21 +98,21 @@ fn signers(kit: &mut Kit<'_>) {
         Some(by_code.clone()),
     );
     let (stranger, stranger_point) = Private::derive(b"a recovery code of the kit, of another vault");
-    let foreign = recovery_sig::sign(&stranger, &stranger_point, Namespace::Vault, &bytes).unwrap();
+    let foreign = ecdsa::sign(stranger.scalar(), &stranger_point, Namespace::Vault, &bytes).unwrap();
     add(
         "recovery-stranger",
         "Another vault's recovery code signed it.",
         SIGNER,
         Some(foreign),
     );
-    let forged = recovery_sig::sign(&stranger, &point, Namespace::Vault, &bytes).unwrap();
+    let forged = ecdsa::sign(stranger.scalar(), &point, Namespace::Vault, &bytes).unwrap();
     add(
         "recovery-forged",
         "Another vault's recovery code signed it, and the signature names this one's.",
         SIGNATURE,
         Some(forged),
     );
-    let lease = recovery_sig::sign(&private, &point, Namespace::Lease, &bytes).unwrap();
+    let lease = ecdsa::sign(private.scalar(), &point, Namespace::Lease, &bytes).unwrap();
     add("recovery-lease", "The recovery code signed it as a lease.", SIGNATURE, Some(lease));
     add(
         "recovery-armor",
@@ -150,7 +150,7 @@ fn flags(kit: &mut Kit<'_>) {
     use sha2::{Digest as _, Sha256};
     let base = kit.base;
     let bytes = next(base, |_| {});
-    let victim = base.blue.enrolled().lease.public_key;
+    let victim = *base.blue.enrolled().signer();
     // The soft key's scalar: SHA-256("lease", seed).
     let scalar = Sha256::new_with_prefix("lease").chain_update([1]).finalize();
     let sign = |flags: u8, extensions: &[u8]| {
@@ -354,9 +354,9 @@ fn chains(kit: &mut Kit<'_>) {
         |files| {
             let mallory = SoftKey::new("blue", Profile::Pin, 66);
             let mut own = base.statements[0].1.clone();
-            own.keys = vec![crate::vault::statement::KeyEntry::Fido2(mallory.enrolled())];
+            own.keys = vec![mallory.enrolled()];
             own.scopes.clear();
-            own.vault = crate::vault::Statement::vault_id(&own.random.unwrap(), &mallory.enrolled().lease.public_key);
+            own.vault = crate::vault::Statement::vault_id(&own.random.unwrap(), mallory.enrolled().signer());
             let bytes = own.to_bytes().unwrap();
             follow(files, &bytes, Some(signed(&mallory, &bytes)));
         },

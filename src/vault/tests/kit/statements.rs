@@ -36,7 +36,10 @@ const CHANGES: &[(&str, &str, &str, Change)] = &[
         drop(s["scopes"][0]["slots"][0].as_object_mut().unwrap().remove("half"));
     }),
     ("version-text", "v is a text", FORM, |s, _| s["v"] = json!("1")),
-    ("version-2", "a statement of format 2", "vault newer", |s, _| s["v"] = json!(2)),
+    ("version-2", "format 2, though no key is a PIV key", CONTENT, |s, _| {
+        s["v"] = json!(2)
+    }),
+    ("version-3", "a statement of format 3", "vault newer", |s, _| s["v"] = json!(3)),
     ("version-0", "a statement of format 0", CONTENT, |s, _| s["v"] = json!(0)),
     ("epoch-fraction", "an epoch of 1.5", FORM, |s, _| {
         s["scopes"][0]["epoch"] = json!(1.5)
@@ -221,6 +224,8 @@ const CHANGES: &[(&str, &str, &str, Change)] = &[
 fn off_curve() -> String {
     let mut point = crate::device::soft::SoftKey::new("x", crate::device::enrolled::Profile::Pin, 9)
         .enrolled()
+        .fido2()
+        .unwrap()
         .lease
         .public_key;
     point[64] ^= 1;

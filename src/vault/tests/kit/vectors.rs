@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
 
+use crate::device::candidate::Unseal;
+use crate::device::soft::SoftKey;
 use crate::encoding::sshsig::{Assertion, Namespace, client_data, signed_blob};
 use crate::encoding::{Digest, es256};
-use crate::vault::RecoveryCode;
 use crate::vault::crypto::{NONCE, derive, expand, label, open};
 use crate::vault::index::{HeadClear, below_path, head_path};
 use crate::vault::record::{self, Record};
@@ -16,6 +17,7 @@ use crate::vault::roster::{signature_path, statement_path};
 use crate::vault::scope::{carry_path, half_path, sealed_path};
 use crate::vault::slot::{Place, open_scope_key};
 use crate::vault::statement::{ScopeEntry, SlotEntry, holder};
+use crate::vault::{RecoveryCode, enrolment};
 
 use super::bad::{next, opened};
 use super::base::{self, Base};
@@ -35,12 +37,24 @@ fn vectors(base: &Base) -> Value {
         "record": secret(base, "TOKEN"),
         "record_of_an_earlier_epoch": secret(base, "OLD"),
         "name": name("TOKEN"),
+        "enrolment": enrolment(base),
+    })
+}
+
+/// A PIV key's word for the base vault, which has none.
+fn enrolment(base: &Base) -> Value {
+    let (card, vault) = (SoftKey::piv("card", 3), base.end().1.vault);
+    let text = enrolment::piv_text(card.enrolled().piv().unwrap(), vault).unwrap();
+    json!({
+        "public_key": hex(card.enrolled().signer()),
+        "text": String::from_utf8(text.clone()).unwrap(),
+        "signature": card.touch(Namespace::Enrol, &text, &[]).sshsig(&text).unwrap(),
     })
 }
 
 fn vault_id(base: &Base) -> Value {
     let first = &base.statements[0].1;
-    let (random, key) = (first.random.unwrap(), first.keys[0].enrolled().lease.public_key);
+    let (random, key) = (first.random.unwrap(), *first.keys[0].signer());
     json!({"random": hex(&random.0), "first_key": hex(&key), "id": hex(&Digest::of(&[&random.0[..], &key].concat()).0)})
 }
 
@@ -103,7 +117,7 @@ fn statement_by_recovery(base: &Base) -> Value {
     let bytes = next(base, |_| {});
     let (private, point) = RecoveryCode::parse(&base.code).unwrap().key_pair(&base.end().1.vault);
     let blob = signed_blob(Namespace::Vault, &bytes);
-    let armored = crate::vault::recovery_sig::sign(&private, &point, Namespace::Vault, &bytes).unwrap();
+    let armored = crate::encoding::sshsig::ecdsa::sign(private.scalar(), &point, Namespace::Vault, &bytes).unwrap();
     json!({
         "text": String::from_utf8(bytes).unwrap(),
         "signed_blob": hex(&blob),
@@ -181,8 +195,8 @@ fn key_slot(base: &Base, entry: &ScopeEntry) -> Value {
     let Some(SlotEntry::Fido2 { id, public, salt, .. }) = entry.slot_of(key.id()) else {
         panic!("blue has a slot")
     };
-    let proof = base.blue.touch(Namespace::Lease, b"", &[salt.0]);
-    let (output, holder) = (proof.outputs()[0].expose(), holder(&key));
+    let proof = base.blue.touch(Namespace::Lease, b"", &[Unseal::Salt(salt.0)]);
+    let (output, holder) = (proof.outputs()[0].expose(), holder(&key).unwrap());
     let vault = base.end().1.vault;
     let info = label("slot", &[&id.0, &entry.id.0, holder.credential, holder.profile.as_bytes()]);
     let k = derive(output, &vault.0, &info);

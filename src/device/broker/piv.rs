@@ -1,0 +1,224 @@
+//! Cards: which they are, what they hold, and making keys on them.
+
+use super::super::enrolled::{Always, EnrolledKey, KeyId, Kind, Link, Piv, PivSlot, Profile, Retired, Seen as SeenBy};
+use super::super::error::DeviceError;
+use super::super::piv::{Occupied, References, Seen, Setup};
+use super::super::place::{Place, Port};
+use super::super::worker::protocol::{Answer, Operation, PivTask, SlotKey};
+use super::{Broker, Inner, SHORT, Step, system, unexpected};
+use crate::clock::Boot;
+use crate::secret::Secret;
+
+/// A YubiKey by its PIV application, before it is enrolled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CardSeen {
+    /// Which plugging-in it is.
+    pub plug: u64,
+    /// Which it is.
+    pub seen: Seen,
+    /// What of it is the factory's.
+    pub factory: References,
+    /// Slots for retired keys that hold one.
+    pub occupied: Vec<Occupied>,
+    /// PIN tries left.
+    pub tries: Option<u32>,
+}
+
+impl CardSeen {
+    /// Whether this slot holds a key.
+    #[must_use]
+    pub fn is_occupied(&self, slot: Retired) -> bool {
+        self.occupied.iter().any(|occupied| occupied.slot == slot)
+    }
+
+    /// Whether it holds this key, where it was made.
+    #[must_use]
+    pub fn holds(&self, made: &PivSlot) -> bool {
+        self.occupied.iter().any(|occupied| occupied.is(made.slot, &made.public_key))
+    }
+}
+
+/// Keys to be made on a card.
+pub struct MakeKeys {
+    /// Where it is.
+    pub port: Port,
+    /// Which plugging-in it was when the person was asked.
+    pub plug: u64,
+    /// Its serial number.
+    pub serial: u32,
+    /// What is made.
+    pub setup: Setup,
+    /// The person's name for it.
+    pub name: String,
+    /// Its PIN.
+    pub pin: Secret,
+    /// Another one, where the PIN is the factory's.
+    pub new_pin: Option<Secret>,
+    /// Another one, where the PUK is the factory's.
+    pub new_puk: Option<Secret>,
+    /// Until when it has to be done.
+    pub deadline: Boot,
+}
+
+impl Broker {
+    /// What the YubiKey in this reader is and holds. No touch, no PIN.
+    ///
+    /// # Errors
+    /// [`DeviceError::NotPiv`]; [`DeviceError::TooOld`] for firmware that does not say; see there.
+    pub async fn card(&self, port: &Port) -> Result<CardSeen, DeviceError> {
+        let outlook = self.inner.outlook()?;
+        let place = self.inner.place(&outlook, port).await?;
+        let seen = self.inner.look_at_card(&place).await?.ok_or(DeviceError::NotPiv)?;
+        let serial = seen.serial;
+        let (tries, _) = self.inner.card_tries(&place, serial, None).await?;
+        let answer = self.inner.short_on_card(&place, PivTask::Inspect { serial }).await?;
+        let Answer::CardState { factory, occupied } = answer else {
+            return Err(unexpected());
+        };
+        let plug = place.plug;
+        Ok(CardSeen {
+            plug,
+            seen,
+            factory,
+            occupied,
+            tries,
+        })
+    }
+
+    /// Every YubiKey with a PIV application that is in a reader with contacts, as USB has them.
+    ///
+    /// # Errors
+    /// What kept the one that could not be looked at, if there is no other.
+    pub async fn cards(&self) -> Result<Vec<(Port, CardSeen)>, DeviceError> {
+        let outlook = self.inner.outlook()?;
+        let places = self.inner.places(&outlook).await?;
+        let in_slot = |place: &&Place| matches!(place.port, Port::Reader(_)) && !place.empty && place.link != Link::Contactless;
+        let (mut cards, mut failed) = (Vec::new(), None);
+        for place in places.iter().filter(in_slot) {
+            match self.card(&place.port).await {
+                Ok(card) => cards.push((place.port.clone(), card)),
+                Err(DeviceError::NotPiv) => {}
+                Err(error) => failed = Some(error),
+            }
+        }
+        match failed {
+            Some(error) if cards.is_empty() => Err(error),
+            _ => Ok(cards),
+        }
+    }
+
+    /// Puts what the factory set out of force and makes two keys on a card, whose policies are read back. No touch: those that show that
+    /// the keys work are the vault's to ask for.
+    ///
+    /// # Errors
+    /// See [`DeviceError`]: [`DeviceError::Occupied`] before anything is changed.
+    pub async fn make_keys(&self, ask: MakeKeys) -> Result<EnrolledKey, DeviceError> {
+        let outlook = self.inner.outlook()?;
+        let place = self.inner.place(&outlook, &ask.port).await?;
+        if place.plug != ask.plug {
+            return Err(DeviceError::PulledOut);
+        }
+        let seen = self.inner.look_at_card(&place).await?.ok_or(DeviceError::NotPiv)?;
+        let parts = [Some(&ask.pin), ask.new_pin.as_ref(), ask.new_puk.as_ref()];
+        let lengths = parts.map(|part| part.map_or(0, Secret::len));
+        let mut secret = Secret::zeroed(lengths.iter().sum()).map_err(system)?;
+        let mut at = 0;
+        for part in parts.into_iter().flatten() {
+            secret.expose_mut()[at..at + part.len()].copy_from_slice(part.expose());
+            at += part.len();
+        }
+        let make = PivTask::Make {
+            serial: ask.serial,
+            task: ask.setup.clone(),
+            pin_len: lengths[0],
+            new_pin_len: lengths[1],
+        };
+        let step = Step {
+            place: &place,
+            operation: Operation::Piv(make),
+            secret: Some(secret),
+            deadline: ask.deadline,
+            key: None,
+            late: None,
+        };
+        let Answer::CardMade(fresh) = self.inner.step(step, |_| {}).await?.answer else {
+            return Err(unexpected());
+        };
+        let slot = |slot, public_key| PivSlot {
+            slot,
+            public_key,
+            pin: Always::Always,
+            touch: Always::Always,
+            seen: SeenBy::Metadata,
+        };
+        Ok(EnrolledKey {
+            name: ask.name,
+            profile: Profile::Pin,
+            kind: Kind::Piv(Piv {
+                serial: seen.serial,
+                firmware: seen.firmware,
+                open: slot(ask.setup.open, fresh.open),
+                sign: slot(ask.setup.sign, fresh.sign),
+                enrolment: None,
+            }),
+        })
+    }
+}
+
+impl Inner {
+    /// Which enrolled PIV key is in a reader, by its serial number, which proves nothing: what it opens and signs does.
+    pub(super) async fn card(&self, place: &Place, keys: &[EnrolledKey]) -> Result<Option<KeyId>, DeviceError> {
+        // In a field a look would be all that a tap is good for, and no PIV key counts there.
+        let is_one = keys.iter().any(|key| key.piv().is_some());
+        if !is_one || !matches!(place.port, Port::Reader(_)) || place.link == Link::Contactless {
+            return Ok(None);
+        }
+        let Some(seen) = self.look_at_card(place).await? else {
+            return Ok(None);
+        };
+        let has_serial = |key: &&EnrolledKey| key.piv().is_some_and(|piv| piv.serial == seen.serial);
+        Ok(keys.iter().find(has_serial).map(EnrolledKey::id))
+    }
+
+    async fn look_at_card(&self, place: &Place) -> Result<Option<Seen>, DeviceError> {
+        match self.short_on_card(place, PivTask::Look).await? {
+            Answer::Card(seen) => Ok(seen),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// PIN tries left, of an enrolled card only while it holds what was made there.
+    pub(super) async fn card_tries(
+        &self,
+        place: &Place,
+        serial: u32,
+        enrolled: Option<&EnrolledKey>,
+    ) -> Result<(Option<u32>, bool), DeviceError> {
+        let made = enrolled.and_then(EnrolledKey::piv).map(|piv| [&piv.open, &piv.sign]);
+        let held = made.into_iter().flatten().map(SlotKey::from).collect();
+        let step = Step {
+            key: enrolled.map(|key| (key.name.as_str(), key.profile)),
+            ..self.short(place, PivTask::Tries { serial, held })
+        };
+        match self.step(step, |_| {}).await?.answer {
+            Answer::Inspected { tries, power_cycle } => Ok((tries, power_cycle)),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn short_on_card(&self, place: &Place, task: PivTask) -> Result<Answer, DeviceError> {
+        Ok(self.step(self.short(place, task), |_| {}).await?.answer)
+    }
+
+    /// Without PIN and touch.
+    fn short<'a>(&self, place: &'a Place, task: PivTask) -> Step<'a> {
+        Step {
+            place,
+            operation: Operation::Piv(task),
+            secret: None,
+            deadline: self.clock.boot() + SHORT,
+            key: None,
+            late: None,
+        }
+    }
+}

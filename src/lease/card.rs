@@ -1,0 +1,163 @@
+//! A YubiKey's PIV application on its way into a vault: looked at, shown, agreed to, and only then changed.
+
+use super::enrol::{Known, ask_pin};
+use super::failure::{IntoFailure, locked_memory};
+use super::office::Lobby;
+use super::text::{CardText, FactoryText};
+use crate::config::Firmware;
+use crate::device::broker::{CardSeen, MakeKeys};
+use crate::device::enrolled::Retired;
+use crate::device::piv::Setup;
+use crate::device::{DeviceError, EnrolledKey, Port};
+use crate::presence::Prompt;
+use crate::secret::Secret;
+use crate::wire::{Failure, Outcome};
+
+/// The PIN of every new YubiKey's PIV application.
+const FACTORY_PIN: [u8; 6] = *b"123456";
+
+/// A card of which two keys are made, to be enrolled.
+pub struct CardPlan {
+    /// Its serial number.
+    pub serial: u32,
+    /// Where the key goes that unseals.
+    pub open: Retired,
+    /// Where the key goes that signs.
+    pub sign: Retired,
+    /// Keys that are there are lost.
+    pub danger_overwrite: bool,
+    /// In the place of the factory's PIN.
+    pub new_pin: Option<Secret>,
+    /// In the place of the factory's PUK.
+    pub new_puk: Option<Secret>,
+}
+
+/// A card that was looked at, and not changed: what will be is fixed from here on.
+pub struct Survey {
+    plan: CardPlan,
+    port: Port,
+    card: CardSeen,
+    setup: Setup,
+}
+
+impl Survey {
+    /// Looks at the card of `plan`, which is to join `enrolled`.
+    ///
+    /// # Errors
+    /// It is not there, too old, or enrolled; its slots hold keys that were not given up, or that open one of the vaults of `known`; what the
+    /// factory set would stay.
+    pub async fn begin(lobby: &Lobby<'_>, plan: CardPlan, enrolled: &[EnrolledKey], known: &[Known]) -> Result<Self, Failure> {
+        if enrolled.iter().any(|key| key.piv().is_some_and(|piv| piv.serial == plan.serial)) {
+            return Err(DeviceError::AlreadyEnrolled.failure());
+        }
+        let cards = lobby.broker.cards().await.map_err(IntoFailure::failure)?;
+        let card = cards.into_iter().find(|(_, card)| card.seen.serial == plan.serial);
+        let (port, card) = card.ok_or_else(|| DeviceError::NotPiv.failure())?;
+        if let Some(least) = lobby.limits.min_firmware.filter(|least| card.seen.firmware < least.0) {
+            return Err(too_old(card.seen.firmware, least));
+        }
+        let lost: Vec<Retired> = [plan.open, plan.sign].into_iter().filter(|slot| card.is_occupied(*slot)).collect();
+        for &slot in &lost {
+            if let Some(owner) = known.iter().find(|owner| owner.is_in(slot, &card)) {
+                return Err(in_use(slot, owner));
+            }
+            if !plan.danger_overwrite {
+                return Err(DeviceError::Occupied { slot }.failure());
+            }
+        }
+        let stays = match &card.factory {
+            factory if !factory.management && !factory.protected => Some(DeviceError::ManagementKey),
+            factory if factory.puk && plan.new_puk.is_none() => Some(DeviceError::FactoryPuk),
+            factory if factory.pin && plan.new_pin.is_none() => Some(DeviceError::FactoryPin),
+            _ => None,
+        };
+        if let Some(error) = stays {
+            return Err(error.failure());
+        }
+        let setup = Setup {
+            open: plan.open,
+            sign: plan.sign,
+            danger_overwrite: lost,
+        };
+        Ok(Self { plan, port, card, setup })
+    }
+
+    /// What a person has to see of it.
+    pub(super) fn text(&self) -> CardText {
+        let factory = &self.card.factory;
+        let parts = [
+            (factory.pin, FactoryText::Pin),
+            (factory.puk, FactoryText::Puk),
+            (factory.management, FactoryText::ManagementKey),
+        ];
+        CardText {
+            serial: self.plan.serial,
+            open: self.setup.open,
+            sign: self.setup.sign,
+            overwrites: self.setup.danger_overwrite.clone(),
+            factory: parts.into_iter().filter_map(|(is, part)| is.then_some(part)).collect(),
+        }
+    }
+
+    /// Its two keys, and its PIN, once the person has agreed by typing the PIN that it will have.
+    pub(super) async fn make(&self, lobby: &Lobby<'_>, prompt: &Prompt<'_>, name: &str) -> Result<(EnrolledKey, Secret), Failure> {
+        let copy = |secret: &Option<Secret>| secret.as_ref().map(Secret::duplicate).transpose().map_err(locked_memory);
+        let new_pin = copy(&self.plan.new_pin)?.filter(|_| self.card.factory.pin);
+        let agreed = agreement(lobby, prompt, name, new_pin.as_ref(), self.card.tries).await?;
+        let pin = match new_pin {
+            Some(_) => Secret::from_slice_wiping(&mut FACTORY_PIN.to_owned()).map_err(locked_memory)?,
+            None => agreed.duplicate().map_err(locked_memory)?,
+        };
+        let make = MakeKeys {
+            port: self.port.clone(),
+            plug: self.card.plug,
+            serial: self.plan.serial,
+            setup: self.setup.clone(),
+            name: name.to_owned(),
+            pin,
+            new_pin,
+            new_puk: copy(&self.plan.new_puk)?,
+            deadline: prompt.deadline(),
+        };
+        let key = lobby.broker.make_keys(make).await.map_err(IntoFailure::failure)?;
+        Ok((key, agreed))
+    }
+}
+
+/// No key is touched for what is made on a card, and one from the factory takes a PIN that everybody knows: so whoever sees what is made types
+/// the PIN that holds from then on.
+async fn agreement(
+    lobby: &Lobby<'_>,
+    prompt: &Prompt<'_>,
+    name: &str,
+    new_pin: Option<&Secret>,
+    tries: Option<u32>,
+) -> Result<Secret, Failure> {
+    let Some(new_pin) = new_pin else {
+        return ask_pin(lobby, prompt, name, tries, false).await;
+    };
+    let mut wrong = false;
+    loop {
+        let typed = ask_pin(lobby, prompt, name, None, wrong).await?;
+        if typed.expose() == new_pin.expose() {
+            return Ok(typed);
+        }
+        wrong = true;
+    }
+}
+
+fn in_use(slot: Retired, owner: &Known) -> Failure {
+    let Known { vault, key } = owner;
+    let message = format!(
+        "slot {slot} of the card holds a key of the vault in {vault}, where it is called \"{}\": nothing was changed",
+        key.name
+    );
+    Failure::new(Outcome::Refused, "slot_in_use", message)
+        .hint("name other slots with --open-slot and --sign-slot, or remove the key from that vault first: touchlease key remove NAME")
+}
+
+fn too_old(firmware: [u8; 3], least: Firmware) -> Failure {
+    let [major, minor, patch] = firmware;
+    let message = format!("the key has firmware {major}.{minor}.{patch}, and the configuration wants {least} at least");
+    Failure::new(Outcome::Refused, "old_firmware", message).hint("use a newer key, or change limits.min_firmware in config.toml")
+}
