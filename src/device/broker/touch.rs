@@ -163,25 +163,29 @@ impl Prompt {
                 let lying = lying.get_or_insert_with(|| cards(&seen));
                 self.follow(&seen, lying, &mut attempts, &mut running);
             }
-            let ended = tokio::select! {
-                changed = places.changed() => match changed {
-                    Ok(()) => continue,
-                    Err(_) => return Err(system("keys cannot be watched")),
-                },
-                () = tokio::time::sleep(LOST_PAUSE), if !lost.is_empty() => {
-                    lost.drain(..).for_each(|plug| drop(running.remove(&plug)));
-                    continue;
+            loop {
+                let ended = tokio::select! {
+                    // First what ended: a key that was pulled out is said by its name, which is forgotten with its place.
+                    biased;
+                    Some(ended) = attempts.join_next() => ended,
+                    changed = places.changed() => match changed {
+                        Ok(()) => break,
+                        Err(_) => return Err(system("keys cannot be watched")),
+                    },
+                    () = tokio::time::sleep(LOST_PAUSE), if !lost.is_empty() => {
+                        lost.drain(..).for_each(|plug| drop(running.remove(&plug)));
+                        break;
+                    }
+                };
+                // An attempt that was aborted has nothing to say.
+                let Ok((plug, result)) = ended else { continue };
+                if matches!(result, Err(DeviceError::PulledOut)) {
+                    lost.push(plug.clone());
                 }
-                Some(ended) = attempts.join_next() => ended,
-            };
-            // An attempt that was aborted has nothing to say.
-            let Ok((plug, result)) = ended else { continue };
-            if matches!(result, Err(DeviceError::PulledOut)) {
-                lost.push(plug.clone());
-            }
-            if let Some(end) = self.settle(&plug, result) {
-                self.wipe_others(&mut attempts);
-                return end;
+                if let Some(end) = self.settle(&plug, result) {
+                    self.wipe_others(&mut attempts);
+                    return end;
+                }
             }
         }
     }
