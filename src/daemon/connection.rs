@@ -20,7 +20,7 @@ use super::{doctor, forks, keys, leases, merges, peer, places, scopes, vaults};
 use crate::lease::ledger::Why;
 use crate::lease::office::Asker;
 use crate::lease::requester::Requester;
-use crate::presence::{Attached, ScreenKind};
+use crate::presence::{Attached, ScreenKind, Whereabouts};
 use crate::sys;
 use crate::wire::codec::{self, LineBuffer};
 use crate::wire::{Answer, Call, Event, Failure, LONGEST_CALL, MOST_PUT_BYTES, MOST_PUTS, Outcome, Reply, Request, Unhinted, VERSION};
@@ -224,38 +224,18 @@ async fn hear(lines: &mut Lines, within: Duration) -> io::Result<Option<Result<C
     }
 }
 
-async fn talk(house: &Rc<House>, lines: &mut Lines, mut peer: Peer, mut call: Call) -> io::Result<()> {
-    peer.claimed.labels = std::mem::take(&mut call.labels);
+async fn talk(house: &Rc<House>, lines: &mut Lines, peer: Peer, mut call: Call) -> io::Result<()> {
+    let (mut requester, pidfd) = peer.requester(std::mem::take(&mut call.labels));
     if let Err(failure) = places::check(&house.places, &call) {
         return lines.send(&Reply::Failed(failure)).await;
     }
     let (tell, mut events) = unbounded_channel();
-    let screen = screen(house, &call, &peer, &tell);
+    let screen = screen(house, &call, &requester, &tell);
     let screen_id = screen.as_ref().map(Attached::id);
-    let own_screen = screen_id.filter(|_| !matches!(call.request, Request::Watch));
-    let Peer {
-        uid,
-        process,
-        lineage,
-        parent,
-        whereabouts,
-        claimed,
-        pidfd,
-    } = peer;
+    requester.own_screen = screen_id.filter(|_| !matches!(call.request, Request::Watch));
     // The descriptor may have been passed on: the call ends with the process that connected all the same (T19).
     let ended = sys::wait::readable(pidfd)?;
-    let asker = Asker {
-        requester: Requester {
-            uid,
-            process,
-            lineage,
-            parent,
-            whereabouts,
-            own_screen,
-            claimed,
-        },
-        tell,
-    };
+    let asker = Asker { requester, tell };
     let handled = {
         let mut handling = pin!(house.turns.each(handle(house, call, screen_id, &asker)));
         loop {
@@ -364,14 +344,20 @@ async fn handle(house: &Rc<House>, call: Call, screen: Option<u64>, asker: &Aske
     Ok(Handled { reply, held: None })
 }
 
-fn screen<'a>(house: &'a House, call: &Call, peer: &Peer, tell: &tokio::sync::mpsc::UnboundedSender<Event>) -> Option<Attached<'a>> {
+fn screen<'a>(
+    house: &'a House,
+    call: &Call,
+    requester: &Requester,
+    tell: &tokio::sync::mpsc::UnboundedSender<Event>,
+) -> Option<Attached<'a>> {
     let kind = if matches!(call.request, Request::Watch) {
         ScreenKind::Watch
     } else {
         ScreenKind::Own
     };
-    let seated = peer.whereabouts.terminal.is_some() && peer.whereabouts.foreground && !peer.claimed.is_agent(house.agents);
-    (call.screen && seated).then(|| house.desk.attach(kind, peer.whereabouts.clone(), tell.clone()))
+    let is_seated = |at: &Whereabouts| at.terminal.is_some() && at.foreground && !requester.claimed.is_agent(house.agents);
+    let attach = || house.desk.attach(kind, requester.whereabouts.clone(), tell.clone());
+    (call.screen && is_seated(&requester.whereabouts)).then(attach)
 }
 
 fn answer(house: &House, screen: Option<u64>, line: &[u8]) -> io::Result<()> {

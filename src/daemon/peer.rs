@@ -1,13 +1,15 @@
 //! Who is at the other end of a socket: the kernel's facts, and what the process says of itself.
 
-use std::fs;
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::rc::Rc;
+use std::{fs, iter};
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use thiserror::Error;
 
-use crate::lease::requester::{Claimed, Parent, ProcessId};
+use crate::lease::requester::{Claimed, Kin, Late, Lineage, Parent, ProcessId, Requester};
 use crate::presence::Whereabouts;
 use crate::sys::process::peer_pidfd;
 use crate::sys::wait::is_readable;
@@ -28,23 +30,17 @@ pub enum PeerError {
     Gone,
 }
 
-/// The other end of a connection.
-#[derive(Debug)]
+/// The other end of a connection, as far as it is looked at for every call.
 pub struct Peer {
     /// From SO_PEERCRED.
-    pub uid: u32,
-    /// The process that connected.
-    pub process: ProcessId,
-    /// It, its parent, and so on.
-    pub lineage: Vec<ProcessId>,
-    /// Its parent.
-    pub parent: Option<Parent>,
-    /// Where it stands.
-    pub whereabouts: Whereabouts,
-    /// What it says of itself.
-    pub claimed: Claimed,
+    uid: u32,
+    head: Stat,
+    lineage: Rc<Lineage>,
+    parent: Option<Parent>,
+    /// Without ancestors and labels.
+    claimed: Claimed,
     /// The process itself: readable when it ends, never another one.
-    pub pidfd: OwnedFd,
+    pidfd: OwnedFd,
 }
 
 impl Peer {
@@ -61,30 +57,60 @@ impl Peer {
     /// # Errors
     /// [`PeerError::Gone`].
     pub fn look(pidfd: OwnedFd, pid: i32, uid: u32) -> Result<Self, PeerError> {
-        let first = Stat::read(pid.unsigned_abs()).ok_or(PeerError::Gone)?;
-        let stats = lineage(first);
-        let claimed = claims(&stats);
-        // Read while the process of the handle, which had this pid from the start, had not ended: all of it is of that one (T19).
+        let head = Stat::read(pid.unsigned_abs()).ok_or(PeerError::Gone)?;
+        let above = head.above();
+        let lineage = lineage(head.clone(), above.clone());
+        let claimed = claims(&lineage);
+        // Read while the process of the handle, which had this pid from the start, had not ended: all of it is of that one (T19). What is
+        // read of its ancestors later starts from here.
         if is_ended(&pidfd) {
             return Err(PeerError::Gone);
         }
-        let head = &stats[0];
-        let whereabouts = Whereabouts {
+        Ok(Self {
+            uid,
+            parent: above.as_ref().and_then(parent),
+            lineage: lineage.into(),
+            head,
+            claimed,
+            pidfd,
+        })
+    }
+
+    /// Who asks, by these labels of its environment, and the handle on it.
+    #[must_use]
+    pub fn requester(self, labels: BTreeMap<String, String>) -> (Requester, OwnedFd) {
+        let Self {
+            uid,
+            head,
+            lineage,
+            parent,
+            mut claimed,
+            pidfd,
+        } = self;
+        let process = head.id;
+        let (of_pids, of_names) = (lineage.clone(), lineage.clone());
+        let whereabouts = move || Whereabouts {
             pid: head.id.pid,
             session: head.session,
             terminal: (head.terminal != 0).then_some(head.terminal),
             foreground: head.group == head.foreground_group,
-            ancestors: stats[1..].iter().map(|stat| stat.id.pid).collect(),
+            ancestors: of_pids.iter().skip(1).map(|kin| kin.process.pid).collect(),
         };
-        Ok(Self {
+        let claimed = move || {
+            claimed.ancestors = of_names.iter().skip(1).map(|kin| kin.name).collect();
+            claimed.labels = labels;
+            claimed
+        };
+        let requester = Requester {
             uid,
-            process: head.id,
-            lineage: stats.iter().map(|stat| stat.id).collect(),
-            parent: stats.get(1).and_then(parent),
-            whereabouts,
-            claimed,
-            pidfd,
-        })
+            process,
+            lineage,
+            parent,
+            whereabouts: Late::new(Box::new(whereabouts)),
+            own_screen: None,
+            claimed: Late::new(Box::new(claimed)),
+        };
+        (requester, pidfd)
     }
 }
 
@@ -148,18 +174,21 @@ impl Stat {
             foreground_group: signed(8)?,
         })
     }
+
+    /// Its parent, if that is not the system's first process.
+    fn above(&self) -> Option<Self> {
+        // A parent that began after its child is none: the pid was used again meanwhile.
+        let older = |parent: &Self| parent.id.started <= self.id.started;
+        (self.parent > 1).then(|| Self::read(self.parent)).flatten().filter(older)
+    }
 }
 
-fn lineage(first: Stat) -> Vec<Stat> {
-    let mut stats = vec![first];
-    while let Some(parent) = stats.last().map(|stat| stat.parent).filter(|pid| *pid > 1 && stats.len() < DEEPEST) {
-        // A parent that began after its child is none: the pid was used again meanwhile.
-        match Stat::read(parent).filter(|stat| stats.last().is_some_and(|child| stat.id.started <= child.id.started)) {
-            Some(stat) => stats.push(stat),
-            None => break,
-        }
-    }
-    stats
+fn lineage(first: Stat, above: Option<Stat>) -> Lineage {
+    let stats = iter::once(first).chain(iter::successors(above, Stat::above)).take(DEEPEST);
+    Lineage::new(stats.map(|stat| Kin {
+        process: stat.id,
+        name: stat.name,
+    }))
 }
 
 /// Nothing when it is gone meanwhile.
@@ -193,10 +222,14 @@ fn real_uid(pid: u32) -> Option<u32> {
     line.split_ascii_whitespace().next()?.parse().ok()
 }
 
-fn claims(stats: &[Stat]) -> Claimed {
-    let link = |pid: u32, name: &str| fs::read_link(format!("/proc/{pid}/{name}")).map(|path| path.to_string_lossy().into_owned());
-    let pid = stats[0].id.pid;
-    let command = read_at_once(&format!("/proc/{pid}/cmdline")).unwrap_or_default();
+/// Without ancestors, which are read when somebody wants them, and labels.
+fn claims(lineage: &Lineage) -> Claimed {
+    let link =
+        |kin: &Kin, name: &str| fs::read_link(format!("/proc/{}/{name}", kin.process.pid)).map(|path| path.to_string_lossy().into_owned());
+    let Some(head) = lineage.iter().next() else {
+        return Claimed::default();
+    };
+    let command = read_at_once(&format!("/proc/{}/cmdline", head.process.pid)).unwrap_or_default();
     let words = command.split(|b| *b == 0).map(|word| String::from_utf8_lossy(word).into_owned());
     let mut command: Vec<_> = words.collect();
     // The last word ends with a NUL too.
@@ -204,11 +237,10 @@ fn claims(stats: &[Stat]) -> Claimed {
     Claimed {
         // Our own client is not dumpable, and so its links are root's alone (proc(5)): its name it cannot hide, and its folder is
         // most often that of the process that started it.
-        executable: link(pid, "exe").unwrap_or_else(|_| stats[0].name.clone()),
+        executable: link(&head, "exe").unwrap_or(head.name),
         command,
-        folder: stats.iter().find_map(|stat| link(stat.id.pid, "cwd").ok()).unwrap_or_default(),
-        ancestors: stats[1..].iter().map(|stat| stat.name.clone()).collect(),
-        labels: Default::default(),
+        folder: lineage.iter().find_map(|kin| link(&kin, "cwd").ok()).unwrap_or_default(),
+        ..Claimed::default()
     }
 }
 
@@ -266,20 +298,32 @@ mod tests {
         let uid = rustix::process::getuid().as_raw();
         let (ours, _theirs) = UnixStream::pair().unwrap();
         let peer = Peer::look(connected(ours.as_fd(), pid).unwrap(), pid, uid).unwrap();
-        assert_eq!(peer.process.pid, std::process::id());
-        assert_eq!(peer.lineage.len(), peer.claimed.ancestors.len() + 1);
-        assert!(!peer.claimed.command.is_empty());
+        let labels = BTreeMap::from([("AGENT".to_owned(), "yes".to_owned())]);
+        let (requester, _) = peer.requester(labels.clone());
+        assert_eq!(requester.process.pid, std::process::id());
+        let above: Vec<_> = requester.lineage.iter().skip(1).collect();
+        let parent = requester.parent.as_ref().unwrap();
+        assert_eq!((above[0].process, &above[0].name), (parent.process, &parent.name));
+        assert_eq!(
+            requester.claimed.ancestors,
+            Vec::from_iter(above.iter().map(|kin| kin.name.clone()))
+        );
+        assert_eq!(
+            requester.whereabouts.ancestors,
+            Vec::from_iter(above.iter().map(|kin| kin.process.pid))
+        );
+        assert_eq!(requester.claimed.labels, labels);
+        assert!(!requester.claimed.command.is_empty());
     }
 
     #[test]
     fn a_process_that_cannot_be_looked_into_has_its_name_and_its_parents_folder() {
-        let mut stats = lineage(Stat::read(std::process::id()).unwrap());
-        let mut hidden = stats[0].clone();
+        let own = Stat::read(std::process::id()).unwrap();
+        let mut hidden = own.clone();
         // No process has this id, so its links cannot be read either.
         hidden.id.pid = u32::MAX;
         hidden.name = "touchlease".into();
-        stats.insert(0, hidden);
-        let claimed = claims(&stats);
+        let claimed = claims(&lineage(hidden, Some(own)));
         assert_eq!(claimed.executable, "touchlease");
         assert_eq!(claimed.folder, std::env::current_dir().unwrap().to_string_lossy());
     }

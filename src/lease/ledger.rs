@@ -225,8 +225,9 @@ impl Ledger {
     pub fn join(&self, sameness: &Sameness, requester: &Requester) -> Option<Lease> {
         let leases = self.leases.borrow();
         let mine = |live: &&Live| {
-            let by_holder = matches!(live.text.holder, Holder::Process { .. }) && requester.lineage.contains(&live.holder);
-            live.sameness == *sameness && (by_holder || live.asker == requester.process)
+            let is_below = || requester.lineage.iter().any(|kin| kin.process == live.holder);
+            live.sameness == *sameness
+                && (live.asker == requester.process || matches!(live.text.holder, Holder::Process { .. }) && is_below())
         };
         let fresh = |live: &&Live| live.uses_left != Some(0) && self.is_in_time(live);
         leases

@@ -198,7 +198,7 @@ fn plain(error: &crate::encoding::plain::PlainError) -> Failure {
 #[cfg(test)]
 pub(super) mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::requester::{Claimed, Parent, ProcessId};
+    use super::super::requester::{Claimed, Late, Lineage, Parent, ProcessId};
     use super::*;
     use crate::presence::Whereabouts;
 
@@ -207,15 +207,15 @@ pub(super) mod tests {
         Requester {
             uid: 1000,
             process,
-            lineage: vec![process],
+            lineage: Lineage::new(std::iter::empty()).into(),
             parent,
-            whereabouts: Whereabouts {
+            whereabouts: Late::new(Box::new(|| Whereabouts {
                 pid: 20,
                 session: 19,
                 ..Whereabouts::default()
-            },
+            })),
             own_screen: None,
-            claimed: Claimed::default(),
+            claimed: Late::new(Box::new(Claimed::default)),
         }
     }
 

@@ -1,6 +1,9 @@
 //! Who asks: what the kernel says, apart from what anybody can claim.
 
+use std::cell::{LazyCell, RefCell};
 use std::collections::BTreeMap;
+use std::iter::Fuse;
+use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
@@ -50,23 +53,65 @@ pub struct Parent {
     pub session: u32,
 }
 
+/// A process, and what it calls itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kin {
+    /// Which.
+    pub process: ProcessId,
+    /// proc(5), `comm`.
+    pub name: String,
+}
+
+/// A process and its ancestors, from the nearest, by kernel's account. Each is a file of `/proc` to read, and who joins a lease most often
+/// finds its holder two or three above: so each is read when somebody gets to it.
+pub struct Lineage {
+    known: RefCell<Vec<Kin>>,
+    rest: RefCell<Fuse<Box<dyn Iterator<Item = Kin>>>>,
+}
+
+impl Lineage {
+    /// That of the first of `kin`, which are read one by one.
+    pub fn new(kin: impl Iterator<Item = Kin> + 'static) -> Self {
+        let kin: Box<dyn Iterator<Item = Kin>> = Box::new(kin);
+        Self {
+            known: RefCell::default(),
+            rest: RefCell::new(kin.fuse()),
+        }
+    }
+
+    /// The process, its parent, and so on.
+    pub fn iter(&self) -> impl Iterator<Item = Kin> {
+        (0..).map_while(|at| self.at(at))
+    }
+
+    fn at(&self, at: usize) -> Option<Kin> {
+        let mut known = self.known.borrow_mut();
+        if at == known.len() {
+            known.push(self.rest.borrow_mut().next()?);
+        }
+        known.get(at).cloned()
+    }
+}
+
+/// What is found out when it is first asked for, and stays as it was then.
+pub type Late<T> = LazyCell<T, Box<dyn FnOnce() -> T>>;
+
 /// Who asks.
-#[derive(Clone, Debug)]
 pub struct Requester {
     /// From SO_PEERCRED.
     pub uid: u32,
     /// The client at the other end of the socket.
     pub process: ProcessId,
-    /// It and its ancestors, from the nearest, by kernel's account.
-    pub lineage: Vec<ProcessId>,
+    /// It and its ancestors.
+    pub lineage: Rc<Lineage>,
     /// Its parent; nothing when only the system's first process is above it.
     pub parent: Option<Parent>,
     /// Where it stands towards screens.
-    pub whereabouts: Whereabouts,
+    pub whereabouts: Late<Whereabouts>,
     /// Its own screen, when a person runs it in the foreground of a terminal.
     pub own_screen: Option<u64>,
     /// What it says of itself.
-    pub claimed: Claimed,
+    pub claimed: Late<Claimed>,
 }
 
 /// What a process says of itself. Shown as claimed; nothing is allowed by it.
@@ -189,6 +234,26 @@ mod tests {
         assert!(many.ends_with(" x (and 2 more)"), "{many}");
         // Who claims that words were left out is not believed.
         assert_eq!(said(&["x", "(and 2 more)"]), "x '(and 2 more)'");
+    }
+
+    #[test]
+    fn ancestors_are_read_when_somebody_gets_to_them_and_once() {
+        let read = Rc::new(RefCell::new(Vec::new()));
+        let reads = read.clone();
+        let kin = (1..=9).map(move |pid| {
+            reads.borrow_mut().push(pid);
+            Kin {
+                process: ProcessId { pid, started: 0 },
+                name: pid.to_string(),
+            }
+        });
+        let lineage = Lineage::new(kin);
+        assert!(read.borrow().is_empty());
+        let has = |pid| lineage.iter().any(|kin| kin.process == ProcessId { pid, started: 0 });
+        assert!(has(3) && has(2));
+        assert_eq!(*read.borrow(), [1, 2, 3]);
+        assert!(!has(10) && lineage.iter().count() == 9);
+        assert_eq!(read.borrow().len(), 9);
     }
 
     #[test]
