@@ -243,10 +243,19 @@ pub fn daemon_in(home: &Home) -> Child {
     daemon
 }
 
+/// Its parent is between it and the shell no more when it begins: a screen is looked at as it comes.
+const ORPHAN: &str = r#"({
+    while read -r _ _ _ parent _ < /proc/self/stat && { read -r _ _ _ above _ < "/proc/$parent/stat"; } 2> /dev/null && [ "$above" = $$ ]; do
+        sleep 0.01
+    done
+    exec "$@"
+} &)
+exec sleep infinity"#;
+
 /// The same command in a process that this one is no ancestor of: to what is asked from here its screen is somebody else's.
 pub fn orphan(command: &Command) -> Command {
     let mut sh = Command::new("sh");
-    sh.args(["-c", "(\"$@\" &); exec sleep infinity", "sh"]);
+    sh.args(["-c", ORPHAN, "sh"]);
     sh.arg(command.get_program()).args(command.get_args());
     sh.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     sh.current_dir(command.get_current_dir().unwrap_or(Path::new("/")));
