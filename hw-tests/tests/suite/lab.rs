@@ -234,6 +234,18 @@ pub fn shows(home: &Home, arguments: &[&str], code: i32, parts: &[&str]) -> Stri
     shown
 }
 
+/// A command at a terminal, with what is typed when it asks.
+pub fn typing(home: &Home, arguments: &[&str], typed: &[(&str, &str)]) -> String {
+    let mut terminal = home.terminal(arguments).unwrap();
+    for (question, answer) in typed {
+        terminal.expect(question).unwrap();
+        terminal.type_in(&format!("{answer}\n")).unwrap();
+    }
+    let (status, shown) = terminal.finish().unwrap();
+    assert!(status.success(), "{arguments:?}: {shown}");
+    shown
+}
+
 /// A daemon in a process of its own, which listens.
 pub fn daemon_in(home: &Home) -> Child {
     let mut command = home.command(["daemon"]);

@@ -11,7 +11,7 @@ use touchlease::config::Config;
 
 use crate::{
     hygiene::{forms, leaks},
-    lab::{CANARY, Lab, holds},
+    lab::{CANARY, Lab, holds, typing},
 };
 
 #[derive(Clone, Default)]
@@ -28,18 +28,6 @@ impl Write for Log {
     }
 }
 
-/// A command at a terminal, with what is typed when it asks.
-fn typing(lab: &Lab, arguments: &[&str], typed: &[(&str, &str)]) -> String {
-    let mut terminal = lab.home.terminal(arguments).unwrap();
-    for (question, answer) in typed {
-        terminal.expect(question).unwrap();
-        terminal.type_in(&format!("{answer}\n")).unwrap();
-    }
-    let (status, shown) = terminal.finish().unwrap();
-    assert!(status.success(), "{arguments:?}: {shown}");
-    shown
-}
-
 #[test]
 fn t45_the_log_at_trace_tells_the_steps_of_a_lease_and_no_secret_pin_or_recovery_code() {
     const WRONG: &str = "no-such-pin-4471";
@@ -52,20 +40,20 @@ fn t45_the_log_at_trace_tells_the_steps_of_a_lease_and_no_secret_pin_or_recovery
         .init();
     let lab = Lab::empty(Config::default());
     lab.key.set_pin().unwrap();
-    let shown = typing(&lab, &["init", "--key", "blue"], &[("tries left): ", PIN)]);
+    let shown = typing(&lab.home, &["init", "--key", "blue"], &[("tries left): ", PIN)]);
     let code = shown
         .split_whitespace()
         .find(|word| word.split('-').count() == 9)
         .unwrap()
         .to_owned();
-    typing(&lab, &["put", "prod/TOKEN"], &[("value of prod/TOKEN", CANARY)]);
+    typing(&lab.home, &["put", "prod/TOKEN"], &[("value of prod/TOKEN", CANARY)]);
     lab.person(&["lock"]);
     let run = ["run", "--with", "prod/TOKEN", "--", "true"];
-    typing(&lab, &run, &[("tries left): ", WRONG), ("tries left): ", PIN)]);
+    typing(&lab.home, &run, &[("tries left): ", WRONG), ("tries left): ", PIN)]);
     lab.key.pull().unwrap();
     let green = lab.reach.add().unwrap();
     let recover = ["recover", "green", "--lost", "blue"];
-    let shown = typing(&lab, &recover, &[("recovery code (not shown): ", &code)]);
+    let shown = typing(&lab.home, &recover, &[("recovery code (not shown): ", &code)]);
     let new = shown
         .split_whitespace()
         .find(|word| word.split('-').count() == 9)

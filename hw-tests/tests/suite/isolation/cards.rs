@@ -6,6 +6,7 @@ use data_encoding::{BASE64_NOPAD, BASE64URL_NOPAD, HEXLOWER, HEXUPPER};
 use hw_tests::conformance::piv::{self, YubiKeys, outside};
 
 use super::*;
+use crate::lab::typing;
 
 /// Every so many of the cases is in the sample; `hw-tests/check` runs all.
 const EVERY: usize = 5;
@@ -24,18 +25,6 @@ fn a_sample_of_what_yubikeys_by_piv_do() {
     let tally = piv::run(&rig, &sample, &mut stdout()).unwrap();
     assert!(tally.is_full());
     println!("T57 PIV sample: {} of {}", tally.held, all.len());
-}
-
-/// A command at a terminal, with what is typed when it asks.
-fn typing(home: &Home, arguments: &[&str], typed: &[(&str, &str)]) -> String {
-    let mut terminal = home.terminal(arguments).unwrap();
-    for (question, answer) in typed {
-        terminal.expect(question).unwrap();
-        terminal.type_in(&format!("{answer}\n")).unwrap();
-    }
-    let (status, shown) = terminal.finish().unwrap();
-    assert!(status.success(), "{arguments:?}: {shown}");
-    shown
 }
 
 /// How programs write bytes down: as they are, in hexadecimal, in base64, and as Rust's `Debug` does.
