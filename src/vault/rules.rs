@@ -9,6 +9,7 @@ use crate::encoding::plain::check_line;
 use crate::secret::Secret;
 
 use super::error::VaultError;
+use super::signer::Signer;
 
 /// The longest lifetime of a lease that rules may name (design: eight hours).
 const LONGEST_TTL: u64 = 8 * 3600;
@@ -48,6 +49,9 @@ pub struct Rules {
     pub header: Option<Header>,
     /// The hosts that it may be sent to (`api.example.com`, `localhost:8080`, `[::1]:8080`), in lower case, IDN in punycode.
     pub hosts: BTreeSet<String>,
+    /// What may be signed with it, where its value is a signer's private keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signer: Option<Box<Signer>>,
     /// Refuse a value with CR, LF or NUL: it is for protocols in which a line break ends the field. The proxy always does.
     pub single_line: bool,
     /// Longest lifetime of a lease in seconds, at most eight hours.
@@ -64,6 +68,7 @@ impl Rules {
             deliveries: deliveries.iter().copied().collect(),
             header: None,
             hosts: BTreeSet::new(),
+            signer: None,
             single_line: false,
             ttl: None,
             uses: None,
@@ -125,8 +130,13 @@ impl Rules {
         ];
         match faults.into_iter().find(|(wrong, _)| *wrong) {
             Some((_, fault)) => Err(VaultError::Rules(fault)),
-            None => Ok(()),
+            None => self.signer.as_ref().map_or(Ok(()), |signer| signer.check(self)),
         }
+    }
+
+    /// Whether delivery by signer is all that is allowed.
+    pub(super) fn is_signer_alone(&self) -> bool {
+        self.deliveries.iter().eq([&Delivery::Signer])
     }
 
     /// Checks that `value` can be used as these rules say.
@@ -134,6 +144,9 @@ impl Rules {
     /// # Errors
     /// [`VaultError::Rules`]: a line break in a value for a header or another line protocol.
     pub fn check_value(&self, value: &Secret) -> Result<(), VaultError> {
+        if self.signer.is_some() {
+            return Signer::check_value(value);
+        }
         if (self.single_line || self.allow(Delivery::Proxy)) && has_line_break(value) {
             return Err(VaultError::Rules(
                 "the value has a line break (or NUL) in it, and would be cut or split where it is used in one line",
@@ -161,7 +174,7 @@ pub fn has_line_break(value: &Secret) -> bool {
 }
 
 /// A host name (RFC 1123, 2.1, lower case, no dot at the end) or address, and a port.
-fn is_host(host: &str) -> bool {
+pub(super) fn is_host(host: &str) -> bool {
     let (name, port) = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, port)) => {
             // One form per address: the shortest (RFC 5952), as everything else here has one form.
