@@ -3,6 +3,7 @@
 pub mod joins;
 mod older;
 mod roster;
+pub mod signers;
 
 use jiff::{Timestamp, tz::TimeZone};
 
@@ -235,6 +236,9 @@ fn asked_rows(rows: &mut Vec<Row>, lease: &LeaseText) {
     }
     for (i, grant) in lease.grants.iter().enumerate() {
         strong(rows, if i == 0 { "gets" } else { "" }, grant_text(grant));
+        if let Some(token) = &grant.token {
+            signers::token_rows(rows, token);
+        }
     }
 }
 
@@ -242,8 +246,10 @@ fn grant_text(grant: &GrantText) -> String {
     let form = match grant.via {
         super::Via::Env => "in its environment",
         super::Via::File => "in a private file",
+        super::Via::Signer => return signers::signed(grant),
     };
-    format!("{}  version {}, {form} as {}", grant.secret, grant.version, grant.env)
+    let env = grant.env.as_deref().unwrap_or_default();
+    format!("{}  version {}, {form} as {env}", grant.secret, grant.version)
 }
 
 fn term(lease: &LeaseText) -> String {
@@ -334,7 +340,10 @@ fn write_text(write: &WriteText) -> String {
 /// Rules in words.
 #[must_use]
 pub fn rules(rules: &RulesAsk) -> String {
-    let mut text = rules.deliveries.join(" or ");
+    let mut text = match &rules.signer {
+        Some(signer) => signers::rules(signer),
+        None => rules.deliveries.join(" or "),
+    };
     if !rules.hosts.is_empty() {
         text += &format!("; only to {}", rules.hosts.join(" "));
     }

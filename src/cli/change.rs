@@ -71,8 +71,8 @@ pub struct RmArgs {
 pub struct RulesArgs {
     /// Allow these deliveries only [default: env,file; with --host: proxy].
     ///
-    /// In this version env and file work. Rules may name proxy and signer already; nothing delivers so yet.
-    #[arg(long = "allow", value_name = "DELIVERY", value_delimiter = ',', value_parser = ["env", "file", "proxy", "signer"])]
+    /// In this version env and file work. Rules may name proxy already; nothing delivers so yet.
+    #[arg(long = "allow", value_name = "DELIVERY", value_delimiter = ',', value_parser = ["env", "file", "proxy"])]
     allow: Vec<String>,
     /// Let only a proxy use it, towards this host. Repeat for more. No proxy is built yet: a secret with hosts is not delivered.
     #[arg(long = "host", value_name = "HOST")]
@@ -104,6 +104,7 @@ impl RulesArgs {
             hosts: if self.hosts.is_empty() { before.hosts } else { self.hosts },
             ttl: self.max_ttl.or(before.ttl),
             uses: self.max_uses.or(before.uses),
+            signer: None,
         }
     }
 
@@ -119,6 +120,7 @@ impl RulesArgs {
             hosts: self.hosts.clone(),
             ttl: self.max_ttl,
             uses: self.max_uses,
+            signer: None,
         }
     }
 }
@@ -396,6 +398,10 @@ pub fn how_many<N: FromStr + PartialOrd + From<u8>>(text: &str) -> Result<N, Str
     n.ok_or_else(|| "give a whole number, 1 or more".into())
 }
 
-fn seconds(text: &str) -> Result<u64, String> {
+/// A duration as it is typed, in seconds.
+///
+/// # Errors
+/// It is none.
+pub fn seconds(text: &str) -> Result<u64, String> {
     parse_duration(text).map(|duration| duration.as_secs())
 }

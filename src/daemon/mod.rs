@@ -14,5 +14,6 @@ mod places;
 mod scopes;
 pub mod serve;
 mod shelf;
+mod signers;
 mod turns;
 mod vaults;

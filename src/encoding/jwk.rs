@@ -183,6 +183,9 @@ mod tests {
         identity[0] = 1;
         assert_eq!(PublicKey::from_bytes(Algorithm::EdDsa, &identity), Err(JwkError::Point));
         assert_eq!(PublicKey::from_bytes(Algorithm::EdDsa, &[0; 31]), Err(JwkError::Form));
-        assert_eq!(PublicKey::from_text(Algorithm::EdDsa, "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo="), Err(JwkError::Form));
+        assert_eq!(
+            PublicKey::from_text(Algorithm::EdDsa, "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo="),
+            Err(JwkError::Form)
+        );
     }
 }

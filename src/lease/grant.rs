@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::encoding::SecretRef;
+use crate::wire::signer::TokenAsk;
 
 /// The form in which a secret reaches a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -14,6 +15,8 @@ pub enum Via {
     Env,
     /// In a private file; the environment holds its path.
     File,
+    /// As a token that is signed with it.
+    Signer,
 }
 
 /// What happens to the children of `run` when the lease ends.
@@ -36,8 +39,10 @@ pub struct Grant {
     pub secret: SecretRef,
     /// In which form.
     pub via: Via,
-    /// Name of the variable that holds the value or the file's path.
-    pub env: String,
+    /// Name of the variable that holds the value, the file's path, or the token. A token that is printed has none.
+    pub env: Option<String>,
+    /// What a token is to say.
+    pub token: Option<TokenAsk>,
 }
 
 impl fmt::Display for Via {
@@ -45,6 +50,7 @@ impl fmt::Display for Via {
         f.write_str(match self {
             Self::Env => "env",
             Self::File => "file",
+            Self::Signer => "signer",
         })
     }
 }

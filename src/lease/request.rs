@@ -130,13 +130,20 @@ fn ad_hoc(asked: &GrantAsk) -> Result<Grant, Failure> {
     let via = match asked.via.as_str() {
         "env" => Via::Env,
         "file" => Via::File,
-        other => return Err(Failure::new(Outcome::BadInput, "via", format!("{other:?} is no delivery")).hint("env and file are")),
+        "signer" => Via::Signer,
+        other => return Err(Failure::new(Outcome::BadInput, "via", format!("{other:?} is no delivery")).hint("env, file and signer are")),
     };
-    check_variable(&asked.env).map_err(|error| plain(&error))?;
+    let (is_token, has_token) = (via == Via::Signer, asked.token.is_some());
+    if is_token != has_token || !is_token && asked.env.is_none() {
+        let message = "env and file need a variable, and signer, and nothing else, what is to be signed";
+        return Err(Failure::new(Outcome::BadInput, "grant", message).hint("docs/protocol.md shows each form"));
+    }
+    asked.env.as_deref().map_or(Ok(()), check_variable).map_err(|error| plain(&error))?;
     Ok(Grant {
         secret,
         via,
         env: asked.env.clone(),
+        token: asked.token.clone(),
     })
 }
 

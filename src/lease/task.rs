@@ -11,6 +11,7 @@ use super::grant::{AtEnd, Grant, Via};
 use crate::config::parse_duration;
 use crate::encoding::plain::{PlainError, check_line, check_name, check_variable};
 use crate::encoding::{Digest, SecretRef};
+use crate::wire::signer::TokenAsk;
 
 /// Largest task file in bytes.
 pub const LARGEST_FILE: usize = 256 << 10;
@@ -112,6 +113,10 @@ struct GrantEntry {
     secret: String,
     via: Via,
     env: String,
+    audience: Option<String>,
+    subject: Option<String>,
+    #[serde(default)]
+    claims: BTreeMap<String, String>,
 }
 
 impl Task {
@@ -182,10 +187,21 @@ impl GrantEntry {
     fn check(self) -> Result<Grant, String> {
         let secret: SecretRef = self.secret.parse().map_err(|error| format!("{:?}: {error}", self.secret))?;
         check_variable(&self.env).map_err(|error| error.to_string())?;
+        let token = match (self.via, self.audience) {
+            (Via::Signer, Some(aud)) => Some(TokenAsk {
+                aud,
+                claims: self.claims,
+                sub: self.subject,
+            }),
+            (Via::Signer, None) => return Err(format!("{secret} is to sign a token: say for whom, audience = \"https://...\"")),
+            (_, None) if self.subject.is_none() && self.claims.is_empty() => None,
+            _ => return Err(format!("{secret}: audience, subject and claims are for via = \"signer\"")),
+        };
         Ok(Grant {
             secret,
             via: self.via,
-            env: self.env,
+            env: Some(self.env),
+            token,
         })
     }
 }
@@ -199,8 +215,9 @@ pub(super) fn check_grants(grants: &[Grant]) -> Result<(), String> {
         return Err(format!("it has {} grants; {MOST_GRANTS} are allowed", grants.len()));
     }
     for (i, grant) in grants.iter().enumerate() {
-        if grants[..i].iter().any(|other| other.env == grant.env) {
-            return Err(format!("the variable {} is given twice", grant.env));
+        let Some(env) = &grant.env else { continue };
+        if grants[..i].iter().any(|other| other.env.as_ref() == Some(env)) {
+            return Err(format!("the variable {env} is given twice"));
         }
     }
     Ok(())

@@ -234,7 +234,11 @@ mod tests {
     fn t28_a_claim_that_every_token_has_cannot_be_overridden() {
         for name in OUR_CLAIMS {
             let more = [(name.to_owned(), "other".to_owned())].into();
-            assert_eq!(minter(Algorithm::EdDsa).token(&Claims { more, ..claims() }), Err(MintError::Claims), "{name}");
+            assert_eq!(
+                minter(Algorithm::EdDsa).token(&Claims { more, ..claims() }),
+                Err(MintError::Claims),
+                "{name}"
+            );
         }
         for change in [
             |claims: &mut Claims| claims.aud.clear(),

@@ -32,7 +32,12 @@ pub fn generate(algorithm: Algorithm, fill: &mut dyn FnMut(&mut [u8])) -> io::Re
 pub fn public_of(algorithm: Algorithm, private: &[u8]) -> Option<PublicKey> {
     let bytes = match algorithm {
         // The key is wiped when it is dropped (`elliptic_curve::SecretKey`, `ed25519_dalek::SigningKey`).
-        Algorithm::Es256 => p256::SecretKey::from_slice(private).ok()?.public_key().to_sec1_point(false).as_bytes().to_vec(),
+        Algorithm::Es256 => p256::SecretKey::from_slice(private)
+            .ok()?
+            .public_key()
+            .to_sec1_point(false)
+            .as_bytes()
+            .to_vec(),
         Algorithm::EdDsa => signing_key(private)?.verifying_key().as_bytes().to_vec(),
     };
     PublicKey::from_bytes(algorithm, &bytes).ok()

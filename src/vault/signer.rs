@@ -71,7 +71,8 @@ impl Signer {
     /// [`VaultError::Rules`]: one is none.
     pub fn keys(&self) -> Result<SignerKeys, VaultError> {
         let key = |text: &String| {
-            PublicKey::from_text(self.alg, text).map_err(|_| VaultError::Rules("a signer has public keys of its algorithm, and one of them is none"))
+            PublicKey::from_text(self.alg, text)
+                .map_err(|_| VaultError::Rules("a signer has public keys of its algorithm, and one of them is none"))
         };
         Ok(SignerKeys {
             current: key(&self.current)?,
@@ -102,8 +103,14 @@ impl Signer {
                 rules.uses.is_none_or(|uses| uses > MOST_TOKENS),
                 "a signer names how many tokens one touch may be for, 100 at most",
             ),
-            (!some(&self.audiences), "a signer has 1 to 64 audiences, each one visible line of at most 512 bytes"),
-            (!some(&self.subjects), "a signer has 1 to 64 subjects, each one visible line of at most 512 bytes"),
+            (
+                !some(&self.audiences),
+                "a signer has 1 to 64 audiences, each one visible line of at most 512 bytes",
+            ),
+            (
+                !some(&self.subjects),
+                "a signer has 1 to 64 subjects, each one visible line of at most 512 bytes",
+            ),
             (
                 !is_issuer(&self.issuer),
                 "an issuer is https://HOST/PATH, in lower case up to the path, without ? and #, and without / at the end",
@@ -112,9 +119,16 @@ impl Signer {
                 self.claims.len() > MOST || !self.claims.keys().all(|name| is_claim(name)),
                 "a claim is up to 64 letters, digits and _ - . : / and none that every token has (iss, sub, aud, exp, nbf, iat, jti, task, lease_sha256)",
             ),
-            (!self.claims.values().all(values), "a claim has up to 64 values, each one visible line of at most 512 bytes"),
             (
-                keys.current == keys.next || keys.previous.as_ref().is_some_and(|previous| *previous == keys.current || *previous == keys.next),
+                !self.claims.values().all(values),
+                "a claim has up to 64 values, each one visible line of at most 512 bytes",
+            ),
+            (
+                keys.current == keys.next
+                    || keys
+                        .previous
+                        .as_ref()
+                        .is_some_and(|previous| *previous == keys.current || *previous == keys.next),
                 "a signer's keys are different ones",
             ),
         ];
@@ -128,7 +142,9 @@ impl Signer {
     pub(super) fn check_value(value: &Secret) -> Result<(), VaultError> {
         match value.len() == 2 * PRIVATE {
             true => Ok(()),
-            false => Err(VaultError::Rules("a signer's private keys are made inside, and no value can be put in their place")),
+            false => Err(VaultError::Rules(
+                "a signer's private keys are made inside, and no value can be put in their place",
+            )),
         }
     }
 }
@@ -189,7 +205,9 @@ pub(super) fn format(rules: &Rules) -> u64 {
 
 /// OpenID Connect Discovery 1.0, section 3: `https`, no query, no fragment.
 fn is_issuer(issuer: &str) -> bool {
-    let Some(rest) = issuer.strip_prefix("https://") else { return false };
+    let Some(rest) = issuer.strip_prefix("https://") else {
+        return false;
+    };
     let (host, path) = rest.split_once('/').map_or((rest, None), |(host, path)| (host, Some(path)));
     // RFC 3986, 3.3: what a segment of a path holds as it stands.
     let plain = |c: u8| c.is_ascii_alphanumeric() || b"-._~/".contains(&c);
@@ -254,7 +272,13 @@ pub(crate) mod tests {
         assert!(!with(|signer| signer.subjects.clear()));
         assert!(!with(|signer| drop(signer.audiences.insert(String::new()))));
         assert!(!with(|signer| drop(signer.audiences.insert("a\u{202e}b".into()))));
-        for (ttl, uses) in [(None, Some(1)), (Some(3601), Some(1)), (Some(60), None), (Some(60), Some(101)), (Some(0), Some(1))] {
+        for (ttl, uses) in [
+            (None, Some(1)),
+            (Some(3601), Some(1)),
+            (Some(60), None),
+            (Some(60), Some(101)),
+            (Some(0), Some(1)),
+        ] {
             assert!(Rules { ttl, uses, ..rules() }.check().is_err(), "{ttl:?} {uses:?}");
         }
     }
@@ -267,7 +291,9 @@ pub(crate) mod tests {
         for name in ["", "a b", "a\"", "ü", "a\0", &"a".repeat(65)] {
             assert!(!with(|signer| drop(signer.claims.insert(name.into(), BTreeSet::new()))), "{name:?}");
         }
-        assert!(with(|signer| drop(signer.claims.insert("https://x.example/role".into(), BTreeSet::new()))));
+        assert!(with(|signer| drop(
+            signer.claims.insert("https://x.example/role".into(), BTreeSet::new())
+        )));
     }
 
     #[test]
