@@ -9,6 +9,7 @@ use std::process::{Output, Stdio};
 
 use data_encoding::BASE64URL_NOPAD;
 use hw_tests::harness::Terminal;
+use hw_tests::key::KeyHandle;
 use serde_json::{Value, json};
 use touchlease::encoding::Digest;
 use touchlease::lease::text::{LeaseText, Text};
@@ -21,7 +22,9 @@ const AUD: &str = "https://registry.example";
 /// A lab with the signer `prod/deployer`, of one algorithm.
 fn lab(alg: &str, more: &[&str]) -> Lab {
     let lab = Lab::new();
-    let add = ["signer", "add", "deployer", "--scope", "prod", "--alg", alg, "--issuer", ISSUER, "--aud", AUD];
+    let add = [
+        "signer", "add", "deployer", "--scope", "prod", "--alg", alg, "--issuer", ISSUER, "--aud", AUD,
+    ];
     lab.person(&[&add[..], more].concat());
     lab
 }
@@ -66,12 +69,26 @@ fn t33_a_token_is_all_that_stands_on_standard_output_and_its_text_is_what_was_to
         let recorder = lab.recorder();
         let before = lab.key.counts().unwrap().given;
         let out = lab.agent_to_its_end(&[
-            "token", "prod/deployer", "--aud", AUD, "--claim", "env=prod", "--claim", "ref=refs/heads/main", "--ttl", "2m", "--reason", "release",
+            "token",
+            "prod/deployer",
+            "--aud",
+            AUD,
+            "--claim",
+            "env=prod",
+            "--claim",
+            "ref=refs/heads/main",
+            "--ttl",
+            "2m",
+            "--reason",
+            "release",
         ]);
         assert!(out.status.success(), "{out:?}");
         let printed = String::from_utf8(out.stdout).unwrap();
         let token = printed.strip_suffix('\n').unwrap();
-        assert!(!token.contains(|c: char| !(c.is_ascii_alphanumeric() || "._-".contains(c))), "{printed:?}");
+        assert!(
+            !token.contains(|c: char| !(c.is_ascii_alphanumeric() || "._-".contains(c))),
+            "{printed:?}"
+        );
         assert_eq!(lab.key.counts().unwrap().given, before + 1);
         let text = recorder.texts().pop().unwrap();
         let lease = LeaseText::decode(&text).unwrap();
@@ -90,7 +107,10 @@ fn t33_a_token_is_all_that_stands_on_standard_output_and_its_text_is_what_was_to
         // One use, in the log before it went out; then the lease is over.
         let used: Vec<_> = lab.events().into_iter().filter(|(name, _)| name == "used").collect();
         assert_eq!(used.len(), 1);
-        assert_eq!(used[0].1, json!({"delivery": "signer", "lease": lease.id, "left": 0, "what": format!("token {} for {AUD}", lease.id)}));
+        assert_eq!(
+            used[0].1,
+            json!({"delivery": "signer", "lease": lease.id, "left": 0, "what": format!("token {} for {AUD}", lease.id)})
+        );
         lab.until("the end of the lease", || lab.count("ended") == 1);
     }
 }
@@ -117,13 +137,24 @@ fn one_touch_is_for_as_many_tokens_as_the_signers_rules_allow_each_with_its_own_
     let _watch = lab.home.watch().unwrap();
     let before = lab.key.counts().unwrap().given;
     let three = tokens(&lab, &["--uses", "3"]);
-    let ids: Vec<String> = three.iter().map(|token| read(token).1["jti"].as_str().unwrap().to_owned()).collect();
+    let ids: Vec<String> = three
+        .iter()
+        .map(|token| read(token).1["jti"].as_str().unwrap().to_owned())
+        .collect();
     let lease = ids[0].strip_suffix(".1").unwrap();
     assert_eq!(ids, [1, 2, 3].map(|n| format!("{lease}.{n}")));
     assert_eq!(lab.key.counts().unwrap().given, before + 1);
-    let left: Vec<_> = lab.events().into_iter().filter(|(name, _)| name == "used").map(|(_, used)| used["left"].as_u64()).collect();
+    let left: Vec<_> = lab
+        .events()
+        .into_iter()
+        .filter(|(name, _)| name == "used")
+        .map(|(_, used)| used["left"].as_u64())
+        .collect();
     assert_eq!(left, [Some(2), Some(1), Some(0)]);
-    assert_eq!(refused(&lab, &["token", "prod/deployer", "--aud", AUD, "--uses", "4"]), (62, "uses_over_cap".into()));
+    assert_eq!(
+        refused(&lab, &["token", "prod/deployer", "--aud", AUD, "--uses", "4"]),
+        (62, "uses_over_cap".into())
+    );
     assert_eq!(lab.key.counts().unwrap().given, before + 1);
     assert_eq!(tokens(&lab, &[]).len(), 1);
 }
@@ -136,7 +167,7 @@ fn t28_what_the_rules_do_not_allow_is_refused_before_anybody_is_asked() {
     let token = ["token", "prod/deployer", "--aud", AUD];
     for (more, code, reason) in [
         (&["--ttl", "6m"][..], 62, "ttl_over_cap"),
-        (&["--ttl", "0s"], 62, "ttl"),
+        (&["--ttl", "0s"], 64, "usage"),
         (&["--uses", "2"], 62, "uses_over_cap"),
         (&["--sub", "root"], 62, "subject"),
         (&["--claim", "env=dev"], 62, "claim"),
@@ -170,7 +201,8 @@ fn t28_what_the_rules_do_not_allow_is_refused_before_anybody_is_asked() {
         let reply = lab.call(&grant(token.clone())).reply().unwrap();
         assert_eq!(reply["reason"], "protocol", "{token}: {reply}");
     }
-    let none = json!({"v": 1, "request": {"do": "lease", "deliver": true, "with": [{"secret": "prod/deployer", "via": "signer", "env": "T"}]}});
+    let none =
+        json!({"v": 1, "request": {"do": "lease", "deliver": true, "with": [{"secret": "prod/deployer", "via": "signer", "env": "T"}]}});
     assert_eq!(lab.call(&none).reply().unwrap()["reason"], "grant");
     assert_eq!((lab.key.counts().unwrap().given, lab.count("asked")), before);
 }
@@ -193,21 +225,64 @@ fn a_signers_private_key_leaves_in_no_other_way_and_nothing_is_put_in_its_place(
         (&["edit", "prod/deployer", "--max-ttl", "1m"][..], 65, "is_signer"),
         (&["edit", "prod/deployer", "--allow", "env"], 65, "is_signer"),
         (&["signer", "add", "prod/TOKEN", "--issuer", ISSUER, "--aud", AUD], 65, "name_taken"),
-        (&["signer", "add", "prod/deployer", "--issuer", ISSUER, "--aud", AUD], 65, "name_taken"),
+        (
+            &["signer", "add", "prod/deployer", "--issuer", ISSUER, "--aud", AUD],
+            65,
+            "name_taken",
+        ),
         (&["signer", "rotate", "prod/TOKEN"], 65, "no_such_signer"),
         (&["signer", "remove", "prod/TOKEN"], 65, "no_such_signer"),
         (&["signer", "show", "prod/TOKEN"], 65, "no_such_signer"),
-        (&["signer", "add", "x", "--scope", "prod", "--issuer", "http://id.example", "--aud", AUD], 65, "rules"),
+        (
+            &[
+                "signer",
+                "add",
+                "x",
+                "--scope",
+                "prod",
+                "--issuer",
+                "http://id.example",
+                "--aud",
+                AUD,
+            ],
+            65,
+            "rules",
+        ),
         (&["signer", "add", "x", "--scope", "prod", "--issuer", ISSUER], 64, "no_audience"),
-        (&["signer", "add", "x", "--scope", "prod", "--issuer", ISSUER, "--aud", AUD, "--max-ttl", "2h"], 65, "rules"),
-        (&["signer", "add", "x", "--scope", "prod", "--issuer", ISSUER, "--aud", AUD, "--claim", "sub=x"], 65, "rules"),
+        (
+            &[
+                "signer",
+                "add",
+                "x",
+                "--scope",
+                "prod",
+                "--issuer",
+                ISSUER,
+                "--aud",
+                AUD,
+                "--max-ttl",
+                "2h",
+            ],
+            65,
+            "rules",
+        ),
+        (
+            &[
+                "signer", "add", "x", "--scope", "prod", "--issuer", ISSUER, "--aud", AUD, "--claim", "sub=x",
+            ],
+            65,
+            "rules",
+        ),
     ] {
         assert_eq!(refused(&lab, arguments), (code, reason.to_owned()), "{arguments:?}");
     }
     fs::write(lab.home.work().join("value"), [7; 64]).unwrap();
     let put = ["put", "prod/deployer", "--from-file", "value"];
     assert_eq!(refused(&lab, &put), (65, "is_signer".into()));
-    for rules in [json!({"deliveries": ["signer"]}), json!({"deliveries": ["env"], "signer": Value::Null})] {
+    for rules in [
+        json!({"deliveries": ["signer"]}),
+        json!({"deliveries": ["env"], "signer": Value::Null}),
+    ] {
         let call = json!({"v": 1, "request": {"do": "put", "puts": [{"secret": "prod/NEW", "value": "AAAA", "rules": rules}]}});
         let reply = lab.call(&call).reply().unwrap();
         assert!(reply["reason"] == "signer" || reply["reason"] == "no_screen", "{reply}");
@@ -234,7 +309,10 @@ fn a_rotation_publishes_the_next_key_ahead_and_keeps_the_one_before_until_it_is_
         keys.iter().map(|key| (word(&key["state"]), word(&key["kid"]))).collect()
     };
     let made = keys(&lab);
-    assert_eq!(made.iter().map(|(state, _)| state.as_str()).collect::<Vec<_>>(), ["current", "next"]);
+    assert_eq!(
+        made.iter().map(|(state, _)| state.as_str()).collect::<Vec<_>>(),
+        ["current", "next"]
+    );
     assert_eq!(first, made.iter().map(|(_, kid)| kid.clone()).collect());
     lab.person(&["signer", "rotate", "prod/deployer"]);
     let turned = keys(&lab);
@@ -245,7 +323,16 @@ fn a_rotation_publishes_the_next_key_ahead_and_keeps_the_one_before_until_it_is_
     assert_eq!(read(&tokens(&lab, &[])[0]).0["kid"], json!(turned[0].1));
     assert!(export(&lab, &folder).status.success());
     assert!(kids(&folder).is_superset(&first) && kids(&folder).len() == 3);
-    lab.person(&["signer", "rotate", "prod/deployer", "--compromised", "--aud", AUD, "--aud", "https://other.example"]);
+    lab.person(&[
+        "signer",
+        "rotate",
+        "prod/deployer",
+        "--compromised",
+        "--aud",
+        AUD,
+        "--aud",
+        "https://other.example",
+    ]);
     assert!(export(&lab, &folder).status.success());
     assert!(kids(&folder).is_disjoint(&turned.iter().map(|(_, kid)| kid.clone()).collect()) && kids(&folder).len() == 2);
     assert_eq!(
@@ -266,7 +353,15 @@ fn t53_a_public_key_that_somebody_put_into_the_folder_is_neither_exported_nor_si
     let (path, bytes) = record_of(&lab.vault(), "\"signer\":");
     // The next key in the place of the current one, and the other way round: whoever holds neither can do no more.
     let text = String::from_utf8_lossy(&bytes).into_owned();
-    let public = |name: &str| text.split_once(&format!("\"{name}\":\"")).unwrap().1.split('"').next().unwrap().to_owned();
+    let public = |name: &str| {
+        text.split_once(&format!("\"{name}\":\""))
+            .unwrap()
+            .1
+            .split('"')
+            .next()
+            .unwrap()
+            .to_owned()
+    };
     let (current, next) = (public("current"), public("next"));
     let swapped = swap(&bytes, &current, &next);
     fs::write(&path, &swapped).unwrap();
@@ -355,7 +450,10 @@ fn an_export_is_for_everybody_to_read_and_leaves_nothing_half_written() {
     let out = export(&lab, &folder);
     let said: Value = serde_json::from_slice(&out.stdout).unwrap();
     assert_eq!((&said["issuer"], &said["signers"]), (&json!(ISSUER), &json!(["prod/deployer"])));
-    let names: BTreeSet<_> = fs::read_dir(folder.join(".well-known")).unwrap().map(|file| file.unwrap().file_name()).collect();
+    let names: BTreeSet<_> = fs::read_dir(folder.join(".well-known"))
+        .unwrap()
+        .map(|file| file.unwrap().file_name())
+        .collect();
     assert_eq!(names, ["jwks.json".into(), "openid-configuration".into()].into());
     for file in said["files"].as_array().unwrap() {
         assert_eq!(fs::metadata(file.as_str().unwrap()).unwrap().permissions().mode() & 0o777, 0o644);
@@ -364,7 +462,10 @@ fn an_export_is_for_everybody_to_read_and_leaves_nothing_half_written() {
     assert_eq!(document["issuer"], ISSUER);
     assert_eq!(document["jwks_uri"], format!("{ISSUER}/.well-known/jwks.json"));
     assert_eq!(document["id_token_signing_alg_values_supported"], json!(["ES256"]));
-    assert_eq!(refused(&lab, &["issuer", "export", "site", "--issuer", "https://other.example"]), (65, "no_issuer".into()));
+    assert_eq!(
+        refused(&lab, &["issuer", "export", "site", "--issuer", "https://other.example"]),
+        (65, "no_issuer".into())
+    );
 }
 
 /// The file of the vault that has this in it.
@@ -403,13 +504,21 @@ fn t33_a_person_sees_the_prompt_on_the_terminal_and_a_script_captures_the_token_
     let file = lab.home.work().join("captured");
     let environment = lab.home.command([""; 0]);
     let mut command = std::process::Command::new("sh");
-    let line = format!("exec {} token prod/deployer --aud {AUD} > captured", crate::lab::product().display());
+    let line = format!(
+        "exec {} token prod/deployer --aud {AUD} > captured",
+        crate::lab::product().display()
+    );
     command.args(["-c", &line]).env_clear();
-    command.envs(environment.get_envs().filter_map(|(name, value)| Some((name, value?)))).current_dir(lab.home.work());
+    command
+        .envs(environment.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .current_dir(lab.home.work());
     let (status, shown) = Terminal::start(&command).unwrap().finish().unwrap();
     assert!(status.success(), "{shown}");
     let captured = fs::read_to_string(file).unwrap();
     assert_eq!(captured.lines().count(), 1);
     read(captured.trim_end());
-    assert!(shown.contains("a token signed by") && !shown.contains(captured.trim_end()), "{shown}");
+    assert!(
+        shown.contains("a token signed by") && !shown.contains(captured.trim_end()),
+        "{shown}"
+    );
 }

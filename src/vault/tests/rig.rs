@@ -11,7 +11,7 @@ use crate::encoding::sshsig::Namespace;
 use crate::secret::Secret;
 use crate::vault::random::Random;
 use crate::vault::testing::Folder;
-use crate::vault::{Changes, Delivery, Genesis, Put, RecoveryCode, Rules, Standing, Vault, VaultError, Wanted, random, Turn};
+use crate::vault::{Changes, Delivery, Genesis, Put, RecoveryCode, Rules, Standing, Turn, Vault, VaultError, Wanted, random};
 
 pub const NOW: u64 = 1_790_000_000;
 

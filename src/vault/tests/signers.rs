@@ -139,7 +139,10 @@ fn a_record_of_a_signer_says_so_in_its_format_and_older_readers_refuse_it() {
     let rig = Rig::new();
     let signer = made(&rig);
     let clear = String::from_utf8(signer.found().clear).unwrap();
-    assert!(clear.contains("\"signer\":{\"alg\":\"EdDSA\"") && clear.contains("\"v\":2,"), "{clear}");
+    assert!(
+        clear.contains("\"signer\":{\"alg\":\"EdDSA\"") && clear.contains("\"v\":2,"),
+        "{clear}"
+    );
     rig.put("prod", "TOKEN", b"value").unwrap();
     let secret = String::from_utf8(rig.vault().find("prod", "TOKEN").unwrap().clear).unwrap();
     assert!(!secret.contains("\"signer\":") && secret.contains("\"v\":1,"), "{secret}");

@@ -108,8 +108,18 @@ fn written(task: &Task) -> String {
         text += &format!(
             "[[task.{name}.grant]]\nsecret = {secret}\nvia = \"{}\"\nenv = \"{}\"\n",
             word(&grant.via),
-            grant.env
+            grant.env.as_ref().expect("a task names a variable")
         );
+        if let Some(token) = &grant.token {
+            text += &format!("audience = {}\n", quoted(&token.aud));
+            text.extend(token.sub.as_ref().map(|sub| format!("subject = {}\n", quoted(sub))));
+            let claims: Vec<String> = token
+                .claims
+                .iter()
+                .map(|(name, value)| format!("{} = {}", quoted(name), quoted(value)))
+                .collect();
+            text += &format!("claims = {{ {} }}\n", claims.join(", "));
+        }
     }
     text
 }

@@ -52,7 +52,10 @@ fn t59_pyjwt_accepts_a_token_and_refuses_it_after_its_end_for_another_audience_a
         let token = tokens(&lab, &["--claim", "env=prod"]).remove(0);
         let claims = relying_party(&folder, AUD, &token).unwrap();
         assert_eq!((&claims, claims["env"].as_str()), (&read(&token).1, Some("prod")));
-        assert_eq!(relying_party(&folder, "https://other.example", &token), Err("InvalidAudienceError".into()));
+        assert_eq!(
+            relying_party(&folder, "https://other.example", &token),
+            Err("InvalidAudienceError".into())
+        );
         assert_eq!(relying_party(&folder, AUD, &flipped(&token)), Err("InvalidSignatureError".into()));
         let short = tokens(&lab, &["--ttl", "2s", "--uses", "2"]);
         for token in &short {
