@@ -160,7 +160,7 @@ fn lease_digest(text: &LeaseText) -> Result<Digest, Failure> {
 fn unminted(error: MintError, grant: &GrantText) -> Failure {
     let secret = &grant.secret;
     match error {
-        MintError::NoKey | MintError::OtherKey => Failure::new(Outcome::VaultRefused, "other_key", format!("{secret}: {error}"))
+        MintError::NoKey | MintError::OtherKey => Failure::new(Outcome::VaultRefused, "signer_key", format!("{secret}: {error}"))
             .hint(format!("make its keys anew: touchlease signer rotate {secret} --compromised")),
         MintError::Times | MintError::Claims | MintError::Signing => internal("token", error),
     }
