@@ -8,6 +8,7 @@ use super::super::piv::attestation::{Authority, Claim, Roots};
 use super::super::piv::{Fresh, Occupied, References, Seen, Setup};
 use super::super::place::{Place, Port};
 use super::super::worker::protocol::{Answer, Operation, PivTask, SlotKey};
+use super::job::ENDED_EARLY;
 use super::{Broker, Inner, SHORT, Step, system, unexpected};
 use crate::clock::Boot;
 use crate::secret::Secret;
@@ -185,6 +186,16 @@ impl Broker {
     }
 }
 
+/// A card that answered just now, and does not. One that is pulled out in the middle of ATTEST takes the worker along: the crate looks at the
+/// first byte of an empty answer.
+fn gone(error: DeviceError) -> DeviceError {
+    match error {
+        DeviceError::NotPiv => DeviceError::PulledOut,
+        DeviceError::System { what } if what.starts_with(ENDED_EARLY) => DeviceError::PulledOut,
+        error => error,
+    }
+}
+
 impl Inner {
     /// Which enrolled PIV key is in a reader, by its serial number, which proves nothing: what it opens and signs does.
     pub(super) async fn card(&self, place: &Place, keys: &[EnrolledKey]) -> Result<Option<KeyId>, DeviceError> {
@@ -210,7 +221,7 @@ impl Inner {
     ) -> Result<(Authority, Vec<Vec<u8>>), DeviceError> {
         let slots = slots.to_vec();
         let asked = slots.len();
-        let answer = self.short_on_card(place, PivTask::Attest { serial, slots }).await?;
+        let answer = self.short_on_card(place, PivTask::Attest { serial, slots }).await.map_err(gone)?;
         match answer {
             Answer::Attested { authority, statements } if statements.len() == asked => {
                 let authority = roots.authority(&authority.0)?;
