@@ -24,8 +24,13 @@ pub enum ConfigError {
     #[error("{0}")]
     Form(#[from] Box<toml::de::Error>),
     /// It would lead from wherever the daemon was started.
-    #[error("vault is not an absolute path: {0:?}")]
-    RelativeVault(PathBuf),
+    #[error("{name} is not an absolute path: {path:?}")]
+    Relative {
+        /// The setting.
+        name: &'static str,
+        /// What it says.
+        path: PathBuf,
+    },
     /// Over what any configuration may allow.
     #[error("{name} is {asked} s; at most {most} s are possible")]
     Cap {
@@ -71,6 +76,9 @@ pub struct Limits {
     /// The oldest firmware of a YubiKey that is enrolled, as `5.7`; any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_firmware: Option<Firmware>,
+    /// A file of certificates in PEM form: a YubiKey is enrolled by its PIV application only if it is attested under one of them; any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub piv_attestation_roots: Option<PathBuf>,
 }
 
 /// A firmware's number, written as `5`, `5.7` or `5.7.1`.
@@ -125,6 +133,7 @@ impl Default for Limits {
             end_when_unplugged: false,
             receipts: Receipts::default(),
             min_firmware: None,
+            piv_attestation_roots: None,
         }
     }
 }
@@ -136,10 +145,9 @@ impl Config {
     /// See [`ConfigError`].
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let config: Self = toml::from_str(text).map_err(Box::new)?;
-        if let Some(vault) = config.vault.as_ref().filter(|vault| !vault.is_absolute()) {
-            return Err(ConfigError::RelativeVault(vault.clone()));
-        }
         let limits = &config.limits;
+        absolute("vault", config.vault.as_ref())?;
+        absolute("limits.piv_attestation_roots", limits.piv_attestation_roots.as_ref())?;
         cap("limits.prompt", limits.prompt, LONGEST_PROMPT)?;
         cap("limits.longest_ttl", limits.longest_ttl, LONGEST_TTL)?;
         cap("limits.ttl", limits.ttl, limits.longest_ttl)?;
@@ -169,6 +177,13 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         .ok()
         .filter(|d| d.as_secs() > 0 && d.subsec_nanos() == 0)
         .ok_or_else(wrong)
+}
+
+fn absolute(name: &'static str, path: Option<&PathBuf>) -> Result<(), ConfigError> {
+    match path.filter(|path| !path.is_absolute()) {
+        Some(path) => Err(ConfigError::Relative { name, path: path.clone() }),
+        None => Ok(()),
+    }
 }
 
 fn cap(name: &'static str, asked: Duration, most: Duration) -> Result<(), ConfigError> {
@@ -227,6 +242,7 @@ mod tests {
             "[limits]\npin = \"13h\"",
             "[limits]\nlongest_ttl = \"10m\"",
             "vault = \"vault\"",
+            "[limits]\npiv_attestation_roots = \"roots.pem\"",
             "[limits]\nreceipts = \"paper\"",
             "[limits]\nmin_firmware = \"5.7.1.0\"",
             "[limits]\nmin_firmware = \"new\"",

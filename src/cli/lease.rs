@@ -10,6 +10,7 @@ use super::run::{AskArgs, say_joined};
 use super::session::Session;
 use super::table::Table;
 use super::ui::Tone;
+use crate::device::enrolled::UNVERIFIED;
 use crate::encoding::plain::count;
 use crate::lease::text::{LeaseText, Text as _};
 use crate::wire::reply::LeaseView;
@@ -101,11 +102,19 @@ const ATTESTED: &str = "attested by the daemon alone: a PIV key opened the secre
      limits.receipts = \"hardware\" in the configuration asks for one";
 
 fn show(session: &Session, id: String) -> Result<(), Failure> {
-    let Reply::Lease { lease, text, receipt } = session.ask(Request::LeaseShow { id })? else {
+    let Reply::Lease {
+        lease,
+        text,
+        receipt,
+        attested,
+    } = session.ask(Request::LeaseShow { id })?
+    else {
         return Err(unexpected());
     };
-    session.ui.json(&json!({ "lease": lease, "text": text, "receipt": receipt }));
-    summary(session, &lease, &text);
+    session
+        .ui
+        .json(&json!({ "lease": lease, "text": text, "receipt": receipt, "attested": attested }));
+    summary(session, &lease, attested, &text);
     session.ui.line("\nThe text that was signed, and the signature:");
     session.ui.line(&text);
     session.ui.line(receipt.as_deref().unwrap_or(ATTESTED).trim_end());
@@ -113,7 +122,7 @@ fn show(session: &Session, id: String) -> Result<(), Failure> {
 }
 
 /// Who, what, how long, how it stands, and where the receipt is: the rest is for programs.
-fn summary(session: &Session, lease: &LeaseView, text: &str) {
+fn summary(session: &Session, lease: &LeaseView, attested: Option<bool>, text: &str) {
     let uses = lease
         .uses_left
         .map(|uses| format!(" and {}", count(uses, "use")))
@@ -127,7 +136,7 @@ fn summary(session: &Session, lease: &LeaseView, text: &str) {
             "state",
             format!("live: {}{uses} left, until {until} at the latest", duration(lease.left)),
         ),
-        ("key", format!("\"{}\" was touched for it", lease.key)),
+        ("key", format!("\"{}\" was touched for it{}", lease.key, maker(attested))),
         ("words", lease.words.join("  ")),
         (
             "receipt",
@@ -136,6 +145,15 @@ fn summary(session: &Session, lease: &LeaseView, text: &str) {
     ];
     for (word, text) in [("lease", lease.id.clone())].into_iter().chain(said).chain(stands) {
         session.ui.entry(Tone::Plain, word, &text);
+    }
+}
+
+/// By whose word a key by PIV takes a touch for each use.
+fn maker(attested: Option<bool>) -> String {
+    match attested {
+        Some(true) => "; its slots were attested under a maker's root".into(),
+        Some(false) => format!("; its slots are {UNVERIFIED}"),
+        None => String::new(),
     }
 }
 

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::init::{say_code, unexpected};
 use super::key::{say_exposed, say_weaker};
+use super::piv::{self, PivArgs};
 use super::session::Session;
 use super::tty::Tty;
 use super::ui::Tone;
@@ -38,6 +39,8 @@ pub struct Args {
     /// Enrol the new key without its PIN. Weaker: whoever holds the key and a copy of the vault opens it.
     #[arg(long)]
     touch_only: bool,
+    #[command(flatten)]
+    piv: PivArgs,
 }
 
 /// # Errors
@@ -54,6 +57,7 @@ pub fn run(session: &Session, args: Args) -> Result<(), Failure> {
     // Nobody types a code for a vault that is not there.
     session.ask(Request::ScopeList)?;
     let lost = ask_lost(session, &args, &mut tty)?;
+    let card = piv::ask(session, args.piv)?;
     let code = ask_code(session, &mut tty)?;
     drop(tty);
     let reply = session.ask(Request::Recover(RecoverAsk {
@@ -61,6 +65,7 @@ pub fn run(session: &Session, args: Args) -> Result<(), Failure> {
         touch_only: args.touch_only,
         code: Value(code),
         lost,
+        card,
     }))?;
     let Reply::Recovered {
         name,

@@ -11,11 +11,12 @@ use tokio::task::spawn_blocking;
 
 use super::boot::read_config;
 use super::house::{House, LOG_FILE};
-use super::peer;
+use super::{keys, peer};
 use crate::audit::clock_rule::Moment;
 use crate::audit::event::Profile as SignerProfile;
 use crate::audit::{self, SignerKey};
 use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
 use crate::device::broker::{Broker, Processes};
 use crate::device::enrolled::EnrolledKey;
 use crate::device::enrolled::Kind;
@@ -43,11 +44,19 @@ pub(super) async fn serve(house: &House, path: &Path) -> Reply {
         findings.push(Part::Log.problem("log_not_written", what, format!("df -h {}", quoted(&house.places.state))));
     }
     findings.extend(house.config_fault().map(|failure| config(failure, &house.places)));
+    findings.extend(unreadable_roots(&house.config()));
     Reply::Findings { findings }
 }
 
 fn config(failure: Failure, places: &Places) -> Finding {
     Part::Daemon.problem("config", failure.message, format!("mv {0} {0}.old", quoted(&places.config)))
+}
+
+/// Roots of makers that the configuration names, and nobody can read: no YubiKey is enrolled by PIV then.
+fn unreadable_roots(config: &Config) -> Option<Finding> {
+    let path = config.limits.piv_attestation_roots.as_deref()?;
+    let failure = keys::roots(path).err()?;
+    Some(Part::Daemon.problem("attestation_roots", failure.message, format!("ls -l {}", quoted(path))))
 }
 
 /// The same in a process that is no daemon. `named` is the vault that the command line names.
@@ -60,7 +69,10 @@ pub fn alone(places: &Places, named: Option<&Path>) -> Vec<Finding> {
     };
     let mut findings = Vec::new();
     let configured = match read_config(&places.config) {
-        Ok(config) => config.vault,
+        Ok(config) => {
+            findings.extend(unreadable_roots(&config));
+            config.vault
+        }
         Err(failure) => {
             findings.push(config(failure, places));
             None

@@ -9,7 +9,8 @@ use super::house::{House, OpenVault};
 use super::vaults::{profile_said, unsigned};
 use crate::config::LONGEST_PIN;
 use crate::device::broker::{CardSeen, Care, Cared, ENROL_PIV, Event as KeyEvent, Feed, Seen};
-use crate::device::enrolled::{Piv, Retired};
+use crate::device::enrolled::{Piv, Retired, UNVERIFIED};
+use crate::device::piv::attestation::{LONGEST_ROOTS, Roots};
 use crate::device::worker::protocol::{Fingerprint, Id, Listed, Manage as Task};
 use crate::device::{DeviceError, EnrolledKey, Link, Port, eucleak, pin_form};
 use crate::encoding::plain::{self, PlainError};
@@ -17,10 +18,11 @@ use crate::lease::card::{CardPlan, Survey};
 use crate::lease::enrol::{self, Candidacy, Known};
 use crate::lease::failure::{IntoFailure, locked_memory};
 use crate::lease::office::{Asker, Lobby};
-use crate::lease::recover::recover as recover_with;
+use crate::lease::recover::{Newcomer, recover as recover_with};
 use crate::lease::roster;
 use crate::lease::unlock::unlock as ask_pin;
 use crate::secret::Secret;
+use crate::sys::file::read_plain;
 use crate::vault::RecoveryCode;
 use crate::wire::reply::{CardView, KeyDetail, KeyView};
 use crate::wire::request::{CardAsk, KeyAddAsk, KeyRemoveAsk, Manage, RecoverAsk};
@@ -114,6 +116,7 @@ fn card_rows(piv: Option<&Piv>, card: &CardSeen) -> Vec<(String, String)> {
         Some(piv) => rows.extend([
             row("opens by", format!("slot {}, PIN and touch each time", piv.open.slot)),
             row("signs by", format!("slot {}, PIN and touch each time", piv.sign.slot)),
+            row("attested", attested(piv).into()),
         ]),
         None => rows.push(row("enrol it", ENROL_PIV.into())),
     }
@@ -134,6 +137,14 @@ fn card_rows(piv: Option<&Piv>, card: &CardSeen) -> Vec<(String, String)> {
         rows.push(row("note", eucleak::note("it", card.seen.firmware)));
     }
     rows
+}
+
+/// By whose word its slots are what they are.
+fn attested(piv: &Piv) -> &'static str {
+    match piv.is_attested() {
+        true => "under a maker's root, when it was enrolled",
+        false => UNVERIFIED,
+    }
 }
 
 /// # Errors
@@ -196,9 +207,29 @@ pub(super) async fn survey(
 ) -> Result<Option<Survey>, Failure> {
     enrol::own_screen(asker)?;
     match ask {
-        Some(ask) => Ok(Some(Survey::begin(lobby, plan(ask)?, enrolled, known).await?)),
+        Some(ask) => {
+            let roots = lobby.limits.piv_attestation_roots.as_deref().map(roots).transpose()?;
+            Ok(Some(Survey::begin(lobby, plan(ask)?, roots, enrolled, known).await?))
+        }
         None => Ok(None),
     }
+}
+
+/// The certificates that the configuration trusts, as they stand in their file now.
+///
+/// # Errors
+/// The file is not there, or has none.
+pub(super) fn roots(path: &Path) -> Result<Roots, Failure> {
+    let wrong = |why: String| {
+        let message = format!(
+            "the roots of limits.piv_attestation_roots cannot be read: {}: {why}",
+            path.display()
+        );
+        Failure::new(Outcome::Refused, "attestation_roots", message)
+            .hint("put the maker's certificates there in PEM form, or take the line out of config.toml")
+    };
+    let text = read_plain(path, LONGEST_ROOTS).map_err(|error| wrong(error.to_string()))?;
+    Roots::from_pem(&text).map_err(|error| wrong(error.to_string()))
 }
 
 /// What is to be made on a card.
@@ -278,6 +309,7 @@ pub(super) async fn recover(house: &Rc<House>, path: &Path, ask: RecoverAsk, ask
         touch_only,
         code,
         lost,
+        card,
     } = ask;
     let code = str::from_utf8(code.0.expose()).map(RecoveryCode::parse);
     let code = code
@@ -285,7 +317,17 @@ pub(super) async fn recover(house: &Rc<House>, path: &Path, ask: RecoverAsk, ask
         .and_then(|code| code.map_err(|error| error.to_string()));
     let code =
         code.map_err(|error| Failure::new(Outcome::BadInput, "recovery_code", error).hint("type it again, as it stands on the paper"))?;
-    let recovered = recover_with(&house.office(&open), &name, touch_only, code, &lost, &house.known_keys(), asker).await?;
+    let (office, known) = (house.office(&open), house.known_keys());
+    // A key that is lost may be the same YubiKey, reset.
+    let mut stays = open.vault.borrow().keys();
+    stays.retain(|key| !lost.contains(&key.name));
+    let card = survey(&office.lobby, card, &stays, &known, asker).await?;
+    let newcomer = Newcomer {
+        name: &name,
+        touch_only,
+        card: card.as_ref(),
+    };
+    let recovered = recover_with(&office, newcomer, code, &lost, &known, asker).await?;
     // What is kept for the lost keys goes with them. The code is told whatever else happens: it is in force already.
     let _ = house.open(path);
     Ok(Reply::Recovered {

@@ -7,6 +7,8 @@ use super::connection::Handled;
 use super::house::{House, OpenVault};
 use super::peer;
 use crate::clock::Wall;
+use crate::device::EnrolledKey;
+use crate::device::enrolled::Piv;
 use crate::encoding::id::{self, IdError};
 use crate::encoding::plain;
 use crate::lease::failure::locked_memory;
@@ -234,9 +236,17 @@ pub(super) fn list(house: &House, path: &Path) -> Result<Reply, Failure> {
 /// # Errors
 /// No such lease.
 pub(super) fn show(house: &House, path: &Path, id: &str) -> Result<Reply, Failure> {
-    house.open(path)?;
+    let open = house.open(path)?;
     let (lease, text, receipt) = house.ledger.show(&named(house, id)?).ok_or_else(|| no_lease(id))?;
-    Ok(Reply::Lease { lease, text, receipt })
+    let keys = open.vault.borrow().keys();
+    let piv = keys.iter().find(|key| key.name == lease.key).and_then(EnrolledKey::piv);
+    let attested = piv.map(Piv::is_attested);
+    Ok(Reply::Lease {
+        lease,
+        text,
+        receipt,
+        attested,
+    })
 }
 
 /// What ends leases: it needs to know nothing of who asks.

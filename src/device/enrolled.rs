@@ -96,6 +96,17 @@ pub struct Piv {
     pub enrolment: Option<String>,
 }
 
+/// What is said of a YubiKey whose slots nobody but itself vouched for.
+pub const UNVERIFIED: &str = "not verified against a maker's root";
+
+impl Piv {
+    /// Whether what its slots are was attested under a root of the configuration at enrolment.
+    #[must_use]
+    pub fn is_attested(&self) -> bool {
+        [&self.open, &self.sign].into_iter().all(|slot| slot.seen == Seen::Attested)
+    }
+}
+
 /// A P-256 key in a retired slot, with PIN and touch for each use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

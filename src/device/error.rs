@@ -5,6 +5,7 @@ use thiserror::Error;
 use super::ctap::Status;
 use super::enrolled::{Link, Profile, Retired};
 use super::pin_form::PinForm;
+use super::piv::attestation::AttestationError;
 use super::proof::ProofError;
 use super::worker::protocol::Failure;
 use crate::encoding::plain::count;
@@ -150,6 +151,9 @@ pub enum DeviceError {
         /// Which.
         slot: Retired,
     },
+    /// It is not attested under a root that the configuration names.
+    #[error(transparent)]
+    Attestation(#[from] AttestationError),
     /// A card without the FIDO2 applet.
     #[error("the card is no FIDO2 key")]
     NotFido,

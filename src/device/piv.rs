@@ -3,6 +3,7 @@
 //! The crate opens readers shared, verifies the PIN in one transaction and uses the key in the next, and gives one error for a missing PIN
 //! and a missing touch: what is known beside it tells them apart. A touch is waited for inside of a call that nothing ends.
 
+pub mod attestation;
 mod said;
 mod setup;
 
@@ -25,6 +26,8 @@ use crate::encoding::sshsig::Point;
 pub use said::{Fresh, Occupied, References, Seen, Setup};
 pub use setup::Secrets;
 
+/// Slot F9's certificate ("PIV attestation" of Yubico's developers' pages).
+const ATTESTATION: u32 = 0x005f_ff01;
 /// A card that refuses sooner than this did not wait for a touch: somebody else used it after the PIN was shown.
 const NO_WAIT: Duration = Duration::from_secs(1);
 /// The firmware that first answers GET METADATA, without which nobody sees what policies a slot has.
@@ -71,6 +74,18 @@ pub trait PivCard {
     /// # Errors
     /// `Lacks` for firmware that does not say; `PulledOut`, and whatever PC/SC says.
     fn held(&mut self, slot: Retired) -> Result<Option<Held>, Failure>;
+
+    /// The certificate in slot F9, in DER; nothing where none is there.
+    ///
+    /// # Errors
+    /// `PulledOut`, and whatever PC/SC says.
+    fn attestor(&mut self) -> Result<Vec<u8>, Failure>;
+
+    /// What the card attests of the key in `slot`: a certificate in DER, unjudged.
+    ///
+    /// # Errors
+    /// `Refused` for a slot that is empty, or whose key was not made there; `PulledOut`.
+    fn attest(&mut self, slot: Retired) -> Result<Vec<u8>, Failure>;
 
     /// What is still as it came from the factory.
     ///
@@ -203,6 +218,18 @@ impl PivCard for Card {
         }))
     }
 
+    fn attestor(&mut self) -> Result<Vec<u8>, Failure> {
+        match self.call(|key| key.fetch_object(ATTESTATION)) {
+            Ok(object) => Ok(certificate_in(&object).unwrap_or_default().to_vec()),
+            Err(Failure::NotThere) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn attest(&mut self, slot: Retired) -> Result<Vec<u8>, Failure> {
+        self.call(|key| piv::attest(key, slot_id(slot))).map(|statement| statement.to_vec())
+    }
+
     fn references(&mut self) -> Result<References, Failure> {
         self.factory_references()
     }
@@ -222,6 +249,17 @@ impl Drop for Card {
         // The crate's own way resets the card, and with it what others have shown to it.
         let _ = key.disconnect(Disposition::LeaveCard);
     }
+}
+
+/// The certificate in its object (SP 800-73-4 part 1, appendix A): tag 70, with a length in one to three bytes.
+fn certificate_in(object: &[u8]) -> Option<&[u8]> {
+    let (length, rest) = match object {
+        [0x70, 0x82, high, low, rest @ ..] => (usize::from(u16::from_be_bytes([*high, *low])), rest),
+        [0x70, 0x81, length, rest @ ..] => (usize::from(*length), rest),
+        [0x70, length @ 0..=0x7f, rest @ ..] => (usize::from(*length), rest),
+        _ => return None,
+    };
+    rest.get(..length)
 }
 
 fn slot_id(slot: Retired) -> SlotId {
@@ -260,6 +298,23 @@ mod tests {
     fn every_retired_slot_is_the_one_of_its_number() {
         for slot in Retired::all() {
             assert_eq!(u8::from(slot_id(slot)), slot.reference());
+        }
+    }
+
+    #[test]
+    fn a_certificate_is_taken_out_of_its_object_whole_or_not_at_all() {
+        assert_eq!(certificate_in(&[0x70, 2, 1, 2, 0x71, 1, 0, 0xfe, 0]), Some(&[1, 2][..]));
+        assert_eq!(certificate_in(&[0x70, 0x81, 1, 9]), Some(&[9][..]));
+        assert_eq!(certificate_in(&[0x70, 0x82, 0, 1, 9]), Some(&[9][..]));
+        for bad in [
+            &[][..],
+            &[0x70],
+            &[0x71, 1, 2],
+            &[0x70, 2, 1],
+            &[0x70, 0x82, 1, 0, 9],
+            &[0x70, 0x83, 0, 0, 1, 9],
+        ] {
+            assert_eq!(certificate_in(bad), None);
         }
     }
 

@@ -1,5 +1,7 @@
 //! A YubiKey's PIV application on its way into a vault: looked at, shown, agreed to, and only then changed.
 
+use std::sync::Arc;
+
 use super::enrol::{Known, ask_pin};
 use super::failure::{IntoFailure, locked_memory};
 use super::office::Lobby;
@@ -8,6 +10,7 @@ use crate::config::Firmware;
 use crate::device::broker::{CardSeen, MakeKeys};
 use crate::device::enrolled::Retired;
 use crate::device::piv::Setup;
+use crate::device::piv::attestation::Roots;
 use crate::device::{DeviceError, EnrolledKey, Port};
 use crate::presence::Prompt;
 use crate::secret::Secret;
@@ -38,15 +41,22 @@ pub struct Survey {
     port: Port,
     card: CardSeen,
     setup: Setup,
+    roots: Option<Arc<Roots>>,
 }
 
 impl Survey {
-    /// Looks at the card of `plan`, which is to join `enrolled`.
+    /// Looks at the card of `plan`, which is to join `enrolled`. Where there are `roots`, it has to be attested under one of them.
     ///
     /// # Errors
-    /// It is not there, too old, or enrolled; its slots hold keys that were not given up, or that open one of the vaults of `known`; what the
+    /// It is not there, too old, of another maker, or enrolled; its slots hold keys that were not given up, or that open one of the vaults of `known`; what the
     /// factory set would stay.
-    pub async fn begin(lobby: &Lobby<'_>, plan: CardPlan, enrolled: &[EnrolledKey], known: &[Known]) -> Result<Self, Failure> {
+    pub async fn begin(
+        lobby: &Lobby<'_>,
+        plan: CardPlan,
+        roots: Option<Roots>,
+        enrolled: &[EnrolledKey],
+        known: &[Known],
+    ) -> Result<Self, Failure> {
         if enrolled.iter().any(|key| key.piv().is_some_and(|piv| piv.serial == plan.serial)) {
             return Err(DeviceError::AlreadyEnrolled.failure());
         }
@@ -55,6 +65,10 @@ impl Survey {
         let (port, card) = card.ok_or_else(|| DeviceError::NotPiv.failure())?;
         if let Some(least) = lobby.limits.min_firmware.filter(|least| card.seen.firmware < least.0) {
             return Err(too_old(card.seen.firmware, least));
+        }
+        if let Some(roots) = &roots {
+            let checked = lobby.broker.check_maker(&port, plan.serial, roots).await;
+            checked.map_err(IntoFailure::failure)?;
         }
         let lost: Vec<Retired> = [plan.open, plan.sign].into_iter().filter(|slot| card.is_occupied(*slot)).collect();
         for &slot in &lost {
@@ -79,7 +93,13 @@ impl Survey {
             sign: plan.sign,
             danger_overwrite: lost,
         };
-        Ok(Self { plan, port, card, setup })
+        Ok(Self {
+            plan,
+            port,
+            card,
+            setup,
+            roots: roots.map(Arc::new),
+        })
     }
 
     /// What a person has to see of it.
@@ -117,6 +137,7 @@ impl Survey {
             pin,
             new_pin,
             new_puk: copy(&self.plan.new_puk)?,
+            roots: self.roots.clone(),
             deadline: prompt.deadline(),
         };
         let key = lobby.broker.make_keys(make).await.map_err(IntoFailure::failure)?;

@@ -8,6 +8,7 @@ use crate::encoding::jcs::JcsError;
 use crate::finding::quoted;
 use crate::presence::PromptError;
 use crate::vault::VaultError;
+use crate::vault::roster::{set_aside, set_stranger_aside};
 use crate::wire::{Failure, Outcome};
 
 pub(super) const MORE_MEMORY: &str = "raise the limit: ulimit -l 65536, or LimitMEMLOCK= in the service file";
@@ -140,6 +141,13 @@ impl IntoFailure for &VaultError {
             VaultError::Aside { path, .. } => {
                 return failure.hint(format!("in the vault's folder: rm {path}; or bring back what it needs"));
             }
+            VaultError::Roster { statement, folder, .. } if !folder.as_os_str().is_empty() => {
+                let aside = set_aside(folder, statement);
+                return failure.hint(format!(
+                    "if none of your machines wrote it, set it aside: {aside}; else bring it back from a backup or from git"
+                ));
+            }
+            VaultError::Stranger { folder, path } => return failure.hint(set_stranger_aside(folder, path)),
             VaultError::NotJoined(scope) => return failure.hint(format!("touchlease merge {scope}")),
             VaultError::NoneJoins { can, .. } if !can.is_empty() => {
                 return failure.hint(format!("touchlease vault join --key {}", quoted(Path::new(&can[0]))));

@@ -122,6 +122,11 @@ fn case(error: &DeviceError) -> (Outcome, &'static str, &'static str) {
             "slot_policy",
             "use a key in which both slots were made by touchlease",
         ),
+        E::Attestation(_) => (
+            Outcome::Refused,
+            "not_attested",
+            "put the maker's root, and what it has between that and its keys, into the file of limits.piv_attestation_roots in config.toml; or use another key",
+        ),
         E::NotFido => (Outcome::NoKey, "not_fido", "use a FIDO2 key"),
         E::NoSuchFingerprint => (Outcome::BadInput, "no_fingerprint", "touchlease key fingerprint list shows the ids"),
         E::FingerprintsFull => (

@@ -1,5 +1,6 @@
 //! The one exception to the touch of an enrolled key: whoever has the recovery code enrols a new one.
 
+use super::card::Survey;
 use super::enrol::{Candidacy, Enrolled, Known, Steps, enrol_prompt, keys_of, own_screen, refs, slots_of, tell_aside};
 use super::failure::{IntoFailure, locked_memory};
 use super::making::make;
@@ -25,14 +26,24 @@ pub struct Recovered {
     pub trouble: Option<VaultError>,
 }
 
-/// Enrols the key `name` by the recovery code, takes the keys called `lost` out, gives every scope a new key and the vault a new code.
+/// The key that the code lets in.
+#[derive(Clone, Copy)]
+pub struct Newcomer<'a> {
+    /// What it will be called.
+    pub name: &'a str,
+    /// Without PIN.
+    pub touch_only: bool,
+    /// By the PIV application of this card.
+    pub card: Option<&'a Survey>,
+}
+
+/// Enrols the key `newcomer` by the recovery code, takes the keys called `lost` out, gives every scope a new key and the vault a new code.
 ///
 /// # Errors
 /// A code that is not this vault's; every way in which an enrolment can end before. The roster is as it was then.
 pub async fn recover(
     office: &Office<'_>,
-    name: &str,
-    touch_only: bool,
+    newcomer: Newcomer<'_>,
     code: RecoveryCode,
     lost: &[String],
     known: &[Known],
@@ -40,6 +51,7 @@ pub async fn recover(
 ) -> Result<Recovered, Failure> {
     own_screen(asker)?;
     let lobby = &office.lobby;
+    let Newcomer { name, touch_only, card } = newcomer;
     let (shown, scopes, kept) = {
         let vault = office.vault.borrow();
         vault.check_code(&code).map_err(IntoFailure::failure)?;
@@ -57,7 +69,7 @@ pub async fn recover(
             keeps: kept.iter().map(|key| key.name.clone()).collect(),
             joins: StatesText::of(shown.heads(), shown.claims()),
         }),
-        card: None,
+        card,
         known,
     };
     tell_aside(asker, shown.left_aside());

@@ -1,6 +1,7 @@
 //! Why the vault refuses.
 
 use std::io;
+use std::path::PathBuf;
 
 use rustix::io::Errno;
 use thiserror::Error;
@@ -106,6 +107,16 @@ pub enum VaultError {
         statement: Digest,
         /// What is wrong.
         why: RosterFault,
+        /// The vault's folder; empty for a statement that lies in none yet.
+        folder: PathBuf,
+    },
+    /// A file among the statements that is none: another program put it there, or somebody.
+    #[error("{path} is no statement of the roster: it has no name of one; nothing is read from this vault")]
+    Stranger {
+        /// The vault's folder.
+        folder: PathBuf,
+        /// Which.
+        path: String,
     },
     /// Two statements follow the same one: two machines changed the roster apart from each other, or somebody added an old one.
     #[error("who may open this vault was changed in two places that do not know of each other: {}", said(.sides))]

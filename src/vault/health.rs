@@ -7,7 +7,7 @@ use rustix::fs::{Access, access};
 use rustix::io::Errno;
 
 use super::error::VaultError;
-use super::roster::Roster;
+use super::roster::{Roster, set_aside, set_stranger_aside};
 use super::slot::{HALF_LEN, SEALED_LEN};
 use super::statement::{ScopeEntry, SlotEntry};
 use super::store::{Store, Stranger};
@@ -318,11 +318,17 @@ fn refusal(folder: &Path, error: &VaultError) -> Finding {
         VaultError::Fork { .. } => problem("forked_roster", "touchlease vault join".into()),
         VaultError::Older { .. } => problem("older", restore(folder)),
         VaultError::State { path, .. } => problem("remembered_state", format!("mv {0} {0}.damaged", quoted(Path::new(path)))),
-        VaultError::Roster { .. } => problem("roster", restore(folder)),
+        VaultError::Roster { statement, .. } => problem("roster", either(set_aside(folder, statement), folder)),
+        VaultError::Stranger { path, .. } => problem("roster", set_stranger_aside(folder, path)),
         VaultError::Missing { .. } => problem("missing", restore(folder)),
         VaultError::Damaged { .. } | VaultError::NotPlain { .. } => problem("damaged", restore(folder)),
         _ => problem("unreadable", format!("ls -la {shown}")),
     }
+}
+
+/// What nobody of ours wrote goes; what was damaged comes back.
+fn either(aside: String, folder: &Path) -> String {
+    format!("{aside} (if none of your machines wrote it; else: {})", restore(folder))
 }
 
 /// Whence good files come back: from git where the vault is kept in it.

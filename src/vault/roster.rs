@@ -1,11 +1,13 @@
 //! The roster: the chain of signed statements, read and verified as a whole.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use crate::device::enrolled::{EnrolledKey, KeyId, Profile};
 use crate::device::proof::Proof;
 use crate::encoding::Digest;
 use crate::encoding::sshsig::{Assertion, Namespace, Point, ecdsa};
+use crate::finding::quoted;
 
 use super::bytes::Id;
 use super::enrolment;
@@ -55,6 +57,10 @@ impl Chain {
     /// # Errors
     /// [`VaultError::Roster`] at the first statement that does not verify, [`VaultError::Newer`]; [`VaultError::NoVault`] without any.
     pub fn read(store: &Store) -> Result<Self, VaultError> {
+        Self::verified(store).map_err(|error| in_folder(error, store.folder()))
+    }
+
+    fn verified(store: &Store) -> Result<Self, VaultError> {
         let mut waiting = BTreeMap::new();
         for digest in listed(store)? {
             waiting.insert(digest, read_statement(store, digest)?);
@@ -330,7 +336,12 @@ fn listed(store: &Store) -> Result<BTreeSet<Digest>, VaultError> {
             }
             // A signature that came without its statement (half of a copy) proves nothing and opens nothing.
             (Some(_), "sig") => {}
-            _ => return Err(VaultError::damaged(format!("{FOLDER}/{name}"), "not the name of a statement")),
+            _ => {
+                return Err(VaultError::Stranger {
+                    folder: store.folder().to_owned(),
+                    path: format!("{FOLDER}/{name}"),
+                });
+            }
         }
     }
     Ok(digests)
@@ -426,5 +437,39 @@ fn signed_by<'a>(statement: &'a Statement, point: &Point) -> Option<&'a Enrolled
 }
 
 fn fault(statement: Digest, why: RosterFault) -> VaultError {
-    VaultError::Roster { statement, why }
+    let folder = PathBuf::new();
+    VaultError::Roster { statement, why, folder }
+}
+
+/// Where a statement that is not in order lies: a person has to get at it.
+fn in_folder(error: VaultError, folder: &Path) -> VaultError {
+    match error {
+        VaultError::Roster { statement, why, .. } => VaultError::Roster {
+            statement,
+            why,
+            folder: folder.to_owned(),
+        },
+        error => error,
+    }
+}
+
+/// What takes the files of a statement out of `folder`, which nobody of ours wrote: they are kept beside it.
+#[must_use]
+pub fn set_aside(folder: &Path, statement: &Digest) -> String {
+    let files = quoted(&folder.join(FOLDER));
+    let aside = aside(folder);
+    format!("mkdir -p {aside} && find {files} -name '{statement}.*' -exec mv -t {aside} {{}} +")
+}
+
+/// The same for a file that is no statement.
+#[must_use]
+pub fn set_stranger_aside(folder: &Path, path: &str) -> String {
+    let aside = aside(folder);
+    format!("mkdir -p {aside} && mv -t {aside} -- {}", quoted(&folder.join(path)))
+}
+
+fn aside(folder: &Path) -> String {
+    let mut aside = folder.as_os_str().to_owned();
+    aside.push(".aside");
+    quoted(Path::new(&aside))
 }

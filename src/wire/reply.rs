@@ -31,6 +31,9 @@ pub enum Reply {
         text: String,
         /// The receipt: armored SSHSIG over `text`; null where the daemon alone attests the touch.
         receipt: Option<String>,
+        /// For a key by PIV: whether its slots were attested under a root of the configuration when it was enrolled.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        attested: Option<bool>,
     },
     /// How many leases ended.
     Ended {

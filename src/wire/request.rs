@@ -415,6 +415,9 @@ pub struct RecoverAsk {
     pub code: Value,
     /// Names of the keys that are lost, and taken out.
     pub lost: Vec<String>,
+    /// As in [`InitAsk`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub card: Option<CardAsk>,
 }
 
 /// A secret to be put.

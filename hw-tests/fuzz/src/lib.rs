@@ -60,6 +60,7 @@ pub mod device {
     }
     #[path = "piv"]
     pub mod piv {
+        pub mod attestation;
         pub mod said;
         pub use said::{Fresh, Occupied, References, Seen, Setup};
     }

@@ -14,7 +14,7 @@ use touchlease::{
         broker::{Ask, Broker, Candidate, CardSeen, Event, Feed, MakeKeys, Processes},
         candidate::{Sealed, Unseal},
         enrolled::Retired,
-        piv::Setup,
+        piv::{Setup, attestation::Roots},
         proof::{Evidence, Proof, ProofError},
     },
     encoding::sshsig::{Namespace, ecdsa},
@@ -42,6 +42,8 @@ struct Rig {
     port: Port,
     broker: Broker,
     heard: Arc<Mutex<Vec<Event>>>,
+    /// Under which what is made has to be attested.
+    roots: Option<Arc<Roots>>,
     /// Touches that were given before.
     before: u64,
 }
@@ -64,6 +66,7 @@ impl Rig {
             // In processes, with which a broker's looks at the readers end: pcscd has 200 clients at most, and threads would stay.
             broker: Broker::new(Processes::new(product()), Arc::new(SystemClock)),
             heard: Arc::default(),
+            roots: None,
         }
     }
 
@@ -97,6 +100,7 @@ impl Rig {
             pin: secret(pin),
             new_pin: new.map(|(pin, _)| secret(pin)),
             new_puk: new.map(|(_, puk)| secret(puk)),
+            roots: self.roots.clone(),
             deadline: soon(30),
         };
         self.broker.make_keys(ask).await
@@ -346,7 +350,7 @@ async fn pulled_after_every_command(version: [u8; 3]) {
     const CHANGE_REFERENCE: u8 = 0x24;
     /// No precise diagnosis (ISO 7816-4, table 6).
     const DEAD: [u8; 2] = [0x6f, 0x00];
-    let rig = Rig::new(YUBIKEY, YUBIKEY_READER);
+    let mut rig = Rig::new(YUBIKEY, YUBIKEY_READER);
     let settings = Settings {
         version,
         ..Settings::default()
@@ -368,6 +372,7 @@ async fn pulled_after_every_command(version: [u8; 3]) {
             card.transmit(apdu)
         })
     });
+    rig.roots = Some(Arc::new(Roots::from_pem(inside.root().as_bytes()).unwrap()));
     slot.plug().unwrap();
     let mut plug = rig.appears(serial, None).await.plug;
     let (mut commands, mut pulls) = (0, 0);

@@ -212,3 +212,45 @@ fn of_two_keys_that_are_not_enrolled_init_says_which_to_leave_and_goes_on() {
     let (status, shown) = init.finish().unwrap();
     assert!(status.success(), "{shown}");
 }
+
+/// The command of a hint behind what says when it is for, and before what else helps.
+fn shell_command(hint: &str) -> &str {
+    let command = hint.split_once("set it aside: ").map_or(hint, |(_, command)| command);
+    command.split("; else").next().unwrap()
+}
+
+#[test]
+fn t53_a_forged_or_foreign_file_of_the_roster_is_named_and_what_the_hint_says_takes_it_out() {
+    let lab = Lab::new();
+    lab.put("prod/TOKEN", b"correct-horse", &[]);
+    let roster = lab.vault().join("roster");
+    let statement = fs::read_dir(&roster).unwrap().map(|entry| entry.unwrap().path());
+    let statement = statement
+        .into_iter()
+        .find(|path| path.extension().is_some_and(|end| end == "json"))
+        .unwrap();
+    // Somebody who can write to the folder adds a scope to what is in force, and signs nothing.
+    let forged = fs::read_to_string(&statement).unwrap().replacen("\"prod\"", "\"mine\"", 1);
+    let digest = touchlease::encoding::Digest::of(forged.as_bytes());
+    let forged_name = format!("{digest}.json");
+    for (name, bytes, reason) in [
+        (forged_name.as_str(), forged.as_bytes(), "it has no signature"),
+        ("it's a note.txt", b"of nobody".as_slice(), "no statement of the roster"),
+    ] {
+        fs::write(roster.join(name), bytes).unwrap();
+        let output = lab.agent_to_its_end(&["--json", "list"]);
+        assert_eq!(output.status.code(), Some(71), "{output:?}");
+        let (_, _, message, hint) = failed(&output);
+        let named = if name == forged_name { digest.to_string() } else { name.to_owned() };
+        assert!(message.contains(&named) && message.contains(reason), "{message}");
+        let done = std::process::Command::new("sh")
+            .args(["-ec", shell_command(&hint)])
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{hint}: {done:?}");
+        let aside = format!("{}.aside", lab.vault().display());
+        assert_eq!(fs::read(std::path::Path::new(&aside).join(name)).unwrap(), bytes, "it is kept");
+        let again = lab.agent_to_its_end(&["--json", "list"]);
+        assert!(again.status.success(), "{again:?}");
+    }
+}

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use super::super::ctap::Info;
-use super::super::enrolled::{EnrolledKey, Link, Piv, Profile};
+use super::super::enrolled::{EnrolledKey, Link, Piv, Profile, UNVERIFIED};
 use super::super::error::{DeviceError, release};
 use super::super::eucleak;
 use super::super::place::{Place, Port};
@@ -178,6 +178,14 @@ fn judge_card(seen: &Seen, key: &EnrolledKey, piv: &Piv, said: &Result<CardSeen,
     }
     if findings.is_empty() {
         findings.push(keys.ok("usable", format!("{name} can serve")));
+    }
+    if !piv.is_attested() {
+        let what = format!("the slots of {name} are {UNVERIFIED}: that they want a touch is its own word");
+        let remedy = format!(
+            "touchlease key remove {0}; then, with the root in the file of limits.piv_attestation_roots in config.toml: touchlease key add {0} --piv",
+            key.name
+        );
+        findings.push(keys.note("not_attested", what, remedy));
     }
     if piv.firmware < eucleak::FIXED {
         let remedy = format!("touchlease key remove {} (if it is lost, or was out of your hands)", key.name);

@@ -14,6 +14,9 @@ use super::inbox::Inbox;
 use super::reach::Worker;
 use crate::secret::Secret;
 
+/// What is said of a worker that gave no last word.
+pub(super) const ENDED_EARLY: &str = "the key's worker ended early";
+
 /// The worker drains its key for half a second after a cancel; after this it is killed.
 const PATIENCE: Duration = Duration::from_millis(900);
 
@@ -79,7 +82,7 @@ impl Job {
         let last: io::Result<_> = last.await;
         // Its last word is said, and the key closed before that: nothing is left to cancel.
         self.life = None;
-        last.unwrap_or_else(|error| Err(Failure::System(format!("the key's worker ended early ({})", error.kind()))))
+        last.unwrap_or_else(|error| Err(Failure::System(format!("{ENDED_EARLY} ({})", error.kind()))))
     }
 }
 

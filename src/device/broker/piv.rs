@@ -1,10 +1,14 @@
 //! Cards: which they are, what they hold, and making keys on them.
 
+use std::sync::Arc;
+
 use super::super::enrolled::{Always, EnrolledKey, KeyId, Kind, Link, Piv, PivSlot, Profile, Retired, Seen as SeenBy};
 use super::super::error::DeviceError;
-use super::super::piv::{Occupied, References, Seen, Setup};
+use super::super::piv::attestation::{Authority, Claim, Roots};
+use super::super::piv::{Fresh, Occupied, References, Seen, Setup};
 use super::super::place::{Place, Port};
 use super::super::worker::protocol::{Answer, Operation, PivTask, SlotKey};
+use super::job::ENDED_EARLY;
 use super::{Broker, Inner, SHORT, Step, system, unexpected};
 use crate::clock::Boot;
 use crate::secret::Secret;
@@ -56,6 +60,8 @@ pub struct MakeKeys {
     pub new_pin: Option<Secret>,
     /// Another one, where the PUK is the factory's.
     pub new_puk: Option<Secret>,
+    /// Roots under which what was made has to be attested, if there are any.
+    pub roots: Option<Arc<Roots>>,
     /// Until when it has to be done.
     pub deadline: Boot,
 }
@@ -107,11 +113,22 @@ impl Broker {
         }
     }
 
+    /// Whether the YubiKey in this reader is of a maker under one of `roots`, by the certificate that it gives out: before anything on it is
+    /// changed. Whether it has that certificate's key is seen by what it attests afterwards.
+    ///
+    /// # Errors
+    /// [`DeviceError::Attestation`]; see there.
+    pub async fn check_maker(&self, port: &Port, serial: u32, roots: &Roots) -> Result<(), DeviceError> {
+        let outlook = self.inner.outlook()?;
+        let place = self.inner.place(&outlook, port).await?;
+        self.inner.attested(&place, serial, &[], roots).await.map(drop)
+    }
+
     /// Puts what the factory set out of force and makes two keys on a card, whose policies are read back. No touch: those that show that
     /// the keys work are the vault's to ask for.
     ///
     /// # Errors
-    /// See [`DeviceError`]: [`DeviceError::Occupied`] before anything is changed.
+    /// See [`DeviceError`]: [`DeviceError::Occupied`] before anything is changed; [`DeviceError::Attestation`] afterwards.
     pub async fn make_keys(&self, ask: MakeKeys) -> Result<EnrolledKey, DeviceError> {
         let outlook = self.inner.outlook()?;
         let place = self.inner.place(&outlook, &ask.port).await?;
@@ -144,12 +161,16 @@ impl Broker {
         let Answer::CardMade(fresh) = self.inner.step(step, |_| {}).await?.answer else {
             return Err(unexpected());
         };
+        let seen_by = match &ask.roots {
+            Some(roots) => self.inner.check_attested(&place, &seen, &ask.setup, &fresh, roots).await?,
+            None => SeenBy::Metadata,
+        };
         let slot = |slot, public_key| PivSlot {
             slot,
             public_key,
             pin: Always::Always,
             touch: Always::Always,
-            seen: SeenBy::Metadata,
+            seen: seen_by,
         };
         Ok(EnrolledKey {
             name: ask.name,
@@ -162,6 +183,16 @@ impl Broker {
                 enrolment: None,
             }),
         })
+    }
+}
+
+/// A card that answered just now, and does not. One that is pulled out in the middle of ATTEST takes the worker along: the crate looks at the
+/// first byte of an empty answer.
+fn gone(error: DeviceError) -> DeviceError {
+    match error {
+        DeviceError::NotPiv => DeviceError::PulledOut,
+        DeviceError::System { what } if what.starts_with(ENDED_EARLY) => DeviceError::PulledOut,
+        error => error,
     }
 }
 
@@ -178,6 +209,40 @@ impl Inner {
         };
         let has_serial = |key: &&EnrolledKey| key.piv().is_some_and(|piv| piv.serial == seen.serial);
         Ok(keys.iter().find(has_serial).map(EnrolledKey::id))
+    }
+
+    /// The certificate of slot F9, which is under one of `roots`, and the statements of these slots, unjudged.
+    async fn attested(
+        &self,
+        place: &Place,
+        serial: u32,
+        slots: &[Retired],
+        roots: &Roots,
+    ) -> Result<(Authority, Vec<Vec<u8>>), DeviceError> {
+        let slots = slots.to_vec();
+        let asked = slots.len();
+        let answer = self.short_on_card(place, PivTask::Attest { serial, slots }).await.map_err(gone)?;
+        match answer {
+            Answer::Attested { authority, statements } if statements.len() == asked => {
+                let authority = roots.authority(&authority.0)?;
+                Ok((authority, statements.into_iter().map(|statement| statement.0).collect()))
+            }
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// What was made is what the card attests.
+    async fn check_attested(&self, place: &Place, seen: &Seen, setup: &Setup, fresh: &Fresh, roots: &Roots) -> Result<SeenBy, DeviceError> {
+        let (authority, statements) = self.attested(place, seen.serial, &[setup.open, setup.sign], roots).await?;
+        for (statement, public_key) in statements.iter().zip([fresh.open, fresh.sign]) {
+            let claim = Claim {
+                serial: seen.serial,
+                firmware: seen.firmware,
+                public_key,
+            };
+            authority.attests(statement, &claim)?;
+        }
+        Ok(SeenBy::Attested)
     }
 
     async fn look_at_card(&self, place: &Place) -> Result<Option<Seen>, DeviceError> {

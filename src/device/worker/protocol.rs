@@ -157,6 +157,13 @@ pub enum PivTask {
         /// SHA-256 of what is signed.
         digest: [u8; 32],
     },
+    /// The certificate in slot F9, and what it attests of these slots. Answered by [`Answer::Attested`].
+    Attest {
+        /// Which card.
+        serial: u32,
+        /// Of which slots.
+        slots: Vec<Retired>,
+    },
     /// Makes two keys. The tail is the PIN, a new one and a new PUK. Answered by [`Answer::CardMade`].
     Make {
         /// On which card.
@@ -305,6 +312,13 @@ pub enum Answer {
     Agreed,
     /// See [`PivTask::Sign`]: in DER.
     Signed(Id),
+    /// See [`PivTask::Attest`]: certificates in DER.
+    Attested {
+        /// Slot F9's; empty where there is none.
+        authority: Id,
+        /// One for each slot, in their order.
+        statements: Vec<Id>,
+    },
     /// See [`PivTask::Make`].
     CardMade(Fresh),
 }

@@ -153,6 +153,7 @@ fn on_card(card: &mut dyn PivCard, task: &PivTask, secret: &[u8], line: &mut Lin
         | PivTask::Inspect { serial }
         | PivTask::Agree { serial, .. }
         | PivTask::Sign { serial, .. }
+        | PivTask::Attest { serial, .. }
         | PivTask::Make { serial, .. } => *serial,
     };
     if asked != card.seen().serial {
@@ -183,6 +184,11 @@ fn on_card(card: &mut dyn PivCard, task: &PivTask, secret: &[u8], line: &mut Lin
         PivTask::Sign { by, digest, .. } => {
             holds(card, by)?;
             (Answer::Signed(Id(card.sign(by.slot, secret, digest, line)?)), None)
+        }
+        PivTask::Attest { slots, .. } => {
+            let authority = Id(card.attestor()?);
+            let statements = slots.iter().map(|slot| card.attest(*slot).map(Id)).collect::<Result<_, _>>()?;
+            (Answer::Attested { authority, statements }, None)
         }
         PivTask::Make {
             task,

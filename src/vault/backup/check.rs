@@ -17,7 +17,8 @@ pub fn complete(store: &Store, contents: Contents, files: Files) -> Result<Verif
     let statement = roster.in_force();
     if (statement.vault, roster.end()) != (contents.vault, contents.roster) {
         let (statement, why) = (roster.end(), RosterFault::Vault);
-        return Err(VaultError::Roster { statement, why }.into());
+        let folder = store.folder().to_owned();
+        return Err(VaultError::Roster { statement, why, folder }.into());
     }
     named_by_digest(&files)?;
     let scopes = statement.scopes.iter().map(|scope| check_scope(store, &roster, scope, &files));

@@ -276,7 +276,7 @@ fn a_statement_joins_a_fork_when_every_side_names_its_signer() {
     assert!(matches!(rig.try_open(), Err(VaultError::Fork { .. })));
     let joined = follow(&two, ends, |s| s.name = "joined".into());
     let digest = write_statement(&rig, &joined, signed_by(&spare()));
-    assert!(matches!(rig.try_open(), Err(VaultError::Roster { statement, why: RosterFault::Signer }) if statement == digest));
+    assert!(matches!(rig.try_open(), Err(VaultError::Roster { statement, why: RosterFault::Signer, .. }) if statement == digest));
     write_statement(&rig, &joined, signed_by(&rig.blue));
     assert_eq!((rig.vault().name(), rig.vault().roster_digest()), ("joined", digest));
 }

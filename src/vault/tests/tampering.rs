@@ -178,7 +178,7 @@ fn t53_a_statement_that_no_enrolled_key_signed_closes_the_vault() {
     let digest = Digest::of(&bytes);
     std::fs::write(rig.folder().join(statement_path(&digest)), &bytes).unwrap();
     let why = |rig: &Rig| match rig.try_open() {
-        Err(VaultError::Roster { statement, why }) if statement == digest => why,
+        Err(VaultError::Roster { statement, why, .. }) if statement == digest => why,
         other => panic!("{:?}", other.err()),
     };
     assert_eq!(why(&rig), RosterFault::Unsigned);
@@ -250,7 +250,7 @@ fn t53_a_first_statement_remade_around_the_victims_key_is_refused() {
     std::fs::remove_file(path(statement_path(&end))).unwrap();
     assert!(matches!(
         rig.elsewhere(),
-        Err(VaultError::Roster { statement, why: RosterFault::Unsigned }) if statement == digest
+        Err(VaultError::Roster { statement, why: RosterFault::Unsigned, .. }) if statement == digest
     ));
 }
 

@@ -18,7 +18,36 @@ use super::text::SIGNED;
 
 /// Where the AAGUID stands in authenticator data.
 pub const AAGUID_AT: usize = 37;
+/// Roots that the tests' certificates are under.
+pub const ROOTS: &str = concat!(
+    include_str!("../../../vectors/attestation/rsa-root.pem"),
+    include_str!("../../../vectors/attestation/ec-between.pem")
+);
 const CHANNEL: u32 = 0x0102_0304;
+
+/// Certificates that OpenSSL made, as a card has them.
+pub fn attestation() -> Vec<Vec<u8>> {
+    let chains = [
+        [
+            include_str!("../../../vectors/attestation/rsa-f9.pem"),
+            include_str!("../../../vectors/attestation/rsa-slot.pem"),
+        ],
+        [
+            include_str!("../../../vectors/attestation/ec-f9.pem"),
+            include_str!("../../../vectors/attestation/ec-slot.pem"),
+        ],
+    ];
+    let der = |pem: &str| {
+        let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+        data_encoding::BASE64.decode(body.as_bytes()).expect("made by OpenSSL")
+    };
+    let chains = chains.map(|chain| {
+        let [f9, slot] = chain.map(der);
+        let length = (f9.len() as u16).to_be_bytes();
+        [&[0][..], &length, &f9, &slot].concat()
+    });
+    chains.into_iter().chain([[&[1, 0, 0][..], ROOTS.as_bytes()].concat()]).collect()
+}
 
 /// The key of the samples.
 pub fn key() -> SoftKey {

@@ -18,11 +18,12 @@ use crate::device::find::is_fido;
 use crate::device::hid::Hid;
 use crate::device::hid::frame::{Answer, Frame, PACKET, Packet, packets as cut};
 use crate::device::nfc::applet::{Apdu, Contact, Nfc, contact};
+use crate::device::piv::attestation::{Claim, Roots};
 use crate::device::proof::{self, Expected};
 use crate::device::which;
 use crate::device::worker::protocol::{Report, Request, cut_frame, read_frame, write_frame};
 use crate::encoding::sshsig::{Assertion, Namespace};
-use crate::samples::device::{AAGUID_AT, OURS, key};
+use crate::samples::device::{AAGUID_AT, OURS, ROOTS, key};
 use crate::samples::text;
 
 /// CTAPHID packets, one after the other, put together as one answer.
@@ -51,6 +52,24 @@ pub fn packets(data: &[u8]) {
             assert_eq!(together(&again).as_ref(), Some(&message));
             return;
         }
+    }
+}
+
+/// Certificates of a card: one for slot F9, then one for another slot. The first byte says which file of roots they are held against.
+pub fn attestation(data: &[u8]) {
+    let Some(([which, high, low], rest)) = data.split_first_chunk::<3>().map(|(head, rest)| (*head, rest)) else {
+        return;
+    };
+    let text = if which & 1 == 0 { ROOTS.as_bytes() } else { rest };
+    let Ok(roots) = Roots::from_pem(text) else { return };
+    let (f9, slot) = rest.split_at(rest.len().min(usize::from(u16::from_be_bytes([high, low]))));
+    if let Ok(authority) = roots.authority(f9) {
+        let claim = Claim {
+            serial: 24_117_248,
+            firmware: [5, 7, 1],
+            public_key: [4; 65],
+        };
+        assert!(authority.attests(slot, &claim).is_err(), "a key that is none was attested");
     }
 }
 

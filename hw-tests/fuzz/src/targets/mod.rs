@@ -42,6 +42,7 @@ pub const ALL: &[Target] = &[
     target("hid-packets", 64 * 140, device::packets, samples::device::packets),
     target("hid-conversation", 64 * 32, device::conversation, samples::device::conversation),
     target("hid-descriptor", 256, device::descriptor, samples::device::descriptor),
+    target("attestation", 4096, device::attestation, samples::device::attestation),
     target("apdu", 4096, device::apdu, samples::device::apdu),
     target("cbor", 2048, device::cbor, samples::device::cbor),
     target("get-info", 2048, device::get_info, samples::device::get_info),

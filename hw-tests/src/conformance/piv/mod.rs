@@ -1,5 +1,6 @@
 //! What a person and a program see of YubiKeys by their PIV application, under `with-readers`: the cases that other keys have no part in.
 
+mod attestation;
 mod enrolment;
 mod life;
 pub mod outside;
@@ -34,7 +35,7 @@ const RUN: &[&str] = &["run", "--with", "prod/TOKEN", "--", "sh", "-c", "echo do
 /// Every case.
 #[must_use]
 pub fn all() -> Vec<Case> {
-    [life::CASES, enrolment::CASES, pins::CASES, touches::CASES].concat()
+    [life::CASES, enrolment::CASES, attestation::CASES, pins::CASES, touches::CASES].concat()
 }
 
 /// Runs these of the cases, and writes a line for each, and the tally.

@@ -104,7 +104,7 @@ fn word(error: &VaultError) -> String {
         VaultError::NoVault { .. } => "no-vault",
         VaultError::Newer { .. } => "newer",
         VaultError::Missing { .. } => "missing",
-        VaultError::Damaged { .. } => "damaged",
+        VaultError::Damaged { .. } | VaultError::Stranger { .. } => "damaged",
         VaultError::NotPlain { .. } => "not-plain",
         VaultError::Roster { why, .. } => match why {
             RosterFault::Form => "statement-form",
