@@ -175,7 +175,9 @@ impl Walls {
         let dev = Path::new(DEV);
         let streams = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
         let terminal = streams.into_iter().find_map(|stream| rustix::termios::ttyname(stream, vec![]).ok());
-        let terminal = terminal.map(|name| copy(Path::new(std::ffi::OsStr::from_bytes(name.as_bytes())))).transpose()?;
+        let terminal = terminal
+            .map(|name| copy(Path::new(std::ffi::OsStr::from_bytes(name.as_bytes()))))
+            .transpose()?;
         let mut kept = vec![];
         for device in &self.devices {
             match device {

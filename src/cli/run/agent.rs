@@ -32,14 +32,17 @@ pub enum Agent {
 const UNWALLED: &str =
     "docs/agents.md says what this machine has to allow; touchlease run --agent=best-effort -- COMMAND starts it with what there is";
 
-/// The walls, tried; what does not hold is said.
+/// The walls; what does not hold is said. They are tried before somebody is asked to touch for what would then not start, and where it is
+/// to be known what they lack; else the command's own start is the trial, see [`not_started`].
 ///
 /// # Errors
 /// `refused` where they are asked for and cannot be raised, or would hold nothing.
-pub fn walls_for(session: &Session, agent: Agent) -> Result<Walls, Failure> {
+pub fn walls_for(session: &Session, agent: Agent, asks: bool) -> Result<Walls, Failure> {
     if getuid().is_root() {
-        return Err(Failure::new(Outcome::Refused, "agent_is_root", "no walls hold an agent that is root")
-            .hint("start it as an ordinary user: setpriv --reuid YOU --regid YOU --init-groups touchlease run --agent -- COMMAND"));
+        return Err(
+            Failure::new(Outcome::Refused, "agent_is_root", "no walls hold an agent that is root")
+                .hint("start it as an ordinary user: setpriv --reuid YOU --regid YOU --init-groups touchlease run --agent -- COMMAND"),
+        );
     }
     let folder = env::current_dir().map_err(|error| place(&AgentError::Place { place: ".".into(), error }))?;
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
@@ -54,12 +57,20 @@ pub fn walls_for(session: &Session, agent: Agent) -> Result<Walls, Failure> {
     };
     let mut walls = walls(&around).map_err(|error| place(&error))?;
     keep_folders().map_err(|error| refused(&error.to_string()))?;
-    match (walls.try_out(), agent) {
+    let trial = if asks || agent == Agent::BestEffort {
+        walls.try_out()
+    } else {
+        Ok(())
+    };
+    match (trial, agent) {
         (Ok(()), _) => {}
         (Err(fault), Agent::Walled) => return Err(unwalled(&fault)),
         (Err(fault), Agent::BestEffort) => {
             walls.namespaces = false;
-            warn(session, &format!("{fault}: vault, log and state folders and the keys' device nodes are within the agent's reach"));
+            warn(
+                session,
+                &format!("{fault}: vault, log and state folders and the keys' device nodes are within the agent's reach"),
+            );
             if !walls.scopes {
                 warn(session, "so is the memory of your other programs: nothing holds this agent");
             }
@@ -72,6 +83,12 @@ pub fn walls_for(session: &Session, agent: Agent) -> Result<Walls, Failure> {
     Ok(walls)
 }
 
+/// Why a command was not started behind walls: by themselves, or else by what is wrong with it.
+#[must_use]
+pub fn not_started(walls: &Walls, otherwise: Failure) -> Failure {
+    walls.try_out().err().map_or(otherwise, |fault| unwalled(&fault))
+}
+
 /// Every vault whose place is known.
 fn vaults(session: &Session) -> Result<Vec<std::path::PathBuf>, Failure> {
     let configured = match fs::read_to_string(&session.places.config) {
@@ -80,10 +97,22 @@ fn vaults(session: &Session) -> Result<Vec<std::path::PathBuf>, Failure> {
             Failure::new(Outcome::BadInput, "config", said).hint("mend it: the agent has to be kept from the vault that it names")
         })?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => Config::default(),
-        Err(error) => return Err(place(&AgentError::Place { place: session.places.config.clone(), error })),
+        Err(error) => {
+            return Err(place(&AgentError::Place {
+                place: session.places.config.clone(),
+                error,
+            }));
+        }
     };
-    let default = Places::from_env(&|name| env::var_os(name).filter(|_| name != "TOUCHLEASE_VAULT")).ok().map(|places| places.vault);
-    Ok([session.vault.clone(), configured.vault, Some(session.places.vault.clone()), default].into_iter().flatten().collect())
+    let default = Places::from_env(&|name| env::var_os(name).filter(|_| name != "TOUCHLEASE_VAULT"))
+        .ok()
+        .map(|places| places.vault);
+    Ok(
+        [session.vault.clone(), configured.vault, Some(session.places.vault.clone()), default]
+            .into_iter()
+            .flatten()
+            .collect(),
+    )
 }
 
 /// A lease under `--agent` is one whose values do not reach the agent.
@@ -91,7 +120,11 @@ fn vaults(session: &Session) -> Result<Vec<std::path::PathBuf>, Failure> {
 /// # Errors
 /// `refused` for a value in its environment or in a file.
 pub fn without_values(ask: &LeaseAsk) -> Result<(), Failure> {
-    let named = ask.with.iter().find(|grant| matches!(grant.via.as_str(), "env" | "file")).map(|grant| grant.secret.clone());
+    let named = ask
+        .with
+        .iter()
+        .find(|grant| matches!(grant.via.as_str(), "env" | "file"))
+        .map(|grant| grant.secret.clone());
     let of_task = || {
         let task = ask.task.as_ref()?;
         // What is wrong with it is said by whoever uses it.
@@ -114,8 +147,12 @@ pub fn without_lease(ask: &LeaseAsk, args: &AskArgs) -> Result<bool, Failure> {
         return Ok(false);
     }
     if args.ttl.is_some() || args.uses.is_some() || args.reason.is_some() {
-        return Err(Failure::new(Outcome::Usage, "command", "--ttl, --uses and --reason are of a lease, and none is asked for")
-            .hint("touchlease run --agent -- COMMAND"));
+        return Err(Failure::new(
+            Outcome::Usage,
+            "command",
+            "--ttl, --uses and --reason are of a lease, and none is asked for",
+        )
+        .hint("touchlease run --agent -- COMMAND"));
     }
     Ok(true)
 }
@@ -160,6 +197,8 @@ fn refused(message: &str) -> Failure {
 fn place(error: &AgentError) -> Failure {
     match error {
         AgentError::Inside(_) => Failure::new(Outcome::BadInput, "folder", error.to_string()).hint("start it in the folder of its work"),
-        AgentError::Place { .. } => Failure::new(Outcome::BadInput, "places", error.to_string()).hint("look at the folder's owner and permissions"),
+        AgentError::Place { .. } => {
+            Failure::new(Outcome::BadInput, "places", error.to_string()).hint("look at the folder's owner and permissions")
+        }
     }
 }

@@ -12,7 +12,12 @@ struct Node(PathBuf);
 impl Node {
     fn new(name: &str) -> Self {
         let path = Path::new("/dev").join(name);
-        let made = Command::new("mknod").args(["-m", "666"]).arg(&path).args(["c", "1", "3"]).status().unwrap();
+        let made = Command::new("mknod")
+            .args(["-m", "666"])
+            .arg(&path)
+            .args(["c", "1", "3"])
+            .status()
+            .unwrap();
         assert!(made.success());
         Self(path)
     }
@@ -107,7 +112,12 @@ fn t24_from_the_agents_domain_neither_daemon_nor_vault_nor_log_nor_key_is_in_rea
     );
     let run = rigged.home.detached(["run", "--agent", "--", "sh", "-c", &script]);
     let mut run = with_folder_open(rigged.home.path(), &run);
-    let agent = run.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let agent = run
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     until("the agent", || rigged.home.work().join("started").exists());
     // As a key that is plugged in while it works.
     let _late = Node::new("hidraw99");
@@ -118,7 +128,10 @@ fn t24_from_the_agents_domain_neither_daemon_nor_vault_nor_log_nor_key_is_in_rea
     let parts: Vec<&str> = said.split("--\n").collect();
     assert_eq!(parts.len(), 4, "{said}");
     let refused = fs::read_to_string(rigged.home.work().join("refused")).unwrap();
-    assert!(refused.contains("umount: ") && refused.contains("mount: "), "the second namespace was made: {refused}");
+    assert!(
+        refused.contains("umount: ") && refused.contains("mount: "),
+        "the second namespace was made: {refused}"
+    );
     for (name, of, part) in [("", 10, parts[0].to_owned()), (" besides", 12, [parts[2], parts[3]].concat())] {
         let (open, count) = open(&part);
         println!("T24{name}: {} of {of} in reach of the agent", open.len());
@@ -126,7 +139,10 @@ fn t24_from_the_agents_domain_neither_daemon_nor_vault_nor_log_nor_key_is_in_rea
     }
     // How large a core file of another program may be is his who runs both (prlimit(2)): no signal of the agent's makes one.
     let (open, count) = open(parts[1]);
-    println!("T24 other programs: {} of 7 ways into them are closed to the agent", count - open.len());
+    println!(
+        "T24 other programs: {} of 7 ways into them are closed to the agent",
+        count - open.len()
+    );
     assert_eq!((open, count), (vec!["core open".to_owned()], 7));
     book.kill().unwrap();
     book.wait().unwrap();
@@ -146,7 +162,12 @@ fn t24_an_agent_is_given_no_values_and_a_command_of_ours_says_where_it_is() {
     fs::write(rigged.home.work().join(".env"), "TOKEN=touchlease://prod/TOKEN\n").unwrap();
     let asked = || rigged.events().iter().filter(|(name, _)| name == "asked").count();
     let before = asked();
-    for words in [&["--with", "prod/TOKEN"][..], &["--with-file", "F=prod/TOKEN"], &["--task", "job"], &["--env-file", ".env"]] {
+    for words in [
+        &["--with", "prod/TOKEN"][..],
+        &["--with-file", "F=prod/TOKEN"],
+        &["--task", "job"],
+        &["--env-file", ".env"],
+    ] {
         let out = rigged.agent(&[&["--json", "run", "--agent"], words, &["--", "touch", "ran"]].concat());
         assert_eq!(out.status.code(), Some(62), "{out:?}");
         assert!(holds(&out.stdout, "agent_values"), "{out:?}");
@@ -157,7 +178,11 @@ fn t24_an_agent_is_given_no_values_and_a_command_of_ours_says_where_it_is() {
     let out = rigged.agent(&["run", "--agent", "--", program.to_str().unwrap(), "--json", "status"]);
     assert_eq!(out.status.code(), Some(62), "{out:?}");
     assert!(holds(&out.stdout, "behind_walls"), "{out:?}");
-    let out = Command::new(product()).args(["--json", "run", "--agent", "--", "true"]).env("HOME", rigged.home.path()).output().unwrap();
+    let out = Command::new(product())
+        .args(["--json", "run", "--agent", "--", "true"])
+        .env("HOME", rigged.home.path())
+        .output()
+        .unwrap();
     assert!(out.status.code() == Some(62) && holds(&out.stdout, "agent_is_root"), "{out:?}");
 }
 
@@ -194,7 +219,11 @@ fn t24_the_ordinary_work_of_an_agent_goes_on_behind_the_walls() {
     let sysroot = String::from_utf8(sysroot.stdout).unwrap();
     let tools = tempfile::Builder::new().prefix("touchlease-rust-").tempdir().unwrap();
     open_to_everybody(tools.path());
-    let bound = Command::new("mount").args(["--bind", sysroot.trim()]).arg(tools.path()).status().unwrap();
+    let bound = Command::new("mount")
+        .args(["--bind", sysroot.trim()])
+        .arg(tools.path())
+        .status()
+        .unwrap();
     assert!(bound.success());
     let mut run = rigged.home.detached(["run", "--agent", "--", "sh", "-c", WORK]);
     let path = format!("{}/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin", tools.path().display());
@@ -204,6 +233,13 @@ fn t24_the_ordinary_work_of_an_agent_goes_on_behind_the_walls() {
     assert!(unbound.success());
     let said = String::from_utf8(out.stdout.clone()).unwrap();
     let (ok, failed): (Vec<&str>, Vec<&str>) = said.lines().partition(|line| line.starts_with("ok "));
-    println!("T24 work: {} of {} kinds of an agent's work", ok.len(), WORK.matches("\ntry ").count());
-    assert!(failed.is_empty() && ok.len() == WORK.matches("\ntry ").count(), "{failed:?} {out:?}");
+    println!(
+        "T24 work: {} of {} kinds of an agent's work",
+        ok.len(),
+        WORK.matches("\ntry ").count()
+    );
+    assert!(
+        failed.is_empty() && ok.len() == WORK.matches("\ntry ").count(),
+        "{failed:?} {out:?}"
+    );
 }
