@@ -1,7 +1,7 @@
 //! `run --agent`: what is out of an agent's reach, and what it does as everywhere.
 
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::chown;
 use std::os::unix::net::{SocketAddr, UnixListener};
 
 use super::*;
@@ -242,4 +242,52 @@ fn t24_the_ordinary_work_of_an_agent_goes_on_behind_the_walls() {
         failed.is_empty() && ok.len() == WORK.matches("\ntry ").count(),
         "{failed:?} {out:?}"
     );
+}
+
+#[test]
+fn t24_where_namespaces_are_forbidden_an_agent_is_refused_or_what_is_not_held_is_said() {
+    if !inside("agent::t24_where_namespaces_are_forbidden_an_agent_is_refused_or_what_is_not_held_is_said") {
+        return;
+    }
+    let rigged = Rigged::without_vault(NOBODY, None);
+    let (_folder, program) = for_everybody(&product());
+    // No user namespace is made from a changed root (user_namespaces(7)).
+    let root = tempfile::tempdir().unwrap();
+    let bound = Command::new("mount").args(["--rbind", "/"]).arg(root.path()).status().unwrap();
+    assert!(bound.success());
+    let run = |words: &[&str]| {
+        let command = rigged.home.command([""; 0]);
+        let variables = command.get_envs().filter_map(|(name, value)| Some((name, value?)));
+        Command::new("chroot")
+            .arg(format!("--userspec={NOBODY}:{NOBODY}"))
+            .args([root.path(), &program])
+            .args(words)
+            .env_clear()
+            .envs(variables)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    };
+    let out = run(&["--json", "run", "--agent", "--", "true"]);
+    assert_eq!(out.status.code(), Some(62), "{out:?}");
+    assert!(holds(&out.stdout, "no_walls") && holds(&out.stdout, "best-effort"), "{out:?}");
+    let out = run(&[
+        "run",
+        "--agent=best-effort",
+        "--",
+        "sh",
+        "-c",
+        "kill -0 $PPID && echo signalled; echo ran",
+    ]);
+    assert_eq!(out.status.code(), Some(0), "{out:?}");
+    assert!(out.stdout == b"ran\n", "Landlock holds signals all the same: {out:?}");
+    assert!(holds(&out.stderr, "within the agent's reach"), "{out:?}");
+    let out = run(&["--json", "run", "--agent", "--", "/nowhere/program"]);
+    assert_eq!(out.status.code(), Some(65), "{out:?}");
+    let unbound = Command::new("umount")
+        .args(["--recursive", "--lazy"])
+        .arg(root.path())
+        .status()
+        .unwrap();
+    assert!(unbound.success());
 }
