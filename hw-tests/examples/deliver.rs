@@ -53,6 +53,7 @@ fn main() -> io::Result<()> {
         masking: true,
         at_end: AtEnd::Terminate,
         runtime_dir: None,
+        walls: None,
     };
     let (mut end, mut args) = (None, std::env::args_os().skip(1));
     while let Some(arg) = args.next().filter(|arg| arg != "--") {

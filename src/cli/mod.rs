@@ -274,6 +274,7 @@ mod tests {
             "-- true",
             "--with prod/TOKEN -- env --json -- --vault x",
             "-t deploy --ttl 90s --uses 3 --reason why",
+            "--agent -- codex --agent",
             "--json --vault=/v -w A=prod/A -w prod/B --with-file C=prod/C --env-file .env --env-file=more --no-masking -- sh -c true",
         ] {
             let (alone, among_all) = alone_and_among_all(&line.split(' ').collect::<Vec<_>>());
@@ -284,7 +285,9 @@ mod tests {
     /// Every two of these, in front of a command and of none: what is understood by itself, clap understands alike.
     #[test]
     fn run_by_itself_understands_nothing_that_clap_does_not() {
-        const WORDS: [&str; 22] = [
+        const WORDS: [&str; 24] = [
+            "--agent",
+            "--agent=best-effort",
             "--json",
             "--with",
             "prod/A",

@@ -1,5 +1,6 @@
 //! `touchlease run`: a command with a lease, its output masked, ended when the lease ends.
 
+mod agent;
 pub mod words;
 
 use std::ffi::{OsStr, OsString};
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 
 use rustix::process::Signal;
 
+use self::agent::{Agent, NoLease};
 use super::card::duration;
 use super::change::how_many;
 use super::env_file::{self, grant};
@@ -25,6 +27,7 @@ use crate::encoding::plain::count;
 use crate::lease::task::{self, Task};
 use crate::paths::Places;
 use crate::sys::file::{read_text, read_up_to};
+use crate::sys::walls::Walls;
 use crate::wire::reply::{Delivered, Granted};
 use crate::wire::request::{GrantAsk, LeaseAsk, TaskAsk};
 use crate::wire::{Answer, Event, Failure, Outcome, Reply, Request};
@@ -71,6 +74,10 @@ pub struct Args {
     /// Leave the command's output as it is, values and all.
     #[arg(long, env = "TOUCHLEASE_NO_MASKING", value_parser = clap::builder::FalseyValueParser::new())]
     no_masking: bool,
+    /// Start an agent behind walls: vault, log, keys and your other programs are out of its reach, and no value is given to it. Where this
+    /// machine lacks some of the walls, `--agent=best-effort` starts it with those there are.
+    #[arg(long, value_name = "WALLS", num_args = 0..=1, require_equals = true, default_missing_value = "walled")]
+    agent: Option<Agent>,
     /// The command and its arguments [default: the task's].
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -120,7 +127,23 @@ pub fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     let mut ask = args.ask.ask(grants)?;
     let command = command_of(args, &ask)?;
     let found = find_command(&command[0], &plain)?;
-    ask.command = command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let mut what = What {
+        command,
+        found,
+        plain,
+        masking: !args.no_masking,
+        walls: None,
+    };
+    if let Some(agent) = args.agent {
+        agent::without_values(&ask)?;
+        what.walls = Some(agent::walls_for(session, agent)?);
+        if agent::without_lease(&ask, &args.ask)? {
+            drop(session.met.take());
+            let outcome = start(&what.delivery(None), &Patterns::new([]), &mut NoLease::new()?)?;
+            return ended(session, &outcome, None);
+        }
+    }
+    ask.command = what.command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     ask.deliver = true;
     let (reply, client) = session.ask_held(Request::Lease(ask))?;
     let Reply::Granted(granted) = reply else { return Err(unexpected()) };
@@ -128,7 +151,7 @@ pub fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     if granted.joined && (args.ask.ttl.is_some() || args.ask.uses.is_some()) {
         say_joined(session, &args.ask, &granted);
     }
-    let delivery = delivery(command, found, plain, granted, !args.no_masking);
+    let delivery = what.delivery(Some(granted));
     // Every form of every value: not for a command whose output goes by.
     let patterns = if delivery.masking { delivery.patterns() } else { Patterns::new([]) };
     for name in patterns.too_short() {
@@ -137,28 +160,40 @@ pub fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
             .note(Tone::Bad, &format!("{name} has fewer than 6 bytes and is not masked"));
     }
     let mut held = Held { client, why: None };
-    let outcome = env::run(&delivery, &patterns, Streams::of_process(), &mut held, &SystemClock).map_err(|error| undelivered(&error))?;
+    let outcome = start(&delivery, &patterns, &mut held)?;
+    ended(session, &outcome, Some(held))
+}
+
+fn start(delivery: &Delivery, patterns: &Patterns, lease: &mut impl LeaseEnd) -> Result<env::Outcome, Failure> {
+    env::run(delivery, patterns, Streams::of_process(), lease, &SystemClock).map_err(|error| undelivered(&error))
+}
+
+/// Says how it went, and gives the lease back.
+fn ended(session: &Session, outcome: &env::Outcome, held: Option<Held>) -> Result<u8, Failure> {
     if outcome.left_running > 0 {
         let what = match outcome.left_running {
             1 => "a process".to_owned(),
             count => format!("{count} processes"),
         };
+        let with = if held.is_some() { "its lease" } else { "it" };
         session.ui.note(
             Tone::Bad,
-            &format!("touchlease: the command left {what} running, which ended with its lease"),
+            &format!("touchlease: the command left {what} running, which ended with {with}"),
         );
     }
-    if outcome.ended_by_lease {
-        let why = held.why.as_deref().unwrap_or("the daemon stopped");
-        session.ui.note(
-            Tone::Bad,
-            &format!("touchlease: the lease is over ({why}), so the command was ended"),
-        );
-    } else {
-        // If the daemon is gone, so is the lease.
-        let _ = held.client.answer(&Answer::Done);
+    if let Some(mut held) = held {
+        if outcome.ended_by_lease {
+            let why = held.why.as_deref().unwrap_or("the daemon stopped");
+            session.ui.note(
+                Tone::Bad,
+                &format!("touchlease: the lease is over ({why}), so the command was ended"),
+            );
+        } else {
+            // If the daemon is gone, so is the lease.
+            let _ = held.client.answer(&Answer::Done);
+        }
     }
-    if let Some(why) = outcome.lost {
+    if let Some(why) = &outcome.lost {
         let lost = Failure::new(
             Outcome::Internal,
             "output",
@@ -199,27 +234,39 @@ impl LeaseEnd for Held {
     }
 }
 
-fn delivery(command: Vec<OsString>, found: PathBuf, plain: Plain, granted: Granted, masking: bool) -> Delivery {
-    let vars = granted.values.into_iter().map(|Delivered { secret, via, env, value }| Var {
-        name: env.into(),
-        label: secret,
-        value: value.0,
-        how: if via == "file" { How::File } else { How::Env },
-    });
-    let at_end = match granted.at_end.as_str() {
-        "kill" => AtEnd::Kill,
-        "interrupt" => AtEnd::Interrupt,
-        _ => AtEnd::Terminate,
-    };
-    let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    Delivery {
-        command,
-        found: Some(found),
-        vars: vars.collect(),
-        plain,
-        masking,
-        at_end,
-        runtime_dir,
+/// What to run, and how.
+struct What {
+    command: Vec<OsString>,
+    found: PathBuf,
+    plain: Plain,
+    masking: bool,
+    walls: Option<Walls>,
+}
+
+impl What {
+    /// With the values of a lease, if there is one.
+    fn delivery(self, granted: Option<Granted>) -> Delivery {
+        let (values, at_end) = granted.map(|granted| (granted.values, granted.at_end)).unwrap_or_default();
+        let vars = values.into_iter().map(|Delivered { secret, via, env, value }| Var {
+            name: env.into(),
+            label: secret,
+            value: value.0,
+            how: if via == "file" { How::File } else { How::Env },
+        });
+        Delivery {
+            command: self.command,
+            found: Some(self.found),
+            vars: vars.collect(),
+            plain: self.plain,
+            masking: self.masking,
+            at_end: match at_end.as_str() {
+                "kill" => AtEnd::Kill,
+                "interrupt" => AtEnd::Interrupt,
+                _ => AtEnd::Terminate,
+            },
+            runtime_dir: std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from),
+            walls: self.walls,
+        }
     }
 }
 

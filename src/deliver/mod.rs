@@ -1,4 +1,5 @@
 //! Delivery: the form in which a lease reaches a program.
 
+pub mod agent;
 pub mod env;
 pub mod mask;

@@ -12,3 +12,4 @@ pub mod signals;
 pub mod spawn;
 pub mod start;
 pub mod wait;
+pub mod walls;

@@ -4,10 +4,12 @@
 //! copied. It does less: the C library asks what each of 64 signals does and sets it, we put back those that are caught here. It does more:
 //! the program has the limit of core files and the blocked signals that this process was started with ([`harden`](super::process::harden)
 //! took one; the C library takes the signals it is told), and a file without a format is a shell's, as for `execvp` (POSIX, exec).
+//! Behind [`Walls`] the copy has memory of its own.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, OsStr, OsString, c_char, c_int, c_void};
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::mem::zeroed;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -15,11 +17,13 @@ use std::path::Path;
 use std::ptr::{self, null_mut};
 
 use rustix::io::fcntl_dupfd_cloexec;
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Pid;
 use zeroize::Zeroizing;
 
 use super::process::started_with;
 use super::signals;
+use super::walls::Walls;
 
 const SHELL: &CStr = c"/bin/sh";
 /// Bytes for the few calls between copy and program.
@@ -30,6 +34,7 @@ pub struct Program {
     file: CString,
     words: Vec<CString>,
     environment: Vec<Zeroizing<Vec<u8>>>,
+    walls: Option<Walls>,
 }
 
 /// What the copy needs, all of it made before.
@@ -45,6 +50,11 @@ struct Plan {
     terminal: c_int,
     core: Option<libc::rlimit>,
     blocked: libc::sigset_t,
+    walls: Option<*const Walls>,
+    /// Whether it has a session of its own, and no terminal in it.
+    apart: bool,
+    /// Where a copy that shares no memory says why the program was not executed, or -1.
+    news: c_int,
     /// Why the program was not executed.
     error: c_int,
 }
@@ -73,7 +83,15 @@ impl Program {
             file: CString::new(file.as_os_str().as_bytes())?,
             words: words.collect::<Result<_, _>>()?,
             environment: environment.into_iter().map(variable).collect::<Result<_, _>>()?,
+            walls: None,
         })
+    }
+
+    /// The same program, started behind walls. Without a terminal of its own it has a session of its own all the same: into that of the
+    /// caller it could type (TIOCSTI in ioctl_tty(2)).
+    #[must_use]
+    pub fn behind(self, walls: Option<Walls>) -> Self {
+        Self { walls, ..self }
     }
 
     /// Starts it with these standard streams, and, if a terminal is named, in a process group of its own in that terminal's foreground: as
@@ -91,6 +109,7 @@ impl Program {
         let environment = pointers(self.environment.iter().map(|variable| variable.as_ptr().cast()));
         let (streams, _held) = apart(streams)?;
         let before = started_with();
+        let news = self.walls.is_some().then(|| pipe_with(PipeFlags::CLOEXEC)).transpose()?;
         let mut plan = Plan {
             file: self.file.as_ptr(),
             words: words.as_ptr(),
@@ -101,14 +120,30 @@ impl Program {
             core: before.map(|before| before.core_limit()),
             // SAFETY: a set of zero bytes is the empty one.
             blocked: before.map_or(unsafe { zeroed() }, |before| before.blocked),
+            walls: self.walls.as_ref().map(ptr::from_ref),
+            apart: self.walls.is_some() && terminal.is_none(),
+            news: news.as_ref().map_or(-1, |(_, write)| write.as_raw_fd()),
             error: 0,
         };
-        plan.start()
+        let started = plan.start(self.walls.is_none())?;
+        let Some((read, write)) = news else { return Ok(started) };
+        drop(write);
+        let mut errno = [0; size_of::<c_int>()];
+        match File::from(read).read_exact(&mut errno) {
+            // It was closed by the program's start.
+            Err(_) => Ok(started),
+            Ok(()) => {
+                let _ = rustix::process::waitpid(Some(started.0), rustix::process::WaitOptions::empty());
+                Err(io::Error::from_raw_os_error(c_int::from_ne_bytes(errno)))
+            }
+        }
     }
 }
 
 impl Plan {
-    fn start(&mut self) -> io::Result<(Pid, OwnedFd)> {
+    /// `shared`: the copy shares this process's memory. Behind walls it does not: what raises them uses the heap, and for a moment the copy
+    /// can be read by others.
+    fn start(&mut self, shared: bool) -> io::Result<(Pid, OwnedFd)> {
         // Of the heap, where no page is touched but the one that is used.
         let mut stack = Box::<[u8]>::new_uninit_slice(STACK);
         let mut pidfd: c_int = -1;
@@ -122,7 +157,8 @@ impl Plan {
             let mut before: libc::sigset_t = zeroed();
             libc::sigfillset(&raw mut all);
             libc::sigprocmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
-            let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+            let memory = if shared { libc::CLONE_VM } else { 0 };
+            let flags = memory | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
             let pid = libc::clone(become_program, top.cast(), flags, plan.cast(), &raw mut pidfd);
             let error = io::Error::last_os_error();
             libc::sigprocmask(libc::SIG_SETMASK, &raw const before, null_mut());
@@ -152,10 +188,19 @@ impl Plan {
             if self.terminal >= 0 && (libc::setpgid(0, 0) != 0 || libc::tcsetpgrp(self.terminal, libc::getpid()) != 0) {
                 return;
             }
+            if self.apart && libc::setsid() < 0 {
+                return;
+            }
             for (number, stream) in (0..).zip(self.streams) {
                 if stream != number && libc::dup2(stream, number) < 0 {
                     return;
                 }
+            }
+            if let Some(walls) = self.walls
+                && let Err(fault) = (*walls).raise()
+            {
+                *libc::__errno_location() = fault.error.raw_os_error().unwrap_or(libc::EIO);
+                return;
             }
             libc::sigprocmask(libc::SIG_SETMASK, &raw const self.blocked, null_mut());
             libc::execve(self.file, self.words, self.environment);
@@ -171,7 +216,12 @@ extern "C" fn become_program(plan: *mut c_void) -> c_int {
     unsafe {
         let plan = plan.cast::<Plan>();
         (*plan).execute();
-        (&raw mut (*plan).error).write_volatile(*libc::__errno_location());
+        let errno = *libc::__errno_location();
+        if (*plan).news >= 0 {
+            libc::write((*plan).news, (&raw const errno).cast(), size_of::<c_int>());
+        } else {
+            (&raw mut (*plan).error).write_volatile(errno);
+        }
         libc::_exit(127)
     }
 }
@@ -199,13 +249,11 @@ fn apart(streams: [BorrowedFd<'_>; 3]) -> io::Result<([c_int; 3], Vec<OwnedFd>)>
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::fs::{self, File, Permissions};
-    use std::io::Read;
+    use std::fs::{self, Permissions};
     use std::os::fd::AsFd;
     use std::os::unix::fs::PermissionsExt;
 
     use rustix::io::Errno;
-    use rustix::pipe::{PipeFlags, pipe_with};
     use rustix::process::{WaitOptions, WaitStatus, waitpid};
 
     use super::*;

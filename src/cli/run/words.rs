@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use super::Args;
+use super::{Agent, Args};
 use crate::config::parse_duration;
 
 /// The vault that is named, whether JSON is wanted, and the rest.
@@ -29,6 +29,7 @@ pub fn understood(words: &[OsString]) -> Option<Understood> {
             }
             "--json" => set(&mut said.1)?,
             "--no-masking" => set(&mut said.2.no_masking)?,
+            "--agent" => once(&mut said.2.agent, Agent::Walled)?,
             word => {
                 let joined = word.split_once('=').filter(|_| word.starts_with("--"));
                 let (name, value) = match joined {

@@ -131,7 +131,7 @@ pub(super) fn program(delivery: &Delivery) -> Result<(Program, Option<PrivateFil
         program: name.clone(),
         source,
     })?;
-    Ok((program, files))
+    Ok((program.behind(delivery.walls.clone()), files))
 }
 
 fn text((name, value): &(OsString, OsString)) -> (&OsStr, &[u8]) {

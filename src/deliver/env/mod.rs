@@ -10,6 +10,8 @@
 //! | stdin and stdout are terminals | a session and a controlling pseudo-terminal of its own; stderr too if ours is a terminal, else a pipe |
 //! | any other | our session and process group, so keys of the terminal reach it; our stdin, untouched; each output a pipe, or a pseudo-terminal without control if ours is a terminal |
 //!
+//! Behind walls ([`Delivery::walls`]) the first row does not hold, and in the last one the command has a session of its own, without a terminal.
+//!
 //! In the last case job control is the caller's own, and what a child writes to `/dev/tty` does not pass the mask.
 //!
 //! **Signals.** INT, TERM, HUP, QUIT, USR1, USR2 are passed on; those that the terminal sends to the whole group only where
@@ -47,6 +49,7 @@ pub use program::find;
 use crate::clock::Clock;
 use crate::deliver::mask::Patterns;
 use crate::secret::Secret;
+use crate::sys::walls::Walls;
 
 /// What is delivered, and to what.
 pub struct Delivery {
@@ -64,6 +67,8 @@ pub struct Delivery {
     pub at_end: AtEnd,
     /// `$XDG_RUNTIME_DIR`: where private files go if it is in memory.
     pub runtime_dir: Option<PathBuf>,
+    /// What it is started behind. It has a session of its own then, so that it can type into no terminal of ours.
+    pub walls: Option<Walls>,
 }
 
 /// One value.

@@ -65,6 +65,8 @@ enum Place<'a> {
     Group {
         child: Child,
         screen: Option<(BorrowedFd<'a>, OwnedFd)>,
+        /// In a group of its own after all, which no key reaches by itself.
+        apart: bool,
     },
     /// In a session of its own.
     Session {
@@ -101,7 +103,8 @@ impl<'a> Relay<'a> {
         clock: &dyn Clock,
     ) -> Result<Self, DeliverError> {
         let masking = delivery.masking && !patterns.is_empty();
-        let session = masking && isatty(streams.stdin) && isatty(streams.stdout);
+        let walled = delivery.walls.is_some();
+        let session = (masking || walled) && isatty(streams.stdin) && isatty(streams.stdout);
         let mut signals = [&PASSED[..], &[Signal::CHILD]].concat();
         if session {
             signals.extend([Signal::WINCH, Signal::CONT, Signal::TSTP]);
@@ -114,7 +117,7 @@ impl<'a> Relay<'a> {
         let place = if session {
             in_session(program, patterns, streams, &mut channels)
         } else {
-            in_group(program, masking, patterns, streams, &mut channels)
+            in_group(program, masking, walled, patterns, streams, &mut channels)
         };
         let place = place.map_err(|fault| fault.name(delivery))?;
         if let Place::Session { session, .. } = &place {
@@ -278,7 +281,7 @@ impl<'a> Relay<'a> {
             return;
         }
         match (&mut self.place, caught.signal) {
-            (Place::Group { child, screen }, Signal::WINCH) => {
+            (Place::Group { child, screen, .. }, Signal::WINCH) => {
                 if let Some((ours, pair)) = screen {
                     copy_size(*ours, pair.as_fd());
                     // It had the kernel's own signal before the new size.
@@ -286,6 +289,7 @@ impl<'a> Relay<'a> {
                 }
             }
             (Place::Group { child, .. }, signal) if !caught.by_kernel => child.signal(signal),
+            (Place::Group { child, apart: true, .. }, signal) => child.signal_group(signal),
             (Place::Group { .. }, _) => {}
             (Place::Session { session, terminal, .. }, Signal::WINCH) => terminal.copy_size(session.terminal.as_fd()),
             (Place::Session { session, terminal, .. }, Signal::CONT) => resume(session, terminal),
@@ -399,7 +403,7 @@ impl Place<'_> {
     fn aim<'s>(&'s self, offspring: &'s Offspring) -> Aim<'s> {
         Aim {
             child: Some(self.child()),
-            whole_group: matches!(self, Self::Session { .. }),
+            whole_group: matches!(self, Self::Session { .. } | Self::Group { apart: true, .. }),
             offspring,
         }
     }
@@ -478,6 +482,7 @@ fn in_session<'a>(
 fn in_group<'a>(
     program: Program,
     masking: bool,
+    walled: bool,
     patterns: &'a Patterns,
     streams: Streams<'a>,
     channels: &mut Vec<Channel<'a>>,
@@ -510,5 +515,6 @@ fn in_group<'a>(
     Ok(Place::Group {
         child: Child::held(pid, pidfd),
         screen,
+        apart: walled,
     })
 }

@@ -41,6 +41,7 @@ fn shell(script: &str) -> Delivery {
         masking: true,
         at_end: AtEnd::Terminate,
         runtime_dir: None,
+        walls: None,
     }
 }
 

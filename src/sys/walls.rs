@@ -1,0 +1,283 @@
+//! Walls around a program of the user's: namespaces and a Landlock domain, which it is started in and cannot leave.
+//!
+//! The user namespace is there for the mount namespace, and is a wall itself: a process in it has no ptrace access to one outside of it
+//! (`cap_ptrace_access_check` in the kernel), and so neither memory, environment nor descriptors. What is mounted here lies over folders; a
+//! namespace that the program makes for itself gets these mounts locked (mount_namespaces(7), "Restrictions"). The Landlock domain handles
+//! no access to files: one that does forbids all mounting, and with it the sandboxes that agents bring (bubblewrap).
+#![allow(unsafe_code)]
+
+use std::ffi::CString;
+use std::fs;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use landlock::{CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetError, Scope};
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, mount, mount_bind, mount_remount, move_mount, open_tree};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{DumpableBehavior, WaitOptions, getgid, getuid, set_dumpable_behavior, waitpid};
+use rustix::thread::{UnshareFlags, set_no_new_privs, unshare_unsafe};
+
+use super::child::fork;
+
+/// How the table of mounts names what is mounted here.
+const SOURCE: &str = "touchlease";
+const DEV: &str = "/dev";
+
+/// What lies over a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cover {
+    /// A folder that nobody enters. One that is not there is made, so that nobody makes another.
+    Closed,
+    /// An empty folder of these permissions, to write in.
+    Empty(u32),
+    /// Nothing that could be connected to: for a socket.
+    Nothing,
+}
+
+/// An entry of `/dev` that stays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Device {
+    /// A node, by its name.
+    Node(CString),
+    /// A folder with all that is in it.
+    Folder(CString),
+    /// A symbolic link and where it leads.
+    Link(CString, CString),
+}
+
+/// What a program is started behind.
+#[derive(Clone, Debug, Default)]
+pub struct Walls {
+    /// What lies over which place, in the order in which it is put there. Paths without links, from / on.
+    pub covers: Vec<(PathBuf, Cover)>,
+    /// What is left of `/dev`. Whatever else is there, or comes later, is not; terminals are the program's own.
+    pub devices: Vec<Device>,
+    /// The folder in which the program starts.
+    pub folder: PathBuf,
+    /// Whether there are namespaces for all of this. Without, the covers and devices are not.
+    pub namespaces: bool,
+    /// Whether signals and abstract sockets end at the domain (Landlock ABI 6, Linux 6.12).
+    pub scopes: bool,
+}
+
+/// A wall that could not be raised.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}: {error}")]
+pub struct Fault {
+    /// Which.
+    pub what: String,
+    /// What the kernel said.
+    #[source]
+    pub error: io::Error,
+}
+
+impl Fault {
+    fn at<E: Into<io::Error>>(what: impl Into<String>) -> impl FnOnce(E) -> Self {
+        move |error| Self {
+            what: what.into(),
+            error: error.into(),
+        }
+    }
+}
+
+/// Whether the kernel's Landlock ends signals and abstract sockets at a domain.
+#[must_use]
+pub fn has_scopes() -> bool {
+    scopes().and_then(Ruleset::create).is_ok()
+}
+
+/// Keeps folders that whoever started this process left open from what it starts: they lead past everything that is mounted later.
+///
+/// # Errors
+/// There is no `/proc`.
+pub fn keep_folders() -> io::Result<()> {
+    let open: Vec<_> = fs::read_dir("/proc/self/fd")?.flatten().collect();
+    for number in open.iter().filter_map(|entry| entry.file_name().to_str()?.parse().ok()) {
+        // SAFETY: two calls that take a number; one that is no descriptor any more is an error of theirs.
+        unsafe {
+            let mut status: libc::stat = std::mem::zeroed();
+            if libc::fstat(number, &raw mut status) == 0 && status.st_mode & libc::S_IFMT == libc::S_IFDIR {
+                libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC);
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Walls {
+    /// Raises them around a copy of this process that ends at once, to know whether they can be: what does not hold is to be said before
+    /// the program has the terminal.
+    ///
+    /// The process must have one thread (see [`fork`]).
+    ///
+    /// # Errors
+    /// The first wall that cannot be raised.
+    pub fn try_out(&self) -> Result<(), Fault> {
+        let (read, write) = pipe_with(PipeFlags::CLOEXEC).map_err(Fault::at("a pipe"))?;
+        let copy = fork(&[write.as_raw_fd()], || {
+            let Err(fault) = self.raise() else { return 0 };
+            let errno = fault.error.raw_os_error().unwrap_or(libc::EIO);
+            let told = [&errno.to_ne_bytes(), fault.what.as_bytes()].concat();
+            // Less than a pipe holds. Who does not get it knows by our status.
+            let _ = rustix::io::write(&write, &told);
+            1
+        });
+        let copy = copy.map_err(Fault::at("a process"))?;
+        drop(write);
+        let mut said = vec![];
+        // What cannot be read was not written, and its end tells.
+        let _ = fs::File::from(read).read_to_end(&mut said);
+        let ended = waitpid(Some(copy), WaitOptions::empty()).map_err(Fault::at("a process"))?;
+        if ended.is_some_and(|(_, status)| status.exit_status() == Some(0)) {
+            return Ok(());
+        }
+        let (errno, what) = said.split_first_chunk().unwrap_or((&[0; 4], b"a process"));
+        Err(Fault {
+            what: String::from_utf8_lossy(what).into_owned(),
+            error: io::Error::from_raw_os_error(i32::from_ne_bytes(*errno)),
+        })
+    }
+
+    /// Raises them around this process, which is a copy that is about to become the program: its standard streams are the program's.
+    ///
+    /// # Errors
+    /// The first wall that cannot be raised; those before it stand.
+    pub(super) fn raise(&self) -> Result<(), Fault> {
+        if self.namespaces {
+            enter()?;
+            for (place, cover) in &self.covers {
+                cover.lay(place).map_err(Fault::at(place.display().to_string()))?;
+            }
+            self.replace_devices().map_err(Fault::at(DEV))?;
+            // Where it stands is still what was there before.
+            let folder = || self.folder.display().to_string();
+            rustix::process::chdir(&self.folder).map_err(|error| Fault::at(folder())(error))?;
+        }
+        set_no_new_privs(true).map_err(Fault::at("no_new_privs"))?;
+        if self.scopes {
+            let domain = scopes().and_then(Ruleset::create).and_then(landlock::RulesetCreated::restrict_self);
+            domain.map_err(|error| Fault::at("a Landlock domain")(io::Error::other(error)))?;
+        }
+        Ok(())
+    }
+
+    /// In place of `/dev` a folder with what stays of it, and terminals that are the program's own: in those of others it could read what is
+    /// typed, and write what looks like a prompt.
+    fn replace_devices(&self) -> io::Result<()> {
+        let copy = |path: &Path| -> io::Result<OwnedFd> {
+            let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::AT_RECURSIVE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+            Ok(open_tree(CWD, path, flags)?)
+        };
+        let dev = Path::new(DEV);
+        let streams = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
+        let terminal = streams.into_iter().find_map(|stream| rustix::termios::ttyname(stream, vec![]).ok());
+        let terminal = terminal.map(|name| copy(Path::new(std::ffi::OsStr::from_bytes(name.as_bytes())))).transpose()?;
+        let mut kept = vec![];
+        for device in &self.devices {
+            match device {
+                Device::Link(..) => {}
+                Device::Node(name) | Device::Folder(name) => match copy(&dev.join(text(name))) {
+                    Ok(tree) => kept.push((device, tree)),
+                    // It was unplugged.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                },
+            }
+        }
+        tmpfs(dev, MountFlags::NOSUID | MountFlags::NOEXEC, c"mode=755,size=64k")?;
+        for (device, tree) in &kept {
+            match device {
+                Device::Node(name) => put_node(&dev.join(text(name)), tree)?,
+                Device::Folder(name) => {
+                    let place = dev.join(text(name));
+                    rustix::fs::mkdir(&place, Mode::from_raw_mode(0o755))?;
+                    put(&place, tree)?;
+                }
+                Device::Link(..) => {}
+            }
+        }
+        for device in &self.devices {
+            if let Device::Link(name, target) = device {
+                rustix::fs::symlink(target.as_c_str(), dev.join(text(name)))?;
+            }
+        }
+        let terminals = dev.join("pts");
+        rustix::fs::mkdir(&terminals, Mode::from_raw_mode(0o755))?;
+        let options = c"newinstance,ptmxmode=0666,mode=620";
+        mount(SOURCE, &terminals, "devpts", MountFlags::NOSUID | MountFlags::NOEXEC, options)?;
+        rustix::fs::symlink("pts/ptmx", dev.join("ptmx"))?;
+        // Its own terminal is one of outside, and is found by that name (ttyname(3) looks through /dev).
+        if let Some(terminal) = &terminal {
+            put_node(&dev.join("console"), terminal)?;
+        }
+        let flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NOEXEC;
+        Ok(mount_remount(dev, flags, "")?)
+    }
+}
+
+impl Cover {
+    fn lay(self, place: &Path) -> io::Result<()> {
+        match self {
+            Self::Closed => {
+                match rustix::fs::mkdir(place, Mode::from_raw_mode(0o700)) {
+                    Ok(()) | Err(Errno::EXIST) => {}
+                    Err(error) => return Err(error.into()),
+                }
+                let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+                tmpfs(place, flags, c"mode=000,size=4k")
+            }
+            Self::Empty(mode) => {
+                let options = CString::new(format!("mode={mode:o},size=10%"))?;
+                tmpfs(place, MountFlags::NOSUID | MountFlags::NODEV, &options)
+            }
+            Self::Nothing => Ok(mount_bind("/dev/null", place)?),
+        }
+    }
+}
+
+/// A user namespace in which we are who we are, for the mount namespace that comes with it.
+fn enter() -> Result<(), Fault> {
+    let refused = "a mount namespace of its own";
+    // SAFETY: descriptors stay shared; the process has one thread.
+    unsafe { unshare_unsafe(UnshareFlags::NEWUSER | UnshareFlags::NEWNS) }.map_err(Fault::at(refused))?;
+    // Of a process that is not dumpable these files are root's. This copy has nothing that the program will not have.
+    set_dumpable_behavior(DumpableBehavior::Dumpable).map_err(Fault::at(refused))?;
+    let same = |id: u32| format!("{id} {id} 1");
+    for (file, text) in [
+        ("setgroups", "deny".to_owned()),
+        ("uid_map", same(getuid().as_raw())),
+        ("gid_map", same(getgid().as_raw())),
+    ] {
+        fs::write(format!("/proc/self/{file}"), text).map_err(Fault::at(refused))?;
+    }
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Fault::at(refused))
+}
+
+/// A domain that signals do not leave, nor connections to abstract sockets.
+fn scopes() -> Result<Ruleset, RulesetError> {
+    Ruleset::default()
+        .set_compatibility(CompatLevel::HardRequirement)
+        .scope(Scope::AbstractUnixSocket | Scope::Signal)
+}
+
+fn tmpfs(place: &Path, flags: MountFlags, options: &std::ffi::CStr) -> io::Result<()> {
+    Ok(mount(SOURCE, place, "tmpfs", flags, options)?)
+}
+
+fn put(place: &Path, tree: &OwnedFd) -> io::Result<()> {
+    Ok(move_mount(tree.as_fd(), "", CWD, place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
+}
+
+fn put_node(place: &Path, tree: &OwnedFd) -> io::Result<()> {
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+    drop(rustix::fs::open(place, flags, Mode::from_raw_mode(0o600))?);
+    put(place, tree)
+}
+
+fn text(name: &CString) -> &Path {
+    Path::new(std::ffi::OsStr::from_bytes(name.as_bytes()))
+}
