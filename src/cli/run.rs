@@ -270,7 +270,7 @@ impl What {
     }
 }
 
-fn undelivered(error: &DeliverError) -> Failure {
+pub fn undelivered(error: &DeliverError) -> Failure {
     let said = match std::error::Error::source(error) {
         Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),

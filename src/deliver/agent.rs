@@ -18,7 +18,9 @@ use crate::sys::walls::{Cover, Device, Walls, has_scopes};
 
 /// Entries of `/dev` that go, by the beginning of their names: keys' nodes (hidraw, USB), nodes by which a program can be a keyboard or a key
 /// (uhid, uinput), keyboards that could be listened to (input), other ways to the same (char, block, disk), and terminals, which are made anew.
-const NO_DEVICES: [&str; 11] = ["hidraw", "bus", "usb", "uhid", "uinput", "input", "char", "block", "disk", "pts", "ptmx"];
+const NO_DEVICES: [&str; 11] = [
+    "hidraw", "bus", "usb", "uhid", "uinput", "input", "char", "block", "disk", "pts", "ptmx",
+];
 
 /// Sockets of programs that run what they are told outside of the walls, for whoever may connect.
 const ENGINES: [&str; 9] = [
@@ -104,6 +106,7 @@ pub fn walls(around: &Surroundings<'_>) -> Result<Walls, AgentError> {
         folder,
         namespaces: true,
         scopes: has_scopes(),
+        fence: None,
     })
 }
 
@@ -114,7 +117,9 @@ impl Surroundings<'_> {
         let vaults = self.vaults.iter().filter(|vault| is_there(vault)).cloned();
         // A vault that is not there yet has no folder to be kept from; the default one's is ours by its name.
         let data = self.vaults.iter().filter_map(|vault| vault.parent());
-        let data = data.filter(|folder| folder.file_name() == Some(OsStr::new("touchlease"))).map(Path::to_owned);
+        let data = data
+            .filter(|folder| folder.file_name() == Some(OsStr::new("touchlease")))
+            .map(Path::to_owned);
         let places = [self.places.state.clone(), self.places.runtime.clone()];
         config.into_iter().chain(data).chain(vaults).chain(places).collect()
     }
@@ -124,7 +129,8 @@ impl Surroundings<'_> {
         let temporary = (self.var)("TMUX_TMPDIR").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from);
         let home = (self.var)("HOME").map(PathBuf::from);
         let servers = SERVERS.iter().map(|name| temporary.join(format!("{name}{}", self.uid)));
-        let screen = (self.var)("USER").map(|user| Path::new("/run/screen").join([OsStr::new("S-"), &user].into_iter().collect::<OsString>()));
+        let screen =
+            (self.var)("USER").map(|user| Path::new("/run/screen").join([OsStr::new("S-"), &user].into_iter().collect::<OsString>()));
         let runtime = (self.var)("XDG_RUNTIME_DIR").map(PathBuf::from);
         for place in runtime.into_iter().chain(servers).chain(screen) {
             let Ok(place) = fs::canonicalize(place) else { continue };
@@ -143,9 +149,15 @@ impl Surroundings<'_> {
     fn engines(&self) -> Vec<PathBuf> {
         let named = (self.var)("DOCKER_HOST").and_then(|host| Some(PathBuf::from(host.to_str()?.strip_prefix("unix://")?)));
         let home = (self.var)("HOME").map(PathBuf::from);
-        let desktop = home.into_iter().flat_map(|home| [home.join(".docker/run/docker.sock"), home.join(".docker/desktop/docker.sock")]);
+        let desktop = home
+            .into_iter()
+            .flat_map(|home| [home.join(".docker/run/docker.sock"), home.join(".docker/desktop/docker.sock")]);
         let known = ENGINES.iter().map(PathBuf::from);
-        known.chain(named).chain(desktop).filter(|socket| access(socket, Access::WRITE_OK).is_ok()).collect()
+        known
+            .chain(named)
+            .chain(desktop)
+            .filter(|socket| access(socket, Access::WRITE_OK).is_ok())
+            .collect()
     }
 }
 
@@ -160,7 +172,9 @@ impl Covers {
     /// are closed in an empty folder too, so that nobody takes it for a place where nothing is yet.
     fn add(&mut self, place: &Path, cover: Cover) {
         let within = |all: &[(PathBuf, Cover)], place: &Path| {
-            let above = |(above, laid): &(PathBuf, Cover)| place.starts_with(above) && (cover != Cover::Closed || *laid == Cover::Closed || place == above);
+            let above = |(above, laid): &(PathBuf, Cover)| {
+                place.starts_with(above) && (cover != Cover::Closed || *laid == Cover::Closed || place == above)
+            };
             all.iter().any(above)
         };
         for place in [place.to_owned()].into_iter().chain(elsewhere(place, &self.mounts, &same)) {
@@ -196,7 +210,10 @@ fn mounts(text: &str) -> Vec<Mount> {
 fn unescaped(text: &str) -> PathBuf {
     let (mut bytes, mut rest) = (vec![], text.as_bytes());
     while let Some((first, after)) = rest.split_first() {
-        let octal = after.get(..3).filter(|_| *first == b'\\').and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
+        let octal = after
+            .get(..3)
+            .filter(|_| *first == b'\\')
+            .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
         bytes.push(octal.unwrap_or(*first));
         rest = if octal.is_some() { &after[3..] } else { after };
     }
@@ -243,9 +260,16 @@ fn devices(dev: &Path) -> io::Result<Vec<Device>> {
         let kind = entry.file_type()?;
         let c_name = CString::new(name.as_bytes())?;
         if kind.is_symlink() {
-            kept.push(Device::Link(c_name, CString::new(fs::read_link(&path)?.into_os_string().into_vec())?));
+            kept.push(Device::Link(
+                c_name,
+                CString::new(fs::read_link(&path)?.into_os_string().into_vec())?,
+            ));
         } else if may_open(&path, kind) {
-            kept.push(if kind.is_dir() { Device::Folder(c_name) } else { Device::Node(c_name) });
+            kept.push(if kind.is_dir() {
+                Device::Folder(c_name)
+            } else {
+                Device::Node(c_name)
+            });
         }
     }
     Ok(kept)
@@ -290,7 +314,10 @@ mod tests {
         let found = |place, same| elsewhere(Path::new(place), &table, &|_, _| same);
         let both = ["/data/homes/a/vault", "/mnt/with blank"].map(PathBuf::from);
         assert_eq!(found("/home/a/vault", true), both);
-        assert_eq!(found("/home/a/vault/deep/er", true), ["/data/homes/a/vault/deep/er", "/mnt/with blank/er"].map(PathBuf::from));
+        assert_eq!(
+            found("/home/a/vault/deep/er", true),
+            ["/data/homes/a/vault/deep/er", "/mnt/with blank/er"].map(PathBuf::from)
+        );
         assert!(found("/home/a/vault", false).is_empty(), "something else is mounted over it");
         assert!(found("/srv", true).is_empty());
         let folder = tempfile::tempdir().unwrap();
@@ -324,7 +351,10 @@ mod tests {
 
     #[test]
     fn what_is_below_a_closed_folder_is_not_closed_again_and_what_is_below_an_empty_one_is() {
-        let mut covers = Covers { mounts: vec![], all: vec![] };
+        let mut covers = Covers {
+            mounts: vec![],
+            all: vec![],
+        };
         for (place, cover) in [
             ("/run/user/1", Cover::Empty(0o700)),
             ("/run/user/1/touchlease", Cover::Closed),

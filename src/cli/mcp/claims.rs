@@ -60,8 +60,14 @@ mod tests {
             assert_eq!(said(Some("codex"), meta), labels);
         }
         let meta = json!({"claudecode/toolUseId": "toolu_1", "progressToken": 3});
-        assert_eq!(said(Some("claude"), meta), json!({"mcp_client": "claude 1.2", "mcp_call": "toolu_1"}));
+        assert_eq!(
+            said(Some("claude"), meta),
+            json!({"mcp_client": "claude 1.2", "mcp_call": "toolu_1"})
+        );
         // What has another form than it has there is nothing.
-        assert_eq!(said(Some("x"), json!({CODEX: [1], "claudecode/toolUseId": {}})), json!({"mcp_client": "x 1.2"}));
+        assert_eq!(
+            said(Some("x"), json!({CODEX: [1], "claudecode/toolUseId": {}})),
+            json!({"mcp_client": "x 1.2"})
+        );
     }
 }

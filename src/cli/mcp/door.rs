@@ -16,10 +16,10 @@ use super::claims::labels;
 use super::lease::{Entry, State};
 use super::leases::{Daemon, Leases};
 use super::progress::Progress;
-use super::run::Run;
+use super::run::{Run, Standing};
+use super::said;
 use super::tools::{self, LONGEST_RUN, LONGEST_WAIT, LeaseArgs, NoArgs, RequestArgs, WaitArgs, arguments};
 use super::workspace::Workspace;
-use super::said;
 use crate::wire::{Failure, Outcome, Reply, Request};
 
 /// How often a client that waits is told that it still waits.
@@ -109,8 +109,12 @@ impl Door {
     async fn run_task(&self, args: WaitArgs, context: &RequestContext<RoleServer>) -> Result<CallToolResult, Failure> {
         let entry = self.leases.find(&args.lease)?;
         let mut progress = Progress::of(context);
-        let mut slot = entry.run.lock().await;
-        let run = match slot.take().filter(|run| !run.is_told()) {
+        let mut slot = tokio::select! {
+            slot = entry.run.lock() => slot,
+            () = context.ct.cancelled() => return Err(stopped()),
+            () = self.gone.cancelled() => return Err(stopped()),
+        };
+        let run = match slot.take() {
             Some(run) => slot.insert(run),
             None => slot.insert(self.start(&entry, context).await?),
         };
@@ -129,8 +133,12 @@ impl Door {
                 () = self.gone.cancelled() => return Err(stopped()),
             }
         }
-        let standing = run.standing()?;
-        Ok(said::run(&entry, &standing))
+        let standing = run.standing();
+        if !matches!(&standing, Ok(Standing { ended: None, .. })) {
+            // The next call starts it anew.
+            *slot = None;
+        }
+        Ok(said::run(&entry, &standing?))
     }
 
     async fn start(&self, entry: &Arc<Entry>, context: &RequestContext<RoleServer>) -> Result<Run, Failure> {
@@ -138,17 +146,21 @@ impl Door {
             return Err(not_live(entry));
         }
         if entry.task.command.is_empty() {
-            return Err(
-                Failure::new(Outcome::BadInput, "no_command", format!("the task {:?} has no command", entry.task.name))
-                    .hint("write one into touchlease.toml, as command = [\"./deploy.sh\"], and ask for a new lease"),
-            );
+            return Err(Failure::new(
+                Outcome::BadInput,
+                "no_command",
+                format!("the task {:?} has no command", entry.task.name),
+            )
+            .hint("write one into touchlease.toml, as command = [\"./deploy.sh\"], and ask for a new lease"));
         }
         let now = self.workspace.task_file()?.task(&entry.task.name)?;
         if now.digest != entry.task.digest {
-            return Err(
-                Failure::new(Outcome::Refused, "task_changed", "touchlease.toml was changed since this lease was asked for")
-                    .hint("end_lease, then request_lease: the person has to see what it says now"),
-            );
+            return Err(Failure::new(
+                Outcome::Refused,
+                "task_changed",
+                "touchlease.toml was changed since this lease was asked for",
+            )
+            .hint("end_lease, then request_lease: the person has to see what it says now"));
         }
         let daemon = self.leases.daemon();
         let Reply::Status(status) = daemon.ask(Request::Status).await? else {
@@ -202,7 +214,12 @@ impl ServerHandler for Door {
                 Ok(args) => self.run_task(args, &context).await,
                 Err(failure) => Err(failure),
             },
-            _ => return Err(ErrorData::invalid_params("there is no tool of this name: tools/list names those there are", None)),
+            _ => {
+                return Err(ErrorData::invalid_params(
+                    "there is no tool of this name: tools/list names those there are",
+                    None,
+                ));
+            }
         };
         Ok(done.unwrap_or_else(|failure| said::failed(&failure)).into())
     }

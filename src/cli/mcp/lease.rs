@@ -139,7 +139,10 @@ impl Entry {
                 Some(Message::Reply(reply)) => match *reply {
                     Reply::Granted(granted) => {
                         let since = SystemClock.boot();
-                        self.state.send_replace(State::Live { view: granted.lease, since });
+                        self.state.send_replace(State::Live {
+                            view: granted.lease,
+                            since,
+                        });
                     }
                     Reply::Failed(failure) => return Err(failure),
                     _ => return Err(super::super::init::unexpected()),
@@ -223,7 +226,10 @@ mod tests {
             hold: false,
         };
         take(&mut state, Event::Touch { prompt: 1, state: touch });
-        assert!(matches!(&state, State::Pending { id, now, .. } if id == "ab" && now.contains("\"blue\" blinks")), "{state:?}");
+        assert!(
+            matches!(&state, State::Pending { id, now, .. } if id == "ab" && now.contains("\"blue\" blinks")),
+            "{state:?}"
+        );
         assert!(state.is_open() && !state.is_live());
     }
 }

@@ -62,7 +62,8 @@ async fn serve(session: &Session, workspace: Workspace) -> Result<(), Failure> {
     let (input, output) = stdio_pipes();
     let transport = AsyncRwTransport::new_server(Heard::new(input, gone.clone()), output).with_max_line_length(LONGEST_MESSAGE);
     let unserved = |what: String| {
-        Failure::new(Outcome::BadInput, "mcp", what).hint("an agent starts `touchlease mcp` and speaks first; docs/agents.md shows its configuration")
+        Failure::new(Outcome::BadInput, "mcp", what)
+            .hint("an agent starts `touchlease mcp` and speaks first; docs/agents.md shows its configuration")
     };
     let server = match door.serve(transport).await {
         Ok(server) => server,

@@ -1,8 +1,8 @@
 //! Progress of a call, where its client asked to be told.
 
+use rmcp::Peer;
 use rmcp::model::{ProgressNotificationParam, ProgressToken};
 use rmcp::service::{RequestContext, RoleServer};
-use rmcp::Peer;
 
 /// See the module.
 pub struct Progress {
@@ -25,7 +25,9 @@ impl Progress {
 
     /// Tells it, unless it was the last that was told.
     pub async fn say(&mut self, message: &str) {
-        let Some(token) = self.token.clone().filter(|_| message != self.last) else { return };
+        let Some(token) = self.token.clone().filter(|_| message != self.last) else {
+            return;
+        };
         message.clone_into(&mut self.last);
         self.told += 1.0;
         let told = ProgressNotificationParam::new(token, self.told).with_message(message);

@@ -81,7 +81,11 @@ fn task_members(task: &Task) -> Value {
 }
 
 fn task_line(task: &Task) -> String {
-    let grants: Vec<String> = task.grants.iter().map(|grant| format!("{} as {}", grant.secret, grant.env)).collect();
+    let grants: Vec<String> = task
+        .grants
+        .iter()
+        .map(|grant| format!("{} as {}", grant.secret, grant.env))
+        .collect();
     let command = if task.command.is_empty() {
         "no command, so run_task cannot run it".into()
     } else {
@@ -136,7 +140,10 @@ fn pending(name: &str, id: &str, words: &[String; 4], left: u64, now: &str) -> (
         "seconds_left": left,
         "what_to_do": what_to_do,
     });
-    (members, format!("{name} waits for a person. Tell the person: {what_to_do} Then call wait_lease with {name}."))
+    (
+        members,
+        format!("{name} waits for a person. Tell the person: {what_to_do} Then call wait_lease with {name}."),
+    )
 }
 
 fn live(name: &str, view: &LeaseView, fresh: Option<&LeaseView>, age: u64) -> (Value, String) {
@@ -171,7 +178,11 @@ pub fn run(entry: &Entry, standing: &Standing) -> CallToolResult {
         "uses_left": standing.uses_left,
     });
     let (stands, text, failed) = match &standing.ended {
-        None => (json!({"state": "running"}), "it runs still: call run_task again to go on waiting".to_owned(), false),
+        None => (
+            json!({"state": "running"}),
+            "it runs still: call run_task again to go on waiting".to_owned(),
+            false,
+        ),
         Some(ended) => ended_members(ended),
     };
     if let (Some(members), Value::Object(stands)) = (members.as_object_mut(), stands) {

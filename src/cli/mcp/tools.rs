@@ -189,7 +189,12 @@ mod tests {
 
     #[test]
     fn arguments_that_are_missing_unknown_or_of_another_type_are_refused_in_few_words() {
-        for given in [json!({}), json!({"lease": 1}), json!({"lease": "L1", "command": "rm"}), json!({"lease": "L1", "seconds": -1})] {
+        for given in [
+            json!({}),
+            json!({"lease": 1}),
+            json!({"lease": "L1", "command": "rm"}),
+            json!({"lease": "L1", "seconds": -1}),
+        ] {
             let failure = arguments::<WaitArgs>(object(given)).unwrap_err();
             assert_eq!(failure.reason, "arguments");
         }

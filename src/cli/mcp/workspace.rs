@@ -50,18 +50,20 @@ impl Workspace {
         let handle = open(&folder, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(|error| unopened(error.into()))?;
         // The requester's folder in a prompt is this one.
         std::env::set_current_dir(&folder).map_err(unopened)?;
-        let own: Vec<PathBuf> = [Some(&*places.state), Some(&places.config), Some(&places.vault), Some(&places.runtime), vault]
-            .into_iter()
-            .flatten()
-            .map(|path| path.canonicalize().unwrap_or_else(|_| path.to_owned()))
-            .collect();
+        let own: Vec<PathBuf> = [
+            Some(&*places.state),
+            Some(&places.config),
+            Some(&places.vault),
+            Some(&places.runtime),
+            vault,
+        ]
+        .into_iter()
+        .flatten()
+        .map(|path| path.canonicalize().unwrap_or_else(|_| path.to_owned()))
+        .collect();
         let home = std::env::home_dir().map(|home| home.canonicalize().unwrap_or(home));
         let too_wide = too_wide(&folder, &own, home.as_deref());
-        Ok(Self {
-            folder,
-            handle,
-            too_wide,
-        })
+        Ok(Self { folder, handle, too_wide })
     }
 
     pub fn folder(&self) -> &Path {
@@ -91,8 +93,12 @@ impl Workspace {
             Failure::new(Outcome::BadInput, "task_file", message).hint(task::EXAMPLE)
         };
         let file = openat(&self.handle, TASK_FILE, flags, Mode::empty()).map_err(|error| match error {
-            Errno::NOENT => Failure::new(Outcome::BadInput, "no_task_file", format!("there is no {TASK_FILE} in {}", self.folder.display()))
-                .hint(task::EXAMPLE),
+            Errno::NOENT => Failure::new(
+                Outcome::BadInput,
+                "no_task_file",
+                format!("there is no {TASK_FILE} in {}", self.folder.display()),
+            )
+            .hint(task::EXAMPLE),
             Errno::LOOP => unread("is a link, which is not followed"),
             error => unread(&format!("cannot be opened: {error}")),
         })?;
@@ -156,7 +162,9 @@ fn too_wide(folder: &Path, own: &[PathBuf], home: Option<&Path>) -> Option<Strin
     if home.is_some_and(|home| home.starts_with(folder)) {
         return Some("your home folder is in it".into());
     }
-    let system = ["/etc", "/usr", "/bin", "/sbin", "/lib", "/lib64", "/boot", "/dev", "/proc", "/sys", "/run", "/var"];
+    let system = [
+        "/etc", "/usr", "/bin", "/sbin", "/lib", "/lib64", "/boot", "/dev", "/proc", "/sys", "/run", "/var",
+    ];
     if system.iter().any(|system| folder == Path::new(system)) {
         return Some("it is a folder of the system".into());
     }
@@ -218,7 +226,15 @@ mod tests {
     fn t24_a_workspace_that_holds_the_home_the_system_or_our_own_things_confines_nothing() {
         let own = [PathBuf::from("/home/anna/.local/state/touchlease"), "/home/anna/src/vault".into()];
         let wide = |folder: &str| too_wide(Path::new(folder), &own, Some(Path::new("/home/anna"))).is_some();
-        for folder in ["/", "/home", "/home/anna", "/usr", "/home/anna/.local", "/home/anna/src", "/home/anna/src/vault/records"] {
+        for folder in [
+            "/",
+            "/home",
+            "/home/anna",
+            "/usr",
+            "/home/anna/.local",
+            "/home/anna/src",
+            "/home/anna/src/vault/records",
+        ] {
             assert!(wide(folder), "{folder}");
         }
         for folder in ["/home/anna/src/app", "/tmp/work", "/srv/app", "/home/annabel"] {

@@ -38,8 +38,10 @@ const UNWALLED: &str =
 /// `refused` where they are asked for and cannot be raised, or would hold nothing.
 pub fn walls_for(session: &Session, agent: Agent) -> Result<Walls, Failure> {
     if getuid().is_root() {
-        return Err(Failure::new(Outcome::Refused, "agent_is_root", "no walls hold an agent that is root")
-            .hint("start it as an ordinary user: setpriv --reuid YOU --regid YOU --init-groups touchlease run --agent -- COMMAND"));
+        return Err(
+            Failure::new(Outcome::Refused, "agent_is_root", "no walls hold an agent that is root")
+                .hint("start it as an ordinary user: setpriv --reuid YOU --regid YOU --init-groups touchlease run --agent -- COMMAND"),
+        );
     }
     let folder = env::current_dir().map_err(|error| place(&AgentError::Place { place: ".".into(), error }))?;
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
@@ -59,7 +61,10 @@ pub fn walls_for(session: &Session, agent: Agent) -> Result<Walls, Failure> {
         (Err(fault), Agent::Walled) => return Err(unwalled(&fault)),
         (Err(fault), Agent::BestEffort) => {
             walls.namespaces = false;
-            warn(session, &format!("{fault}: vault, log and state folders and the keys' device nodes are within the agent's reach"));
+            warn(
+                session,
+                &format!("{fault}: vault, log and state folders and the keys' device nodes are within the agent's reach"),
+            );
             if !walls.scopes {
                 warn(session, "so is the memory of your other programs: nothing holds this agent");
             }
@@ -80,10 +85,22 @@ fn vaults(session: &Session) -> Result<Vec<std::path::PathBuf>, Failure> {
             Failure::new(Outcome::BadInput, "config", said).hint("mend it: the agent has to be kept from the vault that it names")
         })?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => Config::default(),
-        Err(error) => return Err(place(&AgentError::Place { place: session.places.config.clone(), error })),
+        Err(error) => {
+            return Err(place(&AgentError::Place {
+                place: session.places.config.clone(),
+                error,
+            }));
+        }
     };
-    let default = Places::from_env(&|name| env::var_os(name).filter(|_| name != "TOUCHLEASE_VAULT")).ok().map(|places| places.vault);
-    Ok([session.vault.clone(), configured.vault, Some(session.places.vault.clone()), default].into_iter().flatten().collect())
+    let default = Places::from_env(&|name| env::var_os(name).filter(|_| name != "TOUCHLEASE_VAULT"))
+        .ok()
+        .map(|places| places.vault);
+    Ok(
+        [session.vault.clone(), configured.vault, Some(session.places.vault.clone()), default]
+            .into_iter()
+            .flatten()
+            .collect(),
+    )
 }
 
 /// A lease under `--agent` is one whose values do not reach the agent.
@@ -91,7 +108,11 @@ fn vaults(session: &Session) -> Result<Vec<std::path::PathBuf>, Failure> {
 /// # Errors
 /// `refused` for a value in its environment or in a file.
 pub fn without_values(ask: &LeaseAsk) -> Result<(), Failure> {
-    let named = ask.with.iter().find(|grant| matches!(grant.via.as_str(), "env" | "file")).map(|grant| grant.secret.clone());
+    let named = ask
+        .with
+        .iter()
+        .find(|grant| matches!(grant.via.as_str(), "env" | "file"))
+        .map(|grant| grant.secret.clone());
     let of_task = || {
         let task = ask.task.as_ref()?;
         // What is wrong with it is said by whoever uses it.
@@ -114,8 +135,12 @@ pub fn without_lease(ask: &LeaseAsk, args: &AskArgs) -> Result<bool, Failure> {
         return Ok(false);
     }
     if args.ttl.is_some() || args.uses.is_some() || args.reason.is_some() {
-        return Err(Failure::new(Outcome::Usage, "command", "--ttl, --uses and --reason are of a lease, and none is asked for")
-            .hint("touchlease run --agent -- COMMAND"));
+        return Err(Failure::new(
+            Outcome::Usage,
+            "command",
+            "--ttl, --uses and --reason are of a lease, and none is asked for",
+        )
+        .hint("touchlease run --agent -- COMMAND"));
     }
     Ok(true)
 }
@@ -160,6 +185,8 @@ fn refused(message: &str) -> Failure {
 fn place(error: &AgentError) -> Failure {
     match error {
         AgentError::Inside(_) => Failure::new(Outcome::BadInput, "folder", error.to_string()).hint("start it in the folder of its work"),
-        AgentError::Place { .. } => Failure::new(Outcome::BadInput, "places", error.to_string()).hint("look at the folder's owner and permissions"),
+        AgentError::Place { .. } => {
+            Failure::new(Outcome::BadInput, "places", error.to_string()).hint("look at the folder's owner and permissions")
+        }
     }
 }
