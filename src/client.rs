@@ -90,6 +90,7 @@ impl Client {
         let stream = match UnixStream::connect(places.socket()) {
             Ok(stream) => stream,
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && is_closed(&places.runtime) => return Err(behind_walls()),
             Err(error) => return Err(no_daemon(format!("the daemon's socket cannot be reached: {error}"))),
         };
         let peer = rustix::net::sockopt::socket_peercred(&stream).map_err(|error| no_daemon(error.to_string()))?;
@@ -243,6 +244,16 @@ fn check_owner(runtime: &Path) -> Result<(), Failure> {
         // No folder, no daemon.
         _ => Ok(()),
     }
+}
+
+/// As the walls of `run --agent` leave it.
+fn is_closed(folder: &Path) -> bool {
+    fs::symlink_metadata(folder).is_ok_and(|meta| meta.mode() & 0o777 == 0)
+}
+
+fn behind_walls() -> Failure {
+    let message = "this runs behind the walls of `touchlease run --agent`, which keep the daemon out of reach";
+    Failure::new(Outcome::Refused, "behind_walls", message).hint("run it in a terminal of your own")
 }
 
 fn squatted(path: &Path, uid: u32) -> Failure {

@@ -136,11 +136,13 @@ pub fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     };
     if let Some(agent) = args.agent {
         agent::without_values(&ask)?;
-        what.walls = Some(agent::walls_for(session, agent)?);
-        if agent::without_lease(&ask, &args.ask)? {
+        let asks = !agent::without_lease(&ask, &args.ask)?;
+        let walls = agent::walls_for(session, agent, asks)?;
+        what.walls = Some(walls.clone());
+        if !asks {
             drop(session.met.take());
-            let outcome = start(&what.delivery(None), &Patterns::new([]), &mut NoLease::new()?)?;
-            return ended(session, &outcome, None);
+            let started = start(&what.delivery(None), &Patterns::new([]), &mut NoLease::new()?);
+            return ended(session, &started.map_err(|failure| agent::not_started(&walls, failure))?, None);
         }
     }
     ask.command = what.command.iter().map(|word| word.to_string_lossy().into_owned()).collect();

@@ -1,14 +1,19 @@
-//! What a process can do to another one of the same user: seven ways to its memory, and whether each works.
+//! What a process can do to another one of the same user: seven ways to its memory, and whether each works; and which places it reaches.
 //!
-//! usage: probe PID
-//! Prints a line for each: its name, `open` or `closed`.
+//! usage: probe PID [PLACE...]
+//! Prints a line for each: its name, `open` or `closed`. A place is a folder (open where it shows something that is in it), a file or device
+//! node, a socket, `@NAME` for an abstract one, or `signal:PID`.
 
 use std::{
     env, fs,
     io::{self, Read},
     os::{
         fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
-        unix::fs::MetadataExt,
+        linux::net::SocketAddrExt,
+        unix::{
+            fs::{FileTypeExt, MetadataExt},
+            net::{SocketAddr, UnixStream},
+        },
     },
     process::ExitCode,
 };
@@ -18,7 +23,7 @@ type Way = fn(libc::pid_t) -> io::Result<()>;
 
 fn main() -> ExitCode {
     let Some(pid) = env::args().nth(1).and_then(|pid| pid.parse().ok()) else {
-        eprintln!("usage: probe PID");
+        eprintln!("usage: probe PID [PLACE...]");
         return ExitCode::from(64);
     };
     let ways: [(&str, Way); 7] = [
@@ -35,12 +40,38 @@ fn main() -> ExitCode {
         ("ptrace", trace),
     ];
     for (name, way) in ways {
-        match way(pid) {
-            Ok(()) => println!("{name} open"),
-            Err(error) => println!("{name} closed {error}"),
-        }
+        say(name, way(pid));
+    }
+    for place in env::args().skip(2) {
+        say(&place, reach(&place));
     }
     ExitCode::SUCCESS
+}
+
+fn say(name: &str, reached: io::Result<()>) {
+    match reached {
+        Ok(()) => println!("{name} open"),
+        Err(error) => println!("{name} closed {error}"),
+    }
+}
+
+fn reach(place: &str) -> io::Result<()> {
+    if let Some(pid) = place.strip_prefix("signal:") {
+        let pid = pid.parse().map_err(io::Error::other)?;
+        // SAFETY: signal 0 is none: only the permission is looked at.
+        return result(i64::from(unsafe { libc::kill(pid, 0) })).map(drop);
+    }
+    if let Some(name) = place.strip_prefix('@') {
+        return UnixStream::connect_addr(&SocketAddr::from_abstract_name(name)?).map(drop);
+    }
+    let kind = fs::metadata(place)?.file_type();
+    if kind.is_dir() {
+        fs::read_dir(place)?.next().ok_or(io::ErrorKind::NotFound)?.map(drop)
+    } else if kind.is_socket() {
+        UnixStream::connect(place).map(drop)
+    } else {
+        fs::File::open(place).map(drop)
+    }
 }
 
 fn result(returned: i64) -> io::Result<i64> {

@@ -32,11 +32,12 @@ pub enum Agent {
 const UNWALLED: &str =
     "docs/agents.md says what this machine has to allow; touchlease run --agent=best-effort -- COMMAND starts it with what there is";
 
-/// The walls, tried; what does not hold is said.
+/// The walls; what does not hold is said. They are tried before somebody is asked to touch for what would then not start, and where it is
+/// to be known what they lack; else the command's own start is the trial, see [`not_started`].
 ///
 /// # Errors
 /// `refused` where they are asked for and cannot be raised, or would hold nothing.
-pub fn walls_for(session: &Session, agent: Agent) -> Result<Walls, Failure> {
+pub fn walls_for(session: &Session, agent: Agent, asks: bool) -> Result<Walls, Failure> {
     if getuid().is_root() {
         return Err(
             Failure::new(Outcome::Refused, "agent_is_root", "no walls hold an agent that is root")
@@ -56,7 +57,12 @@ pub fn walls_for(session: &Session, agent: Agent) -> Result<Walls, Failure> {
     };
     let mut walls = walls(&around).map_err(|error| place(&error))?;
     keep_folders().map_err(|error| refused(&error.to_string()))?;
-    match (walls.try_out(), agent) {
+    let trial = if asks || agent == Agent::BestEffort {
+        walls.try_out()
+    } else {
+        Ok(())
+    };
+    match (trial, agent) {
         (Ok(()), _) => {}
         (Err(fault), Agent::Walled) => return Err(unwalled(&fault)),
         (Err(fault), Agent::BestEffort) => {
@@ -75,6 +81,12 @@ pub fn walls_for(session: &Session, agent: Agent) -> Result<Walls, Failure> {
         warn(session, what);
     }
     Ok(walls)
+}
+
+/// Why a command was not started behind walls: by themselves, or else by what is wrong with it.
+#[must_use]
+pub fn not_started(walls: &Walls, otherwise: Failure) -> Failure {
+    walls.try_out().err().map_or(otherwise, |fault| unwalled(&fault))
 }
 
 /// Every vault whose place is known.

@@ -22,6 +22,7 @@ use crate::lab::{CANARY, Caller, PATIENCE, PROGRAM, WIRECAT, event, holds, lease
 const PROBE: &str = env!("CARGO_BIN_EXE_probe");
 const NOBODY: u32 = 65534;
 
+mod agent;
 mod cards;
 mod loading;
 mod memory;

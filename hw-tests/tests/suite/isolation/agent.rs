@@ -1,0 +1,293 @@
+//! `run --agent`: what is out of an agent's reach, and what it does as everywhere.
+
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::chown;
+use std::os::unix::net::{SocketAddr, UnixListener};
+
+use super::*;
+
+/// A node in /dev with a key's name, which is /dev/null: every account can open it, and it needs no driver.
+struct Node(PathBuf);
+
+impl Node {
+    fn new(name: &str) -> Self {
+        let path = Path::new("/dev").join(name);
+        let made = Command::new("mknod")
+            .args(["-m", "666"])
+            .arg(&path)
+            .args(["c", "1", "3"])
+            .status()
+            .unwrap();
+        assert!(made.success());
+        Self(path)
+    }
+
+    fn name(&self) -> String {
+        self.0.display().to_string()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// Those of the lines of `probe` that say `open`, of how many.
+fn open(said: &str) -> (Vec<String>, usize) {
+    let open = said.lines().filter(|line| line.ends_with(" open")).map(str::to_owned).collect();
+    (open, said.lines().count())
+}
+
+/// A command with a descriptor 9 on a folder, as somebody's shell may have left it.
+fn with_folder_open(folder: &Path, command: &Command) -> Command {
+    let mut with = Command::new("sh");
+    with.args(["-c", "exec 9< \"$0\"; exec \"$@\""])
+        .arg(folder)
+        .arg(command.get_program())
+        .args(command.get_args())
+        .env_clear()
+        .envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .current_dir(command.get_current_dir().unwrap());
+    with
+}
+
+#[test]
+fn t24_from_the_agents_domain_neither_daemon_nor_vault_nor_log_nor_key_is_in_reach() {
+    if !inside("agent::t24_from_the_agents_domain_neither_daemon_nor_vault_nor_log_nor_key_is_in_reach") {
+        return;
+    }
+    let rigged = Rigged::new(NOBODY, None);
+    let watch = rigged.home.watch().unwrap();
+    let places = rigged.home.places().unwrap();
+    let daemon = rigged.daemon_pid();
+    let mut book = Command::new("sleep").arg("60").uid(NOBODY).gid(NOBODY).spawn().unwrap();
+    let abstract_name = format!("touchlease-test-{}", std::process::id());
+    let _listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&abstract_name).unwrap()).unwrap();
+    let screen = fs::read_link(format!("/proc/{}/fd/0", watch.pid())).unwrap();
+    chown(&screen, Some(NOBODY), Some(NOBODY)).unwrap();
+    let there = Node::new("hidraw98");
+    let (_folder, probe) = for_everybody(Path::new(PROBE));
+    let probe = probe.display().to_string();
+    let text = |path: &Path| path.display().to_string();
+    let vault = text(&places.vault);
+    let inherited = |path: &Path| text(&Path::new("/proc/self/fd/9").join(path.strip_prefix(rigged.home.path()).unwrap()));
+    let ten = [vault.clone(), text(&places.state), there.name()];
+    let besides = [
+        text(&rigged.home.log().unwrap()),
+        text(&places.socket()),
+        text(&places.runtime),
+        "/run/pcscd".into(),
+        "/run/pcscd/pcscd.comm".into(),
+        "/dev/hidraw99".into(),
+        format!("signal:{}", book.id()),
+        format!("@{abstract_name}"),
+        text(&screen),
+        inherited(&places.vault),
+    ];
+
+    // As the probe reports it without walls: all of it is open, but for the daemon's own seven.
+    let probed = |pid: u32, more: &[String]| {
+        let mut command = Command::new(&probe);
+        command.arg(pid.to_string()).args(more).current_dir(rigged.home.work());
+        let mut command = with_folder_open(rigged.home.path(), &command);
+        command.uid(NOBODY).gid(NOBODY);
+        open(&String::from_utf8(command.output().unwrap().stdout).unwrap()).0
+    };
+    let late = Node::new("hidraw99");
+    assert!(probed(book.id(), &[]).len() >= 6);
+    let all = [&ten[..], &besides].concat();
+    let reached = probed(daemon, &all);
+    assert_eq!(reached.len(), all.len(), "{reached:?} of {all:?}");
+    drop(late);
+
+    let script = format!(
+        "touch started; while [ ! -e go ]; do sleep 0.05; done\n\
+         {probe} {daemon} {}; echo --; {probe} {}; echo --; {probe} {daemon} {} | tail -n +8; echo --\n\
+         unshare --user --map-root-user --mount sh -c 'umount -l {vault}; mount --bind {} /mnt; {probe} {daemon} {vault} /mnt/vault' 2> refused | tail -n +8",
+        ten.join(" "),
+        book.id(),
+        besides.join(" "),
+        text(places.vault.parent().unwrap()),
+    );
+    let run = rigged.home.detached(["run", "--agent", "--", "sh", "-c", &script]);
+    let mut run = with_folder_open(rigged.home.path(), &run);
+    let agent = run
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    until("the agent", || rigged.home.work().join("started").exists());
+    // As a key that is plugged in while it works.
+    let _late = Node::new("hidraw99");
+    fs::write(rigged.home.work().join("go"), "").unwrap();
+    let out = agent.wait_with_output().unwrap();
+    let said = String::from_utf8(out.stdout.clone()).unwrap();
+    assert!(out.status.success() && out.stderr.is_empty(), "{out:?}");
+    let parts: Vec<&str> = said.split("--\n").collect();
+    assert_eq!(parts.len(), 4, "{said}");
+    let refused = fs::read_to_string(rigged.home.work().join("refused")).unwrap();
+    assert!(
+        refused.contains("umount: ") && refused.contains("mount: "),
+        "the second namespace was made: {refused}"
+    );
+    for (name, of, part) in [("", 10, parts[0].to_owned()), (" besides", 12, [parts[2], parts[3]].concat())] {
+        let (open, count) = open(&part);
+        println!("T24{name}: {} of {of} in reach of the agent", open.len());
+        assert!(open.is_empty() && count == of, "{name}: {open:?} of {part}");
+    }
+    // How large a core file of another program may be is his who runs both (prlimit(2)): no signal of the agent's makes one.
+    let (open, count) = open(parts[1]);
+    println!(
+        "T24 other programs: {} of 7 ways into them are closed to the agent",
+        count - open.len()
+    );
+    assert_eq!((open, count), (vec!["core open".to_owned()], 7));
+    book.kill().unwrap();
+    book.wait().unwrap();
+}
+
+#[test]
+fn t24_an_agent_is_given_no_values_and_a_command_of_ours_says_where_it_is() {
+    if !inside("agent::t24_an_agent_is_given_no_values_and_a_command_of_ours_says_where_it_is") {
+        return;
+    }
+    let rigged = Rigged::new(NOBODY, None);
+    fs::write(
+        rigged.home.work().join("touchlease.toml"),
+        "[task.job]\nabout = \"x\"\ncommand = [\"true\"]\n[[task.job.grant]]\nsecret = \"prod/TOKEN\"\nvia = \"file\"\nenv = \"TOKEN\"\n",
+    )
+    .unwrap();
+    fs::write(rigged.home.work().join(".env"), "TOKEN=touchlease://prod/TOKEN\n").unwrap();
+    let asked = || rigged.events().iter().filter(|(name, _)| name == "asked").count();
+    let before = asked();
+    for words in [
+        &["--with", "prod/TOKEN"][..],
+        &["--with-file", "F=prod/TOKEN"],
+        &["--task", "job"],
+        &["--env-file", ".env"],
+    ] {
+        let out = rigged.agent(&[&["--json", "run", "--agent"], words, &["--", "touch", "ran"]].concat());
+        assert_eq!(out.status.code(), Some(62), "{out:?}");
+        assert!(holds(&out.stdout, "agent_values"), "{out:?}");
+    }
+    assert!(!rigged.home.work().join("ran").exists());
+    assert_eq!(asked(), before, "nobody is asked for what cannot be given");
+    let (_folder, program) = for_everybody(&product());
+    let out = rigged.agent(&["run", "--agent", "--", program.to_str().unwrap(), "--json", "status"]);
+    assert_eq!(out.status.code(), Some(62), "{out:?}");
+    assert!(holds(&out.stdout, "behind_walls"), "{out:?}");
+    let out = Command::new(product())
+        .args(["--json", "run", "--agent", "--", "true"])
+        .env("HOME", rigged.home.path())
+        .output()
+        .unwrap();
+    assert!(out.status.code() == Some(62) && holds(&out.stdout, "agent_is_root"), "{out:?}");
+}
+
+/// Each line prints nothing, or what it is about: its number of times that it worked is counted by its name.
+const WORK: &str = r#"
+try() { name=$1; shift; if "$@" > out 2>&1; then echo "ok $name"; else echo "failed $name: $(head -c 600 out)"; fi; }
+export GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@b GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@b
+try workspace sh -c 'mkdir -p src && echo x > src/x && cat src/x'
+try home sh -c 'echo x > ~/.newfile && mv ~/.newfile ~/.renamed && ls -a ~ | grep -q .renamed'
+try moved sh -c 'echo x > ~/.moved && mv ~/.moved src/moved && ln src/moved ~/.linked'
+try cache sh -c 'mkdir -p ~/.cache/a && echo x > ~/.cache/a/b'
+try config sh -c 'mkdir -p ~/.config/other ~/.local/share/other && echo x > ~/.config/other/a && echo x > ~/.local/share/other/a'
+try tmp sh -c 'f=$(mktemp) && echo x > $f && mkfifo $f.p && rm $f $f.p && echo x > /dev/shm/$$ && rm /dev/shm/$$'
+try runtime sh -c 'echo x > $XDG_RUNTIME_DIR/x'
+try git sh -c 'git init -q g && cd g && echo a > a && git add a && git commit -qm a && git -C . log --oneline && git clone -q . ../h'
+try python python3 -c 'import os,subprocess,multiprocessing as m; p=m.Pool(2); assert p.map(abs,[-1])==[1]; a,b=os.openpty(); os.ttyname(b); subprocess.run(["true"],check=True)'
+try node node -e 'const s=require("net").createServer(c=>c.end("x")).listen(0,"127.0.0.1",()=>require("net").connect(s.address().port,"127.0.0.1").on("data",()=>process.exit(0)))'
+try cargo sh -c 'cargo init -q --vcs none hello && cd hello && cargo build -q --offline && test "$(./target/debug/hello)" = "Hello, world!"'
+try jobs sh -c 'sleep 5 & kill $! && ! wait $!'
+try debugger sh -c 'sleep 5 & p=$!; strace -qq -o trace -p $p & sleep 0.5; grep -q "TracerPid:.[1-9]" /proc/$p/status && cat /proc/$p/environ > /dev/null; r=$?; kill $p; wait; exit $r'
+try tmux sh -c 'SHELL=/bin/sh tmux -f /dev/null new -d "sleep 5" && tmux ls && tmux kill-server'
+try sandbox bwrap --ro-bind / / --tmpfs /tmp --dev /dev --proc /proc --unshare-all true
+try terminal script -qec 'tty > tty-is' /dev/null
+"#;
+
+#[test]
+fn t24_the_ordinary_work_of_an_agent_goes_on_behind_the_walls() {
+    if !inside("agent::t24_the_ordinary_work_of_an_agent_goes_on_behind_the_walls") {
+        return;
+    }
+    let rigged = Rigged::without_vault(NOBODY, None);
+    // Cargo where this account can reach it: its folder may lie in a home that is closed.
+    let sysroot = Command::new("rustc").args(["--print", "sysroot"]).output().unwrap();
+    let sysroot = String::from_utf8(sysroot.stdout).unwrap();
+    let tools = tempfile::Builder::new().prefix("touchlease-rust-").tempdir().unwrap();
+    open_to_everybody(tools.path());
+    let bound = Command::new("mount")
+        .args(["--bind", sysroot.trim()])
+        .arg(tools.path())
+        .status()
+        .unwrap();
+    assert!(bound.success());
+    let mut run = rigged.home.detached(["run", "--agent", "--", "sh", "-c", WORK]);
+    let path = format!("{}/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin", tools.path().display());
+    run.env("PATH", path).env("HOME", rigged.home.path()).stdin(Stdio::null());
+    let out = run.output().unwrap();
+    let unbound = Command::new("umount").arg("--lazy").arg(tools.path()).status().unwrap();
+    assert!(unbound.success());
+    let said = String::from_utf8(out.stdout.clone()).unwrap();
+    let (ok, failed): (Vec<&str>, Vec<&str>) = said.lines().partition(|line| line.starts_with("ok "));
+    println!(
+        "T24 work: {} of {} kinds of an agent's work",
+        ok.len(),
+        WORK.matches("\ntry ").count()
+    );
+    assert!(
+        failed.is_empty() && ok.len() == WORK.matches("\ntry ").count(),
+        "{failed:?} {out:?}"
+    );
+}
+
+#[test]
+fn t24_where_namespaces_are_forbidden_an_agent_is_refused_or_what_is_not_held_is_said() {
+    if !inside("agent::t24_where_namespaces_are_forbidden_an_agent_is_refused_or_what_is_not_held_is_said") {
+        return;
+    }
+    let rigged = Rigged::without_vault(NOBODY, None);
+    let (_folder, program) = for_everybody(&product());
+    // No user namespace is made from a changed root (user_namespaces(7)).
+    let root = tempfile::tempdir().unwrap();
+    let bound = Command::new("mount").args(["--rbind", "/"]).arg(root.path()).status().unwrap();
+    assert!(bound.success());
+    let run = |words: &[&str]| {
+        let command = rigged.home.command([""; 0]);
+        let variables = command.get_envs().filter_map(|(name, value)| Some((name, value?)));
+        Command::new("chroot")
+            .arg(format!("--userspec={NOBODY}:{NOBODY}"))
+            .args([root.path(), &program])
+            .args(words)
+            .env_clear()
+            .envs(variables)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    };
+    let out = run(&["--json", "run", "--agent", "--", "true"]);
+    assert_eq!(out.status.code(), Some(62), "{out:?}");
+    assert!(holds(&out.stdout, "no_walls") && holds(&out.stdout, "best-effort"), "{out:?}");
+    let out = run(&[
+        "run",
+        "--agent=best-effort",
+        "--",
+        "sh",
+        "-c",
+        "kill -0 $PPID && echo signalled; echo ran",
+    ]);
+    assert_eq!(out.status.code(), Some(0), "{out:?}");
+    assert!(out.stdout == b"ran\n", "Landlock holds signals all the same: {out:?}");
+    assert!(holds(&out.stderr, "within the agent's reach"), "{out:?}");
+    let out = run(&["--json", "run", "--agent", "--", "/nowhere/program"]);
+    assert_eq!(out.status.code(), Some(65), "{out:?}");
+    let unbound = Command::new("umount")
+        .args(["--recursive", "--lazy"])
+        .arg(root.path())
+        .status()
+        .unwrap();
+    assert!(unbound.success());
+}
