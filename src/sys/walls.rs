@@ -265,16 +265,14 @@ impl Cover {
 /// A user namespace in which we are who we are, for the mount namespace that comes with it, and more.
 fn enter(more: UnshareFlags) -> Result<(), Fault> {
     let refused = "a mount namespace of its own";
+    // Before: in a namespace without a mapping everybody is nobody.
+    let (uid, gid) = (getuid().as_raw(), getgid().as_raw());
     // SAFETY: descriptors stay shared; the process has one thread.
     unsafe { unshare_unsafe(UnshareFlags::NEWUSER | UnshareFlags::NEWNS | more) }.map_err(Fault::at(refused))?;
     // Of a process that is not dumpable these files are root's. This copy has nothing that the program will not have.
     set_dumpable_behavior(DumpableBehavior::Dumpable).map_err(Fault::at(refused))?;
     let same = |id: u32| format!("{id} {id} 1");
-    for (file, text) in [
-        ("setgroups", "deny".to_owned()),
-        ("uid_map", same(getuid().as_raw())),
-        ("gid_map", same(getgid().as_raw())),
-    ] {
+    for (file, text) in [("setgroups", "deny".to_owned()), ("uid_map", same(uid)), ("gid_map", same(gid))] {
         fs::write(format!("/proc/self/{file}"), text).map_err(Fault::at(refused))?;
     }
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Fault::at(refused))
