@@ -421,7 +421,12 @@ fn agent(claimed: &Claimed) -> Option<String> {
     let told = told
         .into_iter()
         .filter_map(|(label, word)| Some(format!(", {word} {}", claimed.labels.get(label)?)));
-    Some(format!("{client}{} (claimed)", told.collect::<String>()))
+    let place = claimed.labels.get("mcp_workspace").map(|folder| format!(", in {folder}"));
+    Some(format!(
+        "{client}{}{} (claimed)",
+        told.collect::<String>(),
+        place.unwrap_or_default()
+    ))
 }
 
 /// A requester's own terminal is not believed to have a person before it.

@@ -1,6 +1,7 @@
 //! What an agent's client says of itself: shown to the person as claimed, and believed by nobody.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use rmcp::model::{Implementation, RequestMetaObject};
 use serde_json::Value;
@@ -10,11 +11,14 @@ const CODEX: &str = "x-codex-turn-metadata";
 /// The same of Claude Code.
 const CLAUDE_CALL: &str = "claudecode/toolUseId";
 
-/// Labels for the text of a lease: `mcp_client`, always, so that nobody takes an agent for a person; `mcp_session`, `mcp_turn`, `mcp_call`
-/// where the client tells them.
-pub fn labels(client: Option<&Implementation>, meta: &RequestMetaObject) -> BTreeMap<String, String> {
+/// Labels for the text of a lease: `mcp_client`, always, so that nobody takes an agent for a person, and `mcp_workspace`; `mcp_session`,
+/// `mcp_turn`, `mcp_call` where the client tells them.
+pub fn labels(client: Option<&Implementation>, meta: &RequestMetaObject, workspace: &Path) -> BTreeMap<String, String> {
     let named = client.map(|client| format!("{} {}", client.name, client.version));
-    let mut labels = BTreeMap::from([("mcp_client".to_owned(), named.unwrap_or_else(|| "unnamed".into()))]);
+    let mut labels = BTreeMap::from([
+        ("mcp_client".to_owned(), named.unwrap_or_else(|| "unnamed".into())),
+        ("mcp_workspace".to_owned(), workspace.to_string_lossy().into_owned()),
+    ]);
     let codex = meta.get(CODEX).map(unpacked);
     let told = [
         ("mcp_session", codex.as_ref().and_then(|codex| text(codex.get("session_id")))),
@@ -48,7 +52,9 @@ mod tests {
 
     fn said(client: Option<&str>, meta: Value) -> Value {
         let client = client.map(|name| Implementation::new(name, "1.2"));
-        serde_json::to_value(labels(client.as_ref(), &serde_json::from_value(meta).unwrap())).unwrap()
+        let mut labels = labels(client.as_ref(), &serde_json::from_value(meta).unwrap(), Path::new("/w"));
+        assert_eq!(labels.remove("mcp_workspace").as_deref(), Some("/w"));
+        serde_json::to_value(labels).unwrap()
     }
 
     #[test]

@@ -51,7 +51,7 @@ impl Door {
     async fn request_lease(&self, args: RequestArgs, context: &RequestContext<RoleServer>) -> Result<CallToolResult, Failure> {
         let file = self.workspace.task_file()?;
         let task = file.task(&args.task)?;
-        let labels = labels(context.client_info().as_ref(), &context.meta);
+        let labels = labels(context.client_info().as_ref(), &context.meta, self.workspace.folder());
         let asked = self.leases.request(file, task, args.reason, labels);
         let (entry, before) = tokio::select! {
             asked = asked => asked?,
@@ -167,7 +167,7 @@ impl Door {
             return Err(super::super::init::unexpected());
         };
         self.workspace.confines(std::path::Path::new(&status.path))?;
-        let labels = labels(context.client_info().as_ref(), &context.meta);
+        let labels = labels(context.client_info().as_ref(), &context.meta, self.workspace.folder());
         Run::start(daemon, entry, labels, self.workspace.folder()).await
     }
 }

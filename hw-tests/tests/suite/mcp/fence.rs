@@ -168,7 +168,7 @@ fn t24_a_task_of_an_agent_reaches_nothing_but_its_workspace() {
     let reached = |(name, what): &&(String, String)| (what == "reached") != name.starts_with("- ");
     let wrong: Vec<_> = attempts.iter().filter(reached).collect();
     assert!(wrong.is_empty(), "{wrong:?}");
-    assert_eq!(attempts.len(), 60, "{attempts:?}");
+    assert_eq!(attempts.len(), 58, "{attempts:?}");
     // And nothing of it is there.
     assert!(!lab.home.path().join(".bashrc").exists() && !lab.home.work().join(".git/hooks/pre-commit").exists());
     assert_eq!(fs::read_to_string(lab.home.work().join(".git/config")).unwrap(), "[core]\n");

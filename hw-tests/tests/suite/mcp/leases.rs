@@ -95,7 +95,7 @@ fn what_the_client_says_of_itself_stands_in_the_lease_and_on_the_screen_as_claim
         (&json!("session-7"), &json!("turn-9"))
     );
     let work = lab.home.work().canonicalize().unwrap().display().to_string();
-    assert_eq!(text["origin"]["requester"]["claimed"]["folder"], json!(work));
+    assert_eq!(labels["mcp_workspace"], json!(work));
     assert_eq!(
         (&text["command"], &text["holder"]["by"]),
         (&json!(["./deploy.sh"]), &json!("connection"))
