@@ -1,5 +1,7 @@
 //! The daemon as the command line sees it. Blocking; starts a daemon if none runs.
 
+mod stream;
+
 use std::collections::VecDeque;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Read, Write};
@@ -14,6 +16,8 @@ use rustix::process::getuid;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use zeroize::Zeroizing;
+
+pub use stream::Stream;
 
 use crate::paths::Places;
 use crate::sys::wait::is_readable;
@@ -93,11 +97,7 @@ impl Client {
         if peer.uid != getuid() {
             return Err(squatted(&places.socket(), peer.uid.as_raw()));
         }
-        Ok(Some(Self {
-            stream,
-            buffer: LineBuffer::new(LONGEST_REPLY),
-            lines: VecDeque::new(),
-        }))
+        Ok(Some(Self::over(stream)))
     }
 
     /// Asks.
@@ -154,6 +154,30 @@ impl Client {
     #[must_use]
     pub fn is_waiting(&self) -> bool {
         is_readable(&self.stream).is_ok_and(|said| !said)
+    }
+
+    /// The connection, for a runtime that waits for several.
+    ///
+    /// # Errors
+    /// The runtime takes no more.
+    pub fn into_stream(self) -> io::Result<Stream> {
+        Stream::new(self)
+    }
+
+    /// A connection that another process made, which the daemon takes for the one that speaks.
+    #[must_use]
+    pub fn over(stream: UnixStream) -> Self {
+        Self {
+            stream,
+            buffer: LineBuffer::new(LONGEST_REPLY),
+            lines: VecDeque::new(),
+        }
+    }
+
+    /// The socket, to be handed to another process before anything was said on it.
+    #[must_use]
+    pub fn into_socket(self) -> UnixStream {
+        self.stream
     }
 
     fn fill(&mut self) -> Result<bool, Failure> {

@@ -12,7 +12,7 @@ use super::ui::{Tone, Ui};
 use crate::encoding::Digest;
 use crate::encoding::plain::{self, count};
 use crate::encoding::words::four_words;
-use crate::lease::requester::command_line;
+use crate::lease::requester::{Claimed, command_line};
 use crate::lease::text::{
     CardText, ChangeText, ClockText, EnrolText, ExportText, FactoryText, GrantText, Holder, LeaseText, OlderText, Origin, RequesterText,
     Text as _, UnlockText, WriteText,
@@ -415,9 +415,27 @@ fn requester_rows(rows: &mut Vec<Row>, requester: &RequesterText, verb: &str) {
         "",
         format!("as claimed; the kernel says pid {}, uid {}", requester.pid, requester.uid),
     );
+    if let Some(agent) = agent(claimed) {
+        push(rows, "agent", agent);
+    }
     if !claimed.folder.is_empty() {
         spare(rows, "in", claimed.folder.clone());
     }
+}
+
+/// What an agent's client says of itself over MCP.
+fn agent(claimed: &Claimed) -> Option<String> {
+    let client = claimed.labels.get("mcp_client")?;
+    let told = [("mcp_session", "session"), ("mcp_turn", "turn"), ("mcp_call", "call")];
+    let told = told
+        .into_iter()
+        .filter_map(|(label, word)| Some(format!(", {word} {}", claimed.labels.get(label)?)));
+    let place = claimed.labels.get("mcp_workspace").map(|folder| format!(", in {folder}"));
+    Some(format!(
+        "{client}{}{} (claimed)",
+        told.collect::<String>(),
+        place.unwrap_or_default()
+    ))
 }
 
 /// A requester's own terminal is not believed to have a person before it.

@@ -20,6 +20,7 @@ mod key;
 mod lease;
 mod list;
 mod lock;
+mod mcp;
 mod merge;
 mod misuse;
 mod new_file;
@@ -98,6 +99,7 @@ enum Command {
     Run(run::Args),
     Token(token::Args),
     Lease(Group<lease::Command>),
+    Mcp(mcp::Args),
     Watch(WatchArgs),
     Lock(lock::LockArgs),
     Unlock(lock::UnlockArgs),
@@ -135,6 +137,7 @@ pub fn main() -> u8 {
     match std::env::args_os().nth(1).as_deref().and_then(OsStr::to_str) {
         Some(worker::SUBCOMMAND) => return worker::main(),
         Some(worker::WATCH_SUBCOMMAND) => return worker::watch_main(),
+        Some(mcp::worker::SUBCOMMAND) => return mcp::worker::main(),
         _ => {}
     }
     let words: Vec<OsString> = std::env::args_os().collect();
@@ -144,7 +147,9 @@ pub fn main() -> u8 {
         Ok(cli) => cli,
         Err(error) => return usage(&in_full().unwrap_or(error)),
     };
-    let ui = Ui::new(cli.common.json, std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()));
+    // What `mcp` has standard output for is not ours to write.
+    let json = cli.common.json && !matches!(cli.command, Command::Mcp(_));
+    let ui = Ui::new(json, std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()));
     let places = places.map_err(|error| no_place(&error));
     finish(ui, places.and_then(|places| dispatch(cli, ui, places, met)))
 }
@@ -198,6 +203,7 @@ fn dispatch(cli: Cli, ui: Ui, places: Places, met: Option<Client>) -> Result<u8,
         Command::Rotate(args) => rotate::run(&session, args),
         Command::Run(args) => return run::run(&session, &args),
         Command::Lease(Group(command)) => lease::run(&session, command),
+        Command::Mcp(args) => mcp::run(&session, &args),
         Command::Watch(_) => watch::run(&session),
         Command::Lock(_) => lock::lock(&session),
         Command::Unlock(args) => lock::unlock(&session, args),

@@ -236,6 +236,28 @@ impl LeaseEnd for Held {
     }
 }
 
+/// What a lease gives, as a command gets it. What has no variable is for nobody's environment: the daemon gives it to whoever asked for it
+/// alone.
+pub(super) fn vars(values: Vec<Delivered>) -> Vec<Var> {
+    let named = values.into_iter().filter_map(|delivered| Some((delivered.env.clone()?, delivered)));
+    let var = |(name, Delivered { secret, via, value, .. }): (String, Delivered)| Var {
+        name: name.into(),
+        label: secret,
+        value: value.0,
+        how: if via == "file" { How::File } else { How::Env },
+    };
+    named.map(var).collect()
+}
+
+/// How a command ends with its lease.
+pub(super) fn ending(word: &str) -> AtEnd {
+    match word {
+        "kill" => AtEnd::Kill,
+        "interrupt" => AtEnd::Interrupt,
+        _ => AtEnd::Terminate,
+    }
+}
+
 /// What to run, and how.
 struct What {
     command: Vec<OsString>,
@@ -249,32 +271,20 @@ impl What {
     /// With the values of a lease, if there is one.
     fn delivery(self, granted: Option<Granted>) -> Delivery {
         let (values, at_end) = granted.map(|granted| (granted.values, granted.at_end)).unwrap_or_default();
-        // What has no variable is for nobody's environment: the daemon gives it to whoever asked for it alone.
-        let named = values.into_iter().filter_map(|delivered| Some((delivered.env.clone()?, delivered)));
-        let vars = named.map(|(name, Delivered { secret, via, value, .. })| Var {
-            name: name.into(),
-            label: secret,
-            value: value.0,
-            how: if via == "file" { How::File } else { How::Env },
-        });
         Delivery {
             command: self.command,
             found: Some(self.found),
-            vars: vars.collect(),
+            vars: vars(values),
             plain: self.plain,
             masking: self.masking,
-            at_end: match at_end.as_str() {
-                "kill" => AtEnd::Kill,
-                "interrupt" => AtEnd::Interrupt,
-                _ => AtEnd::Terminate,
-            },
+            at_end: ending(&at_end),
             runtime_dir: std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from),
             walls: self.walls,
         }
     }
 }
 
-fn undelivered(error: &DeliverError) -> Failure {
+pub fn undelivered(error: &DeliverError) -> Failure {
     let said = match std::error::Error::source(error) {
         Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),

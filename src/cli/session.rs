@@ -25,7 +25,7 @@ const URGENT_TRIES: u32 = 50;
 const URGENT_PAUSE: Duration = Duration::from_millis(20);
 
 /// Labels that agents set in their children's environment.
-const LABELS: [&str; 7] = [
+pub const LABELS: [&str; 7] = [
     "CLAUDECODE",
     "CLAUDE_CODE_SESSION_ID",
     "CLAUDE_PID",
@@ -337,7 +337,7 @@ fn is_progress(event: &Event) -> bool {
 }
 
 /// Links are followed here: the daemon looks up nothing that a client names.
-fn claim(places: &paths::Places) -> Places {
+pub fn claim(places: &paths::Places) -> Places {
     let real = |path: &Path| {
         path.canonicalize()
             .unwrap_or_else(|_| path.to_owned())

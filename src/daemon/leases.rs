@@ -13,7 +13,7 @@ use crate::encoding::id::{self, IdError};
 use crate::encoding::plain;
 use crate::lease::failure::locked_memory;
 use crate::lease::grant::Via;
-use crate::lease::ledger::{Lease, Over, Why};
+use crate::lease::ledger::{Lease, Over, Stake, Why};
 use crate::lease::office::Asker;
 use crate::lease::text::{GrantText, Holder, LeaseText};
 use crate::lease::{collapse, record, token};
@@ -24,20 +24,22 @@ use crate::wire::reply::{Delivered, Granted};
 use crate::wire::request::LeaseAsk;
 use crate::wire::{Call, Failure, Outcome, Reply, Request, Value};
 
-/// A connection's use of a lease; given up when dropped.
+/// A connection's stake in a lease; given up when dropped.
 pub(super) struct Held {
     house: Rc<House>,
     lease: Lease,
+    stake: Stake,
     given_up: bool,
 }
 
 impl Held {
     /// From now on the connection hears of the lease's end.
-    pub(super) fn new(house: &Rc<House>, lease: Lease, asker: &Asker) -> Self {
-        house.ledger.listen(&lease, asker.tell.clone());
+    pub(super) fn new(house: &Rc<House>, lease: Lease, stake: Stake, asker: &Asker) -> Self {
+        house.ledger.listen(&lease, stake, asker.tell.clone());
         Self {
             house: house.clone(),
             lease,
+            stake,
             given_up: false,
         }
     }
@@ -55,7 +57,7 @@ impl Held {
         if std::mem::replace(&mut self.given_up, true) {
             return;
         }
-        let ended = self.house.ledger.release(&self.lease, why);
+        let ended = self.house.ledger.release(&self.lease, self.stake, why);
         self.house.record_over(&Vec::from_iter(ended));
     }
 }
@@ -78,7 +80,7 @@ pub(super) async fn request(house: &Rc<House>, path: &Path, ask: &LeaseAsk, aske
     if office.lobby.limits.end_when_unplugged && !joined {
         watch_key(house, &open, &lease);
     }
-    if !ask.deliver {
+    if !ask.deliver && !ask.hold {
         if !joined {
             watch_holder(house, &lease);
         }
@@ -88,8 +90,12 @@ pub(super) async fn request(house: &Rc<House>, path: &Path, ask: &LeaseAsk, aske
         });
     }
     // From here on whatever goes wrong gives the lease up.
-    let held = Held::new(house, lease, asker);
-    let values = values(house, &open, &held.lease, ask)?;
+    let stake = if ask.deliver { Stake::Uses } else { Stake::Keeps };
+    let held = Held::new(house, lease, stake, asker);
+    let values = match stake {
+        Stake::Uses => values(house, &open, &held.lease, ask)?,
+        Stake::Keeps => vec![],
+    };
     Ok(Handled {
         reply: granted(house, &held.lease, joined, values)?,
         held: Some(held),

@@ -106,6 +106,7 @@ pub fn walls(around: &Surroundings<'_>) -> Result<Walls, AgentError> {
         folder,
         namespaces: true,
         scopes: has_scopes(),
+        fence: None,
     })
 }
 

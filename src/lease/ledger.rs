@@ -95,6 +95,8 @@ struct Live {
     material: Material,
     /// Connections whose child uses it now.
     users: u32,
+    /// Whether a connection holds it that uses nothing: the lease ends with that one.
+    kept: bool,
     listeners: Vec<UnboundedSender<Event>>,
 }
 
@@ -138,6 +140,15 @@ pub struct Over {
     pub id: String,
     /// Why.
     pub why: Why,
+}
+
+/// What a connection has to do with a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stake {
+    /// Its child has what the lease gives.
+    Uses,
+    /// It holds the lease and uses nothing of it: whoever uses it is another connection of the same process.
+    Keeps,
 }
 
 /// Why a lease gives nothing.
@@ -197,6 +208,7 @@ impl Ledger {
             sameness,
             material,
             users: 0,
+            kept: false,
             listeners: vec![],
         };
         self.leases.borrow_mut().insert(id.clone(), live);
@@ -265,25 +277,31 @@ impl Ledger {
         live.map(|live| look(&live.text, &live.material)).ok_or(NoUse::Gone)
     }
 
-    /// A connection uses the lease from now on, and `tx` hears of its end.
-    pub fn listen(&self, lease: &Lease, tx: UnboundedSender<Event>) {
+    /// A connection uses the lease from now on, or keeps it, and `tx` hears of its end.
+    pub fn listen(&self, lease: &Lease, stake: Stake, tx: UnboundedSender<Event>) {
         if let Some(live) = self.leases.borrow_mut().get_mut(&lease.id) {
-            live.users += 1;
+            match stake {
+                Stake::Uses => live.users += 1,
+                Stake::Keeps => live.kept = true,
+            }
             live.listeners.push(tx);
         }
     }
 
     /// A connection is done with the lease. It ends the lease if it held it, or if it was the last to use the last use.
-    pub fn release(&self, lease: &Lease, why: Why) -> Option<Over> {
+    pub fn release(&self, lease: &Lease, stake: Stake, why: Why) -> Option<Over> {
         let over = {
             let mut leases = self.leases.borrow_mut();
             let live = leases.get_mut(&lease.id)?;
-            live.users = live.users.saturating_sub(1);
             live.listeners.retain(|listener| !listener.is_closed());
+            if stake == Stake::Uses {
+                live.users = live.users.saturating_sub(1);
+            }
             let spent = live.uses_left == Some(0) && live.users == 0;
             match live.text.holder {
-                Holder::Connection if live.users == 0 => Some(if spent { Why::UsedUp } else { why }),
-                Holder::Process { .. } if spent => Some(Why::UsedUp),
+                _ if stake == Stake::Keeps => Some(why),
+                Holder::Connection if live.users == 0 && !live.kept => Some(if spent { Why::UsedUp } else { why }),
+                Holder::Connection | Holder::Process { .. } if spent => Some(Why::UsedUp),
                 _ => None,
             }
         };

@@ -94,7 +94,7 @@ impl Request {
             reason: ask.reason.clone(),
             command: shown_command(&ask.command),
             at_end: task.as_ref().map(|task| task.at_end).unwrap_or_default(),
-            holder: holder(ask.deliver, requester)?,
+            holder: holder(ask.deliver || ask.hold, requester)?,
             task: task.map(|task| TaskText {
                 name: task.name,
                 about: task.about,
@@ -157,10 +157,10 @@ fn look_up(vault: &Vault, grant: Grant) -> Result<Judged, Failure> {
     })
 }
 
-/// A lease that comes with its values ends with the connection; another belongs to the process that ran the client. When that is gone
+/// A lease that comes with its values, or is to be held so, ends with the connection; another belongs to the process that ran the client. When that is gone
 /// already, whoever adopted the client (the system's first process, a session's manager) would hold the lease for all of its children.
-fn holder(deliver: bool, requester: &Requester) -> Result<Holder, Failure> {
-    if deliver {
+fn holder(by_connection: bool, requester: &Requester) -> Result<Holder, Failure> {
+    if by_connection {
         return Ok(Holder::Connection);
     }
     let refused = |why: String| {

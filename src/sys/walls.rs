@@ -6,6 +6,9 @@
 //! no access to files: one that does forbids all mounting, and with it the sandboxes that agents bring (bubblewrap).
 #![allow(unsafe_code)]
 
+pub mod fence;
+mod filter;
+
 use std::ffi::CString;
 use std::fs;
 use std::io::{self, Read};
@@ -21,6 +24,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{DumpableBehavior, WaitOptions, getgid, getuid, set_dumpable_behavior, waitpid};
 use rustix::thread::{UnshareFlags, set_no_new_privs, unshare_unsafe};
 
+use self::fence::Fence;
 use super::child::fork;
 
 /// How the table of mounts names what is mounted here.
@@ -62,6 +66,8 @@ pub struct Walls {
     pub namespaces: bool,
     /// Whether signals and abstract sockets end at the domain (Landlock ABI 6, Linux 6.12).
     pub scopes: bool,
+    /// For a command that gets nowhere but where it is told: in place of all that is above but the folder.
+    pub fence: Option<Fence>,
 }
 
 /// A wall that could not be raised.
@@ -147,15 +153,16 @@ impl Walls {
     /// # Errors
     /// The first wall that cannot be raised; those before it stand.
     pub(super) fn raise(&self) -> Result<(), Fault> {
+        if let Some(fence) = &self.fence {
+            return self.raise_fence(fence);
+        }
         if self.namespaces {
-            enter()?;
+            enter(UnshareFlags::empty())?;
             for (place, cover) in &self.covers {
                 cover.lay(place).map_err(Fault::at(place.display().to_string()))?;
             }
             self.replace_devices().map_err(Fault::at(DEV))?;
-            // Where it stands is still what was there before.
-            let folder = || self.folder.display().to_string();
-            rustix::process::chdir(&self.folder).map_err(|error| Fault::at(folder())(error))?;
+            self.go_in()?;
         }
         set_no_new_privs(true).map_err(Fault::at("no_new_privs"))?;
         if self.scopes {
@@ -163,6 +170,20 @@ impl Walls {
             domain.map_err(|error| Fault::at("a Landlock domain")(io::Error::other(error)))?;
         }
         Ok(())
+    }
+
+    fn raise_fence(&self, fence: &Fence) -> Result<(), Fault> {
+        enter(UnshareFlags::NEWIPC)?;
+        fence.mount()?;
+        self.go_in()?;
+        set_no_new_privs(true).map_err(Fault::at("no_new_privs"))?;
+        fence.close()
+    }
+
+    /// Where it stands is still what was there before.
+    fn go_in(&self) -> Result<(), Fault> {
+        let folder = || self.folder.display().to_string();
+        rustix::process::chdir(&self.folder).map_err(|error| Fault::at(folder())(error))
     }
 
     /// In place of `/dev` a folder with what stays of it, and terminals that are the program's own: in those of others it could read what is
@@ -241,19 +262,17 @@ impl Cover {
     }
 }
 
-/// A user namespace in which we are who we are, for the mount namespace that comes with it.
-fn enter() -> Result<(), Fault> {
+/// A user namespace in which we are who we are, for the mount namespace that comes with it, and more.
+fn enter(more: UnshareFlags) -> Result<(), Fault> {
     let refused = "a mount namespace of its own";
+    // Before: in a namespace without a mapping everybody is nobody.
+    let (uid, gid) = (getuid().as_raw(), getgid().as_raw());
     // SAFETY: descriptors stay shared; the process has one thread.
-    unsafe { unshare_unsafe(UnshareFlags::NEWUSER | UnshareFlags::NEWNS) }.map_err(Fault::at(refused))?;
+    unsafe { unshare_unsafe(UnshareFlags::NEWUSER | UnshareFlags::NEWNS | more) }.map_err(Fault::at(refused))?;
     // Of a process that is not dumpable these files are root's. This copy has nothing that the program will not have.
     set_dumpable_behavior(DumpableBehavior::Dumpable).map_err(Fault::at(refused))?;
     let same = |id: u32| format!("{id} {id} 1");
-    for (file, text) in [
-        ("setgroups", "deny".to_owned()),
-        ("uid_map", same(getuid().as_raw())),
-        ("gid_map", same(getgid().as_raw())),
-    ] {
+    for (file, text) in [("setgroups", "deny".to_owned()), ("uid_map", same(uid)), ("gid_map", same(gid))] {
         fs::write(format!("/proc/self/{file}"), text).map_err(Fault::at(refused))?;
     }
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Fault::at(refused))

@@ -288,6 +288,9 @@ pub struct LeaseAsk {
     /// Only join a lease that is already live; never prompt.
     #[serde(default)]
     pub join_only: bool,
+    /// The lease ends with this connection, and no value comes with the reply: other connections of the same process take its uses.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hold: bool,
 }
 
 /// A task as the client found it. The daemon opens no file that a client names, so the text comes along.

@@ -18,6 +18,7 @@ mod json;
 mod lab;
 mod lifetime;
 mod machines;
+mod mcp;
 mod newcomer;
 mod places;
 mod races;

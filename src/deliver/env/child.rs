@@ -131,7 +131,11 @@ pub(super) fn program(delivery: &Delivery) -> Result<(Program, Option<PrivateFil
         program: name.clone(),
         source,
     })?;
-    Ok((program.behind(delivery.walls.clone()), files))
+    let mut walls = delivery.walls.clone();
+    if let (Some(fence), Some(files)) = (walls.as_mut().and_then(|walls| walls.fence.as_mut()), &files) {
+        fence.readable.push(files.folder().to_owned());
+    }
+    Ok((program.behind(walls), files))
 }
 
 fn text((name, value): &(OsString, OsString)) -> (&OsStr, &[u8]) {

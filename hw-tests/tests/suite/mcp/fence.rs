@@ -1,0 +1,246 @@
+//! T24: a task that an agent has run gets nowhere where the agent does not get by itself.
+
+use std::{net::TcpListener, os::unix::net::UnixListener, path::Path, process::Command};
+
+use super::*;
+
+/// Tries everything and says of each attempt what came of it. What is to fail is tried with what stands for it in the test.
+const PROBE: &str = r#"#!/usr/bin/python3
+import ctypes, errno, os, signal, socket, sys
+A = dict(line.rstrip("\n").split("=", 1) for line in open("probe.conf"))
+libc = ctypes.CDLL(None, use_errno=True)
+
+def attempt(name, what):
+    try:
+        what()
+        print(name, "reached")
+    except OSError as error:
+        print(name, errno.errorcode.get(error.errno, error.errno))
+
+def call(*arguments):
+    if libc.syscall(*arguments) < 0:
+        raise OSError(ctypes.get_errno(), "")
+
+def write(path):
+    with open(path, "w") as file:
+        file.write("x")
+
+def connect(family, address, kind=socket.SOCK_STREAM, protocol=0):
+    with socket.socket(family, kind, protocol) as it:
+        it.settimeout(2)
+        it.connect(address)
+
+def fast_open():
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as it:
+        it.sendto(b"x", 0x20000000, ("127.0.0.1", int(A["port"])))
+
+home, vault, state, run, port = (A[name] for name in ("home", "vault", "state", "run", "port"))
+for name, path in (("vault", vault), ("state", state), ("runtime", run), ("home", home)):
+    attempt("list " + name, lambda: os.listdir(path))
+attempt("read secret", lambda: open(home + "/id_ed25519").read())
+attempt("read through a link", lambda: open("link").read())
+attempt("write home", lambda: write(home + "/.bashrc"))
+attempt("write beside", lambda: write(os.path.dirname(os.getcwd()) + "/beside"))
+attempt("write tmp", lambda: write("/tmp/touchlease-fence-escape"))
+attempt("write shm", lambda: write("/dev/shm/touchlease-fence-escape"))
+attempt("write usr", lambda: write("/usr/touchlease-fence-escape"))
+attempt("write hook", lambda: write(".git/hooks/pre-commit"))
+attempt("write git config", lambda: write(".git/config"))
+attempt("move git", lambda: os.rename(".git", "old.git"))
+attempt("write agent settings", lambda: write(".claude/settings.json"))
+attempt("write mcp.json", lambda: write(".mcp.json"))
+attempt("write task file", lambda: write("touchlease.toml"))
+attempt("replace task file", lambda: (write("new.toml"), os.rename("new.toml", "touchlease.toml")))
+attempt("chmod secret", lambda: os.chmod(home + "/id_ed25519", 0o666))
+attempt("chmod vault", lambda: os.chmod(vault, 0o777))
+attempt("touch secret", lambda: os.utime(home + "/id_ed25519", (1, 1)))
+attempt("link secret in", lambda: os.link(home + "/id_ed25519", "linked"))
+attempt("daemon socket", lambda: connect(socket.AF_UNIX, run + "/touchlease/socket"))
+attempt("other socket", lambda: connect(socket.AF_UNIX, A["socket"]))
+attempt("abstract socket", lambda: connect(socket.AF_UNIX, b"\0" + A["abstract"].encode()))
+attempt("tcp", lambda: connect(socket.AF_INET, ("127.0.0.1", int(port))))
+attempt("tcp6", lambda: connect(socket.AF_INET6, ("::1", int(port))))
+attempt("mptcp", lambda: connect(socket.AF_INET, ("127.0.0.1", int(port)), protocol=262))
+attempt("udp", lambda: connect(socket.AF_INET, ("127.0.0.1", 53), socket.SOCK_DGRAM))
+attempt("fast open", fast_open)
+attempt("netlink", lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW).close())
+attempt("kill server", lambda: os.kill(int(A["server"]), 0))
+attempt("kill daemon", lambda: os.kill(int(A["daemon"]), 0))
+attempt("kill parent", lambda: os.kill(os.getppid(), 0))
+attempt("environ of server", lambda: open("/proc/%s/environ" % A["server"]).read())
+attempt("memory of parent", lambda: open("/proc/%d/mem" % os.getppid()).read(1))
+attempt("fds of server", lambda: os.readlink("/proc/%s/fd/0" % A["server"]))
+attempt("cwd of server", lambda: os.listdir("/proc/%s/cwd/.." % A["server"]))
+attempt("root of daemon", lambda: os.listdir("/proc/%s/root%s" % (A["daemon"], home)))
+attempt("ptrace server", lambda: call(101, 16, int(A["server"]), 0, 0))
+attempt("pidfd_getfd", lambda: call(438, os.pidfd_open(int(A["server"])), 0, 0))
+attempt("limit of daemon", lambda: call(302, int(A["daemon"]), 7, 0, 0))
+attempt("keyring", lambda: call(250, 0, -4, 0))
+attempt("io_uring", lambda: call(425, 1, 0))
+if A["fenced"] == "yes":
+    # Nowhere else: who may do it would do it to the machine. Over a folder of the test's own all the same.
+    attempt("mount", lambda: call(165, b"none", os.getcwd().encode() + b"/.claude", b"tmpfs", 0, 0))
+    attempt("umount", lambda: call(166, os.getcwd().encode() + b"/.git", 0))
+    attempt("new namespaces", lambda: call(272, 0x10020000) or call(165, b"none", os.getcwd().encode() + b"/.claude", b"tmpfs", 0, 0))
+attempt("device", lambda: open(A["device"], "rb+"))
+attempt("terminal", lambda: open("/dev/tty"))
+# What it may do.
+attempt("- write workspace", lambda: write("made"))
+attempt("- make folder", lambda: os.mkdir("folder"))
+attempt("- write home of its own", lambda: write(os.environ["HOME"] + "/.config"))
+attempt("- write tmp of its own", lambda: write(os.environ["TMPDIR"] + "/scratch"))
+attempt("- chmod own", lambda: os.chmod("made", 0o600))
+attempt("- run program", lambda: os.spawnlp(os.P_WAIT, "true", "true") == 0 or sys.exit(9))
+attempt("- socket pair", lambda: socket.socketpair())
+attempt("- null", lambda: write("/dev/null"))
+attempt("- cpus", lambda: os.sched_getaffinity(0))
+"#;
+
+struct Surroundings {
+    lab: Lab,
+    _tcp: [TcpListener; 2],
+    _unix: [UnixListener; 2],
+}
+
+/// A workspace in which everything is there that the probe is after.
+fn surroundings() -> Surroundings {
+    use std::os::linux::net::SocketAddrExt;
+    let lab = Lab::new();
+    let (home, work) = (lab.home.path().to_owned(), lab.home.work());
+    fs::write(work.join("touchlease.toml"), TASKS.replace("./deploy.sh", "./probe.py")).unwrap();
+    fs::write(work.join("probe.py"), PROBE).unwrap();
+    fs::set_permissions(work.join("probe.py"), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(home.join("id_ed25519"), CANARY).unwrap();
+    for folder in [".git/hooks", ".claude"] {
+        fs::create_dir_all(work.join(folder)).unwrap();
+    }
+    fs::write(work.join(".git/config"), "[core]\n").unwrap();
+    fs::write(work.join(".mcp.json"), "{}").unwrap();
+    std::os::unix::fs::symlink(home.join("id_ed25519"), work.join("link")).unwrap();
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = tcp.local_addr().unwrap().port();
+    let tcp6 = TcpListener::bind(("::1", port)).unwrap();
+    let socket = home.join("other");
+    let unix = UnixListener::bind(&socket).unwrap();
+    let name = format!("touchlease-fence-{port}");
+    let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
+    let hidden = UnixListener::bind_addr(&address).unwrap();
+    let places = lab.home.places().unwrap();
+    let device = ["/dev/uhid", "/dev/tty0", "/dev/mem", "/dev/ptmx"]
+        .into_iter()
+        .find(|device| Path::new(device).exists());
+    let conf = format!(
+        "home={}\nvault={}\nstate={}\nrun={}\nport={port}\nsocket={}\nabstract={name}\ndaemon={}\ndevice={}\n",
+        home.display(),
+        places.vault.display(),
+        places.state.display(),
+        home.join("run").display(),
+        socket.display(),
+        std::process::id(),
+        device.unwrap(),
+    );
+    fs::write(work.join("probe.conf"), conf).unwrap();
+    Surroundings {
+        lab,
+        _tcp: [tcp, tcp6],
+        _unix: [unix, hidden],
+    }
+}
+
+/// What the probe says: each attempt and what came of it.
+fn attempts(output: &str) -> Vec<(String, String)> {
+    let attempt = |line: &str| line.rsplit_once(' ').map(|(name, what)| (name.to_owned(), what.to_owned()));
+    output.lines().filter_map(attempt).collect()
+}
+
+#[test]
+fn t24_a_task_of_an_agent_reaches_nothing_but_its_workspace() {
+    let Surroundings { lab, .. } = &surroundings();
+    let _watch = lab.home.watch().unwrap();
+    let mut agent = Agent::start(lab);
+    let conf = lab.home.work().join("probe.conf");
+    let known = fs::read_to_string(&conf).unwrap();
+    fs::write(&conf, format!("{known}fenced=yes\nserver={}\n", agent.pid())).unwrap();
+    let lease = agent.lease(lab);
+    let done = agent.call("run_task", json!({"lease": lease}));
+    assert_eq!(done["exit_code"], 0, "{done}");
+    let attempts = attempts(done["output"].as_str().unwrap());
+    let reached = |(name, what): &&(String, String)| (what == "reached") != name.starts_with("- ");
+    let wrong: Vec<_> = attempts.iter().filter(reached).collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
+    assert_eq!(attempts.len(), 58, "{attempts:?}");
+    // And nothing of it is there.
+    assert!(!lab.home.path().join(".bashrc").exists() && !lab.home.work().join(".git/hooks/pre-commit").exists());
+    assert_eq!(fs::read_to_string(lab.home.work().join(".git/config")).unwrap(), "[core]\n");
+    assert_eq!(fs::read_to_string(lab.home.work().join("made")).unwrap(), "x");
+}
+
+/// The same attempts outside: a probe that reaches nothing anywhere would prove nothing.
+#[test]
+fn t24_what_the_fence_keeps_from_a_task_is_there_to_be_reached() {
+    let Surroundings { lab, .. } = &surroundings();
+    let conf = lab.home.work().join("probe.conf");
+    let mut other = Command::new("sleep").arg("60").spawn().unwrap();
+    let known = fs::read_to_string(&conf).unwrap();
+    fs::write(&conf, format!("{known}fenced=no\nserver={}\n", other.id())).unwrap();
+    let mut probe = Command::new(lab.home.work().join("probe.py"));
+    probe.current_dir(lab.home.work()).env_clear().env("PATH", "/usr/bin:/bin");
+    let own = lab.home.path().join("own");
+    fs::create_dir(&own).unwrap();
+    let out = probe.env("HOME", &own).env("TMPDIR", &own).output().unwrap();
+    other.kill().unwrap();
+    other.wait().unwrap();
+    let output = String::from_utf8(out.stdout).unwrap();
+    let attempts = attempts(&output);
+    for name in [
+        "list vault",
+        "read secret",
+        "read through a link",
+        "write home",
+        "write beside",
+        "write tmp",
+        "write shm",
+        "write hook",
+        "chmod secret",
+        "touch secret",
+        "daemon socket",
+        "other socket",
+        "abstract socket",
+        "tcp",
+        "tcp6",
+        "udp",
+        "netlink",
+        "kill server",
+        "environ of server",
+        "limit of daemon",
+        "- write workspace",
+    ] {
+        assert!(
+            attempts.iter().any(|(attempt, what)| attempt == name && what == "reached"),
+            "{name} in {output}"
+        );
+    }
+    for left in [
+        "/tmp/touchlease-fence-escape",
+        "/dev/shm/touchlease-fence-escape",
+        "/usr/touchlease-fence-escape",
+    ] {
+        let _ = fs::remove_file(left);
+    }
+}
+
+#[test]
+fn t24_a_workspace_that_holds_the_home_runs_no_task() {
+    let lab = Lab::new();
+    let home = lab.home.path();
+    fs::write(home.join("touchlease.toml"), TASKS.replace("./deploy.sh", "env")).unwrap();
+    let _watch = lab.home.watch().unwrap();
+    let work = lab.home.work();
+    fs::create_dir(work.join("inner")).unwrap();
+    let mut agent = Agent::with(&lab, &["--workspace", &home.display().to_string()], LEGACY);
+    agent.initialize();
+    let lease = agent.lease(&lab);
+    let refused = agent.call("run_task", json!({"lease": lease}));
+    assert_eq!(refused["error"]["reason"], "workspace_too_wide", "{refused}");
+    assert_eq!(lab.count("used"), 0);
+}

@@ -1,0 +1,326 @@
+//! The process that runs a task's command for an agent: it takes a use of the lease, starts the command behind a [`Fence`], masks what it
+//! writes, and ends it when the lease is over, when it is told to, or when the server is gone.
+//!
+//! The values come from the daemon to this process, over a connection that the server made and handed on, and go to the command. The
+//! server never has them.
+
+use std::ffi::OsString;
+use std::fs::{DirBuilder, File};
+use std::io::{self, BufRead, BufReader, IoSlice, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use data_encoding::HEXLOWER;
+use rustix::event::epoll;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+};
+use serde::{Deserialize, Serialize};
+
+use super::super::init::unexpected;
+use super::super::run::{ending, undelivered, vars};
+use super::run::Ended;
+use crate::client::{Client, Message, daemon_gone};
+use crate::clock::SystemClock;
+use crate::deliver::env::{self, Delivery, LeaseEnd, Status, Streams};
+use crate::sys;
+use crate::sys::wait::is_readable;
+use crate::sys::walls::Walls;
+use crate::sys::walls::fence::{Fence, has_all};
+use crate::wire::reply::Granted;
+use crate::wire::{Answer, Call, Event, Failure, Outcome, Reply};
+
+/// The hidden subcommand.
+pub const SUBCOMMAND: &str = "mcp-worker";
+
+/// Longest job in bytes: a task file, twice escaped.
+const LONGEST_JOB: u64 = 4 << 20;
+
+/// What in the workspace makes other programs run something later, outside of any fence, or is the approved file itself.
+const KEPT: [&str; 14] = [
+    ".git",
+    ".hg",
+    ".svn",
+    ".husky",
+    ".codex",
+    ".agents",
+    ".claude",
+    ".cursor",
+    ".gemini",
+    ".vscode",
+    ".idea",
+    ".mcp.json",
+    ".envrc",
+    "touchlease.toml",
+];
+
+/// What to do.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Job {
+    /// What to say on the connection.
+    pub call: Call,
+    /// The command of the task file that was approved.
+    pub command: Vec<String>,
+    /// The workspace, without links.
+    pub folder: PathBuf,
+    /// `$XDG_RUNTIME_DIR`.
+    pub runtime_dir: Option<PathBuf>,
+}
+
+/// What is told.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Report {
+    /// The lease was used, and the command starts.
+    Started {
+        /// Uses left.
+        uses_left: Option<u32>,
+    },
+    /// It was not started.
+    Failed(Failure),
+    /// It ended.
+    Done(Ended),
+}
+
+impl Job {
+    /// Hands it over, with the connection.
+    ///
+    /// # Errors
+    /// The other side is gone.
+    pub fn send(&self, to: &UnixStream, connection: BorrowedFd<'_>) -> io::Result<()> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut passed = SendAncillaryBuffer::new(&mut space);
+        let fds = [connection];
+        passed.push(SendAncillaryMessage::ScmRights(&fds));
+        sendmsg(to, &[IoSlice::new(b"\n")], &mut passed, SendFlags::NOSIGNAL)?;
+        let mut line = serde_json::to_vec(self)?;
+        line.push(b'\n');
+        let mut to = to;
+        to.write_all(&line)
+    }
+
+    fn receive(from: &UnixStream) -> io::Result<(Self, UnixStream)> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut passed = RecvAncillaryBuffer::new(&mut space);
+        recvmsg(from, &mut [IoSliceMut::new(&mut [0])], &mut passed, RecvFlags::CMSG_CLOEXEC)?;
+        let fds = passed.drain().filter_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+            _ => None,
+        });
+        let connection: Option<OwnedFd> = fds.flatten().next();
+        let mut line = vec![];
+        BufReader::new(from.take(LONGEST_JOB)).read_until(b'\n', &mut line)?;
+        Ok((serde_json::from_slice(&line)?, connection.ok_or(io::ErrorKind::InvalidData)?.into()))
+    }
+}
+
+/// The worker's `main`: the server is at the other end of descriptor 0; 1 and 2 are where the command's output goes.
+#[must_use]
+pub fn main() -> u8 {
+    sys::process::name();
+    let control = io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from);
+    let served = control.and_then(|control| {
+        let (job, connection) = Job::receive(&control)?;
+        let report = match serve(&job, connection, &control) {
+            Ok(ended) => Report::Done(ended),
+            Err(failure) => Report::Failed(failure),
+        };
+        tell(&control, &report)
+    });
+    u8::from(served.is_err())
+}
+
+fn tell(control: &UnixStream, report: &Report) -> io::Result<()> {
+    let mut line = serde_json::to_vec(report)?;
+    line.push(b'\n');
+    let mut control = control;
+    control.write_all(&line)
+}
+
+fn serve(job: &Job, connection: UnixStream, control: &UnixStream) -> Result<Ended, Failure> {
+    let program = job.command.first().map(OsString::from).unwrap_or_default();
+    let found = env::find(&program, std::env::var_os("PATH").as_deref()).ok_or_else(|| {
+        let message = format!("there is no program {}", program.to_string_lossy());
+        Failure::new(Outcome::BadInput, "start", message).hint("check the command in touchlease.toml; a script needs chmod +x")
+    })?;
+    let temp = Temp::new().map_err(|error| {
+        Failure::new(Outcome::Internal, "system", format!("no folder for temporary files: {error}"))
+            .hint("touchlease doctor looks at the machine")
+    })?;
+    // Before a use is taken.
+    let walls = walls(&job.folder, &temp)?;
+    let mut client = Client::over(connection);
+    let granted = granted(&mut client, &job.call)?;
+    let uses_left = granted.lease.uses_left;
+    let delivery = delivery(job, found, granted, &temp, walls);
+    let patterns = delivery.patterns();
+    if let Some(name) = patterns.too_short().first() {
+        let _ = client.answer(&Answer::Done);
+        let message = format!("{name} is too short to be masked in what an agent reads, so nothing was started");
+        return Err(Failure::new(Outcome::Refused, "not_masked", message).hint("a person can run it: touchlease run --task NAME"));
+    }
+    // The server that does not read it any more is gone, which ends the command.
+    let _ = tell(control, &Report::Started { uses_left });
+    let null =
+        File::open("/dev/null").map_err(|error| Failure::new(Outcome::Internal, "system", error.to_string()).hint("touchlease doctor"))?;
+    let streams = Streams {
+        stdin: null.as_fd(),
+        ..Streams::of_process()
+    };
+    let mut end = End::new(client, control).map_err(|error| Failure::new(Outcome::Internal, "poll", error.to_string()).ours())?;
+    let outcome = env::run(&delivery, &patterns, streams, &mut end, &SystemClock).map_err(|error| undelivered(&error))?;
+    if !outcome.ended_by_lease {
+        // If the daemon is gone, so is the lease.
+        let _ = end.client.answer(&Answer::Done);
+    }
+    let (code, signal) = match outcome.status {
+        Status::Exited(code) => (Some(code), None),
+        Status::Killed(signal) => (None, Some(signal)),
+    };
+    Ok(Ended {
+        code,
+        signal,
+        why: outcome
+            .ended_by_lease
+            .then(|| end.why.unwrap_or_else(|| "the daemon stopped".into())),
+        masked: outcome.masked,
+        left_running: outcome.left_running,
+    })
+}
+
+/// Asks for the values, and waits for them. Nobody is asked: the lease is there, or it is refused.
+fn granted(client: &mut Client, call: &Call) -> Result<Granted, Failure> {
+    client.call(call)?;
+    loop {
+        match client.message()? {
+            Some(Message::Reply(reply)) => match *reply {
+                Reply::Granted(granted) => return Ok(granted),
+                Reply::Failed(failure) => return Err(failure),
+                _ => return Err(unexpected()),
+            },
+            Some(Message::Event(_)) => {}
+            None => return Err(daemon_gone()),
+        }
+    }
+}
+
+fn walls(folder: &Path, temp: &Temp) -> Result<Walls, Failure> {
+    let unfenced = |why: String| {
+        Failure::new(Outcome::Refused, "no_fence", format!("this machine cannot confine a command that an agent has run: {why}"))
+            .hint("it needs Linux 6.12 or later, with Landlock and user namespaces for everybody; a person can run it: touchlease run --task NAME")
+    };
+    if !has_all() {
+        return Err(unfenced("its Landlock is older than ABI 6, or switched off".into()));
+    }
+    let walls = Walls {
+        folder: folder.to_owned(),
+        fence: Some(Fence {
+            writable: vec![folder.to_owned(), temp.0.clone()],
+            kept: KEPT.iter().map(|name| folder.join(name)).collect(),
+            readable: vec![],
+            port: None,
+        }),
+        ..Walls::default()
+    };
+    walls.try_out().map_err(|fault| unfenced(fault.to_string()))?;
+    Ok(walls)
+}
+
+fn delivery(job: &Job, found: PathBuf, granted: Granted, temp: &Temp, walls: Walls) -> Delivery {
+    Delivery {
+        command: job.command.iter().map(OsString::from).collect(),
+        found: Some(found),
+        vars: vars(granted.values),
+        plain: temp.variables(),
+        masking: true,
+        at_end: ending(&granted.at_end),
+        runtime_dir: job.runtime_dir.clone(),
+        walls: Some(walls),
+    }
+}
+
+/// A folder for the command's temporary files and in place of the home: gone when dropped.
+struct Temp(PathBuf);
+
+impl Temp {
+    fn new() -> io::Result<Self> {
+        let mut bytes = [0; 8];
+        getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+        let place = std::env::temp_dir().canonicalize()?;
+        let folder = place.join(format!("touchlease-task-{}", HEXLOWER.encode(&bytes)));
+        let mut builder = DirBuilder::new();
+        builder.mode(0o700);
+        builder.create(&folder)?;
+        let temp = Self(folder);
+        builder.create(temp.home())?;
+        Ok(temp)
+    }
+
+    fn home(&self) -> PathBuf {
+        self.0.join("home")
+    }
+
+    fn variables(&self) -> Vec<(OsString, OsString)> {
+        let named = |name: &str, path: PathBuf| (OsString::from(name), path.into_os_string());
+        vec![named("HOME", self.home()), named("TMPDIR", self.0.clone())]
+    }
+}
+
+impl Drop for Temp {
+    fn drop(&mut self) {
+        // What is left of it is the command's own.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The end of the lease, or of the server, or its word.
+struct End<'a> {
+    client: Client,
+    control: &'a UnixStream,
+    both: OwnedFd,
+    why: Option<String>,
+}
+
+impl<'a> End<'a> {
+    fn new(client: Client, control: &'a UnixStream) -> io::Result<Self> {
+        let both = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        for (number, fd) in [(0, client.as_fd()), (1, control.as_fd())] {
+            epoll::add(&both, fd, epoll::EventData::new_u64(number), epoll::EventFlags::IN)?;
+        }
+        Ok(Self {
+            client,
+            control,
+            both,
+            why: None,
+        })
+    }
+}
+
+impl AsFd for End<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.both.as_fd()
+    }
+}
+
+impl LeaseEnd for End<'_> {
+    fn is_over(&mut self) -> bool {
+        // It says nothing any more but that it is gone, or wants the end.
+        if is_readable(self.control).unwrap_or(true) {
+            self.why = Some("the agent stopped it".into());
+            return true;
+        }
+        if !is_readable(&self.client).unwrap_or(true) {
+            return false;
+        }
+        match self.client.message() {
+            Ok(Some(Message::Event(Event::Ended { why, .. }))) => {
+                self.why = Some(format!("the lease is over ({why})"));
+                true
+            }
+            Ok(Some(_)) => false,
+            Ok(None) | Err(_) => true,
+        }
+    }
+}

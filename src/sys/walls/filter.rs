@@ -1,0 +1,260 @@
+//! A filter of system calls (seccomp(2), classic BPF): what a Landlock domain does not handle.
+
+use std::io;
+
+use libc::{sock_filter, sock_fprog};
+
+/// Offsets in `struct seccomp_data`.
+const NR: u32 = 0;
+const ARCH: u32 = 4;
+const fn argument(number: u32) -> u32 {
+    // Little-endian on both: the lower half comes first.
+    16 + 8 * number
+}
+
+#[cfg(target_arch = "x86_64")]
+const THIS_ARCH: u32 = 0xc000_003e;
+#[cfg(target_arch = "aarch64")]
+const THIS_ARCH: u32 = 0xc000_00b7;
+
+/// Numbers from here on are x32's: the same calls under other numbers.
+const X32: u32 = 0x4000_0000;
+const SOCKET_TYPE: u32 = 0xf;
+const MSG_FASTOPEN: u32 = 0x2000_0000;
+
+/// What has no place behind a fence: the user's keyrings, queues that are shared by name, rings that make sockets by themselves, other
+/// processes' counters, programs for the kernel.
+const REFUSED: [libc::c_long; 12] = [
+    libc::SYS_add_key,
+    libc::SYS_request_key,
+    libc::SYS_keyctl,
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    libc::SYS_bpf,
+    libc::SYS_perf_event_open,
+    libc::SYS_mq_open,
+    libc::SYS_userfaultfd,
+    libc::SYS_open_by_handle_at,
+    libc::SYS_name_to_handle_at,
+];
+
+/// A program under construction. Jumps go forward by a number of steps.
+#[derive(Default)]
+struct Program(Vec<sock_filter>);
+
+impl Program {
+    fn step(&mut self, code: u32, yes: u8, no: u8, k: u32) {
+        let code = u16::try_from(code).unwrap_or(u16::MAX);
+        self.0.push(sock_filter { code, jt: yes, jf: no, k });
+    }
+
+    fn load(&mut self, offset: u32) {
+        self.step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, offset);
+    }
+
+    fn mask(&mut self, bits: u32) {
+        self.step(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, 0, 0, bits);
+    }
+
+    /// What comes next is skipped unless the value is `k`.
+    fn skip_unless(&mut self, k: u32, steps: u8) {
+        self.step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, steps, k);
+    }
+
+    /// What comes next is skipped if the value is `k`.
+    fn skip_if(&mut self, k: u32, steps: u8) {
+        self.step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, steps, 0, k);
+    }
+
+    fn end(&mut self, with: u32) {
+        self.step(libc::BPF_RET | libc::BPF_K, 0, 0, with);
+    }
+
+    fn refuse(&mut self, errno: libc::c_int) {
+        self.end(libc::SECCOMP_RET_ERRNO | errno.unsigned_abs());
+    }
+
+    /// The number of a call, when it is the next.
+    fn number(call: libc::c_long) -> u32 {
+        u32::try_from(call).unwrap_or(u32::MAX)
+    }
+
+    /// Everything under one number.
+    fn refuse_call(&mut self, call: libc::c_long, errno: libc::c_int) {
+        self.skip_unless(Self::number(call), 1);
+        self.refuse(errno);
+    }
+
+    /// Only where a flag is set in one of its arguments. The number is loaded again.
+    fn refuse_flag(&mut self, call: libc::c_long, which: u32, flag: u32) {
+        self.skip_unless(Self::number(call), 5);
+        self.load(argument(which));
+        self.mask(flag);
+        self.skip_if(0, 1);
+        self.refuse(libc::EPERM);
+        self.end(libc::SECCOMP_RET_ALLOW);
+    }
+}
+
+fn program(network: bool) -> Vec<sock_filter> {
+    let mut program = Program::default();
+    program.load(ARCH);
+    program.skip_if(THIS_ARCH, 1);
+    program.end(libc::SECCOMP_RET_KILL_PROCESS);
+    program.load(NR);
+    program.step(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 0, 1, X32);
+    program.refuse(libc::ENOSYS);
+    for call in REFUSED {
+        // As a kernel without them answers: programs do without.
+        program.refuse_call(call, libc::ENOSYS);
+    }
+    // Limits of other processes.
+    program.skip_unless(Program::number(libc::SYS_prlimit64), 4);
+    program.load(argument(0));
+    program.skip_if(0, 1);
+    program.refuse(libc::EPERM);
+    program.end(libc::SECCOMP_RET_ALLOW);
+    if !network {
+        program.refuse_call(libc::SYS_socket, libc::EACCES);
+        program.end(libc::SECCOMP_RET_ALLOW);
+        return program.0;
+    }
+    // A connection that the first bytes of data open is not one that connect(2) makes.
+    program.refuse_flag(libc::SYS_sendto, 3, MSG_FASTOPEN);
+    program.refuse_flag(libc::SYS_sendmsg, 2, MSG_FASTOPEN);
+    program.refuse_flag(libc::SYS_sendmmsg, 3, MSG_FASTOPEN);
+    socket(&mut program);
+    program.end(libc::SECCOMP_RET_ALLOW);
+    program.0
+}
+
+/// Of sockets TCP's alone.
+fn socket(program: &mut Program) {
+    program.skip_unless(Program::number(libc::SYS_socket), 13);
+    program.load(argument(0));
+    program.skip_if(libc::AF_INET.unsigned_abs(), 2);
+    program.skip_if(libc::AF_INET6.unsigned_abs(), 1);
+    program.refuse(libc::EACCES);
+    program.load(argument(1));
+    program.mask(SOCKET_TYPE);
+    program.skip_if(libc::SOCK_STREAM.unsigned_abs(), 1);
+    program.refuse(libc::EACCES);
+    program.load(argument(2));
+    program.skip_if(0, 2);
+    program.skip_if(libc::IPPROTO_TCP.unsigned_abs(), 1);
+    program.refuse(libc::EACCES);
+    program.end(libc::SECCOMP_RET_ALLOW);
+}
+
+/// For this thread and whatever it becomes. `network`: whether there is a port to connect to.
+///
+/// # Errors
+/// The kernel has no such filters, or `no_new_privs` is not set.
+pub(super) fn install(network: bool) -> io::Result<()> {
+    let mut steps = program(network);
+    let len = u16::try_from(steps.len()).map_err(io::Error::other)?;
+    let program = sock_fprog {
+        len,
+        filter: steps.as_mut_ptr(),
+    };
+    // SAFETY: the kernel copies `len` steps of the program, which lives until the call is over.
+    let done = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the kernel does with it (bpf(4)): `call` with these arguments.
+    fn verdict(network: bool, arch: u32, call: libc::c_long, arguments: [u32; 4]) -> u32 {
+        let steps = program(network);
+        let data = |offset: u32| match offset {
+            NR => Program::number(call),
+            ARCH => arch,
+            offset => arguments[((offset - 16) / 8) as usize],
+        };
+        let (mut at, mut value) = (0_usize, 0_u32);
+        loop {
+            let step = steps[at];
+            at += 1;
+            let jump = |yes: bool| usize::from(if yes { step.jt } else { step.jf });
+            match u32::from(step.code) {
+                code if code == libc::BPF_LD | libc::BPF_W | libc::BPF_ABS => value = data(step.k),
+                code if code == libc::BPF_ALU | libc::BPF_AND | libc::BPF_K => value &= step.k,
+                code if code == libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K => at += jump(value == step.k),
+                code if code == libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K => at += jump(value >= step.k),
+                _ => return step.k,
+            }
+        }
+    }
+
+    fn allows(network: bool, call: libc::c_long, arguments: [u32; 4]) -> bool {
+        verdict(network, THIS_ARCH, call, arguments) == libc::SECCOMP_RET_ALLOW
+    }
+
+    #[test]
+    fn t24_of_sockets_there_are_tcps_where_there_is_a_proxy_and_none_otherwise() {
+        let [unix, inet, inet6, netlink] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK].map(i32::unsigned_abs);
+        let (stream, datagram) = (libc::SOCK_STREAM.unsigned_abs(), libc::SOCK_DGRAM.unsigned_abs());
+        let cloexec = libc::SOCK_CLOEXEC.unsigned_abs();
+        let mptcp = 262;
+        for (domain, kind, protocol, allowed) in [
+            (inet, stream, 0, true),
+            (inet6, stream | cloexec, 6, true),
+            (inet, stream, mptcp, false),
+            (inet, stream, 132, false),
+            (inet, datagram, 0, false),
+            (inet6, libc::SOCK_RAW.unsigned_abs(), 0, false),
+            (unix, stream, 0, false),
+            (unix, datagram | cloexec, 0, false),
+            (netlink, libc::SOCK_RAW.unsigned_abs(), 0, false),
+            (libc::AF_VSOCK.unsigned_abs(), stream, 0, false),
+            (libc::AF_PACKET.unsigned_abs(), datagram, 0, false),
+        ] {
+            assert_eq!(
+                allows(true, libc::SYS_socket, [domain, kind, protocol, 0]),
+                allowed,
+                "{domain} {kind} {protocol}"
+            );
+            assert!(!allows(false, libc::SYS_socket, [domain, kind, protocol, 0]));
+        }
+        // Two ends of its own lead nowhere.
+        assert!(allows(false, libc::SYS_socketpair, [unix, stream, 0, 0]));
+    }
+
+    #[test]
+    fn t24_no_connection_is_opened_by_data_and_no_limit_of_another_process_is_set() {
+        for (call, at) in [(libc::SYS_sendto, 3), (libc::SYS_sendmsg, 2), (libc::SYS_sendmmsg, 3)] {
+            let mut arguments = [7; 4];
+            arguments[at] = MSG_FASTOPEN | 1;
+            assert!(!allows(true, call, arguments));
+            arguments[at] = 0x4000;
+            assert!(allows(true, call, arguments));
+        }
+        assert!(allows(true, libc::SYS_prlimit64, [0, 7, 0, 0]) && !allows(true, libc::SYS_prlimit64, [1, 7, 0, 0]));
+    }
+
+    #[test]
+    fn t24_other_numberings_of_the_calls_are_no_way_around() {
+        for network in [true, false] {
+            assert_eq!(
+                verdict(network, 0x4000_0003, libc::SYS_read, [0; 4]),
+                libc::SECCOMP_RET_KILL_PROCESS
+            );
+            let x32 = libc::c_long::from(X32) + libc::SYS_socket;
+            assert!(!allows(network, x32, [0; 4]));
+            assert!(REFUSED.iter().all(|call| !allows(network, *call, [0; 4])));
+            for call in [
+                libc::SYS_read,
+                libc::SYS_openat,
+                libc::SYS_execve,
+                libc::SYS_clone,
+                libc::SYS_connect,
+            ] {
+                assert!(allows(network, call, [0; 4]), "{call}");
+            }
+        }
+    }
+}
