@@ -8,6 +8,7 @@ pub mod jcs;
 pub mod plain;
 pub mod reference;
 pub mod sshsig;
+pub mod target;
 pub mod words;
 
 pub use digest::Digest;

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use super::failure::IntoFailure;
-use super::grant::{AtEnd, Grant, Via};
+use super::grant::{AtEnd, Grant, Target, Via};
 use super::requester::{self, Requester};
 use super::task::{self, Task, check_grants};
 use super::text::{Holder, TaskText};
 use crate::encoding::plain::{check_line, check_variable};
 use crate::encoding::{Digest, SecretRef};
-use crate::vault::{Rules, Vault};
+use crate::vault::{Delivery, Rules, Vault};
 use crate::wire::request::{GrantAsk, LeaseAsk};
 use crate::wire::{Failure, Outcome};
 
@@ -71,7 +71,7 @@ impl Request {
         let task = task.map_err(|error| Failure::new(Outcome::BadInput, "task", error.to_string()).hint(task::EXAMPLE))?;
         let mut grants = task.as_ref().map(|task| task.grants.clone()).unwrap_or_default();
         for asked in &ask.with {
-            grants.push(ad_hoc(asked)?);
+            grants.push(ad_hoc(asked, vault)?);
         }
         check_grants(&grants).map_err(|problem| {
             Failure::new(Outcome::BadInput, "grants", format!("the request is refused: {problem}"))
@@ -122,7 +122,7 @@ impl Judged {
     }
 }
 
-fn ad_hoc(asked: &GrantAsk) -> Result<Grant, Failure> {
+fn ad_hoc(asked: &GrantAsk, vault: &Vault) -> Result<Grant, Failure> {
     let secret: SecretRef = asked
         .secret
         .parse()
@@ -130,18 +130,33 @@ fn ad_hoc(asked: &GrantAsk) -> Result<Grant, Failure> {
     let via = match asked.via.as_str() {
         "env" => Via::Env,
         "file" => Via::File,
-        other => return Err(Failure::new(Outcome::BadInput, "via", format!("{other:?} is no delivery")).hint("env and file are")),
+        "proxy" => Via::Proxy,
+        "any" => any_form(&vault.find(&secret.scope, &secret.name).map_err(IntoFailure::failure)?.listed.rules),
+        other => return Err(Failure::new(Outcome::BadInput, "via", format!("{other:?} is no delivery")).hint("env, file and proxy are")),
     };
     check_variable(&asked.env).map_err(|error| plain(&error))?;
     Ok(Grant {
         secret,
         via,
         env: asked.env.clone(),
+        target: Target::default(),
     })
 }
 
-fn look_up(vault: &Vault, grant: Grant) -> Result<Judged, Failure> {
+/// Of whoever names no form. Where neither is allowed the refusal is about the environment, which is what was meant.
+fn any_form(rules: &Rules) -> Via {
+    if rules.allow(Delivery::Proxy) && !rules.allow(Delivery::Env) {
+        Via::Proxy
+    } else {
+        Via::Env
+    }
+}
+
+fn look_up(vault: &Vault, mut grant: Grant) -> Result<Judged, Failure> {
     let found = vault.find(&grant.secret.scope, &grant.secret.name).map_err(IntoFailure::failure)?;
+    if grant.via == Via::Proxy {
+        grant.target = grant.target.within(&found.listed.rules);
+    }
     Ok(Judged {
         version: found.listed.version,
         rules: found.listed.rules,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use thiserror::Error;
 
-use super::grant::{AtEnd, Grant, Via};
+use super::grant::{AtEnd, Grant, Target, Via};
 use crate::config::parse_duration;
 use crate::encoding::plain::{PlainError, check_line, check_name, check_variable};
 use crate::encoding::{Digest, SecretRef};
@@ -112,6 +112,12 @@ struct GrantEntry {
     secret: String,
     via: Via,
     env: String,
+    #[serde(default)]
+    hosts: Vec<String>,
+    #[serde(default)]
+    methods: Vec<String>,
+    #[serde(default)]
+    paths: Vec<String>,
 }
 
 impl Task {
@@ -182,10 +188,15 @@ impl GrantEntry {
     fn check(self) -> Result<Grant, String> {
         let secret: SecretRef = self.secret.parse().map_err(|error| format!("{:?}: {error}", self.secret))?;
         check_variable(&self.env).map_err(|error| error.to_string())?;
+        let target = Target::new(self.hosts, self.methods, self.paths)?;
+        if self.via != Via::Proxy && !target.is_empty() {
+            return Err(format!("{secret}: hosts, methods and paths are for via = \"proxy\""));
+        }
         Ok(Grant {
             secret,
             via: self.via,
             env: self.env,
+            target,
         })
     }
 }
@@ -271,6 +282,10 @@ env = "CLOUDFLARE_API_TOKEN"
             format!("{DEPLOY}{grant}"),
             DEPLOY.replace("prod/CLOUDFLARE_TOKEN", "../x"),
             DEPLOY.replace("via = \"env\"", "via = \"fifo\""),
+            DEPLOY.replace("via = \"env\"", "via = \"env\"\nhosts = [\"api.example.com\"]"),
+            DEPLOY.replace("via = \"env\"", "via = \"proxy\"\nhosts = [\"*.example.com\"]"),
+            DEPLOY.replace("via = \"env\"", "via = \"proxy\"\nmethods = [\"get\"]"),
+            DEPLOY.replace("via = \"env\"", "via = \"proxy\"\npaths = [\"/a/../b\"]"),
             "x".repeat(LARGEST_FILE + 1),
         ] {
             assert!(Task::parse(&file, "deploy").is_err(), "{file}");

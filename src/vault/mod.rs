@@ -24,6 +24,7 @@ pub mod export;
 #[cfg(test)]
 mod faults;
 pub mod fork;
+pub mod form;
 pub mod genesis;
 mod gone;
 pub mod health;
@@ -76,6 +77,7 @@ pub use enrolment::Enrolment;
 pub use error::VaultError;
 pub use export::{OpenScope, Taken};
 pub use fork::{Clash, Fork, Side};
+pub use form::{Form, Place};
 pub use genesis::Genesis;
 pub use journal::InForce;
 pub use keys::{Addition, Removal};

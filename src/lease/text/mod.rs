@@ -17,7 +17,7 @@ pub use change::{
     ChangeKind, ChangeText, ClockKind, ClockText, InsteadText, LostText, OlderKind, OlderRosterText, OlderScopeText, OlderText, WriteText,
 };
 pub use export::{ExportKind, ExportText};
-pub use lease::{GrantText, Holder, LeaseKind, LeaseText, TaskText};
+pub use lease::{GrantText, Holder, LeaseKind, LeaseText, ProxyText, TaskText};
 pub use merge::{JoinText, JoinedText, KeepText, StatesText, VersionText, names_all};
 pub use notice::{CardText, EnrolKind, EnrolText, FactoryText, RecoversText, RosterBeside, UnlockKind, UnlockText};
 
@@ -217,6 +217,7 @@ pub(crate) mod tests {
                 via: Via::Env,
                 env: "TOKEN".into(),
                 judged: Digest([6; 32]),
+                proxy: None,
             }],
             at_end: AtEnd::Terminate,
             holder: Holder::Process {
