@@ -49,7 +49,6 @@ use self::session::Session;
 use self::ui::Ui;
 use crate::client::Client;
 use crate::device::worker;
-use crate::lease::grant::Via;
 use crate::paths::{PathsError, Places};
 use crate::wire::{Failure, Outcome};
 
