@@ -33,3 +33,4 @@ pub mod secret;
 pub mod sys;
 pub mod vault;
 pub mod wire;
+pub mod worker;

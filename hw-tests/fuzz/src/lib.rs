@@ -106,6 +106,10 @@ pub mod sys {
 pub mod vault;
 #[path = "../../../src/wire/mod.rs"]
 pub mod wire;
+#[path = "../../../src/worker"]
+pub mod worker {
+    pub mod frame;
+}
 
 pub mod meter;
 pub mod samples;

@@ -10,9 +10,9 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::super::ctap::Frames;
 use super::super::worker::protocol::{Answer, Failure, Report, Request, Warm};
-use super::inbox::Inbox;
 use super::reach::Worker;
 use crate::secret::Secret;
+use crate::worker::inbox::Inbox;
 
 /// The worker drains its key for half a second after a cancel; after this it is killed.
 const PATIENCE: Duration = Duration::from_millis(900);

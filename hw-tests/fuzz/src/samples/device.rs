@@ -11,7 +11,8 @@ use crate::device::enrolled::{Link, Profile};
 use crate::device::hid::frame::packets as cut;
 use crate::device::place::{Place, Port};
 use crate::device::soft::SoftKey;
-use crate::device::worker::protocol::{Operation, Report, Request, Warm, write_frame};
+use crate::device::worker::protocol::{Operation, Report, Request, Warm};
+use crate::worker::frame::write_frame;
 use crate::encoding::sshsig::{Namespace, Point};
 
 use super::text::SIGNED;
