@@ -24,8 +24,13 @@ pub enum ConfigError {
     #[error("{0}")]
     Form(#[from] Box<toml::de::Error>),
     /// It would lead from wherever the daemon was started.
-    #[error("vault is not an absolute path: {0:?}")]
-    RelativeVault(PathBuf),
+    #[error("{name} is not an absolute path: {path:?}")]
+    Relative {
+        /// The setting.
+        name: &'static str,
+        /// What it says.
+        path: PathBuf,
+    },
     /// Over what any configuration may allow.
     #[error("{name} is {asked} s; at most {most} s are possible")]
     Cap {
@@ -44,6 +49,8 @@ pub enum ConfigError {
 pub struct Config {
     /// The vault when nobody names another.
     pub vault: Option<PathBuf>,
+    /// A file of certificates in PEM, such as a company's, that the proxy trusts at hosts beside the system's.
+    pub proxy_roots: Option<PathBuf>,
     /// Limits.
     pub limits: Limits,
 }
@@ -136,8 +143,10 @@ impl Config {
     /// See [`ConfigError`].
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let config: Self = toml::from_str(text).map_err(Box::new)?;
-        if let Some(vault) = config.vault.as_ref().filter(|vault| !vault.is_absolute()) {
-            return Err(ConfigError::RelativeVault(vault.clone()));
+        for (name, path) in [("vault", &config.vault), ("proxy_roots", &config.proxy_roots)] {
+            if let Some(path) = path.as_ref().filter(|path| !path.is_absolute()) {
+                return Err(ConfigError::Relative { name, path: path.clone() });
+            }
         }
         let limits = &config.limits;
         cap("limits.prompt", limits.prompt, LONGEST_PROMPT)?;

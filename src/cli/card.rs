@@ -258,7 +258,11 @@ fn proxy_text(proxy: &ProxyText) -> String {
         proxy.hosts.join(" "),
         or_any(&proxy.methods, "any method"),
         or_any(&proxy.paths, "any path"),
-        if proxy.form == "bearer" { String::new() } else { format!("  as {}", proxy.form) },
+        if proxy.form == "bearer" {
+            String::new()
+        } else {
+            format!("  as {}", proxy.form)
+        },
         if plain { "  http:// IS NOT ENCRYPTED" } else { "" },
     )
 }

@@ -1,5 +1,6 @@
 //! `touchlease run`: a command with a lease, its output masked, ended when the lease ends.
 
+mod proxied;
 pub mod words;
 
 use std::ffi::{OsStr, OsString};
@@ -42,15 +43,20 @@ pub struct AskArgs {
     #[arg(long, short, value_name = "NAME", conflicts_with = "with")]
     task: Option<String>,
     /// Ask for a secret in the environment: scope/NAME, or VARIABLE=scope/NAME. Repeat for more.
+    ///
+    /// One whose rules allow the proxy and not the environment goes by proxy, and the variable holds a placeholder.
     #[arg(long, short, value_name = "SECRET")]
     with: Vec<String>,
+    /// Ask for a secret by proxy: the variable holds a placeholder, in whose place the proxy puts the value. Repeat for more.
+    #[arg(long, value_name = "SECRET")]
+    with_proxy: Vec<String>,
     /// Ask for a secret as a private file whose path the variable holds: VARIABLE=scope/NAME. Repeat for more.
     #[arg(long, value_name = "SECRET")]
     with_file: Vec<String>,
     /// Ask for this long, as 90s, 15m or 1h30m [default: the task's, or 15m].
     #[arg(long, value_name = "DURATION", value_parser = |text: &str| parse_duration(text).map(|d| d.as_secs()))]
     ttl: Option<u64>,
-    /// Ask for this many uses at most; one start of a command is one use.
+    /// Ask for this many uses at most: one start of a command is one use, by proxy one request.
     #[arg(long, value_name = "N", value_parser = how_many::<u32>)]
     uses: Option<u32>,
     /// Say why, in one line, to the person who touches.
@@ -68,6 +74,11 @@ pub struct Args {
     /// Add the variables of this file; those with a value like touchlease://prod/TOKEN become part of the lease.
     #[arg(long, value_name = "FILE")]
     env_file: Vec<PathBuf>,
+    /// What becomes of hosts that the lease does not name, where the command goes through the proxy [default: open].
+    ///
+    /// With open they are reached as without the proxy, with granted-only they are refused.
+    #[arg(long, value_name = "NETWORK", value_parser = ["open", "granted-only"])]
+    network: Option<String>,
     /// Leave the command's output as it is, values and all.
     #[arg(long, env = "TOUCHLEASE_NO_MASKING", value_parser = clap::builder::FalseyValueParser::new())]
     no_masking: bool,
@@ -83,7 +94,7 @@ impl AskArgs {
     /// No task file, or a secret that is named wrong.
     pub fn ask(&self, more: Vec<GrantAsk>) -> Result<LeaseAsk, Failure> {
         let mut with = more;
-        for (texts, via) in [(&self.with, "env"), (&self.with_file, "file")] {
+        for (texts, via) in [(&self.with, "any"), (&self.with_proxy, "proxy"), (&self.with_file, "file")] {
             for text in texts {
                 with.push(grant(text, via)?);
             }
@@ -122,13 +133,14 @@ pub fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     let found = find_command(&command[0], &plain)?;
     ask.command = command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     ask.deliver = true;
+    ask.network = args.network.clone();
     let (reply, client) = session.ask_held(Request::Lease(ask))?;
     let Reply::Granted(granted) = reply else { return Err(unexpected()) };
     // Without limits of its own, a request is meant to use the lease that is there.
     if granted.joined && (args.ask.ttl.is_some() || args.ask.uses.is_some()) {
         say_joined(session, &args.ask, &granted);
     }
-    let delivery = delivery(command, found, plain, granted, !args.no_masking);
+    let delivery = delivery(session, command, found, plain, granted, !args.no_masking);
     // Every form of every value: not for a command whose output goes by.
     let patterns = if delivery.masking { delivery.patterns() } else { Patterns::new([]) };
     for name in patterns.too_short() {
@@ -199,7 +211,16 @@ impl LeaseEnd for Held {
     }
 }
 
-fn delivery(command: Vec<OsString>, found: PathBuf, plain: Plain, granted: Granted, masking: bool) -> Delivery {
+fn delivery(session: &Session, command: Vec<OsString>, found: PathBuf, mut plain: Plain, granted: Granted, masking: bool) -> Delivery {
+    let proxied = granted
+        .proxy
+        .as_ref()
+        .map(|proxy| proxied::behind(proxy, &|name| std::env::var_os(name)));
+    let certificates = proxied.map(|proxied| {
+        proxied.notes.iter().for_each(|note| session.ui.note(Tone::Dim, note));
+        plain.extend(proxied.plain);
+        proxied.certificates
+    });
     let vars = granted.values.into_iter().map(|Delivered { secret, via, env, value }| Var {
         name: env.into(),
         label: secret,
@@ -217,6 +238,7 @@ fn delivery(command: Vec<OsString>, found: PathBuf, plain: Plain, granted: Grant
         found: Some(found),
         vars: vars.collect(),
         plain,
+        certificates,
         masking,
         at_end,
         runtime_dir,

@@ -5,17 +5,18 @@ use std::rc::Rc;
 
 use super::connection::Handled;
 use super::house::{House, OpenVault};
-use super::peer;
+use super::{peer, proxies};
 use crate::encoding::id::{self, IdError};
 use crate::encoding::plain;
 use crate::lease::failure::locked_memory;
+use crate::lease::grant::Via;
 use crate::lease::ledger::{Lease, Over, Why};
 use crate::lease::office::Asker;
 use crate::lease::text::{GrantText, Holder, LeaseText};
 use crate::lease::{collapse, record};
 use crate::sys;
 use crate::vault::Material;
-use crate::wire::reply::{Delivered, Granted};
+use crate::wire::reply::{Delivered, Granted, ProxyView};
 use crate::wire::request::LeaseAsk;
 use crate::wire::{Call, Failure, Outcome, Reply, Request, Value};
 
@@ -23,6 +24,8 @@ use crate::wire::{Call, Failure, Outcome, Reply, Request, Value};
 pub(super) struct Held {
     house: Rc<House>,
     lease: Lease,
+    /// The proxy of the connection, which ends with it.
+    _proxy: Option<proxies::Session>,
     given_up: bool,
 }
 
@@ -33,6 +36,7 @@ impl Held {
         Self {
             house: house.clone(),
             lease,
+            _proxy: None,
             given_up: false,
         }
     }
@@ -78,20 +82,23 @@ pub(super) async fn request(house: &Rc<House>, path: &Path, ask: &LeaseAsk, aske
             watch_holder(house, &lease);
         }
         return Ok(Handled {
-            reply: granted(house, &lease, joined, vec![])?,
+            reply: granted(house, &lease, joined, vec![], None)?,
             held: None,
         });
     }
     // From here on whatever goes wrong gives the lease up.
-    let held = Held::new(house, lease, asker);
+    let mut held = Held::new(house, lease, asker);
+    let delivered = proxies::deliver(house, &open, &held.lease, ask, asker).await?;
+    let (session, proxy) = delivered.unzip();
+    held._proxy = session;
     let values = values(house, &open, &held.lease, ask)?;
     Ok(Handled {
-        reply: granted(house, &held.lease, joined, values)?,
+        reply: granted(house, &held.lease, joined, values, proxy)?,
         held: Some(held),
     })
 }
 
-fn granted(house: &House, lease: &Lease, joined: bool, values: Vec<Delivered>) -> Result<Reply, Failure> {
+fn granted(house: &House, lease: &Lease, joined: bool, values: Vec<Delivered>, proxy: Option<ProxyView>) -> Result<Reply, Failure> {
     let (view, _, _) = house.ledger.show(lease.id()).ok_or_else(gone)?;
     let at_end = house.ledger.with_material(lease, |text, _| text.at_end).map_err(|_| gone())?;
     Ok(Reply::Granted(Granted {
@@ -99,14 +106,18 @@ fn granted(house: &House, lease: &Lease, joined: bool, values: Vec<Delivered>) -
         joined,
         values,
         at_end: at_end.to_string(),
+        proxy,
     }))
 }
 
-/// The values: one use, counted and recorded before they go out.
+/// The values: one use, counted and recorded before they go out. What goes by proxy alone is used by its requests.
 fn values(house: &House, open: &OpenVault, lease: &Lease, ask: &LeaseAsk) -> Result<Vec<Delivered>, Failure> {
+    let delivery = house.ledger.with_material(lease, |text, _| text.deliveries()).map_err(|_| gone())?;
+    if delivery.is_empty() {
+        return Ok(vec![]);
+    }
     let left = house.ledger.take_use(lease).map_err(|_| gone())?;
     let command = plain::visible(ask.command.first().map(String::as_str).unwrap_or_default());
-    let delivery = house.ledger.with_material(lease, |text, _| text.deliveries()).map_err(|_| gone())?;
     record::used(&open.log, lease.id(), &delivery, &command, left)?;
     house.ledger.with_material(lease, delivered).map_err(|_| gone())?
 }
@@ -127,7 +138,7 @@ fn delivered(text: &LeaseText, material: &Material) -> Result<Vec<Delivered>, Fa
             value: Value(value),
         })
     };
-    text.grants.iter().map(one).collect()
+    text.values().map(one).collect()
 }
 
 /// A lease ends when the key that approved it is pulled out (T18).
@@ -270,9 +281,14 @@ fn no_lease(id: &str) -> Failure {
 }
 
 impl LeaseText {
-    /// `env`, `file`, or both.
+    /// The grants of which the requester gets the value itself.
+    fn values(&self) -> impl Iterator<Item = &GrantText> {
+        self.grants.iter().filter(|grant| matches!(grant.via, Via::Env | Via::File))
+    }
+
+    /// `env`, `file`, both, or nothing: how values are handed over.
     fn deliveries(&self) -> String {
-        let mut forms: Vec<_> = self.grants.iter().map(|grant| grant.via.to_string()).collect();
+        let mut forms: Vec<_> = self.values().map(|grant| grant.via.to_string()).collect();
         forms.sort_unstable();
         forms.dedup();
         forms.join("+")

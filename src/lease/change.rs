@@ -155,7 +155,8 @@ pub fn rules_meant(asked: &RulesAsk) -> Result<Rules, Failure> {
     let form = asked.send_as.as_deref().map_or(Ok(Form::Bearer), str::parse);
     let form = form.map_err(|why| {
         let asked = asked.send_as.as_deref().map(visible).unwrap_or_default();
-        Failure::new(Outcome::BadInput, "form", format!("{asked:?} is no place in a request: {why}")).hint("as a header: --send-as header:x-api-key")
+        Failure::new(Outcome::BadInput, "form", format!("{asked:?} is no place in a request: {why}"))
+            .hint("as a header: --send-as header:x-api-key")
     })?;
     rules = rules.in_form(form);
     rules.ttl = asked.ttl;

@@ -92,7 +92,11 @@ impl Target {
     #[must_use]
     pub fn within(self, rules: &Rules) -> Self {
         let or = |named: Vec<String>, sealed: &BTreeSet<String>| {
-            if named.is_empty() { sealed.iter().cloned().collect() } else { named }
+            if named.is_empty() {
+                sealed.iter().cloned().collect()
+            } else {
+                named
+            }
         };
         Self {
             hosts: or(self.hosts, &rules.hosts),
@@ -113,7 +117,10 @@ impl Target {
         if let Some(method) = method.filter(|_| !rules.methods.is_empty()) {
             return Some((format!("the method {method}"), allowed("methods", &rules.methods)));
         }
-        let path = self.paths.iter().find(|path| !rules.paths.iter().any(|sealed| covers(sealed, path)));
+        let path = self
+            .paths
+            .iter()
+            .find(|path| !rules.paths.iter().any(|sealed| covers(sealed, path)));
         path.filter(|_| !rules.paths.is_empty())
             .map(|path| (format!("the path {path}"), allowed("paths", &rules.paths)))
     }
@@ -178,7 +185,10 @@ mod tests {
             (target(&["api.example.com", "evil.example"], &[], &[]), "the host evil.example"),
             (target(&["localhost:8080"], &[], &[]), "the host localhost:8080"),
             (target(&["api.example.com:8443"], &[], &[]), "the host api.example.com:8443"),
-            (target(&["http://api.example.com:443"], &[], &[]), "the host http://api.example.com:443"),
+            (
+                target(&["http://api.example.com:443"], &[], &[]),
+                "the host http://api.example.com:443",
+            ),
             (target(&[], &["DELETE", "GET"], &[]), "the method DELETE"),
             (target(&[], &[], &["/v4/accounts"]), "the path /v4/accounts"),
             (target(&[], &[], &["/*"]), "the path /*"),

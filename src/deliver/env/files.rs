@@ -60,6 +60,11 @@ impl PrivateFiles {
         Err(io::ErrorKind::AlreadyExists.into())
     }
 
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.folder
+    }
+
     /// Writes a value and returns where. The name says nothing: a folder's listing is no place for names of secrets.
     pub fn add(&mut self, value: &[u8]) -> Result<PathBuf, DeliverError> {
         let name = self.files.len().to_string();

@@ -58,12 +58,24 @@ pub struct Delivery {
     pub vars: Vec<Var>,
     /// What is added as it is: no secret, not masked.
     pub plain: Vec<(OsString, OsString)>,
+    /// Certificates that it is to trust.
+    pub certificates: Option<Certificates>,
     /// Whether its output is masked.
     pub masking: bool,
     /// What happens to it when the lease is over.
     pub at_end: AtEnd,
     /// `$XDG_RUNTIME_DIR`: where private files go if it is in memory.
     pub runtime_dir: Option<PathBuf>,
+}
+
+/// Certificates in a file of their own, in a folder of its own. No secret.
+pub struct Certificates {
+    /// The file.
+    pub pem: Vec<u8>,
+    /// Variables that hold its path.
+    pub files: Vec<OsString>,
+    /// Variables that hold the folder's.
+    pub folders: Vec<OsString>,
 }
 
 /// One value.
