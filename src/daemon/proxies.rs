@@ -541,6 +541,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_sealed_for_the_proxy_is_what_its_worker_takes() {
+        assert_eq!(crate::vault::LONGEST_PROXIED, crate::deliver::proxy::protocol::LONGEST_VALUE);
+    }
+
+    #[test]
     fn p4_a_flood_of_refusals_has_twenty_lines_a_second_and_says_what_it_left_out() {
         let mut brake = Brake::new(Boot(0));
         let said: Vec<u64> = (0..3000).filter_map(|ms| brake.take(Boot(ms))).collect();

@@ -90,7 +90,7 @@ pub use random::Random;
 pub use record::LARGEST_VALUE;
 pub use recover::{Recovering, Recovery};
 pub use recovery::{CodeError, RecoveryCode};
-pub use rules::{Delivery, Header, Rules};
+pub use rules::{Delivery, Header, LONGEST_PROXIED, Rules};
 pub use statement::Statement;
 
 /// Scopes that one touch opens: CTAP's hmac-secret takes two salts (CTAP 2.1, 12.5).

@@ -16,6 +16,8 @@ const LONGEST_TTL: u64 = 8 * 3600;
 const MOST_HOSTS: usize = 64;
 const MOST_METHODS: usize = 32;
 const MOST_PATHS: usize = 64;
+/// Longest value that the proxy puts into a request, in bytes.
+pub const LONGEST_PROXIED: usize = 16 << 10;
 /// Headers that are of the connection or of the message's frame, and no place for a credential.
 const NO_PLACE: [&str; 15] = [
     "connection",
@@ -218,6 +220,11 @@ impl Rules {
                 "the value has a line break (or NUL) in it, and would be cut or split where it is used in one line",
             ));
         }
+        if self.allow(Delivery::Proxy) && !fits_into_a_request(value) {
+            return Err(VaultError::Rules(
+                "the value is no part of a request: the proxy takes letters, digits and signs of ASCII, with blanks inside at most, 16 KiB in all",
+            ));
+        }
         Ok(())
     }
 }
@@ -234,6 +241,13 @@ impl Header {
             && self.prefix.is_ascii()
             && check_line("the header's prefix", &self.prefix, 64).is_ok()
     }
+}
+
+/// Whether a value can stand in a header (RFC 9110, 5.5): visible ASCII, blanks only inside.
+fn fits_into_a_request(value: &Secret) -> bool {
+    let bytes = value.expose();
+    let ends = [bytes.first(), bytes.last()];
+    bytes.len() <= LONGEST_PROXIED && bytes.iter().all(|b| (0x20..0x7f).contains(b)) && !ends.contains(&Some(&b' '))
 }
 
 /// Whether a value has CR, LF or NUL in it, which end a field in line protocols.
@@ -354,6 +368,12 @@ mod tests {
             assert!(line.check_value(&secret(bad)).is_err());
             env.check_value(&secret(bad)).unwrap();
         }
-        proxy.check_value(&secret(b"token")).unwrap();
+        for good in [&b"token"[..], b"two words", &[b'x'; LONGEST_PROXIED]] {
+            proxy.check_value(&secret(good)).unwrap();
+        }
+        for bad in [&b" token"[..], b"token ", "tökén".as_bytes(), b"\x7f", &[b'x'; LONGEST_PROXIED + 1]] {
+            assert!(proxy.check_value(&secret(bad)).is_err());
+            env.check_value(&secret(bad)).unwrap();
+        }
     }
 }

@@ -20,6 +20,7 @@ mod lifetime;
 mod machines;
 mod newcomer;
 mod places;
+mod proxy;
 mod races;
 mod reading;
 mod receipts;
