@@ -268,10 +268,10 @@ pub fn record() -> Vec<Vec<u8>> {
     }
     .in_form("basic:oauth2".parse().expect("a form"));
     let mut samples = vec![
-        seal(&ring, &placed, &secret(5), &mut random()).expect("a record"),
         seal(&ring, &clear(&ring), &secret(5), &mut random()).expect("a record"),
         seal(&ring, &clear(&ring), &secret(300), &mut random()).expect("a record"),
         seal(&ring, &proxied, &secret(5), &mut random()).expect("a record"),
+        seal(&ring, &placed, &secret(5), &mut random()).expect("a record"),
     ];
     // What is in the box of the first: length, value, zeros.
     let len = jcs::to_vec(&clear(&ring)).map_or(0, |clear| clear.len()).max(256);
