@@ -48,6 +48,7 @@ use self::group::Group;
 use self::session::Session;
 use self::ui::Ui;
 use crate::client::Client;
+use crate::deliver::proxy;
 use crate::device::worker;
 use crate::paths::{PathsError, Places};
 use crate::wire::{Failure, Outcome};
@@ -128,6 +129,7 @@ pub fn main() -> u8 {
     match std::env::args_os().nth(1).as_deref().and_then(OsStr::to_str) {
         Some(worker::SUBCOMMAND) => return worker::main(),
         Some(worker::WATCH_SUBCOMMAND) => return worker::watch_main(),
+        Some(proxy::protocol::SUBCOMMAND) => return proxy::worker::main(),
         _ => {}
     }
     let words: Vec<OsString> = std::env::args_os().collect();
