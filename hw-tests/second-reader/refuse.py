@@ -78,7 +78,7 @@ STATEMENT = {"v": (1, 2), "at": range(LARGEST + 1), "vault": DIGEST, "name": is_
              "recovery": is_point, "keys": [(FIDO2_KEY, PIV_KEY)], "scopes": [SCOPE]}
 DELIVERIES = ["env", "file", "proxy", "signer"]
 HEADER = {"name": re.compile("[a-z0-9!#$%&'*+.^_`|~-]{1,64}"), "prefix": lambda value: isinstance(value, str)}
-METHOD, PARAMETER = re.compile("(?!(CONNECT|TRACE)$)[A-Z-]{1,24}"), re.compile("[A-Za-z0-9_.-]{1,64}")
+METHOD, PARAMETER = re.compile("(?!(CONNECT|TRACE|TRACK)$)[A-Z-]{1,24}"), re.compile("[A-Za-z0-9_.-]{1,64}")
 HOST = re.compile(r"(http://)?(\[([0-9a-f:.]+)\]|[a-z0-9.-]{1,253})(:([1-9][0-9]{0,4}))?")
 PATH = re.compile("/[]!$%&'()*+,./0-9:;=@A-Z[_a-z~-]{0,511}")
 PLACES = ({"basic": {"user": (None, re.compile("[ -9;-~]{1,128}"))}}, {"query": {"name": PARAMETER}}, {"cookie": {"name": PARAMETER}})
@@ -102,10 +102,12 @@ def is_host(text):
 
 
 def is_path(text):
-    if not isinstance(text, str) or not PATH.fullmatch(text) or re.search("%(2[ef]|5c|00)", text, re.IGNORECASE):
+    escapes = re.findall("%(.{0,2})", text) if isinstance(text, str) and PATH.fullmatch(text) else [""]
+    if not all(re.fullmatch("[2-7][0-9A-Fa-f]", each) and chr(int(each, 16)) not in "./\\;%\x7f" for each in escapes):
         return False
     *inner, last = text[1:].split("/")
-    return "" not in inner and all(each not in (".", "..") and ("*" not in each or each == "*") for each in [*inner, last])
+    segments = [*inner, *filter(None, [last])]
+    return all(each.split(";")[0] not in ("", ".", "..") and ("*" not in each or each == "*") for each in segments)
 
 
 RULES = {"deliveries": lambda value: value and value == [each for each in DELIVERIES if each in value], "hosts": [is_host],

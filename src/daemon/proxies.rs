@@ -538,7 +538,52 @@ fn silent() -> Failure {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::deliver::proxy::rules::{Asked, Rule};
+    use crate::encoding::target::{check_pattern, covers};
+
+    #[test]
+    fn p7_every_pattern_that_can_be_sealed_is_one_that_the_worker_takes_and_matches_alike() {
+        let pieces = ["", "*", "a", "b", "a%20b", "..", ".", ";x", "a;x", "a*", "%2e", "%", "a%41", "@s"];
+        let mut paths = vec![String::new()];
+        let mut sound = vec![];
+        for _ in 0..3 {
+            paths = paths
+                .iter()
+                .flat_map(|path| pieces.map(|piece| format!("{path}/{piece}")))
+                .collect();
+            sound.extend(paths.iter().filter(|pattern| check_pattern(pattern).is_ok()).cloned());
+        }
+        let rule = |pattern: &String| {
+            Rule::new(&GrantSpec {
+                secret: "prod/A".into(),
+                value_len: 1,
+                targets: vec![target("a.example".parse().unwrap())],
+                place: place(Form::Bearer),
+                methods: vec![],
+                paths: vec![pattern.clone()],
+                allow_private: true,
+            })
+        };
+        let mut compared = 0;
+        for wide in &sound {
+            let rule = rule(wide).unwrap();
+            // A pattern without a star is a path.
+            for path in sound.iter().filter(|path| !path.contains('*')) {
+                let asked = Asked {
+                    scheme: Scheme::Https,
+                    host: "a.example",
+                    port: 443,
+                    method: "GET",
+                    path,
+                };
+                assert_eq!(covers(wide, path), rule.judge(asked).is_ok(), "{wide} {path}");
+                compared += 1;
+            }
+        }
+        assert!(compared > 10_000, "{compared}");
+    }
 
     #[test]
     fn what_is_sealed_for_the_proxy_is_what_its_worker_takes() {

@@ -21,8 +21,8 @@ const PLAIN: &str = "http://";
 const LONGEST_PATTERN: usize = 512;
 /// Longest method in bytes.
 const LONGEST_METHOD: usize = 24;
-/// Of these no credential is a part: one opens a tunnel, the other has what was sent sent back.
-const NO_METHODS: [&str; 2] = ["CONNECT", "TRACE"];
+/// Of these no credential is a part: one opens a tunnel, the others have what was sent sent back.
+const NO_METHODS: [&str; 3] = ["CONNECT", "TRACE", "TRACK"];
 
 /// Why a text names nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -33,11 +33,11 @@ pub enum TargetError {
     )]
     Host,
     /// Lower case, or no token at all.
-    #[error("a method is in capitals, as GET; CONNECT and TRACE carry no credential")]
+    #[error("a method is in capitals, as GET; CONNECT, TRACE and TRACK carry no credential")]
     Method,
     /// No `/` in front, an empty segment, `..`, `%2f`, a query.
     #[error(
-        "a path begins with / and has no empty segment, no . or .., no ?, #, \\ or blank, nor %2e, %2f, %5c; a * stands for a whole segment, at the end for all that is below"
+        "a path begins with / and has no empty segment, no . or .., no ?, #, \\ or blank, nor these as escapes; a * stands for a whole segment, at the end for all that is below"
     )]
     Path,
 }
@@ -139,19 +139,30 @@ pub fn check_pattern(pattern: &str) -> Result<(), TargetError> {
     let Some(path) = pattern.strip_prefix('/').filter(|_| pattern.len() <= LONGEST_PATTERN) else {
         return Err(TargetError::Path);
     };
-    let lower = path.to_ascii_lowercase();
-    let hidden = ["%2e", "%2f", "%5c", "%00"].iter().any(|hidden| lower.contains(hidden));
     let letters = path.bytes().all(|b| b.is_ascii_graphic() && !b"?#\\\"<>`{|}^".contains(&b));
     let count = path.split('/').count();
     let segment = |(at, segment): (usize, &str)| match segment {
         // A path may end with `/`, and `/` is one.
         "" => at + 1 == count,
-        "." | ".." => false,
         "*" => true,
-        other => !other.contains('*'),
+        // What some servers take for the end of a segment's name.
+        other => !other.contains('*') && !["", ".", ".."].contains(&other.split(';').next().unwrap_or_default()),
     };
-    let sound = letters && !hidden && path.split('/').enumerate().all(segment);
+    let sound = letters && has_plain_escapes(path) && path.split('/').enumerate().all(segment);
     sound.then_some(()).ok_or(TargetError::Path)
+}
+
+/// Whether escapes stand for blanks and letters that part nothing: no dot, slash, backslash, semicolon, percent, and nothing outside ASCII,
+/// of which some fold into those.
+fn has_plain_escapes(path: &str) -> bool {
+    let plain = |escape: &str| {
+        let byte = escape
+            .get(..2)
+            .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        let byte = byte.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        byte.is_some_and(|byte| (0x20..0x7f).contains(&byte) && !b"./\\;%".contains(&byte))
+    };
+    path.split('%').skip(1).all(plain)
 }
 
 /// Whether every path that `narrow` matches is one that `wide` matches. Both are sound patterns.
@@ -267,6 +278,7 @@ mod tests {
             "/a/*/*",
             "/a/",
             "/a%20b",
+            "/%40scope/x",
             "/@scope/name",
             "/a;v=1",
         ] {
@@ -297,6 +309,14 @@ mod tests {
             "/ä",
             "/a\n",
             "/a%00",
+            "/a%",
+            "/a%2",
+            "/a%zz",
+            "/a%252f",
+            "/a%3b",
+            "/a%C3%A4",
+            "/..;x",
+            "/;x",
         ] {
             assert!(check_pattern(pattern).is_err(), "{pattern:?}");
         }

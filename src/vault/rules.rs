@@ -181,11 +181,11 @@ impl Rules {
             ),
             (
                 !self.methods.iter().all(|method| check_method(method).is_ok()),
-                "a method is in capitals, as GET; CONNECT and TRACE carry no credential",
+                "a method is in capitals, as GET; CONNECT, TRACE and TRACK carry no credential",
             ),
             (
                 !self.paths.iter().all(|path| check_pattern(path).is_ok()),
-                "a path begins with / and has no empty segment, no . or .., no query, nor %2e, %2f, %5c; a * stands for a whole segment, at the end for all that is below",
+                "a path begins with / and has no empty segment, no . or .., no query, nor these as escapes; a * stands for a whole segment, at the end for all that is below",
             ),
             (
                 !self.place.as_ref().is_none_or(Place::is_sound),

@@ -10,7 +10,11 @@ fn git_clones_and_pushes_with_a_placeholder_for_its_password() {
     let folder = tempfile::tempdir().unwrap();
     let bare = folder.path().join("docs.git");
     let git = |arguments: &[&str]| {
-        let out = Command::new("git").args(arguments).env("GIT_CONFIG_GLOBAL", "/dev/null").output().unwrap();
+        let out = Command::new("git")
+            .args(arguments)
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .output()
+            .unwrap();
         assert!(out.status.success(), "{arguments:?}: {out:?}");
         String::from_utf8(out.stdout).unwrap()
     };

@@ -21,7 +21,9 @@ fn streaming(bench: &Bench, upstream: &Upstream, options: &[&str]) -> Child {
     let script = STREAM.replace("URL", &upstream.url("/stream"));
     let run = [&["run", "--with", "API=prod/API"], options, &["--", "sh", "-c", &script]].concat();
     let child = bench.lab.agent(&run);
-    until("the stream", || fs::read(bench.lab.home.work().join("stream")).is_ok_and(|text| text.len() > 100));
+    until("the stream", || {
+        fs::read(bench.lab.home.work().join("stream")).is_ok_and(|text| text.len() > 100)
+    });
     assert_eq!(upstream.streaming(), 1);
     child
 }

@@ -13,7 +13,10 @@ use tempfile::TempDir;
 use touchlease::config::Config;
 
 pub use crate::lab::CANARY;
-use crate::{hygiene, lab::Lab};
+use crate::{
+    hygiene,
+    lab::{Lab, until},
+};
 use upstream::{Authority, Upstream};
 
 /// A lab whose proxy trusts the upstreams of a test, and a screen on which everything is approved.
@@ -101,11 +104,19 @@ fn p2_the_prompt_shows_hosts_methods_and_paths_as_they_are_signed() {
     let bench = Bench::new();
     bench.put(
         "xn--bcher-kva.example",
-        &["--method", "GET,PUT", "--path", "/client/v4/accounts/*", "--send-as", "header:x-api-key"],
+        &[
+            "--method",
+            "GET,PUT",
+            "--path",
+            "/client/v4/accounts/*",
+            "--send-as",
+            "header:x-api-key",
+        ],
     );
     let recorder = bench.lab.recorder();
     let shown = bench.lab.person(&["run", "--with", "API=prod/API", "--", "true"]);
     let row = "proxy to xn--bcher-kva.example  GET PUT  /client/v4/accounts/*  as header:x-api-key, placeholder in API";
+    let shown = shown.replace("\u{1b}[0m", "").replace("\u{1b}[1m", "");
     let shown: Vec<&str> = shown.split_whitespace().collect();
     let row: Vec<&str> = row.split_whitespace().collect();
     assert!(shown.windows(row.len()).any(|words| words == row), "{shown:?}");
@@ -119,7 +130,7 @@ fn p2_the_prompt_shows_hosts_methods_and_paths_as_they_are_signed() {
 const TASK: &str = r#"
 [task.deploy]
 about = "Deploy the docs"
-command = ["sh", "-c", "curl -sS -o /dev/null -w '%{http_code} ' -H \"Authorization: Bearer $API\" URL/v4/accounts/7 URL/v4/accounts URL/v4/users; curl -sS -o /dev/null -w '%{http_code}' -X DELETE -H \"Authorization: Bearer $API\" URL/v4/accounts/7"]
+command = ["sh", "-c", "for asked in 'GET accounts/7' 'GET accounts' 'GET users' 'DELETE accounts/7'; do curl -sS -o /dev/null -w '%{http_code} ' -X ${asked% *} -H \"Authorization: Bearer $API\" URL/v4/${asked#* }; done"]
 
 [[task.deploy.grant]]
 secret = "prod/API"
@@ -138,14 +149,17 @@ fn p7_a_task_narrows_the_sealed_rules_and_each_request_is_judged_by_what_it_leav
     let task = TASK.replace("HOST", &upstream.host()).replace("URL", &upstream.url(""));
     let file = bench.lab.home.work().join("touchlease.toml");
     fs::write(&file, &task).unwrap();
-    assert_eq!(bench.lab.prints(&["run", "--task", "deploy"]), "200 403 403 403");
+    assert_eq!(bench.lab.prints(&["run", "--task", "deploy"]), "200 403 403 403 ");
     assert_eq!(upstream.seen().len(), 1);
+    until("the log's grouped lines", || bench.log("not_sent").len() == 3);
     let refused = bench.log("not_sent");
-    assert_eq!(refused.len(), 3, "{refused:?}");
     assert_eq!(refused[0]["secret"], "prod/API");
     for (wide, what) in [
         (task.replace("/v4/accounts/*", "/*"), "the path /*"),
-        (task.replace(&format!("\"{}\"]", upstream.host()), "\"evil.example\"]"), "the host evil.example"),
+        (
+            task.replace(&format!("\"{}\"]", upstream.host()), "\"evil.example\"]"),
+            "the host evil.example",
+        ),
     ] {
         fs::write(&file, wide).unwrap();
         let refused = bench.lab.json(&["run", "--task", "deploy"]);
@@ -170,7 +184,11 @@ fn a_limit_of_uses_counts_requests_and_not_the_commands_start() {
 fn one_lease_gives_one_secret_in_the_environment_and_another_by_proxy() {
     let bench = Bench::new();
     let upstream = bench.upstream();
-    bench.lab.put("prod/API", b"tok-of-its-own-4711", &["--host", &upstream.host(), "--send-as", "header:x-api-key"]);
+    bench.lab.put(
+        "prod/API",
+        b"tok-of-its-own-4711",
+        &["--host", &upstream.host(), "--send-as", "header:x-api-key"],
+    );
     let script = format!("echo \"$TOKEN\"; curl -sS -H \"X-Api-Key: $API\" {}", upstream.url("/a"));
     let said = bench.says(&["--with", "prod/TOKEN"], &script);
     assert_eq!(said, "<touchlease:prod/TOKEN>\nfine");
@@ -223,6 +241,10 @@ fn a_network_of_granted_hosts_only_refuses_others_with_a_reason_for_programs() {
     let script = format!("curl -sS http://{}/a", other.host());
     let said = bench.says(&["--network", "granted-only"], &script);
     let refused: Value = serde_json::from_str(&said).unwrap_or_else(|_| panic!("{said}"));
-    assert_eq!((&refused["outcome"], &refused["reason"]), (&"refused".into(), &"not_granted".into()), "{said}");
+    assert_eq!(
+        (&refused["outcome"], &refused["reason"]),
+        (&"refused".into(), &"not_granted".into()),
+        "{said}"
+    );
     assert_eq!(other.seen().len(), 0);
 }

@@ -60,8 +60,15 @@ impl Authority {
         let leaf = CertificateParams::new(names).unwrap().signed_by(&key, &self.issuer).unwrap();
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        Arc::new(config.with_no_client_auth().with_single_cert(vec![leaf.der().clone()], key).unwrap())
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap();
+        Arc::new(
+            config
+                .with_no_client_auth()
+                .with_single_cert(vec![leaf.der().clone()], key)
+                .unwrap(),
+        )
     }
 }
 
@@ -171,7 +178,9 @@ fn serve(stream: TcpStream, tls: Option<Arc<ServerConfig>>, shared: &Shared) -> 
     let mut stream = BufReader::new(stream);
     let mut is_first = true;
     while let Some(seen) = read(&mut stream)? {
-        shared.connections.fetch_add(usize::from(std::mem::take(&mut is_first)), Ordering::Relaxed);
+        shared
+            .connections
+            .fetch_add(usize::from(std::mem::take(&mut is_first)), Ordering::Relaxed);
         shared.seen.lock().unwrap().push(seen.clone());
         answer(stream.get_mut(), &seen, shared)?;
     }
@@ -189,7 +198,9 @@ fn read(stream: &mut impl BufRead) -> io::Result<Option<Seen>> {
     loop {
         let mut line = String::new();
         stream.read_line(&mut line)?;
-        let Some((name, value)) = line.trim_end().split_once(':') else { break };
+        let Some((name, value)) = line.trim_end().split_once(':') else {
+            break;
+        };
         headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
     let of = |name: &str| headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
@@ -253,7 +264,10 @@ fn stream(out: &mut dyn Write, shared: &Shared) -> io::Result<()> {
     }
     shared.streaming.fetch_add(1, Ordering::Relaxed);
     let _streaming = Streaming(&shared.streaming);
-    write!(out, "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")?;
+    write!(
+        out,
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+    )?;
     while !shared.stop.load(Ordering::Relaxed) {
         write!(out, "d\r\ndata: event\n\n\r\n")?;
         out.flush()?;
@@ -267,15 +281,28 @@ fn git(out: &mut dyn Write, seen: &Seen, folder: &Path) -> io::Result<()> {
     let password = seen.header("authorization").and_then(|sent| sent.strip_prefix("Basic "));
     let password = password.and_then(|sent| BASE64.decode(sent.as_bytes()).ok());
     let password = password.and_then(|sent| String::from_utf8(sent).ok());
-    if password.as_deref().and_then(|sent| sent.split_once(':')).map(|(_, password)| password) != Some(super::CANARY) {
+    if password
+        .as_deref()
+        .and_then(|sent| sent.split_once(':'))
+        .map(|(_, password)| password)
+        != Some(super::CANARY)
+    {
         return send(out, "401 Unauthorized", "www-authenticate: Basic realm=\"git\"\r\n", b"");
     }
     let (path, query) = seen.target.split_once('?').unwrap_or((&seen.target, ""));
     let mut backend = Command::new("git");
-    backend.arg("http-backend").env_clear().env("PATH", std::env::var("PATH").unwrap_or_default());
-    backend.env("GIT_PROJECT_ROOT", folder).env("GIT_HTTP_EXPORT_ALL", "1").env("REMOTE_USER", "git");
+    backend
+        .arg("http-backend")
+        .env_clear()
+        .env("PATH", std::env::var("PATH").unwrap_or_default());
+    backend
+        .env("GIT_PROJECT_ROOT", folder)
+        .env("GIT_HTTP_EXPORT_ALL", "1")
+        .env("REMOTE_USER", "git");
     backend.env("PATH_INFO", path.trim_start_matches("/git")).env("QUERY_STRING", query);
-    backend.env("REQUEST_METHOD", &seen.method).env("CONTENT_LENGTH", seen.body.len().to_string());
+    backend
+        .env("REQUEST_METHOD", &seen.method)
+        .env("CONTENT_LENGTH", seen.body.len().to_string());
     for (name, variable) in [
         ("content-type", "CONTENT_TYPE"),
         ("content-encoding", "HTTP_CONTENT_ENCODING"),
@@ -291,7 +318,11 @@ fn git(out: &mut dyn Write, seen: &Seen, folder: &Path) -> io::Result<()> {
     let _ = writer.join();
     let head = memchr::memmem::find(&said, b"\r\n\r\n").ok_or(io::ErrorKind::InvalidData)?;
     let headers = String::from_utf8_lossy(&said[..head]).into_owned();
-    let status = headers.lines().find_map(|line| line.strip_prefix("Status: ")).unwrap_or("200 OK").to_owned();
+    let status = headers
+        .lines()
+        .find_map(|line| line.strip_prefix("Status: "))
+        .unwrap_or("200 OK")
+        .to_owned();
     let headers: Vec<String> = headers
         .lines()
         .filter(|line| !line.starts_with("Status:"))
