@@ -40,7 +40,11 @@ fn a_delivery_that_the_rules_forbid_is_allowed_by_the_hint_and_what_was_allowed_
     for (secret, deliveries) in [("prod/WEB", json!(["file", "proxy"])), ("prod/FILE", json!(["env", "file"]))] {
         // The one by proxy, if nothing else is said.
         let run = ["run", "--with-file", &format!("X={secret}"), "--", "true"];
-        let run = if secret == "prod/FILE" { ["run", "--with", secret, "--", "true"] } else { run };
+        let run = if secret == "prod/FILE" {
+            ["run", "--with", secret, "--", "true"]
+        } else {
+            run
+        };
         let (reason, hint) = hint_of(&lab, &run);
         assert_eq!(reason, "delivery_forbidden");
         lab.person(&command(&hint));

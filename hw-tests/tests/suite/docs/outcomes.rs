@@ -60,10 +60,23 @@ fn every_reason_that_the_proxy_answers_with_is_in_its_page() {
     let mut reasons = BTreeSet::new();
     sources(&repository().join("src/deliver/proxy"), &mut |text| {
         let code = text.split("#[cfg(test)]").next().unwrap();
-        for call in ["rule(", "malformed(", "refuse(", "bad_gateway(", "STATUS, ", "GATEWAY_TIMEOUT, ", "BAD_GATEWAY, "] {
+        for call in [
+            "rule(",
+            "malformed(",
+            "refuse(",
+            "bad_gateway(",
+            "STATUS, ",
+            "GATEWAY_TIMEOUT, ",
+            "BAD_GATEWAY, ",
+        ] {
             reasons.extend(code.split(call).skip(1).filter_map(literal));
         }
-        reasons.extend(code.split("=> \"").skip(1).filter_map(|rest| literal(&format!("\"{rest}"))).filter(|word| word.contains('_')));
+        reasons.extend(
+            code.split("=> \"")
+                .skip(1)
+                .filter_map(|rest| literal(&format!("\"{rest}")))
+                .filter(|word| word.contains('_')),
+        );
         reasons.extend(code.split('"').filter(|word| word.starts_with("placeholder_")).map(str::to_owned));
     });
     assert!(reasons.len() > 20, "{reasons:?}");
