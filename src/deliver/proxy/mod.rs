@@ -31,3 +31,6 @@ pub mod session;
 pub mod tunnel;
 pub mod upstream;
 pub mod worker;
+
+#[cfg(test)]
+mod tests;

@@ -68,7 +68,11 @@ fn p7_a_credential_goes_with_exactly_what_the_rules_say() {
             Err(Fault::Path) => "path",
             Err(Fault::PathForm) => "path_form",
         };
-        assert_eq!(verdict, vector.verdict, "{} {:?} {:?} {:?}", vector.rule, vector.host, vector.method, vector.path);
+        assert_eq!(
+            verdict, vector.verdict,
+            "{} {:?} {:?} {:?}",
+            vector.rule, vector.host, vector.method, vector.path
+        );
         agreed += 1;
     }
     assert!(agreed >= 100, "there are {agreed} vectors");
@@ -87,13 +91,33 @@ fn p7_what_is_not_in_one_form_is_no_rule() {
         let methods = vec![method.to_owned()];
         assert!(Rule::new(&GrantSpec { methods, ..good.clone() }).is_err(), "{method:?}");
     }
-    assert!(Rule::new(&GrantSpec { targets: vec![], ..good.clone() }).is_err());
-    for (host, port) in [("A.example", 443), ("a.example.", 443), ("a.example:443", 443), ("::1", 443), ("bücher.example", 443), ("a.example", 0)] {
+    assert!(
+        Rule::new(&GrantSpec {
+            targets: vec![],
+            ..good.clone()
+        })
+        .is_err()
+    );
+    for (host, port) in [
+        ("A.example", 443),
+        ("a.example.", 443),
+        ("a.example:443", 443),
+        ("::1", 443),
+        ("bücher.example", 443),
+        ("a.example", 0),
+    ] {
         let target = Target {
             scheme: Scheme::Https,
             host: host.into(),
             port,
         };
-        assert!(Rule::new(&GrantSpec { targets: vec![target], ..good.clone() }).is_err(), "{host}:{port}");
+        assert!(
+            Rule::new(&GrantSpec {
+                targets: vec![target],
+                ..good.clone()
+            })
+            .is_err(),
+            "{host}:{port}"
+        );
     }
 }
