@@ -106,7 +106,9 @@ impl Lookout {
         }
         let names: Vec<HeaderName> = headers.keys().cloned().collect();
         for name in names {
-            if self.masked(name.as_str().as_bytes()).is_some() {
+            let named = self.session.book.borrow().in_name(name.as_str());
+            if !named.is_empty() || self.masked(name.as_str().as_bytes()).is_some() {
+                self.tell(&named);
                 headers.remove(&name);
                 continue;
             }

@@ -8,7 +8,7 @@ use super::ca::Ca;
 use super::placeholder;
 use super::protocol::{GrantSpec, LONGEST_VALUE, Place, Scheme};
 use super::rules::Rule;
-use crate::deliver::mask::Patterns;
+use crate::deliver::mask::{Patterns, is_too_short};
 use crate::secret::Secret;
 
 /// Placeholders of ended leases that are remembered, so that whoever still uses one is told what is wrong.
@@ -154,6 +154,23 @@ impl Book {
             Standing::Live(live) => live.id.clone(),
             Standing::Ended(id) => id.clone(),
         })
+    }
+
+    /// The values that are in a header's name, where letters have lost their case; by their places in [`Book::masks`].
+    #[must_use]
+    pub fn in_name(&self, name: &str) -> Vec<u32> {
+        let here = |value: &[u8]| {
+            !is_too_short(value)
+                && name
+                    .as_bytes()
+                    .windows(value.len())
+                    .any(|window| window.eq_ignore_ascii_case(value))
+        };
+        (0..)
+            .zip(&self.live)
+            .filter(|(_, live)| here(live.value.expose()))
+            .map(|(number, _)| number)
+            .collect()
     }
 
     /// Whether a lease names, or named, this host and port.

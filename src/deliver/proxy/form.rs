@@ -104,8 +104,30 @@ pub fn check(origin: &Origin, method: &Method, uri: &Uri, headers: &HeaderMap) -
     check_framing(headers)
 }
 
+/// Headers that servers with CGI's names (RFC 3875, 4.1.18) would take `_` for `-` in: each is said in its own name, or not at all.
+const NO_TWINS: [&str; 11] = [
+    "authorization",
+    "connection",
+    "content-length",
+    "cookie",
+    "host",
+    "proxy-authorization",
+    "transfer-encoding",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-url",
+];
+
 /// One length, said in one way. The library has refused most else by now, and writes the request anew.
 fn check_framing(headers: &HeaderMap) -> Result<(), Refusal> {
+    let twin = |name: &HeaderName| name.as_str().contains('_') && NO_TWINS.contains(&name.as_str().replace('_', "-").as_str());
+    if headers.keys().any(twin) {
+        return Err(Refusal::malformed(
+            "bad_header",
+            "a header with an underscore for a dash could be taken for that other one",
+        ));
+    }
     let lengths: Vec<&HeaderValue> = headers.get_all(CONTENT_LENGTH).iter().collect();
     let codings: Vec<&HeaderValue> = headers.get_all(TRANSFER_ENCODING).iter().collect();
     let digits = |value: &HeaderValue| !value.is_empty() && value.as_bytes().iter().all(u8::is_ascii_digit);

@@ -24,6 +24,9 @@ const OVERRIDES: [&str; 7] = [
     "x-original-uri",
 ];
 
+/// Escapes within escapes that are looked into.
+const DEEPEST: usize = 3;
+
 /// The head of a request, as far as it matters here.
 #[derive(Clone, Copy)]
 pub struct Head<'a> {
@@ -110,7 +113,7 @@ fn holds(text: &[u8]) -> bool {
         return true;
     }
     let mut text = text.to_vec();
-    for _ in 0..3 {
+    for _ in 0..DEEPEST {
         if !text.contains(&b'%') {
             return false;
         }
@@ -221,7 +224,11 @@ fn lookup(book: &Book, candidate: &str, around: &[u8], code: &'static str, wante
 }
 
 fn misplaced(book: &Book, around: &[u8], code: &'static str) -> Refused {
-    let grant = book.inside(around).or_else(|| book.inside(&unescaped(around)));
+    let (mut grant, mut text) = (book.inside(around), around.to_vec());
+    for _ in 0..DEEPEST {
+        text = unescaped(&text);
+        grant = grant.or_else(|| book.inside(&text));
+    }
     let refusal = match grant {
         Some(_) => Refusal::rule(
             code,

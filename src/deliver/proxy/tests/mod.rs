@@ -26,7 +26,6 @@ use super::protocol::{GrantSpec, Network, Opening, Order, Place, Report, Scheme,
 use super::upstream::{Resolve, system_resolver};
 use super::worker;
 use crate::clock::SystemClock;
-use crate::secret::Secret;
 use crate::worker::inbox::Inbox;
 
 const BEARER: &str = "0123456789abcdef0123456789abcdef";
@@ -258,8 +257,4 @@ impl Answer {
         let body: serde_json::Value = serde_json::from_slice(&self.body).unwrap_or_default();
         body["reason"].as_str().unwrap_or_default().to_owned()
     }
-}
-
-pub fn secret(bytes: &[u8]) -> Secret {
-    Secret::from_slice_wiping(&mut bytes.to_vec()).unwrap()
 }

@@ -63,12 +63,10 @@ fn t38_what_reaches_a_host_is_one_well_formed_request_or_nothing() {
             assert!(seen.len() <= 1, "{}: {seen:?}", vector.name);
             assert!(!host.has_seen("/forbidden") || seen[0].target == "/allowed/x", "{}", vector.name);
             for request in &seen {
-                assert_eq!(
-                    (request.target.as_str(), request.header("authorization")),
-                    ("/allowed/x", Some(&*format!("Bearer {VALUE}"))),
-                    "{}",
-                    vector.name
-                );
+                // A header that the client itself keeps from the host goes no further, placeholder and all.
+                let credential = (vector.name != "connection names authorization").then(|| format!("Bearer {VALUE}"));
+                let got = (request.target.as_str(), request.header("authorization"));
+                assert_eq!(got, ("/allowed/x", credential.as_deref()), "{}", vector.name);
                 assert!(!String::from_utf8_lossy(&request.body).contains(VALUE));
             }
             // What never became whole is bytes of one request that was broken off: it has one head.
