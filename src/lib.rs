@@ -6,7 +6,7 @@
 //! Arrows point down only:
 //!
 //! ```text
-//! cli -> client -> wire <- daemon -> lease -> { presence, device, vault, audit }
+//! cli -> client -> wire <- daemon -> lease -> { presence, device, vault, mint, audit }
 //!                                    deliver -> (cli process only; knows no daemon)
 //!                        config, encoding, finding, paths, secret, clock, sys: under everybody
 //! ```
@@ -27,6 +27,7 @@ pub mod device;
 pub mod encoding;
 pub mod finding;
 pub mod lease;
+pub mod mint;
 pub mod paths;
 pub mod presence;
 pub mod secret;

@@ -79,7 +79,7 @@ STATEMENT = {"v": (1, 2), "at": range(LARGEST + 1), "vault": DIGEST, "name": is_
 DELIVERIES = ["env", "file", "proxy", "signer"]
 HEADER = {"name": re.compile("[a-z0-9!#$%&'*+.^_`|~-]{1,64}"), "prefix": lambda value: isinstance(value, str)}
 METHOD, PARAMETER = re.compile("(?!(CONNECT|TRACE|TRACK)$)[A-Z-]{1,24}"), re.compile("[A-Za-z0-9_.-]{1,64}")
-HOST = re.compile(r"(http://)?(\[([0-9a-f:.]+)\]|[a-z0-9.-]{1,253})(:([1-9][0-9]{0,4}))?")
+TARGET = re.compile(r"(http://)?(\[([0-9a-f:.]+)\]|[a-z0-9.-]{1,253})(:([1-9][0-9]{0,4}))?")
 PATH = re.compile("/[]!$%&'()*+,./0-9:;=@A-Z[_a-z~-]{0,511}")
 PLACES = ({"basic": {"user": (None, re.compile("[ -9;-~]{1,128}"))}}, {"query": {"name": PARAMETER}}, {"cookie": {"name": PARAMETER}})
 
@@ -89,7 +89,7 @@ def some(form):
 
 
 def is_host(text):
-    match = HOST.fullmatch(text) if isinstance(text, str) else None
+    match = TARGET.fullmatch(text) if isinstance(text, str) else None
     if match is None or int(match[5] or 1) > 65535 or match[1] and match[5] is None:
         return False
     labels, number = match[2].split("."), re.compile("[0-9]*|0x.*")
@@ -110,11 +110,31 @@ def is_path(text):
     return all(each.split(";")[0] not in ("", ".", "..") and ("*" not in each or each == "*") for each in segments)
 
 
+HOST = r"([a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*|\[[0-9a-f:.]+\])(:[1-9][0-9]*)?"
+ISSUER = re.compile(rf"https://{HOST}(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
+CLAIM = re.compile("[A-Za-z0-9_.:/-]{1,64}")
+OURS = {"aud", "exp", "iat", "iss", "jti", "lease_sha256", "nbf", "sub", "task"}
 RULES = {"deliveries": lambda value: value and value == [each for each in DELIVERIES if each in value], "hosts": [is_host],
          "methods?": some(METHOD), "paths?": some(is_path), "place?": PLACES,
          "header": (None, HEADER), "single_line": (True, False), "ttl": (None, range(1, 28801)), "uses": (None, range(1, 1 << 32))}
-CLEAR = {"v": 1, "id": ID, "scope": ID, "key": DIGEST, "name": is_name, "version": range(1, LARGEST + 1),
+CLEAR = {"v": (1, 2), "id": ID, "scope": ID, "key": DIGEST, "name": is_name, "version": range(1, LARGEST + 1),
          "changed": range(LARGEST + 1), "rules": RULES}
+
+
+def signer(rules):
+    """What may be signed, and that its public keys are some. Whether an Ed25519 key is a point that somebody can have is left open."""
+    texts, some = [lambda text: is_text(text) and text.strip() == text and len(text.encode()) <= 512], lambda value: 0 < len(value) < 65
+    point = is_point if rules["signer"]["alg"] == "ES256" else lambda text: is_encoded(text, [32])
+    form = {"alg": ("ES256", "EdDSA"), "audiences": texts, "claims": lambda value: isinstance(value, dict), "current": point,
+            "issuer": ISSUER, "next": point, "previous": lambda key: key is None or point(key), "subjects": texts}
+    read = rules["signer"]
+    need(fits(read, form) and rules["deliveries"] == ["signer"] and not rules["hosts"], "not in the form of a signer")
+    need(all(ascending(read[name]) and some(read[name]) for name in ("audiences", "subjects")), "no audiences or subjects in order")
+    for name, values in read["claims"].items():
+        need(CLAIM.fullmatch(name) and name not in OURS and fits(values, texts) and ascending(values), "a claim that cannot be")
+    need(rules["ttl"] in range(1, 3601) and rules["uses"] in range(1, 101), "a signer without limits")
+    keys = [key for key in (read["current"], read["next"], read["previous"]) if key]
+    need(len(set(keys)) == len(keys), "one key twice")
 
 
 def statement(read):
@@ -275,13 +295,18 @@ class Scope(reader.Scope):
         with reader.reading(f"record {record.hex()}"):
             text, content = canonical(clear), Bytes(plain.left)
             value = content.field()
-            need(fits(clear, CLEAR) and ascending(clear["rules"]["hosts"]), "a clear part in another form")
+            signs = "signer" in clear["rules"]
+            form = CLEAR | {"rules": RULES | {"signer": lambda each: isinstance(each, dict)} if signs else RULES}
+            need(fits(clear, form) and clear["v"] == 1 + signs and ascending(clear["rules"]["hosts"]), "a clear part in another form")
             rules, size = clear["rules"], max(1, 1 << (len(value) - 1).bit_length() >> 3)
             need(bool(rules["hosts"]) == ("proxy" in rules["deliveries"]), "hosts without the proxy, or the proxy without hosts")
             theirs = [rules["header"], *(rules.get(name) for name in ("methods", "paths", "place"))]
             need(rules["hosts"] or not any(theirs), "a header, methods, paths or a place without the proxy")
             need(rules["header"] is None or "place" not in rules, "a header and another place")
             need(0 < len(value) <= 1 << 20, "a value of a size that cannot be")
+            if signs:
+                signer(rules)
+                need(len(value) == 64, "a signer without its two private keys")
             lines = any(byte in value for byte in b"\r\n\0")
             need(not lines or not (rules["single_line"] or "proxy" in rules["deliveries"]), "a value of several lines")
             padded = max(256, len(text), -(-len(value) // size) * size)

@@ -3,6 +3,7 @@
 pub mod joins;
 mod older;
 mod roster;
+pub mod signers;
 
 use jiff::{Timestamp, tz::TimeZone};
 
@@ -236,17 +237,22 @@ fn asked_rows(rows: &mut Vec<Row>, lease: &LeaseText) {
     }
     for (i, grant) in lease.grants.iter().enumerate() {
         strong(rows, if i == 0 { "gets" } else { "" }, grant_text(grant));
+        if let Some(token) = &grant.token {
+            signers::token_rows(rows, token);
+        }
     }
 }
 
 fn grant_text(grant: &GrantText) -> String {
+    let env = grant.env.as_deref().unwrap_or_default();
     let form = match (grant.via, &grant.proxy) {
         (Via::Env, _) => "in its environment as ".to_owned(),
         (Via::File, _) => "in a private file as ".to_owned(),
         (Via::Proxy, Some(proxy)) => proxy_text(proxy),
+        (Via::Signer, _) => return signers::signed(grant),
         (Via::Proxy, None) => "proxy to nowhere, placeholder in ".to_owned(),
     };
-    format!("{}  version {}, {form}{}", grant.secret, grant.version, grant.env)
+    format!("{}  version {}, {form}{env}", grant.secret, grant.version)
 }
 
 /// Where it may be sent: hosts, methods, paths, each in full.
@@ -355,7 +361,10 @@ fn write_text(write: &WriteText) -> String {
 /// Rules in words.
 #[must_use]
 pub fn rules(rules: &RulesAsk) -> String {
-    let mut text = rules.deliveries.join(" or ");
+    let mut text = match &rules.signer {
+        Some(signer) => signers::rules(signer),
+        None => rules.deliveries.join(" or "),
+    };
     if !rules.hosts.is_empty() {
         text += &format!("; only to {}", rules.hosts.join(" "));
     }

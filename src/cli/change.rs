@@ -71,8 +71,8 @@ pub struct RmArgs {
 pub struct RulesArgs {
     /// Allow these deliveries only [default: env,file; with --host: proxy].
     ///
-    /// In this version env, file and proxy work. Rules may name signer already; nothing delivers so yet.
-    #[arg(long = "allow", value_name = "DELIVERY", value_delimiter = ',', value_parser = ["env", "file", "proxy", "signer"])]
+    /// In this version env, file and proxy work.
+    #[arg(long = "allow", value_name = "DELIVERY", value_delimiter = ',', value_parser = ["env", "file", "proxy"])]
     allow: Vec<String>,
     /// Let only the proxy use it, towards this host, as api.example.com or api.example.com:8443. Repeat for more.
     ///
@@ -125,6 +125,7 @@ impl RulesArgs {
             },
             ttl: self.max_ttl.or(before.ttl),
             uses: self.max_uses.or(before.uses),
+            signer: None,
         }
     }
 
@@ -143,6 +144,7 @@ impl RulesArgs {
             send_as: self.send_as.as_ref().and_then(said),
             ttl: self.max_ttl,
             uses: self.max_uses,
+            signer: None,
         }
     }
 }
@@ -425,6 +427,10 @@ pub fn how_many<N: FromStr + PartialOrd + From<u8>>(text: &str) -> Result<N, Str
     n.ok_or_else(|| "give a whole number, 1 or more".into())
 }
 
-fn seconds(text: &str) -> Result<u64, String> {
+/// A duration as it is typed, in seconds.
+///
+/// # Errors
+/// It is none.
+pub fn seconds(text: &str) -> Result<u64, String> {
     parse_duration(text).map(|duration| duration.as_secs())
 }

@@ -63,6 +63,7 @@ pub fn grant(text: &str, via: &str) -> Result<GrantAsk, Failure> {
     Ok(GrantAsk {
         secret: secret.to_string(),
         via: via.into(),
-        env,
+        env: Some(env),
+        token: None,
     })
 }

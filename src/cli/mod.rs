@@ -15,6 +15,7 @@ mod export;
 mod group;
 mod import;
 mod init;
+mod issuer;
 mod key;
 mod lease;
 mod list;
@@ -29,9 +30,11 @@ mod rotate;
 mod run;
 mod scope;
 mod session;
+mod signer;
 mod situation;
 mod status;
 mod table;
+mod token;
 mod tty;
 pub mod ui;
 mod vault;
@@ -87,10 +90,13 @@ enum Command {
     Merge(merge::Args),
     Key(Group<key::Command>),
     Scope(Group<scope::Command>),
+    Signer(Group<signer::Command>),
+    Issuer(Group<issuer::Command>),
     Rotate(rotate::Args),
     Recover(recover::Args),
     Vault(Group<vault::Command>),
     Run(run::Args),
+    Token(token::Args),
     Lease(Group<lease::Command>),
     Watch(WatchArgs),
     Lock(lock::LockArgs),
@@ -184,6 +190,9 @@ fn dispatch(cli: Cli, ui: Ui, places: Places, met: Option<Client>) -> Result<u8,
         Command::List(args) => list::run(&session, args),
         Command::Merge(args) => merge::run(&session, args),
         Command::Key(Group(command)) => key::run(&session, command),
+        Command::Signer(Group(command)) => signer::run(&session, command),
+        Command::Issuer(Group(command)) => issuer::run(&session, command),
+        Command::Token(args) => token::run(&session, args),
         Command::Scope(Group(command)) => scope::run(&session, command),
         Command::Vault(Group(command)) => vault::run(&session, command),
         Command::Recover(args) => recover::run(&session, args),

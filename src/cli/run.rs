@@ -221,8 +221,13 @@ fn delivery(session: &Session, command: Vec<OsString>, found: PathBuf, mut plain
         plain.extend(proxied.plain);
         proxied.certificates
     });
-    let vars = granted.values.into_iter().map(|Delivered { secret, via, env, value }| Var {
-        name: env.into(),
+    // What has no variable is for nobody's environment: the daemon gives it to whoever asked for it alone.
+    let named = granted
+        .values
+        .into_iter()
+        .filter_map(|delivered| Some((delivered.env.clone()?, delivered)));
+    let vars = named.map(|(name, Delivered { secret, via, value, .. })| Var {
+        name: name.into(),
         label: secret,
         value: value.0,
         how: if via == "file" { How::File } else { How::Env },
@@ -306,7 +311,7 @@ fn too_large(error: &io::Error) -> String {
     }
 }
 
-fn read_task(name: &str) -> Result<TaskAsk, Failure> {
+pub(super) fn read_task(name: &str) -> Result<TaskAsk, Failure> {
     let folder = std::env::current_dir()
         .map_err(|error| Failure::new(Outcome::BadInput, "folder", error.to_string()).hint("run the command in a folder that is there"))?;
     let path = Places::task_file(&folder).ok_or_else(|| {

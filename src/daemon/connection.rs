@@ -16,7 +16,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::house::House;
 use super::peer::Peer;
-use super::{doctor, forks, keys, leases, merges, peer, places, scopes, vaults};
+use super::{doctor, forks, keys, leases, merges, peer, places, scopes, signers, vaults};
 use crate::lease::ledger::Why;
 use crate::lease::office::Asker;
 use crate::lease::requester::Requester;
@@ -327,6 +327,10 @@ async fn handle(house: &Rc<House>, call: Call, screen: Option<u64>, asker: &Aske
         Request::Rotate(ask) => scopes::rotate(house, &path, ask, asker).await?,
         Request::Unlock { key, keep } => keys::unlock(house, &path, key, keep, asker).await?,
         Request::Put { puts, .. } => vaults::put(house, &path, puts, asker).await?,
+        Request::SignerList { signers } => signers::list(house, &path, &signers).await?,
+        Request::SignerAdd(ask) => signers::add(house, &path, ask, asker).await?,
+        Request::SignerRotate(ask) => signers::rotate(house, &path, ask, asker).await?,
+        Request::SignerRemove { signer } => signers::remove(house, &path, &signer, asker).await?,
         Request::Edit { secret, rules } => vaults::edit(house, &path, &secret, &rules, asker).await?,
         Request::Remove { secrets } => vaults::remove(house, &path, &secrets, asker).await?,
         Request::List { scope, secrets } => vaults::list(house, &path, scope.as_deref(), &secrets, asker).await?,

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use super::connection::Handled;
 use super::house::{House, OpenVault};
 use super::{peer, proxies};
+use crate::clock::Wall;
 use crate::encoding::id::{self, IdError};
 use crate::encoding::plain;
 use crate::lease::failure::locked_memory;
@@ -13,7 +14,8 @@ use crate::lease::grant::Via;
 use crate::lease::ledger::{Lease, Over, Why};
 use crate::lease::office::Asker;
 use crate::lease::text::{GrantText, Holder, LeaseText};
-use crate::lease::{collapse, record};
+use crate::lease::{collapse, record, token};
+use crate::secret::Secret;
 use crate::sys;
 use crate::vault::Material;
 use crate::wire::reply::{Delivered, Granted, ProxyView};
@@ -110,35 +112,73 @@ fn granted(house: &House, lease: &Lease, joined: bool, values: Vec<Delivered>, p
     }))
 }
 
-/// The values: one use, counted and recorded before they go out. What goes by proxy alone is used by its requests.
+/// The values: one use, counted and recorded before they go out. Tokens that are printed are one use each, all that the lease has. What goes
+/// by proxy alone is used by its requests.
 fn values(house: &House, open: &OpenVault, lease: &Lease, ask: &LeaseAsk) -> Result<Vec<Delivered>, Failure> {
-    let delivery = house.ledger.with_material(lease, |text, _| text.deliveries()).map_err(|_| gone())?;
-    if delivery.is_empty() {
+    if house
+        .ledger
+        .with_material(lease, |text, _| text.values().next().is_none())
+        .map_err(|_| gone())?
+    {
         return Ok(vec![]);
     }
-    let left = house.ledger.take_use(lease).map_err(|_| gone())?;
-    let command = plain::visible(ask.command.first().map(String::as_str).unwrap_or_default());
-    record::used(&open.log, lease.id(), &delivery, &command, left)?;
-    house.ledger.with_material(lease, delivered).map_err(|_| gone())?
+    let look = |text: &LeaseText, _: &Material| (text.is_of_printed_tokens(), text.has_tokens());
+    let (printed, has_tokens) = house.ledger.with_material(lease, look).map_err(|_| gone())?;
+    let mut values = Vec::new();
+    loop {
+        if has_tokens {
+            // Their end is a time of the wall clock.
+            open.log.check_clock()?;
+        }
+        let left = house.ledger.take_use(lease).map_err(|_| gone())?;
+        let said = |text: &LeaseText, _: &Material| (text.deliveries(), what(text, ask, left));
+        let (delivery, what) = house.ledger.with_material(lease, said).map_err(|_| gone())?;
+        record::used(&open.log, lease.id(), &delivery, &what, left)?;
+        let now = house.clock.wall();
+        let delivered = |text: &LeaseText, material: &Material| delivered(text, material, left, now);
+        values.extend(house.ledger.with_material(lease, delivered).map_err(|_| gone())??);
+        if !printed || left.is_none_or(|left| left == 0) {
+            return Ok(values);
+        }
+    }
+}
+
+/// What a use is for, in the log: a command, or a token by its id.
+fn what(text: &LeaseText, ask: &LeaseAsk, left: Option<u32>) -> String {
+    if !text.is_of_printed_tokens() {
+        return plain::visible(ask.command.first().map(String::as_str).unwrap_or_default());
+    }
+    let tokens = text.tokens(left).into_iter();
+    let tokens: Vec<_> = tokens.map(|(jti, token)| format!("token {jti} for {}", token.aud)).collect();
+    tokens.join(", ")
 }
 
 fn gone() -> Failure {
     Failure::new(Outcome::Refused, "lease_over", "the lease ended before it could be used").hint("ask again")
 }
 
-fn delivered(text: &LeaseText, material: &Material) -> Result<Vec<Delivered>, Failure> {
-    let one = |grant: &GrantText| {
+fn delivered(text: &LeaseText, material: &Material, left: Option<u32>, now: Wall) -> Result<Vec<Delivered>, Failure> {
+    let mut ids = text.tokens(left).into_iter().map(|(id, _)| id);
+    let mut one = |grant: &GrantText| {
+        if grant.via == Via::Signer {
+            let value = token::mint(text, material, grant, ids.next().unwrap_or_default(), now)?;
+            return Ok(sent(grant, value));
+        }
         let missing = || Failure::new(Outcome::Internal, "material", "the lease holds no value for one of its grants").ours();
         let value = material.value(&grant.secret.scope, &grant.secret.name).ok_or_else(missing)?;
         let value = value.duplicate().map_err(locked_memory)?;
-        Ok(Delivered {
-            secret: grant.secret.to_string(),
-            via: grant.via.to_string(),
-            env: grant.env.clone(),
-            value: Value(value),
-        })
+        Ok(sent(grant, value))
     };
-    text.values().map(one).collect()
+    text.values().map(&mut one).collect()
+}
+
+fn sent(grant: &GrantText, value: Secret) -> Delivered {
+    Delivered {
+        secret: grant.secret.to_string(),
+        via: grant.via.to_string(),
+        env: grant.env.clone(),
+        value: Value(value),
+    }
 }
 
 /// A lease ends when the key that approved it is pulled out (T18).
@@ -281,12 +321,12 @@ fn no_lease(id: &str) -> Failure {
 }
 
 impl LeaseText {
-    /// The grants of which the requester gets the value itself.
+    /// The grants of which the requester gets the value, or what is signed with it.
     fn values(&self) -> impl Iterator<Item = &GrantText> {
-        self.grants.iter().filter(|grant| matches!(grant.via, Via::Env | Via::File))
+        self.grants.iter().filter(|grant| grant.via != Via::Proxy)
     }
 
-    /// `env`, `file`, both, or nothing: how values are handed over.
+    /// `env`, `file`, `signer`, or several of them: how values are handed over.
     fn deliveries(&self) -> String {
         let mut forms: Vec<_> = self.values().map(|grant| grant.via.to_string()).collect();
         forms.sort_unstable();

@@ -15,5 +15,6 @@ mod proxies;
 mod scopes;
 pub mod serve;
 mod shelf;
+mod signers;
 mod turns;
 mod vaults;

@@ -200,7 +200,10 @@ fn order(text: &LeaseText, material: &Material) -> Result<Option<Wanted>, Failur
     Ok(Some(Wanted {
         hosts: hosts.into_iter().collect(),
         names: names.collect(),
-        variables: proxied.iter().map(|grant| (grant.secret.to_string(), grant.env.clone())).collect(),
+        variables: proxied
+            .iter()
+            .map(|grant| (grant.secret.to_string(), grant.env.clone().unwrap_or_default()))
+            .collect(),
         order: Order::Grant {
             lease: text.id.clone(),
             grants: specs,

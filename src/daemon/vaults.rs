@@ -8,6 +8,7 @@ use std::rc::Rc;
 use rustix::fs::{Access, Mode, OFlags, access};
 
 use super::house::{House, LOG_FILE};
+use super::signers::refuse_signer;
 use crate::audit::Lines;
 use crate::device::{EnrolledKey, Profile};
 use crate::encoding::SecretRef;
@@ -147,6 +148,7 @@ pub(super) async fn put(house: &House, path: &Path, puts: Vec<PutAsk>, asker: &A
     let mut changes = Changes::default();
     for (put, name) in puts.into_iter().zip(names) {
         let claimed = claimed(&open.vault.borrow(), &scope, &name)?;
+        claimed.as_ref().map_or(Ok(()), |found| refuse_signer(&put.secret, found))?;
         let rules = match (&put.rules, &claimed) {
             (Some(rules), _) => rules_meant(rules)?,
             // A new version without a word about rules keeps those it had; a new secret goes into environments and files.
@@ -180,6 +182,7 @@ pub(super) async fn edit(house: &House, path: &Path, secret: &str, rules: &Rules
     let (scope, mut names) = one_scope(&[secret.to_owned()])?;
     let name = names.pop().unwrap_or_default();
     let found = open.vault.borrow().find(&scope, &name).map_err(IntoFailure::failure)?;
+    refuse_signer(secret, &found)?;
     let rules = rules_meant(rules)?;
     if rules == found.listed.rules {
         let message = format!("{secret} has these rules already: nothing was changed");

@@ -5,6 +5,7 @@ pub mod es256;
 pub mod hpke;
 pub mod id;
 pub mod jcs;
+pub mod jwk;
 pub mod plain;
 pub mod reference;
 pub mod sshsig;

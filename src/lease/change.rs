@@ -8,8 +8,9 @@ use super::text::{ChangeKind, ChangeText, KeepText, Text, VERSION, WriteText};
 use super::touch::touch;
 use crate::encoding::plain::{count, visible};
 use crate::encoding::{Digest, SecretRef};
-use crate::vault::{Changes, Delivery, Form, Random, Rules, Standing, VaultError};
+use crate::vault::{Changes, Delivery, Form, Random, Rules, Signer, Standing, VaultError};
 use crate::wire::request::RulesAsk;
+use crate::wire::signer::SignerRules;
 use crate::wire::{Failure, Outcome};
 
 /// A batch for one scope.
@@ -79,6 +80,7 @@ impl Batch {
         let parts = [
             ("write", changes.puts.len()),
             ("change the rules of", changes.rules.len()),
+            ("rotate the key of", changes.turns.len()),
             ("remove", changes.removes.len()),
             ("keep one version of", self.keeps.len()),
         ];
@@ -103,13 +105,18 @@ impl Batch {
             .rules
             .iter()
             .map(|(name, rules)| self.write(office, name, false, rules));
+        let turns = self
+            .changes
+            .turns
+            .iter()
+            .map(|turn| self.write(office, &turn.name, true, &turn.rules));
         Ok(ChangeText {
             v: VERSION,
             kind: ChangeKind::Change,
             id: office.lobby.random_id(),
             asked,
             origin: office.origin(&asker.requester, standing),
-            writes: puts.chain(rules).collect::<Result<_, _>>()?,
+            writes: puts.chain(rules).chain(turns).collect::<Result<_, _>>()?,
             removes: self.changes.removes.iter().map(|name| self.secret(name)).collect(),
             keeps: self.keeps.clone(),
             at: office.lobby.clock.wall().seconds(),
@@ -142,12 +149,25 @@ pub fn rules_meant(asked: &RulesAsk) -> Result<Rules, Failure> {
             "env" => Delivery::Env,
             "file" => Delivery::File,
             "proxy" => Delivery::Proxy,
-            "signer" => Delivery::Signer,
+            "signer" => {
+                let message = "a private key that is brought from outside is no signer's: somebody else may have it";
+                return Err(Failure::new(Outcome::BadInput, "signer", message)
+                    .hint("make one inside: touchlease signer add NAME --scope prod --issuer https://id.example.com --aud https://api.example.com"));
+            }
             other => {
-                return Err(Failure::new(Outcome::BadInput, "delivery", format!("{other:?} is no delivery"))
-                    .hint("env, file, proxy and signer are"));
+                return Err(
+                    Failure::new(Outcome::BadInput, "delivery", format!("{other:?} is no delivery")).hint("env, file and proxy are"),
+                );
             }
         });
+    }
+    if asked.signer.is_some() {
+        return Err(Failure::new(
+            Outcome::BadInput,
+            "signer",
+            "a signer's keys are made inside, and its rules are not put",
+        )
+        .hint("touchlease signer --help"));
     }
     rules.hosts = asked.hosts.iter().cloned().collect();
     rules.methods = asked.methods.iter().cloned().collect();
@@ -182,6 +202,30 @@ pub fn rules_said(rules: &Rules) -> RulesAsk {
         send_as: Some(rules.form()).filter(|form| *form != Form::Bearer).map(|form| form.to_string()),
         ttl: rules.ttl,
         uses: rules.uses.and_then(|uses| u32::try_from(uses).ok()),
+        signer: rules.signer.as_deref().map(|signer| Box::new(signer_said(signer))),
+    }
+}
+
+fn signer_said(signer: &Signer) -> SignerRules {
+    let Signer {
+        alg,
+        audiences,
+        claims,
+        current,
+        issuer,
+        next,
+        previous,
+        subjects,
+    } = signer.clone();
+    SignerRules {
+        alg,
+        audiences,
+        claims,
+        current,
+        issuer,
+        next,
+        previous,
+        subjects,
     }
 }
 

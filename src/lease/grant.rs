@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::encoding::SecretRef;
 use crate::encoding::target::{Host, TargetError, check_method, check_pattern, covers};
 use crate::vault::Rules;
+use crate::wire::signer::TokenAsk;
 
 /// The form in which a secret reaches a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -19,6 +20,8 @@ pub enum Via {
     File,
     /// Put into requests by the daemon's proxy; the environment holds a placeholder.
     Proxy,
+    /// As a token that is signed with it.
+    Signer,
 }
 
 /// What happens to the children of `run` when the lease ends.
@@ -41,8 +44,10 @@ pub struct Grant {
     pub secret: SecretRef,
     /// In which form.
     pub via: Via,
-    /// Name of the variable that holds the value, the file's path or the placeholder.
-    pub env: String,
+    /// Name of the variable that holds the value, the file's path, the placeholder or the token. A token that is printed has none.
+    pub env: Option<String>,
+    /// What a token is to say.
+    pub token: Option<TokenAsk>,
     /// Where the proxy may send it; empty for the other forms.
     pub target: Target,
 }
@@ -132,6 +137,7 @@ impl fmt::Display for Via {
             Self::Env => "env",
             Self::File => "file",
             Self::Proxy => "proxy",
+            Self::Signer => "signer",
         })
     }
 }

@@ -29,6 +29,7 @@ use super::record::{self, Question};
 use super::request::{Judged, Request};
 use super::requester::Requester;
 use super::text::{GrantText, Holder, LeaseKind, LeaseText, ProxyText, Text, VERSION};
+use super::token;
 use super::touch::touch;
 use crate::encoding::Digest;
 use crate::vault::{Standing, Wanted};
@@ -183,6 +184,7 @@ fn grant_text(judged: &Judged) -> GrantText {
         version: judged.version,
         via: judged.grant.via,
         env: judged.grant.env.clone(),
+        token: token::text(judged),
         judged: judged.digest(),
         proxy: (judged.grant.via == Via::Proxy).then(|| proxy_text(judged)),
     }

@@ -23,6 +23,7 @@ pub mod requester;
 pub mod roster;
 pub mod task;
 pub mod text;
-pub mod touch;
+pub mod token;
+mod touch;
 pub mod unlock;
 pub mod writer;

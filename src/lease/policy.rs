@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::grant::Via;
 use super::request::{Judged, Request};
 use super::text::TaskText;
+use super::token;
 use crate::config::Limits;
 use crate::vault::{Delivery, SCOPES_PER_TOUCH};
 use crate::wire::{Failure, Outcome, Unhinted};
@@ -56,9 +57,15 @@ fn check_delivery(judged: &Judged) -> Result<(), Failure> {
         Via::Env => Delivery::Env,
         Via::File => Delivery::File,
         Via::Proxy => Delivery::Proxy,
+        Via::Signer => return token::check(judged),
     };
     if judged.rules.allow(delivery) {
         return check_target(judged);
+    }
+    if judged.rules.signer.is_some() {
+        let secret = &judged.grant.secret;
+        let message = format!("{secret} is a signer: its private key is given to nobody");
+        return Err(refuse("signer_stays", message).hint(format!("have a token signed with it: touchlease token {secret} --aud URL")));
     }
     let (secret, via) = (&judged.grant.secret, judged.grant.via);
     let allowed: Vec<_> = judged
@@ -126,6 +133,8 @@ fn life(request: &Request, limits: &Limits) -> Result<Duration, Failure> {
             })
         }
         Some(asked) => Ok(asked),
+        // Nobody can take a token back: without a word it is short.
+        None if has_tokens(request) => Ok(limits.ttl.min(cap).min(token::USUAL_LIFE)),
         None => Ok(limits.ttl.min(cap)),
     }
 }
@@ -148,8 +157,13 @@ fn uses(request: &Request) -> Result<Option<u32>, Failure> {
             })
         }
         (Some(asked), _) => Ok(Some(asked)),
+        (None, _) if has_tokens(request) => Ok(Some(1)),
         (None, cap) => Ok(cap.map(|(cap, _)| cap)),
     }
+}
+
+fn has_tokens(request: &Request) -> bool {
+    request.grants.iter().any(|judged| judged.grant.via == Via::Signer)
 }
 
 /// What the task's file names, and no option of the command: asked for and allowed as they stand in the file, and as the option takes it.
@@ -190,7 +204,8 @@ mod tests {
             grant: Grant {
                 secret: secret.parse().unwrap(),
                 via: Via::Env,
-                env: "A".into(),
+                env: Some("A".into()),
+                token: None,
                 target: Target::default(),
             },
             version: 1,

@@ -132,14 +132,23 @@ fn ad_hoc(asked: &GrantAsk, vault: &Vault) -> Result<Grant, Failure> {
         "file" => Via::File,
         "proxy" => Via::Proxy,
         "any" => any_form(&vault.find(&secret.scope, &secret.name).map_err(IntoFailure::failure)?.listed.rules),
-        other => return Err(Failure::new(Outcome::BadInput, "via", format!("{other:?} is no delivery")).hint("env, file and proxy are")),
+        "signer" => Via::Signer,
+        other => {
+            return Err(Failure::new(Outcome::BadInput, "via", format!("{other:?} is no delivery")).hint("env, file, proxy and signer are"));
+        }
     };
-    check_variable(&asked.env).map_err(|error| plain(&error))?;
+    let (is_token, has_token) = (via == Via::Signer, asked.token.is_some());
+    if is_token != has_token || !is_token && asked.env.is_none() {
+        let message = "env, file and proxy need a variable, and signer, and nothing else, what is to be signed";
+        return Err(Failure::new(Outcome::BadInput, "grant", message).hint("docs/protocol.md shows each form"));
+    }
+    asked.env.as_deref().map_or(Ok(()), check_variable).map_err(|error| plain(&error))?;
     Ok(Grant {
         secret,
         via,
         env: asked.env.clone(),
         target: Target::default(),
+        token: asked.token.clone(),
     })
 }
 

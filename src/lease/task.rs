@@ -11,6 +11,7 @@ use super::grant::{AtEnd, Grant, Target, Via};
 use crate::config::parse_duration;
 use crate::encoding::plain::{PlainError, check_line, check_name, check_variable};
 use crate::encoding::{Digest, SecretRef};
+use crate::wire::signer::TokenAsk;
 
 /// Largest task file in bytes.
 pub const LARGEST_FILE: usize = 256 << 10;
@@ -118,6 +119,10 @@ struct GrantEntry {
     methods: Vec<String>,
     #[serde(default)]
     paths: Vec<String>,
+    audience: Option<String>,
+    subject: Option<String>,
+    #[serde(default)]
+    claims: BTreeMap<String, String>,
 }
 
 impl Task {
@@ -192,10 +197,21 @@ impl GrantEntry {
         if self.via != Via::Proxy && !target.is_empty() {
             return Err(format!("{secret}: hosts, methods and paths are for via = \"proxy\""));
         }
+        let token = match (self.via, self.audience) {
+            (Via::Signer, Some(aud)) => Some(TokenAsk {
+                aud,
+                claims: self.claims,
+                sub: self.subject,
+            }),
+            (Via::Signer, None) => return Err(format!("{secret} is to sign a token: say for whom, audience = \"https://...\"")),
+            (_, None) if self.subject.is_none() && self.claims.is_empty() => None,
+            _ => return Err(format!("{secret}: audience, subject and claims are for via = \"signer\"")),
+        };
         Ok(Grant {
             secret,
             via: self.via,
-            env: self.env,
+            env: Some(self.env),
+            token,
             target,
         })
     }
@@ -210,8 +226,9 @@ pub(super) fn check_grants(grants: &[Grant]) -> Result<(), String> {
         return Err(format!("it has {} grants; {MOST_GRANTS} are allowed", grants.len()));
     }
     for (i, grant) in grants.iter().enumerate() {
-        if grants[..i].iter().any(|other| other.env == grant.env) {
-            return Err(format!("the variable {} is given twice", grant.env));
+        let Some(env) = &grant.env else { continue };
+        if grants[..i].iter().any(|other| other.env.as_ref() == Some(env)) {
+            return Err(format!("the variable {env} is given twice"));
         }
     }
     Ok(())

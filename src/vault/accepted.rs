@@ -161,6 +161,28 @@ impl Memory {
         lock(&self.store)?.write(&records_file(scope), text.as_bytes())
     }
 
+    /// Whether `record` of `scope` is a signer that a touch has shown to have this clear part.
+    ///
+    /// # Errors
+    /// The list cannot be read.
+    pub fn knows_signer(&self, scope: Id, record: Id, clear: Digest) -> Result<bool, VaultError> {
+        let text = self.store.read_if_there(&signers_file(scope), LONGEST_LIST)?.unwrap_or_default();
+        let line = signer_line(record, clear);
+        // A line that a power cut left half written is no signer's.
+        Ok(text.split_inclusive(|byte| *byte == b'\n').any(|each| each == line.as_bytes()))
+    }
+
+    /// Adds a signer to those that a touch has shown.
+    ///
+    /// # Errors
+    /// The list cannot be written.
+    pub fn learn_signer(&self, scope: Id, record: Id, clear: Digest) -> Result<(), VaultError> {
+        if self.knows_signer(scope, record, clear)? {
+            return Ok(());
+        }
+        lock(&self.store)?.append(&signers_file(scope), signer_line(record, clear).as_bytes())
+    }
+
     /// Remembers the state `head`, which was made from `before`, as [`Accepted::head`] gave it, or accepted in its place. Where another
     /// one is remembered meanwhile, that stays: what follows what is not known here.
     ///
@@ -270,6 +292,14 @@ pub(crate) fn read_records(text: &[u8]) -> BTreeSet<Id> {
 
 fn line(id: Id) -> String {
     format!("{id}\n")
+}
+
+fn signer_line(record: Id, clear: Digest) -> String {
+    format!("{record} {clear}\n")
+}
+
+fn signers_file(scope: Id) -> String {
+    format!("signers-{scope}")
 }
 
 fn records_file(scope: Id) -> String {

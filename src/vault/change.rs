@@ -18,7 +18,7 @@ use super::random::{self, Random};
 use super::record::{self, Clear, LARGEST_RECORD, Record};
 use super::rules::Rules;
 use super::scope::Ring;
-use super::statement::FORMAT;
+use super::signer;
 use super::tree::{Index, Write};
 use super::{Standing, Vault};
 
@@ -33,6 +33,17 @@ pub struct Put {
     pub value: Secret,
 }
 
+/// A signer whose next key is to be the one that signs.
+#[derive(Debug)]
+pub struct Turn {
+    /// Its name.
+    pub name: String,
+    /// Its rules, with the keys as they will be.
+    pub rules: Rules,
+    /// The private key that is next from then on, [`signer::PRIVATE`] bytes.
+    pub fresh: Secret,
+}
+
 /// Changes to one scope.
 #[derive(Debug, Default)]
 pub struct Changes {
@@ -40,6 +51,8 @@ pub struct Changes {
     pub puts: Vec<Put>,
     /// Secrets whose rules change and whose values stay.
     pub rules: Vec<(String, Rules)>,
+    /// Signers to be rotated.
+    pub turns: Vec<Turn>,
     /// Secrets to be removed.
     pub removes: Vec<String>,
     /// Secrets that were written apart, each with the id of the record that stays: it becomes their next version.
@@ -56,8 +69,9 @@ impl Changes {
     pub fn names(&self) -> impl Iterator<Item = &String> {
         let puts = self.puts.iter().map(|put| &put.name);
         let rules = self.rules.iter().map(|(name, _)| name);
+        let turns = self.turns.iter().map(|turn| &turn.name);
         let keeps = self.keeps.iter().map(|(name, _)| name);
-        puts.chain(rules).chain(keeps).chain(&self.removes)
+        puts.chain(rules).chain(turns).chain(keeps).chain(&self.removes)
     }
 
     /// Checks names, rules and values before anybody is asked for a touch.
@@ -82,7 +96,8 @@ impl Changes {
                 return Err(VaultError::ValueSize(put.value.len()));
             }
         }
-        self.rules.iter().try_for_each(|(_, rules)| rules.check())
+        let turns = self.turns.iter().map(|turn| &turn.rules);
+        self.rules.iter().map(|(_, rules)| rules).chain(turns).try_for_each(Rules::check)
     }
 }
 
@@ -133,11 +148,16 @@ impl Vault {
             change: Change::default(),
             writes: Vec::new(),
             gone: Vec::new(),
+            signers: Vec::new(),
             now,
         };
         batch.fill(changes, random)?;
         let Batch {
-            mut change, writes, gone, ..
+            mut change,
+            writes,
+            gone,
+            signers,
+            ..
         } = batch;
         let written: Vec<Id> = writes.iter().filter_map(|write| Some(write.record?.0)).collect();
         let before = self.memory.accepted()?.head(scope.id);
@@ -150,6 +170,9 @@ impl Vault {
             self.memory.learn(scope.id, written.into_iter(), gone.into_iter())?;
             self.memory.remember(scope.id, before, digest)
         });
+        for (file, clear) in signers {
+            self.remember_signer(scope.id, &file, &clear);
+        }
         Ok(digest)
     }
 }
@@ -163,6 +186,8 @@ struct Batch<'a> {
     writes: Vec<Write>,
     /// Ids of the records that are removed or replaced.
     gone: Vec<Id>,
+    /// Clear parts of the signers that are written.
+    signers: Vec<(Vec<u8>, Clear)>,
     now: u64,
 }
 
@@ -178,6 +203,12 @@ impl Batch<'_> {
             self.check_judged(name, before.as_ref(), changes.judged.get(name))?;
             let value = self.value(name, before.as_ref())?;
             self.write(name, before.as_ref(), rules.clone(), &value, random)?;
+        }
+        for turn in &changes.turns {
+            let before = self.index.find(&turn.name)?;
+            self.check_judged(&turn.name, before.as_ref(), changes.judged.get(&turn.name))?;
+            let value = signer::turned(&self.value(&turn.name, before.as_ref())?, &turn.fresh)?;
+            self.write(&turn.name, before.as_ref(), turn.rules.clone(), &value, random)?;
         }
         for (name, record) in &changes.keeps {
             self.keep(name, *record, changes.judged.get(name), random)?;
@@ -209,6 +240,7 @@ impl Batch<'_> {
     }
 
     fn write(&mut self, name: &str, before: Option<&Entry>, rules: Rules, value: &Secret, random: &mut Random) -> Result<(), VaultError> {
+        let v = signer::format(&rules);
         let clear = Clear {
             changed: self.now,
             id: random::id(random),
@@ -216,10 +248,14 @@ impl Batch<'_> {
             name: name.to_owned(),
             rules,
             scope: self.ring.scope,
-            v: FORMAT,
+            v,
             version: Entry::next_number(before),
         };
         let file = record::seal(self.ring, &clear, value, random)?;
+        if clear.rules.signer.is_some() {
+            let bytes = Clear::read(&file).map_err(|_| VaultError::Sealing("a record"))?.1.to_vec();
+            self.signers.push((bytes, clear.clone()));
+        }
         self.writes.push(Write {
             name: name.to_owned(),
             number: clear.version,

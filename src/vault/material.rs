@@ -183,7 +183,9 @@ impl Vault {
         if record.clear_bytes != wanted.judged {
             return Err(VaultError::RulesChanged { scope, name });
         }
-        record.open(ring, &path)
+        let value = record.open(ring, &path)?;
+        self.remember_signer(ring.scope, record.clear_bytes, &record.clear);
+        Ok(value)
     }
 
     /// The file of the record that the index names, if it is that file.

@@ -47,6 +47,7 @@ pub mod roster;
 pub mod rules;
 pub mod scope;
 pub mod scopes;
+pub mod signer;
 pub mod slot;
 pub mod statement;
 pub mod store;
@@ -72,7 +73,7 @@ use statement::ScopeEntry;
 use store::Store;
 use tree::{Index, Trust};
 
-pub use change::{Changes, Put};
+pub use change::{Changes, Put, Turn};
 pub use enrolment::Enrolment;
 pub use error::VaultError;
 pub use export::{OpenScope, Taken};
@@ -91,6 +92,7 @@ pub use record::LARGEST_VALUE;
 pub use recover::{Recovering, Recovery};
 pub use recovery::{CodeError, RecoveryCode};
 pub use rules::{Delivery, Header, LONGEST_PROXIED, Rules};
+pub use signer::{LONGEST_TOKEN, MOST_TOKENS, Signer, SignerKeys};
 pub use statement::Statement;
 
 /// Scopes that one touch opens: CTAP's hmac-secret takes two salts (CTAP 2.1, 12.5).

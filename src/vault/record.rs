@@ -12,7 +12,10 @@ use super::error::VaultError;
 use super::random::Random;
 use super::rules::Rules;
 use super::scope::Ring;
-use super::statement::FORMAT;
+use super::signer;
+
+/// Format of the clear part of a signer.
+pub(super) const SIGNER_FORMAT: u64 = 2;
 
 const HEADER: &[u8; 8] = b"TL1reco\n";
 /// Largest value in bytes.
@@ -94,7 +97,7 @@ impl Clear {
         let bytes = Bytes::new(body).field().ok_or("cut short")?;
         let clear: Self = jcs::from_slice(bytes).map_err(|_| "its clear part is not in the known form")?;
         check_name("the secret's name", &clear.name).map_err(|_| "its name is refused")?;
-        if clear.v != FORMAT || clear.version == 0 || clear.rules.check().is_err() {
+        if clear.v != signer::format(&clear.rules) || clear.version == 0 || clear.rules.check().is_err() {
             return Err("its clear part contradicts itself");
         }
         Ok((clear, bytes))
@@ -185,6 +188,7 @@ mod tests {
     use super::super::bytes::Hex;
     use super::super::random;
     use super::super::rules::Delivery;
+    use super::super::statement::FORMAT;
     use super::*;
 
     fn ring() -> Ring {

@@ -10,6 +10,7 @@ use crate::secret::Secret;
 
 use super::error::VaultError;
 use super::form::{Form, Place};
+use super::signer::Signer;
 
 /// The longest lifetime of a lease that rules may name (design: eight hours).
 const LONGEST_TTL: u64 = 8 * 3600;
@@ -80,6 +81,9 @@ pub struct Rules {
     /// Where the proxy puts it, if not in a header of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<Place>,
+    /// What may be signed with it, where its value is a signer's private keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signer: Option<Box<Signer>>,
     /// Refuse a value with CR, LF or NUL: it is for protocols in which a line break ends the field. The proxy always does.
     pub single_line: bool,
     /// Longest lifetime of a lease in seconds, at most eight hours.
@@ -99,6 +103,7 @@ impl Rules {
             methods: BTreeSet::new(),
             paths: BTreeSet::new(),
             place: None,
+            signer: None,
             single_line: false,
             ttl: None,
             uses: None,
@@ -206,8 +211,13 @@ impl Rules {
         ];
         match faults.into_iter().find(|(wrong, _)| *wrong) {
             Some((_, fault)) => Err(VaultError::Rules(fault)),
-            None => Ok(()),
+            None => self.signer.as_ref().map_or(Ok(()), |signer| signer.check(self)),
         }
+    }
+
+    /// Whether delivery by signer is all that is allowed.
+    pub(super) fn is_signer_alone(&self) -> bool {
+        self.deliveries.iter().eq([&Delivery::Signer])
     }
 
     /// Checks that `value` can be used as these rules say.
@@ -215,6 +225,9 @@ impl Rules {
     /// # Errors
     /// [`VaultError::Rules`]: a line break in a value for a header or another line protocol.
     pub fn check_value(&self, value: &Secret) -> Result<(), VaultError> {
+        if self.signer.is_some() {
+            return Signer::check_value(value);
+        }
         if (self.single_line || self.allow(Delivery::Proxy)) && has_line_break(value) {
             return Err(VaultError::Rules(
                 "the value has a line break (or NUL) in it, and would be cut or split where it is used in one line",
@@ -254,6 +267,11 @@ fn fits_into_a_request(value: &Secret) -> bool {
 #[must_use]
 pub fn has_line_break(value: &Secret) -> bool {
     value.expose().iter().any(|b| matches!(b, b'\r' | b'\n' | 0))
+}
+
+/// A host that is spoken to over TLS.
+pub(super) fn is_host(host: &str) -> bool {
+    host.parse::<Host>().is_ok_and(|host| !host.plain)
 }
 
 #[cfg(test)]

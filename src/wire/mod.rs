@@ -8,6 +8,7 @@ pub mod event;
 pub mod outcome;
 pub mod reply;
 pub mod request;
+pub mod signer;
 pub mod value;
 
 pub use event::{Answer, Event, PromptView, Room, Side, TouchState};

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::request::RulesAsk;
+use super::signer::SignerView;
 use super::{Failure, Value};
 use crate::encoding::Digest;
 use crate::finding::Finding;
@@ -209,6 +210,14 @@ pub enum Reply {
         /// Those that did not, because of their rules.
         left_out: Vec<String>,
     },
+    /// Signers, by name.
+    Signers {
+        /// Those that there are, that were asked for, or that were changed.
+        signers: Vec<SignerView>,
+        /// As in [`Reply::Listed`].
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        unreadable: Vec<String>,
+    },
     /// A change is in the vault.
     Changed {
         /// What was written or removed, `scope/NAME`.
@@ -264,11 +273,12 @@ pub struct Placeholder {
 pub struct Delivered {
     /// `scope/NAME`.
     pub secret: String,
-    /// `env` or `file`.
+    /// `env`, `file` or `signer`.
     pub via: String,
-    /// The variable.
-    pub env: String,
-    /// The value.
+    /// The variable, if it is for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub env: Option<String>,
+    /// The value; of a signer, a token.
     pub value: Value,
 }
 

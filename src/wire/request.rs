@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::Value;
+use super::signer::{SignerAddAsk, SignerRotateAsk, SignerRules, TokenAsk};
 
 /// The first line of a connection.
 #[derive(Debug, Serialize, Deserialize)]
@@ -166,6 +167,21 @@ pub enum Request {
         /// Which, `scope/NAME` each.
         secrets: Vec<String>,
     },
+    /// Signers with their public keys, without a touch.
+    SignerList {
+        /// These only, `scope/NAME`; all when there is none.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        signers: Vec<String>,
+    },
+    /// Make a signer: one touch.
+    SignerAdd(SignerAddAsk),
+    /// Let a signer's next key sign: one touch.
+    SignerRotate(SignerRotateAsk),
+    /// Remove a signer: one touch.
+    SignerRemove {
+        /// As `scope/NAME`.
+        signer: String,
+    },
     /// Names and rules, without a touch.
     List {
         /// Of one scope only.
@@ -225,6 +241,9 @@ impl Request {
             | Self::Put { .. }
             | Self::Edit { .. }
             | Self::Remove { .. }
+            | Self::SignerAdd(_)
+            | Self::SignerRotate(_)
+            | Self::SignerRemove { .. }
             | Self::Merge { .. }
             | Self::Unlock { .. }
             | Self::AcceptClock
@@ -291,10 +310,14 @@ pub struct TaskAsk {
 pub struct GrantAsk {
     /// `scope/NAME`.
     pub secret: String,
-    /// `env`, `file` or `proxy`; `any` for the environment where the rules allow it, else for the proxy where they allow that.
+    /// `env`, `file`, `proxy` or `signer`; `any` for the environment where the rules allow it, else for the proxy where they allow that.
     pub via: String,
-    /// The variable.
-    pub env: String,
+    /// The variable; a token may do without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub env: Option<String>,
+    /// What is to be signed, of a signer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<TokenAsk>,
 }
 
 /// A new vault.
@@ -456,6 +479,9 @@ pub struct RulesAsk {
     /// Most uses of one lease.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uses: Option<u32>,
+    /// Of a signer: what may be signed, and its public keys. Nobody asks for it so: [`Request::SignerAdd`] makes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signer: Option<Box<SignerRules>>,
 }
 
 /// Management of a key.

@@ -211,7 +211,8 @@ fn call(runtime: &str, secret: &str) -> Result<Client, Failure> {
         with: vec![GrantAsk {
             secret: secret.into(),
             via: "env".into(),
-            env: "TOKEN".into(),
+            env: Some("TOKEN".into()),
+            token: None,
         }],
         deliver: true,
         ..LeaseAsk::default()

@@ -160,9 +160,16 @@ fn every_command_prints_one_json_object_and_nothing_else() {
         "key remove spare --key blue",
         "vault join",
         "vault accept-older",
+        "signer add deployer --scope prod --issuer https://id.example --aud https://registry.example",
+        "token prod/deployer --aud https://registry.example",
+        "signer rotate prod/deployer",
     ] {
         printed.by_a_person(line, None);
     }
+    for line in ["signer list", "signer show prod/deployer", "issuer export site"] {
+        printed.by_an_agent(line);
+    }
+    printed.by_a_person("signer remove prod/deployer", None);
     let code = printed.by_a_person("vault new-code", None)["recovery_code"]
         .as_str()
         .unwrap()

@@ -27,6 +27,7 @@ mod receipts;
 mod rehearsals;
 mod screen;
 mod second_reader;
+mod signers;
 mod size;
 mod spine;
 mod storms;

@@ -1,11 +1,15 @@
 //! A lease.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Origin, Text};
+use crate::encoding::jwk::Algorithm;
 use crate::encoding::sshsig::Namespace;
 use crate::encoding::{Digest, SecretRef};
 use crate::lease::grant::{AtEnd, Via};
+use crate::wire::signer::SignerClass;
 
 /// A lease.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,8 +90,12 @@ pub struct GrantText {
     pub version: u64,
     /// In which form.
     pub via: Via,
-    /// Under which variable.
-    pub env: String,
+    /// Under which variable; nothing for a token that is printed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub env: Option<String>,
+    /// What is signed, with a signer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<TokenText>,
     /// SHA-256 of the record's clear part that was judged: after unsealing it must be the same.
     pub judged: Digest,
     /// Where the proxy may send it, and how; only where `via` is the proxy.
@@ -107,6 +115,27 @@ pub struct ProxyText {
     pub methods: Vec<String>,
     /// Patterns of the paths, ascending; none for any.
     pub paths: Vec<String>,
+}
+
+/// What every token of a lease says, but for its times and its number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenText {
+    /// With which algorithm it is signed.
+    pub alg: Algorithm,
+    /// For whom.
+    pub aud: String,
+    /// More claims.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub claims: BTreeMap<String, String>,
+    /// Where the private key is.
+    pub class: SignerClass,
+    /// Who issues it.
+    pub iss: String,
+    /// The public key that it verifies with, as it stands in the record.
+    pub key: String,
+    /// Whom it speaks of.
+    pub sub: String,
 }
 
 /// The member `kind` of a lease.

@@ -19,5 +19,6 @@ mod recover;
 mod rig;
 mod rotation;
 mod scopes;
+mod signers;
 mod size;
 mod tampering;

@@ -11,7 +11,7 @@ use crate::encoding::sshsig::Namespace;
 use crate::secret::Secret;
 use crate::vault::random::Random;
 use crate::vault::testing::Folder;
-use crate::vault::{Changes, Delivery, Genesis, Put, RecoveryCode, Rules, Standing, Vault, VaultError, Wanted, random};
+use crate::vault::{Changes, Delivery, Genesis, Put, RecoveryCode, Rules, Standing, Turn, Vault, VaultError, Wanted, random};
 
 pub const NOW: u64 = 1_790_000_000;
 
@@ -137,9 +137,15 @@ pub fn copy(changes: &Changes) -> Changes {
         rules: put.rules.clone(),
         value: put.value.duplicate().unwrap(),
     };
+    let turn = |turn: &Turn| Turn {
+        name: turn.name.clone(),
+        rules: turn.rules.clone(),
+        fresh: turn.fresh.duplicate().unwrap(),
+    };
     Changes {
         puts: changes.puts.iter().map(put).collect(),
         rules: changes.rules.clone(),
+        turns: changes.turns.iter().map(turn).collect(),
         removes: changes.removes.clone(),
         keeps: changes.keeps.clone(),
         join: changes.join,
@@ -153,7 +159,8 @@ pub fn apply(vault: &Vault, key: &SoftKey, scope: &str, mut changes: Changes) ->
         .puts
         .iter()
         .map(|put| &put.name)
-        .chain(changes.rules.iter().map(|(name, _)| name));
+        .chain(changes.rules.iter().map(|(name, _)| name))
+        .chain(changes.turns.iter().map(|turn| &turn.name));
     let found = names.filter_map(|name| Some((name.clone(), vault.find(scope, name).ok()?.clear)));
     changes.judged = found.collect();
     let standing = vault.standing(&[scope])?;

@@ -31,8 +31,14 @@ pub fn lease_text() -> Vec<Vec<u8>> {
         )
     };
     let task = format!(r#""reason":"release","task":{{"about":"Deploy","digest":"{DIGEST}","name":"deploy"}},"#);
+    let key = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+    let token = format!(
+        r#""token":{{"alg":"EdDSA","aud":"https://a.example","claims":{{"env":"prod"}},"class":"sealed","iss":"https://id.example","key":"{key}","sub":"deployer"}}"#
+    );
+    let signed = format!(r#"{{"judged":"{DIGEST}","secret":"prod/deployer",{token},"version":3,"via":"signer"}}"#);
     let texts = [
         lease("", r#"{"by":"connection"}"#, ""),
+        lease("", r#"{"by":"connection"}"#, "").replace(&grant, &signed),
         lease(&joins, r#"{"by":"process","name":"make","pid":7}"#, &task),
     ];
     texts.map(String::into_bytes).into_iter().chain(prompts()).collect()
@@ -51,7 +57,14 @@ pub fn change_text() -> Vec<Vec<u8>> {
             r#"{{"asked":"{DIGEST}","at":1800000000,"id":"0f0f",{keeps}"kind":"change",{origin},"removes":["prod/OLD"],"v":1,"writes":[{{"rules":{{"deliveries":["env"],"ttl":600,"uses":3}},"secret":"prod/TOKEN","value":true,"version":2}}]}}"#
         )
     };
-    [change(""), change(&keeps)].map(String::into_bytes).into()
+    let key = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+    let signer = format!(
+        r#"{{"deliveries":["signer"],"signer":{{"alg":"EdDSA","audiences":["https://a.example"],"claims":{{"env":["prod"]}},"current":"{key}","issuer":"https://id.example","next":"{key}","subjects":["deployer"]}},"ttl":600,"uses":3}}"#
+    );
+    let rules = r#"{"deliveries":["env"],"ttl":600,"uses":3}"#;
+    [change(""), change(&keeps), change("").replace(rules, &signer)]
+        .map(String::into_bytes)
+        .into()
 }
 
 pub fn clock_text() -> Vec<Vec<u8>> {
@@ -129,7 +142,8 @@ pub fn task_file() -> Vec<Vec<u8>> {
         .map(|block| block.as_bytes().to_vec());
     let two = "[task.a]\nabout = \"\"\nat_end = \"kill\"\n[[task.a.grant]]\nsecret = \"prod/A\"\nvia = \"file\"\nenv = \"A\"\n[task.b]\nabout = \"x\"\n";
     let proxy = "[task.a]\nabout = \"\"\n[[task.a.grant]]\nsecret = \"prod/A\"\nvia = \"proxy\"\nenv = \"A\"\nhosts = [\"[::1]:8443\", \"http://a.example:80\", \"127.0.0.1\"]\nmethods = [\"GET\"]\npaths = [\"/v4/*/pages/*\"]\n";
-    page.chain([two, proxy].map(|text| text.as_bytes().to_vec())).collect()
+    let token = "[task.a]\nabout = \"\"\n[[task.a.grant]]\nsecret = \"prod/A\"\nvia = \"signer\"\nenv = \"A\"\naudience = \"a\"\nsubject = \"b\"\nclaims = { c = \"d\" }\n";
+    page.chain([two, proxy, token].map(|text| text.as_bytes().to_vec())).collect()
 }
 
 pub fn configuration() -> Vec<Vec<u8>> {

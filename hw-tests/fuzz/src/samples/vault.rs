@@ -7,6 +7,7 @@ use hpke::rand_core::{CryptoRng, TryCryptoRng, TryRng};
 use super::text::SIGNED;
 use crate::device::enrolled::{EnrolledKey, Profile};
 use crate::device::soft::SoftKey;
+use crate::encoding::jwk::{Algorithm, PublicKey};
 use crate::encoding::sshsig::ecdsa;
 use crate::encoding::sshsig::{Namespace, Point};
 use crate::encoding::{Digest, jcs};
@@ -17,6 +18,7 @@ use crate::vault::record::Clear;
 use crate::vault::recovery::RecoveryCode;
 use crate::vault::rules::{Delivery, Header, Rules};
 use crate::vault::scope::Ring;
+use crate::vault::signer::Signer;
 use crate::vault::slot::{Holder, Place, Private, seal_half, seal_scope_key};
 use crate::vault::statement::{FORMAT, NEWEST, ScopeEntry, SlotEntry, Statement};
 use crate::vault::{crypto, journal};
@@ -273,12 +275,52 @@ pub fn record() -> Vec<Vec<u8>> {
         seal(&ring, &proxied, &secret(5), &mut random()).expect("a record"),
         seal(&ring, &placed, &secret(5), &mut random()).expect("a record"),
     ];
+    samples.extend([Algorithm::EdDsa, Algorithm::Es256].map(|alg| {
+        let signer = Clear {
+            rules: signer(alg),
+            v: 2,
+            ..clear(&ring)
+        };
+        seal(&ring, &signer, &secret(64), &mut random()).expect("a record")
+    }));
     // What is in the box of the first: length, value, zeros.
     let len = jcs::to_vec(&clear(&ring)).map_or(0, |clear| clear.len()).max(256);
     let mut plain = vec![0, 0, 0, 5, b'v', b'a', b'l', b'u', b'e'];
     plain.resize(4 + len, 0);
     samples.push(plain);
     samples
+}
+
+/// The base point of P-256 (SEC 2, 2.4.2) and twice that.
+const POINTS: [&str; 2] = [
+    "BGsX0fLhLEJH-Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU",
+    "BHzyexiNA09-ilI4AwS1GsPAiWnid_IbNaYLSPxHZpl4B3dVENuO0EApPZrGn3Qw27p9reY86YIpngS3nSJ4c9E",
+];
+
+/// Rules of a signer.
+fn signer(alg: Algorithm) -> Rules {
+    let key = |private: u8| match alg {
+        Algorithm::EdDsa => {
+            let public = ed25519_dalek::SigningKey::from_bytes(&[private; 32]).verifying_key();
+            PublicKey::from_bytes(alg, public.as_bytes()).expect("a key").to_text()
+        }
+        Algorithm::Es256 => POINTS[usize::from(private) - 1].to_owned(),
+    };
+    Rules {
+        signer: Some(Box::new(Signer {
+            alg,
+            audiences: ["https://a.example".into(), "https://b.example".into()].into(),
+            claims: [("env".into(), ["dev".into(), "prod".into()].into()), ("ref".into(), [].into())].into(),
+            current: key(1),
+            issuer: "https://id.example:8443/touchlease".into(),
+            next: key(2),
+            previous: (alg == Algorithm::EdDsa).then(|| key(3)),
+            subjects: ["deployer".into()].into(),
+        })),
+        ttl: Some(600),
+        uses: Some(3),
+        ..Rules::value(&[Delivery::Signer])
+    }
 }
 
 pub fn slot_half() -> Vec<Vec<u8>> {

@@ -109,7 +109,7 @@ fn written(task: &Task) -> String {
         text += &format!(
             "[[task.{name}.grant]]\nsecret = {secret}\nvia = \"{}\"\nenv = \"{}\"\n",
             word(&grant.via),
-            grant.env
+            grant.env.as_ref().expect("a task names a variable")
         );
         let target = &grant.target;
         for (member, words) in [("hosts", &target.hosts), ("methods", &target.methods), ("paths", &target.paths)] {
@@ -117,6 +117,16 @@ fn written(task: &Task) -> String {
             if !words.is_empty() {
                 text += &format!("{member} = [{}]\n", words.join(", "));
             }
+        }
+        if let Some(token) = &grant.token {
+            text += &format!("audience = {}\n", quoted(&token.aud));
+            text.extend(token.sub.as_ref().map(|sub| format!("subject = {}\n", quoted(sub))));
+            let claims: Vec<String> = token
+                .claims
+                .iter()
+                .map(|(name, value)| format!("{} = {}", quoted(name), quoted(value)))
+                .collect();
+            text += &format!("claims = {{ {} }}\n", claims.join(", "));
         }
     }
     text

@@ -13,6 +13,7 @@ mod judge;
 mod patch;
 mod piv;
 mod signatures;
+mod signers;
 mod statements;
 mod vectors;
 
@@ -47,6 +48,7 @@ fn bad_vaults(base: &Base) -> Vec<Bad> {
     contents::add(&mut kit);
     good::add(&mut kit);
     piv::add(&mut kit);
+    signers::add(&mut kit);
     kit.all
 }
 

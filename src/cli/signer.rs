@@ -1,0 +1,327 @@
+//! `touchlease signer`: private keys that are made inside the vault and sign tokens.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::json;
+
+use super::card::duration;
+use super::card::signers::{claims, class, joined, kid};
+use super::change::{how_many, seconds};
+use super::init::unexpected;
+use super::session::Session;
+use super::table::Table;
+use super::ui::Tone;
+use crate::encoding::SecretRef;
+use crate::encoding::jwk::Algorithm;
+use crate::wire::signer::{MayAsk, SignerAddAsk, SignerRotateAsk, SignerRules, SignerView};
+use crate::wire::{Failure, Outcome, Reply, Request};
+
+/// Make and look at signers: private keys inside the vault that sign tokens.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Make a signer: one touch.
+    ///
+    /// The daemon makes its private keys, the one that signs and the one that will sign next, and seals them; nobody ever gets them. The rules
+    /// for what may be signed are sealed with them. `touchlease issuer export` writes the public keys for those who verify.
+    Add(AddArgs),
+    /// List signers with what they may sign, without a touch.
+    List,
+    /// Show one signer with its public keys, without a touch.
+    Show {
+        /// As scope/NAME.
+        signer: SecretRef,
+    },
+    /// Let a signer's next key sign from now on: one touch.
+    ///
+    /// The key that signed until now is kept, its public half only, so that what it signed is good to its end. Export the issuer anew
+    /// afterwards. With --compromised every key is new, and nothing that was signed is good any more once verifiers have read that.
+    Rotate(RotateArgs),
+    /// Remove a signer: one touch.
+    Remove {
+        /// As scope/NAME.
+        signer: SecretRef,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub struct AddArgs {
+    /// A name, with --scope, or scope/NAME.
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// Make it in this scope.
+    #[arg(long, value_name = "SCOPE")]
+    scope: Option<String>,
+    /// Sign with this algorithm.
+    #[arg(long, value_name = "ALGORITHM", default_value = "es256")]
+    alg: Alg,
+    /// Name this issuer in every token: the https URL under which `issuer export` is served.
+    #[arg(long, value_name = "URL")]
+    issuer: String,
+    #[command(flatten)]
+    may: MayArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct RotateArgs {
+    /// As scope/NAME.
+    #[arg(value_name = "SIGNER")]
+    signer: SecretRef,
+    /// Trust none of its keys any more: somebody else may have them.
+    #[arg(long)]
+    compromised: bool,
+    #[command(flatten)]
+    may: MayArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct MayArgs {
+    /// Let tokens be for this audience. Repeat for more; each token is for one.
+    #[arg(long = "aud", value_name = "URL")]
+    audiences: Vec<String>,
+    /// Let tokens speak of this subject [default: the signer's name]. Repeat for more.
+    #[arg(long = "sub", value_name = "SUBJECT")]
+    subjects: Vec<String>,
+    /// Let tokens have this claim: NAME, or NAME=VALUE for this value only. Repeat for more.
+    #[arg(long = "claim", value_name = "CLAIM")]
+    claims: Vec<String>,
+    /// Let no token live longer, as 5m; 1h at most [default: 10m].
+    #[arg(long, value_name = "DURATION", value_parser = seconds)]
+    max_ttl: Option<u64>,
+    /// Let one touch be for this many tokens [default: 1].
+    #[arg(long, value_name = "N", value_parser = how_many::<u32>)]
+    max_uses: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Alg {
+    /// ECDSA on P-256 with SHA-256, which every verifier knows
+    Es256,
+    /// Ed25519
+    Eddsa,
+}
+
+impl From<MayArgs> for MayAsk {
+    fn from(args: MayArgs) -> Self {
+        let mut claims: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for claim in args.claims {
+            match claim.split_once('=') {
+                Some((name, value)) => drop(claims.entry(name.to_owned()).or_default().insert(value.to_owned())),
+                None => drop(claims.entry(claim).or_default()),
+            }
+        }
+        Self {
+            audiences: args.audiences.into_iter().collect(),
+            claims,
+            subjects: args.subjects.into_iter().collect(),
+            ttl: args.max_ttl,
+            uses: args.max_uses,
+        }
+    }
+}
+
+/// # Errors
+/// See [`Failure`].
+pub fn run(session: &Session, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Add(args) => add(session, args),
+        Command::List => list(session),
+        Command::Show { signer } => show(session, &signer),
+        Command::Rotate(args) => rotate(session, args),
+        Command::Remove { signer } => remove(session, &signer),
+    }
+}
+
+/// The signers that are named, or all.
+///
+/// # Errors
+/// See [`Failure`].
+pub fn signers(session: &Session, named: Vec<String>) -> Result<(Vec<SignerView>, Vec<String>), Failure> {
+    match session.ask(Request::SignerList { signers: named })? {
+        Reply::Signers { signers, unreadable } => Ok((signers, unreadable)),
+        _ => Err(unexpected()),
+    }
+}
+
+fn add(session: &Session, args: AddArgs) -> Result<(), Failure> {
+    let signer = match (args.scope, args.name.contains('/')) {
+        (Some(scope), false) => format!("{scope}/{}", args.name),
+        (None, true) => args.name,
+        (None, false) => {
+            let message = format!("say in which scope {} is to be", args.name);
+            return Err(Failure::new(Outcome::Usage, "no_scope_named", message).hint("name it as scope/NAME, or with --scope"));
+        }
+        (Some(_), true) => {
+            return Err(
+                Failure::new(Outcome::Usage, "scope_twice", "the scope is named twice").hint("name it as scope/NAME, or with --scope")
+            );
+        }
+    };
+    if args.may.audiences.is_empty() {
+        let message = "a signer signs for somebody: say for whom";
+        return Err(Failure::new(Outcome::Usage, "no_audience", message).hint("--aud https://registry.example.com; repeat it for more"));
+    }
+    let ask = SignerAddAsk {
+        signer,
+        alg: match args.alg {
+            Alg::Es256 => Algorithm::Es256,
+            Alg::Eddsa => Algorithm::EdDsa,
+        },
+        issuer: args.issuer,
+        may: args.may.into(),
+    };
+    changed(session, Request::SignerAdd(ask), "made")
+}
+
+fn rotate(session: &Session, args: RotateArgs) -> Result<(), Failure> {
+    let ask = SignerRotateAsk {
+        signer: args.signer.to_string(),
+        compromised: args.compromised,
+        may: args.may.into(),
+    };
+    changed(session, Request::SignerRotate(ask), "rotated")
+}
+
+fn changed(session: &Session, request: Request, verb: &str) -> Result<(), Failure> {
+    let Reply::Signers { signers, .. } = session.ask(request)? else {
+        return Err(unexpected());
+    };
+    session
+        .ui
+        .json(&json!({ "signers": signers.iter().map(as_json).collect::<Vec<_>>() }));
+    for view in &signers {
+        session.ui.line(&format!("{} {verb}", view.signer));
+        entries(session, view);
+    }
+    session.ui.note(
+        Tone::Dim,
+        "for those who verify: touchlease issuer export FOLDER writes the public keys; serve them under the issuer's URL",
+    );
+    Ok(())
+}
+
+fn remove(session: &Session, signer: &SecretRef) -> Result<(), Failure> {
+    let request = Request::SignerRemove {
+        signer: signer.to_string(),
+    };
+    let Reply::Changed { secrets } = session.ask(request)? else {
+        return Err(unexpected());
+    };
+    session.ui.json(&json!({ "changed": secrets }));
+    session.ui.line(&format!("{signer} removed"));
+    session.ui.note(
+        Tone::Dim,
+        "verifiers trust its keys until they read an issuer that does not name them: touchlease issuer export FOLDER",
+    );
+    Ok(())
+}
+
+fn list(session: &Session) -> Result<(), Failure> {
+    let (signers, unreadable) = signers(session, vec![])?;
+    session
+        .ui
+        .json(&json!({ "signers": signers.iter().map(as_json).collect::<Vec<_>>(), "unreadable": unreadable }));
+    let head = ["SIGNER", "CLASS", "ALG", "ISSUER", "FOR", "AS", "LIMITS"];
+    let table = Table::new(head, signers.iter().filter_map(row));
+    session.ui.table(
+        &table,
+        "no signers yet: touchlease signer add NAME --scope prod --issuer URL --aud URL",
+    );
+    for view in signers.iter().filter(|view| !view.vouched) {
+        session.ui.note(Tone::Bad, &unvouched(&view.signer));
+    }
+    for file in &unreadable {
+        session.ui.note(Tone::Bad, &format!("not readable: {file}"));
+    }
+    Ok(())
+}
+
+fn show(session: &Session, signer: &SecretRef) -> Result<(), Failure> {
+    let (signers, _) = signers(session, vec![signer.to_string()])?;
+    let view = signers.first().ok_or_else(unexpected)?;
+    session.ui.json(&json!({ "signer": as_json(view) }));
+    entries(session, view);
+    if !view.vouched {
+        session.ui.note(Tone::Bad, &unvouched(&view.signer));
+    }
+    Ok(())
+}
+
+/// What is said of a signer that the folder shows, and no touch here.
+pub fn unvouched(signer: &str) -> String {
+    format!(
+        "no touch on this machine has shown that {signer} is as the folder says, so its keys are not exported: a token, or touchlease signer rotate {signer}, will"
+    )
+}
+
+fn row(view: &SignerView) -> Option<[String; 7]> {
+    let signer = view.rules.signer.as_deref()?;
+    Some([
+        view.signer.clone(),
+        class(view.class).to_owned(),
+        signer.alg.as_str().to_owned(),
+        signer.issuer.clone(),
+        joined(&signer.audiences),
+        joined(&signer.subjects),
+        limits(view),
+    ])
+}
+
+fn limits(view: &SignerView) -> String {
+    let life = view.rules.ttl.map(duration).unwrap_or_default();
+    match view.rules.uses {
+        Some(1) | None => format!("{life}, 1 token a touch"),
+        Some(uses) => format!("{life}, {uses} tokens a touch"),
+    }
+}
+
+/// Its public keys, each with what it is for.
+pub fn keys(signer: &SignerRules) -> Vec<(&'static str, &str)> {
+    let previous = signer.previous.as_deref().map(|key| ("previous", key));
+    let keys = [("current", signer.current.as_str()), ("next", signer.next.as_str())];
+    keys.into_iter().chain(previous).collect()
+}
+
+fn entries(session: &Session, view: &SignerView) {
+    let Some(signer) = view.rules.signer.as_deref() else { return };
+    let class = format!(
+        "{} in the vault, {}, version {}",
+        class(view.class),
+        signer.alg.as_str(),
+        view.version
+    );
+    let mut rows = vec![
+        ("signer", view.signer.clone()),
+        ("class", class),
+        ("issuer", signer.issuer.clone()),
+        ("for", joined(&signer.audiences)),
+        ("as", joined(&signer.subjects)),
+        ("with", claims(&signer.claims)),
+        ("limits", limits(view)),
+    ];
+    rows.extend(keys(signer).into_iter().map(|(state, key)| (state, kid(signer.alg, key))));
+    for (word, text) in rows.iter().filter(|(_, text)| !text.is_empty()) {
+        session.ui.entry(Tone::Plain, word, text);
+    }
+}
+
+/// For a program: the keys with their names.
+fn as_json(view: &SignerView) -> serde_json::Value {
+    let Some(signer) = view.rules.signer.as_deref() else {
+        return json!(view);
+    };
+    let key = |(state, public): (&str, &str)| json!({ "state": state, "kid": kid(signer.alg, public), "public": public });
+    json!({
+        "signer": view.signer,
+        "class": view.class,
+        "version": view.version,
+        "alg": signer.alg,
+        "issuer": signer.issuer,
+        "audiences": signer.audiences,
+        "subjects": signer.subjects,
+        "claims": signer.claims,
+        "ttl": view.rules.ttl,
+        "uses": view.rules.uses,
+        "keys": keys(signer).into_iter().map(key).collect::<Vec<_>>(),
+        "vouched": view.vouched,
+    })
+}

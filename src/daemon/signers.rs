@@ -1,0 +1,250 @@
+//! Calls about signers.
+
+use std::path::Path;
+
+use super::house::{House, OpenVault};
+use crate::encoding::SecretRef;
+use crate::encoding::jwk::{Algorithm, PublicKey};
+use crate::lease::change::{Batch, change, one_scope, rules_said};
+use crate::lease::failure::{IntoFailure, locked_memory};
+use crate::lease::office::Asker;
+use crate::mint::key;
+use crate::secret::Secret;
+use crate::vault::signer::PRIVATE;
+use crate::vault::{Changes, Delivery, Found, Put, Rules, Signer, Turn, Vault, VaultError};
+use crate::wire::signer::{MayAsk, SignerAddAsk, SignerClass, SignerRotateAsk, SignerView};
+use crate::wire::{Failure, Outcome, Reply};
+
+/// Longest life of a token, in seconds, and how many one touch is for, when whoever makes a signer says nothing of it.
+const USUAL_TTL: u64 = 600;
+const USUAL_USES: u64 = 1;
+
+/// All signers, or those that are named; no touch.
+///
+/// # Errors
+/// The folder cannot be read; one that is named is not there, or is none.
+pub(super) async fn list(house: &House, path: &Path, named: &[String]) -> Result<Reply, Failure> {
+    let open = house.open(path)?;
+    let (mut found, mut unreadable) = (Vec::new(), Vec::new());
+    if named.is_empty() {
+        let shelves = open.vault.borrow().shelves(None).map_err(IntoFailure::failure)?;
+        for shelf in shelves {
+            let (listed, files) = open.vault.borrow().list_shelf(&shelf).map_err(IntoFailure::failure)?;
+            unreadable.extend(files.into_iter().map(|file| format!("{}: {}", file.path, file.why)));
+            let signers = listed.into_iter().filter(|one| one.rules.signer.is_some());
+            found.extend(signers.map(|one| SecretRef {
+                scope: one.scope,
+                name: one.name,
+            }));
+            // Others are served in between.
+            tokio::task::yield_now().await;
+        }
+        found.sort_by(|a, b| (&a.scope, &a.name).cmp(&(&b.scope, &b.name)));
+    } else {
+        for name in named {
+            found.push(name.parse().map_err(|_| no_signer(name))?);
+        }
+    }
+    let vault = open.vault.borrow();
+    let views = found.iter().map(|secret| view(&vault, &signer(&vault, secret)?));
+    Ok(Reply::Signers {
+        signers: views.collect::<Result<_, _>>()?,
+        unreadable,
+    })
+}
+
+/// # Errors
+/// The name is taken; what may be signed contradicts itself; see [`Failure`].
+pub(super) async fn add(house: &House, path: &Path, ask: SignerAddAsk, asker: &Asker) -> Result<Reply, Failure> {
+    let open = house.open(path)?;
+    let (scope, name) = name_of(&ask.signer)?;
+    match open.vault.borrow().find(&scope, &name) {
+        Err(VaultError::NoSecret { .. }) => {}
+        Err(error) => return Err(error.failure()),
+        Ok(found) => return Err(taken(&ask.signer, &found)),
+    }
+    let (current, next) = (fresh(house, ask.alg)?, fresh(house, ask.alg)?);
+    let mut subjects = ask.may.subjects;
+    if subjects.is_empty() {
+        subjects.insert(name.clone());
+    }
+    let signer = Signer {
+        alg: ask.alg,
+        audiences: ask.may.audiences,
+        claims: ask.may.claims,
+        current: current.1.to_text(),
+        issuer: ask.issuer,
+        next: next.1.to_text(),
+        previous: None,
+        subjects,
+    };
+    let rules = rules(signer, ask.may.ttl.unwrap_or(USUAL_TTL), ask.may.uses.map_or(USUAL_USES, u64::from));
+    let put = Put {
+        name: name.clone(),
+        rules,
+        value: both(&current.0, &next.0)?,
+    };
+    let changes = Changes {
+        puts: vec![put],
+        ..Changes::default()
+    };
+    changed(house, &open, &scope, name, changes, asker).await
+}
+
+/// # Errors
+/// No such signer; see [`Failure`].
+pub(super) async fn rotate(house: &House, path: &Path, ask: SignerRotateAsk, asker: &Asker) -> Result<Reply, Failure> {
+    let open = house.open(path)?;
+    let (scope, name) = name_of(&ask.signer)?;
+    let found = signer(
+        &open.vault.borrow(),
+        &SecretRef {
+            scope: scope.clone(),
+            name: name.clone(),
+        },
+    )?;
+    let before = found.listed.rules;
+    let mut signer = before.signer.map(|signer| *signer).ok_or_else(|| no_signer(&ask.signer))?;
+    take_over(&mut signer, &ask.may);
+    let (private, public) = fresh(house, signer.alg)?;
+    let mut changes = Changes {
+        judged: [(name.clone(), found.clear)].into(),
+        ..Changes::default()
+    };
+    let ttl = ask.may.ttl.or(before.ttl).unwrap_or(USUAL_TTL);
+    let uses = ask.may.uses.map(u64::from).or(before.uses).unwrap_or(USUAL_USES);
+    if ask.compromised {
+        let next = fresh(house, signer.alg)?;
+        (signer.current, signer.next, signer.previous) = (public.to_text(), next.1.to_text(), None);
+        changes.puts.push(Put {
+            name: name.clone(),
+            rules: rules(signer, ttl, uses),
+            value: both(&private, &next.0)?,
+        });
+    } else {
+        let next = std::mem::replace(&mut signer.next, public.to_text());
+        signer.previous = Some(std::mem::replace(&mut signer.current, next));
+        changes.turns.push(Turn {
+            name: name.clone(),
+            rules: rules(signer, ttl, uses),
+            fresh: private,
+        });
+    }
+    changed(house, &open, &scope, name, changes, asker).await
+}
+
+/// # Errors
+/// No such signer; see [`Failure`].
+pub(super) async fn remove(house: &House, path: &Path, signer_name: &str, asker: &Asker) -> Result<Reply, Failure> {
+    let open = house.open(path)?;
+    let (scope, name) = name_of(signer_name)?;
+    let secret = SecretRef {
+        scope: scope.clone(),
+        name: name.clone(),
+    };
+    signer(&open.vault.borrow(), &secret)?;
+    let changes = Changes {
+        removes: vec![name],
+        ..Changes::default()
+    };
+    let secrets = change(&house.office(&open), Batch::new(scope, changes), asker).await?;
+    Ok(Reply::Changed { secrets })
+}
+
+/// What `put` and `edit` do not touch: a signer's keys are made inside, and its rules belong to them.
+///
+/// # Errors
+/// `found` is a signer.
+pub(super) fn refuse_signer(secret: &str, found: &Found) -> Result<(), Failure> {
+    if found.listed.rules.signer.is_none() {
+        return Ok(());
+    }
+    let message = format!("{secret} is a signer: its keys are made inside, and its rules are changed with them");
+    Err(Failure::new(Outcome::BadInput, "is_signer", message).hint(format!(
+        "touchlease signer rotate {secret}, with the rules that change; or remove it first: touchlease signer remove {secret}"
+    )))
+}
+
+/// Makes the change, and shows the signer as it is then.
+async fn changed(house: &House, open: &OpenVault, scope: &str, name: String, changes: Changes, asker: &Asker) -> Result<Reply, Failure> {
+    change(&house.office(open), Batch::new(scope.to_owned(), changes), asker).await?;
+    let vault = open.vault.borrow();
+    let secret = SecretRef {
+        scope: scope.to_owned(),
+        name,
+    };
+    Ok(Reply::Signers {
+        signers: vec![view(&vault, &signer(&vault, &secret)?)?],
+        unreadable: vec![],
+    })
+}
+
+fn view(vault: &Vault, found: &Found) -> Result<SignerView, Failure> {
+    Ok(SignerView {
+        signer: format!("{}/{}", found.listed.scope, found.listed.name),
+        version: found.listed.version,
+        class: SignerClass::Sealed,
+        rules: rules_said(&found.listed.rules),
+        vouched: vault.is_vouched(found).map_err(IntoFailure::failure)?,
+    })
+}
+
+fn signer(vault: &Vault, secret: &SecretRef) -> Result<Found, Failure> {
+    match vault.find(&secret.scope, &secret.name) {
+        Ok(found) if found.listed.rules.signer.is_some() => Ok(found),
+        Ok(_) | Err(VaultError::NoSecret { .. }) => Err(no_signer(&secret.to_string())),
+        Err(error) => Err(error.failure()),
+    }
+}
+
+fn rules(signer: Signer, ttl: u64, uses: u64) -> Rules {
+    Rules {
+        signer: Some(Box::new(signer)),
+        ttl: Some(ttl),
+        uses: Some(uses),
+        ..Rules::value(&[Delivery::Signer])
+    }
+}
+
+fn take_over(signer: &mut Signer, may: &MayAsk) {
+    if !may.audiences.is_empty() {
+        signer.audiences.clone_from(&may.audiences);
+    }
+    if !may.subjects.is_empty() {
+        signer.subjects.clone_from(&may.subjects);
+    }
+    if !may.claims.is_empty() {
+        signer.claims.clone_from(&may.claims);
+    }
+}
+
+fn fresh(house: &House, algorithm: Algorithm) -> Result<(Secret, PublicKey), Failure> {
+    let mut random = house.random.borrow_mut();
+    key::generate(algorithm, &mut |bytes| random.fill_bytes(bytes)).map_err(locked_memory)
+}
+
+fn both(current: &Secret, next: &Secret) -> Result<Secret, Failure> {
+    let mut both = Secret::zeroed(2 * PRIVATE).map_err(locked_memory)?;
+    let (front, back) = both.expose_mut().split_at_mut(PRIVATE);
+    front.copy_from_slice(current.expose());
+    back.copy_from_slice(next.expose());
+    Ok(both)
+}
+
+fn name_of(signer: &str) -> Result<(String, String), Failure> {
+    let (scope, mut names) = one_scope(&[signer.to_owned()])?;
+    Ok((scope, names.pop().unwrap_or_default()))
+}
+
+fn taken(signer: &str, found: &Found) -> Failure {
+    let hint = match found.listed.rules.signer {
+        Some(_) => format!("another key for it: touchlease signer rotate {signer}"),
+        None => "choose another name; touchlease list shows those that there are".to_owned(),
+    };
+    Failure::new(Outcome::BadInput, "name_taken", format!("there is a {signer} already")).hint(hint)
+}
+
+fn no_signer(name: &str) -> Failure {
+    let message = format!("there is no signer {}", crate::encoding::plain::visible(name));
+    Failure::new(Outcome::BadInput, "no_such_signer", message).hint("touchlease signer list shows what there is")
+}

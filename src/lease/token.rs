@@ -1,0 +1,268 @@
+//! Tokens of a lease: what a signer's sealed rules let a person be asked for, and what is signed of what was shown.
+
+use std::time::Duration;
+
+use super::failure::{IntoFailure, internal, locked_memory};
+use super::grant::Via;
+use super::request::Judged;
+use super::text::{GrantText, LeaseText, Text, TokenText};
+use crate::clock::Wall;
+use crate::encoding::Digest;
+use crate::encoding::jwk::PublicKey;
+use crate::encoding::plain::check_line;
+use crate::mint::{Claims, MintError, Minter};
+use crate::secret::Secret;
+use crate::vault::{Material, Signer};
+use crate::wire::signer::{SignerClass, TokenAsk};
+use crate::wire::{Failure, Outcome, Unhinted};
+
+/// Life of a token when nobody asks for another, and its signer allows it.
+pub const USUAL_LIFE: Duration = Duration::from_secs(300);
+/// Longest text in a token, in bytes.
+const LONGEST_TEXT: usize = 512;
+
+/// Holds what is asked for against the signer's sealed rules. Pure.
+///
+/// # Errors
+/// Refused by a rule, with what it allows.
+pub fn check(judged: &Judged) -> Result<(), Failure> {
+    let (signer, asked) = parts(judged).ok_or_else(|| {
+        let message = format!("{} is a secret, and nothing is signed with it", judged.grant.secret);
+        refuse("no_signer", message).hint("touchlease signer list")
+    })?;
+    let name = &judged.grant.secret;
+    for text in [Some(&asked.aud), asked.sub.as_ref()]
+        .into_iter()
+        .flatten()
+        .chain(asked.claims.values())
+    {
+        check_line("the token's text", text, LONGEST_TEXT).map_err(|error| {
+            Failure::new(Outcome::BadInput, "token_text", error.to_string())
+                .hint("it is shown to a person: one line of characters that can be seen")
+        })?;
+    }
+    let listed = |texts: &mut dyn Iterator<Item = &String>| texts.map(String::as_str).collect::<Vec<_>>().join(", ");
+    if !signer.audiences.contains(&asked.aud) {
+        let message = format!("{name} signs for {}, not for {:?}", listed(&mut signer.audiences.iter()), asked.aud);
+        return Err(refuse("audience", message).hint(format!("touchlease signer rotate {name} --aud URL lets it sign for others")));
+    }
+    match (&asked.sub, subject(signer, asked)) {
+        (_, Some(_)) => {}
+        (Some(sub), None) => {
+            let message = format!("{name} speaks of {}, not of {sub:?}", listed(&mut signer.subjects.iter()));
+            return Err(refuse("subject", message).hint(format!("touchlease signer show {name} lists what it may say")));
+        }
+        (None, None) => {
+            let message = format!("{name} speaks of several subjects: {}", listed(&mut signer.subjects.iter()));
+            return Err(Failure::new(Outcome::BadInput, "which_subject", message).hint("say which: --sub SUBJECT"));
+        }
+    }
+    for (claim, value) in &asked.claims {
+        let allowed = signer.claims.get(claim);
+        if !allowed.is_some_and(|values| values.is_empty() || values.contains(value)) || value.is_empty() {
+            let message = format!("the rules of {name} do not let a token say {claim:?} = {value:?}");
+            return Err(refuse("claim", message).hint(format!("touchlease signer show {name} lists what it may say")));
+        }
+    }
+    Ok(())
+}
+
+/// What its tokens say, as it is shown and signed; nothing for a grant of another kind.
+#[must_use]
+pub fn text(judged: &Judged) -> Option<TokenText> {
+    let (signer, asked) = parts(judged)?;
+    Some(TokenText {
+        alg: signer.alg,
+        aud: asked.aud.clone(),
+        claims: asked.claims.clone(),
+        class: SignerClass::Sealed,
+        iss: signer.issuer.clone(),
+        key: signer.current.clone(),
+        sub: subject(signer, asked)?.to_owned(),
+    })
+}
+
+fn parts(judged: &Judged) -> Option<(&Signer, &TokenAsk)> {
+    Some((judged.rules.signer.as_deref()?, judged.grant.token.as_ref()?))
+}
+
+/// The subject that is asked for, or the only one, where the rules have it.
+fn subject<'a>(signer: &'a Signer, asked: &TokenAsk) -> Option<&'a str> {
+    let mut subjects = signer.subjects.iter();
+    match &asked.sub {
+        Some(sub) => signer.subjects.get(sub).map(String::as_str),
+        None => subjects.next().filter(|_| subjects.next().is_none()).map(String::as_str),
+    }
+}
+
+impl LeaseText {
+    /// Whether it gives tokens that are printed, and nothing else.
+    #[must_use]
+    pub fn is_of_printed_tokens(&self) -> bool {
+        self.grants.iter().all(|grant| grant.via == Via::Signer && grant.env.is_none())
+    }
+
+    /// Whether it gives tokens.
+    #[must_use]
+    pub fn has_tokens(&self) -> bool {
+        self.grants.iter().any(|grant| grant.via == Via::Signer)
+    }
+
+    /// Ids and audiences of the tokens of one use, of which `left` remain after it, in the order of the grants. The only token of a lease has
+    /// the lease's id; of several each has a number behind it.
+    #[must_use]
+    pub fn tokens(&self, left: Option<u32>) -> Vec<(String, &TokenText)> {
+        let tokens: Vec<_> = self.grants.iter().filter_map(|grant| grant.token.as_ref()).collect();
+        let each = u32::try_from(tokens.len()).unwrap_or(u32::MAX);
+        let before = self.uses.unwrap_or(1).saturating_sub(left.unwrap_or(0)).saturating_sub(1);
+        let only = self.uses == Some(1) && each == 1;
+        let numbered = (1..).map(|n| before.saturating_mul(each).saturating_add(n));
+        let id = |number: u32| match only {
+            true => self.id.clone(),
+            false => format!("{}.{number}", self.id),
+        };
+        numbered.map(id).zip(tokens).collect()
+    }
+}
+
+/// Signs what `text` says for `grant`, in the token with the id `jti`, at `now`. It ends with the life that was shown, and never after the lease.
+///
+/// # Errors
+/// The record's private key is not that of the public key that was shown; no locked memory.
+pub fn mint(text: &LeaseText, material: &Material, grant: &GrantText, jti: String, now: Wall) -> Result<Secret, Failure> {
+    let says = grant
+        .token
+        .as_ref()
+        .ok_or_else(|| internal("token", "the lease says nothing of what is to be signed"))?;
+    let key = PublicKey::from_text(says.alg, &says.key).map_err(|error| internal("token", error))?;
+    let iat = now.seconds();
+    let claims = Claims {
+        iss: says.iss.clone(),
+        sub: says.sub.clone(),
+        aud: says.aud.clone(),
+        jti,
+        iat,
+        exp: (iat + text.ttl).min(text.not_after),
+        task: text.task.as_ref().map(|task| task.name.clone()),
+        lease: lease_digest(text)?,
+        more: says.claims.clone(),
+    };
+    let token = Minter::of(material, &grant.secret, key).and_then(|minter| minter.token(&claims));
+    let token = token.map_err(|error| unminted(error, grant))?;
+    Secret::from_slice_wiping(&mut token.into_bytes()).map_err(locked_memory)
+}
+
+/// Of the bytes that were signed: what is decoded is written back to the same bytes (RFC 8785).
+fn lease_digest(text: &LeaseText) -> Result<Digest, Failure> {
+    Ok(text.fix().map_err(IntoFailure::failure)?.digest())
+}
+
+fn unminted(error: MintError, grant: &GrantText) -> Failure {
+    let secret = &grant.secret;
+    match error {
+        MintError::NoKey | MintError::OtherKey => Failure::new(Outcome::VaultRefused, "signer_key", format!("{secret}: {error}"))
+            .hint(format!("make its keys anew: touchlease signer rotate {secret} --compromised")),
+        MintError::Times | MintError::Claims | MintError::Signing => internal("token", error),
+    }
+}
+
+fn refuse(reason: &str, message: String) -> Unhinted {
+    Failure::new(Outcome::Refused, reason, message)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::grant::Grant;
+    use super::super::text::tests::sample;
+    use super::*;
+    use crate::vault::signer::tests::rules;
+
+    fn judged(ask: TokenAsk) -> Judged {
+        Judged {
+            grant: Grant {
+                secret: "prod/deployer".parse().unwrap(),
+                via: Via::Signer,
+                env: None,
+                target: crate::lease::grant::Target::default(),
+                token: Some(ask),
+            },
+            version: 1,
+            rules: rules(),
+            clear: vec![],
+        }
+    }
+
+    fn ask() -> TokenAsk {
+        TokenAsk {
+            aud: "https://registry.example".into(),
+            ..TokenAsk::default()
+        }
+    }
+
+    fn reason(change: impl FnOnce(&mut TokenAsk)) -> String {
+        let mut asked = ask();
+        change(&mut asked);
+        check(&judged(asked)).map_or_else(|failure| failure.reason, |()| "asked".into())
+    }
+
+    fn claim(name: &str, value: &str) -> impl FnOnce(&mut TokenAsk) {
+        move |asked| drop(asked.claims.insert(name.into(), value.into()))
+    }
+
+    #[test]
+    fn t28_what_the_sealed_rules_do_not_name_is_not_asked_of_a_person() {
+        assert_eq!(reason(|_| {}), "asked");
+        assert_eq!(reason(|asked| asked.aud = "https://other.example".into()), "audience");
+        assert_eq!(
+            reason(|asked| asked.aud = "https://registry.example,https://other.example".into()),
+            "audience"
+        );
+        assert_eq!(reason(|asked| asked.aud.clear()), "audience");
+        assert_eq!(reason(|asked| asked.sub = Some("deployer".into())), "asked");
+        assert_eq!(reason(|asked| asked.sub = Some("root".into())), "subject");
+        assert_eq!(reason(claim("env", "prod")), "asked");
+        assert_eq!(reason(claim("env", "dev")), "claim");
+        assert_eq!(reason(claim("ref", "refs/heads/main")), "asked");
+        assert_eq!(reason(claim("ref", "")), "claim");
+        for name in crate::vault::signer::OUR_CLAIMS.into_iter().chain(["kid", "alg", "admin"]) {
+            assert_eq!(reason(claim(name, "x")), "claim", "{name}");
+        }
+        assert_eq!(reason(|asked| asked.aud = "https://registry.example\u{202e}".into()), "token_text");
+    }
+
+    #[test]
+    fn a_secret_signs_nothing_and_of_several_subjects_one_has_to_be_named() {
+        let mut secret = judged(ask());
+        secret.rules.signer = None;
+        assert_eq!(check(&secret).unwrap_err().reason, "no_signer");
+        let mut several = judged(ask());
+        several.rules.signer.as_mut().unwrap().subjects.insert("other".into());
+        assert_eq!(check(&several).unwrap_err().reason, "which_subject");
+        assert_eq!(text(&several), None);
+    }
+
+    #[test]
+    fn each_token_of_a_lease_has_its_own_id_and_the_only_one_has_the_leases() {
+        let token = text(&judged(ask())).unwrap();
+        let grant = |token: &TokenText| GrantText {
+            via: Via::Signer,
+            env: None,
+            token: Some(token.clone()),
+            ..sample().grants[0].clone()
+        };
+        let ids = |tokens: usize, uses: u32, left: u32| -> Vec<String> {
+            let text = LeaseText {
+                id: "ab".into(),
+                grants: vec![grant(&token); tokens],
+                uses: Some(uses),
+                ..sample()
+            };
+            text.tokens(Some(left)).into_iter().map(|(id, _)| id).collect()
+        };
+        assert_eq!(ids(1, 1, 0), ["ab"]);
+        assert_eq!([ids(1, 3, 2), ids(1, 3, 1), ids(1, 3, 0)].concat(), ["ab.1", "ab.2", "ab.3"]);
+        assert_eq!([ids(2, 2, 1), ids(2, 2, 0)].concat(), ["ab.1", "ab.2", "ab.3", "ab.4"]);
+        assert_eq!(ids(2, 1, 0), ["ab.1", "ab.2"]);
+    }
+}

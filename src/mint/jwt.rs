@@ -1,0 +1,254 @@
+//! Tokens: JSON Web Tokens in the compact form of JWS (RFC 7519; RFC 7515, 7.1), signed by a sealed signer.
+//!
+//! There is one way to one: [`Minter::of`] takes the [`Material`] of a lease, which only a touch makes.
+
+use std::collections::BTreeMap;
+
+use data_encoding::BASE64URL_NOPAD;
+use serde::Serialize;
+use thiserror::Error;
+
+use super::key;
+use crate::encoding::jwk::{Algorithm, PublicKey};
+use crate::encoding::{Digest, SecretRef};
+use crate::vault::signer::{OUR_CLAIMS, split};
+use crate::vault::{LONGEST_TOKEN, Material};
+
+/// Why there is no token.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum MintError {
+    /// The lease has no such signer.
+    #[error("the lease holds no key of this signer")]
+    NoKey,
+    /// The record's private key is not that of the public key that was shown: somebody who had the scope's key wrote it.
+    #[error("the signer's private key is not the one of the public key that was shown")]
+    OtherKey,
+    /// It would never be valid, live too long, or begin after its end.
+    #[error("the token's times contradict each other")]
+    Times,
+    /// Empty audience, subject or issuer, or a claim that every token has.
+    #[error("the token's claims contradict each other")]
+    Claims,
+    /// The library refuses to sign, or to write JSON.
+    #[error("the token cannot be signed")]
+    Signing,
+}
+
+/// What a token says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claims {
+    /// Who issues it.
+    pub iss: String,
+    /// Whom it speaks of.
+    pub sub: String,
+    /// For whom it is: one.
+    pub aud: String,
+    /// Its id, in no other token.
+    pub jti: String,
+    /// When it is signed, and from when on it is good: seconds since 1970.
+    pub iat: u64,
+    /// When it ends: seconds since 1970.
+    pub exp: u64,
+    /// The task of the lease.
+    pub task: Option<String>,
+    /// SHA-256 of the lease's bytes: the receipt in the log names the same.
+    pub lease: Digest,
+    /// What else was asked for, shown and approved.
+    pub more: BTreeMap<String, String>,
+}
+
+/// Signs with one signer of one lease, for as long as the lease is looked at.
+pub struct Minter<'a> {
+    private: &'a [u8],
+    public: PublicKey,
+}
+
+#[derive(Serialize)]
+struct Header<'a> {
+    alg: Algorithm,
+    kid: &'a str,
+    typ: &'static str,
+}
+
+#[derive(Serialize)]
+struct Payload<'a> {
+    aud: &'a str,
+    exp: u64,
+    iat: u64,
+    iss: &'a str,
+    jti: &'a str,
+    lease_sha256: Digest,
+    nbf: u64,
+    sub: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task: Option<&'a str>,
+    #[serde(flatten)]
+    more: &'a BTreeMap<String, String>,
+}
+
+impl<'a> Minter<'a> {
+    /// The signer `secret` of a lease, of which `public` was shown.
+    ///
+    /// # Errors
+    /// [`MintError::NoKey`], [`MintError::OtherKey`].
+    pub fn of(material: &'a Material, secret: &SecretRef, public: PublicKey) -> Result<Self, MintError> {
+        let value = material.value(&secret.scope, &secret.name).ok_or(MintError::NoKey)?;
+        let (private, _) = split(value).ok_or(MintError::NoKey)?;
+        if key::public_of(public.algorithm(), private).as_ref() != Some(&public) {
+            return Err(MintError::OtherKey);
+        }
+        Ok(Self { private, public })
+    }
+
+    /// One token. Header and claims are ours: nobody names an algorithm, a key id, a second audience or another end.
+    ///
+    /// # Errors
+    /// [`MintError::Times`], [`MintError::Claims`], [`MintError::Signing`].
+    pub fn token(&self, claims: &Claims) -> Result<String, MintError> {
+        claims.check()?;
+        let header = Header {
+            alg: self.public.algorithm(),
+            kid: &self.public.thumbprint(),
+            typ: "JWT",
+        };
+        let part = |json: Result<Vec<u8>, serde_json::Error>| json.map(|json| BASE64URL_NOPAD.encode(&json));
+        let header = part(serde_json::to_vec(&header)).map_err(|_| MintError::Signing)?;
+        let payload = part(serde_json::to_vec(&claims.payload())).map_err(|_| MintError::Signing)?;
+        let signed = format!("{header}.{payload}");
+        let signature = key::sign(self.public.algorithm(), self.private, signed.as_bytes()).ok_or(MintError::Signing)?;
+        Ok(format!("{signed}.{}", BASE64URL_NOPAD.encode(&signature)))
+    }
+}
+
+impl Claims {
+    fn check(&self) -> Result<(), MintError> {
+        if self.exp <= self.iat || self.exp - self.iat > LONGEST_TOKEN {
+            return Err(MintError::Times);
+        }
+        let empty = [&self.iss, &self.sub, &self.aud, &self.jti].into_iter().any(String::is_empty);
+        if empty || self.more.keys().any(|name| OUR_CLAIMS.contains(&name.as_str())) {
+            return Err(MintError::Claims);
+        }
+        Ok(())
+    }
+
+    fn payload(&self) -> Payload<'_> {
+        Payload {
+            aud: &self.aud,
+            exp: self.exp,
+            iat: self.iat,
+            iss: &self.iss,
+            jti: &self.jti,
+            lease_sha256: self.lease,
+            nbf: self.iat,
+            sub: &self.sub,
+            task: self.task.as_deref(),
+            more: &self.more,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use p256::ecdsa::signature::Verifier;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::encoding::es256;
+
+    fn claims() -> Claims {
+        Claims {
+            iss: "https://id.example".into(),
+            sub: "deployer".into(),
+            aud: "https://registry.example".into(),
+            jti: "0f.1".into(),
+            iat: 1_800_000_000,
+            exp: 1_800_000_300,
+            task: Some("deploy".into()),
+            lease: Digest([7; 32]),
+            more: [("env".to_owned(), "prod".to_owned())].into(),
+        }
+    }
+
+    fn minter(algorithm: Algorithm) -> Minter<'static> {
+        Minter {
+            private: &[7; 32],
+            public: key::public_of(algorithm, &[7; 32]).unwrap(),
+        }
+    }
+
+    fn parts(token: &str) -> (Value, Value, String, Vec<u8>) {
+        let (signed, signature) = token.rsplit_once('.').unwrap();
+        let (header, payload) = signed.split_once('.').unwrap();
+        let decode = |text: &str| BASE64URL_NOPAD.decode(text.as_bytes()).unwrap();
+        let json = |text: &str| serde_json::from_slice(&decode(text)).unwrap();
+        (json(header), json(payload), signed.to_owned(), decode(signature))
+    }
+
+    #[test]
+    fn t28_a_token_has_these_members_and_no_others() {
+        for algorithm in [Algorithm::Es256, Algorithm::EdDsa] {
+            let minter = minter(algorithm);
+            let (header, payload, _, _) = parts(&minter.token(&claims()).unwrap());
+            assert_eq!(
+                header,
+                json!({ "alg": algorithm.as_str(), "kid": minter.public.thumbprint(), "typ": "JWT" })
+            );
+            assert_eq!(
+                payload,
+                json!({
+                    "aud": "https://registry.example", "exp": 1_800_000_300, "iat": 1_800_000_000, "nbf": 1_800_000_000,
+                    "iss": "https://id.example", "jti": "0f.1", "sub": "deployer", "task": "deploy", "env": "prod",
+                    "lease_sha256": "07".repeat(32),
+                })
+            );
+        }
+    }
+
+    #[test]
+    fn a_signature_is_over_what_stands_before_it_and_verifies() {
+        let es256 = minter(Algorithm::Es256);
+        let (_, _, signed, signature) = parts(&es256.token(&claims()).unwrap());
+        let point = es256.public.as_bytes().try_into().unwrap();
+        es256::verify(point, signed.as_bytes(), &signature.try_into().unwrap()).unwrap();
+        let eddsa = minter(Algorithm::EdDsa);
+        let (_, _, signed, signature) = parts(&eddsa.token(&claims()).unwrap());
+        let key = ed25519_dalek::VerifyingKey::from_bytes(eddsa.public.as_bytes().try_into().unwrap()).unwrap();
+        let signature = ed25519_dalek::Signature::from_slice(&signature).unwrap();
+        key.verify(signed.as_bytes(), &signature).unwrap();
+        key.verify(&signed.as_bytes()[1..], &signature).unwrap_err();
+    }
+
+    #[test]
+    fn t28_a_token_without_end_or_for_too_long_cannot_be_made() {
+        let minter = minter(Algorithm::Es256);
+        for (iat, exp) in [(100, 100), (100, 99), (100, 101 + LONGEST_TOKEN), (0, u64::MAX)] {
+            assert_eq!(minter.token(&Claims { iat, exp, ..claims() }), Err(MintError::Times), "{iat} {exp}");
+        }
+        let exp = claims().iat + LONGEST_TOKEN;
+        minter.token(&Claims { exp, ..claims() }).unwrap();
+    }
+
+    #[test]
+    fn t28_a_claim_that_every_token_has_cannot_be_overridden() {
+        for name in OUR_CLAIMS {
+            let more = [(name.to_owned(), "other".to_owned())].into();
+            assert_eq!(
+                minter(Algorithm::EdDsa).token(&Claims { more, ..claims() }),
+                Err(MintError::Claims),
+                "{name}"
+            );
+        }
+        for change in [
+            |claims: &mut Claims| claims.aud.clear(),
+            |claims: &mut Claims| claims.sub.clear(),
+            |claims: &mut Claims| claims.iss.clear(),
+            |claims: &mut Claims| claims.jti.clear(),
+        ] {
+            let mut wrong = claims();
+            change(&mut wrong);
+            assert_eq!(minter(Algorithm::EdDsa).token(&wrong), Err(MintError::Claims));
+        }
+    }
+}

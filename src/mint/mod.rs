@@ -1,0 +1,8 @@
+//! Credentials that are signed, not kept: what a touch makes, and nothing else can.
+//!
+//! Of the other rooms it knows [`crate::vault::Material`] alone: the one value that only a touch makes, and without which nothing here signs.
+
+pub mod jwt;
+pub mod key;
+
+pub use jwt::{Claims, MintError, Minter};

@@ -1,0 +1,351 @@
+//! Signers: private keys that are made inside and never leave, each with what may be signed with it.
+//!
+//! A signer is a record whose value is two private keys, the one that signs now and the one that will, and whose rules hold their public
+//! halves. So whoever reads the folder can check signatures, and a touch is needed to make one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::encoding::jwk::{Algorithm, PublicKey};
+use crate::encoding::plain::check_line;
+use crate::secret::Secret;
+
+use super::bytes::Id;
+use super::error::VaultError;
+use super::record::{self, Clear};
+use super::rules::{Rules, is_host};
+use super::{Found, Vault};
+
+/// Bytes of one private key: a P-256 scalar, big-endian, or an Ed25519 seed (RFC 8032, 5.1.5).
+pub const PRIVATE: usize = 32;
+/// The longest life of a token in seconds, whatever rules say: nobody can take one back.
+pub const LONGEST_TOKEN: u64 = 3600;
+/// Most tokens under one touch.
+pub const MOST_TOKENS: u64 = 100;
+/// Most audiences, subjects, claims, and values of a claim.
+const MOST: usize = 64;
+const LONGEST_TEXT: usize = 512;
+const LONGEST_CLAIM: usize = 64;
+
+/// Claims that we write ourselves (RFC 7519, 4.1; `docs/signers.md`): nobody else may.
+pub const OUR_CLAIMS: [&str; 9] = ["aud", "exp", "iat", "iss", "jti", "lease_sha256", "nbf", "sub", "task"];
+
+/// What may be signed with a signer, and its public keys.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Signer {
+    /// Of all of its keys.
+    pub alg: Algorithm,
+    /// The audiences that a token may have, one each; at least one.
+    pub audiences: BTreeSet<String>,
+    /// Claims that may be asked for, each with the values that it may have; none for any.
+    pub claims: BTreeMap<String, BTreeSet<String>>,
+    /// Public half of the key that signs.
+    pub current: String,
+    /// Who issues the tokens: an `https` URL.
+    pub issuer: String,
+    /// Public half of the key that signs next: it is published before, so that verifiers know it when it comes.
+    pub next: String,
+    /// Public half of the key that signed before: what it signed is good to its end.
+    pub previous: Option<String>,
+    /// The subjects that a token may have; at least one.
+    pub subjects: BTreeSet<String>,
+}
+
+/// A signer's keys, each a point of its curve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignerKeys {
+    /// It signs.
+    pub current: PublicKey,
+    /// It signs after the next rotation.
+    pub next: PublicKey,
+    /// It signed before the last rotation.
+    pub previous: Option<PublicKey>,
+}
+
+impl Signer {
+    /// Its public keys.
+    ///
+    /// # Errors
+    /// [`VaultError::Rules`]: one is none.
+    pub fn keys(&self) -> Result<SignerKeys, VaultError> {
+        let key = |text: &String| {
+            PublicKey::from_text(self.alg, text)
+                .map_err(|_| VaultError::Rules("a signer has public keys of its algorithm, and one of them is none"))
+        };
+        Ok(SignerKeys {
+            current: key(&self.current)?,
+            next: key(&self.next)?,
+            previous: self.previous.as_ref().map(key).transpose()?,
+        })
+    }
+
+    /// Checks that it does not contradict itself, nor `rules`, of which it is a part.
+    ///
+    /// # Errors
+    /// [`VaultError::Rules`] with the first contradiction.
+    pub(super) fn check(&self, rules: &Rules) -> Result<(), VaultError> {
+        let line = |text: &String| {
+            let trimmed = text.trim() == text && !text.is_empty();
+            trimmed && check_line("the text", text, LONGEST_TEXT).is_ok()
+        };
+        let some = |texts: &BTreeSet<String>| (1..=MOST).contains(&texts.len()) && texts.iter().all(line);
+        let values = |texts: &BTreeSet<String>| texts.len() <= MOST && texts.iter().all(line);
+        let keys = self.keys()?;
+        let faults = [
+            (!rules.is_signer_alone(), "a signer is for delivery by signer, and for nothing else"),
+            (
+                rules.ttl.is_none_or(|ttl| ttl > LONGEST_TOKEN),
+                "a signer names the longest life of a token, 1 hour at most",
+            ),
+            (
+                rules.uses.is_none_or(|uses| uses > MOST_TOKENS),
+                "a signer names how many tokens one touch may be for, 100 at most",
+            ),
+            (
+                !some(&self.audiences),
+                "a signer has 1 to 64 audiences, each one visible line of at most 512 bytes",
+            ),
+            (
+                !some(&self.subjects),
+                "a signer has 1 to 64 subjects, each one visible line of at most 512 bytes",
+            ),
+            (
+                !is_issuer(&self.issuer),
+                "an issuer is https://HOST/PATH, in lower case up to the path, without ? and #, and without / at the end",
+            ),
+            (
+                self.claims.len() > MOST || !self.claims.keys().all(|name| is_claim(name)),
+                "a claim is up to 64 letters, digits and _ - . : / and none that every token has (iss, sub, aud, exp, nbf, iat, jti, task, lease_sha256)",
+            ),
+            (
+                !self.claims.values().all(values),
+                "a claim has up to 64 values, each one visible line of at most 512 bytes",
+            ),
+            (
+                keys.current == keys.next
+                    || keys
+                        .previous
+                        .as_ref()
+                        .is_some_and(|previous| *previous == keys.current || *previous == keys.next),
+                "a signer's keys are different ones",
+            ),
+        ];
+        match faults.into_iter().find(|(wrong, _)| *wrong) {
+            Some((_, fault)) => Err(VaultError::Rules(fault)),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks that `value` can be its private keys.
+    pub(super) fn check_value(value: &Secret) -> Result<(), VaultError> {
+        match value.len() == 2 * PRIVATE {
+            true => Ok(()),
+            false => Err(VaultError::Rules(
+                "a signer's private keys are made inside, and no value can be put in their place",
+            )),
+        }
+    }
+}
+
+impl Vault {
+    /// Whether this machine knows by a touch that the signer `found` in the folder is one of this vault's, byte for byte: it was written here,
+    /// or used here, and not replaced since. What lies in the folder is otherwise a claim, and whoever can write there could publish a key of his own.
+    ///
+    /// # Errors
+    /// [`VaultError::NoScope`]; what is remembered cannot be read.
+    pub fn is_vouched(&self, found: &Found) -> Result<bool, VaultError> {
+        let scope = self.scope(&found.listed.scope)?.id;
+        let Ok(clear) = crate::encoding::jcs::from_slice::<Clear>(&found.clear) else {
+            return Ok(false);
+        };
+        let digest = crate::encoding::Digest::of(&found.clear);
+        Ok(self.memory.knows_signer(scope, clear.id, digest)? && self.memory.known(scope)?.contains(&clear.id))
+    }
+
+    /// Remembers a signer that the index named. Where that fails it is not vouched for, and nothing else is wrong.
+    pub(super) fn remember_signer(&self, scope: Id, clear_bytes: &[u8], clear: &Clear) {
+        if clear.rules.signer.is_some() {
+            let digest = crate::encoding::Digest::of(clear_bytes);
+            super::accepted::remember_made(|| self.memory.learn_signer(scope, clear.id, digest));
+        }
+    }
+}
+
+/// Current and next private key, from the one value that is sealed.
+#[must_use]
+pub fn split(value: &Secret) -> Option<(&[u8], &[u8])> {
+    (value.len() == 2 * PRIVATE).then(|| value.expose().split_at(PRIVATE))
+}
+
+/// The value after a rotation: what was next is current, and `fresh` is next.
+///
+/// # Errors
+/// [`VaultError::Memory`]; a value that is no signer's.
+pub(super) fn turned(value: &Secret, fresh: &Secret) -> Result<Secret, VaultError> {
+    let (Some((_, next)), PRIVATE) = (split(value), fresh.len()) else {
+        return Err(VaultError::Rules("the record holds no signer's keys"));
+    };
+    let mut turned = Secret::zeroed(2 * PRIVATE).map_err(VaultError::Memory)?;
+    let (current, following) = turned.expose_mut().split_at_mut(PRIVATE);
+    current.copy_from_slice(next);
+    following.copy_from_slice(fresh.expose());
+    Ok(turned)
+}
+
+/// Format of a record's clear part with these rules: 2 for a signer, which a reader of version 1 must not take for a secret.
+#[must_use]
+pub(super) fn format(rules: &Rules) -> u64 {
+    match rules.signer {
+        Some(_) => record::SIGNER_FORMAT,
+        None => super::statement::FORMAT,
+    }
+}
+
+/// OpenID Connect Discovery 1.0, section 3: `https`, no query, no fragment.
+fn is_issuer(issuer: &str) -> bool {
+    let Some(rest) = issuer.strip_prefix("https://") else {
+        return false;
+    };
+    let (host, path) = rest.split_once('/').map_or((rest, None), |(host, path)| (host, Some(path)));
+    // RFC 3986, 3.3: what a segment of a path holds as it stands.
+    let plain = |c: u8| c.is_ascii_alphanumeric() || b"-._~/".contains(&c);
+    issuer.len() <= LONGEST_TEXT
+        && is_host(host)
+        && path.is_none_or(|path| {
+            let segment = |segment: &str| !segment.is_empty() && segment != "." && segment != "..";
+            path.bytes().all(plain) && path.split('/').all(segment)
+        })
+}
+
+fn is_claim(name: &str) -> bool {
+    let plain = |c: u8| c.is_ascii_alphanumeric() || b"_-.:/".contains(&c);
+    (1..=LONGEST_CLAIM).contains(&name.len()) && name.bytes().all(plain) && !OUR_CLAIMS.contains(&name)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::rules::Delivery;
+    use super::*;
+
+    /// Ed25519 keys of the seeds 1, 2 and 3.
+    pub(crate) fn keys() -> [String; 3] {
+        [1_u8, 2, 3].map(|seed| {
+            let key = ed25519_dalek::SigningKey::from_bytes(&[seed; 32]).verifying_key();
+            PublicKey::from_bytes(Algorithm::EdDsa, key.as_bytes()).unwrap().to_text()
+        })
+    }
+
+    /// Rules of a signer of one audience and one subject.
+    pub(crate) fn rules() -> Rules {
+        let [current, next, _] = keys();
+        Rules {
+            signer: Some(Box::new(Signer {
+                alg: Algorithm::EdDsa,
+                audiences: ["https://registry.example".into()].into(),
+                claims: [("env".into(), ["prod".into()].into()), ("ref".into(), BTreeSet::new())].into(),
+                current,
+                issuer: "https://id.example/touchlease".into(),
+                next,
+                previous: None,
+                subjects: ["deployer".into()].into(),
+            })),
+            ttl: Some(600),
+            uses: Some(3),
+            ..Rules::value(&[Delivery::Signer])
+        }
+    }
+
+    fn with(change: impl FnOnce(&mut Signer)) -> bool {
+        let mut rules = rules();
+        change(rules.signer.as_mut().unwrap());
+        rules.check().is_ok()
+    }
+
+    #[test]
+    fn t28_rules_of_a_signer_without_audience_subject_or_end_are_refused() {
+        rules().check().unwrap();
+        assert!(with(|_| {}));
+        assert!(!with(|signer| signer.audiences.clear()));
+        assert!(!with(|signer| signer.subjects.clear()));
+        assert!(!with(|signer| signer.audiences = [String::new()].into()));
+        assert!(!with(|signer| signer.audiences = ["a\u{202e}b".into()].into()));
+        for (ttl, uses) in [
+            (None, Some(1)),
+            (Some(3601), Some(1)),
+            (Some(60), None),
+            (Some(60), Some(101)),
+            (Some(0), Some(1)),
+        ] {
+            assert!(Rules { ttl, uses, ..rules() }.check().is_err(), "{ttl:?} {uses:?}");
+        }
+    }
+
+    #[test]
+    fn t28_claims_that_every_token_has_cannot_be_allowed_to_anybody() {
+        for name in OUR_CLAIMS {
+            assert!(!with(|signer| drop(signer.claims.insert(name.into(), BTreeSet::new()))), "{name}");
+        }
+        for name in ["", "a b", "a\"", "ü", "a\0", &"a".repeat(65)] {
+            assert!(!with(|signer| drop(signer.claims.insert(name.into(), BTreeSet::new()))), "{name:?}");
+        }
+        assert!(with(|signer| drop(
+            signer.claims.insert("https://x.example/role".into(), BTreeSet::new())
+        )));
+    }
+
+    #[test]
+    fn an_issuer_has_one_form() {
+        for issuer in ["https://id.example", "https://id.example:8443", "https://id.example/a/b-c_~.d"] {
+            assert!(with(|signer| signer.issuer = issuer.into()), "{issuer}");
+        }
+        for issuer in [
+            "http://id.example",
+            "https://",
+            "https://ID.example",
+            "https://id.example/",
+            "https://id.example/a/",
+            "https://id.example/../a",
+            "https://id.example//a",
+            "https://id.example?x",
+            "https://id.example/a#b",
+            "https://u@id.example",
+            "https://id.example/a b",
+            "id.example",
+        ] {
+            assert!(!with(|signer| signer.issuer = issuer.into()), "{issuer}");
+        }
+    }
+
+    #[test]
+    fn a_signer_goes_out_in_no_other_way() {
+        for delivery in [Delivery::Env, Delivery::File, Delivery::Proxy] {
+            let mut rules = rules();
+            rules.deliveries.insert(delivery);
+            assert!(rules.check().is_err(), "{delivery:?}");
+        }
+    }
+
+    #[test]
+    fn keys_are_different_points_of_the_one_curve() {
+        let [current, _, third] = keys();
+        assert!(with(|signer| signer.previous = Some(third)));
+        assert!(!with(|signer| signer.next = current.clone()));
+        assert!(!with(|signer| signer.previous = Some(current)));
+        assert!(!with(|signer| signer.alg = Algorithm::Es256));
+        assert!(!with(|signer| signer.current = "AAAA".into()));
+    }
+
+    #[test]
+    fn a_rotation_makes_the_next_key_the_one_that_signs() {
+        let secret = |bytes: &[u8]| Secret::from_slice_wiping(&mut bytes.to_vec()).unwrap();
+        let value = secret(&[[1; 32], [2; 32]].concat());
+        let turned = turned(&value, &secret(&[3; 32])).unwrap();
+        assert_eq!(split(&turned).unwrap(), (&[2; 32][..], &[3; 32][..]));
+        assert!(super::turned(&secret(&[1; 63]), &secret(&[3; 32])).is_err());
+        assert!(super::turned(&value, &secret(&[3; 31])).is_err());
+        assert!(Signer::check_value(&secret(&[1; 63])).is_err());
+    }
+}

@@ -1,0 +1,134 @@
+//! Records of signers: sound ones, and ones that only somebody who has the scope's key could have sealed.
+
+use crate::encoding::Digest;
+use crate::vault::bytes::put_field;
+use crate::vault::index::{Head, Node};
+use crate::vault::record::{self, Clear, Record};
+use crate::vault::signer::tests::rules;
+use crate::vault::{Rules, crypto};
+
+use super::bad::{Kit, replace_head};
+use super::base::Stream;
+use super::good::vault;
+
+/// The base point of P-256 (SEC 2, 2.4.2) and twice that: points that anybody can look up.
+const G: &str = "BGsX0fLhLEJH-Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU";
+const TWO_G: &str = "BHzyexiNA09-ilI4AwS1GsPAiWnid_IbNaYLSPxHZpl4B3dVENuO0EApPZrGn3Qw27p9reY86YIpngS3nSJ4c9E";
+
+pub fn add(kit: &mut Kit<'_>) {
+    let sealed = |clear: &str, value: &[u8]| sealed(kit, clear, value);
+    let value = [[1; 32], [2; 32]].concat();
+    let good = clear(kit, rules());
+    let text = String::from_utf8(value.clone()).unwrap();
+    let read = [("prod/TOKEN", text.as_str())];
+    let mut made = vec![
+        (
+            "eddsa".to_owned(),
+            "A signer of Ed25519 in the place of a secret: to be read.".to_owned(),
+            "fine",
+            sealed(&good, &value),
+        ),
+        (
+            "es256".to_owned(),
+            "A signer of P-256 in the place of a secret: to be read.".to_owned(),
+            "fine",
+            sealed(&of_p_256(&good), &value),
+        ),
+    ];
+    for (name, about, from, to) in WRONG {
+        let changed = good.replacen(from, to, 1);
+        assert_ne!(changed, good, "{name}");
+        let about = format!("A signer that somebody who has the scope's key sealed: {about}.");
+        made.push(((*name).to_owned(), about, "secret prod/TOKEN damaged", sealed(&changed, &value)));
+    }
+    let off = of_p_256(&good).replacen(&TWO_G[80..], &TWO_G[80..].chars().rev().collect::<String>(), 1);
+    let about = "A signer that somebody who has the scope's key sealed: a key that is no point of the curve.".to_owned();
+    made.push(("point".to_owned(), about, "secret prod/TOKEN damaged", sealed(&off, &value)));
+    for (name, about, expect, files) in made {
+        vault(
+            kit,
+            &format!("signer-{name}"),
+            &about,
+            expect,
+            files,
+            if expect == "fine" { &read } else { &[] },
+        );
+    }
+}
+
+const WRONG: &[(&str, &str, &str, &str)] = &[
+    ("format", "of the format of a secret", "\"v\":2,", "\"v\":1,"),
+    ("null", "without what may be signed", "\"alg\":\"EdDSA\"", "\"alg\":null"),
+    ("unknown", "an unknown member", "\"signer\":{", "\"signer\":{\"aa\":1,"),
+    ("alg", "an unknown algorithm", "\"alg\":\"EdDSA\"", "\"alg\":\"HS256\""),
+    (
+        "audiences",
+        "no audience",
+        "\"audiences\":[\"https://registry.example\"]",
+        "\"audiences\":[]",
+    ),
+    (
+        "audiences-twice",
+        "one audience twice",
+        "\"audiences\":[",
+        "\"audiences\":[\"https://registry.example\",",
+    ),
+    ("subjects", "no subject", "\"subjects\":[\"deployer\"]", "\"subjects\":[]"),
+    ("claim-ours", "a claim that every token has", "\"env\":", "\"exp\":"),
+    ("claim-name", "a claim with a blank in its name", "\"env\":", "\"e v\":"),
+    ("issuer", "an issuer that is not https", "\"issuer\":\"https:", "\"issuer\":\"http:"),
+    (
+        "delivery",
+        "delivery in an environment besides",
+        "\"deliveries\":[\"signer\"]",
+        "\"deliveries\":[\"env\",\"signer\"]",
+    ),
+    ("ttl", "tokens of over an hour", "\"ttl\":600", "\"ttl\":3601"),
+    ("ttl-none", "tokens of any life", "\"ttl\":600", "\"ttl\":null"),
+    ("uses-none", "any number of tokens", "\"uses\":3", "\"uses\":null"),
+    ("uses", "over a hundred tokens", "\"uses\":3", "\"uses\":101"),
+    ("key-length", "a key of another length", "\"current\":\"", "\"current\":\"AAAA"),
+    ("previous", "a previous key that is none", "\"previous\":null", "\"previous\":\"\""),
+];
+
+fn of_p_256(good: &str) -> String {
+    let [current, next, _] = crate::vault::signer::tests::keys();
+    good.replacen(&current, G, 1)
+        .replacen(&next, TWO_G, 1)
+        .replacen("EdDSA", "ES256", 1)
+}
+
+/// The clear part of the secret TOKEN with these rules.
+fn clear(kit: &Kit<'_>, rules: Rules) -> String {
+    let (id, _) = kit.base.entry("TOKEN").records().next().unwrap();
+    let record = Record::parse(&kit.base.files[&record::path(kit.base.prod.scope, "TOKEN", id)]).unwrap();
+    let clear = Clear {
+        rules,
+        v: 2,
+        ..record.clear
+    };
+    String::from_utf8(crate::encoding::jcs::to_vec(&clear).unwrap()).unwrap()
+}
+
+/// The base with a record of TOKEN that has this clear part and value, and is named by the index.
+fn sealed(kit: &Kit<'_>, clear: &str, value: &[u8]) -> super::patch::Files {
+    let base = kit.base;
+    let (id, _) = base.entry("TOKEN").records().next().unwrap();
+    let mut front = b"TL1reco\n".to_vec();
+    put_field(&mut front, clear.as_bytes());
+    let mut plain = u32::try_from(value.len()).unwrap().to_be_bytes().to_vec();
+    plain.extend(value);
+    plain.resize(4 + clear.len().max(256), 0);
+    let key = base.prod.derive(&base.prod.current(), "record", &[&id.0]).unwrap();
+    let mut file = front.clone();
+    crypto::seal(&mut file, &key, &front, &plain, &mut Stream::new("a signer of the kit")).unwrap();
+    let mut files = base.files.clone();
+    replace_head(&mut files, base, "prod", |head: &mut Head| {
+        let Node::Leaf(entries) = &mut head.root else {
+            panic!("prod is one leaf")
+        };
+        entries.get_mut("TOKEN").unwrap().versions[0].record = Some((id, Digest::of(&file)));
+    });
+    files.insert(record::path(base.prod.scope, "TOKEN", id), file);
+    files
+}

@@ -1,0 +1,118 @@
+//! Signers and tokens, as they are asked for and shown.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::request::RulesAsk;
+use crate::encoding::jwk::Algorithm;
+
+/// What a token is to say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenAsk {
+    /// For whom: one.
+    pub aud: String,
+    /// More claims, each a text.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub claims: BTreeMap<String, String>,
+    /// Whom it speaks of; the signer's only subject when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sub: Option<String>,
+}
+
+/// What may be signed with a signer, and its public keys (base64url without padding: 65 bytes for ES256, 32 for EdDSA).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignerRules {
+    /// Of all of its keys.
+    pub alg: Algorithm,
+    /// Audiences that a token may have.
+    pub audiences: BTreeSet<String>,
+    /// Claims that may be asked for, each with its values; none for any.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub claims: BTreeMap<String, BTreeSet<String>>,
+    /// The key that signs.
+    pub current: String,
+    /// Who issues the tokens.
+    pub issuer: String,
+    /// The key that signs next.
+    pub next: String,
+    /// The key that signed before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<String>,
+    /// Subjects that a token may have.
+    pub subjects: BTreeSet<String>,
+}
+
+/// A signer to be made.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignerAddAsk {
+    /// As `scope/NAME`.
+    pub signer: String,
+    /// With which algorithm it signs.
+    pub alg: Algorithm,
+    /// As in [`SignerRules`].
+    pub issuer: String,
+    /// What may be signed.
+    #[serde(flatten)]
+    pub may: MayAsk,
+}
+
+/// What may be signed with a signer: where a rule is left out, that which it has, or that of a new one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MayAsk {
+    /// As in [`SignerRules`].
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub audiences: BTreeSet<String>,
+    /// As in [`SignerRules`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub claims: BTreeMap<String, BTreeSet<String>>,
+    /// As in [`SignerRules`]; of a new one: its name.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub subjects: BTreeSet<String>,
+    /// Longest life of a token in seconds; of a new one: 600.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<u64>,
+    /// Most tokens of one touch; of a new one: 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uses: Option<u32>,
+}
+
+/// A signer to be rotated.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignerRotateAsk {
+    /// As `scope/NAME`.
+    pub signer: String,
+    /// Neither the key that signs nor the one that was to follow it is trusted any more: all of them are new.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub compromised: bool,
+    /// Rules that change on the way.
+    #[serde(flatten)]
+    pub may: MayAsk,
+}
+
+/// A signer, without its private keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignerView {
+    /// `scope/NAME`.
+    pub signer: String,
+    /// Its version, from 1.
+    pub version: u64,
+    /// Where its private key is: `sealed` in the vault.
+    pub class: SignerClass,
+    /// Its rules.
+    pub rules: RulesAsk,
+    /// Whether this machine knows by a touch that the folder shows the signer as it is.
+    pub vouched: bool,
+}
+
+/// Where a signer's private key is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SignerClass {
+    /// In the vault: a touch unseals it into the daemon's memory, for the lease.
+    Sealed,
+}
