@@ -2,8 +2,7 @@
 //! and go behind it. A value goes from the lease's material into the worker's socket, and nowhere else.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::Stdio;
@@ -29,6 +28,7 @@ use crate::lease::office::Asker;
 use crate::lease::record::{self, Journal};
 use crate::lease::text::{GrantText, Holder, LeaseText};
 use crate::secret::Secret;
+use crate::sys::file::read_text;
 use crate::vault::{Form, Header, Material, Place as Sealed};
 use crate::wire::reply::{Placeholder, ProxyView};
 use crate::wire::request::LeaseAsk;
@@ -44,7 +44,7 @@ const LINES_A_SECOND: u32 = 20;
 /// Longest path in a line of the log, in bytes.
 const LONGEST_PATH: usize = 200;
 /// Most certificates of a company, in bytes.
-const LARGEST_ROOTS: u64 = 4 << 20;
+const LARGEST_ROOTS: usize = 4 << 20;
 
 /// A session, for as long as it is kept.
 pub(super) struct Session {
@@ -259,12 +259,7 @@ fn place(form: Form) -> Place {
 /// Read anew for each session, from the place that the configuration names and no client does (T21).
 fn roots(file: Option<&Path>) -> Result<Vec<String>, Failure> {
     let Some(file) = file else { return Ok(vec![]) };
-    let read = || -> io::Result<String> {
-        let mut text = String::new();
-        File::open(file)?.take(LARGEST_ROOTS).read_to_string(&mut text)?;
-        Ok(text)
-    };
-    match read() {
+    match read_text(file, LARGEST_ROOTS) {
         Ok(text) => Ok(vec![text]),
         Err(error) => Err(Failure::new(
             Outcome::BadInput,

@@ -121,3 +121,52 @@ fn the_worker_ends_with_its_command_and_with_its_daemon() {
     until("the end of the stream", || upstream.streaming() == 0);
     until("the command", || child.try_wait().unwrap().is_some());
 }
+
+/// Requests without a pause on four connections: those that are sent, each with its line on the disk, and those that are refused.
+const FLOOD: &str = r#"
+import base64, os, re, socket, threading
+url = os.environ['HTTP_PROXY']
+password, port = re.fullmatch(r'http://(x:\w+)@127\.0\.0\.1:(\d+)', url).groups()
+login = base64.b64encode(password.encode()).decode()
+
+def flood(path, header):
+    request = f'GET http://HOST{path} HTTP/1.1\r\nHost: HOST\r\nProxy-Authorization: Basic {login}\r\n{header}\r\n\r\n'.encode()
+    while True:
+        stream = socket.create_connection(('127.0.0.1', int(port)))
+        answers = stream.makefile('rb')
+        for _ in range(10_000):
+            stream.sendall(request)
+            length = 0
+            while (line := answers.readline()) not in (b'\r\n', b''):
+                if line.lower().startswith(b'content-length:'):
+                    length = int(line.split(b':')[1])
+            answers.read(length)
+            if not line:
+                break
+
+for header in ['Authorization: Bearer ' + os.environ['API'], 'X-Other: ' + os.environ['API']] * 2:
+    threading.Thread(target=flood, args=('/a', header)).start()
+"#;
+
+#[test]
+fn p4_t12_a_flood_of_requests_through_the_proxy_keeps_nobody_from_locking() {
+    let bench = Bench::new();
+    let upstream = Upstream::plain();
+    bench.put(&format!("http://{}", upstream.host()), &[]);
+    fs::write(bench.lab.home.work().join("flood.py"), FLOOD.replace("HOST", &upstream.host())).unwrap();
+    let mut child = bench.lab.agent(&["run", "--uses", "1000000", "--with", "API=prod/API", "--", "python3", "flood.py"]);
+    until("the flood", || bench.log("not_sent").len() >= 20 && bench.log("used").len() > 200);
+    let since = Instant::now();
+    bench.lab.prints(&["lock"]);
+    let took = since.elapsed();
+    until("the command", || child.try_wait().unwrap().is_some());
+    assert!(took < WITHIN, "{took:?}");
+    let (used, refused) = (bench.log("used").len(), bench.log("not_sent"));
+    let left_out: u64 = refused.iter().filter_map(|line| line["left_out"].as_u64()).sum();
+    println!(
+        "P4: 1 of 1 locks done in a flood, after {} ms; {used} uses, {} lines of refusals, {left_out} left out",
+        took.as_millis(),
+        refused.len()
+    );
+    assert_eq!(bench.lab.json(&["audit", "verify"])["error"], serde_json::Value::Null);
+}

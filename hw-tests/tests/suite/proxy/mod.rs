@@ -5,12 +5,19 @@ mod clients;
 mod ends;
 mod upstream;
 
-use std::{fs, path::Path, process::Output};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
 
 use hw_tests::harness::Terminal;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
-use touchlease::config::Config;
+use touchlease::{
+    config::Config,
+    wire::{Reply, codec},
+};
 
 pub use crate::lab::CANARY;
 use crate::{
@@ -123,7 +130,7 @@ fn p2_the_prompt_shows_hosts_methods_and_paths_as_they_are_signed() {
     let text: Value = serde_json::from_str(recorder.texts().last().unwrap()).unwrap();
     let proxy = &text["grants"][0]["proxy"];
     assert_eq!(proxy["hosts"][0], "xn--bcher-kva.example");
-    assert_eq!(proxy["methods"], serde_json::json!(["GET", "PUT"]));
+    assert_eq!(proxy["methods"], json!(["GET", "PUT"]));
     assert_eq!(proxy["paths"][0], "/client/v4/accounts/*");
 }
 
@@ -247,4 +254,40 @@ fn a_network_of_granted_hosts_only_refuses_others_with_a_reason_for_programs() {
         "{said}"
     );
     assert_eq!(other.seen().len(), 0);
+}
+
+#[test]
+fn a_program_that_knows_the_protocol_alone_gets_address_certificates_and_placeholders_and_no_value() {
+    let bench = Bench::new();
+    let upstream = bench.upstream();
+    bench.put(&upstream.host(), &[]);
+    let with = json!([{ "secret": "prod/API", "via": "proxy", "env": "API" }]);
+    let request = json!({ "do": "lease", "deliver": true, "network": "granted-only", "with": with });
+    let mut caller = bench.lab.call(&json!({ "v": 1, "request": request }));
+    let reply = caller.reply().unwrap();
+    let line = codec::encode(&serde_json::from_value::<Reply>(reply.clone()).unwrap()).unwrap();
+    println!("{}", String::from_utf8_lossy(&line));
+    assert_eq!(hygiene::leaks(&line, &hygiene::forms(CANARY)), 0);
+    let proxy = &reply["proxy"];
+    let bearer = data_encoding::BASE64.decode(proxy["bearer"].as_str().unwrap().as_bytes()).unwrap();
+    let bearer = String::from_utf8(bearer).unwrap();
+    assert!(reply.get("values").is_none() && bearer.len() == 32, "{reply}");
+    let ca = bench.lab.home.work().join("ca.pem");
+    fs::write(&ca, proxy["ca"].as_str().unwrap()).unwrap();
+    let curl = |password: &str| {
+        let mut curl = Command::new("curl");
+        curl.env_clear().args(["-sS", "-m", "20", "--cacert", &ca.display().to_string(), "-x"]);
+        curl.arg(format!("http://x:{password}@127.0.0.1:{}", proxy["port"]));
+        let placeholder = proxy["placeholders"][0]["placeholder"].as_str().unwrap();
+        curl.args(["-H", &format!("Authorization: Bearer {placeholder}"), &upstream.url("/a")]);
+        String::from_utf8(curl.output().unwrap().stdout).unwrap()
+    };
+    assert_eq!(curl(&bearer), "fine");
+    assert_eq!(curl(&bearer.replace('0', "1").replace('a', "b")), "");
+    assert_eq!(upstream.seen().len(), 1);
+    // The connection holds lease and proxy.
+    drop(caller);
+    until("the end of the lease", || bench.log("ended").len() == 1);
+    until("the end of the proxy", || curl(&bearer).is_empty());
+    assert_eq!(upstream.seen().len(), 1);
 }
