@@ -12,8 +12,8 @@ use crate::device::hid::frame::packets as cut;
 use crate::device::place::{Place, Port};
 use crate::device::soft::SoftKey;
 use crate::device::worker::protocol::{Operation, Report, Request, Warm};
-use crate::worker::frame::write_frame;
 use crate::encoding::sshsig::{Namespace, Point};
+use crate::worker::frame::write_frame;
 
 use super::text::SIGNED;
 
