@@ -4,7 +4,6 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::ca::Ca;
 use super::placeholder;
 use super::protocol::{GrantSpec, LONGEST_VALUE, Place, Scheme};
 use super::rules::Rule;
@@ -78,11 +77,17 @@ impl Default for Book {
 }
 
 impl Book {
-    /// Takes a lease's grants, and gives their placeholders.
+    /// Takes a lease's grants, and gives their placeholders. Hosts with TLS are those that the session's authority `covers`.
     ///
     /// # Errors
     /// Which grant is not sound, and why; nothing was taken then.
-    pub fn grant(&mut self, lease: &str, grants: Vec<GrantSpec>, values: &Secret, ca: &Ca) -> Result<Vec<String>, (usize, String)> {
+    pub fn grant(
+        &mut self,
+        lease: &str,
+        grants: Vec<GrantSpec>,
+        values: &Secret,
+        covers: impl Fn(&str) -> bool,
+    ) -> Result<Vec<String>, (usize, String)> {
         if self.live.iter().any(|live| live.id.0 == lease) {
             return Err((0, "the lease is already in force".into()));
         }
@@ -91,7 +96,7 @@ impl Book {
             let value = values.expose().get(at..at.saturating_add(spec.value_len));
             at = at.saturating_add(spec.value_len);
             let value = value.ok_or((index, "its value did not come".to_owned()))?;
-            taken.push(Rc::new(live(lease, index, spec, value, ca).map_err(|why| (index, why))?));
+            taken.push(Rc::new(live(lease, index, spec, value, &covers).map_err(|why| (index, why))?));
         }
         if at != values.len() {
             return Err((taken.len(), "more values came than grants".into()));
@@ -194,14 +199,14 @@ impl Book {
     }
 }
 
-fn live(lease: &str, index: usize, spec: GrantSpec, value: &[u8], ca: &Ca) -> Result<Live, String> {
+fn live(lease: &str, index: usize, spec: GrantSpec, value: &[u8], covers: &dyn Fn(&str) -> bool) -> Result<Live, String> {
     let rule = Rule::new(&spec)?;
     check_value(value, &spec.place)?;
     check_place(&spec.place)?;
     if let Some(target) = rule
         .targets()
         .iter()
-        .find(|target| target.scheme == Scheme::Https && !ca.covers(&target.host))
+        .find(|target| target.scheme == Scheme::Https && !covers(&target.host))
     {
         return Err(format!("{} is none of the hosts that this session was opened for", target.host));
     }

@@ -90,7 +90,7 @@ pub fn check(origin: &Origin, method: &Method, uri: &Uri, headers: &HeaderMap) -
         if uri.scheme_str() != Some(scheme) || written.as_ref() != Some(&origin.host) {
             return Err(disagree());
         }
-    } else if !uri.path().starts_with('/') && !(uri.path() == "*" && *method == Method::OPTIONS) {
+    } else if !(uri.path().starts_with('/') || (uri.path() == "*" && *method == Method::OPTIONS)) {
         return Err(Refusal::malformed("bad_target", "the request's target is no path"));
     }
     let mut hosts = headers.get_all(HOST).iter();

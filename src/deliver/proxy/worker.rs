@@ -106,7 +106,10 @@ async fn obey(session: &Session, order: Order, tail: &Secret) -> Option<Report> 
         // Once is at the beginning.
         Order::Open(_) => None,
         Order::Grant { lease, grants } => {
-            let granted = session.book.borrow_mut().grant(&lease, grants, tail, &session.ca);
+            let granted = session
+                .book
+                .borrow_mut()
+                .grant(&lease, grants, tail, |host| session.ca.covers(host));
             Some(match granted {
                 Ok(placeholders) => Report::Granted { lease, placeholders },
                 Err((index, why)) => Report::NotGranted { lease, index, why },
