@@ -49,6 +49,8 @@ pub enum ConfigError {
 pub struct Config {
     /// The vault when nobody names another.
     pub vault: Option<PathBuf>,
+    /// A file of certificates in PEM, such as a company's, that the proxy trusts at hosts beside the system's.
+    pub proxy_roots: Option<PathBuf>,
     /// Limits.
     pub limits: Limits,
 }
@@ -147,6 +149,7 @@ impl Config {
         let config: Self = toml::from_str(text).map_err(Box::new)?;
         let limits = &config.limits;
         absolute("vault", config.vault.as_ref())?;
+        absolute("proxy_roots", config.proxy_roots.as_ref())?;
         absolute("limits.piv_attestation_roots", limits.piv_attestation_roots.as_ref())?;
         cap("limits.prompt", limits.prompt, LONGEST_PROMPT)?;
         cap("limits.longest_ttl", limits.longest_ttl, LONGEST_TTL)?;

@@ -34,3 +34,4 @@ pub mod secret;
 pub mod sys;
 pub mod vault;
 pub mod wire;
+pub mod worker;

@@ -52,6 +52,7 @@ fn main() -> io::Result<()> {
         vars: Vec::new(),
         masking: true,
         at_end: AtEnd::Terminate,
+        certificates: None,
         runtime_dir: None,
         walls: None,
     };

@@ -4,7 +4,9 @@ Only the holder of a key can sign a statement, and only the holder of a scope ke
 form. Whoever has them can read and write the vault anyway, and a program of ours never does it: a reader refuses all the same.
 """
 
+import contextlib
 import functools
+import ipaddress
 import re
 import sys
 import unicodedata
@@ -30,8 +32,11 @@ def fits(value, form):
         case [each]:
             return isinstance(value, list) and all(fits(item, each) for item in value)
         case dict():
-            members = isinstance(value, dict) and value.keys() == form.keys()
-            return members and all(fits(value[name], form[name]) for name in form)
+            # A name with ? behind it may be missing.
+            forms = {name.rstrip("?"): each for name, each in form.items()}
+            needed = {name for name in form if not name.endswith("?")}
+            members = isinstance(value, dict) and needed <= value.keys() <= forms.keys()
+            return members and all(fits(value[name], forms[name]) for name in value)
     return form(value) if callable(form) else type(value) is type(form) and value == form
 
 
@@ -72,12 +77,45 @@ SCOPE = {"id": ID, "name": is_name, "epoch": range(1, LARGEST + 1), "commitment"
 STATEMENT = {"v": (1, 2), "at": range(LARGEST + 1), "vault": DIGEST, "name": is_name, "previous": [DIGEST], "random": (None, DIGEST),
              "recovery": is_point, "keys": [(FIDO2_KEY, PIV_KEY)], "scopes": [SCOPE]}
 DELIVERIES = ["env", "file", "proxy", "signer"]
+HEADER = {"name": re.compile("[a-z0-9!#$%&'*+.^_`|~-]{1,64}"), "prefix": lambda value: isinstance(value, str)}
+METHOD, PARAMETER = re.compile("(?!(CONNECT|TRACE|TRACK)$)[A-Z-]{1,24}"), re.compile("[A-Za-z0-9_.-]{1,64}")
+TARGET = re.compile(r"(http://)?(\[([0-9a-f:.]+)\]|[a-z0-9.-]{1,253})(:([1-9][0-9]{0,4}))?")
+PATH = re.compile("/[]!$%&'()*+,./0-9:;=@A-Z[_a-z~-]{0,511}")
+PLACES = ({"basic": {"user": (None, re.compile("[ -9;-~]{1,128}"))}}, {"query": {"name": PARAMETER}}, {"cookie": {"name": PARAMETER}})
+
+
+def some(form):
+    return lambda value: isinstance(value, list) and value and fits(value, [form]) and ascending(value)
+
+
+def is_host(text):
+    match = TARGET.fullmatch(text) if isinstance(text, str) else None
+    if match is None or int(match[5] or 1) > 65535 or match[1] and match[5] is None:
+        return False
+    labels, number = match[2].split("."), re.compile("[0-9]*|0x.*")
+    if match[3] or number.fullmatch(labels[-1]):
+        with contextlib.suppress(ValueError):
+            address = match[3] or match[2]
+            return str((ipaddress.IPv6Address if match[3] else ipaddress.IPv4Address)(address)) == address
+        return False
+    return all(re.fullmatch("(?!-)[a-z0-9-]{1,63}(?<!-)", label) for label in labels)
+
+
+def is_path(text):
+    escapes = re.findall("%(.{0,2})", text) if isinstance(text, str) and PATH.fullmatch(text) else [""]
+    if not all(re.fullmatch("[2-7][0-9A-Fa-f]", each) and chr(int(each, 16)) not in "./\\;%\x7f" for each in escapes):
+        return False
+    *inner, last = text[1:].split("/")
+    segments = [*inner, *filter(None, [last])]
+    return all(each.split(";")[0] not in ("", ".", "..") and ("*" not in each or each == "*") for each in segments)
+
+
 HOST = r"([a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*|\[[0-9a-f:.]+\])(:[1-9][0-9]*)?"
 ISSUER = re.compile(rf"https://{HOST}(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
 CLAIM = re.compile("[A-Za-z0-9_.:/-]{1,64}")
 OURS = {"aud", "exp", "iat", "iss", "jti", "lease_sha256", "nbf", "sub", "task"}
-HEADER = {"name": is_text, "prefix": lambda value: isinstance(value, str)}
-RULES = {"deliveries": lambda value: value and value == [each for each in DELIVERIES if each in value], "hosts": [is_text],
+RULES = {"deliveries": lambda value: value and value == [each for each in DELIVERIES if each in value], "hosts": [is_host],
+         "methods?": some(METHOD), "paths?": some(is_path), "place?": PLACES,
          "header": (None, HEADER), "single_line": (True, False), "ttl": (None, range(1, 28801)), "uses": (None, range(1, 1 << 32))}
 CLEAR = {"v": (1, 2), "id": ID, "scope": ID, "key": DIGEST, "name": is_name, "version": range(1, LARGEST + 1),
          "changed": range(LARGEST + 1), "rules": RULES}
@@ -262,7 +300,9 @@ class Scope(reader.Scope):
             need(fits(clear, form) and clear["v"] == 1 + signs and ascending(clear["rules"]["hosts"]), "a clear part in another form")
             rules, size = clear["rules"], max(1, 1 << (len(value) - 1).bit_length() >> 3)
             need(bool(rules["hosts"]) == ("proxy" in rules["deliveries"]), "hosts without the proxy, or the proxy without hosts")
-            need(rules["header"] is None or rules["hosts"], "a header without the proxy")
+            theirs = [rules["header"], *(rules.get(name) for name in ("methods", "paths", "place"))]
+            need(rules["hosts"] or not any(theirs), "a header, methods, paths or a place without the proxy")
+            need(rules["header"] is None or "place" not in rules, "a header and another place")
             need(0 < len(value) <= 1 << 20, "a value of a size that cannot be")
             if signs:
                 signer(rules)

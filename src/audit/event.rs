@@ -28,6 +28,10 @@ pub enum Event {
     Refused(Refused),
     /// A lease was used once.
     Used(Used),
+    /// An answer to the proxy had a secret's value in it, and went on masked.
+    Echoed(Echoed),
+    /// The proxy refused a request that named a secret by its placeholder.
+    NotSent(NotSent),
     /// A lease ended.
     Ended(Ended),
     /// A touch changed the vault's contents. Namespace `touchlease-change`.
@@ -66,6 +70,8 @@ impl Event {
             | Self::TimedOut(_)
             | Self::Refused(_)
             | Self::Used(_)
+            | Self::Echoed(_)
+            | Self::NotSent(_)
             | Self::Ended(_)
             | Self::Roster(_)
             | Self::RecoveryCode(_)
@@ -231,6 +237,36 @@ pub struct Used {
     /// Uses left; none when they are not limited.
     pub left: Option<u32>,
     /// What for: the command's name, or method, host and path.
+    pub what: String,
+}
+
+/// See [`Event::Echoed`].
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Echoed {
+    /// The host that sent it.
+    pub host: String,
+    /// Id of the lease.
+    pub lease: String,
+    /// How many such events of this lease have no line, since the one before: there are 20 in a second.
+    pub left_out: u64,
+    /// The secret, `scope/NAME`.
+    pub secret: String,
+}
+
+/// See [`Event::NotSent`].
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct NotSent {
+    /// Id of the lease.
+    pub lease: String,
+    /// As in [`Echoed`].
+    pub left_out: u64,
+    /// Why, in a word.
+    pub reason: String,
+    /// The secret, `scope/NAME`, where it is known which.
+    pub secret: Option<String>,
+    /// Method and host.
     pub what: String,
 }
 

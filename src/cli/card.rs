@@ -12,10 +12,11 @@ use super::ui::{Tone, Ui};
 use crate::encoding::Digest;
 use crate::encoding::plain::{self, count};
 use crate::encoding::words::four_words;
+use crate::lease::grant::Via;
 use crate::lease::requester::{Claimed, command_line};
 use crate::lease::text::{
-    CardText, ChangeText, ClockText, EnrolText, ExportText, FactoryText, GrantText, Holder, LeaseText, OlderText, Origin, RequesterText,
-    Text as _, UnlockText, WriteText,
+    CardText, ChangeText, ClockText, EnrolText, ExportText, FactoryText, GrantText, Holder, LeaseText, OlderText, Origin, ProxyText,
+    RequesterText, Text as _, UnlockText, WriteText,
 };
 use crate::vault::{SCOPES_PER_TOUCH, Statement};
 use crate::wire::PromptView;
@@ -243,13 +244,33 @@ fn asked_rows(rows: &mut Vec<Row>, lease: &LeaseText) {
 }
 
 fn grant_text(grant: &GrantText) -> String {
-    let form = match grant.via {
-        super::Via::Env => "in its environment",
-        super::Via::File => "in a private file",
-        super::Via::Signer => return signers::signed(grant),
-    };
     let env = grant.env.as_deref().unwrap_or_default();
-    format!("{}  version {}, {form} as {env}", grant.secret, grant.version)
+    let form = match (grant.via, &grant.proxy) {
+        (Via::Env, _) => "in its environment as ".to_owned(),
+        (Via::File, _) => "in a private file as ".to_owned(),
+        (Via::Proxy, Some(proxy)) => proxy_text(proxy),
+        (Via::Signer, _) => return signers::signed(grant),
+        (Via::Proxy, None) => "proxy to nowhere, placeholder in ".to_owned(),
+    };
+    format!("{}  version {}, {form}{env}", grant.secret, grant.version)
+}
+
+/// Where it may be sent: hosts, methods, paths, each in full.
+fn proxy_text(proxy: &ProxyText) -> String {
+    let or_any = |words: &[String], any: &str| if words.is_empty() { any.to_owned() } else { words.join(" ") };
+    let plain = proxy.hosts.iter().any(|host| host.starts_with("http://"));
+    format!(
+        "proxy to {}  {}  {}{}{}, placeholder in ",
+        proxy.hosts.join(" "),
+        or_any(&proxy.methods, "any method"),
+        or_any(&proxy.paths, "any path"),
+        if proxy.form == "bearer" {
+            String::new()
+        } else {
+            format!("  as {}", proxy.form)
+        },
+        if plain { "  http:// IS NOT ENCRYPTED" } else { "" },
+    )
 }
 
 fn term(lease: &LeaseText) -> String {
@@ -346,6 +367,15 @@ pub fn rules(rules: &RulesAsk) -> String {
     };
     if !rules.hosts.is_empty() {
         text += &format!("; only to {}", rules.hosts.join(" "));
+    }
+    if !rules.methods.is_empty() {
+        text += &format!(" {}", rules.methods.join(" "));
+    }
+    if !rules.paths.is_empty() {
+        text += &format!(" {}", rules.paths.join(" "));
+    }
+    if let Some(form) = &rules.send_as {
+        text += &format!("; sent as {form}");
     }
     if let Some(ttl) = rules.ttl {
         text += &format!("; at most {}", duration(ttl));

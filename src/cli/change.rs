@@ -21,7 +21,7 @@ use crate::encoding::reference::ReferenceError;
 use crate::lease::change::several_scopes;
 use crate::lease::failure::locked_memory;
 use crate::secret::Secret;
-use crate::vault::LARGEST_VALUE;
+use crate::vault::{Form, LARGEST_VALUE};
 use crate::wire::reply::SecretView;
 use crate::wire::request::{PutAsk, RulesAsk};
 use crate::wire::{Failure, Outcome, Reply, Request, Value};
@@ -71,12 +71,25 @@ pub struct RmArgs {
 pub struct RulesArgs {
     /// Allow these deliveries only [default: env,file; with --host: proxy].
     ///
-    /// In this version env and file work. Rules may name proxy already; nothing delivers so yet.
+    /// In this version env, file and proxy work.
     #[arg(long = "allow", value_name = "DELIVERY", value_delimiter = ',', value_parser = ["env", "file", "proxy"])]
     allow: Vec<String>,
-    /// Let only a proxy use it, towards this host. Repeat for more. No proxy is built yet: a secret with hosts is not delivered.
+    /// Let only the proxy use it, towards this host, as api.example.com or api.example.com:8443. Repeat for more.
+    ///
+    /// Over TLS; a host that is spoken to without is written http://HOST:PORT.
     #[arg(long = "host", value_name = "HOST")]
     hosts: Vec<String>,
+    /// Let the proxy use it for requests with these methods only, as GET,PUT [default: any].
+    #[arg(long = "method", value_name = "METHOD", value_delimiter = ',')]
+    methods: Vec<String>,
+    /// Let the proxy use it for this path only, as '/v4/accounts/*'. Repeat for more [default: any].
+    ///
+    /// A * stands for one whole segment, and at the end for all that is below.
+    #[arg(long = "path", value_name = "PATTERN")]
+    paths: Vec<String>,
+    /// Where in a request the proxy puts it: bearer, basic[:USER], header:NAME[:PREFIX], query:NAME or cookie:NAME [default: bearer].
+    #[arg(long, value_name = "FORM")]
+    send_as: Option<Form>,
     /// Refuse leases longer than this, as 10m.
     #[arg(long, value_name = "DURATION", value_parser = seconds)]
     max_ttl: Option<u64>,
@@ -88,20 +101,28 @@ pub struct RulesArgs {
 impl RulesArgs {
     /// Whether none is given.
     pub fn is_default(&self) -> bool {
-        self.allow.is_empty() && self.hosts.is_empty() && self.max_ttl.is_none() && self.max_uses.is_none()
+        let said = [&self.allow, &self.hosts, &self.methods, &self.paths];
+        said.iter().all(|words| words.is_empty()) && self.send_as.is_none() && self.max_ttl.is_none() && self.max_uses.is_none()
     }
 
     /// These rules in the place of those that `before` has. A secret that gets its first host goes through a proxy from now on, as a
     /// new one would.
     fn over(self, before: RulesAsk) -> RulesAsk {
         let first_host = before.hosts.is_empty() && !self.hosts.is_empty();
+        let or = |said: &Vec<String>, before: Vec<String>| if said.is_empty() { before } else { said.clone() };
         RulesAsk {
             deliveries: if self.allow.is_empty() && !first_host {
                 before.deliveries
             } else {
                 self.rules().deliveries
             },
-            hosts: if self.hosts.is_empty() { before.hosts } else { self.hosts },
+            hosts: or(&self.hosts, before.hosts),
+            methods: or(&self.methods, before.methods),
+            paths: or(&self.paths, before.paths),
+            send_as: match self.send_as {
+                Some(form) => said(&form),
+                None => before.send_as,
+            },
             ttl: self.max_ttl.or(before.ttl),
             uses: self.max_uses.or(before.uses),
             signer: None,
@@ -118,11 +139,19 @@ impl RulesArgs {
         RulesAsk {
             deliveries,
             hosts: self.hosts.clone(),
+            methods: self.methods.clone(),
+            paths: self.paths.clone(),
+            send_as: self.send_as.as_ref().and_then(said),
             ttl: self.max_ttl,
             uses: self.max_uses,
             signer: None,
         }
     }
+}
+
+/// On the wire, where a Bearer token is what is meant when nothing is said.
+fn said(form: &Form) -> Option<String> {
+    (*form != Form::Bearer).then(|| form.to_string())
 }
 
 /// # Errors

@@ -25,7 +25,7 @@ pub fn parse(text: &[u8], shown: &str) -> Result<(Vec<Variable>, Vec<GrantAsk>),
                     message: format!("{shown}, line {number}: {}", failure.message),
                     ..failure
                 };
-                grants.push(grant(&format!("{name}={value}"), "env").map_err(at)?);
+                grants.push(grant(&format!("{name}={value}"), "any").map_err(at)?);
             }
             Line::Pair { number, value, .. } if value.trim_start().starts_with(SCHEME) => {
                 return Err(wrong(format!("{shown}, line {number}: a blank stands in front of {SCHEME}")));

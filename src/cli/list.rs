@@ -94,6 +94,9 @@ fn row(secret: &SecretView) -> [String; 4] {
     let rules = &secret.rules;
     let limits = [
         (!rules.hosts.is_empty()).then(|| format!("only to {}", rules.hosts.join(", "))),
+        (!rules.methods.is_empty()).then(|| format!("only {}", rules.methods.join(", "))),
+        (!rules.paths.is_empty()).then(|| format!("only {}", rules.paths.join(", "))),
+        rules.send_as.as_ref().map(|form| format!("sent as {form}")),
         rules.ttl.map(|ttl| format!("at most {}", duration(ttl))),
         rules.uses.map(|uses| format!("at most {}", count(uses, "use"))),
     ];

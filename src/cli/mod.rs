@@ -52,8 +52,8 @@ use self::group::Group;
 use self::session::Session;
 use self::ui::Ui;
 use crate::client::Client;
+use crate::deliver::proxy;
 use crate::device::worker;
-use crate::lease::grant::Via;
 use crate::paths::{PathsError, Places};
 use crate::wire::{Failure, Outcome};
 
@@ -138,6 +138,7 @@ pub fn main() -> u8 {
         Some(worker::SUBCOMMAND) => return worker::main(),
         Some(worker::WATCH_SUBCOMMAND) => return worker::watch_main(),
         Some(mcp::worker::SUBCOMMAND) => return mcp::worker::main(),
+        Some(proxy::protocol::SUBCOMMAND) => return proxy::worker::main(),
         _ => {}
     }
     let words: Vec<OsString> = std::env::args_os().collect();

@@ -1,6 +1,7 @@
 //! `touchlease run`: a command with a lease, its output masked, ended when the lease ends.
 
 mod agent;
+pub(super) mod proxied;
 pub mod words;
 
 use std::ffi::{OsStr, OsString};
@@ -21,7 +22,7 @@ use super::ui::Tone;
 use crate::client::{Client, Message};
 use crate::clock::SystemClock;
 use crate::config::parse_duration;
-use crate::deliver::env::{self, AtEnd, DeliverError, Delivery, How, LeaseEnd, Status, Streams, Var};
+use crate::deliver::env::{self, AtEnd, Certificates, DeliverError, Delivery, How, LeaseEnd, Status, Streams, Var};
 use crate::deliver::mask::Patterns;
 use crate::encoding::plain::count;
 use crate::lease::task::{self, Task};
@@ -45,15 +46,20 @@ pub struct AskArgs {
     #[arg(long, short, value_name = "NAME", conflicts_with = "with")]
     task: Option<String>,
     /// Ask for a secret in the environment: scope/NAME, or VARIABLE=scope/NAME. Repeat for more.
+    ///
+    /// One whose rules allow the proxy and not the environment goes by proxy, and the variable holds a placeholder.
     #[arg(long, short, value_name = "SECRET")]
     with: Vec<String>,
+    /// Ask for a secret by proxy: the variable holds a placeholder, in whose place the proxy puts the value. Repeat for more.
+    #[arg(long, value_name = "SECRET")]
+    with_proxy: Vec<String>,
     /// Ask for a secret as a private file whose path the variable holds: VARIABLE=scope/NAME. Repeat for more.
     #[arg(long, value_name = "SECRET")]
     with_file: Vec<String>,
     /// Ask for this long, as 90s, 15m or 1h30m [default: the task's, or 15m].
     #[arg(long, value_name = "DURATION", value_parser = |text: &str| parse_duration(text).map(|d| d.as_secs()))]
     ttl: Option<u64>,
-    /// Ask for this many uses at most; one start of a command is one use.
+    /// Ask for this many uses at most: one start of a command is one use, by proxy one request.
     #[arg(long, value_name = "N", value_parser = how_many::<u32>)]
     uses: Option<u32>,
     /// Say why, in one line, to the person who touches.
@@ -71,6 +77,11 @@ pub struct Args {
     /// Add the variables of this file; those with a value like touchlease://prod/TOKEN become part of the lease.
     #[arg(long, value_name = "FILE")]
     env_file: Vec<PathBuf>,
+    /// What becomes of hosts that the lease does not name, where the command goes through the proxy [default: open].
+    ///
+    /// With open they are reached as without the proxy, with granted-only they are refused.
+    #[arg(long, value_name = "NETWORK", value_parser = ["open", "granted-only"])]
+    network: Option<String>,
     /// Leave the command's output as it is, values and all.
     #[arg(long, env = "TOUCHLEASE_NO_MASKING", value_parser = clap::builder::FalseyValueParser::new())]
     no_masking: bool,
@@ -90,7 +101,7 @@ impl AskArgs {
     /// No task file, or a secret that is named wrong.
     pub fn ask(&self, more: Vec<GrantAsk>) -> Result<LeaseAsk, Failure> {
         let mut with = more;
-        for (texts, via) in [(&self.with, "env"), (&self.with_file, "file")] {
+        for (texts, via) in [(&self.with, "any"), (&self.with_proxy, "proxy"), (&self.with_file, "file")] {
             for text in texts {
                 with.push(grant(text, via)?);
             }
@@ -141,19 +152,22 @@ pub fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
         what.walls = Some(walls.clone());
         if !asks {
             drop(session.met.take());
-            let started = start(&what.delivery(None), &Patterns::new([]), &mut NoLease::new()?);
+            let started = start(&what.delivery(session, None), &Patterns::new([]), &mut NoLease::new()?);
             return ended(session, &started.map_err(|failure| agent::not_started(&walls, failure))?, None);
         }
     }
     ask.command = what.command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     ask.deliver = true;
+    // What an agent reaches beside the lease's hosts is for the person to say.
+    let closed = || args.agent.map(|_| "granted-only".to_owned());
+    ask.network = args.network.clone().or_else(closed);
     let (reply, client) = session.ask_held(Request::Lease(ask))?;
     let Reply::Granted(granted) = reply else { return Err(unexpected()) };
     // Without limits of its own, a request is meant to use the lease that is there.
     if granted.joined && (args.ask.ttl.is_some() || args.ask.uses.is_some()) {
         say_joined(session, &args.ask, &granted);
     }
-    let delivery = what.delivery(Some(granted));
+    let delivery = what.delivery(session, Some(granted));
     // Every form of every value: not for a command whose output goes by.
     let patterns = if delivery.masking { delivery.patterns() } else { Patterns::new([]) };
     for name in patterns.too_short() {
@@ -268,17 +282,34 @@ struct What {
 }
 
 impl What {
-    /// With the values of a lease, if there is one.
-    fn delivery(self, granted: Option<Granted>) -> Delivery {
-        let (values, at_end) = granted.map(|granted| (granted.values, granted.at_end)).unwrap_or_default();
+    /// With what a lease gives, if there is one.
+    fn delivery(mut self, session: &Session, granted: Option<Granted>) -> Delivery {
+        let Granted { values, at_end, proxy, .. } = match granted {
+            Some(granted) => granted,
+            None => return self.with(vec![], None, AtEnd::Terminate),
+        };
+        let certificates = proxy.map(|proxy| {
+            let proxied = proxied::behind(&proxy, &|name| std::env::var_os(name));
+            proxied.notes.iter().for_each(|note| session.ui.note(Tone::Dim, note));
+            self.plain.extend(proxied.plain);
+            proxied.certificates
+        });
+        self.with(vars(values), certificates, ending(&at_end))
+    }
+
+    fn with(self, vars: Vec<Var>, certificates: Option<Certificates>, at_end: AtEnd) -> Delivery {
         Delivery {
             command: self.command,
             found: Some(self.found),
-            vars: vars(values),
+            vars,
             plain: self.plain,
+            certificates,
             masking: self.masking,
-            at_end: ending(&at_end),
-            runtime_dir: std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from),
+            at_end,
+            // An agent has another folder there, in which nothing is of ours.
+            runtime_dir: std::env::var_os("XDG_RUNTIME_DIR")
+                .map(PathBuf::from)
+                .filter(|_| self.walls.is_none()),
             walls: self.walls,
         }
     }

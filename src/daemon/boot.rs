@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -76,7 +76,9 @@ fn prepare(places: Places) -> Result<(Outside, Listening), Failure> {
     let listening = listen(&places)?;
     let boot_id = peer::boot_id().map_err(|error| broken("boot_id", &error))?;
     let clock = Arc::new(SystemClock);
-    let broker = Broker::new(Processes::new("/proc/self/exe".into()), clock.clone());
+    // It stays right when the file is replaced by an update.
+    let program = PathBuf::from("/proc/self/exe");
+    let broker = Broker::new(Processes::new(program.clone()), clock.clone());
     let outside = Outside {
         places,
         settings: Box::new(move || read_config(&file)),
@@ -86,6 +88,7 @@ fn prepare(places: Places) -> Result<(Outside, Listening), Failure> {
         boot_id,
         uid: getuid().as_raw(),
         agents: &AGENTS,
+        program,
     };
     Ok((outside, listening))
 }

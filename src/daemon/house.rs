@@ -65,6 +65,8 @@ pub struct Outside {
     pub uid: u32,
     /// Programs that are agents.
     pub agents: &'static [&'static str],
+    /// This program, which is started anew as the proxy's worker.
+    pub program: PathBuf,
 }
 
 /// The daemon's rooms.
@@ -81,6 +83,7 @@ pub struct House {
     pub(super) boot_id: String,
     pub(super) uid: u32,
     pub(super) agents: &'static [&'static str],
+    pub(super) program: PathBuf,
     pub(super) desk: Desk,
     pub(super) ledger: Ledger,
     pub(super) questions: Questions,
@@ -130,6 +133,7 @@ impl House {
             boot_id,
             uid,
             agents,
+            program,
         } = outside;
         let (desk, ledger) = (Desk::new(clock.clone()), Ledger::new(clock.clone()));
         Ok(Self {
@@ -145,6 +149,7 @@ impl House {
             boot_id,
             uid,
             agents,
+            program,
             ledger,
             questions: Questions::default(),
             log_written: Rc::default(),

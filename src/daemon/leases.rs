@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::connection::Handled;
 use super::house::{House, OpenVault};
-use super::peer;
+use super::{peer, proxies};
 use crate::clock::Wall;
 use crate::device::EnrolledKey;
 use crate::device::enrolled::Piv;
@@ -20,7 +20,7 @@ use crate::lease::{collapse, record, token};
 use crate::secret::Secret;
 use crate::sys;
 use crate::vault::Material;
-use crate::wire::reply::{Delivered, Granted};
+use crate::wire::reply::{Delivered, Granted, ProxyView};
 use crate::wire::request::LeaseAsk;
 use crate::wire::{Call, Failure, Outcome, Reply, Request, Value};
 
@@ -29,6 +29,8 @@ pub(super) struct Held {
     house: Rc<House>,
     lease: Lease,
     stake: Stake,
+    /// The proxy of the connection, which ends with it.
+    _proxy: Option<proxies::Session>,
     given_up: bool,
 }
 
@@ -40,6 +42,7 @@ impl Held {
             house: house.clone(),
             lease,
             stake,
+            _proxy: None,
             given_up: false,
         }
     }
@@ -85,24 +88,27 @@ pub(super) async fn request(house: &Rc<House>, path: &Path, ask: &LeaseAsk, aske
             watch_holder(house, &lease);
         }
         return Ok(Handled {
-            reply: granted(house, &lease, joined, vec![])?,
+            reply: granted(house, &lease, joined, vec![], None)?,
             held: None,
         });
     }
     // From here on whatever goes wrong gives the lease up.
     let stake = if ask.deliver { Stake::Uses } else { Stake::Keeps };
-    let held = Held::new(house, lease, stake, asker);
+    let mut held = Held::new(house, lease, stake, asker);
+    let delivered = proxies::deliver(house, &open, &held.lease, ask, asker).await?;
+    let (session, proxy) = delivered.unzip();
+    held._proxy = session;
     let values = match stake {
         Stake::Uses => values(house, &open, &held.lease, ask)?,
         Stake::Keeps => vec![],
     };
     Ok(Handled {
-        reply: granted(house, &held.lease, joined, values)?,
+        reply: granted(house, &held.lease, joined, values, proxy)?,
         held: Some(held),
     })
 }
 
-fn granted(house: &House, lease: &Lease, joined: bool, values: Vec<Delivered>) -> Result<Reply, Failure> {
+fn granted(house: &House, lease: &Lease, joined: bool, values: Vec<Delivered>, proxy: Option<ProxyView>) -> Result<Reply, Failure> {
     let (view, _, _) = house.ledger.show(lease.id()).ok_or_else(gone)?;
     let at_end = house.ledger.with_material(lease, |text, _| text.at_end).map_err(|_| gone())?;
     Ok(Reply::Granted(Granted {
@@ -110,11 +116,20 @@ fn granted(house: &House, lease: &Lease, joined: bool, values: Vec<Delivered>) -
         joined,
         values,
         at_end: at_end.to_string(),
+        proxy,
     }))
 }
 
-/// The values: one use, counted and recorded before they go out. Tokens that are printed are one use each, all that the lease has.
+/// The values: one use, counted and recorded before they go out. Tokens that are printed are one use each, all that the lease has. What goes
+/// by proxy alone is used by its requests.
 fn values(house: &House, open: &OpenVault, lease: &Lease, ask: &LeaseAsk) -> Result<Vec<Delivered>, Failure> {
+    if house
+        .ledger
+        .with_material(lease, |text, _| text.values().next().is_none())
+        .map_err(|_| gone())?
+    {
+        return Ok(vec![]);
+    }
     let look = |text: &LeaseText, _: &Material| (text.is_of_printed_tokens(), text.has_tokens());
     let (printed, has_tokens) = house.ledger.with_material(lease, look).map_err(|_| gone())?;
     let mut values = Vec::new();
@@ -162,7 +177,7 @@ fn delivered(text: &LeaseText, material: &Material, left: Option<u32>, now: Wall
         let value = value.duplicate().map_err(locked_memory)?;
         Ok(sent(grant, value))
     };
-    text.grants.iter().map(&mut one).collect()
+    text.values().map(&mut one).collect()
 }
 
 fn sent(grant: &GrantText, value: Secret) -> Delivered {
@@ -322,9 +337,14 @@ fn no_lease(id: &str) -> Failure {
 }
 
 impl LeaseText {
-    /// `env`, `file`, `signer`, or several of them.
+    /// The grants of which the requester gets the value, or what is signed with it.
+    fn values(&self) -> impl Iterator<Item = &GrantText> {
+        self.grants.iter().filter(|grant| grant.via != Via::Proxy)
+    }
+
+    /// `env`, `file`, `signer`, or several of them: how values are handed over.
     fn deliveries(&self) -> String {
-        let mut forms: Vec<_> = self.grants.iter().map(|grant| grant.via.to_string()).collect();
+        let mut forms: Vec<_> = self.values().map(|grant| grant.via.to_string()).collect();
         forms.sort_unstable();
         forms.dedup();
         forms.join("+")

@@ -11,6 +11,7 @@ mod listener;
 mod merges;
 pub mod peer;
 mod places;
+mod proxies;
 mod scopes;
 pub mod serve;
 mod shelf;

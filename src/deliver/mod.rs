@@ -3,3 +3,4 @@
 pub mod agent;
 pub mod env;
 pub mod mask;
+pub mod proxy;

@@ -9,6 +9,7 @@ pub mod jwk;
 pub mod plain;
 pub mod reference;
 pub mod sshsig;
+pub mod target;
 pub mod words;
 
 pub use digest::Digest;

@@ -6,9 +6,9 @@ use super::office::{Asker, Office};
 use super::record::{self, Question};
 use super::text::{ChangeKind, ChangeText, KeepText, Text, VERSION, WriteText};
 use super::touch::touch;
-use crate::encoding::plain::count;
+use crate::encoding::plain::{count, visible};
 use crate::encoding::{Digest, SecretRef};
-use crate::vault::{Changes, Delivery, Random, Rules, Signer, Standing, VaultError};
+use crate::vault::{Changes, Delivery, Form, Random, Rules, Signer, Standing, VaultError};
 use crate::wire::request::RulesAsk;
 use crate::wire::signer::SignerRules;
 use crate::wire::{Failure, Outcome};
@@ -170,6 +170,15 @@ pub fn rules_meant(asked: &RulesAsk) -> Result<Rules, Failure> {
         .hint("touchlease signer --help"));
     }
     rules.hosts = asked.hosts.iter().cloned().collect();
+    rules.methods = asked.methods.iter().cloned().collect();
+    rules.paths = asked.paths.iter().cloned().collect();
+    let form = asked.send_as.as_deref().map_or(Ok(Form::Bearer), str::parse);
+    let form = form.map_err(|why| {
+        let asked = asked.send_as.as_deref().map(visible).unwrap_or_default();
+        Failure::new(Outcome::BadInput, "form", format!("{asked:?} is no place in a request: {why}"))
+            .hint("as a header: --send-as header:x-api-key")
+    })?;
+    rules = rules.in_form(form);
     rules.ttl = asked.ttl;
     rules.uses = asked.uses.map(u64::from);
     rules.check().map_err(IntoFailure::failure)?;
@@ -188,6 +197,9 @@ pub fn rules_said(rules: &Rules) -> RulesAsk {
     RulesAsk {
         deliveries: rules.deliveries.iter().map(|delivery| name(delivery).to_owned()).collect(),
         hosts: rules.hosts.iter().cloned().collect(),
+        methods: rules.methods.iter().cloned().collect(),
+        paths: rules.paths.iter().cloned().collect(),
+        send_as: Some(rules.form()).filter(|form| *form != Form::Bearer).map(|form| form.to_string()),
         ttl: rules.ttl,
         uses: rules.uses.and_then(|uses| u32::try_from(uses).ok()),
         signer: rules.signer.as_deref().map(|signer| Box::new(signer_said(signer))),

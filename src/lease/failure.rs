@@ -71,7 +71,7 @@ impl IntoFailure for JcsError {
 }
 
 /// A failure that is nobody's doing but ours.
-pub(super) fn internal(reason: &str, message: impl std::fmt::Display) -> Failure {
+pub(crate) fn internal(reason: &str, message: impl std::fmt::Display) -> Failure {
     Failure::new(Outcome::Internal, reason, message.to_string()).ours()
 }
 

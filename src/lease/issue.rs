@@ -21,13 +21,14 @@
 use std::time::Duration;
 
 use super::failure::IntoFailure;
+use super::grant::{Target, Via};
 use super::ledger::{Grounds, Lease, Parties, Sameness};
 use super::office::{Asker, Office};
 use super::policy::{Judgement, Terms, judge};
 use super::record::{self, Question};
 use super::request::{Judged, Request};
 use super::requester::Requester;
-use super::text::{GrantText, Holder, LeaseKind, LeaseText, Text, VERSION};
+use super::text::{GrantText, Holder, LeaseKind, LeaseText, ProxyText, Text, VERSION};
 use super::token;
 use super::touch::touch;
 use crate::encoding::Digest;
@@ -185,5 +186,16 @@ fn grant_text(judged: &Judged) -> GrantText {
         env: judged.grant.env.clone(),
         token: token::text(judged),
         judged: judged.digest(),
+        proxy: (judged.grant.via == Via::Proxy).then(|| proxy_text(judged)),
+    }
+}
+
+fn proxy_text(judged: &Judged) -> ProxyText {
+    let Target { hosts, methods, paths } = judged.grant.target.clone();
+    ProxyText {
+        form: judged.rules.form().to_string(),
+        hosts,
+        methods,
+        paths,
     }
 }

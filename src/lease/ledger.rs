@@ -36,6 +36,8 @@ pub enum Why {
     RequesterGone,
     /// The key that approved it was pulled out, and the configuration says that this ends it.
     KeyRemoved,
+    /// Its proxy ended by itself.
+    NotDelivered,
     /// The daemon stopped.
     DaemonStopped,
 }
@@ -250,6 +252,14 @@ impl Ledger {
             .map(|live| Lease { id: live.text.id.clone() })
     }
 
+    /// A live lease by its id, for whoever delivers it in parts.
+    #[must_use]
+    pub fn look_up(&self, id: &str) -> Option<Lease> {
+        let leases = self.leases.borrow();
+        let live = leases.get(id).filter(|live| self.is_in_time(live))?;
+        Some(Lease { id: live.text.id.clone() })
+    }
+
     /// Counts one use. Returns what is left of a limit.
     ///
     /// # Errors
@@ -434,6 +444,7 @@ impl Why {
             Self::Locked => "locked",
             Self::RequesterGone => "requester_gone",
             Self::KeyRemoved => "key_removed",
+            Self::NotDelivered => "not_delivered",
             Self::DaemonStopped => "daemon_stopped",
         }
     }

@@ -56,10 +56,11 @@ fn check_delivery(judged: &Judged) -> Result<(), Failure> {
     let delivery = match judged.grant.via {
         Via::Env => Delivery::Env,
         Via::File => Delivery::File,
+        Via::Proxy => Delivery::Proxy,
         Via::Signer => return token::check(judged),
     };
     if judged.rules.allow(delivery) {
-        return Ok(());
+        return check_target(judged);
     }
     if judged.rules.signer.is_some() {
         let secret = &judged.grant.secret;
@@ -73,6 +74,8 @@ fn check_delivery(judged: &Judged) -> Result<(), Failure> {
         .iter()
         .map(|delivery| format!("{delivery:?}").to_lowercase())
         .collect();
+    // A proxy needs hosts to send it to, and that is a change that says where.
+    let hosts = if via == Via::Proxy { " --host HOST" } else { "" };
     Err(refuse(
         "delivery_forbidden",
         format!(
@@ -82,9 +85,23 @@ fn check_delivery(judged: &Judged) -> Result<(), Failure> {
     )
     // What is allowed stays so: of a secret with hosts, the proxy has to.
     .hint(format!(
-        "a person can change that: touchlease edit {secret} --allow {},{via}",
+        "a person can change that: touchlease edit {secret} --allow {},{via}{hosts}",
         allowed.join(",")
     )))
+}
+
+fn check_target(judged: &Judged) -> Result<(), Failure> {
+    let (secret, rules) = (&judged.grant.secret, &judged.rules);
+    match judged.grant.target.wider_than(rules).filter(|_| judged.grant.via == Via::Proxy) {
+        None => Ok(()),
+        Some((asked, allowed)) => Err(refuse(
+            "target_forbidden",
+            format!("the task asks for {asked} with {secret}; the rules sealed with it allow the {allowed}"),
+        )
+        .hint(format!(
+            "name in touchlease.toml what is allowed, or nothing; a person can change the rules: touchlease edit {secret}"
+        ))),
+    }
 }
 
 fn life(request: &Request, limits: &Limits) -> Result<Duration, Failure> {
@@ -177,7 +194,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::encoding::Digest;
-    use crate::lease::grant::{AtEnd, Grant};
+    use crate::lease::grant::{AtEnd, Grant, Target};
     use crate::lease::request::ByTask;
     use crate::lease::text::Holder;
     use crate::vault::Rules;
@@ -189,6 +206,7 @@ mod tests {
                 via: Via::Env,
                 env: Some("A".into()),
                 token: None,
+                target: Target::default(),
             },
             version: 1,
             rules,
@@ -309,6 +327,24 @@ mod tests {
     fn a_secret_with_hosts_is_not_put_into_an_environment() {
         let grants = vec![judged("prod/A", Rules::for_hosts(&["api.example.com"]))];
         assert_eq!(reason(judge(request(grants, None, None), &Limits::default())), "delivery_forbidden");
+    }
+
+    #[test]
+    fn p7_a_task_that_is_wider_than_the_sealed_rules_is_refused_with_what_is_wider() {
+        let mut wide = judged("prod/A", Rules::for_hosts(&["api.example.com"]));
+        wide.grant.via = Via::Proxy;
+        wide.grant.target = Target::default().within(&wide.rules);
+        let judgement = judge(request(vec![wide.clone()], None, None), &Limits::default());
+        assert_eq!(reason(judgement), "asked: 900 None");
+        wide.grant.target.hosts.push("evil.example".into());
+        let Judgement::Refuse(failure) = judge(request(vec![wide], None, None), &Limits::default()) else {
+            panic!("it was asked for");
+        };
+        assert_eq!(failure.reason, "target_forbidden");
+        assert_eq!(
+            failure.message,
+            "the task asks for the host evil.example with prod/A; the rules sealed with it allow the hosts api.example.com"
+        );
     }
 
     #[test]

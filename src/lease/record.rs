@@ -343,6 +343,29 @@ pub fn used(log: &Journal, lease: &str, delivery: &str, what: &str, left: Option
     log.write(event, durability).map(drop)
 }
 
+/// Writes that an answer had a value in it, which was masked; `left_out` such events before had no line.
+pub fn echoed(log: &Journal, lease: &str, secret: &str, host: &str, left_out: u64) {
+    let event = Event::Echoed(event::Echoed {
+        host: host.into(),
+        lease: lease.into(),
+        left_out,
+        secret: secret.into(),
+    });
+    best_effort(log, event);
+}
+
+/// Writes that a request with a placeholder was refused.
+pub fn not_sent(log: &Journal, lease: &str, secret: Option<&str>, reason: &str, what: &str, left_out: u64) {
+    let event = Event::NotSent(event::NotSent {
+        lease: lease.into(),
+        left_out,
+        reason: reason.into(),
+        secret: secret.map(str::to_owned),
+        what: what.into(),
+    });
+    best_effort(log, event);
+}
+
 /// Writes that leases are over. They are over whether or not that can be written (T55).
 pub fn over(log: &Journal, ended: &[Over]) {
     for over in ended {
@@ -437,6 +460,8 @@ fn step(event: &Event) -> String {
         Event::TimedOut(of) => format!("timed out: asked in line {}", hex(&of.asked)),
         Event::Refused(refused) => format!("refused: {}", refused.reason),
         Event::Used(used) => format!("delivered: lease {} as {}", used.lease, used.delivery),
+        Event::Echoed(echoed) => format!("echoed and masked: lease {}", echoed.lease),
+        Event::NotSent(refused) => format!("not sent: lease {}, {}", refused.lease, refused.reason),
         Event::Ended(ended) => format!("ended: lease {}, {:?}", ended.lease, ended.why),
         Event::Key(trouble) => format!("key trouble: {:?}", trouble.what),
         Event::ExtraTouch(_) => "an extra touch".into(),
@@ -484,6 +509,7 @@ fn why(why: Why) -> event::Why {
         Why::Locked => event::Why::Locked,
         Why::RequesterGone => event::Why::RequesterGone,
         Why::KeyRemoved => event::Why::KeyRemoved,
+        Why::NotDelivered => event::Why::NotDelivered,
         Why::DaemonStopped => event::Why::DaemonEnd,
     }
 }

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use super::failure::IntoFailure;
-use super::grant::{AtEnd, Grant, Via};
+use super::grant::{AtEnd, Grant, Target, Via};
 use super::requester::{self, Requester};
 use super::task::{self, Task, check_grants};
 use super::text::{Holder, TaskText};
 use crate::encoding::plain::{check_line, check_variable};
 use crate::encoding::{Digest, SecretRef};
-use crate::vault::{Rules, Vault};
+use crate::vault::{Delivery, Rules, Vault};
 use crate::wire::request::{GrantAsk, LeaseAsk};
 use crate::wire::{Failure, Outcome};
 
@@ -71,7 +71,7 @@ impl Request {
         let task = task.map_err(|error| Failure::new(Outcome::BadInput, "task", error.to_string()).hint(task::EXAMPLE))?;
         let mut grants = task.as_ref().map(|task| task.grants.clone()).unwrap_or_default();
         for asked in &ask.with {
-            grants.push(ad_hoc(asked)?);
+            grants.push(ad_hoc(asked, vault)?);
         }
         check_grants(&grants).map_err(|problem| {
             Failure::new(Outcome::BadInput, "grants", format!("the request is refused: {problem}"))
@@ -122,7 +122,7 @@ impl Judged {
     }
 }
 
-fn ad_hoc(asked: &GrantAsk) -> Result<Grant, Failure> {
+fn ad_hoc(asked: &GrantAsk, vault: &Vault) -> Result<Grant, Failure> {
     let secret: SecretRef = asked
         .secret
         .parse()
@@ -130,12 +130,16 @@ fn ad_hoc(asked: &GrantAsk) -> Result<Grant, Failure> {
     let via = match asked.via.as_str() {
         "env" => Via::Env,
         "file" => Via::File,
+        "proxy" => Via::Proxy,
+        "any" => any_form(&vault.find(&secret.scope, &secret.name).map_err(IntoFailure::failure)?.listed.rules),
         "signer" => Via::Signer,
-        other => return Err(Failure::new(Outcome::BadInput, "via", format!("{other:?} is no delivery")).hint("env, file and signer are")),
+        other => {
+            return Err(Failure::new(Outcome::BadInput, "via", format!("{other:?} is no delivery")).hint("env, file, proxy and signer are"));
+        }
     };
     let (is_token, has_token) = (via == Via::Signer, asked.token.is_some());
     if is_token != has_token || !is_token && asked.env.is_none() {
-        let message = "env and file need a variable, and signer, and nothing else, what is to be signed";
+        let message = "env, file and proxy need a variable, and signer, and nothing else, what is to be signed";
         return Err(Failure::new(Outcome::BadInput, "grant", message).hint("docs/protocol.md shows each form"));
     }
     asked.env.as_deref().map_or(Ok(()), check_variable).map_err(|error| plain(&error))?;
@@ -143,12 +147,25 @@ fn ad_hoc(asked: &GrantAsk) -> Result<Grant, Failure> {
         secret,
         via,
         env: asked.env.clone(),
+        target: Target::default(),
         token: asked.token.clone(),
     })
 }
 
-fn look_up(vault: &Vault, grant: Grant) -> Result<Judged, Failure> {
+/// Of whoever names no form. Where neither is allowed the refusal is about the environment, which is what was meant.
+fn any_form(rules: &Rules) -> Via {
+    if rules.allow(Delivery::Proxy) && !rules.allow(Delivery::Env) {
+        Via::Proxy
+    } else {
+        Via::Env
+    }
+}
+
+fn look_up(vault: &Vault, mut grant: Grant) -> Result<Judged, Failure> {
     let found = vault.find(&grant.secret.scope, &grant.secret.name).map_err(IntoFailure::failure)?;
+    if grant.via == Via::Proxy {
+        grant.target = grant.target.within(&found.listed.rules);
+    }
     Ok(Judged {
         version: found.listed.version,
         rules: found.listed.rules,

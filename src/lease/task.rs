@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use thiserror::Error;
 
-use super::grant::{AtEnd, Grant, Via};
+use super::grant::{AtEnd, Grant, Target, Via};
 use crate::config::parse_duration;
 use crate::encoding::plain::{PlainError, check_line, check_name, check_variable};
 use crate::encoding::{Digest, SecretRef};
@@ -113,6 +113,12 @@ struct GrantEntry {
     secret: String,
     via: Via,
     env: String,
+    #[serde(default)]
+    hosts: Vec<String>,
+    #[serde(default)]
+    methods: Vec<String>,
+    #[serde(default)]
+    paths: Vec<String>,
     audience: Option<String>,
     subject: Option<String>,
     #[serde(default)]
@@ -187,6 +193,10 @@ impl GrantEntry {
     fn check(self) -> Result<Grant, String> {
         let secret: SecretRef = self.secret.parse().map_err(|error| format!("{:?}: {error}", self.secret))?;
         check_variable(&self.env).map_err(|error| error.to_string())?;
+        let target = Target::new(self.hosts, self.methods, self.paths)?;
+        if self.via != Via::Proxy && !target.is_empty() {
+            return Err(format!("{secret}: hosts, methods and paths are for via = \"proxy\""));
+        }
         let token = match (self.via, self.audience) {
             (Via::Signer, Some(aud)) => Some(TokenAsk {
                 aud,
@@ -202,6 +212,7 @@ impl GrantEntry {
             via: self.via,
             env: Some(self.env),
             token,
+            target,
         })
     }
 }
@@ -288,6 +299,10 @@ env = "CLOUDFLARE_API_TOKEN"
             format!("{DEPLOY}{grant}"),
             DEPLOY.replace("prod/CLOUDFLARE_TOKEN", "../x"),
             DEPLOY.replace("via = \"env\"", "via = \"fifo\""),
+            DEPLOY.replace("via = \"env\"", "via = \"env\"\nhosts = [\"api.example.com\"]"),
+            DEPLOY.replace("via = \"env\"", "via = \"proxy\"\nhosts = [\"*.example.com\"]"),
+            DEPLOY.replace("via = \"env\"", "via = \"proxy\"\nmethods = [\"get\"]"),
+            DEPLOY.replace("via = \"env\"", "via = \"proxy\"\npaths = [\"/a/../b\"]"),
             "x".repeat(LARGEST_FILE + 1),
         ] {
             assert!(Task::parse(&file, "deploy").is_err(), "{file}");

@@ -184,6 +184,7 @@ mod tests {
                 secret: "prod/deployer".parse().unwrap(),
                 via: Via::Signer,
                 env: None,
+                target: crate::lease::grant::Target::default(),
                 token: Some(ask),
             },
             version: 1,

@@ -72,6 +72,16 @@ pub fn forbid_cores() -> io::Result<()> {
     Ok(())
 }
 
+/// Allows this process as many descriptors as it may have.
+///
+/// # Errors
+/// The kernel refused.
+pub fn raise_descriptors() -> io::Result<()> {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let limit = Rlimit { current: maximum, maximum };
+    Ok(setrlimit(Resource::Nofile, limit)?)
+}
+
 #[allow(unsafe_code)]
 fn blocked() -> libc::sigset_t {
     // SAFETY: a null set asks only; `set` is initialised by sigemptyset, and written by the call.

@@ -24,6 +24,7 @@ pub mod export;
 #[cfg(test)]
 mod faults;
 pub mod fork;
+pub mod form;
 pub mod genesis;
 mod gone;
 pub mod health;
@@ -77,6 +78,7 @@ pub use enrolment::Enrolment;
 pub use error::VaultError;
 pub use export::{OpenScope, Taken};
 pub use fork::{Clash, Fork, Side};
+pub use form::{Form, Place};
 pub use genesis::Genesis;
 pub use journal::InForce;
 pub use keys::{Addition, Removal};
@@ -89,7 +91,7 @@ pub use random::Random;
 pub use record::LARGEST_VALUE;
 pub use recover::{Recovering, Recovery};
 pub use recovery::{CodeError, RecoveryCode};
-pub use rules::{Delivery, Header, Rules};
+pub use rules::{Delivery, Header, LONGEST_PROXIED, Rules};
 pub use signer::{LONGEST_TOKEN, MOST_TOKENS, Signer, SignerKeys};
 pub use statement::Statement;
 

@@ -1,19 +1,42 @@
 //! Rules for the use of a secret, sealed with it and readable without a touch.
 
 use std::collections::BTreeSet;
-use std::net::Ipv6Addr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::encoding::plain::check_line;
+use crate::encoding::target::{Host, check_method, check_pattern};
 use crate::secret::Secret;
 
 use super::error::VaultError;
+use super::form::{Form, Place};
 use super::signer::Signer;
 
 /// The longest lifetime of a lease that rules may name (design: eight hours).
 const LONGEST_TTL: u64 = 8 * 3600;
 const MOST_HOSTS: usize = 64;
+const MOST_METHODS: usize = 32;
+const MOST_PATHS: usize = 64;
+/// Longest value that the proxy puts into a request, in bytes.
+pub const LONGEST_PROXIED: usize = 16 << 10;
+/// Headers that are of the connection or of the message's frame, and no place for a credential.
+const NO_PLACE: [&str; 15] = [
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "cookie",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
 
 /// How a value may reach a program.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,10 +68,19 @@ pub struct Header {
 pub struct Rules {
     /// The deliveries that are allowed; at least one.
     pub deliveries: BTreeSet<Delivery>,
-    /// Where the proxy puts it; `Authorization: Bearer` when not said.
+    /// Where the proxy puts it; `Authorization: Bearer` when neither this nor `place` says otherwise.
     pub header: Option<Header>,
-    /// The hosts that it may be sent to (`api.example.com`, `localhost:8080`, `[::1]:8080`), in lower case, IDN in punycode.
+    /// The hosts that it may be sent to (`api.example.com`, `localhost:8443`, `http://[::1]:8080`), in lower case, IDN in punycode.
     pub hosts: BTreeSet<String>,
+    /// The methods with which it may be sent; any when none is named.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub methods: BTreeSet<String>,
+    /// The paths that it may be sent to, as patterns; any when none is named.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub paths: BTreeSet<String>,
+    /// Where the proxy puts it, if not in a header of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
     /// What may be signed with it, where its value is a signer's private keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signer: Option<Box<Signer>>,
@@ -68,6 +100,9 @@ impl Rules {
             deliveries: deliveries.iter().copied().collect(),
             header: None,
             hosts: BTreeSet::new(),
+            methods: BTreeSet::new(),
+            paths: BTreeSet::new(),
+            place: None,
             signer: None,
             single_line: false,
             ttl: None,
@@ -90,6 +125,27 @@ impl Rules {
         self.deliveries.contains(&delivery)
     }
 
+    /// Where in a request the proxy puts the value.
+    #[must_use]
+    pub fn form(&self) -> Form {
+        match (&self.header, &self.place) {
+            (_, Some(place)) => Form::Place(place.clone()),
+            (Some(header), None) => Form::Header(header.clone()),
+            (None, None) => Form::Bearer,
+        }
+    }
+
+    /// The same rules with the value in another place of a request.
+    #[must_use]
+    pub fn in_form(self, form: Form) -> Self {
+        let (header, place) = match form {
+            Form::Bearer => (None, None),
+            Form::Header(header) => (Some(header), None),
+            Form::Place(place) => (None, Some(place)),
+        };
+        Self { header, place, ..self }
+    }
+
     /// Checks that the rules do not contradict themselves.
     ///
     /// # Errors
@@ -109,11 +165,36 @@ impl Rules {
                 !proxy && !self.hosts.is_empty(),
                 "a secret that has hosts is delivered by proxy; allow env as well where that is meant",
             ),
-            (!proxy && self.header.is_some(), "a header is for delivery by proxy"),
-            (self.hosts.len() > MOST_HOSTS, "more than 64 hosts"),
             (
-                !self.hosts.iter().all(|host| is_host(host)),
-                "a host is a lower-case name or address, with a port where it is not the usual one",
+                !proxy && (self.header.is_some() || self.place.is_some()),
+                "where in a request it goes is for delivery by proxy",
+            ),
+            (
+                !proxy && !(self.methods.is_empty() && self.paths.is_empty()),
+                "methods and paths are for delivery by proxy",
+            ),
+            (
+                self.header.is_some() && self.place.is_some(),
+                "it goes into a header or elsewhere, not both",
+            ),
+            (self.hosts.len() > MOST_HOSTS, "more than 64 hosts"),
+            (self.methods.len() > MOST_METHODS, "more than 32 methods"),
+            (self.paths.len() > MOST_PATHS, "more than 64 paths"),
+            (
+                !self.hosts.iter().all(|host| host.parse::<Host>().is_ok()),
+                "a host is a lower-case name (punycode where it has other letters) or an address, with a port where it is not 443; without TLS it is http://HOST:PORT",
+            ),
+            (
+                !self.methods.iter().all(|method| check_method(method).is_ok()),
+                "a method is in capitals, as GET; CONNECT, TRACE and TRACK carry no credential",
+            ),
+            (
+                !self.paths.iter().all(|path| check_pattern(path).is_ok()),
+                "a path begins with / and has no empty segment, no . or .., no query, nor these as escapes; a * stands for a whole segment, at the end for all that is below",
+            ),
+            (
+                !self.place.as_ref().is_none_or(Place::is_sound),
+                "a parameter or a cookie has a name of letters, digits, - _ and .; a user of Basic has no colon",
             ),
             (
                 !self.header.as_ref().is_none_or(Header::is_sound),
@@ -152,19 +233,34 @@ impl Rules {
                 "the value has a line break (or NUL) in it, and would be cut or split where it is used in one line",
             ));
         }
+        if self.allow(Delivery::Proxy) && !fits_into_a_request(value) {
+            return Err(VaultError::Rules(
+                "the value is no part of a request: the proxy takes letters, digits and signs of ASCII, with blanks inside at most, 16 KiB in all",
+            ));
+        }
         Ok(())
     }
 }
 
 impl Header {
-    fn is_sound(&self) -> bool {
+    /// Whether it can stand in a request as it is.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
         // RFC 9110, 5.6.2: token.
         let token = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"!#$%&'*+-.^_`|~".contains(&b);
         (1..=64).contains(&self.name.len())
             && self.name.bytes().all(token)
+            && !NO_PLACE.contains(&self.name.as_str())
             && self.prefix.is_ascii()
             && check_line("the header's prefix", &self.prefix, 64).is_ok()
     }
+}
+
+/// Whether a value can stand in a header (RFC 9110, 5.5): visible ASCII, blanks only inside.
+fn fits_into_a_request(value: &Secret) -> bool {
+    let bytes = value.expose();
+    let ends = [bytes.first(), bytes.last()];
+    bytes.len() <= LONGEST_PROXIED && bytes.iter().all(|b| (0x20..0x7f).contains(b)) && !ends.contains(&Some(&b' '))
 }
 
 /// Whether a value has CR, LF or NUL in it, which end a field in line protocols.
@@ -173,27 +269,9 @@ pub fn has_line_break(value: &Secret) -> bool {
     value.expose().iter().any(|b| matches!(b, b'\r' | b'\n' | 0))
 }
 
-/// A host name (RFC 1123, 2.1, lower case, no dot at the end) or address, and a port.
+/// A host that is spoken to over TLS.
 pub(super) fn is_host(host: &str) -> bool {
-    let (name, port) = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((address, port)) => {
-            // One form per address: the shortest (RFC 5952), as everything else here has one form.
-            let canonical = address.parse::<Ipv6Addr>().is_ok_and(|parsed| parsed.to_string() == address);
-            return canonical && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port));
-        }
-        None => host.split_once(':').map_or((host, None), |(name, port)| (name, Some(port))),
-    };
-    let label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    name.len() <= 253 && name.split('.').all(label) && port.is_none_or(is_port)
-}
-
-fn is_port(port: &str) -> bool {
-    port.parse::<u16>().is_ok_and(|number| number > 0 && number.to_string() == port)
+    host.parse::<Host>().is_ok_and(|host| !host.plain)
 }
 
 #[cfg(test)]
@@ -308,6 +386,12 @@ mod tests {
             assert!(line.check_value(&secret(bad)).is_err());
             env.check_value(&secret(bad)).unwrap();
         }
-        proxy.check_value(&secret(b"token")).unwrap();
+        for good in [&b"token"[..], b"two words", &[b'x'; LONGEST_PROXIED]] {
+            proxy.check_value(&secret(good)).unwrap();
+        }
+        for bad in [&b" token"[..], b"token ", "tökén".as_bytes(), b"\x7f", &[b'x'; LONGEST_PROXIED + 1]] {
+            assert!(proxy.check_value(&secret(bad)).is_err());
+            env.check_value(&secret(bad)).unwrap();
+        }
     }
 }

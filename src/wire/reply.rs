@@ -240,6 +240,35 @@ pub struct Granted {
     pub values: Vec<Delivered>,
     /// What happens to a child when the lease ends: `terminate`, `kill`, `interrupt`.
     pub at_end: String,
+    /// How to reach the proxy, where something of the lease is delivered by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<ProxyView>,
+}
+
+/// The proxy of one connection. It ends with the connection.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ProxyView {
+    /// Its port on 127.0.0.1.
+    pub port: u16,
+    /// The password of its URL, `http://x:BEARER@127.0.0.1:PORT`: 32 hexadecimal digits.
+    pub bearer: Value,
+    /// The session's certificate authority, as PEM: who is to trust what the proxy says for the hosts of its leases.
+    pub ca: String,
+    /// What stands in requests in the place of the values.
+    pub placeholders: Vec<Placeholder>,
+    /// The hosts of its leases, as rules name them.
+    pub hosts: Vec<String>,
+}
+
+/// What stands in requests in the place of a value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placeholder {
+    /// `scope/NAME`.
+    pub secret: String,
+    /// The variable.
+    pub env: String,
+    /// It. No secret: without the proxy it opens nothing.
+    pub placeholder: String,
 }
 
 /// One value for the requester's child.

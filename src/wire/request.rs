@@ -291,6 +291,10 @@ pub struct LeaseAsk {
     /// The lease ends with this connection, and no value comes with the reply: other connections of the same process take its uses.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hold: bool,
+    /// What the proxy of a lease that is delivered does with hosts that no grant names: `open` passes them on untouched, `granted-only` refuses
+    /// them; `open` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
 }
 
 /// A task as the client found it. The daemon opens no file that a client names, so the text comes along.
@@ -309,7 +313,7 @@ pub struct TaskAsk {
 pub struct GrantAsk {
     /// `scope/NAME`.
     pub secret: String,
-    /// `env`, `file` or `signer`.
+    /// `env`, `file`, `proxy` or `signer`; `any` for the environment where the rules allow it, else for the proxy where they allow that.
     pub via: String,
     /// The variable; a token may do without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -465,6 +469,16 @@ pub struct RulesAsk {
     /// Hosts to which a proxy may send it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<String>,
+    /// Methods with which it may; any when there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub methods: Vec<String>,
+    /// Patterns of paths to which it may; any when there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<String>,
+    /// Where in a request a proxy puts it: `basic`, `basic:USER`, `header:NAME`, `header:NAME:PREFIX`, `query:NAME`, `cookie:NAME`; as a Bearer
+    /// token when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub send_as: Option<String>,
     /// Longest lease in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<u64>,

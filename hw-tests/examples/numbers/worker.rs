@@ -15,11 +15,12 @@ use rustix::io::IoSlice;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use touchlease::device::ctap::{Transport, TransportError};
 use touchlease::device::hid::Hid;
-use touchlease::device::worker::protocol::{Failure, Report, read_frame, write_frame};
+use touchlease::device::worker::protocol::{Failure, Report};
 use touchlease::device::worker::{Ways, random, serve, watch};
 use touchlease::device::{Link, Place, Port};
 use touchlease::secret::Secret;
 use touchlease::sys;
+use touchlease::worker::frame::{read_frame, write_frame};
 
 /// Where the process with this id hands out its emulated key.
 pub fn node(pid: u32) -> PathBuf {

@@ -47,6 +47,24 @@ pub mod cli {
 pub mod clock;
 #[path = "../../../src/config.rs"]
 pub mod config;
+/// The mask, and of the proxy what reads requests and answers.
+#[path = "../../../src/deliver"]
+pub mod deliver {
+    pub mod mask;
+    #[path = "proxy"]
+    pub mod proxy {
+        pub mod address;
+        pub mod book;
+        pub mod decode;
+        pub mod form;
+        pub mod hosts;
+        pub mod inject;
+        pub mod placeholder;
+        pub mod protocol;
+        pub mod refuse;
+        pub mod rules;
+    }
+}
 #[path = "../../../src/device"]
 pub mod device {
     pub mod candidate;
@@ -107,6 +125,10 @@ pub mod sys {
 pub mod vault;
 #[path = "../../../src/wire/mod.rs"]
 pub mod wire;
+#[path = "../../../src/worker"]
+pub mod worker {
+    pub mod frame;
+}
 
 pub mod meter;
 pub mod samples;

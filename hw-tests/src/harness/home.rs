@@ -202,6 +202,7 @@ impl Home {
         listener.set_nonblocking(true)?;
         let boot_id = peer::boot_id()?;
         let uid = rustix::process::getuid().as_raw();
+        let program = self.program.clone();
         let (stop, stopped) = oneshot::channel();
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -218,6 +219,7 @@ impl Home {
                     boot_id,
                     uid,
                     agents: &[AGENT],
+                    program,
                 };
                 let house = std::rc::Rc::new(House::new(outside).expect("a thread"));
                 let listener = tokio::net::UnixListener::from_std(listener).expect("the runtime takes the socket");

@@ -37,8 +37,14 @@ fn a_delivery_that_the_rules_forbid_is_allowed_by_the_hint_and_what_was_allowed_
     let _watch = lab.home.watch().unwrap();
     lab.put("prod/WEB", b"correct-horse", &["--host", "a.example", "--max-ttl", "5m"]);
     lab.put("prod/FILE", b"correct-horse", &["--allow", "file"]);
-    for (secret, deliveries) in [("prod/WEB", json!(["env", "proxy"])), ("prod/FILE", json!(["env", "file"]))] {
-        let run = ["run", "--with", secret, "--", "true"];
+    for (secret, deliveries) in [("prod/WEB", json!(["file", "proxy"])), ("prod/FILE", json!(["env", "file"]))] {
+        // The one by proxy, if nothing else is said.
+        let run = ["run", "--with-file", &format!("X={secret}"), "--", "true"];
+        let run = if secret == "prod/FILE" {
+            ["run", "--with", secret, "--", "true"]
+        } else {
+            run
+        };
         let (reason, hint) = hint_of(&lab, &run);
         assert_eq!(reason, "delivery_forbidden");
         lab.person(&command(&hint));

@@ -21,6 +21,7 @@ mod machines;
 mod mcp;
 mod newcomer;
 mod places;
+mod proxy;
 mod races;
 mod reading;
 mod receipts;

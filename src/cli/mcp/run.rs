@@ -83,6 +83,7 @@ impl Run {
             command: command.clone(),
             deliver: true,
             join_only: true,
+            network: Some("granted-only".into()),
             ..LeaseAsk::default()
         };
         let job = Job {

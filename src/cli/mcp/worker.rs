@@ -21,6 +21,7 @@ use rustix::net::{
 use serde::{Deserialize, Serialize};
 
 use super::super::init::unexpected;
+use super::super::run::proxied::behind;
 use super::super::run::{ending, undelivered, vars};
 use super::run::Ended;
 use crate::client::{Client, Message, daemon_gone};
@@ -228,12 +229,23 @@ fn walls(folder: &Path, temp: &Temp) -> Result<Walls, Failure> {
     Ok(walls)
 }
 
-fn delivery(job: &Job, found: PathBuf, granted: Granted, temp: &Temp, walls: Walls) -> Delivery {
+fn delivery(job: &Job, found: PathBuf, granted: Granted, temp: &Temp, mut walls: Walls) -> Delivery {
+    let mut plain = temp.variables();
+    let certificates = granted.proxy.map(|proxy| {
+        if let Some(fence) = &mut walls.fence {
+            fence.port = Some(proxy.port);
+        }
+        // Nobody reads notes here, and what they are about, other proxies, is not to be reached.
+        let proxied = behind(&proxy, &|name| std::env::var_os(name));
+        plain.extend(proxied.plain);
+        proxied.certificates
+    });
     Delivery {
         command: job.command.iter().map(OsString::from).collect(),
         found: Some(found),
         vars: vars(granted.values),
-        plain: temp.variables(),
+        plain,
+        certificates,
         masking: true,
         at_end: ending(&granted.at_end),
         runtime_dir: job.runtime_dir.clone(),

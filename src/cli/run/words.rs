@@ -51,6 +51,13 @@ fn take((vault, _, args): &mut Understood, name: &str, value: OsString) -> Optio
     }
     match name {
         "--vault" => once(vault, value.into()),
+        "--network" => {
+            let text = value
+                .into_string()
+                .ok()
+                .filter(|text| ["open", "granted-only"].contains(&text.as_str()))?;
+            once(&mut args.network, text)
+        }
         "--env-file" => {
             args.env_file.push(value.into());
             Some(())
@@ -59,6 +66,7 @@ fn take((vault, _, args): &mut Understood, name: &str, value: OsString) -> Optio
             let text = value.into_string().ok()?;
             match name {
                 "--with" | "-w" => ask.with.push(text),
+                "--with-proxy" => ask.with_proxy.push(text),
                 "--with-file" => ask.with_file.push(text),
                 "--task" | "-t" => once(&mut ask.task, text)?,
                 "--reason" => once(&mut ask.reason, text)?,

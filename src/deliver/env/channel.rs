@@ -18,7 +18,7 @@ const LEFT_BEHIND: usize = 1 << 20;
 pub(super) struct Channel<'a> {
     /// Non-blocking; none when it ended or nobody reads us.
     source: Option<OwnedFd>,
-    masker: Masker<'a>,
+    masker: Masker<&'a Patterns>,
     sink: Sink<'a>,
     /// Bytes that are still read, once the child has ended.
     budget: Option<usize>,

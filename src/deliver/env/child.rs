@@ -100,7 +100,7 @@ impl AsFd for Child {
 ///
 /// The child's environment block is a copy of the values that nobody wipes: a value that is delivered by environment is in unlocked
 /// memory by its nature. Ours is wiped when it was started.
-pub(super) fn program(delivery: &Delivery) -> Result<(Program, Option<PrivateFiles>), DeliverError> {
+pub(super) fn program(delivery: &Delivery) -> Result<(Program, Vec<PrivateFiles>), DeliverError> {
     let name = delivery.command.first().ok_or(DeliverError::NoCommand)?;
     let (mut files, mut paths) = (None, Vec::new());
     for var in &delivery.vars {
@@ -115,6 +115,17 @@ pub(super) fn program(delivery: &Delivery) -> Result<(Program, Option<PrivateFil
     }
     let ours: Vec<_> = std::env::vars_os().collect();
     let mut environment: BTreeMap<&OsStr, &[u8]> = ours.iter().chain(&delivery.plain).map(text).collect();
+    let trusted = delivery.certificates.as_ref().map(|trusted| -> Result<_, DeliverError> {
+        let mut folder = PrivateFiles::new(delivery.runtime_dir.as_deref())?;
+        let file = folder.add(&trusted.pem)?;
+        Ok((trusted, folder, file))
+    });
+    let trusted = trusted.transpose()?;
+    if let Some((trusted, folder, file)) = &trusted {
+        let file = trusted.files.iter().map(|name| (name.as_os_str(), file.as_os_str().as_bytes()));
+        let folder = folder.path().as_os_str().as_bytes();
+        environment.extend(file.chain(trusted.folders.iter().map(|name| (name.as_os_str(), folder))));
+    }
     let mut paths = paths.iter().map(|path| path.as_os_str().as_bytes());
     environment.extend(delivery.vars.iter().filter_map(|var| {
         let value = match var.how {
@@ -131,9 +142,10 @@ pub(super) fn program(delivery: &Delivery) -> Result<(Program, Option<PrivateFil
         program: name.clone(),
         source,
     })?;
+    let files: Vec<_> = files.into_iter().chain(trusted.map(|(_, folder, _)| folder)).collect();
     let mut walls = delivery.walls.clone();
-    if let (Some(fence), Some(files)) = (walls.as_mut().and_then(|walls| walls.fence.as_mut()), &files) {
-        fence.readable.push(files.folder().to_owned());
+    if let Some(fence) = walls.as_mut().and_then(|walls| walls.fence.as_mut()) {
+        fence.readable.extend(files.iter().map(|folder| folder.path().to_owned()));
     }
     Ok((program.behind(walls), files))
 }

@@ -60,8 +60,8 @@ impl PrivateFiles {
         Err(io::ErrorKind::AlreadyExists.into())
     }
 
-    /// Where they are.
-    pub fn folder(&self) -> &Path {
+    /// The folder.
+    pub fn path(&self) -> &Path {
         &self.folder
     }
 

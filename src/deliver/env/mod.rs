@@ -61,6 +61,8 @@ pub struct Delivery {
     pub vars: Vec<Var>,
     /// What is added as it is: no secret, not masked.
     pub plain: Vec<(OsString, OsString)>,
+    /// Certificates that it is to trust.
+    pub certificates: Option<Certificates>,
     /// Whether its output is masked.
     pub masking: bool,
     /// What happens to it when the lease is over.
@@ -69,6 +71,16 @@ pub struct Delivery {
     pub runtime_dir: Option<PathBuf>,
     /// What it is started behind. It has a session of its own then, so that it can type into no terminal of ours.
     pub walls: Option<Walls>,
+}
+
+/// Certificates in a file of their own, in a folder of its own. No secret.
+pub struct Certificates {
+    /// The file.
+    pub pem: Vec<u8>,
+    /// Variables that hold its path.
+    pub files: Vec<OsString>,
+    /// Variables that hold the folder's.
+    pub folders: Vec<OsString>,
 }
 
 /// One value.

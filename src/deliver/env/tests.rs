@@ -40,6 +40,7 @@ fn shell(script: &str) -> Delivery {
         plain: vec![],
         masking: true,
         at_end: AtEnd::Terminate,
+        certificates: None,
         runtime_dir: None,
         walls: None,
     }

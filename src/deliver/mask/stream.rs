@@ -1,7 +1,7 @@
 //! One stream on its way through the mask.
 
 use std::io::{self, IoSlice};
-use std::ops::Range;
+use std::ops::{Deref, Range};
 
 use zeroize::Zeroize;
 
@@ -19,9 +19,9 @@ const SLICES: usize = 64;
 
 /// Masks one stream: read into [`Masker::space`], tell [`Masker::filled`], then [`Masker::write_to`] until all is out.
 ///
-/// Its memory is at most [`CHUNK`] bytes plus the longest form, and what was used of it is wiped when it is dropped.
-pub struct Masker<'p> {
-    patterns: &'p Patterns,
+/// The patterns are borrowed, or shared where the stream outlives whoever made it. Its memory is at most [`CHUNK`] bytes plus the longest form, and what was used of it is wiped when it is dropped.
+pub struct Masker<P: Deref<Target = Patterns>> {
+    patterns: P,
     /// Wiped by this type itself: `Zeroizing` would write over all of its capacity.
     buf: Vec<u8>,
     /// End of the bytes in `buf`.
@@ -41,6 +41,8 @@ pub struct Masker<'p> {
     /// Pieces, and bytes of the first open piece, that are written.
     written: (usize, usize),
     masked: u64,
+    /// The secrets that were, by number, each once.
+    secrets: Vec<u32>,
 }
 
 /// A piece of output: bytes of the buffer, or the mask of a secret.
@@ -49,13 +51,13 @@ enum Piece {
     Mask(u32),
 }
 
-impl<'p> Masker<'p> {
+impl<P: Deref<Target = Patterns>> Masker<P> {
     /// A masker at the start of a stream.
     #[must_use]
-    pub fn new(patterns: &'p Patterns) -> Self {
+    pub fn new(patterns: P) -> Self {
         Self {
-            patterns,
             buf: vec![0; FIRST + patterns.index.span()],
+            patterns,
             end: 0,
             used: 0,
             open: 0,
@@ -66,6 +68,7 @@ impl<'p> Masker<'p> {
             output: Vec::new(),
             written: (0, 0),
             masked: 0,
+            secrets: Vec::new(),
         }
     }
 
@@ -73,6 +76,12 @@ impl<'p> Masker<'p> {
     #[must_use]
     pub fn masked(&self) -> u64 {
         self.masked
+    }
+
+    /// The secrets that a mask was put in for, by their places in what [`Patterns::new`] took, each once.
+    #[must_use]
+    pub fn secrets(&self) -> &[u32] {
+        &self.secrets
     }
 
     /// Whether something waits for [`Masker::write_to`].
@@ -225,6 +234,9 @@ impl<'p> Masker<'p> {
             self.send(found.start);
             self.output.push(Piece::Mask(found.secret));
             self.masked += 1;
+            if !self.secrets.contains(&found.secret) {
+                self.secrets.push(found.secret);
+            }
         }
         self.covered = found.end;
         self.sent = self.sent.max(found.end);
@@ -244,7 +256,7 @@ impl<'p> Masker<'p> {
     }
 }
 
-impl Drop for Masker<'_> {
+impl<P: Deref<Target = Patterns>> Drop for Masker<P> {
     /// Wipes what was used: wiping the rest would only make the kernel map pages that were never touched.
     fn drop(&mut self) {
         self.buf[..self.used].zeroize();

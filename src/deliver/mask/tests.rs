@@ -29,7 +29,7 @@ impl Random {
     }
 }
 
-fn take(masker: &mut Masker<'_>, out: &mut Vec<u8>) {
+fn take(masker: &mut Masker<&Patterns>, out: &mut Vec<u8>) {
     let done = masker.write_to(|slices| {
         let before = out.len();
         // A writer that takes little at a time.
@@ -44,7 +44,7 @@ fn take(masker: &mut Masker<'_>, out: &mut Vec<u8>) {
     assert!(done.unwrap());
 }
 
-fn feed(masker: &mut Masker<'_>, bytes: &[u8], out: &mut Vec<u8>) {
+fn feed(masker: &mut Masker<&Patterns>, bytes: &[u8], out: &mut Vec<u8>) {
     let mut left = bytes;
     while !left.is_empty() {
         let space = masker.space();

@@ -10,9 +10,9 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::super::ctap::Frames;
 use super::super::worker::protocol::{Answer, Failure, Report, Request, Warm};
-use super::inbox::Inbox;
 use super::reach::Worker;
 use crate::secret::Secret;
+use crate::worker::inbox::Inbox;
 
 /// What is said of a worker that gave no last word.
 pub(super) const ENDED_EARLY: &str = "the key's worker ended early";

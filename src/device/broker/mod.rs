@@ -6,7 +6,6 @@ mod care;
 mod enrol;
 mod event;
 mod health;
-mod inbox;
 mod job;
 mod known;
 mod pins;

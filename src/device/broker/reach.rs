@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::super::place::Place;
 use super::super::worker::protocol::Report;
 use super::super::worker::{SUBCOMMAND, WATCH_SUBCOMMAND};
-use super::inbox::Inbox;
+use crate::worker::inbox::Inbox;
 
 /// The places as they come to be known: nothing until the first look is done.
 pub type Places = watch::Receiver<Option<Vec<Place>>>;

@@ -15,10 +15,11 @@ use sha2::{Digest as _, Sha256};
 use super::super::candidate::Unseal;
 use super::super::ctap::cbor::{self, Map, Value};
 use super::super::enrolled::{Credential, Fido2, Kind, Link};
-use super::super::worker::protocol::{Warm, read_frame, write_frame};
+use super::super::worker::protocol::Warm;
 use super::*;
 use crate::clock::SystemClock;
 use crate::encoding::sshsig::{FLAG_UP, FLAG_UV, Namespace, RP_ID};
+use crate::worker::frame::{read_frame, write_frame};
 
 /// What a worker does with a request; what it reads from the socket is the cancel.
 type Reply = Box<dyn Fn(&Request, &[u8], &mut UnixStream) -> (Report, Vec<u8>) + Send + Sync>;

@@ -6,9 +6,10 @@ use std::os::unix::net::UnixStream;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::protocol::{Report, write_frame};
+use super::protocol::Report;
 use crate::device::ctap::fingerprint::Sample;
 use crate::device::ctap::{KeepAlive, Watch};
+use crate::worker::frame::write_frame;
 
 /// After its request, the daemon sends nothing but a cancel; its end closing means the same.
 pub(super) struct Line {

@@ -4,7 +4,6 @@
 //! The worker returns raw bytes and judges nothing but what has to be judged before a PIN leaves it.
 
 mod alarm;
-mod leash;
 mod line;
 mod manage;
 mod places;
@@ -13,9 +12,9 @@ mod readers;
 mod run;
 
 use std::io;
-use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
 use super::ctap::{Transport, TransportError};
 use super::enrolled::Link;
@@ -24,16 +23,20 @@ use super::nfc::{Contact, Nfc, PcscCard};
 use super::piv::{Card, PivCard};
 use super::place::Port;
 use crate::secret::Secret;
-use crate::sys;
+use crate::worker::frame::read_frame;
+use crate::worker::process;
 use line::Line;
 pub use places::watch;
-use protocol::{Failure, Report, Request, read_frame};
+use protocol::{Failure, Report, Request};
 pub use readers::SERVICE;
 
 /// The hidden subcommand of a worker for one operation.
 pub const SUBCOMMAND: &str = "key-worker";
 /// The hidden subcommand of the worker that watches the places.
 pub const WATCH_SUBCOMMAND: &str = "key-watch";
+
+/// What the daemon would have given a worker after a cancel (`broker::job`): time to tell its key, which would blink on otherwise.
+const LAST_WORDS: Duration = Duration::from_millis(900);
 
 /// Opens what is at a port and reached so, with the channel of the last time.
 pub type Open<'a> = dyn Fn(&Port, Link, Option<u32>) -> Result<Box<dyn Transport>, TransportError> + 'a;
@@ -54,26 +57,13 @@ pub struct Ways<'a> {
 #[must_use]
 pub fn main() -> u8 {
     let (fido2, piv): (&Open<'_>, &OpenPiv<'_>) = (&open, &open_piv);
-    process(|socket| serve(socket, Ways { fido2, piv }))
+    process(LAST_WORDS, |socket| serve(socket, Ways { fido2, piv }))
 }
 
 /// The `main` of the worker that watches: reports the places until its socket closes.
 #[must_use]
 pub fn watch_main() -> u8 {
-    process(|socket| watch(socket, Path::new("/sys"), Path::new("/dev")))
-}
-
-fn process(work: impl FnOnce(UnixStream) -> io::Result<()>) -> u8 {
-    // First of all: from here on no other process of this user can look into this one.
-    let socket = sys::process::harden()
-        .and_then(|()| sys::process::forbid_cores())
-        .and_then(|()| io::stdin().as_fd().try_clone_to_owned());
-    sys::process::name();
-    let on_a_leash = |socket: UnixStream| leash::hold(socket.try_clone()?).and_then(|()| work(socket));
-    match socket.map(UnixStream::from).and_then(on_a_leash) {
-        Ok(()) => 0,
-        Err(_) => 1,
-    }
+    process(LAST_WORDS, |socket| watch(socket, Path::new("/sys"), Path::new("/dev")))
 }
 
 /// Serves the one request that comes over `socket`, on whatever the `ways` lead to.

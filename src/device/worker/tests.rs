@@ -7,12 +7,13 @@ use p256::ecdsa::signature::hazmat::PrehashSigner;
 use p256::ecdsa::{Signature, SigningKey};
 use sha2::{Digest as _, Sha256};
 
-use super::protocol::{Failure, Id, Operation, Warm, write_frame};
+use super::protocol::{Failure, Id, Operation, Warm};
 use super::*;
 use crate::device::ctap::cbor::{self, Map, Value};
 use crate::device::ctap::{Frames, KeepAlive, Status, Watch};
 use crate::device::enrolled::Credential;
 use crate::device::which;
+use crate::worker::frame::write_frame;
 
 /// How a device answers a silent look for the `which` credential.
 #[derive(Clone, Copy)]

@@ -98,6 +98,23 @@ pub struct GrantText {
     pub token: Option<TokenText>,
     /// SHA-256 of the record's clear part that was judged: after unsealing it must be the same.
     pub judged: Digest,
+    /// Where the proxy may send it, and how; only where `via` is the proxy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<ProxyText>,
+}
+
+/// What the proxy does with a secret, in the text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProxyText {
+    /// Where in a request it goes, as [`crate::vault::Form`] is written.
+    pub form: String,
+    /// The hosts, ascending.
+    pub hosts: Vec<String>,
+    /// The methods, ascending; none for any.
+    pub methods: Vec<String>,
+    /// Patterns of the paths, ascending; none for any.
+    pub paths: Vec<String>,
 }
 
 /// What every token of a lease says, but for its times and its number.

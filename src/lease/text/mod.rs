@@ -17,7 +17,7 @@ pub use change::{
     ChangeKind, ChangeText, ClockKind, ClockText, InsteadText, LostText, OlderKind, OlderRosterText, OlderScopeText, OlderText, WriteText,
 };
 pub use export::{ExportKind, ExportText};
-pub use lease::{GrantText, Holder, LeaseKind, LeaseText, TaskText, TokenText};
+pub use lease::{GrantText, Holder, LeaseKind, LeaseText, ProxyText, TaskText, TokenText};
 pub use merge::{JoinText, JoinedText, KeepText, StatesText, VersionText, names_all};
 pub use notice::{CardText, EnrolKind, EnrolText, FactoryText, RecoversText, RosterBeside, UnlockKind, UnlockText};
 
@@ -218,6 +218,7 @@ pub(crate) mod tests {
                 env: Some("TOKEN".into()),
                 token: None,
                 judged: Digest([6; 32]),
+                proxy: None,
             }],
             at_end: AtEnd::Terminate,
             holder: Holder::Process {

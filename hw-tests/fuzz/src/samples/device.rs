@@ -11,8 +11,9 @@ use crate::device::enrolled::{Link, Profile};
 use crate::device::hid::frame::packets as cut;
 use crate::device::place::{Place, Port};
 use crate::device::soft::SoftKey;
-use crate::device::worker::protocol::{Operation, Report, Request, Warm, write_frame};
+use crate::device::worker::protocol::{Operation, Report, Request, Warm};
 use crate::encoding::sshsig::{Namespace, Point};
+use crate::worker::frame::write_frame;
 
 use super::text::SIGNED;
 

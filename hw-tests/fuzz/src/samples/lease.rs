@@ -22,6 +22,8 @@ pub fn lease_text() -> Vec<Vec<u8>> {
         r#""joins":{{"count":1,"judged":"{DIGEST}","secrets":[{{"changed":1800000000,"earlier_key":true,"secret":"prod/A","version":2}}]}},"#
     );
     let grant = format!(r#"{{"env":"TOKEN","judged":"{DIGEST}","secret":"prod/TOKEN","version":3,"via":"env"}}"#);
+    let proxy = r#"{"form":"header:x-api-key","hosts":["api.example.com"],"methods":["GET"],"paths":["/v4/*"]}"#;
+    let grant = format!(r#"{grant},{{"env":"API","judged":"{DIGEST}","proxy":{proxy},"secret":"prod/API","version":1,"via":"proxy"}}"#);
     let lease = |joins: &str, holder: &str, tail: &str| {
         let origin = origin(joins);
         format!(
@@ -139,8 +141,9 @@ pub fn task_file() -> Vec<Vec<u8>> {
         .into_iter()
         .map(|block| block.as_bytes().to_vec());
     let two = "[task.a]\nabout = \"\"\nat_end = \"kill\"\n[[task.a.grant]]\nsecret = \"prod/A\"\nvia = \"file\"\nenv = \"A\"\n[task.b]\nabout = \"x\"\n";
+    let proxy = "[task.a]\nabout = \"\"\n[[task.a.grant]]\nsecret = \"prod/A\"\nvia = \"proxy\"\nenv = \"A\"\nhosts = [\"[::1]:8443\", \"http://a.example:80\", \"127.0.0.1\"]\nmethods = [\"GET\"]\npaths = [\"/v4/*/pages/*\"]\n";
     let token = "[task.a]\nabout = \"\"\n[[task.a.grant]]\nsecret = \"prod/A\"\nvia = \"signer\"\nenv = \"A\"\naudience = \"a\"\nsubject = \"b\"\nclaims = { c = \"d\" }\n";
-    page.chain([two, token].map(|text| text.as_bytes().to_vec())).collect()
+    page.chain([two, proxy, token].map(|text| text.as_bytes().to_vec())).collect()
 }
 
 pub fn configuration() -> Vec<Vec<u8>> {
@@ -151,7 +154,7 @@ pub fn configuration() -> Vec<Vec<u8>> {
         "90s",
         "1h30m",
         "1h 30m",
-        "vault = \"/x\"\n[limits]\nttl = \"1h30m\"\nlongest_ttl = \"2h\"\n",
+        "vault = \"/x\"\nproxy_roots = \"/etc/ssl/company.pem\"\n[limits]\nttl = \"1h30m\"\nlongest_ttl = \"2h\"\n",
         "[limits]\nprompt = \"6m\"\n",
     ];
     page.chain(others.map(|text| text.as_bytes().to_vec())).collect()

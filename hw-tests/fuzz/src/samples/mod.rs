@@ -5,6 +5,7 @@ pub mod device;
 pub mod encoding;
 pub mod import;
 pub mod lease;
+pub mod proxy;
 pub mod vault;
 pub mod wire;
 

@@ -262,10 +262,18 @@ pub fn record() -> Vec<Vec<u8>> {
         uses: Some(3),
         ..Rules::for_hosts(&["api.example.com", "[::1]:8080", "127.0.0.1:80"])
     };
+    let mut placed = clear(&ring);
+    placed.rules = Rules {
+        methods: ["GET".to_owned(), "PUT".to_owned()].into(),
+        paths: ["/".to_owned(), "/v4/*/pages/*".to_owned()].into(),
+        ..Rules::for_hosts(&["http://localhost:8080"])
+    }
+    .in_form("basic:oauth2".parse().expect("a form"));
     let mut samples = vec![
         seal(&ring, &clear(&ring), &secret(5), &mut random()).expect("a record"),
         seal(&ring, &clear(&ring), &secret(300), &mut random()).expect("a record"),
         seal(&ring, &proxied, &secret(5), &mut random()).expect("a record"),
+        seal(&ring, &placed, &secret(5), &mut random()).expect("a record"),
     ];
     samples.extend([Algorithm::EdDsa, Algorithm::Es256].map(|alg| {
         let signer = Clear {

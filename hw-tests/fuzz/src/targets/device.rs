@@ -21,10 +21,11 @@ use crate::device::nfc::applet::{Apdu, Contact, Nfc, contact};
 use crate::device::piv::attestation::{Claim, Roots};
 use crate::device::proof::{self, Expected};
 use crate::device::which;
-use crate::device::worker::protocol::{Report, Request, cut_frame, read_frame, write_frame};
+use crate::device::worker::protocol::{Report, Request};
 use crate::encoding::sshsig::{Assertion, Namespace};
 use crate::samples::device::{AAGUID_AT, OURS, ROOTS, key};
 use crate::samples::text;
+use crate::worker::frame::{cut_frame, read_frame, write_frame};
 
 /// CTAPHID packets, one after the other, put together as one answer.
 pub fn packets(data: &[u8]) {

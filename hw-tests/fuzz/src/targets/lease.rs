@@ -1,5 +1,6 @@
 //! What is signed, and what people write.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -110,6 +111,13 @@ fn written(task: &Task) -> String {
             word(&grant.via),
             grant.env.as_ref().expect("a task names a variable")
         );
+        let target = &grant.target;
+        for (member, words) in [("hosts", &target.hosts), ("methods", &target.methods), ("paths", &target.paths)] {
+            let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+            if !words.is_empty() {
+                text += &format!("{member} = [{}]\n", words.join(", "));
+            }
+        }
         if let Some(token) = &grant.token {
             text += &format!("audience = {}\n", quoted(&token.aud));
             text.extend(token.sub.as_ref().map(|sub| format!("subject = {}\n", quoted(sub))));
@@ -141,11 +149,12 @@ pub fn configuration(data: &[u8]) {
     if let Ok(config) = Config::parse(text) {
         let limits = &config.limits;
         let seconds = |name: &str, time: Duration| format!("{name} = \"{}s\"\n", time.as_secs());
-        let mut again = config
-            .vault
-            .as_ref()
-            .map(|vault| format!("vault = {}\n", serde_json::to_string(vault).expect("a string")))
-            .unwrap_or_default();
+        let path = |(name, path): (&str, &Option<PathBuf>)| {
+            let path = serde_json::to_string(path.as_ref()?).expect("a string");
+            Some(format!("{name} = {path}\n"))
+        };
+        let paths = [("vault", &config.vault), ("proxy_roots", &config.proxy_roots)];
+        let mut again: String = paths.into_iter().filter_map(path).collect();
         again += "[limits]\n";
         let named = [
             ("prompt", limits.prompt),

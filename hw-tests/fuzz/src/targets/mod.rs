@@ -5,6 +5,7 @@ mod device;
 mod encoding;
 mod import;
 mod lease;
+mod proxy;
 mod vault;
 mod wire;
 
@@ -92,5 +93,9 @@ pub const ALL: &[Target] = &[
     target("wire-lines", 8192, wire::lines, samples::wire::lines_of_all),
     target("audit-line", 4096, audit::line, samples::audit::line),
     target("audit-log", 16384, audit::log, samples::audit::log),
+    target("proxy-host", 300, proxy::host, samples::proxy::host),
+    target("proxy-rule", 1024, proxy::rule, samples::proxy::rule),
+    target("proxy-head", 4096, proxy::head, samples::proxy::head),
+    target("proxy-answer", 4096, proxy::answer, samples::proxy::answer),
     target("receipt", 4096, audit::receipt, samples::audit::receipt),
 ];

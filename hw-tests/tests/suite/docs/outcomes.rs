@@ -54,11 +54,41 @@ fn every_reason_in_the_source_is_in_the_table_and_none_besides() {
     );
 }
 
+#[test]
+fn every_reason_that_the_proxy_answers_with_is_in_its_page() {
+    let page = page("proxy.md");
+    let mut reasons = BTreeSet::new();
+    sources(&repository().join("src/deliver/proxy"), &mut |text| {
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        for call in [
+            "rule(",
+            "malformed(",
+            "refuse(",
+            "bad_gateway(",
+            "STATUS, ",
+            "GATEWAY_TIMEOUT, ",
+            "BAD_GATEWAY, ",
+        ] {
+            reasons.extend(code.split(call).skip(1).filter_map(literal));
+        }
+        reasons.extend(
+            code.split("=> \"")
+                .skip(1)
+                .filter_map(|rest| literal(&format!("\"{rest}")))
+                .filter(|word| word.contains('_')),
+        );
+        reasons.extend(code.split('"').filter(|word| word.starts_with("placeholder_")).map(str::to_owned));
+    });
+    assert!(reasons.len() > 20, "{reasons:?}");
+    let missing: Vec<_> = reasons.iter().filter(|reason| !page.contains(&format!("`{reason}`"))).collect();
+    assert!(missing.is_empty(), "not in docs/proxy.md: {missing:?}");
+}
+
 pub fn sources(folder: &Path, look: &mut impl FnMut(&str)) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        if path.is_dir() && path.ends_with("tests") {
-            // What tests call by such names is no reason of the program.
+        if path.is_dir() && (path.ends_with("tests") || path.ends_with("deliver/proxy")) {
+            // What tests call by such names is no reason of the program; what the proxy answers is in a page of its own.
             continue;
         } else if path.is_dir() {
             sources(&path, look);

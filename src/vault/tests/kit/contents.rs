@@ -515,8 +515,172 @@ fn record_contents(kit: &mut Kit<'_>) {
         let padded = changed.len().max(256);
         sealed(name, about, TOKEN, &changed, plain(6, b"second", padded));
     }
+    proxied(&mut sealed, &clear, &plain);
     let unknown = clear.replace(&good.clear.key.to_string(), &"0".repeat(64));
     sealed("clear-key", "a scope key that the scope never had", TOKEN, &unknown, value);
+}
+
+/// Rules for the proxy, which have members of their own.
+fn proxied(sealed: &mut dyn FnMut(&str, &str, &str, &str, Vec<u8>), clear: &str, plain: &dyn Fn(u32, &[u8], usize) -> Vec<u8>) {
+    let host = "\"api.example.com\"";
+    let named = |name: &str, names: &str| format!(",\"{name}\":[{names}]");
+    let place = |place: &str| format!(",\"place\":{place}");
+    let all = named("methods", "\"GET\",\"PUT\"") + &named("paths", "\"/status\",\"/v4/*/pages/*\"");
+    for (name, about, expect, hosts, members) in [
+        (
+            "cookie",
+            "rules for the proxy with methods, paths and a cookie: to be read",
+            "fine",
+            "\"127.0.0.1:8443\",\"[::1]:8080\",\"http://localhost:8080\"",
+            all.clone() + &place("{\"cookie\":{\"name\":\"session\"}}"),
+        ),
+        (
+            "basic",
+            "a password of Basic for a user: to be read",
+            "fine",
+            host,
+            place("{\"basic\":{\"user\":\"oauth2\"}}"),
+        ),
+        (
+            "any-user",
+            "a password of Basic for whoever is named: to be read",
+            "fine",
+            host,
+            place("{\"basic\":{\"user\":null}}"),
+        ),
+        (
+            "query",
+            "a parameter of the query: to be read",
+            "fine",
+            host,
+            place("{\"query\":{\"name\":\"api_key\"}}"),
+        ),
+        ("no-methods", "a list of no methods", TOKEN, host, named("methods", "")),
+        ("no-paths", "a list of no paths", TOKEN, host, named("paths", "")),
+        ("no-place", "a place that is null", TOKEN, host, place("null")),
+        (
+            "method-small",
+            "a method in small letters",
+            TOKEN,
+            host,
+            named("methods", "\"get\""),
+        ),
+        ("method-connect", "the method CONNECT", TOKEN, host, named("methods", "\"CONNECT\"")),
+        (
+            "methods-unsorted",
+            "methods that are not in order",
+            TOKEN,
+            host,
+            named("methods", "\"PUT\",\"GET\""),
+        ),
+        ("path-up", "a path that goes up", TOKEN, host, named("paths", "\"/a/../b\"")),
+        (
+            "path-empty",
+            "a path with an empty segment",
+            TOKEN,
+            host,
+            named("paths", "\"/a//b\""),
+        ),
+        (
+            "path-hidden",
+            "a path with a slash that is hidden",
+            TOKEN,
+            host,
+            named("paths", "\"/a%2fb\""),
+        ),
+        (
+            "path-half-star",
+            "a star that is half a segment",
+            TOKEN,
+            host,
+            named("paths", "\"/a*\""),
+        ),
+        ("path-bare", "a path without a slash", TOKEN, host, named("paths", "\"a\"")),
+        ("host-capital", "a host with a capital", TOKEN, "\"API.example.com\"", String::new()),
+        (
+            "host-dot",
+            "a host with a dot at its end",
+            TOKEN,
+            "\"api.example.com.\"",
+            String::new(),
+        ),
+        ("host-number", "a host that is a number", TOKEN, "\"2130706433\"", String::new()),
+        ("host-star", "a host with a star", TOKEN, "\"*.example.com\"", String::new()),
+        (
+            "host-plain",
+            "a host without TLS and without a port",
+            TOKEN,
+            "\"http://api.example.com\"",
+            String::new(),
+        ),
+        (
+            "place-unknown",
+            "a place that there is not",
+            TOKEN,
+            host,
+            place("{\"body\":{\"name\":\"a\"}}"),
+        ),
+        (
+            "place-two",
+            "two places",
+            TOKEN,
+            host,
+            place("{\"cookie\":{\"name\":\"a\"},\"query\":{\"name\":\"a\"}}"),
+        ),
+        (
+            "place-user",
+            "a user with a colon",
+            TOKEN,
+            host,
+            place("{\"basic\":{\"user\":\"a:b\"}}"),
+        ),
+        (
+            "place-name",
+            "a cookie whose name ends it",
+            TOKEN,
+            host,
+            place("{\"cookie\":{\"name\":\"a;b\"}}"),
+        ),
+    ] {
+        let changed = clear.replacen("[\"env\"]", "[\"proxy\"]", 1);
+        let changed = changed.replacen("\"hosts\":[]", &format!("\"hosts\":[{hosts}]{members}"), 1);
+        let padded = changed.len().max(256);
+        sealed(&format!("proxy-{name}"), about, expect, &changed, plain(6, b"second", padded));
+    }
+    for (name, about, from, members) in [
+        (
+            "methods",
+            "methods without delivery by proxy",
+            "\"hosts\":[]",
+            named("methods", "\"GET\""),
+        ),
+        ("paths", "paths without delivery by proxy", "\"hosts\":[]", named("paths", "\"/a\"")),
+        (
+            "place",
+            "a cookie without delivery by proxy",
+            "\"hosts\":[]",
+            place("{\"cookie\":{\"name\":\"a\"}}"),
+        ),
+    ] {
+        let changed = clear.replacen(from, &format!("{from}{members}"), 1);
+        let padded = changed.len().max(256);
+        sealed(&format!("no-proxy-{name}"), about, TOKEN, &changed, plain(6, b"second", padded));
+    }
+    let header = "\"header\":{\"name\":\"a\",\"prefix\":\"\"},\"hosts\":[\"api.example.com\"]";
+    let both = clear.replacen("[\"env\"]", "[\"proxy\"]", 1);
+    let both = both.replacen(
+        "\"header\":null,\"hosts\":[]",
+        &(header.to_owned() + &place("{\"cookie\":{\"name\":\"a\"}}")),
+        1,
+    );
+    let padded = both.len().max(256);
+    sealed(
+        "proxy-two-places",
+        "a header and a cookie",
+        TOKEN,
+        &both,
+        plain(6, b"second", padded),
+    );
 }
 
 /// Lets the index name `file` as the record of TOKEN.

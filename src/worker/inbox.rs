@@ -1,4 +1,4 @@
-//! Frames from a worker, read so that a wait given up in the middle loses nothing.
+//! Frames from the other end, read so that a wait given up in the middle loses nothing.
 
 use std::io;
 
@@ -7,14 +7,14 @@ use serde::de::DeserializeOwned;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 
-use super::super::worker::protocol::{HEAD, LONGEST_JSON, LONGEST_TAIL, cut_frame, head_and_json};
+use super::frame::{HEAD, LONGEST_JSON, LONGEST_TAIL, cut_frame, head_and_json};
 use crate::secret::Secret;
 
-/// Bytes that a worker's frames take as a rule: memory beyond them would be wiped, and so given by the kernel, for nothing.
+/// Bytes that frames take as a rule: memory beyond them would be wiped, and so given by the kernel, for nothing.
 const USUAL: usize = 4096;
 
-/// The daemon's end of a worker's socket.
-pub(super) struct Inbox {
+/// An end of a worker's socket, in a program that waits for other things too: the daemon's, or that of a worker which serves.
+pub struct Inbox {
     socket: UnixStream,
     /// Locked memory: what comes may hold unsealing outputs.
     buffer: Secret,
@@ -22,7 +22,11 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
-    pub(super) fn new(socket: UnixStream) -> io::Result<Self> {
+    /// At the start of a conversation.
+    ///
+    /// # Errors
+    /// No locked memory.
+    pub fn new(socket: UnixStream) -> io::Result<Self> {
         Ok(Self {
             socket,
             buffer: Secret::zeroed(USUAL)?,
@@ -31,7 +35,10 @@ impl Inbox {
     }
 
     /// The next frame. Dropping the wait loses nothing.
-    pub(super) async fn next<T: DeserializeOwned>(&mut self) -> io::Result<(T, Secret)> {
+    ///
+    /// # Errors
+    /// The other end is gone, or sends nonsense; no locked memory.
+    pub async fn next<T: DeserializeOwned>(&mut self) -> io::Result<(T, Secret)> {
         loop {
             if let Some(frame) = cut_frame(self.buffer.expose_mut(), &mut self.filled)? {
                 return Ok(frame);
@@ -49,15 +56,19 @@ impl Inbox {
         }
     }
 
-    pub(super) async fn send(&mut self, message: &impl Serialize, tail: &[u8]) -> io::Result<()> {
+    /// Sends a frame. Not to be given up in the middle.
+    ///
+    /// # Errors
+    /// The other end is gone, or the frame is too long.
+    pub async fn send(&mut self, message: &impl Serialize, tail: &[u8]) -> io::Result<()> {
         let (head, json) = head_and_json(message, tail.len())?;
         self.socket.write_all(&head).await?;
         self.socket.write_all(&json).await?;
         self.socket.write_all(tail).await
     }
 
-    /// Any byte after the request means cancel.
-    pub(super) fn cancel(&self) {
+    /// Any byte after the request means cancel, to a worker on a key.
+    pub fn cancel(&self) {
         // A worker that is gone needs none.
         let _ = self.socket.try_write(&[0]);
     }
@@ -73,7 +84,7 @@ fn longest(start: &Secret) -> io::Result<Secret> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::super::worker::protocol::write_frame;
+    use super::super::frame::write_frame;
     use super::*;
 
     #[tokio::test]

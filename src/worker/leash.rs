@@ -8,19 +8,18 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Signal, getpid, kill_process};
 
-/// What the daemon would have given a worker after a cancel (`broker::job`): time to tell its key, which would blink on otherwise.
-/// That is why the kernel's own signal at a parent's death (PR_SET_PDEATHSIG) will not do.
-const LAST_WORDS: Duration = Duration::from_millis(900);
-
-/// Ends this process soon after the other end of `socket` closed, as it does when the daemon is killed: by then whoever could end by
-/// himself has, and a wait in PC/SC is one that no call ends.
+/// Ends this process `last_words` after the other end of `socket` closed, as it does when the daemon is killed: by then whoever could end
+/// by himself has, and a wait in PC/SC is one that no call ends.
+///
+/// Who has nothing to say takes no time. A worker that has to tell its key needs some, and that is why the kernel's own signal at a
+/// parent's death (PR_SET_PDEATHSIG) will not do.
 ///
 /// # Errors
 /// No thread.
-pub(super) fn hold(socket: UnixStream) -> io::Result<()> {
+pub(super) fn hold(socket: UnixStream, last_words: Duration) -> io::Result<()> {
     let watch = move || {
         while !hung_up(&socket) {}
-        thread::sleep(LAST_WORDS);
+        thread::sleep(last_words);
         // Not an exit: that would run the C libraries' last wishes beside a thread of theirs that hangs.
         let _ = kill_process(getpid(), Signal::KILL);
     };

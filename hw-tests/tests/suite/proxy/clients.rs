@@ -1,0 +1,116 @@
+//! Real clients behind the proxy.
+
+use std::process::Command;
+
+use super::{Bench, CANARY, Upstream};
+
+#[test]
+fn git_clones_and_pushes_with_a_placeholder_for_its_password() {
+    let bench = Bench::new();
+    let folder = tempfile::tempdir().unwrap();
+    let bare = folder.path().join("docs.git");
+    let git = |arguments: &[&str]| {
+        let out = Command::new("git")
+            .args(arguments)
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .output()
+            .unwrap();
+        assert!(out.status.success(), "{arguments:?}: {out:?}");
+        String::from_utf8(out.stdout).unwrap()
+    };
+    let path = bare.display().to_string();
+    git(&["init", "--quiet", "--bare", "--initial-branch=main", &path]);
+    git(&["--git-dir", &path, "config", "http.receivepack", "true"]);
+    let upstream = Upstream::git(&bench.authority, folder.path());
+    bench.put(&upstream.host(), &["--send-as", "basic"]);
+    let script = format!(
+        "set -e
+        git clone --quiet https://x-access-token:$API@localhost:{port}/git/docs.git docs
+        cd docs
+        git config user.name a; git config user.email a@b.example
+        head -c 3000000 /dev/urandom > large
+        git add large
+        git commit --quiet --message first
+        git push --quiet origin HEAD:main
+        git fetch --quiet
+        cat .git/config",
+        port = upstream.port
+    );
+    let said = bench.says(&[], &script);
+    assert!(!said.contains(CANARY), "{said}");
+    assert_eq!(git(&["--git-dir", &path, "log", "--format=%s", "main"]), "first\n");
+}
+
+#[test]
+fn pythons_own_client_goes_through_the_proxy() {
+    let bench = Bench::new();
+    let upstream = bench.upstream();
+    bench.put(&upstream.host(), &[]);
+    let script = format!(
+        "python3 -c 'import os, urllib.request as r
+request = r.Request(\"{}\", data=b\"x\" * 100000, headers={{\"Authorization\": \"Bearer \" + os.environ[\"API\"]}})
+print(r.urlopen(request).read().decode())'",
+        upstream.url("/a")
+    );
+    assert_eq!(bench.says(&[], &script), "fine\n");
+    assert_eq!(upstream.seen()[0].body.len(), 100_000);
+    assert!(upstream.has_seen(CANARY));
+}
+
+/// A program of the packages that `hw-tests/with-clients` installs.
+fn with_client(program: &str, script: &str) {
+    let client = std::env::var(program).unwrap_or_else(|_| panic!("hw-tests/with-clients sets {program}"));
+    let bench = Bench::new();
+    let upstream = bench.upstream();
+    bench.put(&upstream.host(), &[]);
+    let file = bench.lab.home.work().join("script");
+    std::fs::write(&file, script.replace("URL", &upstream.url("/a"))).unwrap();
+    let run = ["run", "--with", "API=prod/API", "--", &client, "script"];
+    assert_eq!(bench.lab.prints(&run), "fine\nfine\nfine\n");
+    assert_eq!(upstream.seen().len(), 3);
+    let bearer = format!("Bearer {CANARY}");
+    assert!(upstream.seen().iter().all(|seen| seen.header("authorization") == Some(&bearer)));
+    println!("client {program}: 3 of 3 requests");
+}
+
+#[test]
+#[ignore = "needs hw-tests/with-clients"]
+fn requests_goes_through_the_proxy() {
+    with_client(
+        "CLIENT_PYTHON",
+        "import os, requests
+session = requests.Session()
+session.headers['Authorization'] = 'Bearer ' + os.environ['API']
+for n in range(3):
+    print(session.post('URL', data=b'x' * 50_000).text)
+",
+    );
+}
+
+#[test]
+#[ignore = "needs hw-tests/with-clients"]
+fn httpx_goes_through_the_proxy() {
+    with_client(
+        "CLIENT_PYTHON",
+        "import os, httpx
+with httpx.Client(headers={'Authorization': 'Bearer ' + os.environ['API']}) as client:
+    for n in range(3):
+        print(client.get('URL').text)
+",
+    );
+}
+
+#[test]
+#[ignore = "needs hw-tests/with-clients"]
+fn nodes_fetch_goes_through_the_proxy() {
+    with_client(
+        "CLIENT_NODE",
+        "(async () => {
+    for (let n = 0; n < 3; n++) {
+        const answer = await fetch('URL', { headers: { authorization: `Bearer ${process.env.API}` } });
+        console.log(await answer.text());
+    }
+})();
+",
+    );
+}

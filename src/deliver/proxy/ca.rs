@@ -1,0 +1,187 @@
+//! The certificate authority of one session, made when the worker starts and gone with it.
+//!
+//! Its private key lies in locked memory, and is on the heap (wiped behind it) only for the moment of a signature. The one key of the
+//! leaves is held by `rustls`, which has no way to lock its memory: whoever has that key alone can answer for the hosts whose certificates
+//! were made, to a client of this session, until the certificates expire.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use p256::ecdsa::signature::Signer;
+use p256::ecdsa::{DerSignature, SigningKey};
+use rcgen::{
+    BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, NameConstraints, PublicKeyData, SanType, SignatureAlgorithm,
+};
+use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use zeroize::Zeroizing;
+
+use super::hosts::address_of;
+use crate::secret::Secret;
+
+/// Certificates that are kept; the hosts of a session are few.
+const MOST_LEAVES: usize = 256;
+/// A session ends long before: a lease lasts eight hours at most.
+const LIFE: Duration = Duration::from_secs(48 * 3600);
+/// Clocks of containers and virtual machines differ.
+const EARLIER: Duration = Duration::from_secs(3600);
+
+/// The session's authority.
+pub struct Ca {
+    issuer: Issuer<'static, LockedKey>,
+    pem: String,
+    der: CertificateDer<'static>,
+    leaf_key: KeyPair,
+    not_before: u64,
+    permitted: Vec<String>,
+    provider: Arc<CryptoProvider>,
+    leaves: RefCell<HashMap<String, Arc<ServerConfig>>>,
+}
+
+/// A P-256 key whose scalar is in locked memory.
+struct LockedKey {
+    scalar: Secret,
+    /// The public point, uncompressed.
+    point: Vec<u8>,
+}
+
+impl LockedKey {
+    fn generate() -> io::Result<Self> {
+        let mut scalar = Secret::zeroed(32)?;
+        // One in 2^32 draws is not below the group's order.
+        let key = loop {
+            getrandom::fill(scalar.expose_mut()).map_err(io::Error::other)?;
+            if let Ok(key) = SigningKey::from_slice(scalar.expose()) {
+                break key;
+            }
+        };
+        let point = key.verifying_key().to_sec1_point(false).as_bytes().to_vec();
+        Ok(Self { scalar, point })
+    }
+}
+
+impl PublicKeyData for LockedKey {
+    fn der_bytes(&self) -> &[u8] {
+        &self.point
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        &rcgen::PKCS_ECDSA_P256_SHA256
+    }
+}
+
+impl rcgen::SigningKey for LockedKey {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        let key = SigningKey::from_slice(self.scalar.expose()).map_err(|_| rcgen::Error::RemoteKeyError)?;
+        let signature: DerSignature = key.sign(message);
+        Ok(signature.as_bytes().to_vec())
+    }
+}
+
+impl Ca {
+    /// A new authority, good from an hour before `now` (seconds since 1970) on; for `hosts` only, where there are any.
+    ///
+    /// # Errors
+    /// No randomness, no locked memory.
+    pub fn new(hosts: &[String], now: u64, provider: Arc<CryptoProvider>) -> io::Result<Self> {
+        let key = LockedKey::generate()?;
+        let mut params = params("touchlease, for this session only", now);
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        if !hosts.is_empty() {
+            params.name_constraints = Some(constraints(hosts));
+        }
+        let certificate = params.self_signed(&key).map_err(io::Error::other)?;
+        Ok(Self {
+            pem: certificate.pem(),
+            der: certificate.der().clone(),
+            issuer: Issuer::new(params, key),
+            leaf_key: KeyPair::generate().map_err(io::Error::other)?,
+            not_before: now,
+            permitted: hosts.to_vec(),
+            provider,
+            leaves: RefCell::default(),
+        })
+    }
+
+    /// The authority's certificate.
+    #[must_use]
+    pub fn pem(&self) -> &str {
+        &self.pem
+    }
+
+    /// Whether certificates for this host are accepted by those who trust this authority.
+    #[must_use]
+    pub fn covers(&self, host: &str) -> bool {
+        self.permitted.is_empty() || self.permitted.iter().any(|permitted| permitted == host)
+    }
+
+    /// What answers for `host` (in its one form) towards clients.
+    ///
+    /// # Errors
+    /// The host is no name for a certificate.
+    pub fn leaf(&self, host: &str) -> io::Result<Arc<ServerConfig>> {
+        if let Some(known) = self.leaves.borrow().get(host) {
+            return Ok(known.clone());
+        }
+        let config = Arc::new(self.make_leaf(host)?);
+        let mut leaves = self.leaves.borrow_mut();
+        if leaves.len() >= MOST_LEAVES {
+            leaves.clear();
+        }
+        leaves.insert(host.to_owned(), config.clone());
+        Ok(config)
+    }
+
+    fn make_leaf(&self, host: &str) -> io::Result<ServerConfig> {
+        let mut params = params(host, self.not_before);
+        params.subject_alt_names = vec![match address_of(host) {
+            Some(address) => SanType::IpAddress(address),
+            None => SanType::DnsName(host.try_into().map_err(io::Error::other)?),
+        }];
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.use_authority_key_identifier_extension = true;
+        let leaf = params.signed_by(&self.leaf_key, &self.issuer).map_err(io::Error::other)?;
+        let key = Zeroizing::new(self.leaf_key.serialize_der());
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.to_vec()));
+        let mut config = ServerConfig::builder_with_provider(self.provider.clone())
+            .with_safe_default_protocol_versions()
+            .map_err(io::Error::other)?
+            .with_no_client_auth()
+            .with_single_cert(vec![leaf.der().clone(), self.der.clone()], key)
+            .map_err(io::Error::other)?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(config)
+    }
+}
+
+fn params(name: &str, now: u64) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    let mut subject = DistinguishedName::new();
+    // The common name has 64 characters at most (RFC 5280, A.1).
+    subject.push(DnType::CommonName, name.chars().take(64).collect::<String>());
+    params.distinguished_name = subject;
+    let from = std::time::UNIX_EPOCH + Duration::from_secs(now);
+    params.not_before = (from - EARLIER.min(Duration::from_secs(now))).into();
+    params.not_after = (from + LIFE).into();
+    params
+}
+
+/// A name permits what is below it, too (RFC 5280, 4.2.1.10): there is no narrower form.
+fn constraints(hosts: &[String]) -> NameConstraints {
+    let subtree = |host: &String| match address_of(host) {
+        Some(std::net::IpAddr::V4(v4)) => GeneralSubtree::IpAddress(CidrSubnet::V4(v4.octets(), [255; 4])),
+        Some(std::net::IpAddr::V6(v6)) => GeneralSubtree::IpAddress(CidrSubnet::V6(v6.octets(), [255; 16])),
+        None => GeneralSubtree::DnsName(host.clone()),
+    };
+    NameConstraints {
+        permitted_subtrees: hosts.iter().map(subtree).collect(),
+        excluded_subtrees: Vec::new(),
+    }
+}

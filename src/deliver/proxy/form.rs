@@ -1,0 +1,189 @@
+//! Whether a request is in the one form that nobody can take for another: its host is said once or the same each time (T37), its body has
+//! one length (T38), and it is no switch to another protocol.
+
+use hyper::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+use hyper::{Method, Uri};
+
+use super::hosts::Authority;
+use super::protocol::Scheme;
+use super::refuse::Refusal;
+
+/// A host, and how it is spoken to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// How.
+    pub scheme: Scheme,
+    /// Whom.
+    pub host: Authority,
+}
+
+/// The origin that a request in absolute form is for.
+///
+/// # Errors
+/// It is for none that is reached in this way.
+pub fn absolute(uri: &Uri) -> Result<Origin, Refusal> {
+    match uri.scheme_str() {
+        Some("http") => {}
+        Some("https") => return Err(Refusal::malformed("https_in_the_open", "for https, a proxy is asked with CONNECT")),
+        _ => {
+            return Err(Refusal::malformed(
+                "bad_target",
+                "this is a proxy: ask it for a whole URL, or with CONNECT",
+            ));
+        }
+    }
+    let host = uri
+        .authority()
+        .and_then(|authority| Authority::parse(authority.as_str(), Some(Scheme::Http.port())));
+    let host = host.ok_or_else(bad_host)?;
+    Ok(Origin {
+        scheme: Scheme::Http,
+        host,
+    })
+}
+
+/// The host and port of a CONNECT.
+///
+/// # Errors
+/// There is none.
+pub fn connect(uri: &Uri) -> Result<Authority, Refusal> {
+    let whole = uri.authority().filter(|_| uri.scheme().is_none() && uri.path_and_query().is_none());
+    whole
+        .and_then(|authority| Authority::parse(authority.as_str(), None))
+        .ok_or_else(bad_host)
+}
+
+fn bad_host() -> Refusal {
+    Refusal::malformed(
+        "bad_host",
+        "write the host in lower case, in punycode, without user and dot at the end, an address in its one form",
+    )
+}
+
+/// Checks a request's head against where it came in.
+///
+/// # Errors
+/// Its parts disagree, or it could be taken for another one.
+pub fn check(origin: &Origin, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
+    if *method == Method::CONNECT {
+        return Err(Refusal::malformed(
+            "connect_within",
+            "there is no CONNECT within a connection to a host",
+        ));
+    }
+    let disagree = || {
+        Refusal::malformed(
+            "hosts_disagree",
+            "the connection's host, the request's and its Host header are not the same one",
+        )
+    };
+    if uri.authority().is_some() {
+        let scheme = match origin.scheme {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+        };
+        let written = uri
+            .authority()
+            .and_then(|authority| Authority::parse(authority.as_str(), Some(origin.scheme.port())));
+        if uri.scheme_str() != Some(scheme) || written.as_ref() != Some(&origin.host) {
+            return Err(disagree());
+        }
+    } else if !(uri.path().starts_with('/') || (uri.path() == "*" && *method == Method::OPTIONS)) {
+        return Err(Refusal::malformed("bad_target", "the request's target is no path"));
+    }
+    let mut hosts = headers.get_all(HOST).iter();
+    let said = hosts
+        .next()
+        .and_then(|host| host.to_str().ok())
+        .and_then(|host| Authority::parse(host, Some(origin.scheme.port())));
+    if hosts.next().is_some() || said.as_ref() != Some(&origin.host) {
+        return Err(disagree());
+    }
+    check_framing(headers)
+}
+
+/// Headers that servers with CGI's names (RFC 3875, 4.1.18) would take `_` for `-` in: each is said in its own name, or not at all.
+const NO_TWINS: [&str; 11] = [
+    "authorization",
+    "connection",
+    "content-length",
+    "cookie",
+    "host",
+    "proxy-authorization",
+    "transfer-encoding",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-url",
+];
+
+/// One length, said in one way. The library has refused most else by now, and writes the request anew.
+fn check_framing(headers: &HeaderMap) -> Result<(), Refusal> {
+    let twin = |name: &HeaderName| name.as_str().contains('_') && NO_TWINS.contains(&name.as_str().replace('_', "-").as_str());
+    if headers.keys().any(twin) {
+        return Err(Refusal::malformed(
+            "bad_header",
+            "a header with an underscore for a dash could be taken for that other one",
+        ));
+    }
+    let lengths: Vec<&HeaderValue> = headers.get_all(CONTENT_LENGTH).iter().collect();
+    let codings: Vec<&HeaderValue> = headers.get_all(TRANSFER_ENCODING).iter().collect();
+    let digits = |value: &HeaderValue| !value.is_empty() && value.as_bytes().iter().all(u8::is_ascii_digit);
+    let plain =
+        lengths.iter().all(|length| digits(length)) && codings.iter().all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    if lengths.len() + codings.len() > 1 || !plain {
+        return Err(Refusal::malformed(
+            "bad_length",
+            "the length of a request's body is said once: Content-Length, or chunked",
+        ));
+    }
+    if headers.contains_key(UPGRADE) {
+        return Err(Refusal::rule(
+            "upgrade",
+            "a change of protocol would lead around the rules: this host is spoken to in HTTP",
+        ));
+    }
+    match headers
+        .get_all(EXPECT)
+        .iter()
+        .find(|expect| !expect.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+    {
+        Some(_) => Err(Refusal::malformed("bad_expectation", "nothing but 100-continue can be expected")),
+        None => Ok(()),
+    }
+}
+
+/// Takes out what is for the next hop only (RFC 9110, 7.6.1). `Trailer` stays: it is about the message.
+pub fn strip_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .filter(|name| *name != TRAILER)
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+    let trailers = headers
+        .get(TE)
+        .is_some_and(|te| te.as_bytes().to_ascii_lowercase().windows(8).any(|word| word == b"trailers"));
+    for name in [CONNECTION, TRANSFER_ENCODING, UPGRADE, TE, EXPECT] {
+        headers.remove(name);
+    }
+    for name in [
+        "keep-alive",
+        "proxy-connection",
+        "proxy-authorization",
+        "proxy-authenticate",
+        "proxy-authentication-info",
+        "http2-settings",
+    ] {
+        headers.remove(name);
+    }
+    if trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+}

@@ -1,0 +1,272 @@
+//! The side of the clients: a listener on loopback, the session's bearer, requests in absolute form, CONNECT, and what comes within it.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use data_encoding::BASE64;
+use hyper::body::Incoming;
+use hyper::header::{HeaderMap, PROXY_AUTHORIZATION};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::upgrade::Upgraded;
+use hyper::{Method, Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_rustls::LazyConfigAcceptor;
+
+use super::address::Reach;
+use super::answer::AnswerBody;
+use super::exchange::{Client, LONGEST_HEAD, MOST_HEADERS, not_granted};
+use super::form::{self, Origin};
+use super::hosts::{Authority, canonical};
+use super::protocol::{Network, Scheme, USER};
+use super::refuse::{Refusal, no_bearer};
+use super::session::{Session, Tied};
+use super::tunnel;
+
+/// Connections at one time; further ones wait to be taken.
+const MOST_CONNECTIONS: usize = 16 * 1024;
+/// For a request's head, and so for a connection that waits for its next request.
+const HEAD: Duration = Duration::from_secs(300);
+/// For the beginning of what is inside CONNECT.
+const GREETING: Duration = Duration::from_secs(60);
+/// The first byte of TLS (RFC 8446, 5.1): a handshake record.
+const HANDSHAKE: u8 = 0x16;
+
+/// Takes clients until the listener breaks.
+///
+/// # Errors
+/// The listener broke.
+pub async fn serve(session: Rc<Session>, listener: TcpListener) -> io::Result<()> {
+    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else {
+            return Ok(());
+        };
+        match listener.accept().await {
+            Ok((client, _)) => {
+                let tied = Rc::new(session.connection(place));
+                let held = tied.clone();
+                let task = tokio::task::spawn_local(front(tied, client));
+                held.holds(&task);
+            }
+            // No descriptor is free: some are when connections end.
+            Err(error)
+                if matches!(
+                    error.raw_os_error(),
+                    Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
+                ) =>
+            {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            // The client is gone again.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn builder() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .max_buf_size(LONGEST_HEAD)
+        .max_headers(MOST_HEADERS)
+        .auto_date_header(false);
+    builder
+}
+
+async fn front(tied: Rc<Tied>, client: TcpStream) {
+    let _ = client.set_nodelay(true);
+    let asker = Rc::new(Client::new(tied));
+    let service = service_fn(move |request| {
+        let asker = asker.clone();
+        async move { Ok::<_, Infallible>(ask(&asker, request).await) }
+    });
+    // What a client does wrong it hears of; that it is gone needs no telling.
+    let _ = builder().serve_connection(TokioIo::new(client), service).with_upgrades().await;
+}
+
+/// A request to the proxy itself.
+async fn ask(client: &Rc<Client>, request: Request<Incoming>) -> Response<AnswerBody> {
+    let session = &client.tied.session;
+    if !has_bearer(request.headers(), session.bearer.expose()) {
+        return no_bearer().answer(AnswerBody::own);
+    }
+    if request.method() == Method::CONNECT {
+        return match connect(&client.tied, request).await {
+            Ok(()) => Response::new(AnswerBody::own(Bytes::new())),
+            Err(refusal) => refusal.answer(AnswerBody::own),
+        };
+    }
+    match form::absolute(request.uri()) {
+        Ok(origin) => client.exchange(&origin, request).await,
+        Err(refusal) => refusal.answer(AnswerBody::own),
+    }
+}
+
+/// Whether the client says who it is, once and in the one form. Compared in a time that tells nothing.
+fn has_bearer(headers: &HeaderMap, bearer: &[u8]) -> bool {
+    let mut said = headers.get_all(PROXY_AUTHORIZATION).iter();
+    let (Some(said), None) = (said.next(), said.next()) else {
+        return false;
+    };
+    let Some((scheme, rest)) = said.as_bytes().split_at_checked(6) else {
+        return false;
+    };
+    let Ok(pair) = BASE64.decode(rest.trim_ascii()) else { return false };
+    let user = [USER.as_bytes(), b":"].concat();
+    let Some(given) = pair.strip_prefix(user.as_slice()) else {
+        return false;
+    };
+    let differ = given.iter().zip(bearer).fold(0, |differ, (a, b)| differ | (a ^ b));
+    scheme.eq_ignore_ascii_case(b"basic ") && given.len() == bearer.len() && !bearer.is_empty() && differ == 0
+}
+
+/// Answers a CONNECT: what a lease names is looked into, anything else goes through or is refused.
+async fn connect(tied: &Rc<Tied>, mut request: Request<Incoming>) -> Result<(), Refusal> {
+    let host = form::connect(request.uri())?;
+    let session = tied.session.clone();
+    let looked_into = session.book.borrow().knows(host.host(), host.port());
+    let upgrade = hyper::upgrade::on(&mut request);
+    let inside = tied.clone();
+    let task = if looked_into {
+        tokio::task::spawn_local(async move {
+            if let Ok(upgraded) = upgrade.await {
+                within(inside, host, upgraded).await;
+            }
+        })
+    } else {
+        if session.network == Network::GrantedOnly {
+            return Err(not_granted());
+        }
+        let upstream = session.upstreams.connect(&host, Reach::Open).await?;
+        tokio::task::spawn_local(async move {
+            if let Ok(upgraded) = upgrade.await {
+                tunnel::carry(raw(upgraded), upstream).await;
+            }
+            drop(inside);
+        })
+    };
+    tied.holds(&task);
+    Ok(())
+}
+
+/// The client's socket again, with what was read of it already.
+fn raw(upgraded: Upgraded) -> Box<dyn ClientStream> {
+    match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => Box::new(Begun {
+            begun: parts.read_buf,
+            rest: parts.io.into_inner(),
+        }),
+        Err(upgraded) => Box::new(TokioIo::new(upgraded)),
+    }
+}
+
+/// A client's side of a connection.
+pub trait ClientStream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> ClientStream for T {}
+
+/// What is inside a CONNECT to a host that a lease names: TLS, or HTTP as it is, which Node sends through CONNECT as well.
+async fn within(tied: Rc<Tied>, host: Authority, upgraded: Upgraded) {
+    let mut client = raw(upgraded);
+    let mut first = [0];
+    match timeout(GREETING, client.read_exact(&mut first)).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(_)) | Err(_) => return,
+    }
+    let client = Begun {
+        begun: Bytes::copy_from_slice(&first),
+        rest: client,
+    };
+    if first == [HANDSHAKE] {
+        if let Some(tls) = answer_for(&tied.session, &host, client).await {
+            inner(tied, Scheme::Https, host, tls).await;
+        }
+    } else {
+        inner(tied, Scheme::Http, host, client).await;
+    }
+}
+
+/// TLS with the client, in the host's name: if the client means that host (T37).
+async fn answer_for<T: AsyncRead + AsyncWrite + Unpin>(
+    session: &Session,
+    host: &Authority,
+    client: T,
+) -> Option<tokio_rustls::server::TlsStream<T>> {
+    let hello = timeout(GREETING, LazyConfigAcceptor::new(rustls::server::Acceptor::default(), client))
+        .await
+        .ok()?
+        .ok()?;
+    let same = match hello.client_hello().server_name() {
+        Some(name) => canonical(name).as_deref() == Some(host.host()),
+        // A name in it is that of no address (RFC 6066, 3). Who names none means the host that it connected to.
+        None => true,
+    };
+    if !same {
+        return None;
+    }
+    let config = session.ca.leaf(host.host()).ok()?;
+    timeout(GREETING, hello.into_stream(config)).await.ok()?.ok()
+}
+
+/// Requests to one host.
+async fn inner(tied: Rc<Tied>, scheme: Scheme, host: Authority, client: impl AsyncRead + AsyncWrite + Unpin + 'static) {
+    let origin = Rc::new(Origin { scheme, host });
+    let asker = Rc::new(Client::new(tied));
+    let service = service_fn(move |request| {
+        let (asker, origin) = (asker.clone(), origin.clone());
+        async move { Ok::<_, Infallible>(asker.exchange(&origin, request).await) }
+    });
+    let _ = builder().serve_connection(TokioIo::new(client), service).await;
+}
+
+/// A stream of which the beginning was read.
+struct Begun<T> {
+    begun: Bytes,
+    rest: T,
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Begun<T> {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.begun.is_empty() {
+            return Pin::new(&mut self.rest).poll_read(context, buffer);
+        }
+        let count = self.begun.len().min(buffer.remaining());
+        buffer.put_slice(&self.begun[..count]);
+        self.begun.advance(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Begun<T> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.rest).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.rest).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.rest.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.rest).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.rest).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,36 @@
+//! The proxy: a worker process of the daemon that puts credentials into the requests which they are for, and into no others. A client has
+//! the proxy's address, with the session's bearer in it, and placeholders; no value is ever in its process.
+//!
+//! What the worker knows are messages ([`protocol`]): no vault, no lease's life, no daemon. [`exchange`] is the page to read: one request
+//! from the client's words to the host's answer. Beside it, [`rules`] says whether a credential may go with a request, [`inject`] where in
+//! it, [`address`] and [`upstream`] to whom, [`answer`] what comes back.
+//!
+//! **What is not in it.** HTTP/2 and WebSockets towards hosts that are looked into: HTTP/1.1 is what is offered, and a request to change
+//! the protocol is refused. Hosts that are not looked into have both, through their tunnels.
+//!
+//! **Where values are.** In locked memory; as forms to be masked on the heap, wiped behind them; and, for as long as a request with one is
+//! written, in the HTTP library's and the TLS library's buffers, which are not wiped. The process is not dumpable, leaves no core, and is
+//! gone with its session.
+
+pub mod address;
+pub mod answer;
+pub mod book;
+pub mod ca;
+pub mod decode;
+pub mod exchange;
+pub mod form;
+pub mod front;
+pub mod hosts;
+pub mod inject;
+pub mod placeholder;
+pub mod protocol;
+pub mod refuse;
+pub mod rules;
+pub mod scan;
+pub mod session;
+pub mod tunnel;
+pub mod upstream;
+pub mod worker;
+
+#[cfg(test)]
+mod tests;

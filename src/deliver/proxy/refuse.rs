@@ -1,0 +1,93 @@
+//! Answers of the proxy's own: JSON with a reason's code and a hint, for programs and for models.
+
+use bytes::Bytes;
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, PROXY_AUTHENTICATE};
+use hyper::{Response, StatusCode};
+use serde_json::json;
+
+/// Why a request got no further.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Of the answer.
+    pub status: StatusCode,
+    /// `refused` by a rule, or `failed` on the way.
+    pub outcome: &'static str,
+    /// A code that stays.
+    pub reason: &'static str,
+    /// What to do, for whoever reads it.
+    pub hint: String,
+    /// The secret's name, where a placeholder told it.
+    pub secret: Option<String>,
+}
+
+impl Refusal {
+    /// A rule says no.
+    #[must_use]
+    pub fn rule(reason: &'static str, hint: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "refused", reason, hint)
+    }
+
+    /// The request is not one.
+    #[must_use]
+    pub fn malformed(reason: &'static str, hint: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "refused", reason, hint)
+    }
+
+    /// The host did not do its part.
+    #[must_use]
+    pub fn upstream(status: StatusCode, reason: &'static str, hint: impl Into<String>) -> Self {
+        Self::new(status, "failed", reason, hint)
+    }
+
+    fn new(status: StatusCode, outcome: &'static str, reason: &'static str, hint: impl Into<String>) -> Self {
+        Self {
+            status,
+            outcome,
+            reason,
+            hint: hint.into(),
+            secret: None,
+        }
+    }
+
+    /// Names the secret.
+    #[must_use]
+    pub fn of(mut self, secret: &str) -> Self {
+        self.secret = Some(secret.to_owned());
+        self
+    }
+
+    /// The body.
+    #[must_use]
+    pub fn body(&self) -> Bytes {
+        let mut body = json!({ "v": 1, "outcome": self.outcome, "reason": self.reason, "hint": self.hint });
+        if let Some(secret) = &self.secret {
+            body["secret"] = secret.as_str().into();
+        }
+        Bytes::from(format!("{body}\n"))
+    }
+
+    /// The answer, with `body` made of [`Refusal::body`].
+    #[must_use]
+    pub fn answer<B>(&self, body: impl FnOnce(Bytes) -> B) -> Response<B> {
+        let mut answer = Response::new(body(self.body()));
+        *answer.status_mut() = self.status;
+        let headers = answer.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if self.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+            headers.insert(PROXY_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"touchlease\""));
+        }
+        answer
+    }
+}
+
+/// Without the session's bearer nobody learns more than that there is a proxy (T41).
+#[must_use]
+pub fn no_bearer() -> Refusal {
+    Refusal::new(
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+        "refused",
+        "no_bearer",
+        "use the proxy's whole URL, as it stands in HTTP_PROXY",
+    )
+}

@@ -1,0 +1,221 @@
+//! What all connections of a worker share: the leases, the authority, the way to the daemon, and who has to be cut when a lease ends.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::task::{AbortHandle, JoinHandle};
+
+use super::book::{Book, GrantId};
+use super::ca::Ca;
+use super::protocol::{Network, Report, Verdict};
+use super::upstream::Upstreams;
+use crate::secret::Secret;
+
+/// Longest texts of a request in a report: the log's lines are for people.
+const LONGEST_PATH: usize = 2048;
+const LONGEST_NAME: usize = 300;
+/// How long cut connections may take to be gone before their lease's end is reported all the same.
+const CUT: Duration = Duration::from_millis(500);
+
+/// A session.
+pub struct Session {
+    /// What becomes of other hosts.
+    pub network: Network,
+    /// Its authority.
+    pub ca: Ca,
+    /// Ways to hosts.
+    pub upstreams: Upstreams,
+    /// Its leases.
+    pub book: RefCell<Book>,
+    /// What every client of the proxy has to say.
+    pub bearer: Secret,
+    /// The proxy's own port.
+    pub port: u16,
+    reports: mpsc::Sender<Report>,
+    waiting: RefCell<HashMap<u64, oneshot::Sender<Verdict>>>,
+    next: Cell<u64>,
+    ties: RefCell<HashMap<u64, Rc<Ties>>>,
+}
+
+impl Session {
+    /// Without leases or connections.
+    #[must_use]
+    pub fn new(network: Network, ca: Ca, upstreams: Upstreams, bearer: Secret, port: u16, reports: mpsc::Sender<Report>) -> Rc<Self> {
+        Rc::new(Self {
+            network,
+            ca,
+            upstreams,
+            book: RefCell::default(),
+            bearer,
+            port,
+            reports,
+            waiting: RefCell::default(),
+            next: Cell::new(0),
+            ties: RefCell::default(),
+        })
+    }
+
+    fn number(&self) -> u64 {
+        let number = self.next.get();
+        self.next.set(number + 1);
+        number
+    }
+
+    /// A new connection of a client, in a place for one.
+    #[must_use]
+    pub fn connection(self: &Rc<Self>, place: OwnedSemaphorePermit) -> Tied {
+        let (number, ties) = (self.number(), Rc::new(Ties::default()));
+        self.ties.borrow_mut().insert(number, ties.clone());
+        Tied {
+            session: self.clone(),
+            number,
+            ties,
+            _place: place,
+        }
+    }
+
+    /// Asks the daemon whether a credential may go into this request. A daemon that is gone says no.
+    pub async fn ask(&self, id: &GrantId, method: &str, host: &str, path: &str) -> Verdict {
+        let seq = self.number();
+        let (told, answer) = oneshot::channel();
+        self.waiting.borrow_mut().insert(seq, told);
+        let _waiting = Waiting { session: self, seq };
+        let report = Report::Use {
+            seq,
+            lease: id.0.clone(),
+            index: id.1,
+            method: short(method, LONGEST_NAME),
+            host: short(host, LONGEST_NAME),
+            path: short(path, LONGEST_PATH),
+        };
+        match self.reports.send(report).await {
+            Ok(()) => answer.await.unwrap_or(Verdict::Gone),
+            Err(_) => Verdict::Gone,
+        }
+    }
+
+    /// The daemon's answer.
+    pub fn answered(&self, seq: u64, verdict: Verdict) {
+        if let Some(told) = self.waiting.borrow_mut().remove(&seq) {
+            // Whoever asked may be gone by now.
+            let _ = told.send(verdict);
+        }
+    }
+
+    /// Tells the daemon that a request with a placeholder was refused. Waits while the daemon has enough to read.
+    pub async fn refused(&self, grant: Option<GrantId>, reason: &str, method: &str, host: &str) {
+        let report = Report::Refused {
+            grant,
+            reason: reason.to_owned(),
+            method: short(method, LONGEST_NAME),
+            host: short(host, LONGEST_NAME),
+        };
+        // A daemon that is gone needs no telling: this process ends.
+        let _ = self.reports.send(report).await;
+    }
+
+    /// Tells the daemon that an answer had a value in it.
+    pub fn echoed(&self, (lease, index): GrantId, host: &str) {
+        let host = short(host, LONGEST_NAME);
+        let report = Report::Echoed { lease, index, host };
+        if let Err(mpsc::error::TrySendError::Full(report)) = self.reports.try_send(report) {
+            let reports = self.reports.clone();
+            tokio::task::spawn_local(async move { reports.send(report).await });
+        }
+    }
+
+    /// Ends a lease: from here on nothing of it is put in; what carries or carried it is cut, and its values are wiped when this returns.
+    pub async fn revoke(&self, lease: &str) {
+        self.book.borrow_mut().revoke(lease);
+        let cut: Vec<Rc<Ties>> = self
+            .ties
+            .borrow()
+            .values()
+            .filter(|ties| ties.leases.borrow().contains(lease))
+            .cloned()
+            .collect();
+        for ties in &cut {
+            ties.cut();
+        }
+        // An aborted task drops what it holds, its sockets among it, when it is next looked at: in the next turns of this one thread.
+        let gone = async {
+            while cut.iter().any(|ties| ties.is_busy()) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let _ = tokio::time::timeout(CUT, gone).await;
+    }
+}
+
+/// Not asked any more, when whoever did is cut.
+struct Waiting<'a> {
+    session: &'a Session,
+    seq: u64,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.session.waiting.borrow_mut().remove(&self.seq);
+    }
+}
+
+/// What ends with a connection, and the leases whose end ends it.
+#[derive(Default)]
+pub struct Ties {
+    leases: RefCell<BTreeSet<String>>,
+    tasks: RefCell<Vec<AbortHandle>>,
+}
+
+impl Ties {
+    fn cut(&self) {
+        for task in self.tasks.borrow().iter() {
+            task.abort();
+        }
+    }
+
+    fn is_busy(&self) -> bool {
+        self.tasks.borrow().iter().any(|task| !task.is_finished())
+    }
+}
+
+/// A client's connection in the session, for as long as somebody holds it.
+pub struct Tied {
+    /// Of all.
+    pub session: Rc<Session>,
+    number: u64,
+    ties: Rc<Ties>,
+    /// One of the places that there are for connections.
+    _place: OwnedSemaphorePermit,
+}
+
+impl Tied {
+    /// This task is part of the connection.
+    pub fn holds<T>(&self, task: &JoinHandle<T>) {
+        let mut tasks = self.ties.tasks.borrow_mut();
+        tasks.retain(|task| !task.is_finished());
+        tasks.push(task.abort_handle());
+    }
+
+    /// The connection carries a credential of this lease from now on.
+    pub fn carries(&self, lease: &str) {
+        self.ties.leases.borrow_mut().insert(lease.to_owned());
+    }
+}
+
+impl Drop for Tied {
+    fn drop(&mut self) {
+        self.session.ties.borrow_mut().remove(&self.number);
+        // The ways to hosts that were opened for this client have no other use.
+        self.ties.cut();
+    }
+}
+
+fn short(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
+}

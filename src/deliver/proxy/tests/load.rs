@@ -1,0 +1,110 @@
+//! Many connections and long bodies: memory stays as it is.
+
+use tokio::net::TcpListener;
+
+use super::*;
+
+/// Bytes of this process that are in memory (proc(5), `VmRSS`).
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
+}
+
+const PIECE: usize = 64 * 1024;
+/// 256 MiB each way: a sample. The whole is ten gigabytes.
+const PIECES: usize = 4096;
+
+#[test]
+fn a_body_without_end_goes_both_ways_in_memory_that_stays_as_it_is() {
+    with_rig(opening(Network::GrantedOnly), async |rig| {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let total = PIECE * PIECES;
+        tokio::task::spawn_local(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let (mut read, mut write) = stream.into_split();
+            write
+                .write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {total}\r\n\r\n").as_bytes())
+                .await
+                .unwrap();
+            let reads = async {
+                let (mut piece, mut count) = (vec![0; PIECE], 0);
+                while count < total {
+                    count += read.read(&mut piece).await.unwrap();
+                }
+            };
+            let writes = async {
+                let piece = vec![b'x'; PIECE];
+                for _ in 0..PIECES {
+                    write.write_all(&piece).await.unwrap();
+                }
+            };
+            tokio::join!(reads, writes);
+        });
+        let mark = rig.grant(grant(port)).await;
+        let (mut read, mut write) = rig.dial().await.into_split();
+        let head = rig.head(
+            &format!("POST http://localhost:{port}/allowed/x"),
+            &format!("Authorization: Bearer {mark}\r\nContent-Length: {total}\r\n"),
+        );
+        write.write_all(head.as_bytes()).await.unwrap();
+        let sends = async {
+            let piece = vec![b'y'; PIECE];
+            for _ in 0..PIECES {
+                write.write_all(&piece).await.unwrap();
+            }
+        };
+        let reads = async {
+            let (mut piece, mut count, mut before, mut most) = (vec![0; PIECE], 0, 0, 0);
+            loop {
+                match read.read(&mut piece).await.unwrap() {
+                    0 => return (count, before, most),
+                    got => count += got,
+                }
+                match count {
+                    few if few < total / 16 => before = resident(),
+                    _ => most = most.max(resident()),
+                }
+            }
+        };
+        let ((), (count, before, most)) = tokio::join!(sends, reads);
+        assert!(count >= total, "{count} of {total}");
+        assert!(most < before + (8 << 20), "{before} bytes of memory became {most}");
+        println!(
+            "T61: {} of {} MiB each way, memory grew by {} KiB",
+            total >> 20,
+            total >> 20,
+            most.saturating_sub(before) >> 10
+        );
+    });
+}
+
+/// As many as this process may have descriptors for: two for each connection.
+#[test]
+fn thousands_of_idle_connections_cost_little_and_the_next_one_is_served() {
+    let _ = crate::sys::process::raise_descriptors();
+    let may = rustix::process::getrlimit(rustix::process::Resource::Nofile)
+        .current
+        .unwrap_or(u64::MAX);
+    let wanted = 10_000;
+    let count = usize::try_from(may.saturating_sub(200) / 2).unwrap().min(wanted);
+    assert!(count >= 400, "a process may have {may} descriptors here");
+    with_rig(opening(Network::GrantedOnly), async |rig| {
+        let host = super::host::Host::new(|_| super::host::ok("done")).await;
+        let mark = rig.grant(grant(host.port)).await;
+        let before = resident();
+        let mut idle = Vec::with_capacity(count);
+        for _ in 0..count {
+            idle.push(rig.dial().await);
+        }
+        rig.settle().await;
+        let line = format!("GET http://localhost:{}/allowed/x", host.port);
+        let answer = rig.ask(&line, &format!("Authorization: Bearer {mark}\r\n"), b"").await;
+        assert_eq!(answer.status, 200);
+        let each = resident().saturating_sub(before) / count;
+        assert!(each < 24 * 1024, "{each} bytes for each idle connection");
+        println!("T61: {count} of {wanted} idle connections, {each} bytes each");
+        drop(idle);
+    });
+}

@@ -1,0 +1,412 @@
+//! Where a placeholder may stand in a request, and where not (T40), and what else a request with one must be (T34, T36, T37, T41).
+
+use super::host::{Host, Seen, ok};
+use super::*;
+
+async fn echo_free() -> Host {
+    Host::new(|_| ok("done")).await
+}
+
+fn placed(port: u16, place: Place) -> GrantSpec {
+    GrantSpec { place, ..grant(port) }
+}
+
+fn basic(text: &str) -> String {
+    format!("Authorization: Basic {}\r\n", BASE64.encode(text.as_bytes()))
+}
+
+/// What one request with this query and these headers is at the host, or the reason that it is not there.
+async fn sent(rig: &Rig, host: &Host, target: &str, headers: &str) -> Result<Seen, String> {
+    let before = host.requests().len();
+    let answer = rig.ask(&format!("GET http://localhost:{}{target}", host.port), headers, b"").await;
+    let mut seen = host.requests();
+    match answer.status {
+        200 => {
+            assert_eq!(seen.len(), before + 1);
+            Ok(seen.remove(before))
+        }
+        _ => {
+            assert_eq!(seen.len(), before, "{target} {headers}");
+            Err(answer.reason())
+        }
+    }
+}
+
+#[test]
+fn a_value_goes_into_a_header_after_the_rules_own_prefix() {
+    with_rig(opening(Network::GrantedOnly), async |rig| {
+        let host = echo_free().await;
+        let bearer = rig.grant(grant(host.port)).await;
+        for prefix in ["Bearer ", "bearer ", ""] {
+            let seen = sent(&rig, &host, "/allowed/x", &format!("Authorization: {prefix}{bearer}\r\n"))
+                .await
+                .unwrap();
+            assert_eq!(seen.header("authorization"), Some(&*format!("Bearer {VALUE}")));
+        }
+        let name = "x-api-key".to_owned();
+        let key = rig
+            .grants(
+                "K",
+                vec![placed(
+                    host.port,
+                    Place::Header {
+                        name,
+                        prefix: String::new(),
+                    },
+                )],
+            )
+            .await
+            .remove(0);
+        let seen = sent(&rig, &host, "/allowed/x", &format!("X-Api-Key: {key}\r\n")).await.unwrap();
+        assert_eq!((seen.header("x-api-key"), seen.header("authorization")), (Some(VALUE), None));
+        assert_eq!(rig.uses(), 4);
+    });
+}
+
+#[test]
+fn a_value_goes_into_the_base64_in_which_a_client_put_its_placeholder() {
+    with_rig(opening(Network::GrantedOnly), async |rig| {
+        let host = echo_free().await;
+        let bearer = rig.grant(grant(host.port)).await;
+        for (before, after) in [("git:", ""), ("", ":"), ("", ":x-oauth-basic"), (":", "")] {
+            let seen = sent(&rig, &host, "/allowed/x", &basic(&format!("{before}{bearer}{after}")))
+                .await
+                .unwrap();
+            let expected = format!("Basic {}", BASE64.encode(format!("{before}{VALUE}{after}").as_bytes()));
+            assert_eq!(seen.header("authorization"), Some(&*expected));
+        }
+        let user = Some("deploy".to_owned());
+        let password = rig.grants("P", vec![placed(host.port, Place::Basic { user })]).await.remove(0);
+        sent(&rig, &host, "/allowed/x", &basic(&format!("deploy:{password}")))
+            .await
+            .unwrap();
+        for text in [
+            format!("other:{password}"),
+            format!("{password}:deploy"),
+            format!("deploy:x{password}"),
+            format!("deploy:{password}x"),
+        ] {
+            assert_eq!(
+                sent(&rig, &host, "/allowed/x", &basic(&text)).await,
+                Err("placeholder_in_header".into()),
+                "{text}"
+            );
+        }
+        let bearer = format!("Authorization: Bearer {password}\r\n");
+        assert_eq!(sent(&rig, &host, "/allowed/x", &bearer).await, Err("placeholder_in_header".into()));
+    });
+}
+
+#[test]
+fn a_value_goes_into_query_and_cookie_where_the_rule_says_so() {
+    with_rig(opening(Network::GrantedOnly), async |rig| {
+        let host = echo_free().await;
+        let query = placed(host.port, Place::Query { name: "key".into() });
+        let cookie = placed(host.port, Place::Cookie { name: "session".into() });
+        let mut made = rig.grants("Q", vec![query, cookie]).await;
+        let (cookie, query) = (made.pop().unwrap(), made.pop().unwrap());
+        let seen = sent(&rig, &host, &format!("/allowed/x?a=1&key={query}&b=%20"), "").await.unwrap();
+        assert_eq!(seen.target, format!("/allowed/x?a=1&key={VALUE}&b=%20"));
+        let seen = sent(&rig, &host, "/allowed/x", &format!("Cookie: a=b; session={cookie}; c=d\r\n"))
+            .await
+            .unwrap();
+        assert_eq!(seen.header("cookie"), Some(&*format!("a=b; session={VALUE}; c=d")));
+        for target in [
+            format!("/allowed/x?other={query}"),
+            format!("/allowed/x?key=x{query}"),
+            format!("/allowed/x?{query}"),
+            format!("/allowed/x?key={cookie}"),
+        ] {
+            assert_eq!(sent(&rig, &host, &target, "").await, Err("placeholder_in_query".into()), "{target}");
+        }
+        let other = format!("Cookie: other={cookie}\r\n");
+        assert_eq!(sent(&rig, &host, "/allowed/x", &other).await, Err("placeholder_in_cookie".into()));
+    });
+}
+
+#[test]
+fn t40_a_placeholder_anywhere_else_is_refused_and_recorded() {
+    with_rig(opening(Network::GrantedOnly), async |rig| {
+        let host = echo_free().await;
+        let mark = rig.grant(grant(host.port)).await;
+        let hex: String = mark.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let twice = hex.replace('%', "%25");
+        let cases = [
+            (format!("/allowed/{mark}"), String::new(), "placeholder_in_path"),
+            (format!("/allowed/{hex}"), String::new(), "placeholder_in_path"),
+            (format!("/allowed/x?token={mark}"), String::new(), "placeholder_in_query"),
+            (format!("/allowed/x?token={hex}"), String::new(), "placeholder_in_query"),
+            (format!("/allowed/x?{twice}"), String::new(), "placeholder_in_query"),
+            ("/allowed/x".into(), format!("X-Other: {mark}\r\n"), "placeholder_in_header"),
+            ("/allowed/x".into(), format!("User-Agent: a {mark} b\r\n"), "placeholder_in_header"),
+            (
+                "/allowed/x".into(),
+                format!("Authorization: Token {mark}\r\n"),
+                "placeholder_in_header",
+            ),
+            (
+                "/allowed/x".into(),
+                format!("Authorization: Bearer {mark}x\r\n"),
+                "placeholder_in_header",
+            ),
+            (
+                "/allowed/x".into(),
+                format!("Authorization: Bearer x {mark}\r\n"),
+                "placeholder_in_header",
+            ),
+            ("/allowed/x".into(), format!("Cookie: a={mark}\r\n"), "placeholder_in_cookie"),
+            (
+                "/allowed/x".into(),
+                "Authorization: Bearer TOUCHLEASEAAAAAAAAAAAAAAAAAAAAA\r\n".into(),
+                "unknown_placeholder",
+            ),
+            ("/other".into(), format!("Authorization: Bearer {mark}\r\n"), "wrong_path"),
+            ("/allowed/../other".into(), format!("Authorization: Bearer {mark}\r\n"), "path_form"),
+            (
+                "/allowed/%2e%2e/other".into(),
+                format!("Authorization: Bearer {mark}\r\n"),
+                "path_form",
+            ),
+        ];
+        let count = cases.len();
+        for (target, headers, reason) in cases {
+            assert_eq!(
+                sent(&rig, &host, &target, &headers).await,
+                Err(reason.to_owned()),
+                "{target} {headers}"
+            );
+        }
+        rig.settle().await;
+        assert_eq!((rig.refusals().len(), rig.uses()), (count, 0));
+        assert!(!host.has_seen("TOUCHLEASE") && !host.has_seen(VALUE));
+    });
+}
+
+#[test]
+fn t40_a_placeholder_in_a_body_never_reaches_the_host_however_it_is_cut() {
+    with_rig(opening(Network::GrantedOnly), async |rig| {
+        let host = echo_free().await;
+        let mark = rig.grant(grant(host.port)).await;
+        let body = format!("{}{mark}{}", "a".repeat(40), "b".repeat(40));
+        let mut refused = 0;
+        for cut in 0..body.len() {
+            let (first, second) = body.split_at(cut);
+            let mut chunks = String::new();
+            for part in [first, second].iter().filter(|part| !part.is_empty()) {
+                chunks += &format!("{:x}\r\n{part}\r\n", part.len());
+            }
+            let headers = format!("Authorization: Bearer {mark}\r\nTransfer-Encoding: chunked\r\n");
+            let line = format!("POST http://localhost:{}/allowed/x", host.port);
+            let answer = rig.ask(&line, &headers, format!("{chunks}0\r\n\r\n").as_bytes()).await;
+            assert_eq!((answer.status, answer.reason()), (403, "placeholder_in_body".into()), "{cut}");
+            refused += 1;
+        }
+        let headers = format!("Authorization: Bearer {mark}\r\nContent-Length: {}\r\n", body.len());
+        let answer = rig
+            .ask(&format!("POST http://localhost:{}/allowed/x", host.port), &headers, body.as_bytes())
+            .await;
+        assert_eq!(answer.reason(), "placeholder_in_body");
+        assert!(!host.has_seen(&mark) && host.requests().is_empty());
+        println!("T40: {refused} of {} cuts of a body", body.len());
+    });
+}
+
+#[test]
+fn t36_a_credential_goes_with_none_of_the_clients_own() {
+    with_rig(opening(Network::GrantedOnly), async |rig| {
+        let host = echo_free().await;
+        let bearer = rig.grant(grant(host.port)).await;
+        let name = "x-api-key".to_owned();
+        let key = rig
+            .grants(
+                "K",
+                vec![placed(
+                    host.port,
+                    Place::Header {
+                        name,
+                        prefix: String::new(),
+                    },
+                )],
+            )
+            .await
+            .remove(0);
+        for (headers, reason) in [
+            (format!("Authorization: Bearer mine\r\nX-Api-Key: {key}\r\n"), "own_authorization"),
+            (
+                format!("Authorization: Bearer mine\r\nAuthorization: Bearer {bearer}\r\n"),
+                "own_authorization",
+            ),
+            (
+                format!("Authorization: Bearer {bearer}\r\nAuthorization: Bearer mine\r\n"),
+                "own_authorization",
+            ),
+            (
+                format!("Authorization: Bearer {bearer}\r\nAuthorization: Bearer {bearer}\r\n"),
+                "placeholder_twice",
+            ),
+            (format!("X-Api-Key: mine\r\nX-Api-Key: {key}\r\n"), "placeholder_twice"),
+            (format!("X-Api-Key: {key}\r\nX-HTTP-Method-Override: DELETE\r\n"), "override"),
+            (format!("X-Api-Key: {key}\r\nX-Original-URL: /admin\r\n"), "override"),
+            (format!("X-Api-Key: {key}\r\nX-Rewrite-URL: /admin\r\n"), "override"),
+        ] {
+            assert_eq!(sent(&rig, &host, "/allowed/x", &headers).await, Err(reason.to_owned()), "{headers}");
+        }
+        let both = format!("X-Api-Key: {key}\r\nAuthorization: Bearer {bearer}\r\n");
+        assert!(
+            sent(&rig, &host, "/allowed/x", &both).await.is_ok(),
+            "two credentials of two grants are both wanted"
+        );
+        assert!(
+            sent(&rig, &host, "/allowed/x", "Authorization: Bearer mine\r\n").await.is_ok(),
+            "without a placeholder it is the client's affair"
+        );
+    });
+}
+
+#[test]
+fn t41_without_the_sessions_bearer_nobody_learns_anything() {
+    with_rig(opening(Network::Open), async |rig| {
+        let host = echo_free().await;
+        rig.grant(grant(host.port)).await;
+        let target = format!("localhost:{}", host.port);
+        let wrong = BASE64.encode(b"x:0123456789abcdef0123456789abcdee");
+        let (other, short) = (BASE64.encode(format!("y:{BEARER}").as_bytes()), BASE64.encode(b"x:0123"));
+        let auths = [
+            String::new(),
+            format!("Proxy-Authorization: Basic {wrong}\r\n"),
+            format!("Proxy-Authorization: Basic {other}\r\n"),
+            format!("Proxy-Authorization: Basic {short}\r\n"),
+            format!("Proxy-Authorization: Bearer {BEARER}\r\n"),
+            format!("Proxy-Authorization: Basic {0}\r\nProxy-Authorization: Basic {0}\r\n", rig.auth()),
+            format!("Authorization: Basic {}\r\n", rig.auth()),
+            "Origin: http://localhost\r\n".into(),
+        ];
+        for auth in &auths {
+            for line in [
+                format!("GET http://{target}/allowed/x"),
+                format!("CONNECT {target}"),
+                "GET /".into(),
+                "OPTIONS *".into(),
+                "POST /allowed/x".into(),
+            ] {
+                let mut client = rig.dial().await;
+                let request = format!("{line} HTTP/1.1\r\nHost: {target}\r\nConnection: close\r\n{auth}\r\n");
+                client.write_all(request.as_bytes()).await.unwrap();
+                let answer = Answer::read(&mut client).await;
+                assert_eq!((answer.status, answer.reason()), (407, "no_bearer".into()), "{line} {auth}");
+                assert!(!answer.head.to_lowercase().contains("access-control"));
+            }
+        }
+        // With it, what is not in a proxy's form is no request.
+        let mut client = rig.dial().await;
+        let request = format!(
+            "GET / HTTP/1.1\r\nHost: {target}\r\nConnection: close\r\nProxy-Authorization: Basic {}\r\n\r\n",
+            rig.auth()
+        );
+        client.write_all(request.as_bytes()).await.unwrap();
+        assert_eq!(Answer::read(&mut client).await.status, 400);
+        assert!(host.requests().is_empty());
+    });
+}
+
+#[test]
+fn t34_a_redirect_is_the_clients_and_what_follows_is_judged_anew() {
+    with_rig(opening(Network::GrantedOnly), async |rig| {
+        let other = echo_free().await;
+        let to = other.port;
+        let host = Host::new(move |seen| {
+            let status = seen.target.rsplit('/').next().unwrap();
+            format!("HTTP/1.1 {status} Elsewhere\r\nLocation: http://localhost:{to}/allowed/x\r\nContent-Length: 0\r\n\r\n").into_bytes()
+        })
+        .await;
+        let mark = rig.grant(grant(host.port)).await;
+        let auth = format!("Authorization: Bearer {mark}\r\n");
+        for status in ["301", "302", "303", "307", "308"] {
+            let answer = rig
+                .ask(&format!("GET http://localhost:{}/allowed/{status}", host.port), &auth, b"")
+                .await;
+            assert_eq!(answer.status.to_string(), status);
+            assert!(answer.head.to_lowercase().contains(&format!("location: http://localhost:{to}/")));
+            // As a client does that carries its header on.
+            let followed = rig.ask(&format!("GET http://localhost:{to}/allowed/x"), &auth, b"").await;
+            assert_eq!((followed.status, followed.reason()), (403, "wrong_host".into()));
+        }
+        assert!(other.requests().is_empty());
+    });
+}
+
+#[test]
+fn t40_override_and_trace_never_go_with_a_credential() {
+    with_rig(opening(Network::GrantedOnly), async |rig| {
+        let host = echo_free().await;
+        let mark = rig
+            .grant(GrantSpec {
+                methods: vec![],
+                paths: vec![],
+                ..grant(host.port)
+            })
+            .await;
+        let answer = rig
+            .ask(
+                &format!("TRACE http://localhost:{}/x", host.port),
+                &format!("Authorization: Bearer {mark}\r\n"),
+                b"",
+            )
+            .await;
+        assert_eq!(answer.reason(), "wrong_method");
+    });
+}
+
+#[test]
+fn a_grant_that_cannot_be_kept_is_not_taken_and_says_which() {
+    with_rig(opening(Network::GrantedOnly), async |rig| {
+        let refused = async |grants: Vec<GrantSpec>, tail: &[u8]| match rig.order(Order::Grant { lease: "L".into(), grants }, tail).await {
+            Report::NotGranted { index, .. } => index,
+            other => panic!("{other:?}"),
+        };
+        let good = grant(80);
+        let header = |name: &str| {
+            placed(
+                80,
+                Place::Header {
+                    name: name.into(),
+                    prefix: String::new(),
+                },
+            )
+        };
+        assert_eq!(refused(vec![good.clone(), header("host")], VALUE.repeat(2).as_bytes()).await, 1);
+        for name in [
+            "",
+            "Host",
+            "transfer-encoding",
+            "content-length",
+            "connection",
+            "a b",
+            "cookie",
+            "proxy-authorization",
+        ] {
+            assert_eq!(refused(vec![header(name)], VALUE.as_bytes()).await, 0, "{name}");
+        }
+        assert_eq!(refused(vec![good.clone()], b"short").await, 0);
+        assert_eq!(refused(vec![good.clone()], VALUE.repeat(2).as_bytes()).await, 1);
+        for value in ["a\nb", "a\0b", " a", "a ", "gr\u{fc}n", ""] {
+            let spec = GrantSpec {
+                value_len: value.len(),
+                ..good.clone()
+            };
+            assert_eq!(refused(vec![spec], value.as_bytes()).await, 0, "{value:?}");
+        }
+        let cookie = GrantSpec {
+            value_len: 3,
+            ..placed(80, Place::Cookie { name: "c".into() })
+        };
+        assert_eq!(refused(vec![cookie], b"a;b").await, 0);
+        let no_path = GrantSpec {
+            paths: vec!["x".into()],
+            ..good.clone()
+        };
+        assert_eq!(refused(vec![no_path], VALUE.as_bytes()).await, 0);
+        rig.grant(good.clone()).await;
+        assert_eq!(refused(vec![good], VALUE.as_bytes()).await, 0, "a lease comes once");
+    });
+}

@@ -1,0 +1,127 @@
+//! The worker: opens a session, hears of leases, serves clients, until the daemon is gone.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
+
+use super::ca::Ca;
+use super::front;
+use super::protocol::{BEARER, Opening, Order, Report};
+use super::session::Session;
+use super::upstream::{Resolve, Upstreams, roots, system_resolver};
+use crate::clock::{Clock, SystemClock, Wall};
+use crate::secret::Secret;
+use crate::worker::inbox::Inbox;
+
+/// Reports that the daemon has not read yet; who makes more of them waits.
+const MOST_REPORTS: usize = 256;
+
+/// The worker's `main`: the socket is descriptor 0, everything else is closed or null.
+#[must_use]
+pub fn main() -> u8 {
+    crate::worker::process(Duration::ZERO, |socket| {
+        // Each tunnel has two descriptors. Fewer than wanted are no fault: new clients wait then.
+        let _ = crate::sys::process::raise_descriptors();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        LocalSet::new().block_on(&runtime, run(socket, &SystemClock, system_resolver()))
+    })
+}
+
+/// Serves one session over `socket`, in a [`LocalSet`]. Ends with an error when the daemon is gone.
+///
+/// # Errors
+/// The daemon is gone, or sends nonsense; the session cannot be opened, which was reported.
+pub async fn run(socket: UnixStream, clock: &dyn Clock, resolve: Resolve) -> io::Result<()> {
+    socket.set_nonblocking(true)?;
+    let mut inbox = Inbox::new(tokio::net::UnixStream::from_std(socket)?)?;
+    let (Order::Open(opening), bearer) = inbox.next().await? else {
+        return Err(io::ErrorKind::InvalidData.into());
+    };
+    let (told, mut reports) = mpsc::channel(MOST_REPORTS);
+    let (session, listener) = match open(opening, bearer, clock.wall(), resolve, told).await {
+        Ok(opened) => opened,
+        Err(error) => {
+            let why = format!("the proxy cannot be opened: {error}");
+            inbox.send(&Report::Failed { why }, &[]).await?;
+            return Err(error);
+        }
+    };
+    let ca_pem = session.ca.pem().to_owned();
+    inbox
+        .send(
+            &Report::Ready {
+                port: session.port,
+                ca_pem,
+            },
+            &[],
+        )
+        .await?;
+    let serving = tokio::task::spawn_local(front::serve(session.clone(), listener));
+    let ended = loop {
+        tokio::select! {
+            order = inbox.next::<Order>() => match order {
+                Ok((order, tail)) => if let Some(report) = obey(&session, order, &tail).await {
+                    inbox.send(&report, &[]).await?;
+                },
+                Err(error) => break error,
+            },
+            Some(report) = reports.recv() => inbox.send(&report, &[]).await?,
+        }
+        if serving.is_finished() {
+            break io::Error::other("the listener broke");
+        }
+    };
+    serving.abort();
+    Err(ended)
+}
+
+async fn open(
+    opening: Opening,
+    bearer: Secret,
+    now: Wall,
+    resolve: Resolve,
+    told: mpsc::Sender<Report>,
+) -> io::Result<(Rc<Session>, TcpListener)> {
+    if bearer.len() != BEARER || !bearer.expose().iter().all(u8::is_ascii_hexdigit) {
+        return Err(io::Error::other("the bearer is not in its form"));
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let ca = Ca::new(&opening.hosts, now.seconds(), provider.clone())?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let port = listener.local_addr()?.port();
+    let upstreams = Upstreams::new(roots(&opening.roots, opening.system_roots)?, provider, resolve, port)?;
+    Ok((Session::new(opening.network, ca, upstreams, bearer, port, told), listener))
+}
+
+/// Does what the daemon says, and what is answered to it.
+async fn obey(session: &Session, order: Order, tail: &Secret) -> Option<Report> {
+    match order {
+        // Once is at the beginning.
+        Order::Open(_) => None,
+        Order::Grant { lease, grants } => {
+            let granted = session
+                .book
+                .borrow_mut()
+                .grant(&lease, grants, tail, |host| session.ca.covers(host));
+            Some(match granted {
+                Ok(placeholders) => Report::Granted { lease, placeholders },
+                Err((index, why)) => Report::NotGranted { lease, index, why },
+            })
+        }
+        Order::Revoke { lease } => {
+            session.revoke(&lease).await;
+            Some(Report::Revoked { lease })
+        }
+        Order::Answer { seq, verdict } => {
+            session.answered(seq, verdict);
+            None
+        }
+    }
+}
