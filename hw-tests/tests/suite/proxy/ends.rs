@@ -154,7 +154,9 @@ fn p4_t12_a_flood_of_requests_through_the_proxy_keeps_nobody_from_locking() {
     let upstream = Upstream::plain();
     bench.put(&format!("http://{}", upstream.host()), &[]);
     fs::write(bench.lab.home.work().join("flood.py"), FLOOD.replace("HOST", &upstream.host())).unwrap();
-    let mut child = bench.lab.agent(&["run", "--uses", "1000000", "--with", "API=prod/API", "--", "python3", "flood.py"]);
+    let mut child = bench
+        .lab
+        .agent(&["run", "--uses", "1000000", "--with", "API=prod/API", "--", "python3", "flood.py"]);
     until("the flood", || bench.log("not_sent").len() >= 20 && bench.log("used").len() > 200);
     let since = Instant::now();
     bench.lab.prints(&["lock"]);
