@@ -61,7 +61,7 @@ impl Client {
             Ok(answer) => answer,
             Err(Refused { refusal, grant }) => {
                 // What had a placeholder in it is for the log.
-                if grant.is_some() || refusal.reason == "unknown_placeholder" {
+                if grant.is_some() || ["unknown_placeholder", "placeholder_in_body"].contains(&refusal.reason) {
                     let host = origin.host.shown(origin.scheme);
                     self.tied.session.refused(grant, refusal.reason, &method, &host).await;
                 }
