@@ -95,8 +95,10 @@ impl Client {
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             return Err(Refusal::upstream(StatusCode::BAD_GATEWAY, "upgrade", "the host changed the protocol unasked").into());
         }
-        clean(&mut head.headers);
+        // The host's own words for the status would go on as they are (T40).
+        head.extensions.clear();
         head.version = Version::HTTP_11;
+        clean(&mut head.headers);
         let lookout = Lookout::new(&self.tied.session, &origin.host.shown(origin.scheme));
         let body = through_mask(lookout, &method, &mut head, body)?;
         Ok(Response::from_parts(head, body))

@@ -185,6 +185,23 @@ fn t40_heads_and_trailers_that_echo_are_masked() {
 }
 
 #[test]
+fn t40_a_value_in_the_hosts_words_for_the_status_goes_no_further() {
+    with_rig(opening(Network::GrantedOnly), async |rig| {
+        let says = |status: &str| format!("HTTP/1.1 {status} for {VALUE}\r\nContent-Length: 4\r\n\r\nbody").into_bytes();
+        let host = host_of(vec![says("200 OK"), says("404 Nothing"), says("299 Odd")]).await;
+        let mark = rig.grant(grant(host.port)).await;
+        for (number, status) in [(0, 200), (1, 404), (2, 299)] {
+            let answer = asked(&rig, &host, &mark, number).await;
+            assert_eq!((answer.status, answer.text()), (status, "body".into()));
+            assert!(!answer.head.contains(VALUE) && !answer.head.contains(" for "), "{}", answer.head);
+        }
+        rig.revoke("L").await;
+        let answer = rig.ask(&format!("GET http://localhost:{}/allowed/0", host.port), "", b"").await;
+        assert!(!answer.head.contains(VALUE), "nor when no lease is in force: {}", answer.head);
+    });
+}
+
+#[test]
 fn t40_what_cannot_be_looked_into_is_withheld() {
     with_rig(opening(Network::GrantedOnly), async |rig| {
         let body: &[&[u8]] = &[b"whatever"];
