@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, RANGE, TE, TRANSFER_ENCODING};
+use hyper::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, RANGE, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode, Uri, Version};
 use hyper_util::rt::TokioIo;
@@ -98,7 +98,9 @@ impl Client {
         // The host's own words for the status would go on as they are (T40).
         head.extensions.clear();
         head.version = Version::HTTP_11;
-        clean(&mut head.headers);
+        form::strip_answer(&mut head.headers)?;
+        // A way around us.
+        head.headers.remove("alt-svc");
         let lookout = Lookout::new(&self.tied.session, &origin.host.shown(origin.scheme));
         let body = through_mask(lookout, &method, &mut head, body)?;
         Ok(Response::from_parts(head, body))
@@ -266,13 +268,6 @@ fn accept_known(headers: &mut HeaderMap) {
     if let Ok(kept) = HeaderValue::try_from(kept) {
         headers.insert(ACCEPT_ENCODING, kept);
     }
-}
-
-/// An answer's headers without those of the connection to the host, and without the way around us that it offers.
-fn clean(headers: &mut HeaderMap) {
-    form::strip_hop(headers);
-    headers.remove(TE);
-    headers.remove("alt-svc");
 }
 
 /// Of a host that no lease names, where others are closed.

@@ -202,6 +202,35 @@ fn t40_a_value_in_the_hosts_words_for_the_status_goes_no_further() {
 }
 
 #[test]
+fn t40_a_host_cannot_hide_how_its_answer_is_coded() {
+    with_rig(opening(Network::GrantedOnly), async |rig| {
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+        gzip.write_all(format!("here: {VALUE}").as_bytes()).unwrap();
+        let gzip = gzip.finish().unwrap();
+        let twice = chunked("Transfer-Encoding: gzip\r\n", &[&gzip], "");
+        let transfer = |coding: &str| {
+            let answer = String::from("HTTP/1.1 200 OK\r\nTransfer-Encoding: ") + coding + "\r\n\r\n";
+            let length = format!("{:x}\r\n", gzip.len());
+            [answer.as_bytes(), length.as_bytes(), &gzip, b"\r\n0\r\n\r\n"].concat()
+        };
+        let host = host_of(vec![
+            chunked("Connection: content-encoding\r\nContent-Encoding: gzip\r\n", &[&gzip], ""),
+            transfer("gzip, chunked"),
+            twice,
+        ])
+        .await;
+        let mark = rig.grant(grant(host.port)).await;
+        let answer = asked(&rig, &host, &mark, 0).await;
+        assert_eq!((answer.status, answer.text()), (200, format!("here: {MASK}")));
+        for number in 1..3 {
+            let answer = asked(&rig, &host, &mark, number).await;
+            assert_eq!(answer.status, 502, "{number}");
+            assert!(!answer.body.windows(4).any(|window| window == &gzip[..4]), "{number}");
+        }
+    });
+}
+
+#[test]
 fn t40_what_cannot_be_looked_into_is_withheld() {
     with_rig(opening(Network::GrantedOnly), async |rig| {
         let body: &[&[u8]] = &[b"whatever"];
