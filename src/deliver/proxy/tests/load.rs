@@ -185,3 +185,27 @@ fn t41_a_long_head_without_the_bearer_and_a_second_request_after_407_are_not_rea
         assert_eq!(host.requests().len(), 2);
     });
 }
+
+#[test]
+fn t61_a_thousand_requests_at_once_and_a_daemon_that_reads_nothing_while_it_writes_do_not_wait_for_each_other() {
+    let _ = crate::sys::process::raise_descriptors();
+    with_rig(opening(Network::GrantedOnly), async |rig| {
+        let mark = rig.grant(grant(1)).await;
+        rig.verdict.set(Verdict::UsedUp);
+        rig.slow.set(true);
+        let head = rig.head("GET http://localhost:1/allowed/x", &format!("Authorization: Bearer {mark}\r\n"));
+        let mut clients = Vec::new();
+        for _ in 0..1000 {
+            let mut client = rig.dial().await;
+            client.write_all(head.as_bytes()).await.unwrap();
+            clients.push(client);
+        }
+        for client in &mut clients {
+            assert_eq!(Answer::read(client).await.reason(), "used_up");
+        }
+        assert_eq!(rig.uses(), 1000);
+        let most = rig.most_asked.get();
+        assert!(most <= super::super::session::MOST_ASKED, "{most} questions at one time");
+        println!("P4: 1000 of 1000 requests at once, {most} asked at one time");
+    });
+}
