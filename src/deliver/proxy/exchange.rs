@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, RANGE, TRANSFER_ENCODING};
+use hyper::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, IF_RANGE, RANGE, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode, Uri, Version};
 use hyper_util::rt::TokioIo;
@@ -241,6 +241,11 @@ fn outgoing(origin: &Origin, mut head: Parts, spots: &[Spot], body: &Incoming) -
     if !body.is_end_stream() && body.size_hint().exact().is_none() {
         // The library takes a GET without it for one without a body.
         headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    if !spots.is_empty() {
+        // A value that is fetched in pieces is in none of them. A host may always answer with the whole (RFC 9110, 14.2).
+        headers.remove(RANGE);
+        headers.remove(IF_RANGE);
     }
     accept_known(&mut headers);
     head.headers = headers;

@@ -231,6 +231,26 @@ fn t40_a_host_cannot_hide_how_its_answer_is_coded() {
 }
 
 #[test]
+fn t40_a_request_with_a_credential_asks_for_no_part_of_an_answer() {
+    with_rig(opening(Network::GrantedOnly), async |rig| {
+        let host = Host::new(|seen| match seen.header("range") {
+            Some(_) => chunked("", &[&VALUE.as_bytes()[..5]], ""),
+            None => chunked("", &[VALUE.as_bytes()], ""),
+        })
+        .await;
+        let mark = rig.grant(grant(host.port)).await;
+        let line = format!("GET http://localhost:{}/allowed/0", host.port);
+        let part = "Range: bytes=0-4\r\nIf-Range: \"x\"\r\n";
+        let answer = rig.ask(&line, &format!("Authorization: Bearer {mark}\r\n{part}"), b"").await;
+        assert_eq!(answer.text(), MASK);
+        let seen = host.requests().remove(0);
+        assert_eq!((seen.header("range"), seen.header("if-range")), (None, None));
+        rig.ask(&line, part, b"").await;
+        assert_eq!(host.requests()[1].header("range"), Some("bytes=0-4"), "without one it is the client's affair");
+    });
+}
+
+#[test]
 fn t40_what_cannot_be_looked_into_is_withheld() {
     with_rig(opening(Network::GrantedOnly), async |rig| {
         let body: &[&[u8]] = &[b"whatever"];
