@@ -543,7 +543,7 @@ mod tests {
 
     #[test]
     fn p7_every_pattern_that_can_be_sealed_is_one_that_the_worker_takes_and_matches_alike() {
-        let pieces = ["", "*", "a", "b", "a%20b", "..", ".", ";x", "a;x", "a*", "%2e", "%", "a%41", "@s"];
+        let pieces = ["", "*", "a", "b", "a%20b", "..", ".", ";x", "a;x", "a*", "%2e", "%", "a%41", "@s", "..x", ".x", ".%20", "a%3f"];
         let mut paths = vec![String::new()];
         let mut sound = vec![];
         for _ in 0..3 {
