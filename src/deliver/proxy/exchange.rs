@@ -80,7 +80,7 @@ impl Client {
         let method = head.method.clone();
         let head = outgoing(origin, head, &spots, &body)?;
         let found = Rc::new(Cell::new(false));
-        let request = Request::from_parts(head, Scanned::new(body, found.clone()));
+        let request = Request::from_parts(head, Scanned::new(body, found.clone(), !spots.is_empty()));
         let answer = self.send(origin, reach, leases, request).await;
         if found.get() {
             return Err(Refused {

@@ -114,6 +114,12 @@ impl Rule {
         &self.targets
     }
 
+    /// Whether some methods are not in them.
+    #[must_use]
+    pub fn limits_methods(&self) -> bool {
+        !self.methods.is_empty()
+    }
+
     /// Whether the credential may go with what is asked.
     ///
     /// # Errors

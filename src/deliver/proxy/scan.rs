@@ -7,8 +7,9 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::header::HeaderMap;
+use hyper::header::{HeaderMap, HeaderName};
 
+use super::inject::overrides;
 use super::placeholder::{OVERLAP, find};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -24,16 +25,19 @@ pub struct Scanned {
     /// The end of what passed: a placeholder may lie across two pieces.
     end: Vec<u8>,
     found: Rc<Cell<bool>>,
+    credential: bool,
 }
 
 impl Scanned {
     /// `found` is set when there was one; the request then ends in an error, which the host takes for a client that went away.
+    /// Beside a `credential` there are no trailers that make another request of it.
     #[must_use]
-    pub fn new(body: Incoming, found: Rc<Cell<bool>>) -> Self {
+    pub fn new(body: Incoming, found: Rc<Cell<bool>>, credential: bool) -> Self {
         Self {
             body,
             end: Vec::with_capacity(2 * OVERLAP),
             found,
+            credential,
         }
     }
 
@@ -65,7 +69,14 @@ impl Body for Scanned {
         let Some(frame) = ready!(Pin::new(&mut this.body).poll_frame(context)) else {
             return Poll::Ready(None);
         };
-        let frame = frame?;
+        let mut frame = frame?;
+        if this.credential
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            // Some servers make headers of them.
+            let names: Vec<HeaderName> = trailers.keys().filter(|name| overrides(name)).cloned().collect();
+            names.iter().for_each(|name| drop(trailers.remove(name)));
+        }
         let found = match (frame.data_ref(), frame.trailers_ref()) {
             (Some(data), _) => {
                 let data = data.clone();

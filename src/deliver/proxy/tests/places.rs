@@ -410,3 +410,55 @@ fn a_grant_that_cannot_be_kept_is_not_taken_and_says_which() {
         assert_eq!(refused(vec![good], VALUE.as_bytes()).await, 0, "a lease comes once");
     });
 }
+
+#[test]
+fn t38_nothing_that_makes_another_request_of_it_goes_with_a_credential() {
+    with_rig(opening(Network::GrantedOnly), async |rig| {
+        let host = echo_free().await;
+        let narrow = GrantSpec {
+            methods: vec!["GET".into(), "POST".into()],
+            ..grant(host.port)
+        };
+        let mark = rig.grant(narrow).await;
+        let auth = format!("Authorization: Bearer {mark}\r\n");
+        for name in [
+            "Forwarded",
+            "X-Forwarded-Host",
+            "X-Forwarded-Server",
+            "X-Forwarded-Path",
+            "X-Forwarded-Uri",
+            "X-Forwarded-Prefix",
+            "X-Forwarded-Method",
+            "X-Host",
+            "X-Original-Host",
+            "X-Original-Path",
+            "X-Original-Url",
+            "X-Original_Method",
+            "X_Original_Uri",
+            "X_Rewrite_Url",
+            "X-Rewrite_Url",
+            "X_Forwarded_Host",
+            "X-Envoy-Original-Path",
+            "X-HTTP-Method-Override",
+        ] {
+            let headers = format!("{auth}{name}: DELETE\r\n");
+            assert_eq!(sent(&rig, &host, "/allowed/x", &headers).await, Err("override".into()), "{name}");
+        }
+        for query in ["_method=DELETE", "a=1&_method=PUT", "%5Fmethod=PUT", "_%6dethod=PUT", "%255fmethod=PUT", "_METHOD=PUT", "a;_method=PUT"] {
+            let target = format!("/allowed/x?{query}");
+            assert_eq!(sent(&rig, &host, &target, &auth).await, Err("override".into()), "{query}");
+        }
+        assert!(sent(&rig, &host, "/allowed/x?method=PUT&a_method=1", &auth).await.is_ok());
+        let all = rig.grants("A", vec![grant(host.port)]).await.remove(0);
+        let any = format!("Authorization: Bearer {all}\r\n");
+        assert!(sent(&rig, &host, "/allowed/x?_method=PUT", &any).await.is_ok(), "whose rules name no methods");
+        let own = "X-Forwarded-Host: a.example\r\n";
+        assert!(sent(&rig, &host, "/allowed/x", own).await.is_ok(), "without a placeholder it is the client's affair");
+        // Trailers.
+        let headers = format!("{auth}Transfer-Encoding: chunked\r\nTrailer: X-HTTP-Method-Override, X-Sum\r\n");
+        let body = b"1\r\na\r\n0\r\nX-HTTP-Method-Override: DELETE\r\nX-Sum: 7\r\n\r\n";
+        let line = format!("POST http://localhost:{}/allowed/x", host.port);
+        assert_eq!(rig.ask(&line, &headers, body).await.status, 200);
+        assert!(host.has_seen("7\r\n\r\n") && !host.has_seen("DELETE"));
+    });
+}
