@@ -1,6 +1,6 @@
 //! One request to a host that is looked into, and its answer: the page to read. Each step takes what the one before made.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use super::form::{self, Origin};
 use super::inject::{self, Head, Refused, Spot};
 use super::protocol::{Network, Verdict};
 use super::refuse::Refusal;
-use super::scan::Scanned;
+use super::scan::{self, Scanned};
 use super::session::Tied;
 
 /// For the head of an answer: models think for minutes.
@@ -61,7 +61,7 @@ impl Client {
             Ok(answer) => answer,
             Err(Refused { refusal, grant }) => {
                 // What had a placeholder in it is for the log.
-                if grant.is_some() || refusal.reason == "unknown_placeholder" {
+                if grant.is_some() || ["unknown_placeholder", scan::IN_BODY].contains(&refusal.reason) {
                     let host = origin.host.shown(origin.scheme);
                     self.tied.session.refused(grant, refusal.reason, &method, &host).await;
                 }
@@ -79,18 +79,16 @@ impl Client {
         let leases = self.permit(origin, &head, &spots).await?;
         let method = head.method.clone();
         let head = outgoing(origin, head, &spots, &body)?;
-        let found = Rc::new(Cell::new(false));
-        let request = Request::from_parts(head, Scanned::new(body, found.clone(), !spots.is_empty()));
+        let in_body = scan::Lookout::new(&self.tied, method.as_str(), origin.host.shown(origin.scheme));
+        let request = Request::from_parts(head, Scanned::new(body, in_body.clone(), !spots.is_empty()));
         let answer = self.send(origin, reach, leases, request).await;
-        if found.get() {
-            return Err(Refused {
-                refusal: Refusal::rule(
-                    "placeholder_in_body",
-                    "a placeholder in a request's body is not put in, and not passed on",
-                ),
-                grant: spots.first().map(|spot| spot.live.id.clone()),
-            });
-        }
+        in_body.answers().map_err(|grant| Refused {
+            refusal: Refusal::rule(
+                scan::IN_BODY,
+                "a placeholder in a request's body is not put in, and not passed on",
+            ),
+            grant,
+        })?;
         let (mut head, body) = answer?.into_parts();
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             return Err(Refusal::upstream(StatusCode::BAD_GATEWAY, "upgrade", "the host changed the protocol unasked").into());

@@ -205,6 +205,11 @@ impl Tied {
         tasks.push(task.abort_handle());
     }
 
+    /// The connection ends, in the middle of what it does.
+    pub fn cut(&self) {
+        self.ties.cut();
+    }
+
     /// The connection carries a credential of this lease from now on.
     pub fn carries(&self, lease: &str) {
         self.ties.leases.borrow_mut().insert(lease.to_owned());
