@@ -276,7 +276,8 @@ fn a_program_that_knows_the_protocol_alone_gets_address_certificates_and_placeho
     fs::write(&ca, proxy["ca"].as_str().unwrap()).unwrap();
     let curl = |password: &str| {
         let mut curl = Command::new("curl");
-        curl.env_clear().args(["-sS", "-m", "20", "--cacert", &ca.display().to_string(), "-x"]);
+        curl.env_clear()
+            .args(["-sS", "-m", "20", "--cacert", &ca.display().to_string(), "-x"]);
         curl.arg(format!("http://x:{password}@127.0.0.1:{}", proxy["port"]));
         let placeholder = proxy["placeholders"][0]["placeholder"].as_str().unwrap();
         curl.args(["-H", &format!("Authorization: Bearer {placeholder}"), &upstream.url("/a")]);
