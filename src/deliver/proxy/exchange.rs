@@ -1,12 +1,12 @@
 //! One request to a host that is looked into, and its answer: the page to read. Each step takes what the one before made.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, RANGE, TE, TRANSFER_ENCODING};
+use hyper::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, IF_RANGE, RANGE, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode, Uri, Version};
 use hyper_util::rt::TokioIo;
@@ -20,7 +20,7 @@ use super::form::{self, Origin};
 use super::inject::{self, Head, Refused, Spot};
 use super::protocol::{Network, Verdict};
 use super::refuse::Refusal;
-use super::scan::Scanned;
+use super::scan::{self, Scanned};
 use super::session::Tied;
 
 /// For the head of an answer: models think for minutes.
@@ -61,7 +61,7 @@ impl Client {
             Ok(answer) => answer,
             Err(Refused { refusal, grant }) => {
                 // What had a placeholder in it is for the log.
-                if grant.is_some() || ["unknown_placeholder", "placeholder_in_body"].contains(&refusal.reason) {
+                if grant.is_some() || ["unknown_placeholder", scan::IN_BODY].contains(&refusal.reason) {
                     let host = origin.host.shown(origin.scheme);
                     self.tied.session.refused(grant, refusal.reason, &method, &host).await;
                 }
@@ -79,24 +79,26 @@ impl Client {
         let leases = self.permit(origin, &head, &spots).await?;
         let method = head.method.clone();
         let head = outgoing(origin, head, &spots, &body)?;
-        let found = Rc::new(Cell::new(false));
-        let request = Request::from_parts(head, Scanned::new(body, found.clone()));
+        let in_body = scan::Lookout::new(&self.tied, method.as_str(), origin.host.shown(origin.scheme));
+        let request = Request::from_parts(head, Scanned::new(body, in_body.clone(), !spots.is_empty()));
         let answer = self.send(origin, reach, leases, request).await;
-        if found.get() {
-            return Err(Refused {
-                refusal: Refusal::rule(
-                    "placeholder_in_body",
-                    "a placeholder in a request's body is not put in, and not passed on",
-                ),
-                grant: spots.first().map(|spot| spot.live.id.clone()),
-            });
-        }
+        in_body.answers().map_err(|grant| Refused {
+            refusal: Refusal::rule(
+                scan::IN_BODY,
+                "a placeholder in a request's body is not put in, and not passed on",
+            ),
+            grant,
+        })?;
         let (mut head, body) = answer?.into_parts();
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             return Err(Refusal::upstream(StatusCode::BAD_GATEWAY, "upgrade", "the host changed the protocol unasked").into());
         }
-        clean(&mut head.headers);
+        // The host's own words for the status would go on as they are (T40).
+        head.extensions.clear();
         head.version = Version::HTTP_11;
+        form::strip_answer(&mut head.headers)?;
+        // A way around us.
+        head.headers.remove("alt-svc");
         let lookout = Lookout::new(&self.tied.session, &origin.host.shown(origin.scheme));
         let body = through_mask(lookout, &method, &mut head, body)?;
         Ok(Response::from_parts(head, body))
@@ -238,6 +240,11 @@ fn outgoing(origin: &Origin, mut head: Parts, spots: &[Spot], body: &Incoming) -
         // The library takes a GET without it for one without a body.
         headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
+    if !spots.is_empty() {
+        // A value that is fetched in pieces is in none of them. A host may always answer with the whole (RFC 9110, 14.2).
+        headers.remove(RANGE);
+        headers.remove(IF_RANGE);
+    }
     accept_known(&mut headers);
     head.headers = headers;
     Ok(head)
@@ -264,13 +271,6 @@ fn accept_known(headers: &mut HeaderMap) {
     if let Ok(kept) = HeaderValue::try_from(kept) {
         headers.insert(ACCEPT_ENCODING, kept);
     }
-}
-
-/// An answer's headers without those of the connection to the host, and without the way around us that it offers.
-fn clean(headers: &mut HeaderMap) {
-    form::strip_hop(headers);
-    headers.remove(TE);
-    headers.remove("alt-svc");
 }
 
 /// Of a host that no lease names, where others are closed.

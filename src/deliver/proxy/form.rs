@@ -4,7 +4,7 @@
 use hyper::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
-use hyper::{Method, Uri};
+use hyper::{Method, StatusCode, Uri};
 
 use super::hosts::Authority;
 use super::protocol::Scheme;
@@ -170,6 +170,31 @@ pub fn strip_hop(headers: &mut HeaderMap) {
     let trailers = headers
         .get(TE)
         .is_some_and(|te| te.as_bytes().to_ascii_lowercase().windows(8).any(|word| word == b"trailers"));
+    strip_known_hop(headers);
+    if trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+/// The same of an answer. What its `Connection` names stays: a host must not hide from us how its body is coded (T40).
+///
+/// # Errors
+/// It is coded for this hop in more than chunks: nobody here looks into that.
+pub fn strip_answer(headers: &mut HeaderMap) -> Result<(), Refusal> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let chunked = |coding: &HeaderValue| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+    if !codings.next().is_none_or(chunked) || codings.next().is_some() {
+        return Err(Refusal::upstream(
+            StatusCode::BAD_GATEWAY,
+            "answer_withheld",
+            "the host answered in a transfer coding that cannot be looked into",
+        ));
+    }
+    strip_known_hop(headers);
+    Ok(())
+}
+
+fn strip_known_hop(headers: &mut HeaderMap) {
     for name in [CONNECTION, TRANSFER_ENCODING, UPGRADE, TE, EXPECT] {
         headers.remove(name);
     }
@@ -182,8 +207,5 @@ pub fn strip_hop(headers: &mut HeaderMap) {
         "http2-settings",
     ] {
         headers.remove(name);
-    }
-    if trailers {
-        headers.insert(TE, HeaderValue::from_static("trailers"));
     }
 }
