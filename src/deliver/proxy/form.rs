@@ -44,21 +44,39 @@ pub fn absolute(uri: &Uri) -> Result<Origin, Refusal> {
     })
 }
 
-/// The host and port of a CONNECT.
+/// The host and port of a CONNECT. Clients leave the port out of its `Host`; another host in it is an error (T37).
 ///
 /// # Errors
-/// There is none.
-pub fn connect(uri: &Uri) -> Result<Authority, Refusal> {
+/// There is none, or two.
+pub fn connect(uri: &Uri, headers: &HeaderMap) -> Result<Authority, Refusal> {
     let whole = uri.authority().filter(|_| uri.scheme().is_none() && uri.path_and_query().is_none());
-    whole
+    let host = whole
         .and_then(|authority| Authority::parse(authority.as_str(), None))
-        .ok_or_else(bad_host)
+        .ok_or_else(bad_host)?;
+    let same = |said: &HeaderValue| {
+        said.to_str()
+            .ok()
+            .and_then(|said| Authority::parse(said, Some(host.port())))
+            .is_some_and(|said| said.host() == host.host())
+    };
+    if headers.get_all(HOST).iter().all(same) {
+        Ok(host)
+    } else {
+        Err(disagree())
+    }
 }
 
 fn bad_host() -> Refusal {
     Refusal::malformed(
         "bad_host",
         "write the host in lower case, in punycode, without user and dot at the end, an address in its one form",
+    )
+}
+
+fn disagree() -> Refusal {
+    Refusal::malformed(
+        "hosts_disagree",
+        "the connection's host, the request's and its Host header are not the same one",
     )
 }
 
@@ -73,12 +91,6 @@ pub fn check(origin: &Origin, method: &Method, uri: &Uri, headers: &HeaderMap) -
             "there is no CONNECT within a connection to a host",
         ));
     }
-    let disagree = || {
-        Refusal::malformed(
-            "hosts_disagree",
-            "the connection's host, the request's and its Host header are not the same one",
-        )
-    };
     if uri.authority().is_some() {
         let scheme = match origin.scheme {
             Scheme::Http => "http",

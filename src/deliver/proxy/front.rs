@@ -158,7 +158,7 @@ fn has_bearer(headers: &HeaderMap, bearer: &[u8]) -> bool {
 
 /// Answers a CONNECT: what a lease names is looked into, anything else goes through or is refused.
 async fn connect(tied: &Rc<Tied>, mut request: Request<Incoming>) -> Result<(), Refusal> {
-    let host = form::connect(request.uri())?;
+    let host = form::connect(request.uri(), request.headers())?;
     let session = tied.session.clone();
     let looked_into = session.book.borrow().knows(host.host(), host.port());
     let upgrade = hyper::upgrade::on(&mut request);

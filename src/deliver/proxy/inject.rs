@@ -180,6 +180,10 @@ fn in_authorization(book: &Book, value: &[u8]) -> Result<Option<Spot>, Refused> 
         && scheme.eq_ignore_ascii_case(b"basic ")
     {
         let decoded = BASE64.decode(rest.trim_ascii()).unwrap_or_default();
+        if holds(value) {
+            // Not inside the Base64 but instead of it, or behind it.
+            return Err(misplaced(book, value, "placeholder_in_header"));
+        }
         if !holds(&decoded) {
             return Ok(None);
         }

@@ -262,6 +262,22 @@ fn t39_nobody_gets_at_this_machine_or_the_proxy_itself_through_the_proxy() {
 }
 
 #[test]
+fn t37_a_connect_that_names_two_hosts_is_refused() {
+    with_rig(opening(Network::Open), async |rig| {
+        for host in ["other.example:443", "a.example.:443", "a.example@other.example"] {
+            let mut client = rig.dial().await;
+            let head = format!(
+                "CONNECT a.example:443 HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nProxy-Authorization: Basic {}\r\n\r\n",
+                rig.auth()
+            );
+            client.write_all(head.as_bytes()).await.unwrap();
+            let answer = Answer::read(&mut client).await;
+            assert_eq!((answer.status, answer.reason()), (400, "hosts_disagree".into()), "{host}");
+        }
+    });
+}
+
+#[test]
 fn hosts_that_no_lease_names_are_closed_where_the_network_is() {
     with_rig(opening(Network::GrantedOnly), async |rig| {
         for answer in [

@@ -141,6 +141,16 @@ fn t40_a_placeholder_anywhere_else_is_refused_and_recorded() {
             ("/allowed/x".into(), format!("User-Agent: a {mark} b\r\n"), "placeholder_in_header"),
             (
                 "/allowed/x".into(),
+                format!("Authorization: Basic {mark}\r\n"),
+                "placeholder_in_header",
+            ),
+            (
+                "/allowed/x".into(),
+                format!("Authorization: Basic bWU6bWluZQ== {mark}\r\n"),
+                "placeholder_in_header",
+            ),
+            (
+                "/allowed/x".into(),
                 format!("Authorization: Token {mark}\r\n"),
                 "placeholder_in_header",
             ),
