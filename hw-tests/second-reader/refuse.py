@@ -93,7 +93,8 @@ def signer(rules):
     need(fits(read, form) and rules["deliveries"] == ["signer"] and not rules["hosts"], "not in the form of a signer")
     need(all(ascending(read[name]) and some(read[name]) for name in ("audiences", "subjects")), "no audiences or subjects in order")
     for name, values in read["claims"].items():
-        need(CLAIM.fullmatch(name) and name not in OURS and fits(values, texts) and ascending(values), "a claim that cannot be")
+        need(CLAIM.fullmatch(name) and name.lower() not in OURS and fits(values, texts) and ascending(values), "a claim that cannot be")
+    need(len({name.lower() for name in read["claims"]}) == len(read["claims"]), "claims that differ in case only")
     need(rules["ttl"] in range(1, 3601) and rules["uses"] in range(1, 101), "a signer without limits")
     keys = [key for key in (read["current"], read["next"], read["previous"]) if key]
     need(len(set(keys)) == len(keys), "one key twice")

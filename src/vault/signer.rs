@@ -116,8 +116,8 @@ impl Signer {
                 "an issuer is https://HOST/PATH, in lower case up to the path, without ? and #, and without / at the end",
             ),
             (
-                self.claims.len() > MOST || !self.claims.keys().all(|name| is_claim(name)),
-                "a claim is up to 64 letters, digits and _ - . : / and none that every token has (iss, sub, aud, exp, nbf, iat, jti, task, lease_sha256)",
+                self.claims.len() > MOST || !self.claims.keys().all(|name| is_claim(name)) || !self.are_told_apart(),
+                "a claim is up to 64 letters, digits and _ - . : / and none that every token has (iss, sub, aud, exp, nbf, iat, jti, task, lease_sha256) nor another claim in upper or lower case",
             ),
             (
                 !self.claims.values().all(values),
@@ -136,6 +136,12 @@ impl Signer {
             Some((_, fault)) => Err(VaultError::Rules(fault)),
             None => Ok(()),
         }
+    }
+
+    /// Whether its claims differ in more than case, which some verifiers do not look at.
+    fn are_told_apart(&self) -> bool {
+        let lower: BTreeSet<String> = self.claims.keys().map(|name| name.to_ascii_lowercase()).collect();
+        lower.len() == self.claims.len()
     }
 
     /// Checks that `value` can be its private keys.
@@ -219,9 +225,15 @@ fn is_issuer(issuer: &str) -> bool {
         })
 }
 
+/// Whether a verifier may take it for a claim of ours: some take a name in another case for theirs, and the last of several counts (T28).
+#[must_use]
+pub fn is_ours(claim: &str) -> bool {
+    OUR_CLAIMS.iter().any(|ours| ours.eq_ignore_ascii_case(claim))
+}
+
 fn is_claim(name: &str) -> bool {
     let plain = |c: u8| c.is_ascii_alphanumeric() || b"_-.:/".contains(&c);
-    (1..=LONGEST_CLAIM).contains(&name.len()) && name.bytes().all(plain) && !OUR_CLAIMS.contains(&name)
+    (1..=LONGEST_CLAIM).contains(&name.len()) && name.bytes().all(plain) && !is_ours(name)
 }
 
 #[cfg(test)]
@@ -294,6 +306,16 @@ pub(crate) mod tests {
         assert!(with(|signer| drop(
             signer.claims.insert("https://x.example/role".into(), BTreeSet::new())
         )));
+    }
+
+    #[test]
+    fn t28_a_claim_in_another_case_is_the_same_claim_to_some_verifiers_and_is_refused() {
+        for name in ["Sub", "AUD", "Exp", "ISS", "nBf", "Task", "Lease_sha256"] {
+            assert!(!with(|signer| drop(signer.claims.insert(name.into(), BTreeSet::new()))), "{name}");
+        }
+        // Rules of `env` name its values, and say nothing of `Env`.
+        assert!(!with(|signer| drop(signer.claims.insert("Env".into(), BTreeSet::new()))));
+        assert!(with(|signer| drop(signer.claims.insert("subject".into(), BTreeSet::new()))));
     }
 
     #[test]
