@@ -6,7 +6,6 @@ use std::rc::Rc;
 use super::connection::Handled;
 use super::house::{House, OpenVault};
 use super::peer;
-use crate::clock::Wall;
 use crate::device::EnrolledKey;
 use crate::device::enrolled::Piv;
 use crate::encoding::id::{self, IdError};
@@ -117,12 +116,15 @@ fn values(house: &House, open: &OpenVault, lease: &Lease, ask: &LeaseAsk) -> Res
             // Their end is a time of the wall clock.
             open.log.check_clock()?;
         }
+        let at = token::At {
+            now: house.clock.wall(),
+            left: house.ledger.left(lease).map_err(|_| gone())?,
+        };
         let left = house.ledger.take_use(lease).map_err(|_| gone())?;
         let said = |text: &LeaseText, _: &Material| (text.deliveries(), what(text, ask, left));
         let (delivery, what) = house.ledger.with_material(lease, said).map_err(|_| gone())?;
         record::used(&open.log, lease.id(), &delivery, &what, left)?;
-        let now = house.clock.wall();
-        let delivered = |text: &LeaseText, material: &Material| delivered(text, material, left, now);
+        let delivered = |text: &LeaseText, material: &Material| delivered(text, material, left, at);
         values.extend(house.ledger.with_material(lease, delivered).map_err(|_| gone())??);
         if !printed || left.is_none_or(|left| left == 0) {
             return Ok(values);
@@ -130,25 +132,24 @@ fn values(house: &House, open: &OpenVault, lease: &Lease, ask: &LeaseAsk) -> Res
     }
 }
 
-/// What a use is for, in the log: a command, or a token by its id.
+/// What a use is for, in the log: a command, and each token by its id.
 fn what(text: &LeaseText, ask: &LeaseAsk, left: Option<u32>) -> String {
-    if !text.is_of_printed_tokens() {
-        return plain::visible(ask.command.first().map(String::as_str).unwrap_or_default());
-    }
+    let command = ask.command.first().filter(|_| !text.is_of_printed_tokens());
+    let command = command.map(|command| plain::visible(command));
     let tokens = text.tokens(left).into_iter();
-    let tokens: Vec<_> = tokens.map(|(jti, token)| format!("token {jti} for {}", token.aud)).collect();
-    tokens.join(", ")
+    let tokens = tokens.map(|(jti, token)| format!("token {jti} for {}", token.aud));
+    command.into_iter().chain(tokens).collect::<Vec<_>>().join(", ")
 }
 
 fn gone() -> Failure {
     Failure::new(Outcome::Refused, "lease_over", "the lease ended before it could be used").hint("ask again")
 }
 
-fn delivered(text: &LeaseText, material: &Material, left: Option<u32>, now: Wall) -> Result<Vec<Delivered>, Failure> {
+fn delivered(text: &LeaseText, material: &Material, left: Option<u32>, at: token::At) -> Result<Vec<Delivered>, Failure> {
     let mut ids = text.tokens(left).into_iter().map(|(id, _)| id);
     let mut one = |grant: &GrantText| {
         if grant.via == Via::Signer {
-            let value = token::mint(text, material, grant, ids.next().unwrap_or_default(), now)?;
+            let value = token::mint(text, material, grant, ids.next().unwrap_or_default(), at)?;
             return Ok(sent(grant, value));
         }
         let missing = || Failure::new(Outcome::Internal, "material", "the lease holds no value for one of its grants").ours();

@@ -265,6 +265,18 @@ impl Ledger {
         live.map(|live| look(&live.text, &live.material)).ok_or(NoUse::Gone)
     }
 
+    /// Time that is left of it, on the clock that nobody can set.
+    ///
+    /// # Errors
+    /// It is over.
+    pub fn left(&self, lease: &Lease) -> Result<Duration, NoUse> {
+        let leases = self.leases.borrow();
+        let live = leases.get(&lease.id).filter(|live| self.is_in_time(live));
+        live.map(|live| live.deadline.since(self.clock.boot()))
+            .filter(|left| !left.is_zero())
+            .ok_or(NoUse::Gone)
+    }
+
     /// A connection uses the lease from now on, and `tx` hears of its end.
     pub fn listen(&self, lease: &Lease, tx: UnboundedSender<Event>) {
         if let Some(live) = self.leases.borrow_mut().get_mut(&lease.id) {

@@ -399,6 +399,50 @@ fn another_machine_exports_a_signer_once_a_token_was_signed_there() {
 }
 
 #[test]
+fn t28_one_touch_gives_no_more_tokens_than_the_rules_allow_however_often_the_signer_is_named() {
+    let lab = lab("es256", &["--sub", "deployer", "--sub", "other", "--max-uses", "2"]);
+    let _watch = lab.home.watch().unwrap();
+    let before = lab.key.counts().unwrap().given;
+    let grant = |sub: &str| json!({"secret": "prod/deployer", "via": "signer", "token": {"aud": AUD, "sub": sub}});
+    let ask = |uses: u32, grants: &[Value]| {
+        let call = json!({"v": 1, "request": {"do": "lease", "deliver": true, "uses": uses, "with": grants}});
+        lab.call(&call).reply().unwrap()
+    };
+    for (uses, grants) in [(1, vec![grant("other"); 2]), (2, vec![grant("deployer"), grant("other")])] {
+        let reply = ask(uses, &grants);
+        assert!(reply["values"].is_null() && !reply.to_string().contains("eyJ"), "{reply}");
+    }
+    assert_eq!(lab.key.counts().unwrap().given, before, "nobody was asked");
+    let reply = ask(1, &[grant("deployer"), grant("other")]);
+    assert_eq!(reply["values"].as_array().map(Vec::len), Some(2), "{reply}");
+    assert_eq!(lab.key.counts().unwrap().given, before + 1);
+}
+
+#[test]
+fn t28_a_token_that_is_signed_late_in_a_lease_ends_with_it() {
+    let lab = lab("es256", &["--max-uses", "3"]);
+    let task = format!(
+        "[task.t]\nabout = \"t\"\nuses = 3\nttl = \"1m\"\n[[task.t.grant]]\nsecret = \"prod/deployer\"\nvia = \"signer\"\nenv = \"T\"\naudience = \"{AUD}\"\n"
+    );
+    fs::write(lab.home.work().join("touchlease.toml"), task).unwrap();
+    let _watch = lab.home.watch().unwrap();
+    let end = |lab: &Lab| {
+        let out = lab
+            .child(&["run", "--no-masking", "--task", "t", "--", "sh", "-c", "echo $T"])
+            .wait_with_output()
+            .unwrap();
+        let payload = read(String::from_utf8(out.stdout).unwrap().trim()).1;
+        let time = |name: &str| payload[name].as_u64().unwrap();
+        (time("iat"), time("exp"))
+    };
+    lab.lease(&["--task", "t"]);
+    let (began, over) = end(&lab);
+    std::thread::sleep(std::time::Duration::from_secs(5));
+    let (iat, exp) = end(&lab);
+    assert!(iat >= began + 5 && exp <= over + 1 && exp < iat + 60, "{began} {over}, {iat} {exp}");
+}
+
+#[test]
 fn t14_no_token_is_signed_when_the_clock_was_set_ahead_since_the_last_line_of_the_log() {
     let lab = lab("es256", &[]);
     let _watch = lab.home.watch().unwrap();
@@ -426,6 +470,8 @@ fn a_task_gives_a_command_a_token_in_its_environment_and_its_output_is_masked() 
     let (_, payload) = read(token.trim_end());
     assert_eq!(payload["task"], "deploy");
     assert!(payload["jti"].as_str().unwrap().ends_with(".1"), "{payload}");
+    let used = lab.events().into_iter().find(|(name, _)| name == "used").unwrap().1;
+    assert_eq!(used["what"], format!("sh, token {} for {AUD}", payload["jti"].as_str().unwrap()));
 }
 
 #[test]
