@@ -240,6 +240,10 @@ fn asked_rows(rows: &mut Vec<Row>, lease: &LeaseText) {
             signers::token_rows(rows, token);
         }
     }
+    if let Some(task) = lease.task.as_ref().filter(|_| lease.has_tokens()) {
+        // Whoever asks chose it, and it is signed.
+        must(rows, "with", format!("task = {}", task.name));
+    }
 }
 
 fn grant_text(grant: &GrantText) -> String {
@@ -584,6 +588,19 @@ mod tests {
             assert!(shown.contains(part), "{part} in\n{shown}");
         }
         assert!(shown.contains(&fixed.words().join("  ")));
+    }
+
+    #[test]
+    fn t28_the_task_that_a_token_names_is_seen_on_the_smallest_screen_too() {
+        let mut lease = sample();
+        let shown = |lease: &LeaseText| {
+            let card = lease_card(lease);
+            card.lines(40, card.least_height(40, plain_screen()), plain_screen()).unwrap().join("\n")
+        };
+        assert!(!shown(&lease).contains("task = "));
+        lease.grants[0].via = super::super::Via::Signer;
+        lease.grants[0].token = Some(signers::tests::token());
+        assert!(shown(&lease).contains("task = deploy"), "{}", shown(&lease));
     }
 
     #[test]

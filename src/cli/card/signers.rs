@@ -81,3 +81,20 @@ pub fn class(class: SignerClass) -> &'static str {
 pub fn joined(texts: &BTreeSet<String>) -> String {
     texts.iter().map(String::as_str).collect::<Vec<_>>().join(" or ")
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(in crate::cli::card) fn token() -> TokenText {
+        TokenText {
+            alg: Algorithm::EdDsa,
+            aud: "https://registry.example".into(),
+            claims: BTreeMap::new(),
+            class: SignerClass::Sealed,
+            iss: "https://id.example/touchlease".into(),
+            key: crate::vault::signer::tests::keys()[0].clone(),
+            sub: "deployer".into(),
+        }
+    }
+}
