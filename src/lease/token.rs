@@ -59,7 +59,7 @@ pub fn check(judged: &Judged) -> Result<(), Failure> {
     }
     for (claim, value) in &asked.claims {
         let allowed = signer.claims.get(claim);
-        if !allowed.is_some_and(|values| values.is_empty() || values.contains(value)) || value.is_empty() {
+        if !allowed.is_some_and(|values| values.is_empty() || values.contains(value)) || value.is_empty() || value.trim() != value {
             let message = format!("the rules of {name} do not let a token say {claim:?} = {value:?}");
             return Err(refuse("claim", message).hint(format!("touchlease signer show {name} lists what it may say")));
         }
@@ -243,6 +243,7 @@ mod tests {
         assert_eq!(reason(claim("env", "dev")), "claim");
         assert_eq!(reason(claim("ref", "refs/heads/main")), "asked");
         assert_eq!(reason(claim("ref", "")), "claim");
+        assert_eq!(reason(claim("ref", "prod   ")), "claim");
         for name in crate::vault::signer::OUR_CLAIMS.into_iter().chain(["kid", "alg", "admin"]) {
             assert_eq!(reason(claim(name, "x")), "claim", "{name}");
         }
