@@ -6,8 +6,9 @@ use std::rc::Rc;
 use super::connection::Handled;
 use super::house::{House, OpenVault};
 use super::peer;
-use crate::device::EnrolledKey;
 use crate::device::enrolled::Piv;
+use crate::device::{EnrolledKey, KeyId};
+use crate::encoding::Digest;
 use crate::encoding::id::{self, IdError};
 use crate::encoding::plain;
 use crate::lease::failure::locked_memory;
@@ -239,15 +240,20 @@ pub(super) fn list(house: &House, path: &Path) -> Result<Reply, Failure> {
 pub(super) fn show(house: &House, path: &Path, id: &str) -> Result<Reply, Failure> {
     let open = house.open(path)?;
     let (lease, text, receipt) = house.ledger.show(&named(house, id)?).ok_or_else(|| no_lease(id))?;
-    let keys = open.vault.borrow().keys();
-    let piv = keys.iter().find(|key| key.name == lease.key).and_then(EnrolledKey::piv);
-    let attested = piv.map(Piv::is_attested);
+    let (vault, keys) = (open.vault.borrow().id(), open.vault.borrow().keys());
+    let attested = attested(vault, &keys, house.ledger.approved_by(&lease.id));
     Ok(Reply::Lease {
         lease,
         text,
         receipt,
         attested,
     })
+}
+
+/// Of the key that was touched, while it is in the lease's own vault: another may have its name.
+fn attested(vault: Digest, keys: &[EnrolledKey], approved_by: Option<(Digest, KeyId)>) -> Option<bool> {
+    let touched = keys.iter().find(|key| Some((vault, key.id())) == approved_by)?;
+    touched.piv().map(Piv::is_attested)
 }
 
 /// What ends leases: it needs to know nothing of who asks.
@@ -323,5 +329,29 @@ impl LeaseText {
         forms.sort_unstable();
         forms.dedup();
         forms.join("+")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::soft::SoftKey;
+
+    #[test]
+    fn t58_whether_a_key_is_attested_is_said_of_the_key_that_was_touched_and_of_none_that_has_its_name() {
+        let [mut touched, namesake] = [1, 2].map(|seed| SoftKey::piv("card", seed).enrolled());
+        if let crate::device::enrolled::Kind::Piv(piv) = &mut touched.kind {
+            piv.open.seen = crate::device::enrolled::Seen::Attested;
+            piv.sign.seen = crate::device::enrolled::Seen::Attested;
+        }
+        let (vault, other) = (Digest([1; 32]), Digest([2; 32]));
+        let by = Some((vault, touched.id()));
+        assert_eq!(attested(vault, &[namesake.clone(), touched.clone()], by), Some(true));
+        assert_eq!(attested(vault, std::slice::from_ref(&namesake), by), None);
+        assert_eq!(attested(other, std::slice::from_ref(&touched), by), None);
+        assert_eq!(
+            attested(vault, std::slice::from_ref(&namesake), Some((vault, namesake.id()))),
+            Some(false)
+        );
     }
 }

@@ -14,6 +14,7 @@ use super::record::Approved;
 use super::requester::{ProcessId, Requester};
 use super::text::{Fixed, Holder, LeaseText, Text};
 use crate::clock::{Boot, Clock, Wall};
+use crate::device::KeyId;
 use crate::encoding::Digest;
 use crate::vault::Material;
 use crate::wire::reply::LeaseView;
@@ -333,6 +334,13 @@ impl Ledger {
             live.fixed.text().to_owned(),
             live.approved.sshsig().map(str::to_owned),
         ))
+    }
+
+    /// The vault that a live lease is of, and the key that approved it.
+    #[must_use]
+    pub fn approved_by(&self, id: &str) -> Option<(Digest, KeyId)> {
+        let leases = self.leases.borrow();
+        leases.get(id).map(|live| (live.sameness.vault, live.approved.key_id()))
     }
 
     /// Whether lease `id` is live.

@@ -153,12 +153,16 @@ fn tokens_a_use(request: &Request, judged: &Judged) -> u32 {
         return 1;
     }
     let of_it = |other: &&Judged| other.grant.via == Via::Signer && other.grant.secret == judged.grant.secret;
-    u32::try_from(request.grants.iter().filter(of_it).count()).unwrap_or(u32::MAX).max(1)
+    u32::try_from(request.grants.iter().filter(of_it).count())
+        .unwrap_or(u32::MAX)
+        .max(1)
 }
 
 fn too_many_tokens(secret: &SecretRef) -> Failure {
     let message = format!("more tokens of {secret} were asked for than its rules allow one touch to be for");
-    refuse("tokens_over_cap", message).hint(format!("ask for fewer at once; touchlease signer show {secret} says how many it may be"))
+    refuse("tokens_over_cap", message).hint(format!(
+        "ask for fewer at once; touchlease signer show {secret} says how many it may be"
+    ))
 }
 
 fn has_tokens(request: &Request) -> bool {

@@ -155,8 +155,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::vault::signer::OUR_CLAIMS;
     use crate::encoding::es256;
+    use crate::vault::signer::OUR_CLAIMS;
 
     fn claims() -> Claims {
         Claims {
