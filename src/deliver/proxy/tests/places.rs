@@ -389,7 +389,7 @@ fn a_grant_that_cannot_be_kept_is_not_taken_and_says_which() {
         }
         assert_eq!(refused(vec![good.clone()], b"short").await, 0);
         assert_eq!(refused(vec![good.clone()], VALUE.repeat(2).as_bytes()).await, 1);
-        for value in ["a\nb", "a\0b", " a", "a ", "gr\u{fc}n", ""] {
+        for value in ["123456\nb", "123456\0b", " 123456", "123456 ", "123456gr\u{fc}n", "", "12345"] {
             let spec = GrantSpec {
                 value_len: value.len(),
                 ..good.clone()
@@ -397,10 +397,10 @@ fn a_grant_that_cannot_be_kept_is_not_taken_and_says_which() {
             assert_eq!(refused(vec![spec], value.as_bytes()).await, 0, "{value:?}");
         }
         let cookie = GrantSpec {
-            value_len: 3,
+            value_len: 8,
             ..placed(80, Place::Cookie { name: "c".into() })
         };
-        assert_eq!(refused(vec![cookie], b"a;b").await, 0);
+        assert_eq!(refused(vec![cookie], b"abc;defg").await, 0);
         let no_path = GrantSpec {
             paths: vec!["x".into()],
             ..good.clone()
@@ -511,5 +511,18 @@ fn t40_a_placeholder_in_a_body_is_recorded_without_a_credential_and_after_the_an
             panic!("{told:?}")
         };
         assert_eq!((grant, reason.as_str()), (&Some(("E".into(), 0)), "placeholder_in_body"));
+    });
+}
+
+#[test]
+fn one_request_with_two_credentials_of_a_lease_is_one_use_of_it() {
+    with_rig(opening(Network::GrantedOnly), async |rig| {
+        let host = echo_free().await;
+        let cookie = placed(host.port, Place::Cookie { name: "session".into() });
+        let made = rig.grants("L", vec![grant(host.port), cookie]).await;
+        let headers = format!("Authorization: Bearer {}\r\nCookie: session={}\r\n", made[0], made[1]);
+        let seen = sent(&rig, &host, "/allowed/x", &headers).await.unwrap();
+        assert_eq!(seen.header("cookie"), Some(&*format!("session={VALUE}")));
+        assert_eq!(rig.uses(), 1);
     });
 }
