@@ -230,7 +230,9 @@ fn check_value(value: &[u8], place: &Place) -> Result<(), String> {
         return Err(format!("a value for a proxy has 1 to {LONGEST_VALUE} bytes"));
     }
     if is_too_short(value) {
-        return Err(format!("a value of fewer than {SHORTEST} bytes cannot be masked in what hosts send back"));
+        return Err(format!(
+            "a value of fewer than {SHORTEST} bytes cannot be masked in what hosts send back"
+        ));
     }
     let visible = value.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ');
     if !visible || value.starts_with(b" ") || value.ends_with(b" ") {

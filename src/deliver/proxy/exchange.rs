@@ -82,10 +82,7 @@ impl Client {
         let request = Request::from_parts(head, Scanned::new(body, in_body.clone(), !spots.is_empty()));
         let answer = self.send(origin, reach, leases, request).await;
         in_body.answers().map_err(|grant| Refused {
-            refusal: Refusal::rule(
-                scan::IN_BODY,
-                "a placeholder in a request's body is not put in, and not passed on",
-            ),
+            refusal: Refusal::rule(scan::IN_BODY, "a placeholder in a request's body is not put in, and not passed on"),
             grant,
         })?;
         let (mut head, body) = answer?.into_parts();

@@ -444,16 +444,30 @@ fn t38_nothing_that_makes_another_request_of_it_goes_with_a_credential() {
             let headers = format!("{auth}{name}: DELETE\r\n");
             assert_eq!(sent(&rig, &host, "/allowed/x", &headers).await, Err("override".into()), "{name}");
         }
-        for query in ["_method=DELETE", "a=1&_method=PUT", "%5Fmethod=PUT", "_%6dethod=PUT", "%255fmethod=PUT", "_METHOD=PUT", "a;_method=PUT"] {
+        for query in [
+            "_method=DELETE",
+            "a=1&_method=PUT",
+            "%5Fmethod=PUT",
+            "_%6dethod=PUT",
+            "%255fmethod=PUT",
+            "_METHOD=PUT",
+            "a;_method=PUT",
+        ] {
             let target = format!("/allowed/x?{query}");
             assert_eq!(sent(&rig, &host, &target, &auth).await, Err("override".into()), "{query}");
         }
         assert!(sent(&rig, &host, "/allowed/x?method=PUT&a_method=1", &auth).await.is_ok());
         let all = rig.grants("A", vec![grant(host.port)]).await.remove(0);
         let any = format!("Authorization: Bearer {all}\r\n");
-        assert!(sent(&rig, &host, "/allowed/x?_method=PUT", &any).await.is_ok(), "whose rules name no methods");
+        assert!(
+            sent(&rig, &host, "/allowed/x?_method=PUT", &any).await.is_ok(),
+            "whose rules name no methods"
+        );
         let own = "X-Forwarded-Host: a.example\r\n";
-        assert!(sent(&rig, &host, "/allowed/x", own).await.is_ok(), "without a placeholder it is the client's affair");
+        assert!(
+            sent(&rig, &host, "/allowed/x", own).await.is_ok(),
+            "without a placeholder it is the client's affair"
+        );
         // Trailers.
         let headers = format!("{auth}Transfer-Encoding: chunked\r\nTrailer: X-HTTP-Method-Override, X-Sum\r\n");
         let body = b"1\r\na\r\n0\r\nX-HTTP-Method-Override: DELETE\r\nX-Sum: 7\r\n\r\n";
@@ -469,7 +483,9 @@ fn t40_a_placeholder_in_a_body_is_recorded_without_a_credential_and_after_the_an
         let host = echo_free().await;
         let mark = rig.grant(grant(host.port)).await;
         let line = format!("POST http://localhost:{}/allowed/x", host.port);
-        let answer = rig.ask(&line, &format!("Content-Length: {}\r\n", mark.len()), mark.as_bytes()).await;
+        let answer = rig
+            .ask(&line, &format!("Content-Length: {}\r\n", mark.len()), mark.as_bytes())
+            .await;
         assert_eq!((answer.status, answer.reason()), (403, "placeholder_in_body".into()));
         rig.settle().await;
         assert_eq!(rig.refusals(), ["placeholder_in_body"]);
