@@ -592,7 +592,9 @@ mod tests {
 
     #[test]
     fn p7_every_pattern_that_can_be_sealed_is_one_that_the_worker_takes_and_matches_alike() {
-        let pieces = ["", "*", "a", "b", "a%20b", "..", ".", ";x", "a;x", "a*", "%2e", "%", "a%41", "@s", "..x", ".x", ".%20", "a%3f"];
+        let pieces = [
+            "", "*", "a", "b", "a%20b", "..", ".", ";x", "a;x", "a*", "%2e", "%", "a%41", "@s", "..x", ".x", ".%20", "a%3f",
+        ];
         let mut paths = vec![String::new()];
         let mut sound = vec![];
         for _ in 0..3 {
@@ -649,7 +651,11 @@ mod tests {
     fn p5_a_value_of_the_lease_in_a_path_is_masked_in_the_log_before_the_path_is_cut() {
         let value = "ghp_Sup3rS3cretValueThatNobodyMaySee0123";
         let forms = Patterns::new([("prod/BOT", value.as_bytes())]);
-        for path in [format!("/bot{value}/x"), format!("/{}{value}", "x".repeat(180)), format!("/x{}", &value[..20])] {
+        for path in [
+            format!("/bot{value}/x"),
+            format!("/{}{value}", "x".repeat(180)),
+            format!("/x{}", &value[..20]),
+        ] {
             let said = shortened(&masked(&forms, &path));
             assert!(!said.contains(&value[..8]) && said.contains("<touch"), "{said}");
         }

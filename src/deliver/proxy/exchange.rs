@@ -14,7 +14,6 @@ use tokio::time::timeout;
 
 use super::address::Reach;
 use super::answer::{AnswerBody, Lookout, through_mask};
-use super::book::GrantId;
 use super::decode::KNOWN;
 use super::form::{self, Origin};
 use super::inject::{self, Head, Refused, Spot};
@@ -83,10 +82,7 @@ impl Client {
         let request = Request::from_parts(head, Scanned::new(body, in_body.clone(), !spots.is_empty()));
         let answer = self.send(origin, reach, leases, request).await;
         in_body.answers().map_err(|grant| Refused {
-            refusal: Refusal::rule(
-                scan::IN_BODY,
-                "a placeholder in a request's body is not put in, and not passed on",
-            ),
+            refusal: Refusal::rule(scan::IN_BODY, "a placeholder in a request's body is not put in, and not passed on"),
             grant,
         })?;
         let (mut head, body) = answer?.into_parts();
@@ -137,19 +133,21 @@ impl Client {
         }
     }
 
-    /// Has the daemon count the use of each credential. The connection is one that carries them from before on, so that a lease which ends
+    /// Has the daemon count the use of each lease. The connection is one that carries them from before on, so that a lease which ends
     /// meanwhile ends this request.
     async fn permit(&self, origin: &Origin, head: &Parts, spots: &[Spot]) -> Result<Vec<String>, Refused> {
         let session = &self.tied.session;
         let host = origin.host.shown(origin.scheme);
-        let mut asked: Vec<&GrantId> = Vec::new();
+        let mut leases: Vec<String> = Vec::new();
         for Spot { live, .. } in spots {
-            if asked.contains(&&live.id) {
-                continue;
-            }
-            asked.push(&live.id);
-            self.tied.carries(&live.id.0);
-            let verdict = session.ask(&live.id, head.method.as_str(), &host, head.uri.path()).await;
+            let verdict = if leases.contains(&live.id.0) {
+                // One request is one use of a lease, whatever it carries of it.
+                Verdict::Go
+            } else {
+                leases.push(live.id.0.clone());
+                self.tied.carries(&live.id.0);
+                session.ask(&live.id, head.method.as_str(), &host, head.uri.path()).await
+            };
             let refusal = match verdict {
                 Verdict::Go if session.book.borrow().is_live(&live.id) => continue,
                 Verdict::UsedUp => Refusal::rule("used_up", "the lease's uses are used up; ask for the task again"),
@@ -161,9 +159,7 @@ impl Client {
                 grant,
             });
         }
-        let mut leases: Vec<String> = asked.into_iter().map(|id| id.0.clone()).collect();
         leases.sort();
-        leases.dedup();
         Ok(leases)
     }
 

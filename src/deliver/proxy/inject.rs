@@ -311,7 +311,10 @@ fn check_company(head: Head<'_>, spots: &[Spot]) -> Result<(), Refused> {
     }
     let limited = spots.iter().any(|spot| spot.live.rule.limits_methods());
     if limited && head.query.is_some_and(names_a_method) {
-        return refuse("override", "a parameter that overrides the method does not go with a credential for some methods");
+        return refuse(
+            "override",
+            "a parameter that overrides the method does not go with a credential for some methods",
+        );
     }
     Ok(())
 }

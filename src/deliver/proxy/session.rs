@@ -84,7 +84,9 @@ impl Session {
     /// Asks the daemon whether a credential may go into this request. A daemon that is gone says no.
     pub async fn ask(&self, id: &GrantId, method: &str, host: &str, path: &str) -> Verdict {
         // It is never closed.
-        let Ok(_asking) = self.asking.acquire().await else { return Verdict::Gone };
+        let Ok(_asking) = self.asking.acquire().await else {
+            return Verdict::Gone;
+        };
         let seq = self.number();
         let (told, answer) = oneshot::channel();
         self.waiting.borrow_mut().insert(seq, told);

@@ -119,7 +119,8 @@ impl Upstreams {
             },
         };
         let own = |address: IpAddr, port: u16| port == self.own_port && address.to_canonical().is_loopback();
-        let meant = |address: IpAddr| matches!(reach, Reach::Granted { .. }) && (host.address() == Some(address) || host.host() == "localhost");
+        let meant =
+            |address: IpAddr| matches!(reach, Reach::Granted { .. }) && (host.address() == Some(address) || host.host() == "localhost");
         let may = |address: &SocketAddr| {
             let address = address.ip();
             may_reach(host.host(), address, reach) && !own(address, host.port()) && (meant(address) || !is_this_machine(address))

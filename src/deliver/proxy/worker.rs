@@ -73,7 +73,7 @@ pub async fn run(socket: UnixStream, clock: &dyn Clock, resolve: Resolve) -> io:
                 biased;
                 Some(report) = answers.recv() => report,
                 Some(report) = reports.recv() => report,
-                else => return Ok(()),
+                else => return Ok::<_, io::Error>(()),
             };
             outbox.send(&report, &[]).await?;
         }
@@ -88,7 +88,10 @@ pub async fn run(socket: UnixStream, clock: &dyn Clock, resolve: Resolve) -> io:
                 },
                 Err(error) => break error,
             },
-            told = &mut telling => break told.map_err(io::Error::other).and_then(|told: io::Result<()>| told).err().unwrap_or(io::ErrorKind::BrokenPipe.into()),
+            told = &mut telling => break match told {
+                Ok(Err(error)) => error,
+                Ok(Ok(())) | Err(_) => io::ErrorKind::BrokenPipe.into(),
+            },
         }
         if serving.is_finished() {
             break io::Error::other("the listener broke");

@@ -246,7 +246,11 @@ fn t40_a_request_with_a_credential_asks_for_no_part_of_an_answer() {
         let seen = host.requests().remove(0);
         assert_eq!((seen.header("range"), seen.header("if-range")), (None, None));
         rig.ask(&line, part, b"").await;
-        assert_eq!(host.requests()[1].header("range"), Some("bytes=0-4"), "without one it is the client's affair");
+        assert_eq!(
+            host.requests()[1].header("range"),
+            Some("bytes=0-4"),
+            "without one it is the client's affair"
+        );
     });
 }
 
@@ -254,9 +258,17 @@ fn t40_a_request_with_a_credential_asks_for_no_part_of_an_answer() {
 fn t40_a_value_that_an_answer_ends_in_the_middle_of_is_masked_and_told() {
     with_rig(opening(Network::GrantedOnly), async |rig| {
         let coded = BASE64.encode(format!("user:{VALUE}").as_bytes());
-        let mut answers: Vec<Vec<u8>> = (1..=VALUE.len()).map(|len| chunked("", &[b"so: ", &VALUE.as_bytes()[..len]], "")).collect();
+        let mut answers: Vec<Vec<u8>> = (1..=VALUE.len())
+            .map(|len| chunked("", &[b"so: ", &VALUE.as_bytes()[..len]], ""))
+            .collect();
         answers.push(chunked("", &[b"so: ", &coded.as_bytes()[..coded.len() - 3]], ""));
-        answers.push(format!("HTTP/1.1 200 OK\r\nX-End: so: {}\r\nContent-Length: 0\r\n\r\n", &VALUE[..VALUE.len() - 1]).into_bytes());
+        answers.push(
+            format!(
+                "HTTP/1.1 200 OK\r\nX-End: so: {}\r\nContent-Length: 0\r\n\r\n",
+                &VALUE[..VALUE.len() - 1]
+            )
+            .into_bytes(),
+        );
         let host = host_of(answers).await;
         let mark = rig.grant(grant(host.port)).await;
         for len in 1..=VALUE.len() {
@@ -265,7 +277,11 @@ fn t40_a_value_that_an_answer_ends_in_the_middle_of_is_masked_and_told() {
             assert_eq!(answer.text(), format!("so: {expected}"), "{len}");
         }
         let answer = asked(&rig, &host, &mark, VALUE.len()).await;
-        assert!(answer.text().ends_with(MASK) && answer.text().len() < 4 + 16 + MASK.len(), "{}", answer.text());
+        assert!(
+            answer.text().ends_with(MASK) && answer.text().len() < 4 + 16 + MASK.len(),
+            "{}",
+            answer.text()
+        );
         let answer = asked(&rig, &host, &mark, VALUE.len() + 1).await;
         assert!(answer.head.contains(&format!("so: {MASK}")), "{}", answer.head);
         rig.settle().await;

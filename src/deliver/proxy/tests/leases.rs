@@ -224,7 +224,8 @@ fn t39_this_machine_is_reached_at_its_address_in_a_network_only_where_a_rule_nam
             rig.ask_connect(&format!("{own}:{port}")).await,
             rig.ask_connect(&format!("elsewhere.example:{port}")).await,
             rig.ask(&format!("GET http://{own}:{port}/"), "", b"").await,
-            rig.ask(&format!("GET http://rebound.example:{port}/allowed/x"), &auth(&rebound), b"").await,
+            rig.ask(&format!("GET http://rebound.example:{port}/allowed/x"), &auth(&rebound), b"")
+                .await,
         ] {
             assert_eq!((answer.status, answer.reason()), (403, "address".into()));
         }

@@ -125,7 +125,10 @@ async fn daemon(
         }
         most_asked.set(most_asked.get().max(asked.len()));
         for seq in asked.drain(..) {
-            let order = Order::Answer { seq, verdict: verdict.get() };
+            let order = Order::Answer {
+                seq,
+                verdict: verdict.get(),
+            };
             inbox.send(&order, &[]).await.unwrap();
         }
     }

@@ -399,7 +399,7 @@ fn a_grant_that_cannot_be_kept_is_not_taken_and_says_which() {
         }
         assert_eq!(refused(vec![good.clone()], b"short").await, 0);
         assert_eq!(refused(vec![good.clone()], VALUE.repeat(2).as_bytes()).await, 1);
-        for value in ["a\nb", "a\0b", " a", "a ", "gr\u{fc}n", ""] {
+        for value in ["123456\nb", "123456\0b", " 123456", "123456 ", "123456gr\u{fc}n", "", "12345"] {
             let spec = GrantSpec {
                 value_len: value.len(),
                 ..good.clone()
@@ -407,10 +407,10 @@ fn a_grant_that_cannot_be_kept_is_not_taken_and_says_which() {
             assert_eq!(refused(vec![spec], value.as_bytes()).await, 0, "{value:?}");
         }
         let cookie = GrantSpec {
-            value_len: 3,
+            value_len: 8,
             ..placed(80, Place::Cookie { name: "c".into() })
         };
-        assert_eq!(refused(vec![cookie], b"a;b").await, 0);
+        assert_eq!(refused(vec![cookie], b"abc;defg").await, 0);
         let no_path = GrantSpec {
             paths: vec!["x".into()],
             ..good.clone()
@@ -454,16 +454,30 @@ fn t38_nothing_that_makes_another_request_of_it_goes_with_a_credential() {
             let headers = format!("{auth}{name}: DELETE\r\n");
             assert_eq!(sent(&rig, &host, "/allowed/x", &headers).await, Err("override".into()), "{name}");
         }
-        for query in ["_method=DELETE", "a=1&_method=PUT", "%5Fmethod=PUT", "_%6dethod=PUT", "%255fmethod=PUT", "_METHOD=PUT", "a;_method=PUT"] {
+        for query in [
+            "_method=DELETE",
+            "a=1&_method=PUT",
+            "%5Fmethod=PUT",
+            "_%6dethod=PUT",
+            "%255fmethod=PUT",
+            "_METHOD=PUT",
+            "a;_method=PUT",
+        ] {
             let target = format!("/allowed/x?{query}");
             assert_eq!(sent(&rig, &host, &target, &auth).await, Err("override".into()), "{query}");
         }
         assert!(sent(&rig, &host, "/allowed/x?method=PUT&a_method=1", &auth).await.is_ok());
         let all = rig.grants("A", vec![grant(host.port)]).await.remove(0);
         let any = format!("Authorization: Bearer {all}\r\n");
-        assert!(sent(&rig, &host, "/allowed/x?_method=PUT", &any).await.is_ok(), "whose rules name no methods");
+        assert!(
+            sent(&rig, &host, "/allowed/x?_method=PUT", &any).await.is_ok(),
+            "whose rules name no methods"
+        );
         let own = "X-Forwarded-Host: a.example\r\n";
-        assert!(sent(&rig, &host, "/allowed/x", own).await.is_ok(), "without a placeholder it is the client's affair");
+        assert!(
+            sent(&rig, &host, "/allowed/x", own).await.is_ok(),
+            "without a placeholder it is the client's affair"
+        );
         // Trailers.
         let headers = format!("{auth}Transfer-Encoding: chunked\r\nTrailer: X-HTTP-Method-Override, X-Sum\r\n");
         let body = b"1\r\na\r\n0\r\nX-HTTP-Method-Override: DELETE\r\nX-Sum: 7\r\n\r\n";
@@ -479,7 +493,9 @@ fn t40_a_placeholder_in_a_body_is_recorded_without_a_credential_and_after_the_an
         let host = echo_free().await;
         let mark = rig.grant(grant(host.port)).await;
         let line = format!("POST http://localhost:{}/allowed/x", host.port);
-        let answer = rig.ask(&line, &format!("Content-Length: {}\r\n", mark.len()), mark.as_bytes()).await;
+        let answer = rig
+            .ask(&line, &format!("Content-Length: {}\r\n", mark.len()), mark.as_bytes())
+            .await;
         assert_eq!((answer.status, answer.reason()), (403, "placeholder_in_body".into()));
         rig.settle().await;
         assert_eq!(rig.refusals(), ["placeholder_in_body"]);
@@ -521,5 +537,18 @@ fn t40_a_placeholder_in_a_body_is_recorded_without_a_credential_and_after_the_an
             panic!("{told:?}")
         };
         assert_eq!((grant, reason.as_str()), (&Some(("E".into(), 0)), "placeholder_in_body"));
+    });
+}
+
+#[test]
+fn one_request_with_two_credentials_of_a_lease_is_one_use_of_it() {
+    with_rig(opening(Network::GrantedOnly), async |rig| {
+        let host = echo_free().await;
+        let cookie = placed(host.port, Place::Cookie { name: "session".into() });
+        let made = rig.grants("L", vec![grant(host.port), cookie]).await;
+        let headers = format!("Authorization: Bearer {}\r\nCookie: session={}\r\n", made[0], made[1]);
+        let seen = sent(&rig, &host, "/allowed/x", &headers).await.unwrap();
+        assert_eq!(seen.header("cookie"), Some(&*format!("session={VALUE}")));
+        assert_eq!(rig.uses(), 1);
     });
 }
