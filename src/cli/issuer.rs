@@ -44,17 +44,17 @@ pub enum Command {
 pub fn run(session: &Session, command: Command) -> Result<(), Failure> {
     let Command::Export { folder, issuer } = command;
     let (signers, unreadable) = signers(session, vec![])?;
+    let issuer = which(&signers, issuer)?;
+    let of_it: Vec<&SignerView> = signers.iter().filter(|view| issuer_of(view) == Some(&issuer)).collect();
+    if let Some(view) = of_it.iter().find(|view| !view.vouched) {
+        return Err(Failure::new(Outcome::VaultRefused, "not_vouched", unvouched(&view.signer)).hint(what_of_it(&view.signer)));
+    }
     if let Some(file) = unreadable.first() {
         // It may have been one of them: what is written would take its keys away.
         let message = format!("a record of the vault is not there, or not readable: {file}");
         let hint = "put the folder back as it was, as git has it; if another machine changed it, the next touch for that scope takes the change in; \
                     touchlease doctor tells what else can be done";
         return Err(Failure::new(Outcome::VaultRefused, "unreadable", message).hint(hint));
-    }
-    let issuer = which(&signers, issuer)?;
-    let of_it: Vec<&SignerView> = signers.iter().filter(|view| issuer_of(view) == Some(&issuer)).collect();
-    if let Some(view) = of_it.iter().find(|view| !view.vouched) {
-        return Err(Failure::new(Outcome::VaultRefused, "not_vouched", unvouched(&view.signer)).hint(what_of_it(&view.signer)));
     }
     let documents = Documents::of(&issuer, &of_it)?;
     documents.write(&folder).map_err(|error| {
