@@ -56,6 +56,9 @@ pub(super) struct Session {
     _open: UnboundedSender<Grant>,
 }
 
+/// Who waits for a lease's placeholders.
+type Done = oneshot::Sender<Result<Vec<String>, Failure>>;
+
 /// A lease to be taken in.
 struct Grant {
     lease: Lease,
@@ -63,7 +66,7 @@ struct Grant {
     order: Order,
     values: Secret,
     forms: Patterns,
-    done: oneshot::Sender<Result<Vec<String>, Failure>>,
+    done: Done,
 }
 
 /// A lease that a worker has.
@@ -94,7 +97,7 @@ struct Keeper {
     given: BTreeMap<String, Given>,
     /// Leases that the worker has been told are over, and by when it has to have said so.
     cutting: BTreeMap<String, Instant>,
-    granting: Option<(String, oneshot::Sender<Result<Vec<String>, Failure>>)>,
+    granting: Option<(String, Done)>,
 }
 
 /// Opens a session for a lease, if something of it goes by proxy: what the requester needs to use it.
@@ -108,7 +111,7 @@ pub(super) async fn deliver(
     ask: &LeaseAsk,
     asker: &Asker,
 ) -> Result<Option<(Session, ProxyView)>, Failure> {
-    let looked = house.ledger.with_material(lease, |text, material| order(text, material));
+    let looked = house.ledger.with_material(lease, order);
     let Some(wanted) = looked.map_err(|_| over())?? else {
         return Ok(None);
     };

@@ -78,7 +78,12 @@ impl Client {
         let leases = self.permit(origin, &head, &spots).await?;
         let method = head.method.clone();
         let head = outgoing(origin, head, &spots, &body)?;
-        let in_body = scan::Lookout::new(&self.tied, method.as_str(), origin.host.shown(origin.scheme));
+        let in_body = scan::Lookout::new(
+            &self.tied,
+            method.as_str(),
+            origin.host.shown(origin.scheme),
+            spots.first().map(|spot| spot.live.id.clone()),
+        );
         let request = Request::from_parts(head, Scanned::new(body, in_body.clone(), !spots.is_empty()));
         let answer = self.send(origin, reach, leases, request).await;
         in_body.answers().map_err(|grant| Refused {

@@ -30,6 +30,8 @@ pub struct Lookout {
     tied: Weak<Tied>,
     method: String,
     host: String,
+    /// Whose credential the request carries: a placeholder in pieces is known before it is whole, and by then may be anybody's.
+    carried: Option<GrantId>,
     answered: Cell<bool>,
     found: RefCell<Option<Option<GrantId>>>,
 }
@@ -37,11 +39,12 @@ pub struct Lookout {
 impl Lookout {
     /// For a request to `host`.
     #[must_use]
-    pub fn new(tied: &Rc<Tied>, method: &str, host: String) -> Rc<Self> {
+    pub fn new(tied: &Rc<Tied>, method: &str, host: String, carried: Option<GrantId>) -> Rc<Self> {
         Rc::new(Self {
             tied: Rc::downgrade(tied),
             method: method.to_owned(),
             host,
+            carried,
             answered: Cell::new(false),
             found: RefCell::default(),
         })
@@ -61,7 +64,7 @@ impl Lookout {
 
     fn found(&self, text: &[u8]) {
         let Some(tied) = self.tied.upgrade() else { return };
-        let grant = tied.session.book.borrow().inside(text);
+        let grant = tied.session.book.borrow().inside(text).or_else(|| self.carried.clone());
         if !self.answered.get() {
             self.found.replace(Some(grant));
             return;
