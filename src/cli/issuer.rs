@@ -44,18 +44,16 @@ pub enum Command {
 pub fn run(session: &Session, command: Command) -> Result<(), Failure> {
     let Command::Export { folder, issuer } = command;
     let (signers, unreadable) = signers(session, vec![])?;
-    let issuer = which(&signers, issuer)?;
+    // What is not readable may have been its only one.
+    let issuer = which(&signers, issuer).map_err(|failure| unreadable.first().map_or(failure, |file| not_there(file)))?;
     let of_it: Vec<&SignerView> = signers.iter().filter(|view| issuer_of(view) == Some(&issuer)).collect();
     if let Some(view) = of_it.iter().find(|view| !view.vouched) {
         return Err(Failure::new(Outcome::VaultRefused, "not_vouched", unvouched(&view.signer)).hint(what_of_it(&view.signer)));
     }
     if let Some(file) = unreadable.first() {
-        // It may have been one of them: what is written would take its keys away.
-        let message = format!("a record of the vault is not there, or not readable: {file}");
-        let hint = "put the folder back as it was, as git has it; if another machine changed it, the next touch for that scope takes the change in; \
-                    touchlease doctor tells what else can be done";
-        return Err(Failure::new(Outcome::VaultRefused, "unreadable", message).hint(hint));
+        return Err(not_there(file));
     }
+    check_subjects(&of_it)?;
     let documents = Documents::of(&issuer, &of_it)?;
     documents.write(&folder).map_err(|error| {
         let message = format!("{} cannot be written: {error}", folder.display());
@@ -76,6 +74,34 @@ pub fn run(session: &Session, command: Command) -> Result<(), Failure> {
         below.display()
     ));
     session.ui.note(Tone::Dim, &format!("signers: {}", names.join(", ")));
+    Ok(())
+}
+
+/// It may have been one of the issuer's: what is written would take its keys away.
+fn not_there(file: &str) -> Failure {
+    let message = format!("a record of the vault is not there, or not readable: {file}");
+    let hint = "put the folder back as it was, as git has it; if another machine changed it, the next touch for that scope takes the change in; \
+                touchlease doctor tells what else can be done";
+    Failure::new(Outcome::VaultRefused, "unreadable", message).hint(hint)
+}
+
+/// Verifiers tell signers of one issuer apart by the subject: two machines may have made two with the same.
+fn check_subjects(signers: &[&SignerView]) -> Result<(), Failure> {
+    let mut whose: BTreeMap<&str, &str> = BTreeMap::new();
+    for view in signers {
+        for subject in view.rules.signer.iter().flat_map(|signer| &signer.subjects) {
+            if let Some(other) = whose.insert(subject, &view.signer) {
+                let message = format!(
+                    "{other} and {} both speak of {subject}, and verifiers could not tell them apart",
+                    view.signer
+                );
+                return Err(Failure::new(Outcome::BadInput, "subject_taken", message).hint(format!(
+                    "give one of them other subjects: touchlease signer rotate {} --sub SUBJECT",
+                    view.signer
+                )));
+            }
+        }
+    }
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use crate::lease::text::LeaseText;
 use crate::mint::key;
 use crate::secret::Secret;
 use crate::vault::signer::PRIVATE;
-use crate::vault::{Changes, Delivery, Found, Put, Rules, Signer, Turn, Vault, VaultError};
+use crate::vault::{Changes, Delivery, Found, Listed, Put, Rules, Signer, Turn, Vault, VaultError};
 use crate::wire::signer::{MayAsk, SignerAddAsk, SignerClass, SignerRotateAsk, SignerView};
 use crate::wire::{Failure, Outcome, Reply};
 
@@ -29,18 +29,11 @@ pub(super) async fn list(house: &House, path: &Path, named: &[String]) -> Result
     let open = house.open(path)?;
     let (mut found, mut unreadable) = (Vec::new(), Vec::new());
     if named.is_empty() {
-        let shelves = open.vault.borrow().shelves(None).map_err(IntoFailure::failure)?;
-        for shelf in shelves {
-            let (listed, files) = open.vault.borrow().list_shelf(&shelf).map_err(IntoFailure::failure)?;
-            unreadable.extend(files.into_iter().map(|file| format!("{}: {}", file.path, file.why)));
-            let signers = listed.into_iter().filter(|one| one.rules.signer.is_some());
-            found.extend(signers.map(|one| SecretRef {
-                scope: one.scope,
-                name: one.name,
-            }));
-            // Others are served in between.
-            tokio::task::yield_now().await;
-        }
+        let listed = all(&open, &mut unreadable).await?;
+        found.extend(listed.into_iter().map(|one| SecretRef {
+            scope: one.scope,
+            name: one.name,
+        }));
         found.sort_by(|a, b| (&a.scope, &a.name).cmp(&(&b.scope, &b.name)));
     } else {
         for name in named {
@@ -65,6 +58,39 @@ pub(super) async fn list(house: &House, path: &Path, named: &[String]) -> Result
         signers: views.collect::<Result<_, _>>()?,
         unreadable,
     })
+}
+
+/// All signers, as the folder claims them, and what in it cannot be read.
+async fn all(open: &OpenVault, unreadable: &mut Vec<String>) -> Result<Vec<Listed>, Failure> {
+    let shelves = open.vault.borrow().shelves(None).map_err(IntoFailure::failure)?;
+    let mut signers = Vec::new();
+    for shelf in shelves {
+        let (listed, files) = open.vault.borrow().list_shelf(&shelf).map_err(IntoFailure::failure)?;
+        unreadable.extend(files.into_iter().map(|file| format!("{}: {}", file.path, file.why)));
+        signers.extend(listed.into_iter().filter(|one| one.rules.signer.is_some()));
+        // Others are served in between.
+        tokio::task::yield_now().await;
+    }
+    Ok(signers)
+}
+
+/// A verifier tells signers of one issuer apart by the subject, and nothing else: whoever may touch for one scope speaks for no other's.
+async fn check_subjects(open: &OpenVault, secret: &SecretRef, signer: &Signer) -> Result<(), Failure> {
+    for other in all(open, &mut Vec::new()).await? {
+        let Some(theirs) = other.rules.signer.as_deref() else { continue };
+        if (&other.scope, &other.name) == (&secret.scope, &secret.name) || theirs.issuer != signer.issuer {
+            continue;
+        }
+        if let Some(subject) = theirs.subjects.intersection(&signer.subjects).next() {
+            let message = format!(
+                "{}/{} speaks of {subject} for the same issuer, {}",
+                other.scope, other.name, signer.issuer
+            );
+            return Err(Failure::new(Outcome::BadInput, "subject_taken", message)
+                .hint("name other subjects with --sub, or make a signer with an issuer of its own: touchlease signer add --help"));
+        }
+    }
+    Ok(())
 }
 
 /// Signers that the folder does not show as a touch here has: an export without them would take their keys from verifiers.
@@ -105,6 +131,11 @@ pub(super) async fn add(house: &House, path: &Path, ask: SignerAddAsk, asker: &A
         previous: None,
         subjects,
     };
+    let secret = SecretRef {
+        scope: scope.clone(),
+        name: name.clone(),
+    };
+    check_subjects(&open, &secret, &signer).await?;
     let rules = rules(signer, ask.may.ttl.unwrap_or(USUAL_TTL), ask.may.uses.map_or(USUAL_USES, u64::from));
     let put = Put {
         name: name.clone(),
@@ -137,6 +168,13 @@ pub(super) async fn rotate(house: &House, path: &Path, ask: SignerRotateAsk, ask
     let before = found.listed.rules;
     let mut signer = before.signer.map(|signer| *signer).ok_or_else(|| no_signer(&ask.signer))?;
     take_over(&mut signer, &ask.may);
+    if !ask.may.subjects.is_empty() {
+        let secret = SecretRef {
+            scope: scope.clone(),
+            name: name.clone(),
+        };
+        check_subjects(&open, &secret, &signer).await?;
+    }
     let (private, public) = fresh(house, signer.alg)?;
     let mut changes = Changes {
         judged: [(name.clone(), found.clear)].into(),

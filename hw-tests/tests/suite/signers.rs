@@ -438,6 +438,22 @@ fn t53_whoever_writes_into_the_folder_takes_no_signer_out_of_what_is_exported() 
 }
 
 #[test]
+fn t28_no_two_signers_of_one_issuer_speak_of_the_same_subject() {
+    let lab = lab("es256", &[]);
+    let add = ["signer", "add", "other", "--scope", "prod", "--aud", AUD, "--issuer"];
+    let same = [&add[..], &[ISSUER, "--sub", "deployer"]].concat();
+    assert_eq!(refused(&lab, &same), (65, "subject_taken".into()));
+    lab.person(&[&add[..], &["https://other.example", "--sub", "deployer"]].concat());
+    lab.person(&["signer", "remove", "prod/other"]);
+    lab.person(&[&add[..], &[ISSUER]].concat());
+    assert_eq!(
+        refused(&lab, &["signer", "rotate", "prod/other", "--sub", "other", "--sub", "deployer"]),
+        (65, "subject_taken".into())
+    );
+    assert!(export(&lab, &lab.home.work().join("site")).status.success());
+}
+
+#[test]
 fn t10_an_audience_that_looks_like_another_is_refused_before_anybody_is_asked() {
     let lab = lab("es256", &[]);
     for aud in [
