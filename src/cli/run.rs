@@ -147,7 +147,7 @@ pub fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
         walls: None,
     };
     if let Some(agent) = args.agent {
-        agent::without_values(&ask)?;
+        agent::without_values(&mut ask)?;
         let asks = !agent::without_lease(&ask, &args.ask)?;
         let walls = agent::walls_for(session, agent, asks)?;
         what.walls = Some(walls.clone());
@@ -162,7 +162,8 @@ pub fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     // What an agent reaches beside the lease's hosts is for the person to say.
     let closed = || args.agent.map(|_| "granted-only".to_owned());
     ask.network = args.network.clone().or_else(closed);
-    let (reply, client) = session.ask_held(Request::Lease(ask))?;
+    let held = session.ask_held(Request::Lease(ask));
+    let (reply, client) = held.map_err(|failure| if args.agent.is_some() { agent::not_given(failure) } else { failure })?;
     let Reply::Granted(granted) = reply else { return Err(unexpected()) };
     // Without limits of its own, a request is meant to use the lease that is there.
     if granted.joined && (args.ask.ttl.is_some() || args.ask.uses.is_some()) {
