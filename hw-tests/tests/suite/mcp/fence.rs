@@ -187,7 +187,11 @@ fn t24_a_task_that_has_a_proxy_reaches_nothing_else_for_it() {
     lab.put("prod/API", CANARY.as_bytes(), &["--host", "api.example.com"]);
     let file = lab.home.work().join("touchlease.toml");
     let task = fs::read_to_string(&file).unwrap();
-    fs::write(&file, task.replace("prod/TOKEN", "prod/API").replace("via = \"env\"", "via = \"proxy\"")).unwrap();
+    fs::write(
+        &file,
+        task.replace("prod/TOKEN", "prod/API").replace("via = \"env\"", "via = \"proxy\""),
+    )
+    .unwrap();
     reaches_nothing(lab);
 }
 
