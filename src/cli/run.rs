@@ -86,8 +86,8 @@ pub struct Args {
     /// Leave the command's output as it is, values and all.
     #[arg(long, env = "TOUCHLEASE_NO_MASKING", value_parser = clap::builder::FalseyValueParser::new())]
     no_masking: bool,
-    /// Start an agent behind walls: vault, log, keys and your other programs are out of its reach, and no value is given to it. Where this
-    /// machine lacks some of the walls, `--agent=best-effort` starts it with those there are.
+    /// Start an agent behind walls: vault, log, keys and your other programs are out of its reach, and no value is given to it: secrets
+    /// go by proxy. Where this machine lacks some of the walls, `--agent=best-effort` starts it with those there are.
     #[arg(long, value_name = "WALLS", num_args = 0..=1, require_equals = true, default_missing_value = "walled")]
     agent: Option<Agent>,
     /// The command and its arguments [default: the task's].
