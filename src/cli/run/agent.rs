@@ -133,7 +133,8 @@ pub fn without_values(ask: &mut LeaseAsk) -> Result<(), Failure> {
         grant.map(|grant| grant.secret.to_string())
     };
     let Some(secret) = named.or_else(of_task) else { return Ok(()) };
-    Err(value(&format!("an agent behind walls is given no values, and {secret} would be one")).hint(format!(
+    let message = format!("an agent behind walls is given no values, and {secret} would be one");
+    Err(Failure::new(Outcome::Refused, "agent_values", message).hint(format!(
         "let it have a placeholder: touchlease run --agent --with-proxy {secret} -- COMMAND; or, where the agent may see the value, do without --agent"
     )))
 }
@@ -144,17 +145,12 @@ pub fn not_given(failure: Failure) -> Failure {
     if failure.reason != "delivery_forbidden" {
         return failure;
     }
-    Failure {
-        hint: failure.hint,
-        ..value(&format!(
-            "an agent behind walls is given no values, and what it could have in their place is refused: {}",
-            failure.message
-        ))
-    }
-}
-
-fn value(message: &str) -> Failure {
-    Failure::new(Outcome::Refused, "agent_values", message)
+    let message = format!(
+        "an agent behind walls is given no values, and what it could have in their place is refused: {}",
+        failure.message
+    );
+    let hint = failure.hint.unwrap_or_default();
+    Failure::new(Outcome::Refused, "agent_values", message).hint(hint)
 }
 
 /// Whether nothing at all is asked for, so that there is no lease to end.
