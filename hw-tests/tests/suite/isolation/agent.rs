@@ -189,14 +189,15 @@ fn t24_an_agent_is_given_no_values_and_a_command_of_ours_says_where_it_is() {
 }
 
 /// What an agent looks for a value in: its own environment and that of every process it can read, its files, what lies in memory; and what
-/// its requests come to. The last is a host that the lease does not name.
+/// its requests come to. The last two are to a host that the lease does not name.
 const LOOKS: &str = r#"
 env > env.out
 cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline > processes.out 2> /dev/null
 cat "${SSL_CERT_FILE%/*}"/* > memory.out
 grep -q BEGIN memory.out && echo "$SSL_CERT_FILE"
 curl -sS -m 20 -w ' %{http_code}\n' -H "Authorization: Bearer $TOKEN" GRANTED/api/x
-curl -sS -m 20 -o refused.json -w '%{http_code}\n' -H "Authorization: Bearer $TOKEN" OTHER/api/x
+curl -sS -m 20 -o wrong.json -w '%{http_code}\n' -H "Authorization: Bearer $TOKEN" OTHER/api/x
+curl -sS -m 20 -o refused.json -w '%{http_code}\n' OTHER/api/x
 "#;
 
 #[test]
@@ -230,10 +231,12 @@ fn t24_p7_an_agent_behind_walls_uses_a_credential_by_proxy_that_it_does_not_have
         let said = String::from_utf8(out.stdout.clone()).unwrap();
         assert!(out.status.success(), "{out:?}");
         let lines: Vec<&str> = said.lines().collect();
-        assert_eq!((lines.len(), &lines[1..]), (3, &["fine 200", "403"][..]), "{out:?}");
+        assert_eq!((lines.len(), &lines[1..]), (4, &["fine 200", "403", "403"][..]), "{out:?}");
         assert!(lines[0].starts_with("/dev/shm/touchlease-run-"), "{said}");
-        let refused = fs::read_to_string(rigged.home.work().join("refused.json")).unwrap();
-        assert!(refused.contains("not_granted"), "{refused}");
+        for (file, reason) in [("wrong.json", "wrong_host"), ("refused.json", "not_granted")] {
+            let refused = fs::read_to_string(rigged.home.work().join(file)).unwrap();
+            assert!(refused.contains(reason), "{refused}");
+        }
         let seen = upstream.seen();
         assert_eq!(seen.len(), number + 1);
         assert_eq!(seen[number].header("authorization"), Some(format!("Bearer {CANARY}").as_str()));

@@ -26,7 +26,8 @@ cat /proc/[0-9]*/environ > processes.out 2> /dev/null
 cat "$SSL_CERT_FILE" > memory.out
 curl -sS -m 20 -w ' %{http_code}\n' -H "Authorization: Bearer $API" GRANTED/api/x
 curl -sS -m 20 -H "Authorization: Bearer $API" GRANTED/echo > echo.out; grep -i ^authorization echo.out
-curl -sS -m 20 -o refused.json -w '%{http_code}\n' -H "Authorization: Bearer $API" http://OTHER/api/x
+curl -sS -m 20 -o wrong.json -w '%{http_code}\n' -H "Authorization: Bearer $API" http://OTHER/api/x
+curl -sS -m 20 -o refused.json -w '%{http_code}\n' http://OTHER/api/x
 curl -sS -m 5 --noproxy '*' http://OTHER/api/x 2> /dev/null; echo "direct $?"
 curl -sS -m 5 --noproxy '*' --insecure GRANTED/api/x 2> /dev/null; echo "granted, direct $?"
 "#;
@@ -57,15 +58,17 @@ fn t42_p7_a_fenced_task_reaches_its_host_by_proxy_and_the_value_is_nowhere_on_it
         let lease = agent.lease(&lab);
         let done = agent.call("run_task", json!({"lease": lease}));
         // curl's 7: the connection was refused, by the fence, since somebody listens there.
-        let expected = "fine 200\nauthorization: Bearer <touchlease:prod/API>\n403\ndirect 7\ngranted, direct 7\n";
+        let expected = "fine 200\nauthorization: Bearer <touchlease:prod/API>\n403\n403\ndirect 7\ngranted, direct 7\n";
         assert_eq!(done["output"], expected, "{done}");
         // The proxy has masked the echo; there was no value for the mask of the output.
         assert_eq!(done["masked"], 0, "{done}");
         let seen = upstream.seen();
         assert_eq!((seen.len() - before, other.seen().len()), (2, 0));
         assert_eq!(seen[before].header("authorization"), Some(format!("Bearer {CANARY}").as_str()));
-        let refused = fs::read_to_string(lab.home.work().join("refused.json")).unwrap();
-        assert!(refused.contains("not_granted"), "{refused}");
+        for (file, reason) in [("wrong.json", "wrong_host"), ("refused.json", "not_granted")] {
+            let refused = fs::read_to_string(lab.home.work().join(file)).unwrap();
+            assert!(refused.contains(reason), "{refused}");
+        }
         let environment = fs::read_to_string(lab.home.work().join("env.out")).unwrap();
         let placeholder = environment.lines().find_map(|line| line.strip_prefix("API=")).unwrap();
         assert!(placeholder.contains("TOUCHLEASE"), "{environment}");
