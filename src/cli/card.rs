@@ -668,7 +668,7 @@ mod tests {
                 .join("\n")
         };
         assert!(!shown(&lease).contains("task = "));
-        lease.grants[0].via = super::super::Via::Signer;
+        lease.grants[0].via = super::Via::Signer;
         lease.grants[0].token = Some(signers::tests::token());
         assert!(shown(&lease).contains("task = deploy"), "{}", shown(&lease));
     }

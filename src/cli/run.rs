@@ -86,8 +86,8 @@ pub struct Args {
     /// Leave the command's output as it is, values and all.
     #[arg(long, env = "TOUCHLEASE_NO_MASKING", value_parser = clap::builder::FalseyValueParser::new())]
     no_masking: bool,
-    /// Start an agent behind walls: vault, log, keys and your other programs are out of its reach, and no value is given to it. Where this
-    /// machine lacks some of the walls, `--agent=best-effort` starts it with those there are.
+    /// Start an agent behind walls: vault, log, keys and your other programs are out of its reach, and no value is given to it: secrets
+    /// go by proxy. Where this machine lacks some of the walls, `--agent=best-effort` starts it with those there are.
     #[arg(long, value_name = "WALLS", num_args = 0..=1, require_equals = true, default_missing_value = "walled")]
     agent: Option<Agent>,
     /// The command and its arguments [default: the task's].
@@ -147,7 +147,7 @@ pub fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
         walls: None,
     };
     if let Some(agent) = args.agent {
-        agent::without_values(&ask)?;
+        agent::without_values(&mut ask)?;
         let asks = !agent::without_lease(&ask, &args.ask)?;
         let walls = agent::walls_for(session, agent, asks)?;
         what.walls = Some(walls.clone());
@@ -162,7 +162,8 @@ pub fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     // What an agent reaches beside the lease's hosts is for the person to say.
     let closed = || args.agent.map(|_| "granted-only".to_owned());
     ask.network = args.network.clone().or_else(closed);
-    let (reply, client) = session.ask_held(Request::Lease(ask))?;
+    let held = session.ask_held(Request::Lease(ask));
+    let (reply, client) = held.map_err(|failure| if args.agent.is_some() { agent::not_given(failure) } else { failure })?;
     let Reply::Granted(granted) = reply else { return Err(unexpected()) };
     // Without limits of its own, a request is meant to use the lease that is there.
     if granted.joined && (args.ask.ttl.is_some() || args.ask.uses.is_some()) {

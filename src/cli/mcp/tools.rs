@@ -130,8 +130,9 @@ pub fn all() -> Vec<Tool> {
             "Run the task's command with its credentials",
             "Run the command that touchlease.toml fixes for the task, under a live lease. The command and its arguments cannot be \
              chosen here. It runs in the workspace in a sandbox: it can read the system's programs and write to the workspace (not to \
-             .git, agents' settings or touchlease.toml) and to a temporary folder, and has no network but the lease's proxy. What it \
-             writes comes back in `output` with the credentials masked, long output without its middle, and `exit_code`. Each start is \
+             .git, agents' settings or touchlease.toml) and to a temporary folder. It has no network, unless the task grants a credential \
+             by proxy: then HTTPS_PROXY leads to that credential's hosts and to no others, and the variable holds a placeholder that \
+             works there as the credential would. What it writes comes back in `output` with the credentials masked, long output without its middle, and `exit_code`. Each start is \
              one use of the lease. If `state` is `running`, call this again with the same lease to go on waiting: it is not started \
              twice at a time.",
             &json!({"lease": lease, "seconds": wait(LONGEST_RUN)}),

@@ -115,27 +115,42 @@ fn vaults(session: &Session) -> Result<Vec<std::path::PathBuf>, Failure> {
     )
 }
 
-/// A lease under `--agent` is one whose values do not reach the agent.
+/// A lease under `--agent` is one whose values do not reach the agent: what was asked for without a form goes by proxy.
 ///
 /// # Errors
-/// `refused` for a value in its environment or in a file.
-pub fn without_values(ask: &LeaseAsk) -> Result<(), Failure> {
-    let named = ask
-        .with
-        .iter()
-        .find(|grant| matches!(grant.via.as_str(), "env" | "file"))
-        .map(|grant| grant.secret.clone());
+/// `refused` for a value or a token in its environment or in a file.
+pub fn without_values(ask: &mut LeaseAsk) -> Result<(), Failure> {
+    ask.with
+        .iter_mut()
+        .filter(|grant| grant.via == "any")
+        .for_each(|grant| grant.via = "proxy".into());
+    let named = ask.with.iter().find(|grant| grant.via != "proxy").map(|grant| grant.secret.clone());
     let of_task = || {
         let task = ask.task.as_ref()?;
         // What is wrong with it is said by whoever uses it.
         let task = Task::parse(&task.file, &task.name).ok()?;
-        let grant = task.grants.into_iter().find(|grant| matches!(grant.via, Via::Env | Via::File));
+        let grant = task.grants.into_iter().find(|grant| grant.via != Via::Proxy);
         grant.map(|grant| grant.secret.to_string())
     };
     let Some(secret) = named.or_else(of_task) else { return Ok(()) };
     let message = format!("an agent behind walls is given no values, and {secret} would be one");
-    Err(Failure::new(Outcome::Refused, "agent_values", message)
-        .hint("start the agent without it: touchlease run --agent -- COMMAND; or, where the agent may see the value, do without --agent"))
+    Err(Failure::new(Outcome::Refused, "agent_values", message).hint(format!(
+        "let it have a placeholder: touchlease run --agent --with-proxy {secret} -- COMMAND; or, where the agent may see the value, do without --agent"
+    )))
+}
+
+/// The daemon's refusal to an agent: the rules that allow a command the value allow an agent nothing.
+#[must_use]
+pub fn not_given(failure: Failure) -> Failure {
+    if failure.reason != "delivery_forbidden" {
+        return failure;
+    }
+    let message = format!(
+        "an agent behind walls is given no values, and what it could have in their place is refused: {}",
+        failure.message
+    );
+    let hint = failure.hint.unwrap_or_default();
+    Failure::new(Outcome::Refused, "agent_values", message).hint(hint)
 }
 
 /// Whether nothing at all is asked for, so that there is no lease to end.

@@ -5,6 +5,7 @@ use std::os::unix::fs::chown;
 use std::os::unix::net::{SocketAddr, UnixListener};
 
 use super::*;
+use crate::proxy::upstream::{Authority, Upstream};
 
 /// A node in /dev with a key's name, which is /dev/null: every account can open it, and it needs no driver.
 struct Node(PathBuf);
@@ -164,6 +165,7 @@ fn t24_an_agent_is_given_no_values_and_a_command_of_ours_says_where_it_is() {
     let before = asked();
     for words in [
         &["--with", "prod/TOKEN"][..],
+        &["--with-proxy", "prod/TOKEN"],
         &["--with-file", "F=prod/TOKEN"],
         &["--task", "job"],
         &["--env-file", ".env"],
@@ -184,6 +186,83 @@ fn t24_an_agent_is_given_no_values_and_a_command_of_ours_says_where_it_is() {
         .output()
         .unwrap();
     assert!(out.status.code() == Some(62) && holds(&out.stdout, "agent_is_root"), "{out:?}");
+}
+
+/// What an agent looks for a value in: its own environment and that of every process it can read, its files, what lies in memory; and what
+/// its requests come to. The last two are to a host that the lease does not name.
+const LOOKS: &str = r#"
+env > env.out
+cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline > processes.out 2> /dev/null
+cat "${SSL_CERT_FILE%/*}"/* > memory.out
+grep -q BEGIN memory.out && echo "$SSL_CERT_FILE"
+curl -sS -m 20 -w ' %{http_code}\n' -H "Authorization: Bearer $TOKEN" GRANTED/api/x
+curl -sS -m 20 -o wrong.json -w '%{http_code}\n' -H "Authorization: Bearer $TOKEN" OTHER/api/x
+curl -sS -m 20 -o refused.json -w '%{http_code}\n' OTHER/api/x
+"#;
+
+#[test]
+fn t24_p7_an_agent_behind_walls_uses_a_credential_by_proxy_that_it_does_not_have() {
+    if !inside("agent::t24_p7_an_agent_behind_walls_uses_a_credential_by_proxy_that_it_does_not_have") {
+        return;
+    }
+    let rigged = Rigged::without_vault(NOBODY, None);
+    let (folder, _) = for_everybody(Path::new(PROBE));
+    let authority = Authority::new(folder.path());
+    let (upstream, other) = (Upstream::tls(&authority, &["localhost"]), Upstream::plain());
+    let config = rigged.home.places().unwrap().config;
+    fs::create_dir_all(config.parent().unwrap()).unwrap();
+    fs::write(&config, format!("proxy_roots = \"{}\"\n", authority.pem.display())).unwrap();
+    own(&rigged.home.path().join("config"), NOBODY);
+    shows(&rigged.home, &["init", "--key", "blue"], 0, &[]);
+    fs::write(rigged.home.work().join("value"), CANARY).unwrap();
+    let host = upstream.host();
+    // An environment is allowed too: an agent gets the placeholder all the same.
+    let put = ["put", "prod/TOKEN", "--from-file", "value", "--host", &host, "--allow", "proxy,env"];
+    shows(&rigged.home, &put, 0, &[]);
+    fs::remove_file(rigged.home.work().join("value")).unwrap();
+    let watch = rigged.home.watch().unwrap();
+    let script = LOOKS
+        .replace("GRANTED", &upstream.url(""))
+        .replace("OTHER", &format!("http://{}", other.host()));
+    for (number, with) in ["--with", "--with-proxy"].into_iter().enumerate() {
+        let command_lines = CommandLines::watch_for(forms(CANARY), &["cmdline", "environ"]);
+        let out = rigged.agent(&["run", "--agent", with, "prod/TOKEN", "--", "sh", "-c", &script]);
+        let (looks, hits) = command_lines.seen();
+        let said = String::from_utf8(out.stdout.clone()).unwrap();
+        assert!(out.status.success(), "{out:?}");
+        let lines: Vec<&str> = said.lines().collect();
+        assert_eq!((lines.len(), &lines[1..]), (4, &["fine 200", "403", "403"][..]), "{out:?}");
+        assert!(lines[0].starts_with("/dev/shm/touchlease-run-"), "{said}");
+        for (file, reason) in [("wrong.json", "wrong_host"), ("refused.json", "not_granted")] {
+            let refused = fs::read_to_string(rigged.home.work().join(file)).unwrap();
+            assert!(refused.contains(reason), "{refused}");
+        }
+        let seen = upstream.seen();
+        assert_eq!(seen.len(), number + 1);
+        assert_eq!(seen[number].header("authorization"), Some(format!("Bearer {CANARY}").as_str()));
+        assert_eq!(other.seen().len(), 0);
+        let environment = fs::read_to_string(rigged.home.work().join("env.out")).unwrap();
+        let placeholder = environment.lines().find_map(|line| line.strip_prefix("TOKEN=")).unwrap();
+        assert!(placeholder.contains("TOUCHLEASE"), "{environment}");
+        // And not by the mask: what the agent wrote to files went by nobody.
+        let files = left_behind(rigged.home.path());
+        // Not what other tests have in memory.
+        let files = files.iter().filter(|file| file.starts_with(rigged.home.path()));
+        let found: usize = files.map(|file| leaks(&fs::read(file).unwrap_or_default(), &forms(CANARY))).sum();
+        println!("T24 proxy {with}: {found} hits in the agent's environment and files, {hits} in {looks} looks at processes");
+        assert_eq!((found, hits), (0, 0));
+        assert!(looks > 100 && !Path::new(lines[0]).exists());
+    }
+    // An agent that asks for it in the environment by name is refused, whatever the rules allow.
+    fs::write(
+        rigged.home.work().join("touchlease.toml"),
+        "[task.job]\nabout = \"x\"\ncommand = [\"true\"]\n[[task.job.grant]]\nsecret = \"prod/TOKEN\"\nvia = \"env\"\nenv = \"TOKEN\"\n",
+    )
+    .unwrap();
+    let out = rigged.agent(&["--json", "run", "--agent", "--task", "job", "--", "touch", "ran"]);
+    assert!(out.status.code() == Some(62) && holds(&out.stdout, "agent_values"), "{out:?}");
+    assert!(!rigged.home.work().join("ran").exists());
+    drop(watch);
 }
 
 /// Each line prints nothing, or what it is about: its number of times that it worked is counted by its name.

@@ -153,9 +153,8 @@ fn attempts(output: &str) -> Vec<(String, String)> {
     output.lines().filter_map(attempt).collect()
 }
 
-#[test]
-fn t24_a_task_of_an_agent_reaches_nothing_but_its_workspace() {
-    let Surroundings { lab, .. } = &surroundings();
+/// Runs the probe as a task: nothing is reached that is not the task's.
+fn reaches_nothing(lab: &Lab) {
     let _watch = lab.home.watch().unwrap();
     let mut agent = Agent::start(lab);
     let conf = lab.home.work().join("probe.conf");
@@ -173,6 +172,27 @@ fn t24_a_task_of_an_agent_reaches_nothing_but_its_workspace() {
     assert!(!lab.home.path().join(".bashrc").exists() && !lab.home.work().join(".git/hooks/pre-commit").exists());
     assert_eq!(fs::read_to_string(lab.home.work().join(".git/config")).unwrap(), "[core]\n");
     assert_eq!(fs::read_to_string(lab.home.work().join("made")).unwrap(), "x");
+}
+
+#[test]
+fn t24_a_task_of_an_agent_reaches_nothing_but_its_workspace() {
+    let Surroundings { lab, .. } = &surroundings();
+    reaches_nothing(lab);
+}
+
+/// The filter of system calls is another one where there is a proxy.
+#[test]
+fn t24_a_task_that_has_a_proxy_reaches_nothing_else_for_it() {
+    let Surroundings { lab, .. } = &surroundings();
+    lab.put("prod/API", CANARY.as_bytes(), &["--host", "api.example.com"]);
+    let file = lab.home.work().join("touchlease.toml");
+    let task = fs::read_to_string(&file).unwrap();
+    fs::write(
+        &file,
+        task.replace("prod/TOKEN", "prod/API").replace("via = \"env\"", "via = \"proxy\""),
+    )
+    .unwrap();
+    reaches_nothing(lab);
 }
 
 /// The same attempts outside: a probe that reaches nothing anywhere would prove nothing.

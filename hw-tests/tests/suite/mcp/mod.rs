@@ -3,6 +3,7 @@
 mod fence;
 mod input;
 mod leases;
+mod proxied;
 mod tasks;
 
 use std::{

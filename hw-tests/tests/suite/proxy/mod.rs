@@ -3,7 +3,7 @@
 mod attacks;
 mod clients;
 mod ends;
-mod upstream;
+pub mod upstream;
 
 use std::{
     fs,
