@@ -113,6 +113,7 @@ def is_path(text):
 HOST = r"([a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*|\[[0-9a-f:.]+\])(:[1-9][0-9]*)?"
 ISSUER = re.compile(rf"https://{HOST}(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
 CLAIM = re.compile("[A-Za-z0-9_.:/-]{1,64}")
+PLAIN = re.compile(r"[!#-&(-+\--:<-_a-~]{1,512}")
 OURS = {"aud", "exp", "iat", "iss", "jti", "lease_sha256", "nbf", "sub", "task"}
 RULES = {"deliveries": lambda value: value and value == [each for each in DELIVERIES if each in value], "hosts": [is_host],
          "methods?": some(METHOD), "paths?": some(is_path), "place?": PLACES,
@@ -121,17 +122,26 @@ CLEAR = {"v": (1, 2), "id": ID, "scope": ID, "key": DIGEST, "name": is_name, "ve
          "changed": range(LARGEST + 1), "rules": RULES}
 
 
+def is_audience(text):
+    """Printable ASCII without what lists are made with; where it is a URL, its host is one."""
+    if not fits(text, PLAIN):
+        return False
+    _, url, rest = text.partition("://")
+    return not url or bool(re.fullmatch(HOST, re.split("[/?#]", rest)[0]))
+
+
 def signer(rules):
     """What may be signed, and that its public keys are some. Whether an Ed25519 key is a point that somebody can have is left open."""
     texts, some = [lambda text: is_text(text) and text.strip() == text and len(text.encode()) <= 512], lambda value: 0 < len(value) < 65
     point = is_point if rules["signer"]["alg"] == "ES256" else lambda text: is_encoded(text, [32])
-    form = {"alg": ("ES256", "EdDSA"), "audiences": texts, "claims": lambda value: isinstance(value, dict), "current": point,
-            "issuer": ISSUER, "next": point, "previous": lambda key: key is None or point(key), "subjects": texts}
+    form = {"alg": ("ES256", "EdDSA"), "audiences": [is_audience], "claims": lambda value: isinstance(value, dict), "current": point,
+            "issuer": ISSUER, "next": point, "previous": lambda key: key is None or point(key), "subjects": [PLAIN]}
     read = rules["signer"]
     need(fits(read, form) and rules["deliveries"] == ["signer"] and not rules["hosts"], "not in the form of a signer")
     need(all(ascending(read[name]) and some(read[name]) for name in ("audiences", "subjects")), "no audiences or subjects in order")
     for name, values in read["claims"].items():
-        need(CLAIM.fullmatch(name) and name not in OURS and fits(values, texts) and ascending(values), "a claim that cannot be")
+        need(CLAIM.fullmatch(name) and name.lower() not in OURS and fits(values, texts) and ascending(values), "a claim that cannot be")
+    need(len({name.lower() for name in read["claims"]}) == len(read["claims"]), "claims that differ in case only")
     need(rules["ttl"] in range(1, 3601) and rules["uses"] in range(1, 101), "a signer without limits")
     keys = [key for key in (read["current"], read["next"], read["previous"]) if key]
     need(len(set(keys)) == len(keys), "one key twice")

@@ -21,6 +21,7 @@ use crate::lease::text::{
 use crate::vault::{SCOPES_PER_TOUCH, Statement};
 use crate::wire::PromptView;
 use crate::wire::request::RulesAsk;
+use crate::wire::signer::SignerRules;
 
 /// Width of the left column.
 const LABEL: usize = 9;
@@ -241,6 +242,10 @@ fn asked_rows(rows: &mut Vec<Row>, lease: &LeaseText) {
             signers::token_rows(rows, token);
         }
     }
+    if let Some(task) = lease.task.as_ref().filter(|_| lease.has_tokens()) {
+        // Whoever asks chose it, and it is signed.
+        must(rows, "with", format!("task = {}", task.name));
+    }
 }
 
 fn grant_text(grant: &GrantText) -> String {
@@ -301,7 +306,7 @@ fn holder(lease: &LeaseText) -> (String, String) {
 
 fn change_rows(rows: &mut Vec<Row>, change: &ChangeText, zone: &TimeZone) {
     origin_rows(rows, &change.origin, "changes the vault");
-    for (i, (what, secrets)) in alike(&change.writes).into_iter().enumerate() {
+    for (i, (what, secrets, signer)) in alike(&change.writes).into_iter().enumerate() {
         let text = match secrets.as_slice() {
             [secret] => format!("{secret}  {what}"),
             many => format!("{} secrets, each {what}: {}", many.len(), many.join(", ")),
@@ -309,12 +314,21 @@ fn change_rows(rows: &mut Vec<Row>, change: &ChangeText, zone: &TimeZone) {
         let ends = secrets.first().zip(secrets.last()).filter(|_| secrets.len() > 2);
         rows.push(Row {
             short: ends.map(|(first, last)| format!("{} secrets, each {what}: {first} ... {last}", secrets.len())),
-            ..Row::new(if i == 0 { "writes" } else { "" }, text, Tone::Strong, Need::Must)
+            ..Row::new(
+                if i == 0 || signer.is_some() { "writes" } else { "" },
+                text,
+                Tone::Strong,
+                Need::Must,
+            )
         });
+        if let Some(signer) = signer {
+            signers::rows(rows, signer);
+        }
     }
     for (i, secret) in change.removes.iter().enumerate() {
-        strong(rows, if i == 0 { "removes" } else { "" }, secret.to_string());
+        strong(rows, if i == 0 { "removes" } else { "" }, signers::removed(secret, &change.drops));
     }
+    signers::drops(rows, &change.drops);
     joins::kept(rows, &change.keeps, zone);
     joins::rows(rows, &change.origin.vault, zone);
 }
@@ -335,15 +349,18 @@ fn export_rows(rows: &mut Vec<Row>, export: &ExportText) {
     must(rows, "to", format!("{} (claimed)", export.to));
 }
 
+/// What can be said of neighbours that are written, their names, and the rules of a signer, which has a row of its own.
+type Alike<'a> = (String, Vec<String>, Option<&'a SignerRules>);
+
 /// What is written, in the order of the text; neighbours of which the same can be said share a row, so that the names of a large batch
 /// are read as names.
-fn alike(writes: &[WriteText]) -> Vec<(String, Vec<String>)> {
-    let mut rows: Vec<(String, Vec<String>)> = Vec::new();
+fn alike(writes: &[WriteText]) -> Vec<Alike<'_>> {
+    let mut rows: Vec<Alike<'_>> = Vec::new();
     for write in writes {
-        let (what, secret) = (write_text(write), write.secret.to_string());
+        let (what, secret, signer) = (write_text(write), write.secret.to_string(), write.rules.signer.as_deref());
         match rows.last_mut() {
-            Some((last, secrets)) if *last == what => secrets.push(secret),
-            _ => rows.push((what, vec![secret])),
+            Some((last, secrets, None)) if signer.is_none() && *last == what => secrets.push(secret),
+            _ => rows.push((what, vec![secret], signer)),
         }
     }
     rows
@@ -355,16 +372,23 @@ fn write_text(write: &WriteText) -> String {
         (false, Some(version)) => format!("rules only, version {version}"),
         (true, Some(version)) => format!("new value, version {version}"),
     };
-    format!("{what}; {}", rules(&write.rules))
+    format!("{what}; {}", rules_of_row(&write.rules))
 }
 
 /// Rules in words.
 #[must_use]
 pub fn rules(rules: &RulesAsk) -> String {
-    let mut text = match &rules.signer {
-        Some(signer) => signers::rules(signer),
-        None => rules.deliveries.join(" or "),
-    };
+    limited(rules, rules.signer.as_deref().map(signers::rules))
+}
+
+/// The same, where what a signer may sign stands in rows below.
+fn rules_of_row(rules: &RulesAsk) -> String {
+    let signer = rules.signer.as_ref();
+    limited(rules, signer.map(|signer| format!("sealed signer ({})", signer.alg.as_str())))
+}
+
+fn limited(rules: &RulesAsk, signer: Option<String>) -> String {
+    let mut text = signer.unwrap_or_else(|| rules.deliveries.join(" or "));
     if !rules.hosts.is_empty() {
         text += &format!("; only to {}", rules.hosts.join(" "));
     }
@@ -632,6 +656,21 @@ mod tests {
             assert!(shown.contains(part), "{part} in\n{shown}");
         }
         assert!(shown.contains(&fixed.words().join("  ")));
+    }
+
+    #[test]
+    fn t28_the_task_that_a_token_names_is_seen_on_the_smallest_screen_too() {
+        let mut lease = sample();
+        let shown = |lease: &LeaseText| {
+            let card = lease_card(lease);
+            card.lines(40, card.least_height(40, plain_screen()), plain_screen())
+                .unwrap()
+                .join("\n")
+        };
+        assert!(!shown(&lease).contains("task = "));
+        lease.grants[0].via = super::super::Via::Signer;
+        lease.grants[0].token = Some(signers::tests::token());
+        assert!(shown(&lease).contains("task = deploy"), "{}", shown(&lease));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::init::unexpected;
 use super::session::Session;
-use super::signer::{keys, signers, unvouched};
+use super::signer::{keys, signers, unvouched, what_of_it};
 use super::ui::Tone;
 use crate::encoding::jwk::{Algorithm, PublicKey};
 use crate::encoding::plain::count;
@@ -44,16 +44,17 @@ pub enum Command {
 pub fn run(session: &Session, command: Command) -> Result<(), Failure> {
     let Command::Export { folder, issuer } = command;
     let (signers, unreadable) = signers(session, vec![])?;
-    if let Some(file) = unreadable.first() {
-        // It may have been one of them: what is written would take its keys away.
-        let message = format!("a record of the vault is not readable: {file}");
-        return Err(Failure::new(Outcome::VaultRefused, "unreadable", message).hint("touchlease doctor tells what can be done"));
-    }
     let issuer = which(&signers, issuer)?;
     let of_it: Vec<&SignerView> = signers.iter().filter(|view| issuer_of(view) == Some(&issuer)).collect();
     if let Some(view) = of_it.iter().find(|view| !view.vouched) {
-        let hint = format!("show it by a touch: touchlease signer rotate {}", view.signer);
-        return Err(Failure::new(Outcome::VaultRefused, "not_vouched", unvouched(&view.signer)).hint(hint));
+        return Err(Failure::new(Outcome::VaultRefused, "not_vouched", unvouched(&view.signer)).hint(what_of_it(&view.signer)));
+    }
+    if let Some(file) = unreadable.first() {
+        // It may have been one of them: what is written would take its keys away.
+        let message = format!("a record of the vault is not there, or not readable: {file}");
+        let hint = "put the folder back as it was, as git has it; if another machine changed it, the next touch for that scope takes the change in; \
+                    touchlease doctor tells what else can be done";
+        return Err(Failure::new(Outcome::VaultRefused, "unreadable", message).hint(hint));
     }
     let documents = Documents::of(&issuer, &of_it)?;
     documents.write(&folder).map_err(|error| {

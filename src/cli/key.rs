@@ -5,6 +5,7 @@ use serde_json::json;
 use super::init::unexpected;
 use super::piv;
 use super::session::Session;
+use super::signer::{exposed_signers, signers};
 use super::table::Table;
 use super::tty::Tty;
 use super::ui::{Tone, Ui};
@@ -340,6 +341,19 @@ pub fn say_exposed(session: &Session, secrets: &[String]) {
     );
     for secret in secrets {
         session.ui.line(secret);
+    }
+    // Of a signer the old copies hold the key that signs and the next one, so a plain rotation is not enough. Where signers cannot be listed,
+    // it is said of whatever is one.
+    match signers(session, vec![]) {
+        Ok((views, _)) => {
+            for note in exposed_signers(secrets, &views) {
+                session.ui.note(Tone::Bad, &note);
+            }
+        }
+        Err(_) => session.ui.note(
+            Tone::Bad,
+            "Of those that are signers: touchlease signer rotate SIGNER --compromised",
+        ),
     }
 }
 

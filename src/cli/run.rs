@@ -77,7 +77,8 @@ pub struct Args {
     /// Add the variables of this file; those with a value like touchlease://prod/TOKEN become part of the lease.
     #[arg(long, value_name = "FILE")]
     env_file: Vec<PathBuf>,
-    /// What becomes of hosts that the lease does not name, where the command goes through the proxy [default: open].
+    /// What becomes of hosts that the lease does not name, where the command goes through the proxy [default: open; with
+    /// --agent granted-only].
     ///
     /// With open they are reached as without the proxy, with granted-only they are refused.
     #[arg(long, value_name = "NETWORK", value_parser = ["open", "granted-only"])]

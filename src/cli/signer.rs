@@ -227,7 +227,9 @@ fn list(session: &Session) -> Result<(), Failure> {
         "no signers yet: touchlease signer add NAME --scope prod --issuer URL --aud URL",
     );
     for view in signers.iter().filter(|view| !view.vouched) {
-        session.ui.note(Tone::Bad, &unvouched(&view.signer));
+        session
+            .ui
+            .note(Tone::Bad, &format!("{}; {}", unvouched(&view.signer), what_of_it(&view.signer)));
     }
     for file in &unreadable {
         session.ui.note(Tone::Bad, &format!("not readable: {file}"));
@@ -241,16 +243,31 @@ fn show(session: &Session, signer: &SecretRef) -> Result<(), Failure> {
     session.ui.json(&json!({ "signer": as_json(view) }));
     entries(session, view);
     if !view.vouched {
-        session.ui.note(Tone::Bad, &unvouched(&view.signer));
+        session
+            .ui
+            .note(Tone::Bad, &format!("{}; {}", unvouched(&view.signer), what_of_it(&view.signer)));
     }
     Ok(())
 }
 
 /// What is said of a signer that the folder shows, and no touch here.
 pub fn unvouched(signer: &str) -> String {
+    format!("no touch on this machine has shown that {signer} is as the folder says, so its keys are not exported")
+}
+
+/// What can be done about it: somebody else may have put it there, whose keys nobody is to trust.
+pub fn what_of_it(signer: &str) -> String {
     format!(
-        "no touch on this machine has shown that {signer} is as the folder says, so its keys are not exported: a token, or touchlease signer rotate {signer}, will"
+        "look at it: touchlease signer show {signer}; if it is yours, a token of it shows that: touchlease token {signer} --aud URL; if not: touchlease signer remove {signer}"
     )
+}
+
+/// What has to be done about those of `secrets` that are signers: whoever could read one has its next key too, and may have used its last.
+pub fn exposed_signers(secrets: &[String], views: &[SignerView]) -> Vec<String> {
+    let exposed = views.iter().map(|view| &view.signer).filter(|signer| secrets.contains(signer));
+    exposed
+        .map(|signer| format!("{signer} is a signer, and its next key could be read too: touchlease signer rotate {signer} --compromised"))
+        .collect()
 }
 
 fn row(view: &SignerView) -> Option<[String; 7]> {
@@ -324,4 +341,27 @@ fn as_json(view: &SignerView) -> serde_json::Value {
         "keys": keys(signer).into_iter().map(key).collect::<Vec<_>>(),
         "vouched": view.vouched,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn t53_of_what_a_removed_key_could_read_each_signer_is_said_with_the_rotation_that_helps() {
+        let view = |signer: &str| SignerView {
+            signer: signer.into(),
+            version: 1,
+            class: crate::wire::signer::SignerClass::Sealed,
+            rules: crate::lease::change::rules_said(&crate::vault::signer::tests::rules()),
+            vouched: true,
+        };
+        let secrets = ["prod/TOKEN".to_owned(), "prod/deployer".to_owned()];
+        let said = exposed_signers(&secrets, &[view("dev/other"), view("prod/deployer")]);
+        assert_eq!(said.len(), 1);
+        assert!(
+            said[0].ends_with("touchlease signer rotate prod/deployer --compromised"),
+            "{said:?}"
+        );
+    }
 }

@@ -6,9 +6,9 @@ use std::rc::Rc;
 use super::connection::Handled;
 use super::house::{House, OpenVault};
 use super::{peer, proxies};
-use crate::clock::Wall;
-use crate::device::EnrolledKey;
 use crate::device::enrolled::Piv;
+use crate::device::{EnrolledKey, KeyId};
+use crate::encoding::Digest;
 use crate::encoding::id::{self, IdError};
 use crate::encoding::plain;
 use crate::lease::failure::locked_memory;
@@ -138,12 +138,15 @@ fn values(house: &House, open: &OpenVault, lease: &Lease, ask: &LeaseAsk) -> Res
             // Their end is a time of the wall clock.
             open.log.check_clock()?;
         }
+        let at = token::At {
+            now: house.clock.wall(),
+            left: house.ledger.left(lease).map_err(|_| gone())?,
+        };
         let left = house.ledger.take_use(lease).map_err(|_| gone())?;
         let said = |text: &LeaseText, _: &Material| (text.deliveries(), what(text, ask, left));
         let (delivery, what) = house.ledger.with_material(lease, said).map_err(|_| gone())?;
         record::used(&open.log, lease.id(), &delivery, &what, left)?;
-        let now = house.clock.wall();
-        let delivered = |text: &LeaseText, material: &Material| delivered(text, material, left, now);
+        let delivered = |text: &LeaseText, material: &Material| delivered(text, material, left, at);
         values.extend(house.ledger.with_material(lease, delivered).map_err(|_| gone())??);
         if !printed || left.is_none_or(|left| left == 0) {
             return Ok(values);
@@ -151,25 +154,24 @@ fn values(house: &House, open: &OpenVault, lease: &Lease, ask: &LeaseAsk) -> Res
     }
 }
 
-/// What a use is for, in the log: a command, or a token by its id.
+/// What a use is for, in the log: a command, and each token by its id.
 fn what(text: &LeaseText, ask: &LeaseAsk, left: Option<u32>) -> String {
-    if !text.is_of_printed_tokens() {
-        return plain::visible(ask.command.first().map(String::as_str).unwrap_or_default());
-    }
+    let command = ask.command.first().filter(|_| !text.is_of_printed_tokens());
+    let command = command.map(|command| plain::visible(command));
     let tokens = text.tokens(left).into_iter();
-    let tokens: Vec<_> = tokens.map(|(jti, token)| format!("token {jti} for {}", token.aud)).collect();
-    tokens.join(", ")
+    let tokens = tokens.map(|(jti, token)| format!("token {jti} for {}", token.aud));
+    command.into_iter().chain(tokens).collect::<Vec<_>>().join(", ")
 }
 
 fn gone() -> Failure {
     Failure::new(Outcome::Refused, "lease_over", "the lease ended before it could be used").hint("ask again")
 }
 
-fn delivered(text: &LeaseText, material: &Material, left: Option<u32>, now: Wall) -> Result<Vec<Delivered>, Failure> {
+fn delivered(text: &LeaseText, material: &Material, left: Option<u32>, at: token::At) -> Result<Vec<Delivered>, Failure> {
     let mut ids = text.tokens(left).into_iter().map(|(id, _)| id);
     let mut one = |grant: &GrantText| {
         if grant.via == Via::Signer {
-            let value = token::mint(text, material, grant, ids.next().unwrap_or_default(), now)?;
+            let value = token::mint(text, material, grant, ids.next().unwrap_or_default(), at)?;
             return Ok(sent(grant, value));
         }
         let missing = || Failure::new(Outcome::Internal, "material", "the lease holds no value for one of its grants").ours();
@@ -259,15 +261,20 @@ pub(super) fn list(house: &House, path: &Path) -> Result<Reply, Failure> {
 pub(super) fn show(house: &House, path: &Path, id: &str) -> Result<Reply, Failure> {
     let open = house.open(path)?;
     let (lease, text, receipt) = house.ledger.show(&named(house, id)?).ok_or_else(|| no_lease(id))?;
-    let keys = open.vault.borrow().keys();
-    let piv = keys.iter().find(|key| key.name == lease.key).and_then(EnrolledKey::piv);
-    let attested = piv.map(Piv::is_attested);
+    let (vault, keys) = (open.vault.borrow().id(), open.vault.borrow().keys());
+    let attested = attested(vault, &keys, house.ledger.approved_by(&lease.id));
     Ok(Reply::Lease {
         lease,
         text,
         receipt,
         attested,
     })
+}
+
+/// Of the key that was touched, while it is in the lease's own vault: another may have its name.
+fn attested(vault: Digest, keys: &[EnrolledKey], approved_by: Option<(Digest, KeyId)>) -> Option<bool> {
+    let touched = keys.iter().find(|key| Some((vault, key.id())) == approved_by)?;
+    touched.piv().map(Piv::is_attested)
 }
 
 /// What ends leases: it needs to know nothing of who asks.
@@ -348,5 +355,29 @@ impl LeaseText {
         forms.sort_unstable();
         forms.dedup();
         forms.join("+")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::soft::SoftKey;
+
+    #[test]
+    fn t58_whether_a_key_is_attested_is_said_of_the_key_that_was_touched_and_of_none_that_has_its_name() {
+        let [mut touched, namesake] = [1, 2].map(|seed| SoftKey::piv("card", seed).enrolled());
+        if let crate::device::enrolled::Kind::Piv(piv) = &mut touched.kind {
+            piv.open.seen = crate::device::enrolled::Seen::Attested;
+            piv.sign.seen = crate::device::enrolled::Seen::Attested;
+        }
+        let (vault, other) = (Digest([1; 32]), Digest([2; 32]));
+        let by = Some((vault, touched.id()));
+        assert_eq!(attested(vault, &[namesake.clone(), touched.clone()], by), Some(true));
+        assert_eq!(attested(vault, std::slice::from_ref(&namesake), by), None);
+        assert_eq!(attested(other, std::slice::from_ref(&touched), by), None);
+        assert_eq!(
+            attested(vault, std::slice::from_ref(&namesake), Some((vault, namesake.id()))),
+            Some(false)
+        );
     }
 }

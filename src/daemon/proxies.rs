@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::house::{House, OpenVault};
 use crate::clock::Boot;
+use crate::deliver::mask::{Masker, Patterns};
 use crate::deliver::proxy::protocol::{GrantSpec, Network, Opening, Order, Place, Report, SUBCOMMAND, Scheme, Target, Verdict};
 use crate::encoding::plain;
 use crate::encoding::target::Host;
@@ -33,6 +34,7 @@ use crate::vault::{Form, Header, Material, Place as Sealed};
 use crate::wire::reply::{Placeholder, ProxyView};
 use crate::wire::request::LeaseAsk;
 use crate::wire::{Event, Failure, Outcome, Value};
+use crate::worker::frame::head_and_json;
 use crate::worker::inbox::Inbox;
 
 /// How long a worker may take to listen, and to take a lease in: a hundred times what it takes.
@@ -41,10 +43,12 @@ const READY_WITHIN: Duration = Duration::from_secs(5);
 const CUT_WITHIN: Duration = Duration::from_millis(800);
 /// Lines of refusals and echoes in the log, of one lease in a second: a flood of them must not fill the disk, nor hold anybody up (P4).
 const LINES_A_SECOND: u32 = 20;
+/// Bytes of a value at the end of a text that are masked like all of it.
+const BEGUN: usize = 8;
 /// Longest path in a line of the log, in bytes.
 const LONGEST_PATH: usize = 200;
-/// Most certificates of a company, in bytes.
-const LARGEST_ROOTS: usize = 4 << 20;
+/// Most certificates of a company, in bytes: with their line ends written as JSON, and the hosts beside them, they fit into one frame.
+const LARGEST_ROOTS: usize = 40 * 1024;
 
 /// A session, for as long as it is kept.
 pub(super) struct Session {
@@ -58,6 +62,7 @@ struct Grant {
     log: Rc<Journal>,
     order: Order,
     values: Secret,
+    forms: Patterns,
     done: oneshot::Sender<Result<Vec<String>, Failure>>,
 }
 
@@ -67,6 +72,8 @@ struct Given {
     log: Rc<Journal>,
     /// `scope/NAME`, in the order of its grants.
     secrets: Vec<String>,
+    /// All values of the lease, those that the command has too: none of them gets into the log.
+    forms: Patterns,
     brake: Brake,
 }
 
@@ -140,6 +147,7 @@ pub(super) async fn deliver(
         log: open.log.clone(),
         order: wanted.order,
         values: wanted.values,
+        forms: wanted.forms,
         done,
     };
     let _ = orders.send(grant);
@@ -162,6 +170,8 @@ pub(super) async fn deliver(
 struct Wanted {
     order: Order,
     values: Secret,
+    /// What its values look like.
+    forms: Patterns,
     /// Hosts that the session's CA signs for.
     hosts: Vec<String>,
     /// The same as rules name them, with their ports.
@@ -197,6 +207,14 @@ fn order(text: &LeaseText, material: &Material) -> Result<Option<Wanted>, Failur
         .iter()
         .filter_map(|grant| grant.proxy.as_ref())
         .flat_map(|proxy| proxy.hosts.clone());
+    let order = Order::Grant {
+        lease: text.id.clone(),
+        grants: specs,
+    };
+    if head_and_json(&order, tail.len()).is_err() {
+        let message = "the lease has more hosts, paths or values than one proxy takes: 48 KiB of rules, 64 KiB of values";
+        return Err(Failure::new(Outcome::Refused, "too_much", message).hint("ask for fewer secrets in one task"));
+    }
     Ok(Some(Wanted {
         hosts: hosts.into_iter().collect(),
         names: names.collect(),
@@ -204,12 +222,41 @@ fn order(text: &LeaseText, material: &Material) -> Result<Option<Wanted>, Failur
             .iter()
             .map(|grant| (grant.secret.to_string(), grant.env.clone().unwrap_or_default()))
             .collect(),
-        order: Order::Grant {
-            lease: text.id.clone(),
-            grants: specs,
-        },
+        order,
         values: tail,
+        forms: forms(text, material),
     }))
+}
+
+/// How the values of all grants look, delivered in whatever way.
+fn forms(text: &LeaseText, material: &Material) -> Patterns {
+    let all = text.grants.iter().filter_map(|grant| {
+        let value = material.value(&grant.secret.scope, &grant.secret.name)?;
+        Some((grant.secret.to_string(), value))
+    });
+    let all: Vec<_> = all.collect();
+    Patterns::new(all.iter().map(|(name, value)| (name.as_str(), value.expose())))
+}
+
+/// The text with masks where values of the lease are.
+fn masked(forms: &Patterns, text: &str) -> String {
+    let (mut masker, mut out, mut rest) = (Masker::new(forms), Vec::with_capacity(text.len()), text.as_bytes());
+    while !rest.is_empty() {
+        let space = masker.space();
+        let count = rest.len().min(space.len());
+        space[..count].copy_from_slice(&rest[..count]);
+        rest = &rest[count..];
+        masker.filled(count);
+        if rest.is_empty() {
+            masker.finish_cut(BEGUN);
+        }
+        // Writing to memory cannot fail.
+        let _ = masker.write_to(|slices| {
+            slices.iter().for_each(|slice| out.extend_from_slice(slice));
+            Ok(slices.iter().map(|slice| slice.len()).sum())
+        });
+    }
+    String::from_utf8_lossy(&out).into_owned()
 }
 
 /// The grant as it was signed, in the worker's words.
@@ -269,7 +316,7 @@ fn roots(file: Option<&Path>) -> Result<Vec<String>, Failure> {
                 file.display()
             ),
         )
-        .hint("name a file of certificates in PEM, or remove the line from config.toml")),
+        .hint("name a file of at most 40 KiB of certificates in PEM, the company's own and not the system's, or remove the line from config.toml")),
     }
 }
 
@@ -354,6 +401,7 @@ impl Keeper {
             lease: grant.lease,
             log: grant.log,
             secrets,
+            forms: grant.forms,
             brake: Brake::new(self.house.clock.boot()),
         };
         self.given.insert(id.clone(), given);
@@ -389,8 +437,7 @@ impl Keeper {
                 path,
                 ..
             } => {
-                let what = format!("{method} {host}{}", shortened(&path));
-                let verdict = self.used(&lease, &what);
+                let verdict = self.used(&lease, &format!("{method} {host}"), &path);
                 self.say(&Order::Answer { seq, verdict }, &[]).await?;
             }
             Report::Granted { lease, placeholders } => self.answer(&lease, Ok(placeholders)),
@@ -426,15 +473,17 @@ impl Keeper {
     }
 
     /// Counts a use, and writes it down, before it happens.
-    fn used(&self, lease: &str, what: &str) -> Verdict {
+    fn used(&self, lease: &str, whom: &str, path: &str) -> Verdict {
         let Some(given) = self.given.get(lease) else {
             return Verdict::Gone;
         };
+        // Masked before it is cut: a part of a value is none of its forms.
+        let what = format!("{}{}", masked(&given.forms, whom), shortened(&masked(&given.forms, path)));
         match self.house.ledger.take_use(&given.lease) {
             Err(NoUse::Gone) => Verdict::Gone,
             Err(NoUse::UsedUp) => Verdict::UsedUp,
             // What is not in the log does not happen.
-            Ok(left) => match record::used(&given.log, lease, "proxy", &plain::visible(what), left) {
+            Ok(left) => match record::used(&given.log, lease, "proxy", &plain::visible(&what), left) {
                 Ok(()) => Verdict::Go,
                 Err(failure) => {
                     tracing::error!(reason = failure.reason, "a use could not be recorded");
@@ -456,7 +505,7 @@ impl Keeper {
         };
         let Some(unsaid) = given.brake.take(boot) else { return };
         let secret = index.and_then(|index| given.secrets.get(index)).cloned();
-        let what = format!("{} {}", plain::visible(method), plain::visible(host));
+        let what = plain::visible(&masked(&given.forms, &format!("{method} {host}")));
         record::not_sent(&given.log, given.lease.id(), secret.as_deref(), reason, &what, unsaid);
     }
 
@@ -543,7 +592,9 @@ mod tests {
 
     #[test]
     fn p7_every_pattern_that_can_be_sealed_is_one_that_the_worker_takes_and_matches_alike() {
-        let pieces = ["", "*", "a", "b", "a%20b", "..", ".", ";x", "a;x", "a*", "%2e", "%", "a%41", "@s"];
+        let pieces = [
+            "", "*", "a", "b", "a%20b", "..", ".", ";x", "a;x", "a*", "%2e", "%", "a%41", "@s", "..x", ".x", ".%20", "a%3f",
+        ];
         let mut paths = vec![String::new()];
         let mut sound = vec![];
         for _ in 0..3 {
@@ -594,6 +645,35 @@ mod tests {
         let said: Vec<u64> = (0..3000).filter_map(|ms| brake.take(Boot(ms))).collect();
         assert_eq!(said.len(), 60);
         assert_eq!((said[0], said[20], said[40], said[41]), (0, 980, 980, 0));
+    }
+
+    #[test]
+    fn p5_a_value_of_the_lease_in_a_path_is_masked_in_the_log_before_the_path_is_cut() {
+        let value = "ghp_Sup3rS3cretValueThatNobodyMaySee0123";
+        let forms = Patterns::new([("prod/BOT", value.as_bytes())]);
+        for path in [
+            format!("/bot{value}/x"),
+            format!("/{}{value}", "x".repeat(180)),
+            format!("/x{}", &value[..20]),
+        ] {
+            let said = shortened(&masked(&forms, &path));
+            assert!(!said.contains(&value[..8]) && said.contains("<touch"), "{said}");
+        }
+        let escaped: String = value.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        assert_eq!(masked(&forms, &format!("/bot{escaped}/x")), "/bot<touchlease:prod/BOT>/x");
+        assert_eq!(masked(&forms, "/v4/accounts"), "/v4/accounts");
+    }
+
+    #[test]
+    fn the_largest_roots_fit_into_the_first_order() {
+        let line = format!("{}\n", "x".repeat(64));
+        let opening = Opening {
+            network: Network::Open,
+            roots: vec![line.repeat(LARGEST_ROOTS / line.len())],
+            system_roots: true,
+            hosts: vec!["x".repeat(253); 24],
+        };
+        assert!(head_and_json(&Order::Open(opening), 32).is_ok());
     }
 
     #[test]

@@ -7,7 +7,9 @@ use crate::encoding::SecretRef;
 use crate::encoding::jwk::{Algorithm, PublicKey};
 use crate::lease::change::{Batch, change, one_scope, rules_said};
 use crate::lease::failure::{IntoFailure, locked_memory};
+use crate::lease::ledger::Why;
 use crate::lease::office::Asker;
+use crate::lease::text::LeaseText;
 use crate::mint::key;
 use crate::secret::Secret;
 use crate::vault::signer::PRIVATE;
@@ -46,11 +48,36 @@ pub(super) async fn list(house: &House, path: &Path, named: &[String]) -> Result
         }
     }
     let vault = open.vault.borrow();
-    let views = found.iter().map(|secret| view(&vault, &signer(&vault, secret)?));
+    let mut signers = Vec::new();
+    for secret in found {
+        match signer(&vault, &secret) {
+            Ok(found) => signers.push(found),
+            // One that contradicts itself hides none of the others.
+            Err(failure) if named.is_empty() => unreadable.push(format!("{secret}: {}", failure.message)),
+            Err(failure) => return Err(failure),
+        }
+    }
+    if named.is_empty() {
+        unreadable.extend(missing(&vault, &signers)?);
+    }
+    let views = signers.iter().map(|found| view(&vault, found));
     Ok(Reply::Signers {
         signers: views.collect::<Result<_, _>>()?,
         unreadable,
     })
+}
+
+/// Signers that the folder does not show as a touch here has: an export without them would take their keys from verifiers.
+fn missing(vault: &Vault, found: &[Found]) -> Result<Vec<String>, Failure> {
+    let mut missing = Vec::new();
+    for scope in vault.scopes() {
+        let ids = vault.missing_signers(scope, found).map_err(IntoFailure::failure)?;
+        missing.extend(
+            ids.into_iter()
+                .map(|id| format!("a signer of {scope} is not in the folder as a touch has shown it (record {id})")),
+        );
+    }
+    Ok(missing)
 }
 
 /// # Errors
@@ -103,6 +130,10 @@ pub(super) async fn rotate(house: &House, path: &Path, ask: SignerRotateAsk, ask
             name: name.clone(),
         },
     )?;
+    // A plain rotation takes over the next key that the folder shows, and publishes the current one: that has to be ours (T53).
+    if !ask.compromised && !open.vault.borrow().is_vouched(&found).map_err(IntoFailure::failure)? {
+        return Err(not_vouched(&ask.signer));
+    }
     let before = found.listed.rules;
     let mut signer = before.signer.map(|signer| *signer).ok_or_else(|| no_signer(&ask.signer))?;
     take_over(&mut signer, &ask.may);
@@ -130,7 +161,19 @@ pub(super) async fn rotate(house: &House, path: &Path, ask: SignerRotateAsk, ask
             fresh: private,
         });
     }
-    changed(house, &open, &scope, name, changes, asker).await
+    let compromised = ask.compromised;
+    let reply = changed(house, &open, &scope, name.clone(), changes, asker).await?;
+    if compromised {
+        end_leases(house, &open, &SecretRef { scope, name });
+    }
+    Ok(reply)
+}
+
+/// A lease that signs with a key that nobody is to trust any more ends with it.
+fn end_leases(house: &House, open: &OpenVault, signer: &SecretRef) {
+    let vault = open.vault.borrow().id();
+    let is_of_it = |text: &LeaseText| text.origin.vault.id == vault && text.grants.iter().any(|grant| grant.secret == *signer);
+    house.record_over(&house.ledger.end_all(Why::Revoked, is_of_it));
 }
 
 /// # Errors
@@ -148,6 +191,7 @@ pub(super) async fn remove(house: &House, path: &Path, signer_name: &str, asker:
         ..Changes::default()
     };
     let secrets = change(&house.office(&open), Batch::new(scope, changes), asker).await?;
+    end_leases(house, &open, &secret);
     Ok(Reply::Changed { secrets })
 }
 
@@ -242,6 +286,14 @@ fn taken(signer: &str, found: &Found) -> Failure {
         None => "choose another name; touchlease list shows those that there are".to_owned(),
     };
     Failure::new(Outcome::BadInput, "name_taken", format!("there is a {signer} already")).hint(hint)
+}
+
+fn not_vouched(signer: &str) -> Failure {
+    let message = format!("no touch on this machine has shown that {signer} is as the folder says, so none of its keys is kept");
+    Failure::new(Outcome::VaultRefused, "not_vouched", message).hint(format!(
+        "look at it: touchlease signer show {signer}; if it is yours, a token of it shows that, or make all of its keys anew: \
+         touchlease signer rotate {signer} --compromised; if not: touchlease signer remove {signer}"
+    ))
 }
 
 fn no_signer(name: &str) -> Failure {

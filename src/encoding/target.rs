@@ -145,22 +145,31 @@ pub fn check_pattern(pattern: &str) -> Result<(), TargetError> {
         // A path may end with `/`, and `/` is one.
         "" => at + 1 == count,
         "*" => true,
-        // What some servers take for the end of a segment's name.
-        other => !other.contains('*') && !["", ".", ".."].contains(&other.split(';').next().unwrap_or_default()),
+        other => !other.contains('*') && !other.starts_with(';') && !is_dots(other),
     };
     let sound = letters && has_plain_escapes(path) && path.split('/').enumerate().all(segment);
     sound.then_some(()).ok_or(TargetError::Path)
 }
 
-/// Whether escapes stand for blanks and letters that part nothing: no dot, slash, backslash, semicolon, percent, and nothing outside ASCII,
-/// of which some fold into those.
+/// Whether some server could take a segment for `.` or `..`: each reads the end of a name in its own way.
+fn is_dots(segment: &str) -> bool {
+    let names = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    match segment.as_bytes() {
+        [b'.'] => true,
+        [b'.', next, ..] => !names(*next),
+        _ => false,
+    }
+}
+
+/// Whether escapes stand for blanks and letters that part nothing: no dot, slash, backslash, semicolon, percent, `?`, `#`, and nothing
+/// outside ASCII, of which some fold into those.
 fn has_plain_escapes(path: &str) -> bool {
     let plain = |escape: &str| {
         let byte = escape
             .get(..2)
             .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
         let byte = byte.and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        byte.is_some_and(|byte| (0x20..0x7f).contains(&byte) && !b"./\\;%".contains(&byte))
+        byte.is_some_and(|byte| (0x20..0x7f).contains(&byte) && !b"./\\;%?#".contains(&byte))
     };
     path.split('%').skip(1).all(plain)
 }
@@ -281,6 +290,9 @@ mod tests {
             "/%40scope/x",
             "/@scope/name",
             "/a;v=1",
+            "/.well-known/*",
+            "/a/.git",
+            "/a...b",
         ] {
             check_pattern(pattern).unwrap();
         }
@@ -317,6 +329,13 @@ mod tests {
             "/a%C3%A4",
             "/..;x",
             "/;x",
+            "/..x",
+            "/...",
+            "/.;x",
+            "/.%20",
+            "/..%20",
+            "/a%3f",
+            "/a%23",
         ] {
             assert!(check_pattern(pattern).is_err(), "{pattern:?}");
         }

@@ -131,7 +131,7 @@ impl Survey {
         let make = MakeKeys {
             port: self.port.clone(),
             plug: self.card.plug,
-            serial: self.plan.serial,
+            seen: self.card.seen,
             setup: self.setup.clone(),
             name: name.to_owned(),
             pin,

@@ -4,7 +4,7 @@ use super::failure::{IntoFailure, internal};
 use super::making::make;
 use super::office::{Asker, Office};
 use super::record::{self, Question};
-use super::text::{ChangeKind, ChangeText, KeepText, Text, VERSION, WriteText};
+use super::text::{ChangeKind, ChangeText, DroppedText, KeepText, KeyState, Text, VERSION, WriteText};
 use super::touch::touch;
 use crate::encoding::plain::{count, visible};
 use crate::encoding::{Digest, SecretRef};
@@ -119,8 +119,32 @@ impl Batch {
             writes: puts.chain(rules).chain(turns).collect::<Result<_, _>>()?,
             removes: self.changes.removes.iter().map(|name| self.secret(name)).collect(),
             keeps: self.keeps.clone(),
+            drops: self.drops(office)?,
             at: office.lobby.clock.wall().seconds(),
         })
+    }
+
+    /// Keys of signers as they stand in the vault, which the batch takes away.
+    fn drops(&self, office: &Office<'_>) -> Result<Vec<DroppedText>, Failure> {
+        let Changes { puts, turns, removes, .. } = &self.changes;
+        let written = puts.iter().map(|put| (&put.name, Some(&put.rules)));
+        let written = written.chain(turns.iter().map(|turn| (&turn.name, Some(&turn.rules))));
+        let mut drops = Vec::new();
+        for (name, rules) in written.chain(removes.iter().map(|name| (name, None))) {
+            let before = match office.vault.borrow().find(&self.scope, name) {
+                Ok(found) => found.listed.rules.signer,
+                Err(VaultError::NoSecret { .. }) => None,
+                Err(error) => return Err(error.failure()),
+            };
+            if let Some(before) = before {
+                drops.extend(dropped(
+                    &self.secret(name),
+                    &before,
+                    rules.and_then(|rules| rules.signer.as_deref()),
+                ));
+            }
+        }
+        Ok(drops)
     }
 
     fn write(&self, office: &Office<'_>, name: &str, value: bool, rules: &Rules) -> Result<WriteText, Failure> {
@@ -136,6 +160,27 @@ impl Batch {
             rules: rules_said(rules),
         })
     }
+}
+
+/// Keys of `before` that `after` has not.
+fn dropped(secret: &SecretRef, before: &Signer, after: Option<&Signer>) -> Vec<DroppedText> {
+    let keys = |signer: &Signer| {
+        let previous = signer.previous.clone().map(|key| (KeyState::Previous, key));
+        let keys = [(KeyState::Current, signer.current.clone()), (KeyState::Next, signer.next.clone())];
+        keys.into_iter().chain(previous).collect::<Vec<_>>()
+    };
+    let kept = after.map(keys).unwrap_or_default();
+    let gone = keys(before)
+        .into_iter()
+        .filter(|(_, key)| !kept.iter().any(|(_, other)| other == key));
+    let text = |(was, public)| DroppedText {
+        secret: secret.clone(),
+        alg: before.alg,
+        issuer: before.issuer.clone(),
+        public,
+        was,
+    };
+    gone.map(text).collect()
 }
 
 /// Rules as they are sealed, from what was asked.

@@ -14,6 +14,7 @@ use super::record::Approved;
 use super::requester::{ProcessId, Requester};
 use super::text::{Fixed, Holder, LeaseText, Text};
 use crate::clock::{Boot, Clock, Wall};
+use crate::device::KeyId;
 use crate::encoding::Digest;
 use crate::vault::Material;
 use crate::wire::reply::LeaseView;
@@ -287,6 +288,18 @@ impl Ledger {
         live.map(|live| look(&live.text, &live.material)).ok_or(NoUse::Gone)
     }
 
+    /// Time that is left of it, on the clock that nobody can set.
+    ///
+    /// # Errors
+    /// It is over.
+    pub fn left(&self, lease: &Lease) -> Result<Duration, NoUse> {
+        let leases = self.leases.borrow();
+        let live = leases.get(&lease.id).filter(|live| self.is_in_time(live));
+        live.map(|live| live.deadline.since(self.clock.boot()))
+            .filter(|left| !left.is_zero())
+            .ok_or(NoUse::Gone)
+    }
+
     /// A connection uses the lease from now on, or keeps it, and `tx` hears of its end.
     pub fn listen(&self, lease: &Lease, stake: Stake, tx: UnboundedSender<Event>) {
         if let Some(live) = self.leases.borrow_mut().get_mut(&lease.id) {
@@ -349,6 +362,13 @@ impl Ledger {
             live.fixed.text().to_owned(),
             live.approved.sshsig().map(str::to_owned),
         ))
+    }
+
+    /// The vault that a live lease is of, and the key that approved it.
+    #[must_use]
+    pub fn approved_by(&self, id: &str) -> Option<(Digest, KeyId)> {
+        let leases = self.leases.borrow();
+        leases.get(id).map(|live| (live.sameness.vault, live.approved.key_id()))
     }
 
     /// Whether lease `id` is live.

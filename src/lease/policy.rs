@@ -7,6 +7,7 @@ use super::request::{Judged, Request};
 use super::text::TaskText;
 use super::token;
 use crate::config::Limits;
+use crate::encoding::SecretRef;
 use crate::vault::{Delivery, SCOPES_PER_TOUCH};
 use crate::wire::{Failure, Outcome, Unhinted};
 
@@ -140,11 +141,12 @@ fn life(request: &Request, limits: &Limits) -> Result<Duration, Failure> {
 }
 
 fn uses(request: &Request) -> Result<Option<u32>, Failure> {
-    let caps = request
-        .grants
-        .iter()
-        .filter_map(|judged| Some((u32::try_from(judged.rules.uses?).unwrap_or(u32::MAX), &judged.grant.secret)));
+    let caps = request.grants.iter().filter_map(|judged| {
+        let cap = u32::try_from(judged.rules.uses?).unwrap_or(u32::MAX);
+        Some((cap / tokens_a_use(request, judged), &judged.grant.secret))
+    });
     match (request.uses, caps.min_by_key(|(cap, _)| *cap)) {
+        (_, Some((0, secret))) => Err(too_many_tokens(secret)),
         (Some(asked), Some((cap, secret))) if asked > cap => {
             let whose = format!("the rules of {secret} allow");
             Err(match request.task.as_ref().filter(|_| request.by_task.uses) {
@@ -160,6 +162,24 @@ fn uses(request: &Request) -> Result<Option<u32>, Failure> {
         (None, _) if has_tokens(request) => Ok(Some(1)),
         (None, cap) => Ok(cap.map(|(cap, _)| cap)),
     }
+}
+
+/// What the rules cap is tokens of one touch, and each use makes one for each grant of the signer (T28).
+fn tokens_a_use(request: &Request, judged: &Judged) -> u32 {
+    if judged.grant.via != Via::Signer {
+        return 1;
+    }
+    let of_it = |other: &&Judged| other.grant.via == Via::Signer && other.grant.secret == judged.grant.secret;
+    u32::try_from(request.grants.iter().filter(of_it).count())
+        .unwrap_or(u32::MAX)
+        .max(1)
+}
+
+fn too_many_tokens(secret: &SecretRef) -> Failure {
+    let message = format!("more tokens of {secret} were asked for than its rules allow one touch to be for");
+    refuse("tokens_over_cap", message).hint(format!(
+        "ask for fewer at once; touchlease signer show {secret} says how many it may be"
+    ))
 }
 
 fn has_tokens(request: &Request) -> bool {

@@ -14,7 +14,7 @@ use crate::audit::event::{self, Asked, Change, Ended, OfAsked, Refused, Signed, 
 use crate::audit::{AuditError, Durability, Event, Log};
 use crate::clock::Boot;
 use crate::device::proof::Evidence;
-use crate::device::{Link, Profile, Proof};
+use crate::device::{KeyId, Link, Profile, Proof};
 use crate::encoding::Digest;
 use crate::wire::{Failure, Outcome};
 
@@ -106,6 +106,7 @@ pub struct Approved {
     text: Digest,
     sshsig: Option<String>,
     key: String,
+    key_id: KeyId,
 }
 
 impl Approved {
@@ -119,6 +120,12 @@ impl Approved {
     #[must_use]
     pub fn sshsig(&self) -> Option<&str> {
         self.sshsig.as_deref()
+    }
+
+    /// Which key was touched: its name may be another's since.
+    #[must_use]
+    pub fn key_id(&self) -> KeyId {
+        self.key_id
     }
 
     /// Name of the key that was touched.
@@ -183,6 +190,7 @@ impl AskedLine {
             text: fixed.digest(),
             sshsig: signed.sshsig.clone(),
             key: signed.name.clone(),
+            key_id: proof.key_id(),
         };
         self.answer(Event::Approved(signed), Answer::Spent)?;
         Ok(approved)

@@ -226,6 +226,14 @@ pub(super) fn check_grants(grants: &[Grant]) -> Result<(), String> {
         return Err(format!("it has {} grants; {MOST_GRANTS} are allowed", grants.len()));
     }
     for (i, grant) in grants.iter().enumerate() {
+        // Each grant of a signer is a token of every use: two alike say nothing more, and only count.
+        let alike = |other: &Grant| other.via == Via::Signer && (&other.secret, &other.token) == (&grant.secret, &grant.token);
+        if grant.via == Via::Signer && grants[..i].iter().any(alike) {
+            return Err(format!(
+                "the same token of {} is asked for twice; more of them are more uses",
+                grant.secret
+            ));
+        }
         let Some(env) = &grant.env else { continue };
         if grants[..i].iter().any(|other| other.env.as_ref() == Some(env)) {
             return Err(format!("the variable {env} is given twice"));

@@ -59,7 +59,7 @@ pub fn check(judged: &Judged) -> Result<(), Failure> {
     }
     for (claim, value) in &asked.claims {
         let allowed = signer.claims.get(claim);
-        if !allowed.is_some_and(|values| values.is_empty() || values.contains(value)) || value.is_empty() {
+        if !allowed.is_some_and(|values| values.is_empty() || values.contains(value)) || value.is_empty() || value.trim() != value {
             let message = format!("the rules of {name} do not let a token say {claim:?} = {value:?}");
             return Err(refuse("claim", message).hint(format!("touchlease signer show {name} lists what it may say")));
         }
@@ -125,24 +125,43 @@ impl LeaseText {
     }
 }
 
-/// Signs what `text` says for `grant`, in the token with the id `jti`, at `now`. It ends with the life that was shown, and never after the lease.
+/// When a token is signed, and how long its lease still lives then.
+#[derive(Clone, Copy, Debug)]
+pub struct At {
+    /// Now.
+    pub now: Wall,
+    /// From now to the lease's end, by the clock that nobody can set.
+    pub left: Duration,
+}
+
+impl At {
+    /// When a token of `ttl` seconds begins and ends, in seconds since 1970. Nobody can take it back, so it ends with its lease, to the second.
+    fn times(self, ttl: u64) -> (u64, u64) {
+        let iat = self.now.seconds();
+        let left = u64::try_from(self.left.as_millis()).unwrap_or(u64::MAX);
+        let end = self.now.0.saturating_add(left).div_ceil(1000);
+        (iat, end.min(iat.saturating_add(ttl)))
+    }
+}
+
+/// Signs what `text` says for `grant`, in the token with the id `jti`, at `at`. It ends with the life that was shown, and with the lease.
 ///
 /// # Errors
 /// The record's private key is not that of the public key that was shown; no locked memory.
-pub fn mint(text: &LeaseText, material: &Material, grant: &GrantText, jti: String, now: Wall) -> Result<Secret, Failure> {
+pub fn mint(text: &LeaseText, material: &Material, grant: &GrantText, jti: String, at: At) -> Result<Secret, Failure> {
     let says = grant
         .token
         .as_ref()
         .ok_or_else(|| internal("token", "the lease says nothing of what is to be signed"))?;
     let key = PublicKey::from_text(says.alg, &says.key).map_err(|error| internal("token", error))?;
-    let iat = now.seconds();
+    let (iat, exp) = at.times(text.ttl);
     let claims = Claims {
         iss: says.iss.clone(),
         sub: says.sub.clone(),
         aud: says.aud.clone(),
         jti,
         iat,
-        exp: (iat + text.ttl).min(text.not_after),
+        exp: exp.min(text.not_after),
         task: text.task.as_ref().map(|task| task.name.clone()),
         lease: lease_digest(text)?,
         more: says.claims.clone(),
@@ -225,10 +244,78 @@ mod tests {
         assert_eq!(reason(claim("env", "dev")), "claim");
         assert_eq!(reason(claim("ref", "refs/heads/main")), "asked");
         assert_eq!(reason(claim("ref", "")), "claim");
+        assert_eq!(reason(claim("ref", "prod   ")), "claim");
         for name in crate::vault::signer::OUR_CLAIMS.into_iter().chain(["kid", "alg", "admin"]) {
             assert_eq!(reason(claim(name, "x")), "claim", "{name}");
         }
         assert_eq!(reason(|asked| asked.aud = "https://registry.example\u{202e}".into()), "token_text");
+    }
+
+    #[test]
+    fn t28_a_token_ends_with_what_is_left_of_its_lease() {
+        let times = |now, left| {
+            At {
+                now: Wall(now),
+                left: Duration::from_millis(left),
+            }
+            .times(60)
+        };
+        // Signed at once it lives as long as was shown, also where a second begins in between.
+        assert_eq!([times(1_000_005, 59_990), times(1_001_010, 59_989)], [(1000, 1060), (1001, 1061)]);
+        assert_eq!(times(1_050_500, 9_500), (1050, 1060));
+        assert_eq!(times(1_059_999, 1), (1059, 1060));
+        assert_eq!(times(1_060_000, 1), (1060, 1061));
+    }
+
+    #[test]
+    fn t28_the_cap_of_tokens_of_one_touch_holds_for_all_grants_of_a_signer_together() {
+        use super::super::policy::{Judgement, judge};
+        use super::super::request::{ByTask, Request};
+        let asked = |grants: u32, uses, cap| {
+            let one = |i: u32| {
+                let mut one = judged(ask());
+                one.rules.uses = Some(cap);
+                one.grant.env = Some(format!("T{i}"));
+                one
+            };
+            let request = Request {
+                task: None,
+                grants: (0..grants).map(one).collect(),
+                ttl: None,
+                uses,
+                by_task: ByTask::default(),
+                reason: None,
+                command: vec![],
+                at_end: super::super::grant::AtEnd::Kill,
+                holder: super::super::text::Holder::Connection,
+            };
+            match judge(request, &crate::config::Limits::default()) {
+                Judgement::Ask(terms) => Ok(terms.uses),
+                Judgement::Refuse(failure) => Err(failure.reason),
+            }
+        };
+        assert_eq!(asked(1, None, 1), Ok(Some(1)));
+        assert_eq!(asked(2, None, 1), Err("tokens_over_cap".into()));
+        assert_eq!(asked(32, None, 1), Err("tokens_over_cap".into()));
+        assert_eq!(asked(2, None, 3), Ok(Some(1)));
+        assert_eq!(asked(2, Some(2), 4), Ok(Some(2)));
+        assert_eq!(asked(2, Some(2), 3), Err("uses_over_cap".into()));
+    }
+
+    #[test]
+    fn t28_the_same_token_twice_in_one_request_is_refused() {
+        let grant = |env: Option<&str>, ask: TokenAsk| Grant {
+            env: env.map(str::to_owned),
+            ..judged(ask).grant
+        };
+        let other = || TokenAsk {
+            sub: Some("deployer".into()),
+            ..ask()
+        };
+        let check = super::super::task::check_grants;
+        assert!(check(&[grant(None, ask()), grant(None, ask())]).is_err());
+        assert!(check(&[grant(Some("A"), ask()), grant(Some("B"), ask())]).is_err());
+        assert!(check(&[grant(Some("A"), ask()), grant(Some("B"), other())]).is_ok());
     }
 
     #[test]

@@ -172,6 +172,24 @@ impl Memory {
         Ok(text.split_inclusive(|byte| *byte == b'\n').any(|each| each == line.as_bytes()))
     }
 
+    /// Signers of `scope` that a touch has shown and nothing has replaced since, each with the clear parts that it was shown to have.
+    ///
+    /// # Errors
+    /// The lists cannot be read.
+    pub fn signers(&self, scope: Id) -> Result<BTreeMap<Id, BTreeSet<Digest>>, VaultError> {
+        let known = self.known(scope)?;
+        let text = self.store.read_if_there(&signers_file(scope), LONGEST_LIST)?.unwrap_or_default();
+        let mut signers: BTreeMap<Id, BTreeSet<Digest>> = BTreeMap::new();
+        for line in text.split(|byte| *byte == b'\n') {
+            let words = str::from_utf8(line).ok().and_then(|line| line.split_once(' '));
+            let read = words.and_then(|(id, clear)| Some((Id::from_text(id)?, Digest::from_hex(clear)?)));
+            if let Some((id, clear)) = read.filter(|(id, _)| known.contains(id)) {
+                signers.entry(id).or_default().insert(clear);
+            }
+        }
+        Ok(signers)
+    }
+
     /// Adds a signer to those that a touch has shown.
     ///
     /// # Errors

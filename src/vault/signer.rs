@@ -90,7 +90,7 @@ impl Signer {
             let trimmed = text.trim() == text && !text.is_empty();
             trimmed && check_line("the text", text, LONGEST_TEXT).is_ok()
         };
-        let some = |texts: &BTreeSet<String>| (1..=MOST).contains(&texts.len()) && texts.iter().all(line);
+        let some = |texts: &BTreeSet<String>, is: fn(&str) -> bool| (1..=MOST).contains(&texts.len()) && texts.iter().all(|text| is(text));
         let values = |texts: &BTreeSet<String>| texts.len() <= MOST && texts.iter().all(line);
         let keys = self.keys()?;
         let faults = [
@@ -104,20 +104,20 @@ impl Signer {
                 "a signer names how many tokens one touch may be for, 100 at most",
             ),
             (
-                !some(&self.audiences),
-                "a signer has 1 to 64 audiences, each one visible line of at most 512 bytes",
+                !some(&self.audiences, is_audience),
+                "a signer has 1 to 64 audiences, each of at most 512 ASCII characters without blanks, commas, semicolons and quotes; the host of a URL is in lower case and in punycode",
             ),
             (
-                !some(&self.subjects),
-                "a signer has 1 to 64 subjects, each one visible line of at most 512 bytes",
+                !some(&self.subjects, is_plain),
+                "a signer has 1 to 64 subjects, each of at most 512 ASCII characters without blanks, commas, semicolons and quotes",
             ),
             (
                 !is_issuer(&self.issuer),
                 "an issuer is https://HOST/PATH, in lower case up to the path, without ? and #, and without / at the end",
             ),
             (
-                self.claims.len() > MOST || !self.claims.keys().all(|name| is_claim(name)),
-                "a claim is up to 64 letters, digits and _ - . : / and none that every token has (iss, sub, aud, exp, nbf, iat, jti, task, lease_sha256)",
+                self.claims.len() > MOST || !self.claims.keys().all(|name| is_claim(name)) || !self.are_told_apart(),
+                "a claim is up to 64 letters, digits and _ - . : / and none that every token has (iss, sub, aud, exp, nbf, iat, jti, task, lease_sha256) nor another claim in upper or lower case",
             ),
             (
                 !self.claims.values().all(values),
@@ -136,6 +136,12 @@ impl Signer {
             Some((_, fault)) => Err(VaultError::Rules(fault)),
             None => Ok(()),
         }
+    }
+
+    /// Whether its claims differ in more than case, which some verifiers do not look at.
+    fn are_told_apart(&self) -> bool {
+        let lower: BTreeSet<String> = self.claims.keys().map(|name| name.to_ascii_lowercase()).collect();
+        lower.len() == self.claims.len()
     }
 
     /// Checks that `value` can be its private keys.
@@ -162,6 +168,21 @@ impl Vault {
         };
         let digest = crate::encoding::Digest::of(&found.clear);
         Ok(self.memory.knows_signer(scope, clear.id, digest)? && self.memory.known(scope)?.contains(&clear.id))
+    }
+
+    /// Ids of the records of signers that a touch on this machine has shown, that nothing has replaced since as far as it knows, and that are not
+    /// among `found` as they were: somebody took the file away, altered it, or put another before it.
+    ///
+    /// # Errors
+    /// [`VaultError::NoScope`]; what is remembered cannot be read.
+    pub fn missing_signers(&self, scope: &str, found: &[Found]) -> Result<Vec<Id>, VaultError> {
+        let shown: BTreeSet<_> = found.iter().map(|found| crate::encoding::Digest::of(&found.clear)).collect();
+        let signers = self.memory.signers(self.scope(scope)?.id)?;
+        Ok(signers
+            .into_iter()
+            .filter(|(_, clear)| clear.is_disjoint(&shown))
+            .map(|(id, _)| id)
+            .collect())
     }
 
     /// Remembers a signer that the index named. Where that fails it is not vouched for, and nothing else is wrong.
@@ -219,9 +240,28 @@ fn is_issuer(issuer: &str) -> bool {
         })
 }
 
+/// A text that looks like no other, and in a list like no two: printable ASCII without what lists and sentences are made with (T10).
+fn is_plain(text: &str) -> bool {
+    let plain = |c: u8| c.is_ascii_graphic() && !b",;\"'`".contains(&c);
+    (1..=LONGEST_TEXT).contains(&text.len()) && text.bytes().all(plain)
+}
+
+fn is_audience(text: &str) -> bool {
+    let host = text
+        .split_once("://")
+        .map(|(_, rest)| rest.split(['/', '?', '#']).next().unwrap_or_default());
+    is_plain(text) && host.is_none_or(is_host)
+}
+
+/// Whether a verifier may take it for a claim of ours: some take a name in another case for theirs, and the last of several counts (T28).
+#[must_use]
+pub fn is_ours(claim: &str) -> bool {
+    OUR_CLAIMS.iter().any(|ours| ours.eq_ignore_ascii_case(claim))
+}
+
 fn is_claim(name: &str) -> bool {
     let plain = |c: u8| c.is_ascii_alphanumeric() || b"_-.:/".contains(&c);
-    (1..=LONGEST_CLAIM).contains(&name.len()) && name.bytes().all(plain) && !OUR_CLAIMS.contains(&name)
+    (1..=LONGEST_CLAIM).contains(&name.len()) && name.bytes().all(plain) && !is_ours(name)
 }
 
 #[cfg(test)]
@@ -294,6 +334,52 @@ pub(crate) mod tests {
         assert!(with(|signer| drop(
             signer.claims.insert("https://x.example/role".into(), BTreeSet::new())
         )));
+    }
+
+    #[test]
+    fn t10_an_audience_or_a_subject_looks_like_no_other_and_a_list_of_them_like_no_other_list() {
+        for aud in [
+            "https://r\u{435}gistry.example",
+            "e\u{301}",
+            "https://a.example https://b.example",
+            "https://a.example,https://b.example",
+            "https://a.example;b",
+            "https://registry.example, as root; key AAAAAAAAAAA",
+            "\"a\"",
+            "'a'",
+            "a\u{a0}b",
+        ] {
+            assert!(!with(|signer| signer.audiences = [aud.into()].into()), "{aud:?}");
+            assert!(!with(|signer| signer.subjects = [aud.into()].into()), "{aud:?}");
+        }
+        for aud in [
+            "https://",
+            "https://A.example",
+            "https://u@a.example",
+            "https://a.example:0",
+            "https://a\\b",
+        ] {
+            assert!(!with(|signer| signer.audiences = [aud.into()].into()), "{aud:?}");
+        }
+        for aud in [
+            "https://xn--rgistry-9of.example:8443/a?b#c",
+            "spiffe://a.example/x",
+            "sts.amazonaws.com",
+            "repo:o/r:ref:refs/heads/main",
+        ] {
+            assert!(with(|signer| signer.audiences = [aud.into()].into()), "{aud:?}");
+            assert!(with(|signer| signer.subjects = [aud.into()].into()), "{aud:?}");
+        }
+    }
+
+    #[test]
+    fn t28_a_claim_in_another_case_is_the_same_claim_to_some_verifiers_and_is_refused() {
+        for name in ["Sub", "AUD", "Exp", "ISS", "nBf", "Task", "Lease_sha256"] {
+            assert!(!with(|signer| drop(signer.claims.insert(name.into(), BTreeSet::new()))), "{name}");
+        }
+        // Rules of `env` name its values, and say nothing of `Env`.
+        assert!(!with(|signer| drop(signer.claims.insert("Env".into(), BTreeSet::new()))));
+        assert!(with(|signer| drop(signer.claims.insert("subject".into(), BTreeSet::new()))));
     }
 
     #[test]

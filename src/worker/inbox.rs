@@ -1,10 +1,10 @@
 //! Frames from the other end, read so that a wait given up in the middle loses nothing.
 
-use std::io;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 
 use super::frame::{HEAD, LONGEST_JSON, LONGEST_TAIL, cut_frame, head_and_json};
@@ -15,7 +15,7 @@ const USUAL: usize = 4096;
 
 /// An end of a worker's socket, in a program that waits for other things too: the daemon's, or that of a worker which serves.
 pub struct Inbox {
-    socket: UnixStream,
+    outbox: Outbox,
     /// Locked memory: what comes may hold unsealing outputs.
     buffer: Secret,
     filled: usize,
@@ -28,7 +28,7 @@ impl Inbox {
     /// No locked memory.
     pub fn new(socket: UnixStream) -> io::Result<Self> {
         Ok(Self {
-            socket,
+            outbox: Outbox(Arc::new(socket)),
             buffer: Secret::zeroed(USUAL)?,
             filled: 0,
         })
@@ -46,8 +46,8 @@ impl Inbox {
             if self.filled == self.buffer.len() {
                 self.buffer = longest(&self.buffer)?;
             }
-            self.socket.readable().await?;
-            match self.socket.try_read(&mut self.buffer.expose_mut()[self.filled..]) {
+            self.outbox.0.readable().await?;
+            match self.outbox.0.try_read(&mut self.buffer.expose_mut()[self.filled..]) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(n) => self.filled += n,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -61,16 +61,45 @@ impl Inbox {
     /// # Errors
     /// The other end is gone, or the frame is too long.
     pub async fn send(&mut self, message: &impl Serialize, tail: &[u8]) -> io::Result<()> {
-        let (head, json) = head_and_json(message, tail.len())?;
-        self.socket.write_all(&head).await?;
-        self.socket.write_all(&json).await?;
-        self.socket.write_all(tail).await
+        self.outbox.send(message, tail).await
+    }
+
+    /// The way to the other end, for whoever must not keep this one from reading.
+    #[must_use]
+    pub fn outbox(&self) -> Outbox {
+        Outbox(self.outbox.0.clone())
     }
 
     /// Any byte after the request means cancel, to a worker on a key.
     pub fn cancel(&self) {
         // A worker that is gone needs none.
-        let _ = self.socket.try_write(&[0]);
+        let _ = self.outbox.0.try_write(&[0]);
+    }
+}
+
+/// The writing half of an [`Inbox`]'s socket. One task writes at a time.
+pub struct Outbox(Arc<UnixStream>);
+
+impl Outbox {
+    /// Sends a frame. Not to be given up in the middle.
+    ///
+    /// # Errors
+    /// The other end is gone, or the frame is too long.
+    pub async fn send(&mut self, message: &impl Serialize, tail: &[u8]) -> io::Result<()> {
+        let (head, json) = head_and_json(message, tail.len())?;
+        let mut whole = [IoSlice::new(&head), IoSlice::new(&json), IoSlice::new(tail)];
+        let mut left = &mut whole[..];
+        // What is empty in front is passed by.
+        IoSlice::advance_slices(&mut left, 0);
+        while !left.is_empty() {
+            self.0.writable().await?;
+            match self.0.try_write_vectored(left) {
+                Ok(count) => IoSlice::advance_slices(&mut left, count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 }
 
@@ -104,5 +133,35 @@ mod tests {
             assert_eq!((text.len(), tail.expose()), (len, &b"1234"[..]));
         }
         writer.join().unwrap();
+    }
+
+    #[tokio::test]
+    async fn two_ends_that_write_more_than_the_socket_holds_go_on_where_one_of_them_reads_meanwhile() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (mut ours, mut theirs) = (Inbox::new(ours).unwrap(), Inbox::new(theirs).unwrap());
+        let (text, count) = ("x".repeat(30_000), 100);
+        let mut out = ours.outbox();
+        let writes = async {
+            for _ in 0..count {
+                out.send(&text, b"1234").await.unwrap();
+            }
+        };
+        let reads = async {
+            for _ in 0..count {
+                let (same, tail): (String, Secret) = ours.next().await.unwrap();
+                assert_eq!((same.len(), tail.expose()), (30_000, &b"1234"[..]));
+            }
+        };
+        // It writes all of its own before it reads anything.
+        let other = async {
+            for _ in 0..count {
+                theirs.send(&text, b"1234").await.unwrap();
+            }
+            for _ in 0..count {
+                theirs.next::<String>().await.unwrap();
+            }
+        };
+        let all = async { tokio::join!(writes, reads, other) };
+        tokio::time::timeout(std::time::Duration::from_secs(20), all).await.unwrap();
     }
 }

@@ -15,16 +15,16 @@ static PEAK: AtomicUsize = AtomicUsize::new(0);
 /// The system's allocator, counted.
 pub struct Meter;
 
-/// Runs `parse` over `input`.
+/// Runs `parse` over `input`, with `extra` bytes of memory beside what any parser may use.
 ///
 /// # Panics
 /// More was in use at one time than so short an input may cost.
-pub fn within(input: &[u8], parse: fn(&[u8])) {
+pub fn within(input: &[u8], extra: usize, parse: fn(&[u8])) {
     let before = LIVE.load(Relaxed);
     PEAK.store(before, Relaxed);
     parse(input);
     let used = PEAK.load(Relaxed).saturating_sub(before);
-    let most = ROOM + FACTOR * input.len();
+    let most = ROOM + extra + FACTOR * input.len();
     assert!(
         used <= most,
         "{} bytes of input made {used} bytes of memory; {most} are allowed",

@@ -85,12 +85,22 @@ impl Rig {
 
     /// Makes keys in the first two slots.
     async fn make(&self, danger_overwrite: bool, pin: &[u8], new: Option<(&[u8], &[u8])>) -> Result<EnrolledKey, DeviceError> {
-        let card = self.card().await;
+        self.make_on(self.card().await, danger_overwrite, pin, new).await
+    }
+
+    /// The same, on a card that was judged by this.
+    async fn make_on(
+        &self,
+        card: CardSeen,
+        danger_overwrite: bool,
+        pin: &[u8],
+        new: Option<(&[u8], &[u8])>,
+    ) -> Result<EnrolledKey, DeviceError> {
         let [open, sign] = [0, 1].map(|n| Retired::all().nth(n).unwrap());
         let ask = MakeKeys {
             port: self.port.clone(),
             plug: card.plug,
-            serial: card.seen.serial,
+            seen: card.seen,
             setup: Setup {
                 open,
                 sign,
@@ -214,6 +224,26 @@ async fn makes_opens_and_signs(rig: &Rig) {
 #[ignore = "needs hw-tests/with-readers"]
 fn a_yubikey_makes_keys_opens_and_signs_with_a_touch_for_each() {
     run(async { makes_opens_and_signs(&Rig::new(YUBIKEY, YUBIKEY_READER)).await });
+}
+
+#[test]
+#[ignore = "needs hw-tests/with-readers"]
+fn t58_a_card_that_says_another_firmware_or_serial_number_than_it_was_judged_by_gets_no_keys() {
+    run(async {
+        let rig = Rig::new(YUBIKEY, YUBIKEY_READER);
+        let new = Some((PIN, PUK));
+        for change in [
+            |card: &mut CardSeen| card.seen.firmware[1] += 1,
+            |card: &mut CardSeen| card.seen.serial += 1,
+        ] {
+            let mut card = rig.card().await;
+            change(&mut card);
+            assert_eq!(rig.make_on(card, false, b"123456", new).await.err(), Some(DeviceError::PulledOut));
+        }
+        let after = rig.card().await;
+        assert!(after.occupied.is_empty() && after.factory.pin, "nothing was changed: {after:?}");
+        rig.make(false, b"123456", new).await.unwrap();
+    });
 }
 
 #[test]

@@ -345,6 +345,113 @@ fn a_rotation_publishes_the_next_key_ahead_and_keeps_the_one_before_until_it_is_
 }
 
 #[test]
+fn t10_the_prompts_for_a_rotation_its_cure_and_a_removal_name_the_keys_that_come_and_go() {
+    let lab = lab(
+        "es256",
+        &["--aud", "https://b.example", "--claim", "env=prod or dev", "--claim", "ref"],
+    );
+    let has = |shown: &str, parts: &[&str]| {
+        let flat = shown.split_ascii_whitespace().collect::<Vec<_>>().join(" ");
+        for part in parts {
+            assert!(flat.contains(part), "{part} in {shown}");
+        }
+    };
+    let kid = |lab: &Lab, at: usize| {
+        let shown = lab.json(&["signer", "show", "prod/deployer"]);
+        shown["signer"]["keys"][at]["kid"].as_str().unwrap()[..11].to_owned()
+    };
+    let [made, next] = [0, 1].map(|at| kid(&lab, at));
+    let plain = lab.person(&["signer", "rotate", "prod/deployer"]);
+    has(
+        &plain,
+        &[
+            "new value, version 2; sealed signer (ES256)",
+            &format!("issuer {ISSUER}"),
+            &format!("to https://b.example or {AUD}"),
+            "as deployer",
+            "with env = \"prod or dev\"",
+            "with ref = anything",
+            &format!("keys {next} signs"),
+            "signs next",
+            &format!("{made} signed before"),
+        ],
+    );
+    assert!(!plain.contains("drops"), "{plain}");
+    let cured = lab.person(&["signer", "rotate", "prod/deployer", "--compromised"]);
+    has(
+        &cured,
+        &[
+            &format!("drops key {next} of prod/deployer, which signs now"),
+            "which was to sign next",
+            &format!("key {made} of prod/deployer, which signed before"),
+        ],
+    );
+    let current = kid(&lab, 0);
+    let removed = lab.person(&["signer", "remove", "prod/deployer"]);
+    has(
+        &removed,
+        &[
+            &format!("removes prod/deployer, a signer of tokens issued by {ISSUER}"),
+            &format!("drops key {current} of prod/deployer, which signs now"),
+        ],
+    );
+}
+
+#[test]
+fn t53_whoever_writes_into_the_folder_takes_no_signer_out_of_what_is_exported() {
+    let lab = lab("es256", &[]);
+    lab.person(&["signer", "add", "other", "--scope", "prod", "--issuer", ISSUER, "--aud", AUD]);
+    let folder = lab.home.work().join("site");
+    assert!(export(&lab, &folder).status.success());
+    let before = kids(&folder);
+    assert_eq!(before.len(), 4);
+    let (path, bytes) = record_of(&lab.vault(), "\"name\":\"deployer\"");
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    assert!(text.contains(ISSUER));
+    let other = "https://id.example/touchleasf";
+    let at = bytes.windows(ISSUER.len()).position(|part| part == ISSUER.as_bytes()).unwrap();
+    let mut moved = bytes.clone();
+    moved[at..at + other.len()].copy_from_slice(other.as_bytes());
+    let refused = || {
+        let path = folder.display().to_string();
+        let out = lab
+            .home
+            .detached(["--json", "issuer", "export", &path, "--issuer", ISSUER])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let (code, error) = error_of(&out);
+        assert_eq!((code, error["reason"].as_str()), (Some(71), Some("unreadable")), "{error}");
+        assert_eq!(kids(&folder), before, "what was written stays");
+    };
+    fs::write(&path, &moved).unwrap();
+    refused();
+    fs::remove_file(&path).unwrap();
+    refused();
+    fs::write(&path, &bytes).unwrap();
+    assert!(export(&lab, &folder).status.success());
+    // One that is removed by a touch is missed by nobody.
+    lab.person(&["signer", "rotate", "prod/deployer"]);
+    lab.person(&["signer", "remove", "prod/other"]);
+    assert!(export(&lab, &folder).status.success());
+    assert_eq!(kids(&folder).len(), 3);
+}
+
+#[test]
+fn t10_an_audience_that_looks_like_another_is_refused_before_anybody_is_asked() {
+    let lab = lab("es256", &[]);
+    for aud in [
+        "https://r\u{435}gistry.example",
+        "https://a.example https://b.example",
+        "https://registry.example, as root; key AAAAAAAAAAA",
+    ] {
+        let (code, error) = error_of(&lab.agent_to_its_end(&["--json", "signer", "rotate", "prod/deployer", "--aud", aud]));
+        assert_eq!(code, Some(65), "{error}");
+        assert!(error["message"].as_str().unwrap().contains("ASCII"), "{error}");
+    }
+}
+
+#[test]
 fn t53_a_public_key_that_somebody_put_into_the_folder_is_neither_exported_nor_signed_for() {
     let lab = lab("es256", &[]);
     let folder = lab.home.work().join("site");
@@ -378,7 +485,7 @@ fn t53_a_public_key_that_somebody_put_into_the_folder_is_neither_exported_nor_si
 }
 
 #[test]
-fn another_machine_exports_a_signer_once_a_token_was_signed_there() {
+fn t53_another_machine_exports_and_rotates_a_signer_once_a_token_was_signed_there() {
     let lab = lab("es256", &[]);
     let elsewhere = lab.elsewhere();
     // It comes with the vault, and without what this machine remembers.
@@ -393,9 +500,80 @@ fn another_machine_exports_a_signer_once_a_token_was_signed_there() {
     let folder = elsewhere.home.work().join("site");
     assert_eq!(error_of(&export(&elsewhere, &folder)).1["reason"], "not_vouched");
     assert!(!folder.exists());
+    // Nor does a rotation keep and publish keys that may be anybody's.
+    let (code, error) = error_of(&elsewhere.agent_to_its_end(&["--json", "signer", "rotate", "prod/deployer"]));
+    assert_eq!((code, error["reason"].as_str()), (Some(71), Some("not_vouched")), "{error}");
+    assert!(
+        error["hint"].as_str().unwrap().contains("touchlease signer remove prod/deployer"),
+        "{error}"
+    );
     let _watch = elsewhere.home.watch().unwrap();
     tokens(&elsewhere, &[]);
     assert!(export(&elsewhere, &folder).status.success());
+}
+
+#[test]
+fn t28_one_touch_gives_no_more_tokens_than_the_rules_allow_however_often_the_signer_is_named() {
+    let lab = lab("es256", &["--sub", "deployer", "--sub", "other", "--max-uses", "2"]);
+    let _watch = lab.home.watch().unwrap();
+    let before = lab.key.counts().unwrap().given;
+    let grant = |sub: &str| json!({"secret": "prod/deployer", "via": "signer", "token": {"aud": AUD, "sub": sub}});
+    let ask = |uses: u32, grants: &[Value]| {
+        let call = json!({"v": 1, "request": {"do": "lease", "deliver": true, "uses": uses, "with": grants}});
+        lab.call(&call).reply().unwrap()
+    };
+    for (uses, grants) in [(1, vec![grant("other"); 2]), (2, vec![grant("deployer"), grant("other")])] {
+        let reply = ask(uses, &grants);
+        assert!(reply["values"].is_null() && !reply.to_string().contains("eyJ"), "{reply}");
+    }
+    assert_eq!(lab.key.counts().unwrap().given, before, "nobody was asked");
+    let reply = ask(1, &[grant("deployer"), grant("other")]);
+    assert_eq!(reply["values"].as_array().map(Vec::len), Some(2), "{reply}");
+    assert_eq!(lab.key.counts().unwrap().given, before + 1);
+}
+
+#[test]
+fn t28_a_lease_that_signs_with_a_compromised_key_ends_with_the_rotation() {
+    let lab = lab("es256", &["--max-uses", "3", "--max-ttl", "1h"]);
+    let task = format!(
+        "[task.t]\nabout = \"t\"\nuses = 3\nttl = \"1h\"\n[[task.t.grant]]\nsecret = \"prod/deployer\"\nvia = \"signer\"\nenv = \"T\"\naudience = \"{AUD}\"\n"
+    );
+    fs::write(lab.home.work().join("touchlease.toml"), task).unwrap();
+    for last in [
+        &["signer", "rotate", "prod/deployer", "--compromised"][..],
+        &["signer", "remove", "prod/deployer"],
+    ] {
+        let watch = lab.home.watch().unwrap();
+        let id = lab.lease(&["--task", "t"]);
+        drop(watch);
+        assert!(lab.json(&["lease", "list"]).to_string().contains(&id));
+        lab.person(last);
+        assert!(!lab.json(&["lease", "list"]).to_string().contains(&id));
+    }
+}
+
+#[test]
+fn t28_a_token_that_is_signed_late_in_a_lease_ends_with_it() {
+    let lab = lab("es256", &["--max-uses", "3"]);
+    let task = format!(
+        "[task.t]\nabout = \"t\"\nuses = 3\nttl = \"1m\"\n[[task.t.grant]]\nsecret = \"prod/deployer\"\nvia = \"signer\"\nenv = \"T\"\naudience = \"{AUD}\"\n"
+    );
+    fs::write(lab.home.work().join("touchlease.toml"), task).unwrap();
+    let _watch = lab.home.watch().unwrap();
+    let end = |lab: &Lab| {
+        let out = lab
+            .child(&["run", "--no-masking", "--task", "t", "--", "sh", "-c", "echo $T"])
+            .wait_with_output()
+            .unwrap();
+        let payload = read(String::from_utf8(out.stdout).unwrap().trim()).1;
+        let time = |name: &str| payload[name].as_u64().unwrap();
+        (time("iat"), time("exp"))
+    };
+    lab.lease(&["--task", "t"]);
+    let (began, over) = end(&lab);
+    std::thread::sleep(std::time::Duration::from_secs(5));
+    let (iat, exp) = end(&lab);
+    assert!(iat >= began + 5 && exp <= over + 1 && exp < iat + 60, "{began} {over}, {iat} {exp}");
 }
 
 #[test]
@@ -426,6 +604,8 @@ fn a_task_gives_a_command_a_token_in_its_environment_and_its_output_is_masked() 
     let (_, payload) = read(token.trim_end());
     assert_eq!(payload["task"], "deploy");
     assert!(payload["jti"].as_str().unwrap().ends_with(".1"), "{payload}");
+    let used = lab.events().into_iter().find(|(name, _)| name == "used").unwrap().1;
+    assert_eq!(used["what"], format!("sh, token {} for {AUD}", payload["jti"].as_str().unwrap()));
 }
 
 #[test]

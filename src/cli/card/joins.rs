@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::tz::TimeZone;
 
-use super::{Row, clock_time, rules, strong};
+use super::{Row, clock_time, rules_of_row, signers, strong};
 use crate::encoding::Digest;
 use crate::lease::text::{JoinText, JoinedText, KeepText, StatesText, VaultState, VersionText};
 
@@ -55,9 +55,12 @@ pub(super) fn kept(rows: &mut Vec<Row>, keeps: &[KeepText], zone: &TimeZone) {
                 keep.secret,
                 version(&keep.keeps, zone),
                 keep.version,
-                rules(&keep.rules)
+                rules_of_row(&keep.rules)
             ),
         );
+        if let Some(signer) = &keep.rules.signer {
+            signers::rows(rows, signer);
+        }
         for drop in &keep.drops {
             strong(rows, "drops", format!("{}  {}", keep.secret, version(drop, zone)));
         }
@@ -67,7 +70,11 @@ pub(super) fn kept(rows: &mut Vec<Row>, keeps: &[KeepText], zone: &TimeZone) {
 fn taken(secret: &JoinedText, zone: &TimeZone) -> String {
     let earlier = if secret.earlier_key { ", under an earlier key" } else { "" };
     let changed = clock_time(secret.changed, zone);
-    format!("{}  version {} of {changed}{earlier}", secret.secret, secret.version)
+    let signer = secret.issuer.as_ref();
+    let signer = signer
+        .map(|issuer| format!("; a signer of tokens issued by {issuer}"))
+        .unwrap_or_default();
+    format!("{}  version {} of {changed}{earlier}{signer}", secret.secret, secret.version)
 }
 
 /// Versions of one number and second are told apart by their records, as `touchlease merge --keep` is.
@@ -100,21 +107,23 @@ pub(super) mod tests {
                     version: 3,
                     changed: 1_790_000_000,
                     earlier_key: true,
+                    issuer: Some("https://id.example".into()),
                 }],
                 judged: Digest([3; 32]),
             },
         }
     }
 
-    pub(in crate::cli::card) const SAID: [&str; 4] = [
+    pub(in crate::cli::card) const SAID: [&str; 5] = [
         "2 states of prod, from machines that did not know of each other",
         "prod/THEIRS  version 3 of 2026-09-21",
         "earlier",
+        "a signer of tokens issued by https://id.example",
         "and 41 more",
     ];
 
     #[test]
-    fn a_recovery_says_what_it_takes_in_on_the_smallest_screen_too() {
+    fn t53_a_recovery_says_what_it_takes_in_and_which_of_it_signs_tokens_on_the_smallest_screen_too() {
         let text = EnrolText {
             v: VERSION,
             kind: EnrolKind::Enrol,

@@ -125,6 +125,17 @@ impl Index {
             .unwrap_or(hay.len())
     }
 
+    /// The secret whose string `tail` is the beginning of, if it is one's.
+    pub fn begun(&self, tail: &[u8]) -> Option<u32> {
+        let straight = self.starting_with(tail).next();
+        let wrapped = || {
+            let head = tail.get(..HEAD)?;
+            self.starting_with(head)
+                .find(|pattern| pattern.wraps && fit_wrapped(tail, self.bytes(pattern)) == Fit::Begun)
+        };
+        straight.or_else(wrapped).map(|pattern| pattern.secret)
+    }
+
     fn bytes(&self, pattern: &Pattern) -> &[u8] {
         &self.arena[pattern.start..pattern.start + pattern.len]
     }

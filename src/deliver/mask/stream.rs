@@ -151,6 +151,21 @@ impl<P: Deref<Target = Patterns>> Masker<P> {
         self.release(self.end);
     }
 
+    /// The stream ended, at a place that its reader may have chosen: a form of which at least `least` bytes were begun is masked as a whole one.
+    pub fn finish_cut(&mut self, least: usize) {
+        let held = &self.buf[self.open..self.end];
+        if held.len() >= least
+            && let Some(secret) = self.patterns.index.begun(held)
+        {
+            self.cover(Match {
+                start: self.open,
+                end: self.end,
+                secret,
+            });
+        }
+        self.finish();
+    }
+
     /// Nobody reads any more: forgets the output and what is held.
     pub fn discard(&mut self) {
         self.output.clear();

@@ -24,6 +24,9 @@ use crate::deliver::mask::{Masker, Patterns};
 /// How long an answer pauses before what the mask holds without need goes on.
 const PAUSE: Duration = Duration::from_millis(1);
 
+/// Bytes of a value at an answer's end that are masked like all of it: clients often say where an answer ends (`?limit=`).
+const BEGUN: usize = 8;
+
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// The body of an answer.
@@ -89,7 +92,7 @@ impl Lookout {
             rest = &rest[count..];
             masker.filled(count);
             if rest.is_empty() {
-                masker.finish();
+                masker.finish_cut(BEGUN);
             }
             take(&mut masker, &mut out);
         }
@@ -246,7 +249,7 @@ impl Masked {
                 if !self.input.is_empty() || !self.decoder.may_end() {
                     return self.fail(super::decode::Broken.into());
                 }
-                self.masker.finish();
+                self.masker.finish_cut(BEGUN);
                 self.at = At::Over;
                 continue;
             }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::placeholder;
 use super::protocol::{GrantSpec, LONGEST_VALUE, Place, Scheme};
 use super::rules::Rule;
-use crate::deliver::mask::{Patterns, is_too_short};
+use crate::deliver::mask::{Patterns, SHORTEST, is_too_short};
 use crate::secret::Secret;
 
 /// Placeholders of ended leases that are remembered, so that whoever still uses one is told what is wrong.
@@ -229,6 +229,11 @@ fn check_value(value: &[u8], place: &Place) -> Result<(), String> {
     if value.is_empty() || value.len() > LONGEST_VALUE {
         return Err(format!("a value for a proxy has 1 to {LONGEST_VALUE} bytes"));
     }
+    if is_too_short(value) {
+        return Err(format!(
+            "a value of fewer than {SHORTEST} bytes cannot be masked in what hosts send back"
+        ));
+    }
     let visible = value.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ');
     if !visible || value.starts_with(b" ") || value.ends_with(b" ") {
         return Err("the value has characters that a request's head cannot carry".into());
@@ -268,7 +273,7 @@ fn check_place(place: &Place) -> Result<(), String> {
         }
         Place::Basic { user } => user
             .as_ref()
-            .is_none_or(|user| user.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':')),
+            .is_none_or(|user| user.bytes().all(|byte| (byte.is_ascii_graphic() || byte == b' ') && byte != b':')),
         Place::Query { name } | Place::Cookie { name } => token(name),
     };
     if sound {

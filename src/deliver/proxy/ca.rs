@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +31,9 @@ const MOST_LEAVES: usize = 256;
 const LIFE: Duration = Duration::from_secs(48 * 3600);
 /// Clocks of containers and virtual machines differ.
 const EARLIER: Duration = Duration::from_secs(3600);
+
+/// Of no machine (RFC 6666, a prefix to discard what is sent there).
+const NOBODY: Ipv6Addr = Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 0);
 
 /// The session's authority.
 pub struct Ca {
@@ -173,15 +177,83 @@ fn params(name: &str, now: u64) -> CertificateParams {
     params
 }
 
-/// A name permits what is below it, too (RFC 5280, 4.2.1.10): there is no narrower form.
+/// A name permits what is below it, too (RFC 5280, 4.2.1.10): there is no narrower form. A kind of names without a subtree is free there,
+/// so that each has one: a name (RFC 6761) or an address (RFC 5737) that is nobody's where the hosts have none.
 fn constraints(hosts: &[String]) -> NameConstraints {
     let subtree = |host: &String| match address_of(host) {
-        Some(std::net::IpAddr::V4(v4)) => GeneralSubtree::IpAddress(CidrSubnet::V4(v4.octets(), [255; 4])),
-        Some(std::net::IpAddr::V6(v6)) => GeneralSubtree::IpAddress(CidrSubnet::V6(v6.octets(), [255; 16])),
+        Some(IpAddr::V4(v4)) => GeneralSubtree::IpAddress(CidrSubnet::V4(v4.octets(), [255; 4])),
+        Some(IpAddr::V6(v6)) => GeneralSubtree::IpAddress(CidrSubnet::V6(v6.octets(), [255; 16])),
         None => GeneralSubtree::DnsName(host.clone()),
     };
+    let mut permitted_subtrees: Vec<_> = hosts.iter().map(subtree).collect();
+    let is = |matches: fn(&IpAddr) -> bool| hosts.iter().filter_map(|host| address_of(host)).any(|address| matches(&address));
+    if hosts.iter().all(|host| address_of(host).is_some()) {
+        permitted_subtrees.push(GeneralSubtree::DnsName("invalid".into()));
+    }
+    if !is(IpAddr::is_ipv4) {
+        permitted_subtrees.push(GeneralSubtree::IpAddress(CidrSubnet::V4([192, 0, 2, 0], [255; 4])));
+    }
+    if !is(IpAddr::is_ipv6) {
+        permitted_subtrees.push(GeneralSubtree::IpAddress(CidrSubnet::V6(NOBODY.octets(), [255; 16])));
+    }
     NameConstraints {
-        permitted_subtrees: hosts.iter().map(subtree).collect(),
+        permitted_subtrees,
         excluded_subtrees: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use rustls::pki_types::ServerName;
+    use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConnection};
+
+    use super::*;
+
+    /// Whether who trusts this authority takes a certificate of it for `host`.
+    fn is_taken(ca: &Ca, host: &str) -> bool {
+        let mut roots = RootCertStore::empty();
+        roots.add(ca.der.clone()).unwrap();
+        let config = ClientConfig::builder_with_provider(ca.provider.clone())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).unwrap();
+        let mut client = ClientConnection::new(Arc::new(config), name).unwrap();
+        let mut server = ServerConnection::new(ca.leaf(host).unwrap()).unwrap();
+        while client.is_handshaking() {
+            let mut wire = Vec::new();
+            client.write_tls(&mut wire).unwrap();
+            server.read_tls(&mut &wire[..]).unwrap();
+            server.process_new_packets().unwrap();
+            wire.clear();
+            while server.wants_write() {
+                server.write_tls(&mut wire).unwrap();
+            }
+            let mut rest = &wire[..];
+            while !rest.is_empty() {
+                client.read_tls(&mut rest).unwrap();
+                if client.process_new_packets().is_err() {
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    #[test]
+    fn t37_an_authority_for_names_signs_for_no_address_and_one_for_addresses_for_no_name() {
+        let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
+        let hosts = ["api.example.com", "127.0.0.1", "[::1]"];
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        for permitted in hosts {
+            let ca = Ca::new(&[permitted.to_owned()], now, provider.clone()).unwrap();
+            for host in hosts.into_iter().chain(["api.bank.example", "192.0.2.1", "[2001:db8::1]"]) {
+                assert_eq!(is_taken(&ca, host), host == permitted, "{host} by an authority for {permitted}");
+            }
+        }
+        let all = Ca::new(&hosts.map(str::to_owned), now, provider).unwrap();
+        assert!(hosts.iter().all(|host| is_taken(&all, host)) && !is_taken(&all, "api.bank.example"));
     }
 }

@@ -38,7 +38,7 @@ impl Decoder {
     #[must_use]
     pub fn new(encoding: &str) -> Option<Self> {
         Some(match encoding.trim().to_ascii_lowercase().as_str() {
-            "" | "identity" => Self::Identity,
+            "identity" => Self::Identity,
             "gzip" | "x-gzip" => Self::Gzip(Box::new(Decompress::new_gzip(15)), false),
             "deflate" => Self::Deflate(None, false),
             "br" => Self::Brotli(Box::default()),

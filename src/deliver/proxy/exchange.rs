@@ -1,12 +1,12 @@
 //! One request to a host that is looked into, and its answer: the page to read. Each step takes what the one before made.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, RANGE, TE, TRANSFER_ENCODING};
+use hyper::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, IF_RANGE, RANGE, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode, Uri, Version};
 use hyper_util::rt::TokioIo;
@@ -14,13 +14,12 @@ use tokio::time::timeout;
 
 use super::address::Reach;
 use super::answer::{AnswerBody, Lookout, through_mask};
-use super::book::GrantId;
 use super::decode::KNOWN;
 use super::form::{self, Origin};
 use super::inject::{self, Head, Refused, Spot};
 use super::protocol::{Network, Verdict};
 use super::refuse::Refusal;
-use super::scan::Scanned;
+use super::scan::{self, Scanned};
 use super::session::Tied;
 
 /// For the head of an answer: models think for minutes.
@@ -61,7 +60,7 @@ impl Client {
             Ok(answer) => answer,
             Err(Refused { refusal, grant }) => {
                 // What had a placeholder in it is for the log.
-                if grant.is_some() || refusal.reason == "unknown_placeholder" {
+                if grant.is_some() || ["unknown_placeholder", scan::IN_BODY].contains(&refusal.reason) {
                     let host = origin.host.shown(origin.scheme);
                     self.tied.session.refused(grant, refusal.reason, &method, &host).await;
                 }
@@ -79,24 +78,23 @@ impl Client {
         let leases = self.permit(origin, &head, &spots).await?;
         let method = head.method.clone();
         let head = outgoing(origin, head, &spots, &body)?;
-        let found = Rc::new(Cell::new(false));
-        let request = Request::from_parts(head, Scanned::new(body, found.clone()));
+        let in_body = scan::Lookout::new(&self.tied, method.as_str(), origin.host.shown(origin.scheme));
+        let request = Request::from_parts(head, Scanned::new(body, in_body.clone(), !spots.is_empty()));
         let answer = self.send(origin, reach, leases, request).await;
-        if found.get() {
-            return Err(Refused {
-                refusal: Refusal::rule(
-                    "placeholder_in_body",
-                    "a placeholder in a request's body is not put in, and not passed on",
-                ),
-                grant: spots.first().map(|spot| spot.live.id.clone()),
-            });
-        }
+        in_body.answers().map_err(|grant| Refused {
+            refusal: Refusal::rule(scan::IN_BODY, "a placeholder in a request's body is not put in, and not passed on"),
+            grant,
+        })?;
         let (mut head, body) = answer?.into_parts();
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             return Err(Refusal::upstream(StatusCode::BAD_GATEWAY, "upgrade", "the host changed the protocol unasked").into());
         }
-        clean(&mut head.headers);
+        // The host's own words for the status would go on as they are (T40).
+        head.extensions.clear();
         head.version = Version::HTTP_11;
+        form::strip_answer(&mut head.headers)?;
+        // A way around us.
+        head.headers.remove("alt-svc");
         let lookout = Lookout::new(&self.tied.session, &origin.host.shown(origin.scheme));
         let body = through_mask(lookout, &method, &mut head, body)?;
         Ok(Response::from_parts(head, body))
@@ -135,19 +133,21 @@ impl Client {
         }
     }
 
-    /// Has the daemon count the use of each credential. The connection is one that carries them from before on, so that a lease which ends
+    /// Has the daemon count the use of each lease. The connection is one that carries them from before on, so that a lease which ends
     /// meanwhile ends this request.
     async fn permit(&self, origin: &Origin, head: &Parts, spots: &[Spot]) -> Result<Vec<String>, Refused> {
         let session = &self.tied.session;
         let host = origin.host.shown(origin.scheme);
-        let mut asked: Vec<&GrantId> = Vec::new();
+        let mut leases: Vec<String> = Vec::new();
         for Spot { live, .. } in spots {
-            if asked.contains(&&live.id) {
-                continue;
-            }
-            asked.push(&live.id);
-            self.tied.carries(&live.id.0);
-            let verdict = session.ask(&live.id, head.method.as_str(), &host, head.uri.path()).await;
+            let verdict = if leases.contains(&live.id.0) {
+                // One request is one use of a lease, whatever it carries of it.
+                Verdict::Go
+            } else {
+                leases.push(live.id.0.clone());
+                self.tied.carries(&live.id.0);
+                session.ask(&live.id, head.method.as_str(), &host, head.uri.path()).await
+            };
             let refusal = match verdict {
                 Verdict::Go if session.book.borrow().is_live(&live.id) => continue,
                 Verdict::UsedUp => Refusal::rule("used_up", "the lease's uses are used up; ask for the task again"),
@@ -159,9 +159,7 @@ impl Client {
                 grant,
             });
         }
-        let mut leases: Vec<String> = asked.into_iter().map(|id| id.0.clone()).collect();
         leases.sort();
-        leases.dedup();
         Ok(leases)
     }
 
@@ -238,6 +236,11 @@ fn outgoing(origin: &Origin, mut head: Parts, spots: &[Spot], body: &Incoming) -
         // The library takes a GET without it for one without a body.
         headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
+    if !spots.is_empty() {
+        // A value that is fetched in pieces is in none of them. A host may always answer with the whole (RFC 9110, 14.2).
+        headers.remove(RANGE);
+        headers.remove(IF_RANGE);
+    }
     accept_known(&mut headers);
     head.headers = headers;
     Ok(head)
@@ -264,13 +267,6 @@ fn accept_known(headers: &mut HeaderMap) {
     if let Ok(kept) = HeaderValue::try_from(kept) {
         headers.insert(ACCEPT_ENCODING, kept);
     }
-}
-
-/// An answer's headers without those of the connection to the host, and without the way around us that it offers.
-fn clean(headers: &mut HeaderMap) {
-    form::strip_hop(headers);
-    headers.remove(TE);
-    headers.remove("alt-svc");
 }
 
 /// Of a host that no lease names, where others are closed.

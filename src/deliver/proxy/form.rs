@@ -4,7 +4,7 @@
 use hyper::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
-use hyper::{Method, Uri};
+use hyper::{Method, StatusCode, Uri};
 
 use super::hosts::Authority;
 use super::protocol::Scheme;
@@ -44,21 +44,39 @@ pub fn absolute(uri: &Uri) -> Result<Origin, Refusal> {
     })
 }
 
-/// The host and port of a CONNECT.
+/// The host and port of a CONNECT. Clients leave the port out of its `Host`; another host in it is an error (T37).
 ///
 /// # Errors
-/// There is none.
-pub fn connect(uri: &Uri) -> Result<Authority, Refusal> {
+/// There is none, or two.
+pub fn connect(uri: &Uri, headers: &HeaderMap) -> Result<Authority, Refusal> {
     let whole = uri.authority().filter(|_| uri.scheme().is_none() && uri.path_and_query().is_none());
-    whole
+    let host = whole
         .and_then(|authority| Authority::parse(authority.as_str(), None))
-        .ok_or_else(bad_host)
+        .ok_or_else(bad_host)?;
+    let same = |said: &HeaderValue| {
+        said.to_str()
+            .ok()
+            .and_then(|said| Authority::parse(said, Some(host.port())))
+            .is_some_and(|said| said.host() == host.host())
+    };
+    if headers.get_all(HOST).iter().all(same) {
+        Ok(host)
+    } else {
+        Err(disagree())
+    }
 }
 
 fn bad_host() -> Refusal {
     Refusal::malformed(
         "bad_host",
         "write the host in lower case, in punycode, without user and dot at the end, an address in its one form",
+    )
+}
+
+fn disagree() -> Refusal {
+    Refusal::malformed(
+        "hosts_disagree",
+        "the connection's host, the request's and its Host header are not the same one",
     )
 }
 
@@ -73,12 +91,6 @@ pub fn check(origin: &Origin, method: &Method, uri: &Uri, headers: &HeaderMap) -
             "there is no CONNECT within a connection to a host",
         ));
     }
-    let disagree = || {
-        Refusal::malformed(
-            "hosts_disagree",
-            "the connection's host, the request's and its Host header are not the same one",
-        )
-    };
     if uri.authority().is_some() {
         let scheme = match origin.scheme {
             Scheme::Http => "http",
@@ -170,6 +182,31 @@ pub fn strip_hop(headers: &mut HeaderMap) {
     let trailers = headers
         .get(TE)
         .is_some_and(|te| te.as_bytes().to_ascii_lowercase().windows(8).any(|word| word == b"trailers"));
+    strip_known_hop(headers);
+    if trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+/// The same of an answer. What its `Connection` names stays: a host must not hide from us how its body is coded (T40).
+///
+/// # Errors
+/// It is coded for this hop in more than chunks: nobody here looks into that.
+pub fn strip_answer(headers: &mut HeaderMap) -> Result<(), Refusal> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let chunked = |coding: &HeaderValue| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+    if !codings.next().is_none_or(chunked) || codings.next().is_some() {
+        return Err(Refusal::upstream(
+            StatusCode::BAD_GATEWAY,
+            "answer_withheld",
+            "the host answered in a transfer coding that cannot be looked into",
+        ));
+    }
+    strip_known_hop(headers);
+    Ok(())
+}
+
+fn strip_known_hop(headers: &mut HeaderMap) {
     for name in [CONNECTION, TRANSFER_ENCODING, UPGRADE, TE, EXPECT] {
         headers.remove(name);
     }
@@ -182,8 +219,5 @@ pub fn strip_hop(headers: &mut HeaderMap) {
         "http2-settings",
     ] {
         headers.remove(name);
-    }
-    if trailers {
-        headers.insert(TE, HeaderValue::from_static("trailers"));
     }
 }

@@ -2,9 +2,11 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -25,9 +27,11 @@ use tokio_rustls::LazyConfigAcceptor;
 
 use super::address::Reach;
 use super::answer::AnswerBody;
+use super::entrance::{Entrance, Known, Strangers};
 use super::exchange::{Client, LONGEST_HEAD, MOST_HEADERS, not_granted};
 use super::form::{self, Origin};
 use super::hosts::{Authority, canonical};
+use super::peer;
 use super::protocol::{Network, Scheme, USER};
 use super::refuse::{Refusal, no_bearer};
 use super::session::{Session, Tied};
@@ -48,16 +52,21 @@ const HANDSHAKE: u8 = 0x16;
 /// The listener broke.
 pub async fn serve(session: Rc<Session>, listener: TcpListener) -> io::Result<()> {
     let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let mut strangers = Strangers::default();
     loop {
         let Ok(place) = places.clone().acquire_owned().await else {
             return Ok(());
         };
         match listener.accept().await {
-            Ok((client, _)) => {
-                let tied = Rc::new(session.connection(place));
+            Ok((client, peer)) => {
+                if is_foreign(peer, &client) {
+                    continue;
+                }
+                let (tied, known) = (Rc::new(session.connection(place)), Known::default());
                 let held = tied.clone();
-                let task = tokio::task::spawn_local(front(tied, client));
+                let task = tokio::task::spawn_local(front(tied, client, known.clone()));
                 held.holds(&task);
+                strangers.came(known, task.abort_handle());
             }
             // No descriptor is free: some are when connections end.
             Err(error)
@@ -75,6 +84,12 @@ pub async fn serve(session: Rc<Session>, listener: TcpListener) -> io::Result<()
     }
 }
 
+/// Whether the kernel says that the client is another user. Where it does not say, the bearer has to do; who is root needs no proxy.
+fn is_foreign(peer: SocketAddr, client: &TcpStream) -> bool {
+    let owner = client.local_addr().and_then(|ours| peer::owner(peer, ours));
+    owner.is_ok_and(|owner| owner != 0 && owner != rustix::process::getuid().as_raw())
+}
+
 fn builder() -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
@@ -86,23 +101,31 @@ fn builder() -> http1::Builder {
     builder
 }
 
-async fn front(tied: Rc<Tied>, client: TcpStream) {
+async fn front(tied: Rc<Tied>, client: TcpStream, known: Known) {
     let _ = client.set_nodelay(true);
+    let client = Entrance::new(client, known.clone());
     let asker = Rc::new(Client::new(tied));
-    let service = service_fn(move |request| {
+    let service = service_fn(move |request: Request<Incoming>| {
         let asker = asker.clone();
-        async move { Ok::<_, Infallible>(ask(&asker, request).await) }
+        // Here and not in the future, before which more of the connection may be read.
+        let has_bearer = has_bearer(request.headers(), asker.tied.session.bearer.expose());
+        if has_bearer {
+            known.store(true, Ordering::Relaxed);
+        }
+        async move {
+            Ok::<_, Infallible>(if has_bearer {
+                ask(&asker, request).await
+            } else {
+                no_bearer().answer(AnswerBody::own)
+            })
+        }
     });
     // What a client does wrong it hears of; that it is gone needs no telling.
     let _ = builder().serve_connection(TokioIo::new(client), service).with_upgrades().await;
 }
 
-/// A request to the proxy itself.
+/// A request to the proxy itself, by a client that has the bearer.
 async fn ask(client: &Rc<Client>, request: Request<Incoming>) -> Response<AnswerBody> {
-    let session = &client.tied.session;
-    if !has_bearer(request.headers(), session.bearer.expose()) {
-        return no_bearer().answer(AnswerBody::own);
-    }
     if request.method() == Method::CONNECT {
         return match connect(&client.tied, request).await {
             Ok(()) => Response::new(AnswerBody::own(Bytes::new())),
@@ -135,7 +158,7 @@ fn has_bearer(headers: &HeaderMap, bearer: &[u8]) -> bool {
 
 /// Answers a CONNECT: what a lease names is looked into, anything else goes through or is refused.
 async fn connect(tied: &Rc<Tied>, mut request: Request<Incoming>) -> Result<(), Refusal> {
-    let host = form::connect(request.uri())?;
+    let host = form::connect(request.uri(), request.headers())?;
     let session = tied.session.clone();
     let looked_into = session.book.borrow().knows(host.host(), host.port());
     let upgrade = hyper::upgrade::on(&mut request);
@@ -164,10 +187,10 @@ async fn connect(tied: &Rc<Tied>, mut request: Request<Incoming>) -> Result<(), 
 
 /// The client's socket again, with what was read of it already.
 fn raw(upgraded: Upgraded) -> Box<dyn ClientStream> {
-    match upgraded.downcast::<TokioIo<TcpStream>>() {
+    match upgraded.downcast::<TokioIo<Entrance>>() {
         Ok(parts) => Box::new(Begun {
             begun: parts.read_buf,
-            rest: parts.io.into_inner(),
+            rest: parts.io.into_inner().into_inner(),
         }),
         Err(upgraded) => Box::new(TokioIo::new(upgraded)),
     }

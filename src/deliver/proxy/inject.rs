@@ -13,16 +13,30 @@ use super::protocol::{Place, Scheme};
 use super::refuse::Refusal;
 use super::rules::{Asked, Fault};
 
-/// Headers that have a framework take a request for one of another method or path than its first line says.
-const OVERRIDES: [&str; 7] = [
-    "x-http-method-override",
+/// Headers that have a framework, or a gateway before it, take a request for one of another method, path or host than it says.
+const OVERRIDES: [&str; 19] = [
+    "forwarded",
+    "x-envoy-original-path",
+    "x-forwarded-host",
+    "x-forwarded-method",
+    "x-forwarded-path",
+    "x-forwarded-prefix",
+    "x-forwarded-server",
+    "x-forwarded-uri",
+    "x-host",
     "x-http-method",
+    "x-http-method-override",
     "x-method-override",
+    "x-original-host",
     "x-original-method",
-    "x-original-url",
-    "x-rewrite-url",
+    "x-original-path",
     "x-original-uri",
+    "x-original-url",
+    "x-rewrite-uri",
+    "x-rewrite-url",
 ];
+/// The parameter that frameworks take for the method of a POST.
+const METHOD_PARAMETER: &[u8] = b"_method";
 
 /// Escapes within escapes that are looked into.
 const DEEPEST: usize = 3;
@@ -166,6 +180,10 @@ fn in_authorization(book: &Book, value: &[u8]) -> Result<Option<Spot>, Refused> 
         && scheme.eq_ignore_ascii_case(b"basic ")
     {
         let decoded = BASE64.decode(rest.trim_ascii()).unwrap_or_default();
+        if holds(value) {
+            // Not inside the Base64 but instead of it, or behind it.
+            return Err(misplaced(book, value, "placeholder_in_header"));
+        }
         if !holds(&decoded) {
             return Ok(None);
         }
@@ -288,10 +306,33 @@ fn check_company(head: Head<'_>, spots: &[Spot]) -> Result<(), Refused> {
     if spots.iter().any(named) {
         return refuse("placeholder_twice", "the header with the placeholder stands in the request once");
     }
-    if OVERRIDES.iter().any(|name| head.headers.contains_key(*name)) {
-        return refuse("override", "headers that override method or path do not go with a credential");
+    if head.headers.keys().any(overrides) {
+        return refuse("override", "headers that override method, path or host do not go with a credential");
+    }
+    let limited = spots.iter().any(|spot| spot.live.rule.limits_methods());
+    if limited && head.query.is_some_and(names_a_method) {
+        return refuse(
+            "override",
+            "a parameter that overrides the method does not go with a credential for some methods",
+        );
     }
     Ok(())
+}
+
+/// Whether a header makes another request of one; servers with CGI's names take `_` for `-` (RFC 3875, 4.1.18).
+#[must_use]
+pub fn overrides(name: &HeaderName) -> bool {
+    OVERRIDES.contains(&name.as_str().replace('_', "-").as_str())
+}
+
+fn names_a_method(query: &str) -> bool {
+    query.split(['&', ';']).any(|pair| {
+        let mut name = pair.split('=').next().unwrap_or_default().as_bytes().to_vec();
+        for _ in 0..DEEPEST {
+            name = unescaped(&name);
+        }
+        name.trim_ascii().eq_ignore_ascii_case(METHOD_PARAMETER)
+    })
 }
 
 /// Puts the values into `headers`, and gives the query with them.

@@ -1,7 +1,7 @@
 //! Answers of the proxy's own: JSON with a reason's code and a hint, for programs and for models.
 
 use bytes::Bytes;
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, PROXY_AUTHENTICATE};
+use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, PROXY_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 use serde_json::json;
 
@@ -75,6 +75,8 @@ impl Refusal {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if self.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+            // Who does not know the bearer keeps no place.
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
             headers.insert(PROXY_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"touchlease\""));
         }
         answer

@@ -5,8 +5,8 @@
 //! `/v4/accounts/7` and `/v4/accounts/7/members`, and neither `/v4/accounts` nor `/v4/accounts/`; `/v4/*/members` is `/v4/7/members` alone.
 //!
 //! **Paths.** They are compared as they are sent. A host may take a path for another one than its letters say, so a path that any server is
-//! known to rewrite goes with no credential: segments `.`, `..` or empty ones (but for one at the end), `\`, `;` behind dots, controls,
-//! and all of these as escapes, escaped twice, as overlong UTF-8, or as characters that compatibility folding makes into them.
+//! known to rewrite goes with no credential: segments that begin with `..`, with a dot that no letter, digit, `-` or `_` follows, or are empty (but for one at the end), `\`, controls,
+//! and all of these, `?` and `#` as escapes, escaped twice, as overlong UTF-8, or as characters that compatibility folding makes into them.
 
 use unicode_normalization::UnicodeNormalization;
 
@@ -112,6 +112,12 @@ impl Rule {
     #[must_use]
     pub fn targets(&self) -> &[Target] {
         &self.targets
+    }
+
+    /// Whether some methods are not in them.
+    #[must_use]
+    pub fn limits_methods(&self) -> bool {
+        !self.methods.is_empty()
     }
 
     /// Whether the credential may go with what is asked.
@@ -225,24 +231,30 @@ fn decoded(path: &[u8]) -> Option<Vec<u8>> {
     Some(decoded)
 }
 
-/// No controls, no other slash or dot, no broken UTF-8, in a path with its escapes undone.
+/// No controls, no other slash, dot, `?` or `#`, no broken UTF-8, in a path with its escapes undone.
 fn is_harmless(path: &[u8]) -> bool {
     let folds = |char: char| {
         !char.is_ascii()
             && std::iter::once(char)
                 .nfkc()
-                .any(|folded| matches!(folded, '.' | '/' | '\\' | '%' | ';'))
+                .any(|folded| matches!(folded, '.' | '/' | '\\' | '%' | ';' | '?' | '#' | '&'))
     };
-    std::str::from_utf8(path).is_ok_and(|path| !path.chars().any(|char| char.is_control() || char == '\\' || folds(char)))
+    // A host that undoes escapes and reads what comes of it again would end the path at a `?` or `#`.
+    let parts = |char: char| matches!(char, '\\' | '?' | '#');
+    std::str::from_utf8(path).is_ok_and(|path| !path.chars().any(|char| char.is_control() || parts(char) || folds(char)))
 }
 
-/// No segment is empty but the last, none is dots, also not before a `;`, where servers for Java begin parameters.
+/// No segment is empty but the last, none is dots for any server: each reads the end of a segment's name in its own way (`;` before
+/// parameters in Java, blanks and what is not ASCII elsewhere), so that none begins with `..`, and what follows one dot is a name.
 fn has_plain_segments(path: &[u8]) -> bool {
     let rest = path.get(1..).unwrap_or_default();
     let last = rest.iter().filter(|byte| **byte == b'/').count();
-    rest.split(|byte| *byte == b'/').enumerate().all(|(at, segment)| {
-        let name = segment.split(|byte| *byte == b';').next().unwrap_or_default();
-        let empty = name.is_empty() && (at < last || !segment.is_empty());
-        !empty && name != b"." && name != b".."
+    let names = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    rest.split(|byte| *byte == b'/').enumerate().all(|(at, segment)| match segment {
+        [] => at == last,
+        [b';', ..] => false,
+        [b'.'] => false,
+        [b'.', next, ..] => names(*next),
+        _ => true,
     })
 }

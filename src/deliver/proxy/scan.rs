@@ -1,15 +1,18 @@
 //! Bodies of requests on their way to a host: a placeholder in one never gets there (T40), and nothing else is held back.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::header::HeaderMap;
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 
+use super::book::GrantId;
+use super::inject::overrides;
 use super::placeholder::{OVERLAP, find};
+use super::session::Tied;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -18,22 +21,76 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 #[error("a placeholder is in the body")]
 struct InBody;
 
+/// The code of the refusal.
+pub const IN_BODY: &str = "placeholder_in_body";
+
+/// What becomes of a body with a placeholder: an answer that says so, or, where the client has the host's already, the end of its connection.
+pub struct Lookout {
+    /// Not to be kept by what it keeps.
+    tied: Weak<Tied>,
+    method: String,
+    host: String,
+    answered: Cell<bool>,
+    found: RefCell<Option<Option<GrantId>>>,
+}
+
+impl Lookout {
+    /// For a request to `host`.
+    #[must_use]
+    pub fn new(tied: &Rc<Tied>, method: &str, host: String) -> Rc<Self> {
+        Rc::new(Self {
+            tied: Rc::downgrade(tied),
+            method: method.to_owned(),
+            host,
+            answered: Cell::new(false),
+            found: RefCell::default(),
+        })
+    }
+
+    /// The client gets the host's answer; or there was a placeholder before, and this is whose, where that is known.
+    ///
+    /// # Errors
+    /// There was.
+    pub fn answers(&self) -> Result<(), Option<GrantId>> {
+        if let Some(grant) = self.found.take() {
+            return Err(grant);
+        }
+        self.answered.set(true);
+        Ok(())
+    }
+
+    fn found(&self, text: &[u8]) {
+        let Some(tied) = self.tied.upgrade() else { return };
+        let grant = tied.session.book.borrow().inside(text);
+        if !self.answered.get() {
+            self.found.replace(Some(grant));
+            return;
+        }
+        let (session, method, host) = (tied.session.clone(), self.method.clone(), self.host.clone());
+        tokio::task::spawn_local(async move { session.refused(grant, IN_BODY, &method, &host).await });
+        tied.cut();
+    }
+}
+
 /// A body that is looked through as it passes.
 pub struct Scanned {
     body: Incoming,
     /// The end of what passed: a placeholder may lie across two pieces.
     end: Vec<u8>,
-    found: Rc<Cell<bool>>,
+    lookout: Rc<Lookout>,
+    credential: bool,
 }
 
 impl Scanned {
-    /// `found` is set when there was one; the request then ends in an error, which the host takes for a client that went away.
+    /// `lookout` hears of a placeholder; the request then ends in an error, which the host takes for a client that went away.
+    /// Beside a `credential` there are no trailers that make another request of it.
     #[must_use]
-    pub fn new(body: Incoming, found: Rc<Cell<bool>>) -> Self {
+    pub fn new(body: Incoming, lookout: Rc<Lookout>, credential: bool) -> Self {
         Self {
             body,
             end: Vec::with_capacity(2 * OVERLAP),
-            found,
+            lookout,
+            credential,
         }
     }
 
@@ -51,8 +108,9 @@ impl Scanned {
         across || find(data).is_some()
     }
 
-    fn look_at_trailers(trailers: &HeaderMap) -> bool {
-        trailers.values().any(|value| find(value.as_bytes()).is_some())
+    fn in_trailers(trailers: &HeaderMap) -> Option<Vec<u8>> {
+        let mut values = trailers.values().map(HeaderValue::as_bytes);
+        values.find(|value| find(value).is_some()).map(<[u8]>::to_vec)
     }
 }
 
@@ -65,17 +123,24 @@ impl Body for Scanned {
         let Some(frame) = ready!(Pin::new(&mut this.body).poll_frame(context)) else {
             return Poll::Ready(None);
         };
-        let frame = frame?;
+        let mut frame = frame?;
+        if this.credential
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            // Some servers make headers of them.
+            let names: Vec<HeaderName> = trailers.keys().filter(|name| overrides(name)).cloned().collect();
+            names.iter().for_each(|name| drop(trailers.remove(name)));
+        }
         let found = match (frame.data_ref(), frame.trailers_ref()) {
             (Some(data), _) => {
-                let data = data.clone();
-                this.look(&data)
+                let (before, data) = (this.end.clone(), data.clone());
+                this.look(&data).then(|| [&before, &data[..]].concat())
             }
-            (None, Some(trailers)) => Self::look_at_trailers(trailers),
-            (None, None) => false,
+            (None, Some(trailers)) => Self::in_trailers(trailers),
+            (None, None) => None,
         };
-        if found {
-            this.found.set(true);
+        if let Some(text) = found {
+            this.lookout.found(&text);
             return Poll::Ready(Some(Err(InBody.into())));
         }
         Poll::Ready(Some(Ok(frame)))

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinHandle};
 
 use super::book::{Book, GrantId};
@@ -19,6 +19,8 @@ const LONGEST_PATH: usize = 2048;
 const LONGEST_NAME: usize = 300;
 /// How long cut connections may take to be gone before their lease's end is reported all the same.
 const CUT: Duration = Duration::from_millis(500);
+/// Questions to the daemon at one time. Their answers fit into a socket's buffer, so that it never waits for this end to read them.
+pub const MOST_ASKED: usize = 64;
 
 /// A session.
 pub struct Session {
@@ -35,6 +37,7 @@ pub struct Session {
     /// The proxy's own port.
     pub port: u16,
     reports: mpsc::Sender<Report>,
+    asking: Semaphore,
     waiting: RefCell<HashMap<u64, oneshot::Sender<Verdict>>>,
     next: Cell<u64>,
     ties: RefCell<HashMap<u64, Rc<Ties>>>,
@@ -52,6 +55,7 @@ impl Session {
             bearer,
             port,
             reports,
+            asking: Semaphore::new(MOST_ASKED),
             waiting: RefCell::default(),
             next: Cell::new(0),
             ties: RefCell::default(),
@@ -79,6 +83,10 @@ impl Session {
 
     /// Asks the daemon whether a credential may go into this request. A daemon that is gone says no.
     pub async fn ask(&self, id: &GrantId, method: &str, host: &str, path: &str) -> Verdict {
+        // It is never closed.
+        let Ok(_asking) = self.asking.acquire().await else {
+            return Verdict::Gone;
+        };
         let seq = self.number();
         let (told, answer) = oneshot::channel();
         self.waiting.borrow_mut().insert(seq, told);
@@ -197,6 +205,11 @@ impl Tied {
         let mut tasks = self.ties.tasks.borrow_mut();
         tasks.retain(|task| !task.is_finished());
         tasks.push(task.abort_handle());
+    }
+
+    /// The connection ends, in the middle of what it does.
+    pub fn cut(&self) {
+        self.ties.cut();
     }
 
     /// The connection carries a credential of this lease from now on.

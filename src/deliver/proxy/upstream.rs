@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -119,7 +119,12 @@ impl Upstreams {
             },
         };
         let own = |address: IpAddr, port: u16| port == self.own_port && address.to_canonical().is_loopback();
-        let may = |address: &SocketAddr| may_reach(host.host(), address.ip(), reach) && !own(address.ip(), host.port());
+        let meant =
+            |address: IpAddr| matches!(reach, Reach::Granted { .. }) && (host.address() == Some(address) || host.host() == "localhost");
+        let may = |address: &SocketAddr| {
+            let address = address.ip();
+            may_reach(host.host(), address, reach) && !own(address, host.port()) && (meant(address) || !is_this_machine(address))
+        };
         let allowed: Vec<SocketAddr> = addresses.iter().copied().filter(may).take(MOST_ADDRESSES).collect();
         if allowed.is_empty() {
             let hint = "the host's address is one of this machine, its network's own, or a metadata service: only a sealed rule that names it opens it";
@@ -135,6 +140,26 @@ impl Upstreams {
         }
         Err(bad_gateway("upstream_unreachable", "the host does not take connections"))
     }
+}
+
+/// Whether `address` is one of this machine's own, in whatever network: only then a socket can be bound to it.
+fn is_this_machine(address: IpAddr) -> bool {
+    let binds = |address: IpAddr| UdpSocket::bind((address, 0)).is_ok();
+    // Of nobody (RFC 5737, RFC 3849): where that can be bound, anything can (ip(7), IP_FREEBIND; ip_nonlocal_bind), and the kernel's choice
+    // of an address to send from has to do, which is the first of this machine's in its network.
+    let nobody: IpAddr = match address {
+        IpAddr::V4(_) => Ipv4Addr::new(198, 51, 100, 77).into(),
+        IpAddr::V6(_) => Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 77).into(),
+    };
+    let sent_from = || -> io::Result<IpAddr> {
+        let socket = UdpSocket::bind(match address {
+            IpAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            IpAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+        })?;
+        socket.connect((address, 9))?;
+        Ok(socket.local_addr()?.ip())
+    };
+    binds(address) && (!binds(nobody) || sent_from().is_ok_and(|from| from == address))
 }
 
 fn bad_gateway(reason: &'static str, hint: &str) -> Refusal {

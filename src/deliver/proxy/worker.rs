@@ -64,21 +64,41 @@ pub async fn run(socket: UnixStream, clock: &dyn Clock, resolve: Resolve) -> io:
         )
         .await?;
     let serving = tokio::task::spawn_local(front::serve(session.clone(), listener));
+    // Orders are read while reports are written: else the two ends could wait for each other.
+    let (answer, mut answers) = mpsc::unbounded_channel();
+    let mut outbox = inbox.outbox();
+    let mut telling = tokio::task::spawn_local(async move {
+        loop {
+            let report = tokio::select! {
+                biased;
+                Some(report) = answers.recv() => report,
+                Some(report) = reports.recv() => report,
+                else => return Ok::<_, io::Error>(()),
+            };
+            outbox.send(&report, &[]).await?;
+        }
+    });
     let ended = loop {
         tokio::select! {
+            biased;
             order = inbox.next::<Order>() => match order {
                 Ok((order, tail)) => if let Some(report) = obey(&session, order, &tail).await {
-                    inbox.send(&report, &[]).await?;
+                    // One for each order; if nobody writes it, that ends this loop too.
+                    let _ = answer.send(report);
                 },
                 Err(error) => break error,
             },
-            Some(report) = reports.recv() => inbox.send(&report, &[]).await?,
+            told = &mut telling => break match told {
+                Ok(Err(error)) => error,
+                Ok(Ok(())) | Err(_) => io::ErrorKind::BrokenPipe.into(),
+            },
         }
         if serving.is_finished() {
             break io::Error::other("the listener broke");
         }
     };
     serving.abort();
+    telling.abort();
     Err(ended)
 }
 

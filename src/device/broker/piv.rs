@@ -48,8 +48,8 @@ pub struct MakeKeys {
     pub port: Port,
     /// Which plugging-in it was when the person was asked.
     pub plug: u64,
-    /// Its serial number.
-    pub serial: u32,
+    /// What it said of itself then: firmware and serial number were judged by that.
+    pub seen: Seen,
     /// What is made.
     pub setup: Setup,
     /// The person's name for it.
@@ -136,6 +136,10 @@ impl Broker {
             return Err(DeviceError::PulledOut);
         }
         let seen = self.inner.look_at_card(&place).await?.ok_or(DeviceError::NotPiv)?;
+        if seen != ask.seen {
+            // Not the card that was judged, or one that says now this, now that.
+            return Err(DeviceError::PulledOut);
+        }
         let parts = [Some(&ask.pin), ask.new_pin.as_ref(), ask.new_puk.as_ref()];
         let lengths = parts.map(|part| part.map_or(0, Secret::len));
         let mut secret = Secret::zeroed(lengths.iter().sum()).map_err(system)?;
@@ -145,7 +149,7 @@ impl Broker {
             at += part.len();
         }
         let make = PivTask::Make {
-            serial: ask.serial,
+            serial: seen.serial,
             task: ask.setup.clone(),
             pin_len: lengths[0],
             new_pin_len: lengths[1],

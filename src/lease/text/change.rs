@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{KeepText, Origin, Text};
+use crate::encoding::jwk::Algorithm;
 use crate::encoding::sshsig::Namespace;
 use crate::encoding::{Digest, SecretRef};
 use crate::wire::request::RulesAsk;
@@ -28,8 +29,39 @@ pub struct ChangeText {
     /// Secrets that were written apart, each with the version that stays.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keeps: Vec<KeepText>,
+    /// Public keys that are a signer's now, and will not be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drops: Vec<DroppedText>,
     /// Seconds since the epoch.
     pub at: u64,
+}
+
+/// A signer's public key that verifiers are to forget.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DroppedText {
+    /// The signer.
+    pub secret: SecretRef,
+    /// Its algorithm.
+    pub alg: Algorithm,
+    /// Whose tokens it signed.
+    pub issuer: String,
+    /// The key, as in [`crate::wire::signer::SignerRules`].
+    pub public: String,
+    /// What it was.
+    pub was: KeyState,
+}
+
+/// What a signer's key does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyState {
+    /// It signs.
+    Current,
+    /// It signs after the next rotation.
+    Next,
+    /// It signed before the last rotation.
+    Previous,
 }
 
 /// A secret to be written.

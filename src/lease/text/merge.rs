@@ -46,6 +46,9 @@ pub struct JoinedText {
     /// Whether it is sealed under a key of its scope that is not in force any more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub earlier_key: bool,
+    /// Whose tokens it signs, of a signer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
 }
 
 /// Of several versions of a secret, which one stays.
@@ -123,6 +126,7 @@ impl JoinedText {
             version: claim.listed.version,
             changed: claim.listed.changed,
             earlier_key: claim.earlier_key,
+            issuer: claim.listed.rules.signer.as_ref().map(|signer| signer.issuer.clone()),
         }
     }
 }

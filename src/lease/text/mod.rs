@@ -14,7 +14,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use change::{
-    ChangeKind, ChangeText, ClockKind, ClockText, InsteadText, LostText, OlderKind, OlderRosterText, OlderScopeText, OlderText, WriteText,
+    ChangeKind, ChangeText, ClockKind, ClockText, DroppedText, InsteadText, KeyState, LostText, OlderKind, OlderRosterText, OlderScopeText,
+    OlderText, WriteText,
 };
 pub use export::{ExportKind, ExportText};
 pub use lease::{GrantText, Holder, LeaseKind, LeaseText, ProxyText, TaskText, TokenText};

@@ -16,6 +16,6 @@ libfuzzer_sys::fuzz_target!(init: {
     TARGET.get_or_init(|| fuzz::targets::find(&name).expect("a target of this name"));
 }, |data: &[u8]| {
     if let Some(target) = TARGET.get() {
-        meter::within(data, target.run);
+        meter::within(data, target.extra, target.run);
     }
 });

@@ -19,7 +19,7 @@ fn main() -> std::io::Result<()> {
                 let path = file?.path();
                 // A finding names its file.
                 std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("\r{}\x1b[K", path.display()))?;
-                meter::within(&std::fs::read(path)?, target.run);
+                meter::within(&std::fs::read(path)?, target.extra, target.run);
                 inputs += 1;
             }
         }

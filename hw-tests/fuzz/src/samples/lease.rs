@@ -62,7 +62,11 @@ pub fn change_text() -> Vec<Vec<u8>> {
         r#"{{"deliveries":["signer"],"signer":{{"alg":"EdDSA","audiences":["https://a.example"],"claims":{{"env":["prod"]}},"current":"{key}","issuer":"https://id.example","next":"{key}","subjects":["deployer"]}},"ttl":600,"uses":3}}"#
     );
     let rules = r#"{"deliveries":["env"],"ttl":600,"uses":3}"#;
-    [change(""), change(&keeps), change("").replace(rules, &signer)]
+    let drops = format!(
+        r#""at":1800000000,"drops":[{{"alg":"EdDSA","issuer":"https://id.example","public":"{key}","secret":"prod/OLD","was":"previous"}}],"#
+    );
+    let dropping = change("").replace(r#""at":1800000000,"#, &drops);
+    [change(""), change(&keeps), change("").replace(rules, &signer), dropping]
         .map(String::into_bytes)
         .into()
 }

@@ -71,6 +71,7 @@ pub fn head() -> Vec<Vec<u8>> {
         "GET /v1/x\nhost: api.example.com\nauthorization: {0}",
         "GET /v1/x\nhost: api.example.com\nauthorization: Basic {b0}",
         "GET /v1/x\nhost: api.example.com\nauthorization: Basic {b2}",
+        "GET /v1/x\nhost: api.example.com\nauthorization: Basic bWU6bWluZQ== {1}",
         "GET /v1/x\nhost: api.example.com\nauthorization: Basic bWU6bWluZQ==\nx-api-key: {1}",
         "GET /v1/x\nhost: api.example.com\nauthorization: Bearer {0}\nauthorization: Bearer {0}",
         "GET /v1/x\nhost: api.example.com\nx-api-key: {1}\nx-api-key: mine",

@@ -160,7 +160,7 @@ pub fn head(data: &[u8]) {
     if let Ok(said) = form::absolute(&uri) {
         assert_eq!((said.scheme, uri.scheme_str()), (Scheme::Http, Some("http")));
     }
-    let _ = form::connect(&uri);
+    let _ = form::connect(&uri, &headers);
     let mut headers = headers;
     if form::check(&origin, &method, &uri, &headers).is_err() {
         headers.insert(HOST, HeaderValue::from_static(HOST_NAME));

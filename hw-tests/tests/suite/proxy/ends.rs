@@ -34,7 +34,7 @@ fn cut(bench: &Bench, upstream: &Upstream, since: Instant) {
     until("the end of the stream", || upstream.streaming() == 0 && ended.exists());
     let took = since.elapsed();
     assert!(took < WITHIN, "{took:?}");
-    println!("P4: 1 of 1 streams cut, {} ms after the end", took.as_millis());
+    println!("P4 proxy: 1 of 1 streams cut, {} ms after the end", took.as_millis());
 }
 
 /// The workers of the daemon in this process.
@@ -166,7 +166,7 @@ fn p4_t12_a_flood_of_requests_through_the_proxy_keeps_nobody_from_locking() {
     let (used, refused) = (bench.log("used").len(), bench.log("not_sent"));
     let left_out: u64 = refused.iter().filter_map(|line| line["left_out"].as_u64()).sum();
     println!(
-        "P4: 1 of 1 locks done in a flood, after {} ms; {used} uses, {} lines of refusals, {left_out} left out",
+        "P4 proxy flood: 1 of 1 locks done, after {} ms; {used} uses, {} lines of refusals, {left_out} left out",
         took.as_millis(),
         refused.len()
     );

@@ -185,12 +185,118 @@ fn t40_heads_and_trailers_that_echo_are_masked() {
 }
 
 #[test]
+fn t40_a_value_in_the_hosts_words_for_the_status_goes_no_further() {
+    with_rig(opening(Network::GrantedOnly), async |rig| {
+        let says = |status: &str| format!("HTTP/1.1 {status} for {VALUE}\r\nContent-Length: 4\r\n\r\nbody").into_bytes();
+        let host = host_of(vec![says("200 OK"), says("404 Nothing"), says("299 Odd")]).await;
+        let mark = rig.grant(grant(host.port)).await;
+        for (number, status) in [(0, 200), (1, 404), (2, 299)] {
+            let answer = asked(&rig, &host, &mark, number).await;
+            assert_eq!((answer.status, answer.text()), (status, "body".into()));
+            assert!(!answer.head.contains(VALUE) && !answer.head.contains(" for "), "{}", answer.head);
+        }
+        rig.revoke("L").await;
+        let answer = rig.ask(&format!("GET http://localhost:{}/allowed/0", host.port), "", b"").await;
+        assert!(!answer.head.contains(VALUE), "nor when no lease is in force: {}", answer.head);
+    });
+}
+
+#[test]
+fn t40_a_host_cannot_hide_how_its_answer_is_coded() {
+    with_rig(opening(Network::GrantedOnly), async |rig| {
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+        gzip.write_all(format!("here: {VALUE}").as_bytes()).unwrap();
+        let gzip = gzip.finish().unwrap();
+        let twice = chunked("Transfer-Encoding: gzip\r\n", &[&gzip], "");
+        let transfer = |coding: &str| {
+            let answer = String::from("HTTP/1.1 200 OK\r\nTransfer-Encoding: ") + coding + "\r\n\r\n";
+            let length = format!("{:x}\r\n", gzip.len());
+            [answer.as_bytes(), length.as_bytes(), &gzip, b"\r\n0\r\n\r\n"].concat()
+        };
+        let host = host_of(vec![
+            chunked("Connection: content-encoding\r\nContent-Encoding: gzip\r\n", &[&gzip], ""),
+            transfer("gzip, chunked"),
+            twice,
+        ])
+        .await;
+        let mark = rig.grant(grant(host.port)).await;
+        let answer = asked(&rig, &host, &mark, 0).await;
+        assert_eq!((answer.status, answer.text()), (200, format!("here: {MASK}")));
+        for number in 1..3 {
+            let answer = asked(&rig, &host, &mark, number).await;
+            assert_eq!(answer.status, 502, "{number}");
+            assert!(!answer.body.windows(4).any(|window| window == &gzip[..4]), "{number}");
+        }
+    });
+}
+
+#[test]
+fn t40_a_request_with_a_credential_asks_for_no_part_of_an_answer() {
+    with_rig(opening(Network::GrantedOnly), async |rig| {
+        let host = Host::new(|seen| match seen.header("range") {
+            Some(_) => chunked("", &[&VALUE.as_bytes()[..5]], ""),
+            None => chunked("", &[VALUE.as_bytes()], ""),
+        })
+        .await;
+        let mark = rig.grant(grant(host.port)).await;
+        let line = format!("GET http://localhost:{}/allowed/0", host.port);
+        let part = "Range: bytes=0-4\r\nIf-Range: \"x\"\r\n";
+        let answer = rig.ask(&line, &format!("Authorization: Bearer {mark}\r\n{part}"), b"").await;
+        assert_eq!(answer.text(), MASK);
+        let seen = host.requests().remove(0);
+        assert_eq!((seen.header("range"), seen.header("if-range")), (None, None));
+        rig.ask(&line, part, b"").await;
+        assert_eq!(
+            host.requests()[1].header("range"),
+            Some("bytes=0-4"),
+            "without one it is the client's affair"
+        );
+    });
+}
+
+#[test]
+fn t40_a_value_that_an_answer_ends_in_the_middle_of_is_masked_and_told() {
+    with_rig(opening(Network::GrantedOnly), async |rig| {
+        let coded = BASE64.encode(format!("user:{VALUE}").as_bytes());
+        let mut answers: Vec<Vec<u8>> = (1..=VALUE.len())
+            .map(|len| chunked("", &[b"so: ", &VALUE.as_bytes()[..len]], ""))
+            .collect();
+        answers.push(chunked("", &[b"so: ", &coded.as_bytes()[..coded.len() - 3]], ""));
+        answers.push(
+            format!(
+                "HTTP/1.1 200 OK\r\nX-End: so: {}\r\nContent-Length: 0\r\n\r\n",
+                &VALUE[..VALUE.len() - 1]
+            )
+            .into_bytes(),
+        );
+        let host = host_of(answers).await;
+        let mark = rig.grant(grant(host.port)).await;
+        for len in 1..=VALUE.len() {
+            let answer = asked(&rig, &host, &mark, len - 1).await;
+            let expected = if len < 8 { &VALUE[..len] } else { MASK };
+            assert_eq!(answer.text(), format!("so: {expected}"), "{len}");
+        }
+        let answer = asked(&rig, &host, &mark, VALUE.len()).await;
+        assert!(
+            answer.text().ends_with(MASK) && answer.text().len() < 4 + 16 + MASK.len(),
+            "{}",
+            answer.text()
+        );
+        let answer = asked(&rig, &host, &mark, VALUE.len() + 1).await;
+        assert!(answer.head.contains(&format!("so: {MASK}")), "{}", answer.head);
+        rig.settle().await;
+        assert_eq!(rig.echoes(), VALUE.len() - 7 + 2);
+    });
+}
+
+#[test]
 fn t40_what_cannot_be_looked_into_is_withheld() {
     with_rig(opening(Network::GrantedOnly), async |rig| {
         let body: &[&[u8]] = &[b"whatever"];
         let answers = vec![
             chunked("Content-Encoding: compress\r\n", body, ""),
             chunked("Content-Encoding: gzip, br\r\n", body, ""),
+            chunked("Content-Encoding:\r\n", body, ""),
             chunked("Content-Encoding: gzip\r\nContent-Encoding: gzip\r\n", body, ""),
             b"HTTP/1.1 206 Partial Content\r\nContent-Encoding: gzip\r\nContent-Range: bytes 0-7/99\r\nContent-Length: 8\r\n\r\nwhatever"
                 .to_vec(),
@@ -198,7 +304,7 @@ fn t40_what_cannot_be_looked_into_is_withheld() {
         ];
         let host = host_of(answers).await;
         let mark = rig.grant(grant(host.port)).await;
-        for number in 0..5 {
+        for number in 0..6 {
             let answer = asked(&rig, &host, &mark, number).await;
             assert_eq!(answer.status, 502, "{number} {answer:?}");
             assert!(!answer.text().contains("whatever"));

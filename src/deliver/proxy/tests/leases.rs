@@ -182,6 +182,61 @@ fn t39_what_is_connected_to_is_what_was_checked() {
     });
 }
 
+/// An address of this machine in some network, where it is in one.
+fn own_address() -> Option<std::net::IpAddr> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+    // Nothing is sent (TEST-NET-2).
+    socket.connect("198.51.100.1:9").ok()?;
+    Some(socket.local_addr().unwrap().ip()).filter(|address| !address.is_loopback())
+}
+
+#[test]
+fn t39_this_machine_is_reached_at_its_address_in_a_network_only_where_a_rule_names_that_address() {
+    let Some(own) = own_address() else {
+        println!("T39: 0 of 1 own addresses: this machine is in no network");
+        return;
+    };
+    let resolve: Resolve = Box::new(move |_, port| Box::pin(async move { Ok(vec![SocketAddr::new(own, port)]) }));
+    with_resolver(opening(Network::Open), resolve, async |rig| {
+        // Whoever listens on all addresses.
+        let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let reached = Rc::new(Cell::new(0));
+        let count = reached.clone();
+        tokio::task::spawn_local(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                count.set(count.get() + 1);
+                stream.write_all(&ok("done")).await.unwrap();
+            }
+        });
+        let spec = |host: &str| GrantSpec {
+            targets: vec![Target {
+                scheme: Scheme::Http,
+                host: host.into(),
+                port,
+            }],
+            allow_private: true,
+            ..grant(port)
+        };
+        let rebound = rig.grants("A", vec![spec("rebound.example")]).await.remove(0);
+        for answer in [
+            rig.ask_connect(&format!("{own}:{port}")).await,
+            rig.ask_connect(&format!("elsewhere.example:{port}")).await,
+            rig.ask(&format!("GET http://{own}:{port}/"), "", b"").await,
+            rig.ask(&format!("GET http://rebound.example:{port}/allowed/x"), &auth(&rebound), b"")
+                .await,
+        ] {
+            assert_eq!((answer.status, answer.reason()), (403, "address".into()));
+        }
+        assert_eq!(reached.get(), 0);
+        let meant = rig.grants("B", vec![spec(&own.to_string())]).await.remove(0);
+        let answer = rig.ask(&format!("GET http://{own}:{port}/allowed/x"), &auth(&meant), b"").await;
+        assert_eq!((answer.status, reached.get()), (200, 1));
+        println!("T39: 1 of 1 own addresses");
+    });
+}
+
 #[test]
 fn t39_nobody_gets_at_this_machine_or_the_proxy_itself_through_the_proxy() {
     with_rig(opening(Network::Open), async |rig| {
@@ -204,6 +259,22 @@ fn t39_nobody_gets_at_this_machine_or_the_proxy_itself_through_the_proxy() {
         let answer = rig.ask(&format!("GET http://localhost:{}/allowed/x", rig.port), "", b"").await;
         assert_eq!(answer.reason(), "address", "also where a rule names its port");
         assert!(host.bytes.borrow().is_empty());
+    });
+}
+
+#[test]
+fn t37_a_connect_that_names_two_hosts_is_refused() {
+    with_rig(opening(Network::Open), async |rig| {
+        for host in ["other.example:443", "a.example.:443", "a.example@other.example"] {
+            let mut client = rig.dial().await;
+            let head = format!(
+                "CONNECT a.example:443 HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nProxy-Authorization: Basic {}\r\n\r\n",
+                rig.auth()
+            );
+            client.write_all(head.as_bytes()).await.unwrap();
+            let answer = Answer::read(&mut client).await;
+            assert_eq!((answer.status, answer.reason()), (400, "hosts_disagree".into()), "{host}");
+        }
     });
 }
 

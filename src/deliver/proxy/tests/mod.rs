@@ -41,6 +41,10 @@ pub struct Rig {
     /// All reports but answers to orders.
     pub told: Rc<RefCell<Vec<Report>>>,
     pub verdict: Rc<Cell<Verdict>>,
+    /// The daemon takes in all that there is to hear before it answers anything.
+    pub slow: Rc<Cell<bool>>,
+    /// Most questions that it then had before it at one time.
+    pub most_asked: Rc<Cell<usize>>,
     orders: mpsc::UnboundedSender<(Order, Vec<u8>)>,
     answers: tokio::sync::Mutex<mpsc::UnboundedReceiver<Report>>,
 }
@@ -73,13 +77,17 @@ pub fn with_resolver(opening: Opening, resolve: Resolve, test: impl AsyncFnOnce(
         let (orders, taken) = mpsc::unbounded_channel();
         let (answered, answers) = mpsc::unbounded_channel();
         let (told, verdict) = (Rc::<RefCell<Vec<Report>>>::default(), Rc::new(Cell::new(Verdict::Go)));
-        tokio::task::spawn_local(daemon(inbox, taken, answered, told.clone(), verdict.clone()));
+        let (slow, most_asked) = (Rc::<Cell<bool>>::default(), Rc::<Cell<usize>>::default());
+        let pace = (slow.clone(), most_asked.clone());
+        tokio::task::spawn_local(daemon(inbox, taken, answered, told.clone(), verdict.clone(), pace));
         let answers = tokio::sync::Mutex::new(answers);
         test(Rig {
             port,
             ca_pem,
             told,
             verdict,
+            slow,
+            most_asked,
             orders,
             answers,
         })
@@ -93,7 +101,9 @@ async fn daemon(
     answered: mpsc::UnboundedSender<Report>,
     told: Rc<RefCell<Vec<Report>>>,
     verdict: Rc<Cell<Verdict>>,
+    (slow, most_asked): (Rc<Cell<bool>>, Rc<Cell<usize>>),
 ) {
+    let mut asked = Vec::new();
     loop {
         tokio::select! {
             Some((order, tail)) = orders.recv() => inbox.send(&order, &tail).await.unwrap(),
@@ -102,13 +112,24 @@ async fn daemon(
                 match report {
                     Report::Use { seq, .. } => {
                         told.borrow_mut().push(report);
-                        let order = Order::Answer { seq, verdict: verdict.get() };
-                        inbox.send(&order, &[]).await.unwrap();
+                        asked.push(seq);
                     }
                     Report::Echoed { .. } | Report::Refused { .. } => told.borrow_mut().push(report),
                     other => answered.send(other).unwrap(),
                 }
+                if slow.get() {
+                    continue;
+                }
             }
+            () = tokio::time::sleep(Duration::from_millis(5)), if !asked.is_empty() => {}
+        }
+        most_asked.set(most_asked.get().max(asked.len()));
+        for seq in asked.drain(..) {
+            let order = Order::Answer {
+                seq,
+                verdict: verdict.get(),
+            };
+            inbox.send(&order, &[]).await.unwrap();
         }
     }
 }

@@ -141,6 +141,16 @@ fn t40_a_placeholder_anywhere_else_is_refused_and_recorded() {
             ("/allowed/x".into(), format!("User-Agent: a {mark} b\r\n"), "placeholder_in_header"),
             (
                 "/allowed/x".into(),
+                format!("Authorization: Basic {mark}\r\n"),
+                "placeholder_in_header",
+            ),
+            (
+                "/allowed/x".into(),
+                format!("Authorization: Basic bWU6bWluZQ== {mark}\r\n"),
+                "placeholder_in_header",
+            ),
+            (
+                "/allowed/x".into(),
                 format!("Authorization: Token {mark}\r\n"),
                 "placeholder_in_header",
             ),
@@ -389,7 +399,7 @@ fn a_grant_that_cannot_be_kept_is_not_taken_and_says_which() {
         }
         assert_eq!(refused(vec![good.clone()], b"short").await, 0);
         assert_eq!(refused(vec![good.clone()], VALUE.repeat(2).as_bytes()).await, 1);
-        for value in ["a\nb", "a\0b", " a", "a ", "gr\u{fc}n", ""] {
+        for value in ["123456\nb", "123456\0b", " 123456", "123456 ", "123456gr\u{fc}n", "", "12345"] {
             let spec = GrantSpec {
                 value_len: value.len(),
                 ..good.clone()
@@ -397,10 +407,10 @@ fn a_grant_that_cannot_be_kept_is_not_taken_and_says_which() {
             assert_eq!(refused(vec![spec], value.as_bytes()).await, 0, "{value:?}");
         }
         let cookie = GrantSpec {
-            value_len: 3,
+            value_len: 8,
             ..placed(80, Place::Cookie { name: "c".into() })
         };
-        assert_eq!(refused(vec![cookie], b"a;b").await, 0);
+        assert_eq!(refused(vec![cookie], b"abc;defg").await, 0);
         let no_path = GrantSpec {
             paths: vec!["x".into()],
             ..good.clone()
@@ -408,5 +418,137 @@ fn a_grant_that_cannot_be_kept_is_not_taken_and_says_which() {
         assert_eq!(refused(vec![no_path], VALUE.as_bytes()).await, 0);
         rig.grant(good.clone()).await;
         assert_eq!(refused(vec![good], VALUE.as_bytes()).await, 0, "a lease comes once");
+    });
+}
+
+#[test]
+fn t38_nothing_that_makes_another_request_of_it_goes_with_a_credential() {
+    with_rig(opening(Network::GrantedOnly), async |rig| {
+        let host = echo_free().await;
+        let narrow = GrantSpec {
+            methods: vec!["GET".into(), "POST".into()],
+            ..grant(host.port)
+        };
+        let mark = rig.grant(narrow).await;
+        let auth = format!("Authorization: Bearer {mark}\r\n");
+        for name in [
+            "Forwarded",
+            "X-Forwarded-Host",
+            "X-Forwarded-Server",
+            "X-Forwarded-Path",
+            "X-Forwarded-Uri",
+            "X-Forwarded-Prefix",
+            "X-Forwarded-Method",
+            "X-Host",
+            "X-Original-Host",
+            "X-Original-Path",
+            "X-Original-Url",
+            "X-Original_Method",
+            "X_Original_Uri",
+            "X_Rewrite_Url",
+            "X-Rewrite_Url",
+            "X_Forwarded_Host",
+            "X-Envoy-Original-Path",
+            "X-HTTP-Method-Override",
+        ] {
+            let headers = format!("{auth}{name}: DELETE\r\n");
+            assert_eq!(sent(&rig, &host, "/allowed/x", &headers).await, Err("override".into()), "{name}");
+        }
+        for query in [
+            "_method=DELETE",
+            "a=1&_method=PUT",
+            "%5Fmethod=PUT",
+            "_%6dethod=PUT",
+            "%255fmethod=PUT",
+            "_METHOD=PUT",
+            "a;_method=PUT",
+        ] {
+            let target = format!("/allowed/x?{query}");
+            assert_eq!(sent(&rig, &host, &target, &auth).await, Err("override".into()), "{query}");
+        }
+        assert!(sent(&rig, &host, "/allowed/x?method=PUT&a_method=1", &auth).await.is_ok());
+        let all = rig.grants("A", vec![grant(host.port)]).await.remove(0);
+        let any = format!("Authorization: Bearer {all}\r\n");
+        assert!(
+            sent(&rig, &host, "/allowed/x?_method=PUT", &any).await.is_ok(),
+            "whose rules name no methods"
+        );
+        let own = "X-Forwarded-Host: a.example\r\n";
+        assert!(
+            sent(&rig, &host, "/allowed/x", own).await.is_ok(),
+            "without a placeholder it is the client's affair"
+        );
+        // Trailers.
+        let headers = format!("{auth}Transfer-Encoding: chunked\r\nTrailer: X-HTTP-Method-Override, X-Sum\r\n");
+        let body = b"1\r\na\r\n0\r\nX-HTTP-Method-Override: DELETE\r\nX-Sum: 7\r\n\r\n";
+        let line = format!("POST http://localhost:{}/allowed/x", host.port);
+        assert_eq!(rig.ask(&line, &headers, body).await.status, 200);
+        assert!(host.has_seen("7\r\n\r\n") && !host.has_seen("DELETE"));
+    });
+}
+
+#[test]
+fn t40_a_placeholder_in_a_body_is_recorded_without_a_credential_and_after_the_answer_too() {
+    with_rig(opening(Network::GrantedOnly), async |rig| {
+        let host = echo_free().await;
+        let mark = rig.grant(grant(host.port)).await;
+        let line = format!("POST http://localhost:{}/allowed/x", host.port);
+        let answer = rig
+            .ask(&line, &format!("Content-Length: {}\r\n", mark.len()), mark.as_bytes())
+            .await;
+        assert_eq!((answer.status, answer.reason()), (403, "placeholder_in_body".into()));
+        rig.settle().await;
+        assert_eq!(rig.refusals(), ["placeholder_in_body"]);
+        // A host that answers as soon as it has the head, and goes on.
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (told, hears) = tokio::sync::oneshot::channel();
+        tokio::task::spawn_local(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let (mut piece, mut heard) = ([0; 4096], Vec::new());
+            let count = stream.read(&mut piece).await.unwrap();
+            heard.extend_from_slice(&piece[..count]);
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n")
+                .await
+                .unwrap();
+            while let Ok(count @ 1..) = stream.read(&mut piece).await {
+                heard.extend_from_slice(&piece[..count]);
+            }
+            told.send(heard).unwrap();
+        });
+        let mark = rig.grants("E", vec![grant(port)]).await.remove(0);
+        let mut client = rig.dial().await;
+        let headers = format!("Authorization: Bearer {mark}\r\nContent-Length: {}\r\n", mark.len() + 100);
+        let head = rig.head(&format!("POST http://localhost:{port}/allowed/x"), &headers);
+        client.write_all(head.as_bytes()).await.unwrap();
+        let (mut piece, mut heard) = ([0; 4096], Vec::new());
+        while !heard.ends_with(b"ok\r\n") {
+            let count = timeout(PATIENCE, client.read(&mut piece)).await.unwrap().unwrap();
+            heard.extend_from_slice(&piece[..count]);
+        }
+        client.write_all(mark.as_bytes()).await.unwrap();
+        while let Ok(Ok(1..)) = timeout(PATIENCE, client.read(&mut piece)).await {}
+        let at_host = timeout(PATIENCE, hears).await.unwrap().unwrap();
+        assert!(!at_host.windows(mark.len()).any(|window| window == mark.as_bytes()));
+        rig.settle().await;
+        let told = rig.told.borrow();
+        let Some(Report::Refused { grant, reason, .. }) = told.last() else {
+            panic!("{told:?}")
+        };
+        assert_eq!((grant, reason.as_str()), (&Some(("E".into(), 0)), "placeholder_in_body"));
+    });
+}
+
+#[test]
+fn one_request_with_two_credentials_of_a_lease_is_one_use_of_it() {
+    with_rig(opening(Network::GrantedOnly), async |rig| {
+        let host = echo_free().await;
+        let cookie = placed(host.port, Place::Cookie { name: "session".into() });
+        let made = rig.grants("L", vec![grant(host.port), cookie]).await;
+        let headers = format!("Authorization: Bearer {}\r\nCookie: session={}\r\n", made[0], made[1]);
+        let seen = sent(&rig, &host, "/allowed/x", &headers).await.unwrap();
+        assert_eq!(seen.header("cookie"), Some(&*format!("session={VALUE}")));
+        assert_eq!(rig.uses(), 1);
     });
 }
