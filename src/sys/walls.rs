@@ -6,6 +6,7 @@
 //! no access to files: one that does forbids all mounting, and with it the sandboxes that agents bring (bubblewrap).
 #![allow(unsafe_code)]
 
+pub mod bridge;
 pub mod fence;
 mod filter;
 
@@ -173,8 +174,9 @@ impl Walls {
     }
 
     fn raise_fence(&self, fence: &Fence) -> Result<(), Fault> {
-        enter(UnshareFlags::NEWIPC)?;
+        enter(UnshareFlags::NEWIPC | UnshareFlags::NEWNET)?;
         fence.mount()?;
+        fence.connect()?;
         self.go_in()?;
         set_no_new_privs(true).map_err(Fault::at("no_new_privs"))?;
         fence.close()

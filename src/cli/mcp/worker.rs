@@ -30,6 +30,7 @@ use crate::deliver::env::{self, Delivery, LeaseEnd, Status, Streams};
 use crate::sys;
 use crate::sys::wait::is_readable;
 use crate::sys::walls::Walls;
+use crate::sys::walls::bridge::Bridge;
 use crate::sys::walls::fence::{Fence, has_all};
 use crate::wire::reply::Granted;
 use crate::wire::{Answer, Call, Event, Failure, Outcome, Reply};
@@ -155,7 +156,11 @@ fn serve(job: &Job, connection: UnixStream, control: &UnixStream) -> Result<Ende
     let mut client = Client::over(connection);
     let granted = granted(&mut client, &job.call)?;
     let uses_left = granted.lease.uses_left;
-    let delivery = delivery(job, found, granted, &temp, walls);
+    let bridge = granted.proxy.as_ref().map(|proxy| Bridge::to(proxy.port)).transpose();
+    let bridge = bridge.map_err(|error| {
+        Failure::new(Outcome::Internal, "system", format!("no way to the proxy: {error}")).hint("touchlease doctor looks at the machine")
+    })?;
+    let delivery = delivery(job, found, granted, &temp, walls, bridge.as_ref());
     let patterns = delivery.patterns();
     if let Some(name) = patterns.too_short().first() {
         let _ = client.answer(&Answer::Done);
@@ -222,6 +227,7 @@ fn walls(folder: &Path, temp: &Temp) -> Result<Walls, Failure> {
             kept: KEPT.iter().map(|name| folder.join(name)).collect(),
             readable: vec![],
             port: None,
+            bridge: None,
         }),
         ..Walls::default()
     };
@@ -229,11 +235,12 @@ fn walls(folder: &Path, temp: &Temp) -> Result<Walls, Failure> {
     Ok(walls)
 }
 
-fn delivery(job: &Job, found: PathBuf, granted: Granted, temp: &Temp, mut walls: Walls) -> Delivery {
+fn delivery(job: &Job, found: PathBuf, granted: Granted, temp: &Temp, mut walls: Walls, bridge: Option<&Bridge>) -> Delivery {
     let mut plain = temp.variables();
     let certificates = granted.proxy.map(|proxy| {
         if let Some(fence) = &mut walls.fence {
             fence.port = Some(proxy.port);
+            fence.bridge = bridge.map(Bridge::descriptor);
         }
         // Nobody reads notes here, and what they are about, other proxies, is not to be reached.
         let proxied = behind(&proxy, &|name| std::env::var_os(name));

@@ -1,6 +1,7 @@
 //! The narrowest walls: for a command that an agent has run, and that must get nowhere where the agent does not get by itself.
 //!
-//! What may be read and written is named; all else is out of reach, whatever it is. Three layers, each of which holds without the others:
+//! What may be read and written is named; all else is out of reach, whatever it is. The network is a namespace's of its own, with nothing in
+//! it but the way to one port. For the rest there are three layers, each of which holds without the others:
 //! mounts are read-only but for the folders to write in, so that nothing else can be changed, not even a mode or an attribute, which
 //! Landlock does not handle; a Landlock domain opens no file that is not named, connects to one TCP port or none, and sends no signal to
 //! anybody outside; and a filter of system calls (seccomp(2)) leaves no sockets but TCP's, since a domain does not handle Unix sockets
@@ -18,7 +19,7 @@ use landlock::{
 use rustix::fs::CWD;
 use rustix::mount::{OpenTreeFlags, open_tree};
 
-use super::{Fault, filter, put};
+use super::{Fault, bridge, filter, put};
 
 /// What every program may read and execute: the system's.
 const SYSTEM: [&str; 12] = [
@@ -53,6 +54,8 @@ pub struct Fence {
     pub readable: Vec<PathBuf>,
     /// The port of this machine's loopback to connect to; none for no network at all.
     pub port: Option<u16>,
+    /// Who carries what is sent to the port: [`Bridge::descriptor`](super::bridge::Bridge::descriptor).
+    pub bridge: Option<std::os::fd::RawFd>,
 }
 
 impl Fence {
@@ -76,6 +79,14 @@ impl Fence {
             kept().map_err(Fault::at(path.display().to_string()))?;
         }
         Ok(())
+    }
+
+    /// Opens the port in the network that is behind the fence, where there is nothing else.
+    pub(super) fn connect(&self) -> Result<(), Fault> {
+        let (Some(port), Some(bridge)) = (self.port, self.bridge) else {
+            return Ok(());
+        };
+        bridge::open_port(port, bridge).map_err(Fault::at("a way to the proxy"))
     }
 
     /// Closes the rest. `no_new_privs` is set.

@@ -236,3 +236,43 @@ fn what_cannot_be_started_is_said_before_a_use_is_taken() {
     assert_eq!(refused["error"]["reason"], "start", "{refused}");
     assert_eq!(lab.count("used"), 0);
 }
+
+/// A port's number says nothing of whose port it is: the rule of a domain would let this one through.
+#[test]
+fn p7_a_task_reaches_the_host_of_its_grant_through_its_leases_proxy_and_nothing_else_by_the_same_port() {
+    let bench = crate::proxy::Bench::new();
+    let lab = &bench.lab;
+    let upstream = bench.upstream();
+    bench.put(&upstream.host(), &[]);
+    let elsewhere = "import os, socket, urllib.parse
+port = urllib.parse.urlparse(os.environ['HTTPS_PROXY']).port
+for host in ('127.0.0.2', '192.0.2.1', '::1'):
+    try:
+        socket.create_connection((host, port), 2)
+        print(host, 'reached')
+    except OSError as error:
+        print(host, 'not reached')";
+    let asks = crate::proxy::curl(&upstream.url("/api/x"), "");
+    workspace(
+        lab,
+        &format!("{asks}\necho; echo \"$API\" | head -c 3; echo\n/usr/bin/python3 -c \"{elsewhere}\""),
+    );
+    let tasks = TASKS
+        .replace("prod/TOKEN", "prod/API")
+        .replace("via = \"env\"", "via = \"proxy\"")
+        .replace("\"TOKEN\"", "\"API\"");
+    fs::write(lab.home.work().join("touchlease.toml"), tasks).unwrap();
+    // On the port of the proxy at another address, which the loopback of the machine has too.
+    let mut agent = Agent::start(lab);
+    let lease = agent.lease(lab);
+    let done = agent.call("run_task", json!({"lease": lease}));
+    let output = done["output"].as_str().unwrap_or_else(|| panic!("{done}"));
+    assert!(
+        output.contains("fine200") && !output.contains(" reached\n127") && output.matches("not reached").count() == 3,
+        "{done}"
+    );
+    assert_eq!(
+        upstream.seen()[0].header("authorization"),
+        Some(format!("Bearer {CANARY}").as_str())
+    );
+}
