@@ -46,6 +46,9 @@ const LONGEST_PATH: usize = 200;
 /// Most certificates of a company, in bytes.
 const LARGEST_ROOTS: usize = 4 << 20;
 
+/// Who waits for a lease's placeholders.
+type Answered = oneshot::Sender<Result<Vec<String>, Failure>>;
+
 /// A session, for as long as it is kept.
 pub(super) struct Session {
     /// Nothing is sent; it closes when the session is dropped.
@@ -58,7 +61,7 @@ struct Grant {
     log: Rc<Journal>,
     order: Order,
     values: Secret,
-    done: oneshot::Sender<Result<Vec<String>, Failure>>,
+    done: Answered,
 }
 
 /// A lease that a worker has.
@@ -87,7 +90,7 @@ struct Keeper {
     given: BTreeMap<String, Given>,
     /// Leases that the worker has been told are over, and by when it has to have said so.
     cutting: BTreeMap<String, Instant>,
-    granting: Option<(String, oneshot::Sender<Result<Vec<String>, Failure>>)>,
+    granting: Option<(String, Answered)>,
 }
 
 /// Opens a session for a lease, if something of it goes by proxy: what the requester needs to use it.
@@ -101,7 +104,7 @@ pub(super) async fn deliver(
     ask: &LeaseAsk,
     asker: &Asker,
 ) -> Result<Option<(Session, ProxyView)>, Failure> {
-    let looked = house.ledger.with_material(lease, |text, material| order(text, material));
+    let looked = house.ledger.with_material(lease, order);
     let Some(wanted) = looked.map_err(|_| over())?? else {
         return Ok(None);
     };
