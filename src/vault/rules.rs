@@ -170,7 +170,7 @@ impl Rules {
                 "where in a request it goes is for delivery by proxy",
             ),
             (
-                !proxy && !(self.methods.is_empty() && self.paths.is_empty()),
+                !proxy && (!self.methods.is_empty() || !self.paths.is_empty()),
                 "methods and paths are for delivery by proxy",
             ),
             (

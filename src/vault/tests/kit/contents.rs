@@ -520,8 +520,13 @@ fn record_contents(kit: &mut Kit<'_>) {
     sealed("clear-key", "a scope key that the scope never had", TOKEN, &unknown, value);
 }
 
+/// Makes a vault of the kit: name, about, what is expected, clear part, and what is in the box.
+type Sealed<'a> = dyn FnMut(&str, &str, &str, &str, Vec<u8>) + 'a;
+/// What is in the box: the value's length as it is written, the value, the length with zeros.
+type Plain<'a> = dyn Fn(u32, &[u8], usize) -> Vec<u8> + 'a;
+
 /// Rules for the proxy, which have members of their own.
-fn proxied(sealed: &mut dyn FnMut(&str, &str, &str, &str, Vec<u8>), clear: &str, plain: &dyn Fn(u32, &[u8], usize) -> Vec<u8>) {
+fn proxied(sealed: &mut Sealed<'_>, clear: &str, plain: &Plain<'_>) {
     let host = "\"api.example.com\"";
     let named = |name: &str, names: &str| format!(",\"{name}\":[{names}]");
     let place = |place: &str| format!(",\"place\":{place}");
