@@ -8,6 +8,7 @@ pub mod jcs;
 pub mod jwk;
 pub mod plain;
 pub mod reference;
+pub mod ssh_key;
 pub mod sshsig;
 pub mod words;
 

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::encoding::SecretRef;
-use crate::wire::signer::TokenAsk;
+use crate::wire::signer::{CertificateAsk, TokenAsk};
 
 /// The form in which a secret reaches a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -43,6 +43,8 @@ pub struct Grant {
     pub env: Option<String>,
     /// What a token is to say.
     pub token: Option<TokenAsk>,
+    /// What an SSH certificate is to say.
+    pub certificate: Option<CertificateAsk>,
 }
 
 impl fmt::Display for Via {

@@ -28,8 +28,8 @@ use super::record::{self, Question};
 use super::request::{Judged, Request};
 use super::requester::Requester;
 use super::text::{GrantText, Holder, LeaseKind, LeaseText, Text, VERSION};
-use super::token;
 use super::touch::touch;
+use super::{certificate, token};
 use crate::encoding::Digest;
 use crate::vault::{Standing, Wanted};
 use crate::wire::Failure;
@@ -184,6 +184,7 @@ fn grant_text(judged: &Judged) -> GrantText {
         via: judged.grant.via,
         env: judged.grant.env.clone(),
         token: token::text(judged),
+        certificate: certificate::text(judged),
         judged: judged.digest(),
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::grant::Via;
 use super::request::{Judged, Request};
 use super::text::TaskText;
-use super::token;
+use super::{certificate, token};
 use crate::config::Limits;
 use crate::vault::{Delivery, SCOPES_PER_TOUCH};
 use crate::wire::{Failure, Outcome, Unhinted};
@@ -49,13 +49,16 @@ fn terms(request: &Request, limits: &Limits) -> Result<(Duration, Option<u32>), 
         .hint("ask twice, each time for two scopes at most"));
     }
     request.grants.iter().try_for_each(check_delivery)?;
-    Ok((life(request, limits)?, uses(request)?))
+    let (ttl, uses) = (life(request, limits)?, uses(request)?);
+    certificate::check_alone(&request.grants, uses)?;
+    Ok((ttl, uses))
 }
 
 fn check_delivery(judged: &Judged) -> Result<(), Failure> {
     let delivery = match judged.grant.via {
         Via::Env => Delivery::Env,
         Via::File => Delivery::File,
+        Via::Signer if judged.grant.certificate.is_some() => return certificate::check(judged),
         Via::Signer => return token::check(judged),
     };
     if judged.rules.allow(delivery) {
@@ -189,6 +192,7 @@ mod tests {
                 via: Via::Env,
                 env: Some("A".into()),
                 token: None,
+                certificate: None,
             },
             version: 1,
             rules,

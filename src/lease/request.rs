@@ -133,8 +133,9 @@ fn ad_hoc(asked: &GrantAsk) -> Result<Grant, Failure> {
         "signer" => Via::Signer,
         other => return Err(Failure::new(Outcome::BadInput, "via", format!("{other:?} is no delivery")).hint("env, file and signer are")),
     };
-    let (is_token, has_token) = (via == Via::Signer, asked.token.is_some());
-    if is_token != has_token || !is_token && asked.env.is_none() {
+    let signs = usize::from(asked.token.is_some()) + usize::from(asked.certificate.is_some());
+    let is_signer = via == Via::Signer;
+    if usize::from(is_signer) != signs || !is_signer && asked.env.is_none() || asked.certificate.is_some() && asked.env.is_some() {
         let message = "env and file need a variable, and signer, and nothing else, what is to be signed";
         return Err(Failure::new(Outcome::BadInput, "grant", message).hint("docs/protocol.md shows each form"));
     }
@@ -144,6 +145,7 @@ fn ad_hoc(asked: &GrantAsk) -> Result<Grant, Failure> {
         via,
         env: asked.env.clone(),
         token: asked.token.clone(),
+        certificate: asked.certificate.clone(),
     })
 }
 

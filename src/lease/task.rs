@@ -202,6 +202,7 @@ impl GrantEntry {
             via: self.via,
             env: Some(self.env),
             token,
+            certificate: None,
         })
     }
 }

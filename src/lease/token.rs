@@ -31,6 +31,10 @@ pub fn check(judged: &Judged) -> Result<(), Failure> {
         refuse("no_signer", message).hint("touchlease signer list")
     })?;
     let name = &judged.grant.secret;
+    if signer.principals.is_some() {
+        return Err(refuse("signs_certificates", format!("{name} signs SSH certificates, and no tokens"))
+            .hint(format!("touchlease ssh cert {name} --key ~/.ssh/id_ed25519.pub")));
+    }
     for text in [Some(&asked.aud), asked.sub.as_ref()]
         .into_iter()
         .flatten()
@@ -157,12 +161,12 @@ fn lease_digest(text: &LeaseText) -> Result<Digest, Failure> {
     Ok(text.fix().map_err(IntoFailure::failure)?.digest())
 }
 
-fn unminted(error: MintError, grant: &GrantText) -> Failure {
+pub(super) fn unminted(error: MintError, grant: &GrantText) -> Failure {
     let secret = &grant.secret;
     match error {
         MintError::NoKey | MintError::OtherKey => Failure::new(Outcome::VaultRefused, "signer_key", format!("{secret}: {error}"))
             .hint(format!("make its keys anew: touchlease signer rotate {secret} --compromised")),
-        MintError::Times | MintError::Claims | MintError::Signing => internal("token", error),
+        MintError::Times | MintError::Claims | MintError::Certificate(_) | MintError::Signing => internal("token", error),
     }
 }
 
@@ -185,6 +189,7 @@ mod tests {
                 via: Via::Signer,
                 env: None,
                 token: Some(ask),
+                certificate: None,
             },
             version: 1,
             rules: rules(),

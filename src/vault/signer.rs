@@ -49,6 +49,9 @@ pub struct Signer {
     pub next: String,
     /// Public half of the key that signed before: what it signed is good to its end.
     pub previous: Option<String>,
+    /// Of a signer of SSH certificates, which signs no tokens: the users as whom one may let in, one each; at least one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub principals: Option<BTreeSet<String>>,
     /// The subjects that a token may have; at least one.
     pub subjects: BTreeSet<String>,
 }
@@ -93,7 +96,14 @@ impl Signer {
         let some = |texts: &BTreeSet<String>| (1..=MOST).contains(&texts.len()) && texts.iter().all(line);
         let values = |texts: &BTreeSet<String>| texts.len() <= MOST && texts.iter().all(line);
         let keys = self.keys()?;
+        let tokens = self.principals.is_none();
+        let nothing = self.audiences.is_empty() && self.claims.is_empty() && self.issuer.is_empty() && self.subjects.is_empty();
         let faults = [
+            (!tokens && !nothing, "a signer signs tokens or SSH certificates, and never both"),
+            (
+                !self.principals.as_ref().is_none_or(|names| (1..=MOST).contains(&names.len()) && names.iter().all(|name| is_principal(name))),
+                "a signer of SSH certificates has 1 to 64 principals: up to 64 letters, digits and . _ - @ +, beginning with a letter, a digit or _",
+            ),
             (!rules.is_signer_alone(), "a signer is for delivery by signer, and for nothing else"),
             (
                 rules.ttl.is_none_or(|ttl| ttl > LONGEST_TOKEN),
@@ -104,15 +114,15 @@ impl Signer {
                 "a signer names how many tokens one touch may be for, 100 at most",
             ),
             (
-                !some(&self.audiences),
+                tokens && !some(&self.audiences),
                 "a signer has 1 to 64 audiences, each one visible line of at most 512 bytes",
             ),
             (
-                !some(&self.subjects),
+                tokens && !some(&self.subjects),
                 "a signer has 1 to 64 subjects, each one visible line of at most 512 bytes",
             ),
             (
-                !is_issuer(&self.issuer),
+                tokens && !is_issuer(&self.issuer),
                 "an issuer is https://HOST/PATH, in lower case up to the path, without ? and #, and without / at the end",
             ),
             (
@@ -219,6 +229,14 @@ fn is_issuer(issuer: &str) -> bool {
         })
 }
 
+/// A user's name, and nothing that sshd or a list of users could take for another one, for several, or for all.
+#[must_use]
+pub fn is_principal(name: &str) -> bool {
+    let plain = |c: u8| c.is_ascii_alphanumeric() || b"._-@+".contains(&c);
+    let first = |c: u8| c.is_ascii_alphanumeric() || c == b'_';
+    (1..=LONGEST_CLAIM).contains(&name.len()) && name.bytes().all(plain) && name.bytes().next().is_some_and(first)
+}
+
 fn is_claim(name: &str) -> bool {
     let plain = |c: u8| c.is_ascii_alphanumeric() || b"_-.:/".contains(&c);
     (1..=LONGEST_CLAIM).contains(&name.len()) && name.bytes().all(plain) && !OUR_CLAIMS.contains(&name)
@@ -250,6 +268,7 @@ pub(crate) mod tests {
                 issuer: "https://id.example/touchlease".into(),
                 next,
                 previous: None,
+                principals: None,
                 subjects: ["deployer".into()].into(),
             })),
             ttl: Some(600),
@@ -294,6 +313,28 @@ pub(crate) mod tests {
         assert!(with(|signer| drop(
             signer.claims.insert("https://x.example/role".into(), BTreeSet::new())
         )));
+    }
+
+    #[test]
+    fn t27_a_signer_of_certificates_names_users_one_by_one_and_signs_no_tokens() {
+        let of_ssh = |names: &[&str]| {
+            move |signer: &mut Signer| {
+                signer.audiences.clear();
+                signer.claims.clear();
+                signer.issuer.clear();
+                signer.subjects.clear();
+                signer.principals = Some(names.iter().map(|name| (*name).to_owned()).collect());
+            }
+        };
+        assert!(with(of_ssh(&["deploy", "root"])));
+        for names in [&[][..], &[""], &["*"], &["deploy", "a,b"], &["a b"], &["-x"], &["."], &["a\n"]] {
+            assert!(!with(of_ssh(names)), "{names:?}");
+        }
+        assert!(!with(|signer| signer.principals = Some(["deploy".into()].into())), "tokens besides");
+        assert!(!with(|signer| {
+            of_ssh(&["deploy"])(signer);
+            signer.issuer = "https://id.example".into();
+        }));
     }
 
     #[test]

@@ -217,6 +217,7 @@ pub(crate) mod tests {
                 via: Via::Env,
                 env: Some("TOKEN".into()),
                 token: None,
+                certificate: None,
                 judged: Digest([6; 32]),
             }],
             at_end: AtEnd::Terminate,
