@@ -239,6 +239,9 @@ fn asked_rows(rows: &mut Vec<Row>, lease: &LeaseText) {
         if let Some(token) = &grant.token {
             signers::token_rows(rows, token);
         }
+        if let Some(certificate) = &grant.certificate {
+            signers::certificate_rows(rows, certificate);
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::lease::grant::Via;
 use crate::lease::ledger::{Lease, Over, Why};
 use crate::lease::office::Asker;
 use crate::lease::text::{GrantText, Holder, LeaseText};
-use crate::lease::{collapse, record, token};
+use crate::lease::{certificate, collapse, record, token};
 use crate::secret::Secret;
 use crate::sys;
 use crate::vault::Material;
@@ -120,7 +120,9 @@ fn values(house: &House, open: &OpenVault, lease: &Lease, ask: &LeaseAsk) -> Res
         let (delivery, what) = house.ledger.with_material(lease, said).map_err(|_| gone())?;
         record::used(&open.log, lease.id(), &delivery, &what, left)?;
         let now = house.clock.wall();
-        let delivered = |text: &LeaseText, material: &Material| delivered(text, material, left, now);
+        let mut nonce = [0; 32];
+        house.random.borrow_mut().fill_bytes(&mut nonce);
+        let delivered = |text: &LeaseText, material: &Material| delivered(text, material, left, now, &nonce);
         values.extend(house.ledger.with_material(lease, delivered).map_err(|_| gone())??);
         if !printed || left.is_none_or(|left| left == 0) {
             return Ok(values);
@@ -128,10 +130,13 @@ fn values(house: &House, open: &OpenVault, lease: &Lease, ask: &LeaseAsk) -> Res
     }
 }
 
-/// What a use is for, in the log: a command, or a token by its id.
+/// What a use is for, in the log: a command, or a token or certificate by its id.
 fn what(text: &LeaseText, ask: &LeaseAsk, left: Option<u32>) -> String {
     if !text.is_of_printed_tokens() {
         return plain::visible(ask.command.first().map(String::as_str).unwrap_or_default());
+    }
+    if let Some((grant, certificate)) = text.certificate() {
+        return format!("certificate {} by {} for {}", text.id, grant.secret, certificate.principal);
     }
     let tokens = text.tokens(left).into_iter();
     let tokens: Vec<_> = tokens.map(|(jti, token)| format!("token {jti} for {}", token.aud)).collect();
@@ -142,9 +147,13 @@ fn gone() -> Failure {
     Failure::new(Outcome::Refused, "lease_over", "the lease ended before it could be used").hint("ask again")
 }
 
-fn delivered(text: &LeaseText, material: &Material, left: Option<u32>, now: Wall) -> Result<Vec<Delivered>, Failure> {
+fn delivered(text: &LeaseText, material: &Material, left: Option<u32>, now: Wall, nonce: &[u8; 32]) -> Result<Vec<Delivered>, Failure> {
     let mut ids = text.tokens(left).into_iter().map(|(id, _)| id);
     let mut one = |grant: &GrantText| {
+        if grant.certificate.is_some() {
+            let value = certificate::mint(text, material, grant, nonce, now)?;
+            return Ok(sent(grant, value));
+        }
         if grant.via == Via::Signer {
             let value = token::mint(text, material, grant, ids.next().unwrap_or_default(), now)?;
             return Ok(sent(grant, value));

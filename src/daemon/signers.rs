@@ -64,8 +64,8 @@ pub(super) async fn add(house: &House, path: &Path, ask: SignerAddAsk, asker: &A
         Ok(found) => return Err(taken(&ask.signer, &found)),
     }
     let (current, next) = (fresh(house, ask.alg)?, fresh(house, ask.alg)?);
-    let mut subjects = ask.may.subjects;
-    if subjects.is_empty() {
+    let (mut subjects, principals) = (ask.may.subjects, ask.may.principals);
+    if subjects.is_empty() && principals.is_empty() {
         subjects.insert(name.clone());
     }
     let signer = Signer {
@@ -76,6 +76,7 @@ pub(super) async fn add(house: &House, path: &Path, ask: SignerAddAsk, asker: &A
         issuer: ask.issuer,
         next: next.1.to_text(),
         previous: None,
+        principals: Some(principals).filter(|principals| !principals.is_empty()),
         subjects,
     };
     let rules = rules(signer, ask.may.ttl.unwrap_or(USUAL_TTL), ask.may.uses.map_or(USUAL_USES, u64::from));
@@ -212,6 +213,9 @@ fn take_over(signer: &mut Signer, may: &MayAsk) {
     }
     if !may.subjects.is_empty() {
         signer.subjects.clone_from(&may.subjects);
+    }
+    if !may.principals.is_empty() {
+        signer.principals = Some(may.principals.clone());
     }
     if !may.claims.is_empty() {
         signer.claims.clone_from(&may.claims);

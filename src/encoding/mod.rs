@@ -6,6 +6,7 @@ pub mod hpke;
 pub mod id;
 pub mod jcs;
 pub mod jwk;
+pub mod krl;
 pub mod plain;
 pub mod reference;
 pub mod ssh_key;

@@ -203,6 +203,7 @@ fn signer_said(signer: &Signer) -> SignerRules {
         issuer,
         next,
         previous,
+        principals,
         subjects,
     } = signer.clone();
     SignerRules {
@@ -213,6 +214,7 @@ fn signer_said(signer: &Signer) -> SignerRules {
         issuer,
         next,
         previous,
+        principals: principals.unwrap_or_default(),
         subjects,
     }
 }

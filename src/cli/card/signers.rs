@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Row, must};
 use crate::encoding::jwk::{Algorithm, PublicKey};
-use crate::lease::text::{GrantText, TokenText};
+use crate::encoding::ssh_key::SshKey;
+use crate::lease::text::{CertificateText, GrantText, TokenText};
 use crate::wire::signer::{SignerClass, SignerRules};
 
 /// Digits of a key's name that are enough to tell it from another.
@@ -12,6 +13,13 @@ const SHOWN_KID: usize = 11;
 
 /// Which signer signs, and where its key is.
 pub(super) fn signed(grant: &GrantText) -> String {
+    if let Some(certificate) = &grant.certificate {
+        let class = class(certificate.class);
+        return format!(
+            "an SSH certificate signed by {}  {class} signer, version {}",
+            grant.secret, grant.version
+        );
+    }
     let class = grant.token.as_ref().map_or("", |token| class(token.class));
     let variable = grant
         .env
@@ -33,9 +41,37 @@ pub(super) fn token_rows(rows: &mut Vec<Row>, token: &TokenText) {
     }
 }
 
+/// What a certificate lets in.
+pub(super) fn certificate_rows(rows: &mut Vec<Row>, certificate: &CertificateText) {
+    must(rows, "as", format!("user {}", certificate.principal));
+    let key = SshKey::from_line(&certificate.key);
+    must(
+        rows,
+        "with key",
+        key.map_or_else(|error| format!("({error})"), |key| format!("{} {}", key.name(), key.fingerprint())),
+    );
+    let runs = match &certificate.force_command {
+        Some(command) => format!("only {command}"),
+        None => "anything".to_owned(),
+    };
+    let terminal = if certificate.pty { ", with a terminal" } else { ", without a terminal" };
+    must(rows, "may run", runs + terminal);
+    let from: Vec<String> = certificate.source_addresses.iter().map(ToString::to_string).collect();
+    must(
+        rows,
+        "from",
+        if from.is_empty() { "everywhere".into() } else { from.join(" or ") },
+    );
+}
+
 /// What may be signed with a signer, in words.
 #[must_use]
 pub fn rules(signer: &SignerRules) -> String {
+    let key: String = kid(signer.alg, &signer.current).chars().take(SHOWN_KID).collect();
+    if !signer.principals.is_empty() {
+        let (alg, names) = (signer.alg.as_str(), joined(&signer.principals));
+        return format!("sealed signer ({alg}) of SSH certificates, which let in as {names}; key {key}");
+    }
     let mut text = format!(
         "sealed signer ({}) of tokens issued by {}, to {}, as {}",
         signer.alg.as_str(),
@@ -46,10 +82,7 @@ pub fn rules(signer: &SignerRules) -> String {
     if !signer.claims.is_empty() {
         text += &format!(", with {}", claims(&signer.claims));
     }
-    text + &format!(
-        "; key {}",
-        kid(signer.alg, &signer.current).chars().take(SHOWN_KID).collect::<String>()
-    )
+    text + &format!("; key {key}")
 }
 
 /// Claims that a token may have: `ref` of any value, `env` of these.

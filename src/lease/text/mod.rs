@@ -17,7 +17,7 @@ pub use change::{
     ChangeKind, ChangeText, ClockKind, ClockText, InsteadText, LostText, OlderKind, OlderRosterText, OlderScopeText, OlderText, WriteText,
 };
 pub use export::{ExportKind, ExportText};
-pub use lease::{GrantText, Holder, LeaseKind, LeaseText, TaskText, TokenText};
+pub use lease::{CertificateText, GrantText, Holder, LeaseKind, LeaseText, TaskText, TokenText};
 pub use merge::{JoinText, JoinedText, KeepText, StatesText, VersionText, names_all};
 pub use notice::{CardText, EnrolKind, EnrolText, FactoryText, RecoversText, RosterBeside, UnlockKind, UnlockText};
 
