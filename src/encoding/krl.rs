@@ -37,3 +37,31 @@ pub fn list(cas: &[SshKey], ids: &[String], number: u64, now: u64) -> Vec<u8> {
     }
     list
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::process::Command;
+
+    use super::*;
+    use crate::encoding::jwk::{Algorithm, PublicKey};
+
+    #[test]
+    fn ssh_keygen_reads_the_list_and_shows_the_ids_that_are_in_it() {
+        let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32]).verifying_key();
+        let ca = SshKey::of(&PublicKey::from_bytes(Algorithm::EdDsa, key.as_bytes()).unwrap()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("krl");
+        let shown = |ids: &[String]| {
+            std::fs::write(&file, list(std::slice::from_ref(&ca), ids, 5, 1_800_000_000)).unwrap();
+            let out = Command::new("ssh-keygen").arg("-Qlf").arg(&file).output().unwrap();
+            assert!(out.status.success(), "{out:?}");
+            String::from_utf8(out.stdout).unwrap()
+        };
+        let two = shown(&["0123".into(), "4567".into()]);
+        for part in ["# KRL version 5", "touchlease", &ca.fingerprint(), "id: 0123", "id: 4567"] {
+            assert!(two.contains(part), "{part} in {two}");
+        }
+        assert!(!shown(&[]).contains("id:"));
+    }
+}

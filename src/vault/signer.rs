@@ -317,22 +317,20 @@ pub(crate) mod tests {
 
     #[test]
     fn t27_a_signer_of_certificates_names_users_one_by_one_and_signs_no_tokens() {
-        let of_ssh = |names: &[&str]| {
-            move |signer: &mut Signer| {
-                signer.audiences.clear();
-                signer.claims.clear();
-                signer.issuer.clear();
-                signer.subjects.clear();
-                signer.principals = Some(names.iter().map(|name| (*name).to_owned()).collect());
-            }
+        let of_ssh = |signer: &mut Signer, names: &[&str]| {
+            signer.audiences.clear();
+            signer.claims.clear();
+            signer.issuer.clear();
+            signer.subjects.clear();
+            signer.principals = Some(names.iter().map(|name| (*name).to_owned()).collect());
         };
-        assert!(with(of_ssh(&["deploy", "root"])));
+        assert!(with(|signer| of_ssh(signer, &["deploy", "root"])));
         for names in [&[][..], &[""], &["*"], &["deploy", "a,b"], &["a b"], &["-x"], &["."], &["a\n"]] {
-            assert!(!with(of_ssh(names)), "{names:?}");
+            assert!(!with(|signer| of_ssh(signer, names)), "{names:?}");
         }
         assert!(!with(|signer| signer.principals = Some(["deploy".into()].into())), "tokens besides");
         assert!(!with(|signer| {
-            of_ssh(&["deploy"])(signer);
+            of_ssh(signer, &["deploy"]);
             signer.issuer = "https://id.example".into();
         }));
     }

@@ -28,6 +28,7 @@ mod screen;
 mod second_reader;
 mod signers;
 mod size;
+mod ssh;
 mod spine;
 mod storms;
 mod trace;
