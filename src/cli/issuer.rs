@@ -81,7 +81,11 @@ pub fn run(session: &Session, command: Command) -> Result<(), Failure> {
 
 fn issuer_of(view: &SignerView) -> Option<&String> {
     // One of SSH certificates has none.
-    view.rules.signer.as_deref().map(|signer| &signer.issuer).filter(|issuer| !issuer.is_empty())
+    view.rules
+        .signer
+        .as_deref()
+        .map(|signer| &signer.issuer)
+        .filter(|issuer| !issuer.is_empty())
 }
 
 fn which(signers: &[SignerView], named: Option<String>) -> Result<String, Failure> {

@@ -163,9 +163,11 @@ fn revoke(session: &Session, signer: &SecretRef, file: &Path, leases: &[String])
         Failure::new(Outcome::BadInput, "file", message).hint("name a file in a folder that you may write to")
     })?;
     session.ui.json(&json!({ "file": file, "signer": view.signer, "revoked": ids }));
-    session
-        .ui
-        .line(&format!("{} written: {} taken back", file.display(), count(ids.len(), "certificate")));
+    session.ui.line(&format!(
+        "{} written: {} taken back",
+        file.display(),
+        count(ids.len(), "certificate")
+    ));
     session.ui.note(
         Tone::Dim,
         "put it where RevokedKeys of sshd_config names it, whole and at once: sshd refuses everybody where it cannot read it",

@@ -99,7 +99,8 @@ impl SshKey {
     pub fn from_line(line: &str) -> Result<Self, SshKeyError> {
         let line = line.trim_ascii();
         let mut words = line.split_ascii_whitespace();
-        let (Some(name), Some(base64), false) = (words.next(), words.next(), line.len() > LONGEST_LINE || line.contains(['\n', '\r'])) else {
+        let (Some(name), Some(base64), false) = (words.next(), words.next(), line.len() > LONGEST_LINE || line.contains(['\n', '\r']))
+        else {
             return Err(SshKeyError::Form);
         };
         let blob = BASE64.decode(base64.as_bytes()).map_err(|_| SshKeyError::Form)?;
@@ -246,6 +247,11 @@ mod tests {
     fn a_signers_key_is_one_of_ssh() {
         let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32]).verifying_key();
         let key = PublicKey::from_bytes(Algorithm::EdDsa, key.as_bytes()).unwrap();
-        assert!(SshKey::of(&key).unwrap().to_line().starts_with("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI"));
+        assert!(
+            SshKey::of(&key)
+                .unwrap()
+                .to_line()
+                .starts_with("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI")
+        );
     }
 }

@@ -183,7 +183,11 @@ mod tests {
         assert_eq!(reason(|_| {}), "asked");
         assert_eq!(reason(|asked| asked.principal = Some("deploy".into())), "asked");
         for principal in ["root", "", "*", "deploy,root", "deploy ", "Deploy"] {
-            assert_eq!(reason(|asked| asked.principal = Some(principal.into())), "principal", "{principal:?}");
+            assert_eq!(
+                reason(|asked| asked.principal = Some(principal.into())),
+                "principal",
+                "{principal:?}"
+            );
         }
         assert_eq!(reason(|asked| asked.force_command = Some("a\nb".into())), "certificate");
         assert_eq!(reason(|asked| asked.source_addresses = vec!["0.0.0.0/0".into()]), "certificate");
@@ -193,7 +197,15 @@ mod tests {
     #[test]
     fn of_several_principals_one_has_to_be_named_and_a_signer_of_tokens_makes_no_certificate() {
         let mut several = judged(|_| {});
-        several.rules.signer.as_mut().unwrap().principals.as_mut().unwrap().insert("root".into());
+        several
+            .rules
+            .signer
+            .as_mut()
+            .unwrap()
+            .principals
+            .as_mut()
+            .unwrap()
+            .insert("root".into());
         assert_eq!(check(&several).unwrap_err().reason, "which_principal");
         assert_eq!(text(&several), None);
         let tokens = Judged {
@@ -220,7 +232,10 @@ mod tests {
     fn what_is_shown_has_no_comment_and_its_number_is_of_the_leases_id() {
         let said = text(&judged(|asked| asked.source_addresses = vec!["192.0.2.1".into()])).unwrap();
         assert_eq!(format!("{} anna@laptop", said.key), KEY);
-        assert_eq!((said.principal.as_str(), said.source_addresses[0].to_string()), ("deploy", "192.0.2.1/32".into()));
+        assert_eq!(
+            (said.principal.as_str(), said.source_addresses[0].to_string()),
+            ("deploy", "192.0.2.1/32".into())
+        );
         let lease = LeaseText {
             id: "000000000000000affffffffffffffff".into(),
             ..sample()

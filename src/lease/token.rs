@@ -32,8 +32,10 @@ pub fn check(judged: &Judged) -> Result<(), Failure> {
     })?;
     let name = &judged.grant.secret;
     if signer.principals.is_some() {
-        return Err(refuse("signs_certificates", format!("{name} signs SSH certificates, and no tokens"))
-            .hint(format!("touchlease ssh cert {name} --key ~/.ssh/id_ed25519.pub")));
+        return Err(
+            refuse("signs_certificates", format!("{name} signs SSH certificates, and no tokens"))
+                .hint(format!("touchlease ssh cert {name} --key ~/.ssh/id_ed25519.pub")),
+        );
     }
     for text in [Some(&asked.aud), asked.sub.as_ref()]
         .into_iter()

@@ -79,7 +79,9 @@ impl FromStr for Addresses {
     type Err = CertificateError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (address, length) = text.split_once('/').map_or((text, None), |(address, length)| (address, Some(length)));
+        let (address, length) = text
+            .split_once('/')
+            .map_or((text, None), |(address, length)| (address, Some(length)));
         let address: IpAddr = address.parse().map_err(|_| CertificateError::Address)?;
         let most = if address.is_ipv4() { 32 } else { 128 };
         let length = match length {
@@ -87,7 +89,9 @@ impl FromStr for Addresses {
             Some(text) => text.parse().ok().filter(|length: &u8| length.to_string() == text),
             None => Some(most),
         };
-        let length = length.filter(|length| (1..=most).contains(length)).ok_or(CertificateError::Address)?;
+        let length = length
+            .filter(|length| (1..=most).contains(length))
+            .ok_or(CertificateError::Address)?;
         // sshd calls bits behind the mask an inconsistent one, and the whole certificate bad (addrmatch.c).
         let behind = match address {
             IpAddr::V4(address) => u128::from(u32::from(address)) << 96,
@@ -318,7 +322,20 @@ mod tests {
     fn t27_a_certificate_without_a_principal_with_a_wild_one_or_with_several_cannot_be_made() {
         made(|_| {}).unwrap();
         for principal in [
-            "", "*", "deploy*", "?", "!deploy", "deploy,root", "deploy root", " deploy", "deploy\n", "-deploy", ".deploy", "a\0b", "ü", "$u",
+            "",
+            "*",
+            "deploy*",
+            "?",
+            "!deploy",
+            "deploy,root",
+            "deploy root",
+            " deploy",
+            "deploy\n",
+            "-deploy",
+            ".deploy",
+            "a\0b",
+            "ü",
+            "$u",
             &"a".repeat(65),
         ] {
             let refused = made(|certificate| certificate.principal = principal.into());
@@ -346,12 +363,30 @@ mod tests {
             assert_eq!(refused, Err(MintError::Certificate(CertificateError::Command)), "{command:?}");
         }
         for text in [
-            "", "*", "0.0.0.0/0", "::/0", "10.0.0.1/8", "10.0.0.0/33", "10.0.0.0/+8", "10.0.0.0/08", "10.0.0.0/-1", "10.0.0.0/", "!10.0.0.1",
-            "10.0.0.1,10.0.0.2", "host.example", "2001:db8::1/64", "010.0.0.1", "10.1",
+            "",
+            "*",
+            "0.0.0.0/0",
+            "::/0",
+            "10.0.0.1/8",
+            "10.0.0.0/33",
+            "10.0.0.0/+8",
+            "10.0.0.0/08",
+            "10.0.0.0/-1",
+            "10.0.0.0/",
+            "!10.0.0.1",
+            "10.0.0.1,10.0.0.2",
+            "host.example",
+            "2001:db8::1/64",
+            "010.0.0.1",
+            "10.1",
         ] {
             assert_eq!(text.parse::<Addresses>(), Err(CertificateError::Address), "{text:?}");
         }
-        for (text, written) in [("10.0.0.1", "10.0.0.1/32"), ("10.0.0.0/8", "10.0.0.0/8"), ("2001:DB8::/32", "2001:db8::/32")] {
+        for (text, written) in [
+            ("10.0.0.1", "10.0.0.1/32"),
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            ("2001:DB8::/32", "2001:db8::/32"),
+        ] {
             assert_eq!(text.parse::<Addresses>().unwrap().to_string(), written);
         }
         let many = vec!["10.0.0.1".parse().unwrap(); 17];

@@ -101,7 +101,10 @@ impl Signer {
         let faults = [
             (!tokens && !nothing, "a signer signs tokens or SSH certificates, and never both"),
             (
-                !self.principals.as_ref().is_none_or(|names| (1..=MOST).contains(&names.len()) && names.iter().all(|name| is_principal(name))),
+                !self
+                    .principals
+                    .as_ref()
+                    .is_none_or(|names| (1..=MOST).contains(&names.len()) && names.iter().all(|name| is_principal(name))),
                 "a signer of SSH certificates has 1 to 64 principals: up to 64 letters, digits and . _ - @ +, beginning with a letter, a digit or _",
             ),
             (!rules.is_signer_alone(), "a signer is for delivery by signer, and for nothing else"),

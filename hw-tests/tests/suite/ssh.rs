@@ -19,7 +19,10 @@ fn lab(alg: &str, principals: &[&str], more: &[&str]) -> (Lab, PathBuf) {
     principals.iter().for_each(|principal| add.extend(["--principal", principal]));
     lab.person(&[&add, more].concat());
     let key = lab.home.work().join("id");
-    let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", "me", "-f"]).arg(&key).status();
+    let made = Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-C", "me", "-f"])
+        .arg(&key)
+        .status();
     assert!(made.unwrap().success());
     (lab, key)
 }
@@ -55,7 +58,16 @@ fn t33_a_certificate_is_all_that_stands_on_standard_output_and_its_text_is_what_
         let before = lab.key.counts().unwrap().given;
         let line = certificate(
             &lab,
-            &["--force-command", "/usr/bin/deploy now", "--source-address", "192.0.2.0/24", "--source-address", "::1", "--ttl", "2m"],
+            &[
+                "--force-command",
+                "/usr/bin/deploy now",
+                "--source-address",
+                "192.0.2.0/24",
+                "--source-address",
+                "::1",
+                "--ttl",
+                "2m",
+            ],
         );
         assert_eq!(lab.key.counts().unwrap().given, before + 1);
         let text = recorder.texts().pop().unwrap();
@@ -74,7 +86,10 @@ fn t33_a_certificate_is_all_that_stands_on_standard_output_and_its_text_is_what_
         let (_, shown) = lease.certificate().unwrap();
         let id = fs::read_to_string(lab.home.work().join("id.pub")).unwrap();
         assert_eq!(format!("{} me\n", shown.key), id, "the prompt has the key that was named");
-        assert_eq!((shown.principal.as_str(), shown.pty, lease.ttl, lease.uses), ("deploy", false, 120, Some(1)));
+        assert_eq!(
+            (shown.principal.as_str(), shown.pty, lease.ttl, lease.uses),
+            ("deploy", false, 120, Some(1))
+        );
         let used: Vec<_> = lab.events().into_iter().filter(|(name, _)| name == "used").collect();
         let what = format!("certificate {} by prod/ca for deploy", lease.id);
         assert_eq!(used.len(), 1);
@@ -86,10 +101,25 @@ fn t33_a_certificate_is_all_that_stands_on_standard_output_and_its_text_is_what_
 #[test]
 fn the_prompt_says_who_is_let_in_with_which_key_for_what_and_from_where() {
     let (lab, key) = lab("eddsa", &["deploy"], &[]);
-    let print = Command::new("ssh-keygen").arg("-lf").arg(key.with_extension("pub")).output().unwrap();
+    let print = Command::new("ssh-keygen")
+        .arg("-lf")
+        .arg(key.with_extension("pub"))
+        .output()
+        .unwrap();
     let print = String::from_utf8(print.stdout).unwrap();
     let print = print.split(' ').nth(1).unwrap();
-    let shown = lab.person(&["ssh", "cert", "prod/ca", "--key", "id.pub", "--source-address", "192.0.2.7", "--pty", "--ttl", "90s"]);
+    let shown = lab.person(&[
+        "ssh",
+        "cert",
+        "prod/ca",
+        "--key",
+        "id.pub",
+        "--source-address",
+        "192.0.2.7",
+        "--pty",
+        "--ttl",
+        "90s",
+    ]);
     for part in [
         "an SSH certificate signed by prod/ca",
         "sealed signer, version 1",
@@ -110,7 +140,17 @@ fn the_prompt_says_who_is_let_in_with_which_key_for_what_and_from_where() {
 #[test]
 fn t27_what_the_rules_do_not_allow_or_sshd_would_take_for_more_is_refused_before_anybody_is_asked() {
     let (lab, key) = lab("es256", &["deploy", "backup"], &["--max-ttl", "5m"]);
-    lab.person(&["signer", "add", "tokens", "--scope", "prod", "--issuer", "https://id.example", "--aud", "https://a.example"]);
+    lab.person(&[
+        "signer",
+        "add",
+        "tokens",
+        "--scope",
+        "prod",
+        "--issuer",
+        "https://id.example",
+        "--aud",
+        "https://a.example",
+    ]);
     fs::write(lab.home.work().join("none.pub"), "ssh-ed25519 AAAA me\n").unwrap();
     let _watch = lab.home.watch().unwrap();
     let before = (lab.key.counts().unwrap().given, lab.count("asked"));
@@ -134,8 +174,16 @@ fn t27_what_the_rules_do_not_allow_or_sshd_would_take_for_more_is_refused_before
     let private = key.display().to_string();
     for (arguments, code, reason) in [
         (&["ssh", "cert", "prod/ca", "--key", "id.pub"][..], 65, "which_principal"),
-        (&["ssh", "cert", "prod/ca", "--key", &private, "--principal", "deploy"], 65, "ssh_key"),
-        (&["ssh", "cert", "prod/ca", "--key", "none.pub", "--principal", "deploy"], 65, "ssh_key"),
+        (
+            &["ssh", "cert", "prod/ca", "--key", &private, "--principal", "deploy"],
+            65,
+            "ssh_key",
+        ),
+        (
+            &["ssh", "cert", "prod/ca", "--key", "none.pub", "--principal", "deploy"],
+            65,
+            "ssh_key",
+        ),
         (&["ssh", "cert", "prod/tokens", "--key", "id.pub"], 62, "no_ca"),
         (&["ssh", "cert", "prod/TOKEN", "--key", "id.pub"], 62, "no_ca"),
         (&["token", "prod/ca", "--aud", "https://a.example"], 62, "signs_certificates"),
@@ -144,8 +192,26 @@ fn t27_what_the_rules_do_not_allow_or_sshd_would_take_for_more_is_refused_before
         (&["run", "--with", "D=prod/ca", "--", "true"], 62, "signer_stays"),
         (&["signer", "add", "x", "--scope", "prod", "--principal", "a,b"], 65, "rules"),
         (&["signer", "add", "x", "--scope", "prod", "--principal", "*"], 65, "rules"),
-        (&["signer", "add", "x", "--scope", "prod", "--principal", "a", "--issuer", "https://id.example"], 64, "usage"),
-        (&["signer", "add", "x", "--scope", "prod", "--principal", "a", "--max-ttl", "2h"], 65, "rules"),
+        (
+            &[
+                "signer",
+                "add",
+                "x",
+                "--scope",
+                "prod",
+                "--principal",
+                "a",
+                "--issuer",
+                "https://id.example",
+            ],
+            64,
+            "usage",
+        ),
+        (
+            &["signer", "add", "x", "--scope", "prod", "--principal", "a", "--max-ttl", "2h"],
+            65,
+            "rules",
+        ),
     ] {
         assert_eq!(refused(&lab, arguments), (code, reason.to_owned()), "{arguments:?}");
     }
@@ -177,16 +243,27 @@ fn a_rotation_keeps_servers_letting_in_and_the_list_of_what_is_taken_back_names_
     let before = lab.key.counts().unwrap().given;
     let made = lines(&lab);
     assert_eq!(lab.key.counts().unwrap().given, before, "they are public");
-    assert!(made[0].ends_with(" touchlease:prod/ca:current") && made[1].ends_with(" touchlease:prod/ca:next"), "{made:?}");
+    assert!(
+        made[0].ends_with(" touchlease:prod/ca:current") && made[1].ends_with(" touchlease:prod/ca:next"),
+        "{made:?}"
+    );
     lab.person(&["signer", "rotate", "prod/ca"]);
     let turned = lines(&lab);
     let key = |line: &str| line.split(' ').nth(1).unwrap().to_owned();
     assert_eq!(key(&turned[0]), key(&made[1]));
     let id = "0123456789abcdef0123456789abcdef";
     lab.prints(&["ssh", "krl", "prod/ca", "krl", "--lease", id]);
-    let shown = Command::new("ssh-keygen").arg("-Qlf").arg(lab.home.work().join("krl")).output().unwrap();
+    let shown = Command::new("ssh-keygen")
+        .arg("-Qlf")
+        .arg(lab.home.work().join("krl"))
+        .output()
+        .unwrap();
     let shown = String::from_utf8(shown.stdout).unwrap();
-    assert_eq!(shown.matches(&format!("id: {id}")).count(), 3, "current, next and previous: {shown}");
+    assert_eq!(
+        shown.matches(&format!("id: {id}")).count(),
+        3,
+        "current, next and previous: {shown}"
+    );
     // Of an issuer of tokens there is nothing.
     assert_eq!(refused(&lab, &["issuer", "export", "site"]).1, "no_issuer");
     let listed = lab.json(&["signer", "list"]);

@@ -54,14 +54,14 @@ pub(super) fn certificate_rows(rows: &mut Vec<Row>, certificate: &CertificateTex
         Some(command) => format!("only {command}"),
         None => "anything".to_owned(),
     };
-    let terminal = if certificate.pty { ", with a terminal" } else { ", without a terminal" };
+    let terminal = if certificate.pty {
+        ", with a terminal"
+    } else {
+        ", without a terminal"
+    };
     must(rows, "may run", runs + terminal);
     let from: Vec<String> = certificate.source_addresses.iter().map(ToString::to_string).collect();
-    must(
-        rows,
-        "from",
-        if from.is_empty() { "everywhere".into() } else { from.join(" or ") },
-    );
+    must(rows, "from", if from.is_empty() { "everywhere".into() } else { from.join(" or ") });
 }
 
 /// What may be signed with a signer, in words.

@@ -27,7 +27,11 @@ impl Server {
         fs::create_dir(&folder).unwrap();
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
         let host = folder.join("host");
-        let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&host).status().unwrap();
+        let made = Command::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+            .arg(&host)
+            .status()
+            .unwrap();
         assert!(made.success());
         fs::write(folder.join("ca"), lab.prints(&["ssh", "ca", "prod/ca"])).unwrap();
         fs::write(folder.join("principals"), principals.join("\n") + "\n").unwrap();
@@ -78,7 +82,16 @@ impl Server {
         let user = String::from_utf8(user.stdout).unwrap();
         let known = self.folder.join("known").display().to_string();
         Command::new("ssh")
-            .args(["-F", "none", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o", "IdentitiesOnly=yes"])
+            .args([
+                "-F",
+                "none",
+                "-o",
+                "BatchMode=yes",
+                "-o",
+                "StrictHostKeyChecking=no",
+                "-o",
+                "IdentitiesOnly=yes",
+            ])
             .args(["-o", &format!("UserKnownHostsFile={known}"), "-o", "IdentityAgent=none"])
             .arg("-o")
             .arg(format!("CertificateFile={}", cert.display()))
@@ -144,8 +157,15 @@ fn t27_sshd_lets_in_with_a_certificate_whom_it_names_and_nobody_else() {
         let _watch = lab.home.watch().unwrap();
         let good = certificate(&lab, &["--principal", "deploy"]);
         assert!(server.lets_in(&lab, &good));
-        assert!(server.logs(&format!("ID {}", id(&good))), "the log names the lease: {}", server.log());
-        assert!(!server.lets_in(&lab, &certificate(&lab, &["--principal", "backup"])), "another user");
+        assert!(
+            server.logs(&format!("ID {}", id(&good))),
+            "the log names the lease: {}",
+            server.log()
+        );
+        assert!(
+            !server.lets_in(&lab, &certificate(&lab, &["--principal", "backup"])),
+            "another user"
+        );
         // One bit of it, and a certificate of another signer.
         let at = good.find(' ').unwrap() + 200;
         let other = if good.as_bytes()[at] == b'A' { "B" } else { "A" };
