@@ -89,13 +89,13 @@ def signer(rules):
     texts, some = [lambda text: is_text(text) and text.strip() == text and len(text.encode()) <= 512], lambda value: 0 < len(value) < 65
     read, principals = rules["signer"], rules["signer"].get("principals")
     if principals is not None:
-        texts, some = [lambda text: PRINCIPAL.fullmatch(text)], lambda value: value == [] or value == principals and 0 < len(value) < 65
+        texts = [lambda text: PRINCIPAL.fullmatch(text)]
     point = is_point if rules["signer"]["alg"] == "ES256" else lambda text: is_encoded(text, [32])
     form = {"alg": ("ES256", "EdDSA"), "audiences": texts, "claims": lambda value: isinstance(value, dict), "current": point,
             "issuer": ISSUER if principals is None else ("",), "next": point, "previous": lambda key: key is None or point(key), "subjects": texts}
     if principals is not None:
         form |= {"principals": texts, "audiences": ([],), "subjects": ([],), "claims": ({},)}
-        need(ascending(principals) and some(principals), "no principals in order")
+        need(fits(principals, texts) and ascending(principals) and some(principals), "no principals in order")
     need(fits(read, form) and rules["deliveries"] == ["signer"] and not rules["hosts"], "not in the form of a signer")
     need(principals is not None or all(ascending(read[name]) and some(read[name]) for name in ("audiences", "subjects")), "no audiences or subjects in order")
     for name, values in read["claims"].items():
