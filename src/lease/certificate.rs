@@ -30,9 +30,9 @@ pub fn check(judged: &Judged) -> Result<(), Failure> {
     let Some(principals) = &signer.principals else {
         return Err(refused("signs tokens").hint("touchlease signer add NAME --scope prod --principal deploy makes one that does"));
     };
-    let bad = |reason: &str, message: String| Failure::new(Outcome::BadInput, reason, message);
     SshKey::from_line(&asked.key).map_err(|error| {
-        bad("ssh_key", error.to_string()).hint("name the public half: --key ~/.ssh/id_ed25519.pub; ssh-keygen -t ed25519 makes a key")
+        Failure::new(Outcome::BadInput, "ssh_key", error.to_string())
+            .hint("name the public half: --key ~/.ssh/id_ed25519.pub; ssh-keygen -t ed25519 makes a key")
     })?;
     let names = || principals.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
     match (&asked.principal, principal(signer, asked)) {
@@ -43,14 +43,17 @@ pub fn check(judged: &Judged) -> Result<(), Failure> {
         }
         (None, None) => {
             let message = format!("{name} lets in as several users: {}", names());
-            return Err(bad("which_principal", message).hint("say as which: --principal NAME"));
+            return Err(Failure::new(Outcome::BadInput, "which_principal", message).hint("say as which: --principal NAME"));
         }
     }
     let addresses = addresses(asked).and_then(|addresses| {
         let principal = principal(signer, asked).unwrap_or_default();
         check_parts(principal, asked.force_command.as_deref(), &addresses)
     });
-    addresses.map_err(|error| bad("certificate", error.to_string()).hint("--force-command '/usr/bin/deploy' --source-address 192.0.2.0/24"))
+    addresses.map_err(|error| {
+        Failure::new(Outcome::BadInput, "certificate", error.to_string())
+            .hint("--force-command '/usr/bin/deploy' --source-address 192.0.2.0/24")
+    })
 }
 
 /// A certificate is all that a lease gives, and the lease is over with it: its id is the lease's.
