@@ -114,6 +114,7 @@ HOST = r"([a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*|\[[0-9
 ISSUER = re.compile(rf"https://{HOST}(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
 CLAIM = re.compile("[A-Za-z0-9_.:/-]{1,64}")
 PLAIN = re.compile(r"[!#-&(-+\--:<-_a-~]{1,512}")
+PRINCIPAL = re.compile("[A-Za-z0-9_][A-Za-z0-9._@+-]{0,63}")
 OURS = {"aud", "exp", "iat", "iss", "jti", "lease_sha256", "nbf", "sub", "task"}
 RULES = {"deliveries": lambda value: value and value == [each for each in DELIVERIES if each in value], "hosts": [is_host],
          "methods?": some(METHOD), "paths?": some(is_path), "place?": PLACES,
@@ -133,12 +134,17 @@ def is_audience(text):
 def signer(rules):
     """What may be signed, and that its public keys are some. Whether an Ed25519 key is a point that somebody can have is left open."""
     texts, some = [lambda text: is_text(text) and text.strip() == text and len(text.encode()) <= 512], lambda value: 0 < len(value) < 65
+    read, principals = rules["signer"], rules["signer"].get("principals")
+    if principals is not None:
+        texts = [lambda text: PRINCIPAL.fullmatch(text)]
     point = is_point if rules["signer"]["alg"] == "ES256" else lambda text: is_encoded(text, [32])
     form = {"alg": ("ES256", "EdDSA"), "audiences": [is_audience], "claims": lambda value: isinstance(value, dict), "current": point,
-            "issuer": ISSUER, "next": point, "previous": lambda key: key is None or point(key), "subjects": [PLAIN]}
-    read = rules["signer"]
+            "issuer": ISSUER if principals is None else ("",), "next": point, "previous": lambda key: key is None or point(key), "subjects": [PLAIN]}
+    if principals is not None:
+        form |= {"principals": texts, "audiences": ([],), "subjects": ([],), "claims": ({},)}
+        need(fits(principals, texts) and ascending(principals) and some(principals), "no principals in order")
     need(fits(read, form) and rules["deliveries"] == ["signer"] and not rules["hosts"], "not in the form of a signer")
-    need(all(ascending(read[name]) and some(read[name]) for name in ("audiences", "subjects")), "no audiences or subjects in order")
+    need(principals is not None or all(ascending(read[name]) and some(read[name]) for name in ("audiences", "subjects")), "no audiences or subjects in order")
     for name, values in read["claims"].items():
         need(CLAIM.fullmatch(name) and name.lower() not in OURS and fits(values, texts) and ascending(values), "a claim that cannot be")
     need(len({name.lower() for name in read["claims"]}) == len(read["claims"]), "claims that differ in case only")

@@ -241,6 +241,9 @@ fn asked_rows(rows: &mut Vec<Row>, lease: &LeaseText) {
         if let Some(token) = &grant.token {
             signers::token_rows(rows, token);
         }
+        if let Some(certificate) = &grant.certificate {
+            signers::certificate_rows(rows, certificate);
+        }
     }
     if let Some(task) = lease.task.as_ref().filter(|_| lease.has_tokens()) {
         // Whoever asks chose it, and it is signed.
@@ -384,7 +387,11 @@ pub fn rules(rules: &RulesAsk) -> String {
 /// The same, where what a signer may sign stands in rows below.
 fn rules_of_row(rules: &RulesAsk) -> String {
     let signer = rules.signer.as_ref();
-    limited(rules, signer.map(|signer| format!("sealed signer ({})", signer.alg.as_str())))
+    let of = |signer: &SignerRules| if signer.principals.is_empty() { "" } else { " of SSH certificates" };
+    limited(
+        rules,
+        signer.map(|signer| format!("sealed signer ({}){}", signer.alg.as_str(), of(signer))),
+    )
 }
 
 fn limited(rules: &RulesAsk, signer: Option<String>) -> String {

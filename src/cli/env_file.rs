@@ -65,5 +65,6 @@ pub fn grant(text: &str, via: &str) -> Result<GrantAsk, Failure> {
         via: via.into(),
         env: Some(env),
         token: None,
+        certificate: None,
     })
 }

@@ -1,6 +1,7 @@
 //! `touchlease issuer export`: the public keys of signers, as any web server serves them to those who verify.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -48,7 +49,7 @@ pub fn run(session: &Session, command: Command) -> Result<(), Failure> {
     let issuer = which(&signers, issuer).map_err(|failure| unreadable.first().map_or(failure, |file| not_there(file)))?;
     let of_it: Vec<&SignerView> = signers.iter().filter(|view| issuer_of(view) == Some(&issuer)).collect();
     if let Some(view) = of_it.iter().find(|view| !view.vouched) {
-        return Err(Failure::new(Outcome::VaultRefused, "not_vouched", unvouched(&view.signer)).hint(what_of_it(&view.signer)));
+        return Err(Failure::new(Outcome::VaultRefused, "not_vouched", unvouched(&view.signer)).hint(what_of_it(view)));
     }
     if let Some(file) = unreadable.first() {
         return Err(not_there(file));
@@ -106,7 +107,12 @@ fn check_subjects(signers: &[&SignerView]) -> Result<(), Failure> {
 }
 
 fn issuer_of(view: &SignerView) -> Option<&String> {
-    Some(&view.rules.signer.as_deref()?.issuer)
+    // One of SSH certificates has none.
+    view.rules
+        .signer
+        .as_deref()
+        .map(|signer| &signer.issuer)
+        .filter(|issuer| !issuer.is_empty())
 }
 
 fn which(signers: &[SignerView], named: Option<String>) -> Result<String, Failure> {
@@ -166,8 +172,9 @@ impl Documents {
     fn write(&self, folder: &Path) -> io::Result<()> {
         let below = folder.join(FOLDER);
         fs::create_dir_all(&below)?;
-        replace(&below, KEYS, &self.keys)?;
-        replace(&below, CONFIGURATION, &self.configuration)
+        let text = |json: &Value| Ok::<_, io::Error>([serde_json::to_vec_pretty(json)?, b"\n".to_vec()].concat());
+        replace(&below, KEYS.as_ref(), &text(&self.keys)?)?;
+        replace(&below, CONFIGURATION.as_ref(), &text(&self.configuration)?)
     }
 }
 
@@ -183,9 +190,12 @@ fn entry(alg: Algorithm, public: &str) -> Result<(String, Value), Failure> {
 }
 
 /// Whole or as before, whenever somebody reads (rename(2)); public, as it is to be served.
-fn replace(folder: &Path, name: &str, value: &Value) -> io::Result<()> {
-    let temporary = folder.join(format!(".tmp-{name}-{}", std::process::id()));
-    let written = write_new(&temporary, &serde_json::to_vec_pretty(value)?).and_then(|()| fs::rename(&temporary, folder.join(name)));
+///
+/// # Errors
+/// What the system says; the file is as it was then.
+pub fn replace(folder: &Path, name: &OsStr, bytes: &[u8]) -> io::Result<()> {
+    let temporary = folder.join(format!(".tmp-{}-{}", name.display(), std::process::id()));
+    let written = write_new(&temporary, bytes).and_then(|()| fs::rename(&temporary, folder.join(name)));
     if written.is_err() {
         // What was half written is of no use; what cannot be removed is named by the error that led here.
         let _ = fs::remove_file(&temporary);
@@ -197,6 +207,5 @@ fn replace(folder: &Path, name: &str, value: &Value) -> io::Result<()> {
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)?;
     file.write_all(bytes)?;
-    file.write_all(b"\n")?;
     file.sync_all()
 }

@@ -33,6 +33,7 @@ mod scope;
 mod session;
 mod signer;
 mod situation;
+mod ssh;
 mod status;
 mod table;
 mod token;
@@ -98,6 +99,7 @@ enum Command {
     Vault(Group<vault::Command>),
     Run(run::Args),
     Token(token::Args),
+    Ssh(Group<ssh::Command>),
     Lease(Group<lease::Command>),
     Mcp(mcp::Args),
     Watch(WatchArgs),
@@ -198,6 +200,7 @@ fn dispatch(cli: Cli, ui: Ui, places: Places, met: Option<Client>) -> Result<u8,
         Command::Signer(Group(command)) => signer::run(&session, command),
         Command::Issuer(Group(command)) => issuer::run(&session, command),
         Command::Token(args) => token::run(&session, args),
+        Command::Ssh(Group(command)) => ssh::run(&session, command),
         Command::Scope(Group(command)) => scope::run(&session, command),
         Command::Vault(Group(command)) => vault::run(&session, command),
         Command::Recover(args) => recover::run(&session, args),

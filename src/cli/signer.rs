@@ -55,8 +55,8 @@ pub struct AddArgs {
     #[arg(long, value_name = "ALGORITHM", default_value = "es256")]
     alg: Alg,
     /// Name this issuer in every token: the https URL under which `issuer export` is served.
-    #[arg(long, value_name = "URL")]
-    issuer: String,
+    #[arg(long, value_name = "URL", required_unless_present = "principals", conflicts_with = "principals")]
+    issuer: Option<String>,
     #[command(flatten)]
     may: MayArgs,
 }
@@ -84,7 +84,10 @@ pub struct MayArgs {
     /// Let tokens have this claim: NAME, or NAME=VALUE for this value only. Repeat for more.
     #[arg(long = "claim", value_name = "CLAIM")]
     claims: Vec<String>,
-    /// Let no token live longer, as 5m; 1h at most [default: 10m].
+    /// Sign SSH certificates, and no tokens: let one let in as this user. Repeat for more; each certificate is for one.
+    #[arg(long = "principal", value_name = "USER", conflicts_with_all = ["audiences", "subjects", "claims"])]
+    principals: Vec<String>,
+    /// Let no token or certificate live longer, as 5m; 1h at most [default: 10m].
     #[arg(long, value_name = "DURATION", value_parser = seconds)]
     max_ttl: Option<u64>,
     /// Let one touch be for this many tokens [default: 1].
@@ -112,6 +115,7 @@ impl From<MayArgs> for MayAsk {
         Self {
             audiences: args.audiences.into_iter().collect(),
             claims,
+            principals: args.principals.into_iter().collect(),
             subjects: args.subjects.into_iter().collect(),
             ttl: args.max_ttl,
             uses: args.max_uses,
@@ -156,7 +160,7 @@ fn add(session: &Session, args: AddArgs) -> Result<(), Failure> {
             );
         }
     };
-    if args.may.audiences.is_empty() {
+    if args.may.audiences.is_empty() && args.may.principals.is_empty() {
         let message = "a signer signs for somebody: say for whom";
         return Err(Failure::new(Outcome::Usage, "no_audience", message).hint("--aud https://registry.example.com; repeat it for more"));
     }
@@ -166,7 +170,7 @@ fn add(session: &Session, args: AddArgs) -> Result<(), Failure> {
             Alg::Es256 => Algorithm::Es256,
             Alg::Eddsa => Algorithm::EdDsa,
         },
-        issuer: args.issuer,
+        issuer: args.issuer.unwrap_or_default(),
         may: args.may.into(),
     };
     changed(session, Request::SignerAdd(ask), "made")
@@ -191,11 +195,17 @@ fn changed(session: &Session, request: Request, verb: &str) -> Result<(), Failur
     for view in &signers {
         session.ui.line(&format!("{} {verb}", view.signer));
         entries(session, view);
+        let verifiers = match is_ca(view) {
+            true => format!(
+                "for servers: touchlease ssh ca {} prints the lines for TrustedUserCAKeys",
+                view.signer
+            ),
+            false => {
+                "for those who verify: touchlease issuer export FOLDER writes the public keys; serve them under the issuer's URL".to_owned()
+            }
+        };
+        session.ui.note(Tone::Dim, &verifiers);
     }
-    session.ui.note(
-        Tone::Dim,
-        "for those who verify: touchlease issuer export FOLDER writes the public keys; serve them under the issuer's URL",
-    );
     Ok(())
 }
 
@@ -210,7 +220,7 @@ fn remove(session: &Session, signer: &SecretRef) -> Result<(), Failure> {
     session.ui.line(&format!("{signer} removed"));
     session.ui.note(
         Tone::Dim,
-        "verifiers trust its keys until they read an issuer that does not name them: touchlease issuer export FOLDER",
+        "verifiers trust its keys until they read an issuer that does not name them: touchlease issuer export FOLDER; servers, until their TrustedUserCAKeys does not",
     );
     Ok(())
 }
@@ -229,7 +239,7 @@ fn list(session: &Session) -> Result<(), Failure> {
     for view in signers.iter().filter(|view| !view.vouched) {
         session
             .ui
-            .note(Tone::Bad, &format!("{}; {}", unvouched(&view.signer), what_of_it(&view.signer)));
+            .note(Tone::Bad, &format!("{}; {}", unvouched(&view.signer), what_of_it(view)));
     }
     for file in &unreadable {
         session.ui.note(Tone::Bad, &format!("not readable: {file}"));
@@ -245,7 +255,7 @@ fn show(session: &Session, signer: &SecretRef) -> Result<(), Failure> {
     if !view.vouched {
         session
             .ui
-            .note(Tone::Bad, &format!("{}; {}", unvouched(&view.signer), what_of_it(&view.signer)));
+            .note(Tone::Bad, &format!("{}; {}", unvouched(&view.signer), what_of_it(view)));
     }
     Ok(())
 }
@@ -256,10 +266,13 @@ pub fn unvouched(signer: &str) -> String {
 }
 
 /// What can be done about it: somebody else may have put it there, whose keys nobody is to trust.
-pub fn what_of_it(signer: &str) -> String {
-    format!(
-        "look at it: touchlease signer show {signer}; if it is yours, a token of it shows that: touchlease token {signer} --aud URL; if not: touchlease signer remove {signer}"
-    )
+pub fn what_of_it(view: &SignerView) -> String {
+    let signer = &view.signer;
+    let shows = match is_ca(view) {
+        true => format!("a certificate of it shows that: touchlease ssh cert {signer} --key ~/.ssh/id_ed25519.pub"),
+        false => format!("a token of it shows that: touchlease token {signer} --aud URL"),
+    };
+    format!("look at it: touchlease signer show {signer}; if it is yours, {shows}; if not: touchlease signer remove {signer}")
 }
 
 /// What has to be done about those of `secrets` that are signers: whoever could read one has its next key too, and may have used its last.
@@ -278,7 +291,7 @@ fn row(view: &SignerView) -> Option<[String; 7]> {
         signer.alg.as_str().to_owned(),
         signer.issuer.clone(),
         joined(&signer.audiences),
-        joined(&signer.subjects),
+        joined(if is_ca(view) { &signer.principals } else { &signer.subjects }),
         limits(view),
     ])
 }
@@ -286,9 +299,15 @@ fn row(view: &SignerView) -> Option<[String; 7]> {
 fn limits(view: &SignerView) -> String {
     let life = view.rules.ttl.map(duration).unwrap_or_default();
     match view.rules.uses {
+        _ if is_ca(view) => format!("{life}, 1 certificate a touch"),
         Some(1) | None => format!("{life}, 1 token a touch"),
         Some(uses) => format!("{life}, {uses} tokens a touch"),
     }
+}
+
+/// Whether it signs SSH certificates, and no tokens.
+pub fn is_ca(view: &SignerView) -> bool {
+    view.rules.signer.as_deref().is_some_and(|signer| !signer.principals.is_empty())
 }
 
 /// Its public keys, each with what it is for.
@@ -312,6 +331,7 @@ fn entries(session: &Session, view: &SignerView) {
         ("issuer", signer.issuer.clone()),
         ("for", joined(&signer.audiences)),
         ("as", joined(&signer.subjects)),
+        ("lets in as", joined(&signer.principals)),
         ("with", claims(&signer.claims)),
         ("limits", limits(view)),
     ];
@@ -334,6 +354,7 @@ fn as_json(view: &SignerView) -> serde_json::Value {
         "alg": signer.alg,
         "issuer": signer.issuer,
         "audiences": signer.audiences,
+        "principals": signer.principals,
         "subjects": signer.subjects,
         "claims": signer.claims,
         "ttl": view.rules.ttl,

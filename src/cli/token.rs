@@ -55,6 +55,7 @@ pub fn run(session: &Session, args: Args) -> Result<(), Failure> {
             via: "signer".into(),
             env: None,
             token: Some(token),
+            certificate: None,
         }],
         ttl: args.ttl,
         uses: args.uses,

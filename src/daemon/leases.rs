@@ -16,7 +16,7 @@ use crate::lease::grant::Via;
 use crate::lease::ledger::{Lease, Over, Stake, Why};
 use crate::lease::office::Asker;
 use crate::lease::text::{GrantText, Holder, LeaseText};
-use crate::lease::{collapse, record, token};
+use crate::lease::{certificate, collapse, record, token};
 use crate::secret::Secret;
 use crate::sys;
 use crate::vault::Material;
@@ -146,7 +146,9 @@ fn values(house: &House, open: &OpenVault, lease: &Lease, ask: &LeaseAsk) -> Res
         let said = |text: &LeaseText, _: &Material| (text.deliveries(), what(text, ask, left));
         let (delivery, what) = house.ledger.with_material(lease, said).map_err(|_| gone())?;
         record::used(&open.log, lease.id(), &delivery, &what, left)?;
-        let delivered = |text: &LeaseText, material: &Material| delivered(text, material, left, at);
+        let mut nonce = [0; 32];
+        house.random.borrow_mut().fill_bytes(&mut nonce);
+        let delivered = |text: &LeaseText, material: &Material| delivered(text, material, left, at, &nonce);
         values.extend(house.ledger.with_material(lease, delivered).map_err(|_| gone())??);
         if !printed || left.is_none_or(|left| left == 0) {
             return Ok(values);
@@ -154,22 +156,28 @@ fn values(house: &House, open: &OpenVault, lease: &Lease, ask: &LeaseAsk) -> Res
     }
 }
 
-/// What a use is for, in the log: a command, and each token by its id.
+/// What a use is for, in the log: a command, and each token or certificate by its id.
 fn what(text: &LeaseText, ask: &LeaseAsk, left: Option<u32>) -> String {
     let command = ask.command.first().filter(|_| !text.is_of_printed_tokens());
     let command = command.map(|command| plain::visible(command));
     let tokens = text.tokens(left).into_iter();
     let tokens = tokens.map(|(jti, token)| format!("token {jti} for {}", token.aud));
-    command.into_iter().chain(tokens).collect::<Vec<_>>().join(", ")
+    let certificate = text.certificate().into_iter();
+    let certificate = certificate.map(|(grant, says)| format!("certificate {} by {} for {}", text.id, grant.secret, says.principal));
+    command.into_iter().chain(tokens).chain(certificate).collect::<Vec<_>>().join(", ")
 }
 
 fn gone() -> Failure {
     Failure::new(Outcome::Refused, "lease_over", "the lease ended before it could be used").hint("ask again")
 }
 
-fn delivered(text: &LeaseText, material: &Material, left: Option<u32>, at: token::At) -> Result<Vec<Delivered>, Failure> {
+fn delivered(text: &LeaseText, material: &Material, left: Option<u32>, at: token::At, nonce: &[u8; 32]) -> Result<Vec<Delivered>, Failure> {
     let mut ids = text.tokens(left).into_iter().map(|(id, _)| id);
     let mut one = |grant: &GrantText| {
+        if grant.certificate.is_some() {
+            let value = certificate::mint(text, material, grant, nonce, at)?;
+            return Ok(sent(grant, value));
+        }
         if grant.via == Via::Signer {
             let value = token::mint(text, material, grant, ids.next().unwrap_or_default(), at)?;
             return Ok(sent(grant, value));

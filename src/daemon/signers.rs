@@ -117,8 +117,8 @@ pub(super) async fn add(house: &House, path: &Path, ask: SignerAddAsk, asker: &A
         Ok(found) => return Err(taken(&ask.signer, &found)),
     }
     let (current, next) = (fresh(house, ask.alg)?, fresh(house, ask.alg)?);
-    let mut subjects = ask.may.subjects;
-    if subjects.is_empty() {
+    let (mut subjects, principals) = (ask.may.subjects, ask.may.principals);
+    if subjects.is_empty() && principals.is_empty() {
         subjects.insert(name.clone());
     }
     let signer = Signer {
@@ -129,6 +129,7 @@ pub(super) async fn add(house: &House, path: &Path, ask: SignerAddAsk, asker: &A
         issuer: ask.issuer,
         next: next.1.to_text(),
         previous: None,
+        principals: Some(principals).filter(|principals| !principals.is_empty()),
         subjects,
     };
     let secret = SecretRef {
@@ -295,6 +296,9 @@ fn take_over(signer: &mut Signer, may: &MayAsk) {
     if !may.subjects.is_empty() {
         signer.subjects.clone_from(&may.subjects);
     }
+    if !may.principals.is_empty() {
+        signer.principals = Some(may.principals.clone());
+    }
     if !may.claims.is_empty() {
         signer.claims.clone_from(&may.claims);
     }
@@ -329,7 +333,7 @@ fn taken(signer: &str, found: &Found) -> Failure {
 fn not_vouched(signer: &str) -> Failure {
     let message = format!("no touch on this machine has shown that {signer} is as the folder says, so none of its keys is kept");
     Failure::new(Outcome::VaultRefused, "not_vouched", message).hint(format!(
-        "look at it: touchlease signer show {signer}; if it is yours, a token of it shows that, or make all of its keys anew: \
+        "look at it: touchlease signer show {signer}; if it is yours, a token or certificate of it shows that, or make all of its keys anew: \
          touchlease signer rotate {signer} --compromised; if not: touchlease signer remove {signer}"
     ))
 }

@@ -314,19 +314,19 @@ fn parse_scalars(mut blob: &[u8]) -> Result<[u8; 64], SshsigError> {
 }
 
 /// RFC 4251, 5: big-endian, no needless zero in front, one zero where the top bit would mean a minus.
-fn mpint(digits: &[u8]) -> Vec<u8> {
+pub(crate) fn mpint(digits: &[u8]) -> Vec<u8> {
     let digits = &digits[digits.iter().take_while(|b| **b == 0).count()..];
     let sign = digits.first().filter(|b| **b & 0x80 != 0).map(|_| 0);
     sign.into_iter().chain(digits.iter().copied()).collect()
 }
 
-fn put(out: &mut Vec<u8>, field: &[u8]) {
+pub(crate) fn put(out: &mut Vec<u8>, field: &[u8]) {
     // Cannot fail: the writer is a Vec and no field of ours comes near 4 GiB.
     let done = field.encode(out);
     debug_assert!(done.is_ok());
 }
 
-fn take(reader: &mut &[u8]) -> Result<Vec<u8>, SshsigError> {
+pub(crate) fn take(reader: &mut &[u8]) -> Result<Vec<u8>, SshsigError> {
     Vec::<u8>::decode(reader).map_err(|_| SshsigError::Form)
 }
 

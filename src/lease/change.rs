@@ -260,6 +260,7 @@ fn signer_said(signer: &Signer) -> SignerRules {
         issuer,
         next,
         previous,
+        principals,
         subjects,
     } = signer.clone();
     SignerRules {
@@ -270,6 +271,7 @@ fn signer_said(signer: &Signer) -> SignerRules {
         issuer,
         next,
         previous,
+        principals: principals.unwrap_or_default(),
         subjects,
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::encoding::SecretRef;
 use crate::encoding::target::{Host, TargetError, check_method, check_pattern, covers};
 use crate::vault::Rules;
-use crate::wire::signer::TokenAsk;
+use crate::wire::signer::{CertificateAsk, TokenAsk};
 
 /// The form in which a secret reaches a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -48,6 +48,8 @@ pub struct Grant {
     pub env: Option<String>,
     /// What a token is to say.
     pub token: Option<TokenAsk>,
+    /// What an SSH certificate is to say.
+    pub certificate: Option<CertificateAsk>,
     /// Where the proxy may send it; empty for the other forms.
     pub target: Target,
 }

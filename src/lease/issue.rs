@@ -29,8 +29,8 @@ use super::record::{self, Question};
 use super::request::{Judged, Request};
 use super::requester::Requester;
 use super::text::{GrantText, Holder, LeaseKind, LeaseText, ProxyText, Text, VERSION};
-use super::token;
 use super::touch::touch;
+use super::{certificate, token};
 use crate::encoding::Digest;
 use crate::vault::{Standing, Wanted};
 use crate::wire::Failure;
@@ -185,6 +185,7 @@ fn grant_text(judged: &Judged) -> GrantText {
         via: judged.grant.via,
         env: judged.grant.env.clone(),
         token: token::text(judged),
+        certificate: certificate::text(judged),
         judged: judged.digest(),
         proxy: (judged.grant.via == Via::Proxy).then(|| proxy_text(judged)),
     }

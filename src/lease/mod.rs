@@ -1,6 +1,7 @@
 //! From a request to a lease. Start at [`issue::issue`]: it is the page.
 
 pub mod card;
+pub mod certificate;
 pub mod change;
 pub mod clock;
 pub mod collapse;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::grant::Via;
 use super::request::{Judged, Request};
 use super::text::TaskText;
-use super::token;
+use super::{certificate, token};
 use crate::config::Limits;
 use crate::encoding::SecretRef;
 use crate::vault::{Delivery, SCOPES_PER_TOUCH};
@@ -50,6 +50,7 @@ fn terms(request: &Request, limits: &Limits) -> Result<(Duration, Option<u32>), 
         .hint("ask twice, each time for two scopes at most"));
     }
     request.grants.iter().try_for_each(check_delivery)?;
+    certificate::check_alone(&request.grants, request.uses.or(Some(1)))?;
     Ok((life(request, limits)?, uses(request)?))
 }
 
@@ -58,15 +59,19 @@ fn check_delivery(judged: &Judged) -> Result<(), Failure> {
         Via::Env => Delivery::Env,
         Via::File => Delivery::File,
         Via::Proxy => Delivery::Proxy,
+        Via::Signer if judged.grant.certificate.is_some() => return certificate::check(judged),
         Via::Signer => return token::check(judged),
     };
     if judged.rules.allow(delivery) {
         return check_target(judged);
     }
-    if judged.rules.signer.is_some() {
+    if let Some(signer) = &judged.rules.signer {
         let secret = &judged.grant.secret;
         let message = format!("{secret} is a signer: its private key is given to nobody");
-        return Err(refuse("signer_stays", message).hint(format!("have a token signed with it: touchlease token {secret} --aud URL")));
+        return Err(refuse("signer_stays", message).hint(match &signer.principals {
+            Some(_) => format!("have a certificate signed with it: touchlease ssh cert {secret} --key ~/.ssh/id_ed25519.pub"),
+            None => format!("have a token signed with it: touchlease token {secret} --aud URL"),
+        }));
     }
     let (secret, via) = (&judged.grant.secret, judged.grant.via);
     let allowed: Vec<_> = judged
@@ -227,6 +232,7 @@ mod tests {
                 env: Some("A".into()),
                 token: None,
                 target: Target::default(),
+                certificate: None,
             },
             version: 1,
             rules,

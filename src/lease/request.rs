@@ -137,8 +137,9 @@ fn ad_hoc(asked: &GrantAsk, vault: &Vault) -> Result<Grant, Failure> {
             return Err(Failure::new(Outcome::BadInput, "via", format!("{other:?} is no delivery")).hint("env, file, proxy and signer are"));
         }
     };
-    let (is_token, has_token) = (via == Via::Signer, asked.token.is_some());
-    if is_token != has_token || !is_token && asked.env.is_none() {
+    let signs = usize::from(asked.token.is_some()) + usize::from(asked.certificate.is_some());
+    let is_signer = via == Via::Signer;
+    if usize::from(is_signer) != signs || !is_signer && asked.env.is_none() || asked.certificate.is_some() && asked.env.is_some() {
         let message = "env, file and proxy need a variable, and signer, and nothing else, what is to be signed";
         return Err(Failure::new(Outcome::BadInput, "grant", message).hint("docs/protocol.md shows each form"));
     }
@@ -149,6 +150,7 @@ fn ad_hoc(asked: &GrantAsk, vault: &Vault) -> Result<Grant, Failure> {
         env: asked.env.clone(),
         target: Target::default(),
         token: asked.token.clone(),
+        certificate: asked.certificate.clone(),
     })
 }
 

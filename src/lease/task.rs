@@ -212,6 +212,7 @@ impl GrantEntry {
             via: self.via,
             env: Some(self.env),
             token,
+            certificate: None,
             target,
         })
     }
@@ -227,8 +228,9 @@ pub(super) fn check_grants(grants: &[Grant]) -> Result<(), String> {
     }
     for (i, grant) in grants.iter().enumerate() {
         // Each grant of a signer is a token of every use: two alike say nothing more, and only count.
-        let alike = |other: &Grant| other.via == Via::Signer && (&other.secret, &other.token) == (&grant.secret, &grant.token);
-        if grant.via == Via::Signer && grants[..i].iter().any(alike) {
+        // A certificate is the only grant of its lease anyway.
+        let alike = |other: &Grant| (&other.secret, &other.token) == (&grant.secret, &grant.token);
+        if grant.token.is_some() && grants[..i].iter().any(alike) {
             return Err(format!(
                 "the same token of {} is asked for twice; more of them are more uses",
                 grant.secret

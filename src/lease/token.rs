@@ -31,6 +31,12 @@ pub fn check(judged: &Judged) -> Result<(), Failure> {
         refuse("no_signer", message).hint("touchlease signer list")
     })?;
     let name = &judged.grant.secret;
+    if signer.principals.is_some() {
+        return Err(
+            refuse("signs_certificates", format!("{name} signs SSH certificates, and no tokens"))
+                .hint(format!("touchlease ssh cert {name} --key ~/.ssh/id_ed25519.pub")),
+        );
+    }
     for text in [Some(&asked.aud), asked.sub.as_ref()]
         .into_iter()
         .flatten()
@@ -125,7 +131,7 @@ impl LeaseText {
     }
 }
 
-/// When a token is signed, and how long its lease still lives then.
+/// When a token or a certificate is signed, and how long its lease still lives then.
 #[derive(Clone, Copy, Debug)]
 pub struct At {
     /// Now.
@@ -135,8 +141,8 @@ pub struct At {
 }
 
 impl At {
-    /// When a token of `ttl` seconds begins and ends, in seconds since 1970. Nobody can take it back, so it ends with its lease, to the second.
-    fn times(self, ttl: u64) -> (u64, u64) {
+    /// When what is to live `ttl` seconds begins and ends, in seconds since 1970. Nobody can take it back, so it ends with its lease, to the second.
+    pub(super) fn times(self, ttl: u64) -> (u64, u64) {
         let iat = self.now.seconds();
         let left = u64::try_from(self.left.as_millis()).unwrap_or(u64::MAX);
         let end = self.now.0.saturating_add(left).div_ceil(1000);
@@ -176,12 +182,12 @@ fn lease_digest(text: &LeaseText) -> Result<Digest, Failure> {
     Ok(text.fix().map_err(IntoFailure::failure)?.digest())
 }
 
-fn unminted(error: MintError, grant: &GrantText) -> Failure {
+pub(super) fn unminted(error: MintError, grant: &GrantText) -> Failure {
     let secret = &grant.secret;
     match error {
         MintError::NoKey | MintError::OtherKey => Failure::new(Outcome::VaultRefused, "signer_key", format!("{secret}: {error}"))
             .hint(format!("make its keys anew: touchlease signer rotate {secret} --compromised")),
-        MintError::Times | MintError::Claims | MintError::Signing => internal("token", error),
+        MintError::Times | MintError::Claims | MintError::Certificate(_) | MintError::Signing => internal("token", error),
     }
 }
 
@@ -205,6 +211,7 @@ mod tests {
                 env: None,
                 target: crate::lease::grant::Target::default(),
                 token: Some(ask),
+                certificate: None,
             },
             version: 1,
             rules: rules(),

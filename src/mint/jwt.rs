@@ -9,6 +9,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use super::key;
+use super::ssh_cert::CertificateError;
 use crate::encoding::jwk::{Algorithm, PublicKey};
 use crate::encoding::{Digest, SecretRef};
 use crate::vault::signer::{is_ours, split};
@@ -29,8 +30,11 @@ pub enum MintError {
     /// Empty audience, subject or issuer, or a claim that every token has.
     #[error("the token's claims contradict each other")]
     Claims,
+    /// A certificate that sshd would take for another one.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// The library refuses to sign, or to write JSON.
-    #[error("the token cannot be signed")]
+    #[error("it cannot be signed")]
     Signing,
 }
 
@@ -100,6 +104,16 @@ impl<'a> Minter<'a> {
         Ok(Self { private, public })
     }
 
+    /// The public key that was shown.
+    pub(super) fn public(&self) -> &PublicKey {
+        &self.public
+    }
+
+    /// Signs `message`.
+    pub(super) fn sign(&self, message: &[u8]) -> Option<[u8; 64]> {
+        key::sign(self.public.algorithm(), self.private, message)
+    }
+
     /// One token. Header and claims are ours: nobody names an algorithm, a key id, a second audience or another end.
     ///
     /// # Errors
@@ -115,7 +129,7 @@ impl<'a> Minter<'a> {
         let header = part(serde_json::to_vec(&header)).map_err(|_| MintError::Signing)?;
         let payload = part(serde_json::to_vec(&claims.payload())).map_err(|_| MintError::Signing)?;
         let signed = format!("{header}.{payload}");
-        let signature = key::sign(self.public.algorithm(), self.private, signed.as_bytes()).ok_or(MintError::Signing)?;
+        let signature = self.sign(signed.as_bytes()).ok_or(MintError::Signing)?;
         Ok(format!("{signed}.{}", BASE64URL_NOPAD.encode(&signature)))
     }
 }
@@ -149,7 +163,7 @@ impl Claims {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     #![allow(clippy::unwrap_used)]
     use p256::ecdsa::signature::Verifier;
     use serde_json::{Value, json};
@@ -172,7 +186,7 @@ mod tests {
         }
     }
 
-    fn minter(algorithm: Algorithm) -> Minter<'static> {
+    pub(crate) fn minter(algorithm: Algorithm) -> Minter<'static> {
         Minter {
             private: &[7; 32],
             public: key::public_of(algorithm, &[7; 32]).unwrap(),

@@ -4,5 +4,7 @@
 
 pub mod jwt;
 pub mod key;
+pub mod ssh_cert;
 
 pub use jwt::{Claims, MintError, Minter};
+pub use ssh_cert::{Addresses, Certificate, CertificateError};

@@ -49,6 +49,9 @@ pub struct Signer {
     pub next: String,
     /// Public half of the key that signed before: what it signed is good to its end.
     pub previous: Option<String>,
+    /// Of a signer of SSH certificates, which signs no tokens: the users as whom one may let in, one each; at least one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub principals: Option<BTreeSet<String>>,
     /// The subjects that a token may have; at least one.
     pub subjects: BTreeSet<String>,
 }
@@ -93,7 +96,17 @@ impl Signer {
         let some = |texts: &BTreeSet<String>, is: fn(&str) -> bool| (1..=MOST).contains(&texts.len()) && texts.iter().all(|text| is(text));
         let values = |texts: &BTreeSet<String>| texts.len() <= MOST && texts.iter().all(line);
         let keys = self.keys()?;
+        let tokens = self.principals.is_none();
+        let nothing = self.audiences.is_empty() && self.claims.is_empty() && self.issuer.is_empty() && self.subjects.is_empty();
         let faults = [
+            (!tokens && !nothing, "a signer signs tokens or SSH certificates, and never both"),
+            (
+                !self
+                    .principals
+                    .as_ref()
+                    .is_none_or(|names| (1..=MOST).contains(&names.len()) && names.iter().all(|name| is_principal(name))),
+                "a signer of SSH certificates has 1 to 64 principals: up to 64 letters, digits and . _ - @ +, beginning with a letter, a digit or _",
+            ),
             (!rules.is_signer_alone(), "a signer is for delivery by signer, and for nothing else"),
             (
                 rules.ttl.is_none_or(|ttl| ttl > LONGEST_TOKEN),
@@ -104,15 +117,15 @@ impl Signer {
                 "a signer names how many tokens one touch may be for, 100 at most",
             ),
             (
-                !some(&self.audiences, is_audience),
+                tokens && !some(&self.audiences, is_audience),
                 "a signer has 1 to 64 audiences, each of at most 512 ASCII characters without blanks, commas, semicolons and quotes; the host of a URL is in lower case and in punycode",
             ),
             (
-                !some(&self.subjects, is_plain),
+                tokens && !some(&self.subjects, is_plain),
                 "a signer has 1 to 64 subjects, each of at most 512 ASCII characters without blanks, commas, semicolons and quotes",
             ),
             (
-                !is_issuer(&self.issuer),
+                tokens && !is_issuer(&self.issuer),
                 "an issuer is https://HOST/PATH, in lower case up to the path, without ? and #, and without / at the end",
             ),
             (
@@ -259,6 +272,14 @@ pub fn is_ours(claim: &str) -> bool {
     OUR_CLAIMS.iter().any(|ours| ours.eq_ignore_ascii_case(claim))
 }
 
+/// A user's name, and nothing that sshd or a list of users could take for another one, for several, or for all.
+#[must_use]
+pub fn is_principal(name: &str) -> bool {
+    let plain = |c: u8| c.is_ascii_alphanumeric() || b"._-@+".contains(&c);
+    let first = |c: u8| c.is_ascii_alphanumeric() || c == b'_';
+    (1..=LONGEST_CLAIM).contains(&name.len()) && name.bytes().all(plain) && name.bytes().next().is_some_and(first)
+}
+
 fn is_claim(name: &str) -> bool {
     let plain = |c: u8| c.is_ascii_alphanumeric() || b"_-.:/".contains(&c);
     (1..=LONGEST_CLAIM).contains(&name.len()) && name.bytes().all(plain) && !is_ours(name)
@@ -290,6 +311,7 @@ pub(crate) mod tests {
                 issuer: "https://id.example/touchlease".into(),
                 next,
                 previous: None,
+                principals: None,
                 subjects: ["deployer".into()].into(),
             })),
             ttl: Some(600),
@@ -380,6 +402,26 @@ pub(crate) mod tests {
         // Rules of `env` name its values, and say nothing of `Env`.
         assert!(!with(|signer| drop(signer.claims.insert("Env".into(), BTreeSet::new()))));
         assert!(with(|signer| drop(signer.claims.insert("subject".into(), BTreeSet::new()))));
+    }
+
+    #[test]
+    fn t27_a_signer_of_certificates_names_users_one_by_one_and_signs_no_tokens() {
+        let of_ssh = |signer: &mut Signer, names: &[&str]| {
+            signer.audiences.clear();
+            signer.claims.clear();
+            signer.issuer.clear();
+            signer.subjects.clear();
+            signer.principals = Some(names.iter().map(|name| (*name).to_owned()).collect());
+        };
+        assert!(with(|signer| of_ssh(signer, &["deploy", "root"])));
+        for names in [&[][..], &[""], &["*"], &["deploy", "a,b"], &["a b"], &["-x"], &["."], &["a\n"]] {
+            assert!(!with(|signer| of_ssh(signer, names)), "{names:?}");
+        }
+        assert!(!with(|signer| signer.principals = Some(["deploy".into()].into())), "tokens besides");
+        assert!(!with(|signer| {
+            of_ssh(signer, &["deploy"]);
+            signer.issuer = "https://id.example".into();
+        }));
     }
 
     #[test]

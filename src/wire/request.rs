@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::Value;
-use super::signer::{SignerAddAsk, SignerRotateAsk, SignerRules, TokenAsk};
+use super::signer::{CertificateAsk, SignerAddAsk, SignerRotateAsk, SignerRules, TokenAsk};
 
 /// The first line of a connection.
 #[derive(Debug, Serialize, Deserialize)]
@@ -318,9 +318,12 @@ pub struct GrantAsk {
     /// The variable; a token may do without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub env: Option<String>,
-    /// What is to be signed, of a signer.
+    /// What is to be signed, of a signer of tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<TokenAsk>,
+    /// What is to be signed, of a signer of SSH certificates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<CertificateAsk>,
 }
 
 /// A new vault.

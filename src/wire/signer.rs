@@ -21,6 +21,26 @@ pub struct TokenAsk {
     pub sub: Option<String>,
 }
 
+/// What an SSH certificate is to say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CertificateAsk {
+    /// The one command that it lets run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub force_command: Option<String>,
+    /// The public key that it is for, as `ssh-keygen` writes it; a comment is left out.
+    pub key: String,
+    /// As which user it lets in; the signer's only principal when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub principal: Option<String>,
+    /// Whether it lets have a terminal.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pty: bool,
+    /// Addresses, or ranges of them, from which it lets in; from everywhere when there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub source_addresses: Vec<String>,
+}
+
 /// What may be signed with a signer, and its public keys (base64url without padding: 65 bytes for ES256, 32 for EdDSA).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,6 +48,7 @@ pub struct SignerRules {
     /// Of all of its keys.
     pub alg: Algorithm,
     /// Audiences that a token may have.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub audiences: BTreeSet<String>,
     /// Claims that may be asked for, each with its values; none for any.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -35,13 +56,18 @@ pub struct SignerRules {
     /// The key that signs.
     pub current: String,
     /// Who issues the tokens.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub issuer: String,
     /// The key that signs next.
     pub next: String,
     /// The key that signed before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<String>,
+    /// Of a signer of SSH certificates, which signs no tokens: the users as whom one may let in.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub principals: BTreeSet<String>,
     /// Subjects that a token may have.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub subjects: BTreeSet<String>,
 }
 
@@ -53,7 +79,8 @@ pub struct SignerAddAsk {
     pub signer: String,
     /// With which algorithm it signs.
     pub alg: Algorithm,
-    /// As in [`SignerRules`].
+    /// As in [`SignerRules`]; none for one of SSH certificates.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub issuer: String,
     /// What may be signed.
     #[serde(flatten)]
@@ -69,6 +96,9 @@ pub struct MayAsk {
     /// As in [`SignerRules`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub claims: BTreeMap<String, BTreeSet<String>>,
+    /// As in [`SignerRules`]: what it has makes it a signer of SSH certificates.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub principals: BTreeSet<String>,
     /// As in [`SignerRules`]; of a new one: its name.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub subjects: BTreeSet<String>,

@@ -213,6 +213,7 @@ fn call(runtime: &str, secret: &str) -> Result<Client, Failure> {
             via: "env".into(),
             env: Some("TOKEN".into()),
             token: None,
+            certificate: None,
         }],
         deliver: true,
         ..LeaseAsk::default()

@@ -111,6 +111,8 @@ pub mod presence {
     #[derive(Clone, Debug)]
     pub struct Whereabouts;
 }
+#[path = "../../../src/mint/mod.rs"]
+pub mod mint;
 #[path = "../../../src/secret.rs"]
 pub mod secret;
 #[path = "../../../src/sys"]

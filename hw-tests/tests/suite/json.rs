@@ -148,6 +148,8 @@ fn every_command_prints_one_json_object_and_nothing_else() {
         printed.by_an_agent(&line.replace("ID", id));
     }
     printed.by_a_person("--vault ../other init", None);
+    let id = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOpKbEo/mkoQkCzLnDsdEBr+0sBNxgVuJQnW82hYPV4n";
+    std::fs::write(lab.home.work().join("id.pub"), id).unwrap();
     lab.reach.add().unwrap();
     for line in [
         "export --scope prod --out values",
@@ -163,10 +165,19 @@ fn every_command_prints_one_json_object_and_nothing_else() {
         "signer add deployer --scope prod --issuer https://id.example --aud https://registry.example",
         "token prod/deployer --aud https://registry.example",
         "signer rotate prod/deployer",
+        "signer add ca --scope prod --principal deploy",
+        "ssh cert prod/ca --key id.pub",
     ] {
         printed.by_a_person(line, None);
     }
-    for line in ["signer list", "signer show prod/deployer", "issuer export site"] {
+    let revoked = "ssh krl prod/ca krl --lease 0123456789abcdef0123456789abcdef";
+    for line in [
+        "signer list",
+        "signer show prod/deployer",
+        "issuer export site",
+        "ssh ca prod/ca",
+        revoked,
+    ] {
         printed.by_an_agent(line);
     }
     printed.by_a_person("signer remove prod/deployer", None);

@@ -31,6 +31,7 @@ mod second_reader;
 mod signers;
 mod size;
 mod spine;
+mod ssh;
 mod storms;
 mod trace;
 mod values;

@@ -71,9 +71,7 @@ fn taken(secret: &JoinedText, zone: &TimeZone) -> String {
     let earlier = if secret.earlier_key { ", under an earlier key" } else { "" };
     let changed = clock_time(secret.changed, zone);
     let signer = secret.issuer.as_ref();
-    let signer = signer
-        .map(|issuer| format!("; a signer of tokens issued by {issuer}"))
-        .unwrap_or_default();
+    let signer = signer.map(|issuer| format!("; {}", signers::of_what(issuer))).unwrap_or_default();
     format!("{}  version {} of {changed}{earlier}{signer}", secret.secret, secret.version)
 }
 

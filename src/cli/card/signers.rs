@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Row, must, strong};
 use crate::encoding::SecretRef;
 use crate::encoding::jwk::{Algorithm, PublicKey};
-use crate::lease::text::{DroppedText, GrantText, KeyState, TokenText};
+use crate::encoding::ssh_key::SshKey;
+use crate::lease::text::{CertificateText, DroppedText, GrantText, KeyState, TokenText};
 use crate::wire::signer::{SignerClass, SignerRules};
 
 /// Digits of a key's name that are enough to tell it from another.
@@ -15,6 +16,13 @@ const ANYTHING: &str = "anything";
 
 /// Which signer signs, and where its key is.
 pub(super) fn signed(grant: &GrantText) -> String {
+    if let Some(certificate) = &grant.certificate {
+        let class = class(certificate.class);
+        return format!(
+            "an SSH certificate signed by {}  {class} signer, version {}",
+            grant.secret, grant.version
+        );
+    }
     let class = grant.token.as_ref().map_or("", |token| class(token.class));
     let variable = grant
         .env
@@ -38,9 +46,13 @@ pub(super) fn token_rows(rows: &mut Vec<Row>, token: &TokenText) {
 
 /// What may be signed with a signer that is written, each rule in a row of its own: nothing in one can look like another (T10).
 pub(super) fn rows(rows: &mut Vec<Row>, signer: &SignerRules) {
-    must(rows, "issuer", signer.issuer.clone());
-    must(rows, "to", joined(&signer.audiences));
-    must(rows, "as", joined(&signer.subjects));
+    if signer.principals.is_empty() {
+        must(rows, "issuer", signer.issuer.clone());
+        must(rows, "to", joined(&signer.audiences));
+        must(rows, "as", joined(&signer.subjects));
+    } else {
+        must(rows, "lets in", format!("as user {}", joined(&signer.principals)));
+    }
     for (name, values) in &signer.claims {
         must(rows, "with", claim(name, values));
     }
@@ -55,10 +67,11 @@ pub(super) fn rows(rows: &mut Vec<Row>, signer: &SignerRules) {
 /// Public keys that will be a signer's no more, each with what that means.
 pub(super) fn drops(rows: &mut Vec<Row>, drops: &[DroppedText]) {
     for (i, dropped) in drops.iter().enumerate() {
+        let signed = if dropped.issuer.is_empty() { "certificate" } else { "token" };
         let what = match dropped.was {
-            KeyState::Current => "which signs now: no token of it stays good",
-            KeyState::Next => "which was to sign next",
-            KeyState::Previous => "which signed before: no token of it stays good",
+            KeyState::Current => format!("which signs now: no {signed} of it stays good"),
+            KeyState::Next => "which was to sign next".to_owned(),
+            KeyState::Previous => format!("which signed before: no {signed} of it stays good"),
         };
         let text = format!("key {} of {}, {what}", shown(dropped.alg, &dropped.public), dropped.secret);
         strong(rows, if i == 0 { "drops" } else { "" }, text);
@@ -68,8 +81,16 @@ pub(super) fn drops(rows: &mut Vec<Row>, drops: &[DroppedText]) {
 /// What is removed: of a signer, that it is one.
 pub(super) fn removed(secret: &SecretRef, drops: &[DroppedText]) -> String {
     match drops.iter().find(|dropped| dropped.secret == *secret) {
-        Some(dropped) => format!("{secret}, a signer of tokens issued by {}", dropped.issuer),
+        Some(dropped) => format!("{secret}, {}", of_what(&dropped.issuer)),
         None => secret.to_string(),
+    }
+}
+
+/// What a signer signs, by whom it names as the issuer: one of SSH certificates names nobody.
+pub(super) fn of_what(issuer: &str) -> String {
+    match issuer.is_empty() {
+        true => "a signer of SSH certificates".to_owned(),
+        false => format!("a signer of tokens issued by {issuer}"),
     }
 }
 
@@ -92,9 +113,37 @@ fn claim(name: &str, values: &BTreeSet<String>) -> String {
     }
 }
 
+/// What a certificate lets in.
+pub(super) fn certificate_rows(rows: &mut Vec<Row>, certificate: &CertificateText) {
+    must(rows, "as", format!("user {}", certificate.principal));
+    let key = SshKey::from_line(&certificate.key);
+    must(
+        rows,
+        "with key",
+        key.map_or_else(|error| format!("({error})"), |key| format!("{} {}", key.name(), key.fingerprint())),
+    );
+    let runs = match &certificate.force_command {
+        Some(command) => format!("only {command}"),
+        None => "anything".to_owned(),
+    };
+    let terminal = if certificate.pty {
+        ", with a terminal"
+    } else {
+        ", without a terminal"
+    };
+    must(rows, "may run", runs + terminal);
+    let from: Vec<String> = certificate.source_addresses.iter().map(ToString::to_string).collect();
+    must(rows, "from", if from.is_empty() { "everywhere".into() } else { from.join(" or ") });
+}
+
 /// What may be signed with a signer, in words.
 #[must_use]
 pub fn rules(signer: &SignerRules) -> String {
+    let key = shown(signer.alg, &signer.current);
+    if !signer.principals.is_empty() {
+        let (alg, names) = (signer.alg.as_str(), joined(&signer.principals));
+        return format!("sealed signer ({alg}) of SSH certificates, which let in as {names}; key {key}");
+    }
     let mut text = format!(
         "sealed signer ({}) of tokens issued by {}, to {}, as {}",
         signer.alg.as_str(),
@@ -105,7 +154,7 @@ pub fn rules(signer: &SignerRules) -> String {
     if !signer.claims.is_empty() {
         text += &format!(", with {}", claims(&signer.claims));
     }
-    text + &format!("; key {}", shown(signer.alg, &signer.current))
+    text + &format!("; key {key}")
 }
 
 /// Claims that a token may have: `ref` of any value, `env` of these.
@@ -141,6 +190,42 @@ pub fn joined(texts: &BTreeSet<String>) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::vault::signer::tests::{keys, rules as sealed};
+
+    #[test]
+    fn t27_a_signer_of_certificates_is_shown_with_whom_it_lets_in_and_never_as_one_of_tokens() {
+        let mut sealed = sealed();
+        let Some(signer) = sealed.signer.as_mut() else {
+            panic!("no signer")
+        };
+        (signer.audiences, signer.subjects, signer.claims) = Default::default();
+        signer.issuer.clear();
+        signer.principals = Some(["deploy".to_owned(), "root".to_owned()].into());
+        let said = crate::lease::change::rules_said(&sealed);
+        let Some(said) = said.signer else { panic!("no signer") };
+        let mut shown = Vec::new();
+        rows(&mut shown, &said);
+        let shown: Vec<_> = shown.iter().map(|row| format!("{} {}", row.label, row.text)).collect();
+        assert_eq!(shown[0], "lets in as user deploy or root");
+        assert!(shown[1].starts_with("keys ") && !shown.iter().any(|row| row.starts_with("issuer") || row.starts_with("to ")));
+        let Ok(secret) = "prod/ca".parse::<SecretRef>() else {
+            panic!("no name")
+        };
+        let dropped = |was| DroppedText {
+            secret: secret.clone(),
+            alg: Algorithm::EdDsa,
+            issuer: String::new(),
+            public: keys()[2].clone(),
+            was,
+        };
+        assert_eq!(
+            removed(&secret, &[dropped(KeyState::Current)]),
+            "prod/ca, a signer of SSH certificates"
+        );
+        let mut shown = Vec::new();
+        drops(&mut shown, &[dropped(KeyState::Previous)]);
+        assert!(shown[0].text.ends_with("which signed before: no certificate of it stays good"));
+    }
 
     pub(in crate::cli::card) fn token() -> TokenText {
         TokenText {

@@ -44,7 +44,7 @@ pub struct DroppedText {
     pub secret: SecretRef,
     /// Its algorithm.
     pub alg: Algorithm,
-    /// Whose tokens it signed.
+    /// Whose tokens it signed; empty for a signer of SSH certificates.
     pub issuer: String,
     /// The key, as in [`crate::wire::signer::SignerRules`].
     pub public: String,

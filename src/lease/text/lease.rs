@@ -9,6 +9,7 @@ use crate::encoding::jwk::Algorithm;
 use crate::encoding::sshsig::Namespace;
 use crate::encoding::{Digest, SecretRef};
 use crate::lease::grant::{AtEnd, Via};
+use crate::mint::Addresses;
 use crate::wire::signer::SignerClass;
 
 /// A lease.
@@ -96,6 +97,9 @@ pub struct GrantText {
     /// What is signed, with a signer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<TokenText>,
+    /// What is signed, with a signer of SSH certificates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<CertificateText>,
     /// SHA-256 of the record's clear part that was judged: after unsealing it must be the same.
     pub judged: Digest,
     /// Where the proxy may send it, and how; only where `via` is the proxy.
@@ -136,6 +140,31 @@ pub struct TokenText {
     pub key: String,
     /// Whom it speaks of.
     pub sub: String,
+}
+
+/// What the SSH certificate of a lease says, but for its times: its id is the lease's, and its number the first half of that.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CertificateText {
+    /// With which algorithm it is signed.
+    pub alg: Algorithm,
+    /// The public key of the CA, as it stands in the record.
+    pub ca: String,
+    /// Where the private key is.
+    pub class: SignerClass,
+    /// The one command that it lets run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub force_command: Option<String>,
+    /// The public key that it is for: type and base64.
+    pub key: String,
+    /// As which user it lets in.
+    pub principal: String,
+    /// Whether it lets have a terminal.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pty: bool,
+    /// From where it lets in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub source_addresses: Vec<Addresses>,
 }
 
 /// The member `kind` of a lease.

@@ -36,8 +36,12 @@ pub fn lease_text() -> Vec<Vec<u8>> {
         r#""token":{{"alg":"EdDSA","aud":"https://a.example","claims":{{"env":"prod"}},"class":"sealed","iss":"https://id.example","key":"{key}","sub":"deployer"}}"#
     );
     let signed = format!(r#"{{"judged":"{DIGEST}","secret":"prod/deployer",{token},"version":3,"via":"signer"}}"#);
+    let certificate = format!(
+        r#"{{"certificate":{{"alg":"EdDSA","ca":"{key}","class":"sealed","force_command":"uptime","key":"ssh-ed25519 AAAA","principal":"deploy","pty":true,"source_addresses":["192.0.2.0/24","::1/128"]}},"judged":"{DIGEST}","secret":"prod/ca","version":3,"via":"signer"}}"#
+    );
     let texts = [
         lease("", r#"{"by":"connection"}"#, ""),
+        lease("", r#"{"by":"connection"}"#, "").replace(&grant, &certificate),
         lease("", r#"{"by":"connection"}"#, "").replace(&grant, &signed),
         lease(&joins, r#"{"by":"process","name":"make","pid":7}"#, &task),
     ];

@@ -315,6 +315,7 @@ fn signer(alg: Algorithm) -> Rules {
             issuer: "https://id.example:8443/touchlease".into(),
             next: key(2),
             previous: (alg == Algorithm::EdDsa).then(|| key(3)),
+            principals: None,
             subjects: ["deployer".into()].into(),
         })),
         ttl: Some(600),

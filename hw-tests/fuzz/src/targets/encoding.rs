@@ -1,5 +1,7 @@
 //! Signatures and references.
 
+use crate::encoding::ssh_key::SshKey;
+use crate::mint::Addresses;
 use crate::encoding::plain::{check_line, check_name, nearest_name, visible};
 use crate::encoding::reference::SCHEME;
 use crate::encoding::sshsig::{Assertion, Namespace};
@@ -37,4 +39,19 @@ pub fn reference(data: &[u8]) {
             .iter()
             .all(|word| (3..=8).contains(&word.len()))
     );
+}
+
+/// A line of a public key of SSH: what is read is written back as the line begins.
+pub fn ssh_key(data: &[u8]) {
+    let Ok(line) = str::from_utf8(data) else { return };
+    if let Ok(key) = SshKey::from_line(line) {
+        let written = key.to_line();
+        let mut words = line.split_ascii_whitespace();
+        let [name, base64] = [words.next(), words.next()].map(Option::unwrap_or_default);
+        assert_eq!(written, format!("{name} {base64}"));
+        assert_eq!(SshKey::from_blob(&key.to_blob()), Ok(key));
+    }
+    if let Ok(addresses) = line.parse::<Addresses>() {
+        assert_eq!(addresses.to_string().parse(), Ok(addresses));
+    }
 }

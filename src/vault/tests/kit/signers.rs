@@ -35,6 +35,15 @@ pub fn add(kit: &mut Kit<'_>) {
             sealed(&of_p_256(&good), &value),
         ),
     ];
+    let ca = of_ssh(kit);
+    let about = "A signer of SSH certificates in the place of a secret: to be read.".to_owned();
+    made.push(("ssh".to_owned(), about, "fine", sealed(&ca, &value)));
+    for (name, about, from, to) in WRONG_CAS {
+        let changed = ca.replacen(from, to, 1);
+        assert_ne!(changed, ca, "{name}");
+        let about = format!("A signer of SSH certificates that somebody who has the scope's key sealed: {about}.");
+        made.push((format!("ssh-{name}"), about, "secret prod/TOKEN damaged", sealed(&changed, &value)));
+    }
     for (name, about, from, to) in WRONG {
         let changed = good.replacen(from, to, 1);
         assert_ne!(changed, good, "{name}");
@@ -55,6 +64,27 @@ pub fn add(kit: &mut Kit<'_>) {
         );
     }
 }
+
+const WRONG_CAS: &[(&str, &str, &str, &str)] = &[
+    ("none", "no principal", "\"principals\":[\"deploy\",\"root\"]", "\"principals\":[]"),
+    (
+        "null",
+        "principals that are null",
+        "\"principals\":[\"deploy\",\"root\"]",
+        "\"principals\":null",
+    ),
+    ("wild", "every principal", "\"deploy\",", "\"*\","),
+    ("comma", "two principals in one", "\"deploy\",\"root\"", "\"deploy,root\""),
+    ("order", "principals in another order", "\"deploy\",\"root\"", "\"root\",\"deploy\""),
+    ("tokens", "an audience besides", "\"audiences\":[]", "\"audiences\":[\"a\"]"),
+    (
+        "issuer",
+        "an issuer besides",
+        "\"issuer\":\"\"",
+        "\"issuer\":\"https://id.example\"",
+    ),
+    ("ttl", "certificates of over an hour", "\"ttl\":600", "\"ttl\":3601"),
+];
 
 const WRONG: &[(&str, &str, &str, &str)] = &[
     ("format", "of the format of a secret", "\"v\":2,", "\"v\":1,"),
@@ -90,6 +120,18 @@ const WRONG: &[(&str, &str, &str, &str)] = &[
     ("key-length", "a key of another length", "\"current\":\"", "\"current\":\"AAAA"),
     ("previous", "a previous key that is none", "\"previous\":null", "\"previous\":\"\""),
 ];
+
+/// The clear part of a signer of SSH certificates.
+fn of_ssh(kit: &Kit<'_>) -> String {
+    let mut rules = rules();
+    if let Some(signer) = &mut rules.signer {
+        (signer.audiences, signer.subjects) = Default::default();
+        signer.claims.clear();
+        signer.issuer.clear();
+        signer.principals = Some(["deploy".into(), "root".into()].into());
+    }
+    clear(kit, rules)
+}
 
 fn of_p_256(good: &str) -> String {
     let [current, next, _] = crate::vault::signer::tests::keys();
