@@ -352,7 +352,7 @@ pub fn say_exposed(session: &Session, secrets: &[String]) {
         }
         Err(_) => session.ui.note(
             Tone::Bad,
-            "Of those that are signers: touchlease signer rotate SIGNER --compromised",
+            "Of those that are signers: touchlease signer rotate prod/NAME --compromised",
         ),
     }
 }

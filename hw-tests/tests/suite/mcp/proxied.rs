@@ -1,7 +1,5 @@
 //! Commands of tasks whose credential goes by proxy: the only way out of the fence, and no value on this side of it.
 
-use std::net::TcpListener;
-
 use touchlease::config::Config;
 
 use super::*;

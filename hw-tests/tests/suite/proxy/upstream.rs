@@ -81,8 +81,6 @@ pub struct Upstream {
 #[derive(Default)]
 struct Shared {
     seen: Mutex<Vec<Seen>>,
-    /// Connections that brought a request.
-    connections: AtomicUsize,
     /// Streams that are being sent.
     streaming: AtomicUsize,
     stop: AtomicBool,
@@ -140,10 +138,6 @@ impl Upstream {
         self.shared.seen.lock().unwrap().clone()
     }
 
-    pub fn connections(&self) -> usize {
-        self.shared.connections.load(Ordering::Relaxed)
-    }
-
     pub fn streaming(&self) -> usize {
         self.shared.streaming.load(Ordering::Relaxed)
     }
@@ -176,11 +170,7 @@ fn serve(stream: TcpStream, tls: Option<Arc<ServerConfig>>, shared: &Shared) -> 
         None => Box::new(stream),
     };
     let mut stream = BufReader::new(stream);
-    let mut is_first = true;
     while let Some(seen) = read(&mut stream)? {
-        shared
-            .connections
-            .fetch_add(usize::from(std::mem::take(&mut is_first)), Ordering::Relaxed);
         shared.seen.lock().unwrap().push(seen.clone());
         answer(stream.get_mut(), &seen, shared)?;
     }
