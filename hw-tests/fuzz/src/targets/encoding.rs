@@ -1,11 +1,11 @@
 //! Signatures and references.
 
-use crate::encoding::ssh_key::SshKey;
-use crate::mint::Addresses;
 use crate::encoding::plain::{check_line, check_name, nearest_name, visible};
 use crate::encoding::reference::SCHEME;
+use crate::encoding::ssh_key::SshKey;
 use crate::encoding::sshsig::{Assertion, Namespace};
 use crate::encoding::{Digest, SecretRef, words};
+use crate::mint::Addresses;
 use crate::samples::text;
 
 /// An armored signature over a text that the samples sign too.
