@@ -7,7 +7,8 @@
 //!
 //! ```text
 //! cli -> client -> wire <- daemon -> lease -> { presence, device, vault, mint, audit }
-//!                                    deliver -> (cli process only; knows no daemon)
+//!                                    deliver -> (knows no daemon: env in the cli process, proxy in a worker of the daemon's)
+//!                        worker: what the processes of keys and proxies have in common
 //!                        config, encoding, finding, paths, secret, clock, sys: under everybody
 //! ```
 //!
