@@ -14,7 +14,7 @@ use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::house::{House, OpenVault};
 use crate::clock::Boot;
@@ -384,7 +384,7 @@ impl Keeper {
             let done: io::Result<bool> = done.await;
             match done {
                 Ok(true) => {}
-                Ok(false) => return,
+                Ok(false) => return self.finish().await,
                 Err(error) => {
                     tracing::warn!(kind = %error.kind(), "a proxy's worker is gone");
                     return self.gone();
@@ -414,13 +414,36 @@ impl Keeper {
 
     /// Tells the worker of leases that are over.
     async fn cut(&mut self) -> io::Result<()> {
-        let over: Vec<String> = self.given.keys().filter(|id| !self.house.ledger.is_live(id)).cloned().collect();
+        self.revoke(|house, lease| !house.ledger.is_live(lease)).await
+    }
+
+    async fn revoke(&mut self, which: impl Fn(&House, &str) -> bool) -> io::Result<()> {
+        let told = |lease: &String| self.cutting.contains_key(lease);
+        let over: Vec<String> = self
+            .given
+            .keys()
+            .filter(|lease| !told(lease) && which(&self.house, lease))
+            .cloned()
+            .collect();
         for lease in over {
-            self.given.remove(&lease);
             self.cutting.insert(lease.clone(), Instant::now() + CUT_WITHIN);
             self.say(&Order::Revoke { lease }, &[]).await?;
         }
         Ok(())
+    }
+
+    /// The session is over. What the worker saw until then still goes into the log: it says so before it says that a lease is revoked.
+    async fn finish(mut self) {
+        if self.revoke(|_, _| true).await.is_err() {
+            return;
+        }
+        while let Some(late) = self.cutting.values().max().copied() {
+            let heard = timeout_at(late, self.inbox.next::<Report>()).await;
+            let Ok(Ok((report, _))) = heard else { return };
+            if self.house.clone().turns.each(self.hear(report)).await.is_err() {
+                return;
+            }
+        }
     }
 
     /// A worker that does not listen is as good as gone, and nobody waits for it.
@@ -453,7 +476,10 @@ impl Keeper {
                     Err(failure.hint("put a value that fits into a request: touchlease put SECRET")),
                 );
             }
-            Report::Revoked { lease } => drop(self.cutting.remove(&lease)),
+            Report::Revoked { lease } => {
+                self.cutting.remove(&lease);
+                self.given.remove(&lease);
+            }
             Report::Echoed { lease, index, host } => {
                 let boot = self.house.clock.boot();
                 if let Some(given) = self.given.get_mut(&lease)
@@ -477,7 +503,7 @@ impl Keeper {
 
     /// Counts a use, and writes it down, before it happens.
     fn used(&self, lease: &str, whom: &str, path: &str) -> Verdict {
-        let Some(given) = self.given.get(lease) else {
+        let Some(given) = self.given.get(lease).filter(|_| !self.cutting.contains_key(lease)) else {
             return Verdict::Gone;
         };
         // Masked before it is cut: a part of a value is none of its forms.
@@ -528,7 +554,7 @@ impl Keeper {
             let _ = granting.send(Err(broken("it ended")));
             return;
         }
-        for given in self.given.values() {
+        for given in self.given.values().filter(|given| !self.cutting.contains_key(given.lease.id())) {
             let id = given.lease.id().to_owned();
             let is_its_own = self
                 .house

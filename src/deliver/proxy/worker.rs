@@ -71,7 +71,14 @@ pub async fn run(socket: UnixStream, clock: &dyn Clock, resolve: Resolve) -> io:
         loop {
             let report = tokio::select! {
                 biased;
-                Some(report) = answers.recv() => report,
+                Some(answer) = answers.recv() => {
+                    // What was seen before: a lease of which it is told that it is revoked is one of which no more is said.
+                    for _ in 0..MOST_REPORTS {
+                        let Ok(report) = reports.try_recv() else { break };
+                        outbox.send(&report, &[]).await?;
+                    }
+                    answer
+                }
                 Some(report) = reports.recv() => report,
                 else => return Ok::<_, io::Error>(()),
             };

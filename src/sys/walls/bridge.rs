@@ -48,7 +48,7 @@ impl Bridge {
         })
     }
 
-    /// The descriptor over which [`open_port`] hands over; good as long as this is there.
+    /// The descriptor over which `open_port` hands over; good as long as this is there.
     #[must_use]
     pub fn descriptor(&self) -> RawFd {
         self.socket.as_raw_fd()
