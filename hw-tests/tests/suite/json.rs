@@ -189,11 +189,13 @@ fn every_command_prints_one_json_object_and_nothing_else() {
     let recover = "recover green --lost blue --touch-only";
     let recovered = printed.by_a_person(recover, Some(("recovery code (not shown): ", &code)));
     assert_ne!(recovered["recovery_code"], code.as_str());
-    // `run` prints what its command prints, `mcp` speaks with an agent, `watch` goes on; PINs and fingerprints are typed and felt. All of
-    // them fail alike.
+    // What stands on the standard output of `mcp` is for the agent's client alone (T33).
+    printed.begin("mcp");
+    let out = lab.agent_to_its_end(&with_json("mcp --workspace nowhere"));
+    assert!(!out.status.success() && out.stdout.is_empty() && !out.stderr.is_empty(), "{out:?}");
+    // `run` prints what its command prints, `watch` goes on; PINs and fingerprints are typed and felt. All of them fail alike.
     for line in [
         "run --with prod/NONE -- true",
-        "mcp --workspace nowhere",
         "watch",
         "unlock",
         "key pin set",
