@@ -222,7 +222,7 @@ fn p5_the_value_is_in_no_file_no_command_line_no_environment_and_no_message() {
         .collect();
     assert!(files.len() > 5 && leaking.is_empty(), "{leaking:?}");
     println!(
-        "P5: 0 of {} files, {looks} command lines and environments, and 2 streams with 20 requests by proxy",
+        "P5 proxy: 0 of {} files, {looks} command lines and environments, and 2 streams with 20 requests by proxy",
         files.len()
     );
 }
