@@ -56,3 +56,71 @@ pub fn ssh_key() -> Vec<Vec<u8>> {
     let addresses = ["192.0.2.0/24", "2001:db8::/32", "::1"].map(|text| text.as_bytes().to_vec());
     lines.into_iter().chain(addresses).collect()
 }
+
+/// As `put --host`, `--method`, `--path` and `--send-as` take them, and what they refuse.
+pub fn target() -> Vec<Vec<u8>> {
+    [
+        "api.example.com",
+        "api.example.com:8443",
+        "http://localhost:8080",
+        "http://api.example.com",
+        "[2001:db8::1]:443",
+        "[2001:db8::1",
+        "[0:0::1]",
+        "192.0.2.7",
+        "192.0.2.07",
+        "a..b",
+        "A.example",
+        "a.example.",
+        "u@a.example",
+        "a.example:0",
+        "GET",
+        "get",
+        "CONNECT",
+        "/v4/accounts/* /v4/accounts/7/members",
+        "/v4/*/members /v4/7/members",
+        "/v4/* /v4/*/x",
+        "/v4/*/x /v4/7/8/x",
+        "/* /",
+        "/a%2fb",
+        "/a%20b",
+        "/a/../b",
+        "/a//b",
+        "/a*",
+        "/a;x",
+        "/%",
+        "/%c3%a4",
+        "x",
+        "bearer",
+        "basic",
+        "basic:anna",
+        "basic:",
+        "header:x-api-key",
+        "header:authorization:token ",
+        "header:Host",
+        "header:",
+        "query:key",
+        "query:a b",
+        "cookie:session",
+        "cookie:a=b",
+    ]
+    .map(|text| text.as_bytes().to_vec())
+    .into()
+}
+
+/// One of each algorithm (RFC 8037, appendix A.2; RFC 7515, appendix A.3), and what is none.
+pub fn public_key() -> Vec<Vec<u8>> {
+    let p256 = [
+        &[4][..],
+        &data_encoding::BASE64URL_NOPAD
+            .decode(b"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU")
+            .expect("base64"),
+        &data_encoding::BASE64URL_NOPAD
+            .decode(b"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0")
+            .expect("base64"),
+    ]
+    .concat();
+    let texts = [p256, vec![4; 65], vec![0; 32], vec![1; 31]].map(|bytes| data_encoding::BASE64URL_NOPAD.encode(&bytes).into_bytes());
+    let ed25519 = b"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo".to_vec();
+    texts.into_iter().chain([ed25519, b"not base64!".to_vec()]).collect()
+}

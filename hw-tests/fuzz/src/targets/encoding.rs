@@ -1,12 +1,15 @@
 //! Signatures and references.
 
+use crate::encoding::jwk::{Algorithm, PublicKey};
 use crate::encoding::plain::{check_line, check_name, nearest_name, visible};
 use crate::encoding::reference::SCHEME;
 use crate::encoding::ssh_key::SshKey;
 use crate::encoding::sshsig::{Assertion, Namespace};
+use crate::encoding::target::{Host, check_method, check_pattern, covers};
 use crate::encoding::{Digest, SecretRef, words};
 use crate::mint::Addresses;
 use crate::samples::text;
+use crate::vault::Form;
 
 /// An armored signature over a text that the samples sign too.
 pub fn sshsig(data: &[u8]) {
@@ -49,9 +52,47 @@ pub fn ssh_key(data: &[u8]) {
         let mut words = line.split_ascii_whitespace();
         let [name, base64] = [words.next(), words.next()].map(Option::unwrap_or_default);
         assert_eq!(written, format!("{name} {base64}"));
+        assert!(key.fingerprint().starts_with("SHA256:") && key.certificate_type().contains("-cert-v01@"));
+        assert_eq!(key.name(), name);
         assert_eq!(SshKey::from_blob(&key.to_blob()), Ok(key));
     }
     if let Ok(addresses) = line.parse::<Addresses>() {
         assert_eq!(addresses.to_string().parse(), Ok(addresses));
+    }
+}
+
+/// What sealed rules and tasks name: a host, a method, a pattern of paths and one that has to be within it, a place in a request.
+pub fn target(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else { return };
+    if let Ok(host) = text.parse::<Host>() {
+        assert!(host.port > 0 && !host.name.is_empty());
+    }
+    if check_method(text).is_ok() {
+        assert_eq!(text, text.to_ascii_uppercase());
+    }
+    let (wide, narrow) = text.split_once(' ').unwrap_or((text, text));
+    if check_pattern(wide).is_ok() {
+        assert!(covers(wide, wide), "a pattern covers itself");
+        if check_pattern(narrow).is_ok() && covers(wide, narrow) && covers(narrow, wide) {
+            assert_eq!(wide.split('/').count(), narrow.split('/').count());
+        }
+    }
+    if let Ok(form) = text.parse::<Form>() {
+        assert_eq!(text.parse::<Form>().ok(), Some(form));
+    }
+}
+
+/// A signer's public key: its bytes, its text, its JSON Web Key and what SSH makes of it.
+pub fn public_key(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else { return };
+    for algorithm in [Algorithm::Es256, Algorithm::EdDsa] {
+        let Ok(key) = PublicKey::from_text(algorithm, text) else { continue };
+        assert_eq!((key.to_text().as_str(), key.algorithm()), (text, algorithm));
+        assert_eq!(PublicKey::from_bytes(algorithm, key.as_bytes()).as_ref(), Ok(&key));
+        assert_eq!(key.jwk().y.is_some(), algorithm.as_str() == "ES256");
+        assert_eq!(key.thumbprint().len(), 43);
+        if let Ok(of_ssh) = SshKey::of(&key) {
+            assert_eq!(SshKey::from_line(&of_ssh.to_line()), Ok(of_ssh));
+        }
     }
 }

@@ -56,6 +56,8 @@ pub const ALL: &[Target] = &[
     target("ctap-session", 4096, device::session, samples::device::session),
     target("worker-frame", 4096, device::worker_frame, samples::device::worker_frame),
     target("ssh-key", 8300, encoding::ssh_key, samples::encoding::ssh_key),
+    target("target", 512, encoding::target, samples::encoding::target),
+    target("public-key", 128, encoding::public_key, samples::encoding::public_key),
     target("sshsig", 2048, encoding::sshsig, samples::encoding::sshsig),
     target("reference", 300, encoding::reference, samples::encoding::reference),
     target("marker", 64, vault::marker, samples::vault::marker),
