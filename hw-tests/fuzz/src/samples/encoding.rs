@@ -31,6 +31,10 @@ pub fn reference() -> Vec<Vec<u8>> {
         "../x",
         "prod/a\u{202e}b",
         "-x/y",
+        "PATH",
+        "9LIVES",
+        "it's\u{7}",
+        "",
     ]
     .map(|text| text.as_bytes().to_vec())
     .into()

@@ -164,6 +164,10 @@ pub fn configuration() -> Vec<Vec<u8>> {
         "1h 30m",
         "vault = \"/x\"\nproxy_roots = \"/etc/ssl/company.pem\"\n[limits]\nttl = \"1h30m\"\nlongest_ttl = \"2h\"\n",
         "[limits]\nprompt = \"6m\"\n",
+        "[limits]\nmin_firmware = \"5.x\"\n",
+        "[limits]\nmin_firmware = \"5.7.1\"\nprompt = \"6m\"\n",
+        "[limits]\npiv_attestation_roots = \"roots.pem\"\n",
+        "vault = \"vault\"\n",
     ];
     page.chain(others.map(|text| text.as_bytes().to_vec())).collect()
 }

@@ -1,7 +1,7 @@
 //! Signatures and references.
 
 use crate::encoding::jwk::{Algorithm, PublicKey};
-use crate::encoding::plain::{check_line, check_name, nearest_name, visible};
+use crate::encoding::plain::{check_line, check_name, check_variable, nearest_name, shell_word, visible};
 use crate::encoding::reference::SCHEME;
 use crate::encoding::ssh_key::SshKey;
 use crate::encoding::sshsig::{Assertion, Namespace};
@@ -31,6 +31,12 @@ pub fn reference(data: &[u8]) {
     assert_eq!(check_line("the text", &shown, shown.len()), Ok(()));
     if let Some(name) = nearest_name(text) {
         assert_eq!(check_name("the name", &name), Ok(()));
+    }
+    if check_variable(text).is_ok() {
+        assert_eq!(shell_word(text), text);
+        assert_eq!(check_name("the name", text), Ok(()), "a variable has a name");
+    } else {
+        assert!(!text.contains(' ') || shell_word(text).starts_with('\''));
     }
     if let Ok(secret) = text.parse::<SecretRef>() {
         assert_eq!(secret.to_string(), text.strip_prefix(SCHEME).unwrap_or(text));
