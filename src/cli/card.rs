@@ -1,5 +1,6 @@
 //! A prompt as a person reads it, made from the bytes that will be signed and from nothing else.
 
+mod enrol;
 pub mod joins;
 mod older;
 mod roster;
@@ -15,10 +16,10 @@ use crate::encoding::words::four_words;
 use crate::lease::grant::Via;
 use crate::lease::requester::{Claimed, command_line};
 use crate::lease::text::{
-    CardText, ChangeText, ClockText, EnrolText, ExportText, FactoryText, GrantText, Holder, LeaseText, OlderText, Origin, ProxyText,
-    RequesterText, Text as _, UnlockText, WriteText,
+    ChangeText, ClockText, EnrolText, ExportText, GrantText, Holder, LeaseText, OlderText, Origin, ProxyText, RequesterText, Text as _,
+    UnlockText, WriteText,
 };
-use crate::vault::{SCOPES_PER_TOUCH, Statement};
+use crate::vault::Statement;
 use crate::wire::PromptView;
 use crate::wire::request::RulesAsk;
 use crate::wire::signer::SignerRules;
@@ -77,7 +78,7 @@ impl Card {
             origin_rows(&mut rows, &text.origin, older::asks(&text));
             older::rows(&mut rows, &text, zone);
         } else if let Ok(enrol) = EnrolText::decode(&view.text) {
-            enrol_rows(&mut rows, &enrol, zone);
+            enrol::rows(&mut rows, &enrol, zone);
             given = if enrol.recovers.is_some() { "recovered" } else { "touched" };
         } else if let Ok(unlock) = UnlockText::decode(&view.text) {
             requester_rows(&mut rows, &unlock.requester, "asks for a PIN");
@@ -417,45 +418,6 @@ fn limited(rules: &RulesAsk, signer: Option<String>) -> String {
     text
 }
 
-fn enrol_rows(rows: &mut Vec<Row>, enrol: &EnrolText, zone: &TimeZone) {
-    let verb = if enrol.recovers.is_some() {
-        "recovers the vault with its code"
-    } else {
-        "enrols a key"
-    };
-    requester_rows(rows, &enrol.requester, verb);
-    strong(rows, "key", format!("\"{}\", to open {}", enrol.key, enrol.scopes.join(", ")));
-    if let Some(card) = &enrol.card {
-        slots_rows(rows, card);
-    }
-    let touches = format!("touch it {}, each time it blinks", count(enrol.touches, "time"));
-    let Some(recovers) = &enrol.recovers else {
-        // Of more scopes each two need a touch of their own, but not where a vault is made.
-        let then = match enrol.scopes.len() {
-            ..=SCOPES_PER_TOUCH => format!(
-                "1 more is for what changes, which is shown then ({} in all)",
-                enrol.touches.saturating_add(1)
-            ),
-            _ => "more are for what changes, which is shown then".to_owned(),
-        };
-        push(rows, "", format!("{touches}; {then}"));
-        return;
-    };
-    push(rows, "", touches);
-    let quoted = |names: &[String]| names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
-    for (label, names) in [("removes", &recovers.removes), ("keeps", &recovers.keeps)] {
-        if !names.is_empty() {
-            strong(rows, label, quoted(names));
-        }
-    }
-    must(
-        rows,
-        "then",
-        "every scope has a new key, and a new recovery code is shown once".into(),
-    );
-    joins::states(rows, recovers.joins.as_ref(), zone);
-}
-
 fn origin_rows(rows: &mut Vec<Row>, origin: &Origin, verb: &str) {
     requester_rows(rows, &origin.requester, verb);
 }
@@ -513,40 +475,6 @@ fn must(rows: &mut Vec<Row>, label: &'static str, text: String) {
     rows.push(Row::new(label, text, Tone::Plain, Need::Must));
 }
 
-/// What becomes of a card.
-fn slots_rows(rows: &mut Vec<Row>, card: &CardText) {
-    let CardText { serial, open, sign, .. } = card;
-    let made = format!("YubiKey {serial}: a new key in its slot {open}, to open, and one in its slot {sign}, to sign");
-    strong(rows, "card", made);
-    if !card.overwrites.is_empty() {
-        let slots: Vec<String> = card.overwrites.iter().map(ToString::to_string).collect();
-        let lost = format!(
-            "the key that is in its slot {}, with what it opens",
-            slots.join(", and the one in its slot ")
-        );
-        rows.push(Row::new("LOSES", lost, Tone::Bad, Need::Must));
-    }
-    let said = |part: &FactoryText| match part {
-        FactoryText::Pin => "PIN",
-        FactoryText::Puk => "PUK",
-        FactoryText::ManagementKey => "management key",
-    };
-    let factory: Vec<&str> = card.factory.iter().map(said).collect();
-    if !factory.is_empty() {
-        must(
-            rows,
-            "changes",
-            format!("what is still the factory's: its {}", factory.join(", its ")),
-        );
-    }
-    let pin = if card.factory.contains(&FactoryText::Pin) {
-        "its new PIN"
-    } else {
-        "its PIN"
-    };
-    must(rows, "agree", format!("by typing {pin}; nothing on it is changed before"));
-}
-
 /// What has to be seen first.
 fn strong(rows: &mut Vec<Row>, label: &'static str, text: String) {
     rows.push(Row::new(label, text, Tone::Strong, Need::Must));
@@ -567,7 +495,7 @@ mod tests {
 
     use super::*;
     use crate::lease::text::tests::sample;
-    use crate::lease::text::{EnrolKind, UnlockKind, VERSION};
+    use crate::lease::text::{CardText, EnrolKind, FactoryText, UnlockKind, VERSION};
 
     pub(super) fn view(text: &str) -> PromptView {
         PromptView {

@@ -3,22 +3,19 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::process::Stdio;
 use std::rc::Rc;
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
-use tokio::net::UnixStream;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::house::{House, OpenVault};
 use crate::clock::Boot;
-use crate::deliver::mask::{Masker, Patterns};
+use crate::deliver::mask::{self, Patterns};
 use crate::deliver::proxy::protocol::{GrantSpec, Network, Opening, Order, Place, Report, SUBCOMMAND, Scheme, Target, Verdict};
 use crate::encoding::plain;
 use crate::encoding::target::Host;
@@ -35,7 +32,7 @@ use crate::wire::reply::{Placeholder, ProxyView};
 use crate::wire::request::LeaseAsk;
 use crate::wire::{Event, Failure, Outcome, Value};
 use crate::worker::frame::head_and_json;
-use crate::worker::inbox::Inbox;
+use crate::worker::{self, inbox::Inbox};
 
 /// How long a worker may take to listen, and to take a lease in: a hundred times what it takes.
 const READY_WITHIN: Duration = Duration::from_secs(5);
@@ -43,8 +40,6 @@ const READY_WITHIN: Duration = Duration::from_secs(5);
 const CUT_WITHIN: Duration = Duration::from_millis(800);
 /// Lines of refusals and echoes in the log, of one lease in a second: a flood of them must not fill the disk, nor hold anybody up (P4).
 const LINES_A_SECOND: u32 = 20;
-/// Bytes of a value at the end of a text that are masked like all of it.
-const BEGUN: usize = 8;
 /// Longest path in a line of the log, in bytes.
 const LONGEST_PATH: usize = 200;
 /// Most certificates of a company, in bytes: with their line ends written as JSON, and the hosts beside them, they fit into one frame.
@@ -243,23 +238,7 @@ fn forms(text: &LeaseText, material: &Material) -> Patterns {
 
 /// The text with masks where values of the lease are.
 fn masked(forms: &Patterns, text: &str) -> String {
-    let (mut masker, mut out, mut rest) = (Masker::new(forms), Vec::with_capacity(text.len()), text.as_bytes());
-    while !rest.is_empty() {
-        let space = masker.space();
-        let count = rest.len().min(space.len());
-        space[..count].copy_from_slice(&rest[..count]);
-        rest = &rest[count..];
-        masker.filled(count);
-        if rest.is_empty() {
-            masker.finish_cut(BEGUN);
-        }
-        // Writing to memory cannot fail.
-        let _ = masker.write_to(|slices| {
-            slices.iter().for_each(|slice| out.extend_from_slice(slice));
-            Ok(slices.iter().map(|slice| slice.len()).sum())
-        });
-    }
-    String::from_utf8_lossy(&out).into_owned()
+    String::from_utf8_lossy(&mask::masked(forms, text.as_bytes()).0).into_owned()
 }
 
 /// The grant as it was signed, in the worker's words.
@@ -325,22 +304,7 @@ fn roots(file: Option<&Path>) -> Result<Vec<String>, Failure> {
 
 /// Starts a worker, as those on keys are started, and waits until it listens.
 async fn start(house: &House, opening: Opening, bearer: &Secret) -> Result<(Inbox, Child, u16, String), Failure> {
-    let spawned = || -> io::Result<(UnixStream, Child)> {
-        let (ours, theirs) = UnixStream::pair()?;
-        let theirs = theirs.into_std()?;
-        theirs.set_nonblocking(false)?;
-        let process = Command::new(&house.program)
-            .arg(SUBCOMMAND)
-            .env_clear()
-            .current_dir("/")
-            .stdin(OwnedFd::from(theirs))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()?;
-        Ok((ours, process))
-    };
-    let (socket, process) = spawned().map_err(|error| broken(&format!("no process: {error}")))?;
+    let (socket, process) = worker::start(&house.program, SUBCOMMAND).map_err(|error| broken(&format!("no process: {error}")))?;
     let mut inbox = Inbox::new(socket).map_err(locked_memory)?;
     let ready = async {
         inbox.send(&Order::Open(opening), bearer.expose()).await?;

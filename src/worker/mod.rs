@@ -6,9 +6,13 @@ pub mod inbox;
 mod leash;
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
+
+use tokio::process::{Child, Command};
 
 use crate::sys;
 
@@ -25,4 +29,24 @@ pub fn process(last_words: Duration, work: impl FnOnce(UnixStream) -> io::Result
         Ok(()) => 0,
         Err(_) => 1,
     }
+}
+
+/// Starts one, from `program`, and gives the daemon's end of its socket. It is killed when its process is dropped.
+///
+/// # Errors
+/// The system refuses a socket or a process.
+pub fn start(program: &Path, subcommand: &str) -> io::Result<(tokio::net::UnixStream, Child)> {
+    let (ours, theirs) = tokio::net::UnixStream::pair()?;
+    let theirs = theirs.into_std()?;
+    theirs.set_nonblocking(false)?;
+    let process = Command::new(program)
+        .arg(subcommand)
+        .env_clear()
+        .current_dir("/")
+        .stdin(OwnedFd::from(theirs))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()?;
+    Ok((ours, process))
 }

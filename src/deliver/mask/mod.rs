@@ -31,7 +31,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-pub use stream::{CHUNK, HELD, Masker};
+pub use stream::{BEGUN, CHUNK, HELD, Masker, masked};
 
 /// The fewest bytes of a value that are masked: shorter ones stand in ordinary text all the time.
 pub const SHORTEST: usize = 6;

@@ -173,6 +173,15 @@ impl<P: Deref<Target = Patterns>> Masker<P> {
         (self.open, self.sent) = (self.end, self.end);
     }
 
+    /// Moves the output to the end of `out`.
+    pub fn take(&mut self, out: &mut Vec<u8>) {
+        // Writing to memory cannot fail.
+        let _ = self.write_to(|slices| {
+            slices.iter().for_each(|slice| out.extend_from_slice(slice));
+            Ok(slices.iter().map(|slice| slice.len()).sum())
+        });
+    }
+
     /// Writes output with `write`, which takes slices and answers like `writev`. True when all is out.
     ///
     /// # Errors
@@ -276,4 +285,26 @@ impl<P: Deref<Target = Patterns>> Drop for Masker<P> {
     fn drop(&mut self) {
         self.buf[..self.used].zeroize();
     }
+}
+
+/// Bytes of a value at the end of a text that are masked like all of it: who asks for a text often says where it ends (`?limit=`).
+pub const BEGUN: usize = 8;
+
+/// A whole text with masks in it, and the secrets that one was put in for, as [`Masker::secrets`] has them.
+#[must_use]
+pub fn masked(patterns: &Patterns, text: &[u8]) -> (Vec<u8>, Vec<u32>) {
+    let mut masker = Masker::new(patterns);
+    let (mut out, mut rest) = (Vec::with_capacity(text.len()), text);
+    while !rest.is_empty() {
+        let space = masker.space();
+        let count = rest.len().min(space.len());
+        space[..count].copy_from_slice(&rest[..count]);
+        rest = &rest[count..];
+        masker.filled(count);
+        if rest.is_empty() {
+            masker.finish_cut(BEGUN);
+        }
+        masker.take(&mut out);
+    }
+    (out, masker.secrets().to_vec())
 }

@@ -19,13 +19,10 @@ use super::book::GrantId;
 use super::decode::Decoder;
 use super::refuse::Refusal;
 use super::session::Session;
-use crate::deliver::mask::{Masker, Patterns};
+use crate::deliver::mask::{BEGUN, Masker, Patterns, masked};
 
 /// How long an answer pauses before what the mask holds without need goes on.
 const PAUSE: Duration = Duration::from_millis(1);
-
-/// Bytes of a value at an answer's end that are masked like all of it: clients often say where an answer ends (`?limit=`).
-const BEGUN: usize = 8;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -83,21 +80,7 @@ impl Lookout {
 
     /// The text with masks in it, where it has a value.
     fn masked(&mut self, text: &[u8]) -> Option<Vec<u8>> {
-        let mut masker = Masker::new(&*self.patterns);
-        let (mut out, mut rest) = (Vec::with_capacity(text.len()), text);
-        while !rest.is_empty() {
-            let space = masker.space();
-            let count = rest.len().min(space.len());
-            space[..count].copy_from_slice(&rest[..count]);
-            rest = &rest[count..];
-            masker.filled(count);
-            if rest.is_empty() {
-                masker.finish_cut(BEGUN);
-            }
-            take(&mut masker, &mut out);
-        }
-        let secrets = masker.secrets().to_vec();
-        drop(masker);
+        let (out, secrets) = masked(&self.patterns, text);
         self.tell(&secrets);
         (!secrets.is_empty()).then_some(out)
     }
@@ -124,14 +107,6 @@ impl Lookout {
             }
         }
     }
-}
-
-fn take<P: std::ops::Deref<Target = Patterns>>(masker: &mut Masker<P>, out: &mut Vec<u8>) {
-    // Writing to memory cannot fail.
-    let _ = masker.write_to(|slices| {
-        slices.iter().for_each(|slice| out.extend_from_slice(slice));
-        Ok(slices.iter().map(|slice| slice.len()).sum())
-    });
 }
 
 /// The answer to a request of this method, through the mask where a lease is in force: its head is changed to what the body then is.
@@ -214,7 +189,7 @@ impl Masked {
             return None;
         }
         let mut out = Vec::new();
-        take(&mut self.masker, &mut out);
+        self.masker.take(&mut out);
         if self.masker.masked() > 0 {
             let secrets = self.masker.secrets().to_vec();
             self.lookout.tell(&secrets);

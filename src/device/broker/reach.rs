@@ -1,13 +1,11 @@
 //! How the broker gets at keys: by worker processes, or, in tests, by threads over emulated keys.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::net::UnixStream;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use tokio::sync::watch;
 
 use super::super::place::Place;
@@ -67,20 +65,9 @@ impl Processes {
     }
 
     fn spawn(&self, subcommand: &str) -> io::Result<Worker> {
-        let (ours, theirs) = UnixStream::pair()?;
-        let theirs = theirs.into_std()?;
-        theirs.set_nonblocking(false)?;
-        let process = Command::new(&self.program)
-            .arg(subcommand)
-            .env_clear()
-            .current_dir("/")
-            .stdin(OwnedFd::from(theirs))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()?;
+        let (socket, process) = crate::worker::start(&self.program, subcommand)?;
         Ok(Worker {
-            socket: ours,
+            socket,
             process: Some(process),
         })
     }
