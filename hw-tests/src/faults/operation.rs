@@ -158,7 +158,7 @@ const WRITTEN: &str = "export, written";
 pub const OPERATIONS: &[Operation] = &[
     Operation {
         name: "init",
-        calls: 188,
+        calls: 180,
         start: Start::Nothing,
         arguments: &["init", "--key", "blue", "--touch-only", "--scope", "prod"],
     },
@@ -206,7 +206,7 @@ pub const OPERATIONS: &[Operation] = &[
     },
     Operation {
         name: "key add",
-        calls: 170,
+        calls: 160,
         start: Start::OneKey,
         arguments: &["key", "add", "spare", "--touch-only"],
     },
@@ -284,7 +284,7 @@ pub const OPERATIONS: &[Operation] = &[
     },
     Operation {
         name: "audit accept-clock",
-        calls: 44,
+        calls: 42,
         start: Start::ClockBack,
         arguments: &["audit", "accept-clock"],
     },

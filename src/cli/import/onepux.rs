@@ -1,6 +1,6 @@
 //! Exports of 1Password: a zip archive whose `export.data` is JSON (support.1password.com/1pux-format).
 
-use std::io::{Cursor, Read};
+use std::io::{self, Cursor, Read};
 
 use serde::Deserialize;
 use zeroize::Zeroizing;
@@ -13,8 +13,8 @@ const DATA: &str = "export.data";
 const FILES: &str = "files/";
 /// Largest `export.data` in bytes, unpacked.
 const LARGEST_DATA: u64 = 256 << 20;
-/// How many bytes DEFLATE makes of one at the most (zlib's technical details).
-const DENSEST: u64 = 1032;
+/// How many bytes of it there is room for at first.
+const FIRST_ROOM: usize = 64 << 10;
 /// The category of notes, whose text is the secret.
 const SECURE_NOTE: &str = "003";
 
@@ -154,19 +154,34 @@ fn unpacked(archive: &mut ZipArchive<Cursor<&[u8]>>) -> Result<Zeroizing<Vec<u8>
     let file = archive
         .by_name(DATA)
         .map_err(|_| not_read(Format::OnePux, "it has no export.data"))?;
-    let size = file.size();
-    if size > LARGEST_DATA {
+    if file.size() > LARGEST_DATA {
         return Err(not_read(Format::OnePux, "its export.data has more than 256 MiB"));
     }
-    // What the archive says of its size may be a lie. Nothing unpacks to more than DENSEST times what it takes up; where it says less than
-    // there is, the buffer grows, within the limit.
-    let room = size.min(file.compressed_size().saturating_mul(DENSEST));
-    let mut text = Zeroizing::new(Vec::with_capacity(usize::try_from(room).unwrap_or_default() + 1));
-    let read = file.take(LARGEST_DATA + 1).read_to_end(&mut text);
-    match read {
-        Ok(len) if len as u64 <= LARGEST_DATA => Ok(text),
+    match read_wiping(file.take(LARGEST_DATA + 1)) {
+        Ok(text) if text.len() as u64 <= LARGEST_DATA => Ok(text),
         _ => Err(not_read(Format::OnePux, "its export.data cannot be unpacked")),
     }
+}
+
+/// All there is. What the archive says of its size may be a lie, so room is made for what comes; each smaller buffer is wiped.
+fn read_wiping(mut source: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut text = Zeroizing::new(vec![0; FIRST_ROOM]);
+    let mut filled = 0;
+    loop {
+        if filled == text.len() {
+            let mut wider = Zeroizing::new(vec![0; text.len() * 2]);
+            wider[..filled].copy_from_slice(&text);
+            text = wider;
+        }
+        match source.read(&mut text[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    text.truncate(filled);
+    Ok(text)
 }
 
 #[derive(Default)]
@@ -358,6 +373,14 @@ mod tests {
             let failure = read(&bytes).unwrap_err();
             assert_eq!(failure.reason, "import_format");
             assert!(!failure.message.contains("s3cret"), "{}", failure.message);
+        }
+    }
+
+    #[test]
+    fn a_text_of_any_length_is_read_whole() {
+        for len in [FIRST_ROOM - 1, FIRST_ROOM, FIRST_ROOM + 1, 5 * FIRST_ROOM] {
+            let text: Vec<u8> = (0..len).map(|at| (at % 251) as u8).collect();
+            assert_eq!(*read_wiping(text.as_slice()).unwrap(), text);
         }
     }
 }

@@ -156,6 +156,11 @@ pub fn configuration(data: &[u8]) {
         let paths = [("vault", &config.vault), ("proxy_roots", &config.proxy_roots)];
         let mut again: String = paths.into_iter().filter_map(path).collect();
         again += "[limits]\n";
+        again.extend(path(("piv_attestation_roots", &limits.piv_attestation_roots)));
+        again.extend(limits.min_firmware.map(|least| format!("min_firmware = \"{least}\"\n")));
+        again += &format!("end_when_unplugged = {}\n", limits.end_when_unplugged);
+        let receipts = serde_json::to_string(&limits.receipts).expect("a word");
+        again += &format!("receipts = {receipts}\n");
         let named = [
             ("prompt", limits.prompt),
             ("ttl", limits.ttl),

@@ -62,9 +62,9 @@ fn spec(place: Place, methods: Vec<String>, paths: Vec<String>) -> GrantSpec {
 /// A path with its escapes undone and its dots resolved, as the most obliging of servers does.
 fn resolved(path: &str) -> Option<String> {
     let mut bytes = path.as_bytes().to_vec();
-    while let Some(at) = bytes.iter().position(|byte| *byte == b'%') {
-        let code = str::from_utf8(bytes.get(at + 1..at + 3)?).ok()?;
-        bytes.splice(at..at + 3, [u8::from_str_radix(code, 16).ok()?]);
+    // Once more as long as there is one: what an escape comes to may be a part of another.
+    while bytes.contains(&b'%') {
+        bytes = unescaped(&bytes)?;
     }
     let path = String::from_utf8(bytes).ok()?.replace('\\', "/");
     let mut kept: Vec<&str> = Vec::new();
@@ -76,6 +76,17 @@ fn resolved(path: &str) -> Option<String> {
         }
     }
     Some(kept.join("/"))
+}
+
+fn unescaped(path: &[u8]) -> Option<Vec<u8>> {
+    let mut parts = path.split(|byte| *byte == b'%');
+    let mut bytes = parts.next()?.to_vec();
+    for part in parts {
+        let (code, rest) = part.split_at_checked(2)?;
+        bytes.push(u8::from_str_radix(str::from_utf8(code).ok()?, 16).ok()?);
+        bytes.extend_from_slice(rest);
+    }
+    Some(bytes)
 }
 
 /// A pattern, a method and a path in lines: what goes is in the rules by a second opinion, too.
