@@ -115,6 +115,8 @@ ISSUER = re.compile(rf"https://{HOST}(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
 CLAIM = re.compile("[A-Za-z0-9_.:/-]{1,64}")
 PLAIN = re.compile(r"[!#-&(-+\--:<-_a-~]{1,512}")
 PRINCIPAL = re.compile("[A-Za-z0-9_][A-Za-z0-9._@+-]{0,63}")
+HARDWARE = {"firmware": [range(256)], "pin": ("always",), "seen": ("attested", "metadata"), "serial": range(1 << 32), "slot": re.compile("8[2-9a-f]|9[0-5]"),
+            "touch": ("always",)}
 OURS = {"aud", "exp", "iat", "iss", "jti", "lease_sha256", "nbf", "sub", "task"}
 RULES = {"deliveries": lambda value: value and value == [each for each in DELIVERIES if each in value], "hosts": [is_host],
          "methods?": some(METHOD), "paths?": some(is_path), "place?": PLACES,
@@ -139,7 +141,9 @@ def signer(rules):
         texts = [lambda text: PRINCIPAL.fullmatch(text)]
     point = is_point if rules["signer"]["alg"] == "ES256" else lambda text: is_encoded(text, [32])
     form = {"alg": ("ES256", "EdDSA"), "audiences": [is_audience], "claims": lambda value: isinstance(value, dict), "current": point,
-            "issuer": ISSUER if principals is None else ("",), "next": point, "previous": lambda key: key is None or point(key), "subjects": [PLAIN]}
+            "issuer": ISSUER if principals is None else ("",), "previous": lambda key: key is None or point(key), "subjects": [PLAIN]}
+    hardware = read.get("hardware")
+    form |= {"next": point} if hardware is None else {"hardware": HARDWARE, "alg": ("ES256",)}
     if principals is not None:
         form |= {"principals": texts, "audiences": ([],), "subjects": ([],), "claims": ({},)}
         need(fits(principals, texts) and ascending(principals) and some(principals), "no principals in order")
@@ -149,8 +153,11 @@ def signer(rules):
         need(CLAIM.fullmatch(name) and name.lower() not in OURS and fits(values, texts) and ascending(values), "a claim that cannot be")
     need(len({name.lower() for name in read["claims"]}) == len(read["claims"]), "claims that differ in case only")
     need(rules["ttl"] in range(1, 3601) and rules["uses"] in range(1, 101), "a signer without limits")
-    keys = [key for key in (read["current"], read["next"], read["previous"]) if key]
+    need(hardware is None or rules["uses"] == 1 and len(hardware["firmware"]) == 3, "a signer in hardware of several signatures, or of no firmware")
+    need(not rules["single_line"], "a signer of one line")
+    keys = [key for key in (read["current"], read.get("next"), read["previous"]) if key]
     need(len(set(keys)) == len(keys), "one key twice")
+    return hardware
 
 
 def statement(read):
@@ -321,8 +328,7 @@ class Scope(reader.Scope):
             need(rules["header"] is None or "place" not in rules, "a header and another place")
             need(0 < len(value) <= 1 << 20, "a value of a size that cannot be")
             if signs:
-                signer(rules)
-                need(len(value) == 64, "a signer without its two private keys")
+                need(len(value) == 64 if signer(rules) is None else value == b"\0", "a signer without its two private keys")
             lines = any(byte in value for byte in b"\r\n\0")
             need(not lines or not (rules["single_line"] or "proxy" in rules["deliveries"]), "a value of several lines")
             padded = max(256, len(text), -(-len(value) // size) * size)

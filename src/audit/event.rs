@@ -188,6 +188,9 @@ pub enum Kind {
     /// What is sealed to a PIV slot opened, whose touch policy was seen at enrolment: attested by the daemon, which alone says what for. No
     /// hardware signature exists.
     Attested,
+    /// A signer's key in hardware signed the token, or the certificate, that the lease is of: by it the lease is proved, and it is not here, since
+    /// whoever has it can use it. `key` is the digest of the signer's public key.
+    Signer,
 }
 
 /// What a key asks for besides the touch.

@@ -8,6 +8,7 @@ use std::io::{self, BufRead, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use data_encoding::BASE64URL_NOPAD;
 use serde::Deserialize;
 use serde_json::Value;
 use thiserror::Error;
@@ -40,6 +41,11 @@ pub enum ReceiptError {
     /// A PIV key opened what the lease needed, and signed nothing.
     #[error("this lease was attested by the daemon alone: its key opened the secrets by a touch, and no hardware signature exists")]
     Attested,
+    /// A signer's key in hardware signed what the lease gave.
+    #[error(
+        "this lease is of a signer in hardware: what it signed and gave, a token or a certificate, is the hardware signature, and names the lease"
+    )]
+    InHardware,
     /// The key's name may not stand in an `allowed_signers` file.
     #[error(transparent)]
     Name(#[from] PlainError),
@@ -81,6 +87,8 @@ pub(super) struct LeaseNames {
     pub(super) id: String,
     #[serde(default)]
     kind: Kind,
+    #[serde(default)]
+    grants: Vec<Value>,
 }
 
 /// What a text is, by its own word. One without is a lease.
@@ -116,6 +124,17 @@ impl LeaseNames {
         jcs::from_slice::<Value>(text.as_bytes())?;
         Ok(serde_json::from_str(text)?)
     }
+
+    /// The public key of the signer in hardware that a lease is of, if it is of one.
+    pub(super) fn signer(&self) -> Option<Point> {
+        let [grant] = self.grants.as_slice() else { return None };
+        let (said, key) = match &grant["token"] {
+            Value::Null => (&grant["certificate"], "ca"),
+            token => (token, "key"),
+        };
+        let key = said[key].as_str().filter(|_| said["class"] == "hardware")?;
+        BASE64URL_NOPAD.decode(key.as_bytes()).ok()?.try_into().ok()
+    }
 }
 
 impl Receipt {
@@ -149,6 +168,9 @@ impl Receipt {
     /// # Errors
     /// As for [`Receipt::new`]; [`ReceiptError::Attested`].
     pub fn of(signed: &Signed) -> Result<Self, ReceiptError> {
+        if signed.kind == super::event::Kind::Signer {
+            return Err(ReceiptError::InHardware);
+        }
         let sshsig = signed.sshsig.clone().ok_or(ReceiptError::Attested)?;
         Self::new(signed.text.clone(), sshsig, signed.name.clone())
     }

@@ -21,6 +21,8 @@ pub struct Report {
     pub receipts: u64,
     /// Leases that a PIV key opened without a signature: the daemon's word alone.
     pub attested: u64,
+    /// Leases of a signer in hardware: what it signed, and gave out, proves them.
+    pub in_hardware: u64,
     /// Changes whose signature verified.
     pub changes: u64,
     /// Lines written under a clock that the lines before do not vouch for. No fault of the log.

@@ -153,8 +153,10 @@ impl<'a> Verifier<'a> {
     }
 
     fn approved(&mut self, signed: &Signed) -> Result<(), Wrong> {
-        if signed.kind == Kind::Attested {
-            return self.attested(signed);
+        match signed.kind {
+            Kind::Attested => return self.attested(signed),
+            Kind::Signer => return self.in_hardware(signed),
+            Kind::Touch | Kind::Policy => {}
         }
         let names = LeaseNames::read(&signed.text)?;
         let asked = self.asked.remove(&names.asked).ok_or(Wrong::NotAsked)?;
@@ -184,6 +186,21 @@ impl<'a> Verifier<'a> {
         same(key.profile == Profile::Piv && signed.sshsig.is_none(), Wrong::Evidence)?;
         self.leases.insert(id);
         self.report.attested += 1;
+        Ok(())
+    }
+
+    /// A lease of a signer in hardware, which names the public key that signed what it gave. It is live as any other, and vouches for nothing here.
+    fn in_hardware(&mut self, signed: &Signed) -> Result<(), Wrong> {
+        let names = LeaseNames::read(&signed.text)?;
+        self.asked.remove(&names.asked).ok_or(Wrong::NotAsked)?;
+        let id = id_digest(&names.id);
+        self.spend(&id)?;
+        self.spend(&Digest::of(signed.text.as_bytes()))?;
+        let point = names.signer().ok_or(Wrong::Evidence)?;
+        same(Digest::of(&point) == signed.key, Wrong::UnknownKey(signed.key))?;
+        same(signed.profile == Profile::Piv && signed.sshsig.is_none(), Wrong::Evidence)?;
+        self.leases.insert(id);
+        self.report.in_hardware += 1;
         Ok(())
     }
 

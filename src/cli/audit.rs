@@ -143,7 +143,7 @@ fn tell(session: &Session, report: &Report) {
         .map(|fault| json!({ "line": fault.line, "wrong": fault.wrong.to_string() }))
         .collect();
     session.ui.json(&json!({
-        "good": report.is_good(), "lines": report.lines, "receipts": report.receipts, "attested": report.attested, "changes": report.changes,
+        "good": report.is_good(), "lines": report.lines, "receipts": report.receipts, "attested": report.attested, "in_hardware": report.in_hardware, "changes": report.changes,
         "tip": report.tip, "faults": faults, "standing": report.assurance().to_string(),
     }));
     session.ui.line(&format!(
@@ -156,6 +156,12 @@ fn tell(session: &Session, report: &Report) {
         session.ui.line(&format!(
             "{} attested by the daemon alone: a PIV key opened the secrets by its touch, and no hardware signature exists",
             count(report.attested, "lease")
+        ));
+    }
+    if report.in_hardware > 0 {
+        session.ui.line(&format!(
+            "{} of signers in hardware: each is proved by the token or certificate that was signed for it, which is not in the log",
+            count(report.in_hardware, "lease")
         ));
     }
     for fault in &report.faults {

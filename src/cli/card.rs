@@ -643,6 +643,7 @@ mod tests {
             touches,
             recovers: None,
             card: None,
+            signer: None,
         };
         let card = |text: &str| Card::of(&view(text), &TimeZone::UTC).unwrap();
         assert_eq!(lease_card(&sample()).given(), "approved");
@@ -678,11 +679,11 @@ mod tests {
             recovers: None,
             card: Some(CardText {
                 serial: 24_036_003,
-                open,
-                sign,
+                slots: vec![open, sign],
                 overwrites,
                 factory,
             }),
+            signer: None,
         };
         let shown = |enrol: EnrolText| {
             let card = Card::of(&view(enrol.fix().unwrap().text()), &TimeZone::UTC).unwrap();

@@ -8,7 +8,8 @@ use crate::device::enrolled::Retired;
 use crate::device::eucleak;
 use crate::wire::reply::CardView;
 use crate::wire::request::CardAsk;
-use crate::wire::{Failure, Outcome, Reply, Request};
+use crate::wire::signer::HardwareAsk;
+use crate::wire::{Failure, Outcome, Reply, Request, Value};
 
 /// Enrol by the PIV application.
 #[derive(Debug, clap::Args)]
@@ -40,10 +41,67 @@ pub fn ask(session: &Session, args: PivArgs) -> Result<Option<CardAsk>, Failure>
     if !args.piv {
         return Ok(None);
     }
+    let card = look(session, args.serial)?;
+    let ui = session.ui;
+    let mut free = free(&card.occupied);
+    let mut slot = |named: Option<String>| named.or_else(|| free.pop()).ok_or_else(no_slot);
+    let (open, sign) = (slot(args.open_slot)?, slot(args.sign_slot)?);
+    ui.note(Tone::Dim, &format!("its slot {open} opens, its slot {sign} signs"));
+    let (new_pin, new_puk) = replace_the_factorys(session, &card)?;
+    Ok(Some(CardAsk {
+        serial: card.serial,
+        open,
+        sign,
+        danger_overwrite: args.danger_overwrite_slot,
+        new_pin,
+        new_puk,
+    }))
+}
+
+/// Make the key of a signer in hardware.
+#[derive(Debug, clap::Args)]
+pub struct SignerPivArgs {
+    /// Make its key in a slot of a YubiKey, which it never leaves: each signature takes PIN and touch.
+    #[arg(long)]
+    piv: bool,
+    /// Make it on the YubiKey with this serial number [default: the only one that is connected].
+    #[arg(long, requires = "piv", value_name = "NUMBER")]
+    serial: Option<u32>,
+    /// Make it in this slot, 82 to 95 [default: the last that is free].
+    #[arg(long, requires = "piv", value_name = "SLOT", value_parser = slot)]
+    slot: Option<String>,
+    /// Lose the key that is in this slot.
+    #[arg(long, requires = "piv")]
+    danger_overwrite_slot: bool,
+}
+
+/// The same for a signer's key.
+///
+/// # Errors
+/// As [`ask`].
+pub fn ask_for_signer(session: &Session, args: SignerPivArgs) -> Result<Option<HardwareAsk>, Failure> {
+    if !args.piv {
+        return Ok(None);
+    }
+    let card = look(session, args.serial)?;
+    let slot = args.slot.or_else(|| free(&card.occupied).pop()).ok_or_else(no_slot)?;
+    session.ui.note(Tone::Dim, &format!("its slot {slot} signs"));
+    let (new_pin, new_puk) = replace_the_factorys(session, &card)?;
+    Ok(Some(HardwareAsk {
+        serial: card.serial,
+        slot,
+        danger_overwrite: args.danger_overwrite_slot,
+        new_pin,
+        new_puk,
+    }))
+}
+
+/// The YubiKey that is meant, and what it is.
+fn look(session: &Session, serial: Option<u32>) -> Result<CardView, Failure> {
     let Reply::Cards { cards } = session.ask(Request::Cards)? else {
         return Err(unexpected());
     };
-    let card = choose(cards, args.serial)?;
+    let card = choose(cards, serial)?;
     let ui = session.ui;
     let [major, minor, patch] = card.firmware;
     ui.note(
@@ -53,10 +111,12 @@ pub fn ask(session: &Session, args: PivArgs) -> Result<Option<CardAsk>, Failure>
     if card.firmware < eucleak::FIXED {
         ui.note(Tone::Bad, &eucleak::note("it", card.firmware));
     }
-    let mut free = free(&card.occupied);
-    let mut slot = |named: Option<String>| named.or_else(|| free.pop()).ok_or_else(no_slot);
-    let (open, sign) = (slot(args.open_slot)?, slot(args.sign_slot)?);
-    ui.note(Tone::Dim, &format!("its slot {open} opens, its slot {sign} signs"));
+    Ok(card)
+}
+
+/// PIN and PUK in the place of the factory's, where it has these.
+fn replace_the_factorys(session: &Session, card: &CardView) -> Result<(Option<Value>, Option<Value>), Failure> {
+    let ui = session.ui;
     let new_pin = card
         .factory_pin
         .then(|| {
@@ -83,14 +143,7 @@ pub fn ask(session: &Session, args: PivArgs) -> Result<Option<CardAsk>, Failure>
             "Its management key is still the factory's: it gets a random one, which lies on the card under the PIN, as `ykman` puts it there.",
         );
     }
-    Ok(Some(CardAsk {
-        serial: card.serial,
-        open,
-        sign,
-        danger_overwrite: args.danger_overwrite_slot,
-        new_pin,
-        new_puk,
-    }))
+    Ok((new_pin, new_puk))
 }
 
 fn choose(cards: Vec<CardView>, serial: Option<u32>) -> Result<CardView, Failure> {

@@ -5,24 +5,29 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::json;
 
 use super::card::duration;
-use super::card::signers::{claims, class, joined, kid};
+use super::card::signers::{claims, class, joined, kid, place};
 use super::change::{how_many, seconds};
 use super::init::unexpected;
+use super::piv::{SignerPivArgs, ask_for_signer};
 use super::session::Session;
 use super::table::Table;
 use super::ui::Tone;
 use crate::encoding::SecretRef;
 use crate::encoding::jwk::Algorithm;
-use crate::wire::signer::{MayAsk, SignerAddAsk, SignerRotateAsk, SignerRules, SignerView};
+use crate::wire::signer::{HardwareRules, MayAsk, SignerAddAsk, SignerRotateAsk, SignerRules, SignerView};
 use crate::wire::{Failure, Outcome, Reply, Request};
 
-/// Make and look at signers: private keys inside the vault that sign tokens.
+/// The firmware that first deletes a single key.
+const DELETES_SINCE: [u8; 3] = [5, 7, 0];
+
+/// Make and look at signers: private keys, inside the vault or in hardware, that sign tokens.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Make a signer: one touch.
     ///
     /// The daemon makes its private keys, the one that signs and the one that will sign next, and seals them; nobody ever gets them. The rules
-    /// for what may be signed are sealed with them. `touchlease issuer export` writes the public keys for those who verify.
+    /// for what may be signed are sealed with them. `touchlease issuer export` writes the public keys for those who verify. With --piv the key is
+    /// made on a YubiKey, and never leaves it: each signature takes its PIN and its touch.
     Add(AddArgs),
     /// List signers with what they may sign, without a touch.
     List,
@@ -34,7 +39,8 @@ pub enum Command {
     /// Let a signer's next key sign from now on: one touch.
     ///
     /// The key that signed until now is kept, its public half only, so that what it signed is good to its end. Export the issuer anew
-    /// afterwards. With --compromised every key is new, and nothing that was signed is good any more once verifiers have read that.
+    /// afterwards. With --compromised every key is new, and nothing that was signed is good any more once verifiers have read that. A signer in
+    /// hardware has no next key: with --piv one is made, which signs from now on.
     Rotate(RotateArgs),
     /// Remove a signer: one touch.
     Remove {
@@ -58,6 +64,8 @@ pub struct AddArgs {
     #[arg(long, value_name = "URL", required_unless_present = "principals", conflicts_with = "principals")]
     issuer: Option<String>,
     #[command(flatten)]
+    piv: SignerPivArgs,
+    #[command(flatten)]
     may: MayArgs,
 }
 
@@ -69,6 +77,14 @@ pub struct RotateArgs {
     /// Trust none of its keys any more: somebody else may have them.
     #[arg(long)]
     compromised: bool,
+    /// Change its rules alone, and keep its keys. Without a rule this shows by a touch that the signer is as the folder says.
+    #[arg(long, conflicts_with_all = ["compromised", "piv"])]
+    keep_keys: bool,
+    /// Let tokens have no claim any more but those that every token has.
+    #[arg(long, conflicts_with = "claims")]
+    no_claims: bool,
+    #[command(flatten)]
+    piv: SignerPivArgs,
     #[command(flatten)]
     may: MayArgs,
 }
@@ -171,6 +187,7 @@ fn add(session: &Session, args: AddArgs) -> Result<(), Failure> {
             Alg::Eddsa => Algorithm::EdDsa,
         },
         issuer: args.issuer.unwrap_or_default(),
+        hardware: ask_for_signer(session, args.piv)?,
         may: args.may.into(),
     };
     changed(session, Request::SignerAdd(ask), "made")
@@ -180,9 +197,13 @@ fn rotate(session: &Session, args: RotateArgs) -> Result<(), Failure> {
     let ask = SignerRotateAsk {
         signer: args.signer.to_string(),
         compromised: args.compromised,
+        keep_keys: args.keep_keys,
+        no_claims: args.no_claims,
+        hardware: ask_for_signer(session, args.piv)?,
         may: args.may.into(),
     };
-    changed(session, Request::SignerRotate(ask), "rotated")
+    let verb = if ask.keep_keys { "changed" } else { "rotated" };
+    changed(session, Request::SignerRotate(ask), verb)
 }
 
 fn changed(session: &Session, request: Request, verb: &str) -> Result<(), Failure> {
@@ -210,6 +231,7 @@ fn changed(session: &Session, request: Request, verb: &str) -> Result<(), Failur
 }
 
 fn remove(session: &Session, signer: &SecretRef) -> Result<(), Failure> {
+    let views = signers(session, vec![signer.to_string()])?.0;
     let request = Request::SignerRemove {
         signer: signer.to_string(),
     };
@@ -218,11 +240,27 @@ fn remove(session: &Session, signer: &SecretRef) -> Result<(), Failure> {
     };
     session.ui.json(&json!({ "changed": secrets }));
     session.ui.line(&format!("{signer} removed"));
+    let hardware = views.first().and_then(|view| view.rules.signer.as_deref()?.hardware.as_ref());
+    if let Some(HardwareRules {
+        serial, slot, firmware, ..
+    }) = hardware
+    {
+        session.ui.note(Tone::Act, &stays(*serial, slot, *firmware));
+    }
     session.ui.note(
         Tone::Dim,
         "verifiers trust its keys until they read an issuer that does not name them: touchlease issuer export FOLDER; servers, until their TrustedUserCAKeys does not",
     );
     Ok(())
+}
+
+/// What becomes of the key of a signer that is removed: nobody but a person takes it off the card. MOVE and DELETE KEY came with firmware 5.7.
+fn stays(serial: u32, slot: &str, firmware: [u8; 3]) -> String {
+    let how = match firmware < DELETES_SINCE {
+        true => "its firmware deletes no single key; one that is made there takes its place".to_owned(),
+        false => format!("ykman piv keys delete {slot} deletes it"),
+    };
+    format!("its key stays in slot {slot} of YubiKey {serial}: {how}")
 }
 
 fn list(session: &Session) -> Result<(), Failure> {
@@ -313,18 +351,18 @@ pub fn is_ca(view: &SignerView) -> bool {
 /// Its public keys, each with what it is for.
 pub fn keys(signer: &SignerRules) -> Vec<(&'static str, &str)> {
     let previous = signer.previous.as_deref().map(|key| ("previous", key));
-    let keys = [("current", signer.current.as_str()), ("next", signer.next.as_str())];
-    keys.into_iter().chain(previous).collect()
+    let next = signer.next.as_deref().map(|key| ("next", key));
+    let current = std::iter::once(("current", signer.current.as_str()));
+    current.chain(next).chain(previous).collect()
 }
 
 fn entries(session: &Session, view: &SignerView) {
     let Some(signer) = view.rules.signer.as_deref() else { return };
-    let class = format!(
-        "{} in the vault, {}, version {}",
-        class(view.class),
-        signer.alg.as_str(),
-        view.version
-    );
+    let place = match &signer.hardware {
+        Some(hardware) => format!("in {}", place(hardware)),
+        None => format!("{} in the vault", class(view.class)),
+    };
+    let class = format!("{place}, {}, version {}", signer.alg.as_str(), view.version);
     let mut rows = vec![
         ("signer", view.signer.clone()),
         ("class", class),
@@ -357,6 +395,7 @@ fn as_json(view: &SignerView) -> serde_json::Value {
         "principals": signer.principals,
         "subjects": signer.subjects,
         "claims": signer.claims,
+        "hardware": signer.hardware,
         "ttl": view.rules.ttl,
         "uses": view.rules.uses,
         "keys": keys(signer).into_iter().map(key).collect::<Vec<_>>(),

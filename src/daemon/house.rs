@@ -13,6 +13,7 @@ use rustix::fs::{Access, access};
 use tokio::sync::Notify;
 
 use super::shelf::{Shelf, digits};
+use super::signers::hardware;
 use super::turns::Turns;
 use crate::audit::Log;
 use crate::audit::log::Owner;
@@ -345,17 +346,19 @@ impl House {
         self.shelf.all()
     }
 
-    /// Keys of the vaults that are open, and of the usual one.
+    /// Keys of the vaults that are open, and of the usual one; with `signers` those of signers in hardware too, for which whole vaults are listed.
     #[must_use]
-    pub fn known_keys(&self) -> Vec<Known> {
+    pub fn known_keys(&self, signers: bool) -> Vec<Known> {
         // One that cannot be opened now is not known.
         let _ = self.vault_path(None).and_then(|path| self.open(&path));
         let of_one = |open: Rc<OpenVault>| {
             let keys = open.vault.borrow().keys();
-            keys.into_iter().map(move |key| Known {
+            let keys = keys.into_iter().map(|key| Known {
                 vault: open.shown.clone(),
                 key,
-            })
+            });
+            let signers = signers.then(|| hardware::known(&open.vault.borrow(), &open.shown));
+            keys.chain(signers.into_iter().flatten()).collect::<Vec<_>>()
         };
         self.opened().into_iter().flat_map(of_one).collect()
     }

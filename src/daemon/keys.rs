@@ -232,23 +232,25 @@ pub(super) fn roots(path: &Path) -> Result<Roots, Failure> {
     Roots::from_pem(&text).map_err(|error| wrong(error.to_string()))
 }
 
+/// # Errors
+/// It is none.
+pub(super) fn slot(text: String) -> Result<Retired, Failure> {
+    Retired::try_from(text)
+        .map_err(|error| Failure::new(Outcome::BadInput, "slot", error).hint("name slots from 82 to 95, as `ykman` does"))
+}
+
 /// What is to be made on a card.
 ///
 /// # Errors
 /// Slots that are none.
 fn plan(ask: CardAsk) -> Result<CardPlan, Failure> {
-    let slot = |text: String| {
-        Retired::try_from(text)
-            .map_err(|error| Failure::new(Outcome::BadInput, "slot", error).hint("name slots from 82 to 95, as `ykman` does"))
-    };
     let (open, sign) = (slot(ask.open)?, slot(ask.sign)?);
     if open == sign {
         return Err(Failure::new(Outcome::BadInput, "one_slot", "one slot cannot open and sign").hint("name two slots"));
     }
     Ok(CardPlan {
         serial: ask.serial,
-        open,
-        sign,
+        slots: vec![open, sign],
         danger_overwrite: ask.danger_overwrite,
         new_pin: ask.new_pin.map(|pin| pin.0),
         new_puk: ask.new_puk.map(|puk| puk.0),
@@ -261,7 +263,7 @@ pub(super) async fn add(house: &Rc<House>, path: &Path, ask: KeyAddAsk, asker: &
     let open = house.open(path)?;
     let all = || open.vault.borrow().scopes().into_iter().map(str::to_owned).collect();
     let scopes: Vec<String> = if ask.scopes.is_empty() { all() } else { ask.scopes };
-    let (office, known) = (house.office(&open), house.known_keys());
+    let (office, known) = (house.office(&open), house.known_keys(ask.card.is_some()));
     let enrolled = open.vault.borrow().keys();
     let card = survey(&office.lobby, ask.card, &enrolled, &known, asker).await?;
     let candidacy = Candidacy {
@@ -317,7 +319,7 @@ pub(super) async fn recover(house: &Rc<House>, path: &Path, ask: RecoverAsk, ask
         .and_then(|code| code.map_err(|error| error.to_string()));
     let code =
         code.map_err(|error| Failure::new(Outcome::BadInput, "recovery_code", error).hint("type it again, as it stands on the paper"))?;
-    let (office, known) = (house.office(&open), house.known_keys());
+    let (office, known) = (house.office(&open), house.known_keys(card.is_some()));
     // A key that is lost may be the same YubiKey, reset.
     let mut stays = open.vault.borrow().keys();
     stays.retain(|key| !lost.contains(&key.name));

@@ -1,5 +1,9 @@
 //! Calls about signers.
 
+pub(super) mod hardware;
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::Path;
 
 use super::house::{House, OpenVault};
@@ -7,13 +11,14 @@ use crate::encoding::SecretRef;
 use crate::encoding::jwk::{Algorithm, PublicKey};
 use crate::lease::change::{Batch, change, one_scope, rules_said};
 use crate::lease::failure::{IntoFailure, locked_memory};
+use crate::lease::hardware::class;
 use crate::lease::ledger::Why;
 use crate::lease::office::Asker;
 use crate::lease::text::LeaseText;
 use crate::mint::key;
 use crate::secret::Secret;
 use crate::vault::signer::PRIVATE;
-use crate::vault::{Changes, Delivery, Found, Listed, Put, Rules, Signer, Turn, Vault, VaultError};
+use crate::vault::{Changes, Delivery, Found, Listed, Put, Rules, Signer, Turn, Vault, VaultError, Vouched};
 use crate::wire::signer::{MayAsk, SignerAddAsk, SignerClass, SignerRotateAsk, SignerView};
 use crate::wire::{Failure, Outcome, Reply};
 
@@ -53,9 +58,8 @@ pub(super) async fn list(house: &House, path: &Path, named: &[String]) -> Result
     if named.is_empty() {
         unreadable.extend(missing(&vault, &signers)?);
     }
-    let views = signers.iter().map(|found| view(&vault, found));
     Ok(Reply::Signers {
-        signers: views.collect::<Result<_, _>>()?,
+        signers: views(&vault, &signers)?,
         unreadable,
     })
 }
@@ -117,17 +121,23 @@ pub(super) async fn add(house: &House, path: &Path, ask: SignerAddAsk, asker: &A
         Ok(found) => return Err(taken(&ask.signer, &found)),
     }
     let (current, next) = (fresh(house, ask.alg)?, fresh(house, ask.alg)?);
+    let in_hardware = ask.hardware.is_some();
+    if in_hardware && ask.alg != Algorithm::Es256 {
+        return Err(Failure::new(Outcome::BadInput, "alg", "a signer in hardware signs by ES256").hint("leave --alg out"));
+    }
+    check_uses(&ask.signer, in_hardware, ask.may.uses)?;
     let (mut subjects, principals) = (ask.may.subjects, ask.may.principals);
     if subjects.is_empty() && principals.is_empty() {
         subjects.insert(name.clone());
     }
-    let signer = Signer {
+    let mut signer = Signer {
         alg: ask.alg,
         audiences: ask.may.audiences,
         claims: ask.may.claims,
         current: current.1.to_text(),
+        hardware: None,
         issuer: ask.issuer,
-        next: next.1.to_text(),
+        next: Some(next.1.to_text()),
         previous: None,
         principals: Some(principals).filter(|principals| !principals.is_empty()),
         subjects,
@@ -137,17 +147,39 @@ pub(super) async fn add(house: &House, path: &Path, ask: SignerAddAsk, asker: &A
         name: name.clone(),
     };
     check_subjects(&open, &secret, &signer).await?;
-    let rules = rules(signer, ask.may.ttl.unwrap_or(USUAL_TTL), ask.may.uses.map_or(USUAL_USES, u64::from));
-    let put = Put {
-        name: name.clone(),
-        rules,
-        value: both(&current.0, &next.0)?,
-    };
+    let (ttl, uses) = (ask.may.ttl.unwrap_or(USUAL_TTL), ask.may.uses.map_or(USUAL_USES, u64::from));
+    let mut value = both(&current.0, &next.0)?;
+    let mut made = None;
+    if let Some(hardware) = ask.hardware {
+        // What is wrong with the rules is said before a key is made for them.
+        rules(signer.clone(), ttl, uses).check().map_err(IntoFailure::failure)?;
+        let key = hardware::make(house, &open, &secret, hardware, asker).await?;
+        made = Some(key.hardware.clone());
+        (signer.current, signer.next) = (hardware::public(&key)?, None);
+        (signer.hardware, value) = (Some(key.hardware), hardware::no_private()?);
+    }
     let changes = Changes {
-        puts: vec![put],
+        puts: vec![Put {
+            name: name.clone(),
+            rules: rules(signer, ttl, uses),
+            value,
+        }],
         ..Changes::default()
     };
-    changed(house, &open, &scope, name, changes, asker).await
+    let reply = changed(house, &open, &scope, name, changes, asker).await;
+    reply.map_err(|failure| hardware::left(failure, made.as_ref()))
+}
+
+/// How many one touch may be for: in hardware each signature is one.
+fn check_uses(signer: &str, in_hardware: bool, uses: Option<u32>) -> Result<(), Failure> {
+    match uses {
+        Some(uses) if in_hardware && uses != 1 => {
+            let message = format!("{signer} signs in hardware, where each signature is a touch of its own: one touch is not for {uses}");
+            Err(Failure::new(Outcome::BadInput, "one_touch_each", message)
+                .hint("leave --max-uses out, or make a sealed signer, without --piv"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// # Errors
@@ -162,50 +194,87 @@ pub(super) async fn rotate(house: &House, path: &Path, ask: SignerRotateAsk, ask
             name: name.clone(),
         },
     )?;
-    // A plain rotation takes over the next key that the folder shows, and publishes the current one: that has to be ours (T53).
-    if !ask.compromised && !open.vault.borrow().is_vouched(&found).map_err(IntoFailure::failure)? {
+    // A plain rotation takes over the next key that the folder shows, and publishes the current one: that has to be ours (T53). Where the keys stay
+    // as they are, the touch opens the record, and shows that.
+    if !ask.compromised && !ask.keep_keys && !open.vault.borrow().is_vouched(&found).map_err(IntoFailure::failure)? {
         return Err(not_vouched(&ask.signer));
     }
     let before = found.listed.rules;
     let mut signer = before.signer.map(|signer| *signer).ok_or_else(|| no_signer(&ask.signer))?;
-    take_over(&mut signer, &ask.may);
+    let in_hardware = signer.hardware.is_some();
+    if !ask.keep_keys && in_hardware != ask.hardware.is_some() {
+        return Err(other_class(&ask.signer, in_hardware));
+    }
+    check_uses(&ask.signer, in_hardware, ask.may.uses)?;
+    take_over(&mut signer, &ask.may, ask.no_claims);
+    let secret = SecretRef {
+        scope: scope.clone(),
+        name: name.clone(),
+    };
     if !ask.may.subjects.is_empty() {
-        let secret = SecretRef {
-            scope: scope.clone(),
-            name: name.clone(),
-        };
         check_subjects(&open, &secret, &signer).await?;
     }
-    let (private, public) = fresh(house, signer.alg)?;
+    let ttl = ask.may.ttl.or(before.ttl).unwrap_or(USUAL_TTL);
+    let uses = ask.may.uses.map(u64::from).or(before.uses).unwrap_or(USUAL_USES);
     let mut changes = Changes {
         judged: [(name.clone(), found.clear)].into(),
         ..Changes::default()
     };
-    let ttl = ask.may.ttl.or(before.ttl).unwrap_or(USUAL_TTL);
-    let uses = ask.may.uses.map(u64::from).or(before.uses).unwrap_or(USUAL_USES);
-    if ask.compromised {
-        let next = fresh(house, signer.alg)?;
-        (signer.current, signer.next, signer.previous) = (public.to_text(), next.1.to_text(), None);
+    let mut made = None;
+    if ask.keep_keys {
+        changes.rules.push((name.clone(), rules(signer, ttl, uses)));
+    } else if let Some(hardware) = ask.hardware {
+        rules(signer.clone(), ttl, uses).check().map_err(IntoFailure::failure)?;
+        let key = hardware::make(house, &open, &secret, hardware, asker).await?;
+        made = Some(key.hardware.clone());
+        let previous = std::mem::replace(&mut signer.current, hardware::public(&key)?);
+        signer.previous = Some(previous).filter(|_| !ask.compromised);
+        signer.hardware = Some(key.hardware);
         changes.puts.push(Put {
             name: name.clone(),
             rules: rules(signer, ttl, uses),
-            value: both(&private, &next.0)?,
+            value: hardware::no_private()?,
         });
     } else {
-        let next = std::mem::replace(&mut signer.next, public.to_text());
-        signer.previous = Some(std::mem::replace(&mut signer.current, next));
-        changes.turns.push(Turn {
-            name: name.clone(),
-            rules: rules(signer, ttl, uses),
-            fresh: private,
-        });
+        let (private, public) = fresh(house, signer.alg)?;
+        if ask.compromised {
+            let next = fresh(house, signer.alg)?;
+            (signer.current, signer.next, signer.previous) = (public.to_text(), Some(next.1.to_text()), None);
+            changes.puts.push(Put {
+                name: name.clone(),
+                rules: rules(signer, ttl, uses),
+                value: both(&private, &next.0)?,
+            });
+        } else {
+            let next = signer.next.replace(public.to_text()).ok_or_else(|| no_signer(&ask.signer))?;
+            signer.previous = Some(std::mem::replace(&mut signer.current, next));
+            changes.turns.push(Turn {
+                name: name.clone(),
+                rules: rules(signer, ttl, uses),
+                fresh: private,
+            });
+        }
     }
-    let compromised = ask.compromised;
-    let reply = changed(house, &open, &scope, name.clone(), changes, asker).await?;
-    if compromised {
-        end_leases(house, &open, &SecretRef { scope, name });
+    let reply = changed(house, &open, &scope, name, changes, asker).await;
+    let reply = reply.map_err(|failure| hardware::left(failure, made.as_ref()))?;
+    if ask.compromised {
+        end_leases(house, &open, &secret);
     }
     Ok(reply)
+}
+
+fn other_class(signer: &str, in_hardware: bool) -> Failure {
+    let (message, hint) = match in_hardware {
+        true => (
+            format!("{signer} is in hardware, and its new key is made on a YubiKey"),
+            format!("touchlease signer rotate {signer} --piv"),
+        ),
+        false => (
+            format!("{signer} is sealed in the vault, and stays so"),
+            format!("touchlease signer rotate {signer}; or make another one: touchlease signer add NAME --piv"),
+        ),
+    };
+    Failure::new(Outcome::BadInput, "signer_class", message).hint(hint)
 }
 
 /// A lease that signs with a key that nobody is to trust any more ends with it.
@@ -257,19 +326,30 @@ async fn changed(house: &House, open: &OpenVault, scope: &str, name: String, cha
         name,
     };
     Ok(Reply::Signers {
-        signers: vec![view(&vault, &signer(&vault, &secret)?)?],
+        signers: views(&vault, &[signer(&vault, &secret)?])?,
         unreadable: vec![],
     })
 }
 
-fn view(vault: &Vault, found: &Found) -> Result<SignerView, Failure> {
-    Ok(SignerView {
-        signer: format!("{}/{}", found.listed.scope, found.listed.name),
-        version: found.listed.version,
-        class: SignerClass::Sealed,
-        rules: rules_said(&found.listed.rules),
-        vouched: vault.is_vouched(found).map_err(IntoFailure::failure)?,
-    })
+/// What is remembered of a scope is read once for all of its signers.
+fn views(vault: &Vault, found: &[Found]) -> Result<Vec<SignerView>, Failure> {
+    let mut scopes: BTreeMap<&str, Vouched> = BTreeMap::new();
+    let mut views = Vec::new();
+    for found in found {
+        let (scope, rules) = (found.listed.scope.as_str(), &found.listed.rules);
+        let vouched = match scopes.entry(scope) {
+            Entry::Occupied(read) => read.into_mut(),
+            Entry::Vacant(free) => free.insert(vault.vouched(scope).map_err(IntoFailure::failure)?),
+        };
+        views.push(SignerView {
+            signer: format!("{scope}/{}", found.listed.name),
+            version: found.listed.version,
+            class: rules.signer.as_deref().map_or(SignerClass::Sealed, class),
+            rules: rules_said(rules),
+            vouched: vouched.has(found),
+        });
+    }
+    Ok(views)
 }
 
 fn signer(vault: &Vault, secret: &SecretRef) -> Result<Found, Failure> {
@@ -289,7 +369,7 @@ fn rules(signer: Signer, ttl: u64, uses: u64) -> Rules {
     }
 }
 
-fn take_over(signer: &mut Signer, may: &MayAsk) {
+fn take_over(signer: &mut Signer, may: &MayAsk, no_claims: bool) {
     if !may.audiences.is_empty() {
         signer.audiences.clone_from(&may.audiences);
     }
@@ -298,6 +378,9 @@ fn take_over(signer: &mut Signer, may: &MayAsk) {
     }
     if !may.principals.is_empty() {
         signer.principals = Some(may.principals.clone());
+    }
+    if no_claims {
+        signer.claims.clear();
     }
     if !may.claims.is_empty() {
         signer.claims.clone_from(&may.claims);

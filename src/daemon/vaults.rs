@@ -90,7 +90,7 @@ pub(super) async fn init(house: &Rc<House>, path: &Path, ask: InitAsk, asker: &A
     check_room(house, path)?;
     let shown = path.display().to_string();
     let lobby = house.lobby(&shown, None);
-    let known = house.known_keys();
+    let known = house.known_keys(ask.card.is_some());
     let card = super::keys::survey(&lobby, ask.card, &[], &known, asker).await?;
     let candidacy = Candidacy {
         name: &ask.key,

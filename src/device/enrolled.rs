@@ -266,6 +266,22 @@ impl From<EnrolledKey> for Form {
 }
 
 impl EnrolledKey {
+    /// The YubiKey with this serial number and firmware, on which these were made; it has not said yet for which vault it is enrolled.
+    #[must_use]
+    pub fn on_card(name: String, serial: u32, firmware: [u8; 3], open: PivSlot, sign: PivSlot) -> Self {
+        Self {
+            name,
+            profile: Profile::Pin,
+            kind: Kind::Piv(Piv {
+                serial,
+                firmware,
+                open,
+                sign,
+                enrolment: None,
+            }),
+        }
+    }
+
     /// Whether `other` is this key as it was enrolled, under whatever name.
     #[must_use]
     pub fn is_enrolled_as(&self, other: &Self) -> bool {

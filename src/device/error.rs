@@ -121,6 +121,20 @@ pub enum DeviceError {
     /// Three wrong PINs of the PIV application, as a rule.
     #[error("the card's PIN is blocked: its PUK sets a new one")]
     PivPinBlocked,
+    /// A signer's key is on the card with this number.
+    #[error("YubiKey {serial}, on which the signer's key is, is not connected: plug it in")]
+    OtherCard {
+        /// The card's number.
+        serial: u32,
+    },
+    /// The slot is empty, or holds another key than the one that was made there. No PIN went to the card.
+    #[error("slot {slot} of YubiKey {serial} does not hold the signer's key any more: the card was reset, or another key was made there")]
+    OtherSlotKey {
+        /// The card's number.
+        serial: u32,
+        /// Which slot.
+        slot: Retired,
+    },
     /// A PIN, or PUK, that no card takes (NIST SP 800-73-4 part 2, 2.4.3).
     #[error("a card's PIN and PUK have 6 to 8 characters")]
     PinUnfit,

@@ -18,12 +18,12 @@ use zeroize::Zeroizing;
 use super::ctap::{KeepAlive, Watch};
 use super::enrolled::Retired;
 use super::nfc;
-use super::worker::protocol::Failure;
+use super::worker::protocol::{Failure, SlotKey};
 use crate::clock::{Boot, Clock, SystemClock};
 use crate::encoding::hpke::Agreed;
 use crate::encoding::sshsig::Point;
 
-pub use said::{Fresh, Occupied, References, Seen, Setup};
+pub use said::{Occupied, References, Seen, Setup};
 pub use setup::Secrets;
 
 /// Slot F9's certificate ("PIV attestation" of Yubico's developers' pages).
@@ -44,6 +44,14 @@ pub struct Held {
     pub touch_always: bool,
     /// Whether it was made on the card, and is nowhere else.
     pub made_here: bool,
+}
+
+impl Held {
+    /// Whether it is nowhere else, and wants PIN and touch for each use.
+    #[must_use]
+    pub fn is_for_each_use(&self) -> bool {
+        self.pin_always && self.touch_always && self.made_here
+    }
 }
 
 /// What a worker does with a card.
@@ -93,12 +101,12 @@ pub trait PivCard {
     /// As [`PivCard::held`].
     fn references(&mut self) -> Result<References, Failure>;
 
-    /// Puts what the factory set out of force, and makes two keys that want PIN and touch for each use; reads back that they do.
+    /// Puts what the factory set out of force, and makes keys that want PIN and touch for each use; reads back that they do.
     ///
     /// # Errors
     /// `Occupied` before anything is changed; `FactoryPin` and `FactoryPuk` where new ones are needed and there are none; `ManagementKey`
     /// where somebody else's is in force; `Policy` where the card says otherwise than was asked for.
-    fn make(&mut self, task: &Setup, secrets: &Secrets<'_>) -> Result<Fresh, Failure>;
+    fn make(&mut self, task: &Setup, secrets: &Secrets<'_>) -> Result<Vec<SlotKey>, Failure>;
 }
 
 /// A YubiKey in a reader. Left without our PIN, and not reset: others may be at work on it.
@@ -234,7 +242,7 @@ impl PivCard for Card {
         self.factory_references()
     }
 
-    fn make(&mut self, task: &Setup, secrets: &Secrets<'_>) -> Result<Fresh, Failure> {
+    fn make(&mut self, task: &Setup, secrets: &Secrets<'_>) -> Result<Vec<SlotKey>, Failure> {
         self.make_keys(task, secrets)
     }
 }

@@ -1,7 +1,10 @@
 //! The proof that somebody touched an enrolled key for exactly these bytes.
 
+use std::fmt;
+
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
+use zeroize::Zeroize;
 
 use super::candidate::{Sealed, Unseal};
 use super::ctap::get_assertion::RawAssertion;
@@ -9,12 +12,13 @@ use super::enrolled::{EnrolledKey, KeyId, Link, Profile};
 use crate::encoding::Digest;
 use crate::encoding::es256::{self, Signature};
 use crate::encoding::hpke::Agreed;
+use crate::encoding::naming;
 use crate::encoding::sshsig::{self, Assertion, FLAG_UV, Namespace, Point, RP_ID, SshsigError};
 use crate::secret::Secret;
 
 /// A touch (and PIN, where the profile says so) on an enrolled key, for one text in one namespace.
 ///
-/// [`verify`] and [`verify_piv`] are the only makers. Nobody can write one down, copy one, or change one:
+/// [`verify`], [`verify_piv`] and [`verify_signer`] are the only makers. Nobody can write one down, copy one, or change one:
 ///
 /// ```compile_fail
 /// use touchlease::device::proof::Proof;
@@ -84,6 +88,32 @@ pub enum Evidence {
     /// What is sealed to a slot whose touch policy is "always" opened. That it was asked for this text is the daemon's word: nothing is
     /// signed.
     Opening,
+    /// A signature by a signer's key in hardware, whose touch policy is "always", over what it makes: that names the text.
+    Signed(SignedMessage),
+}
+
+/// What a signer's key in hardware signed in the place of the text, and its signature. Whoever has both has the token, or the certificate.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SignedMessage {
+    /// The signer's public key.
+    pub by: Point,
+    /// What was signed.
+    pub message: Vec<u8>,
+    /// By which signature.
+    pub signature: Signature,
+}
+
+impl fmt::Debug for SignedMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SignedMessage").finish_non_exhaustive()
+    }
+}
+
+impl Drop for SignedMessage {
+    fn drop(&mut self) {
+        self.message.zeroize();
+        self.signature.zeroize();
+    }
 }
 
 /// What an answer must be, to be a proof.
@@ -139,6 +169,9 @@ pub enum ProofError {
     /// What is sealed to the slot does not open with what the key gave: another slot's key, or a damaged file.
     #[error("what is sealed to the key does not open with its answer")]
     NotOpened,
+    /// What a signer's key was to sign does not name the request.
+    #[error("what was signed does not name this request")]
+    Unnamed,
     /// There is no locked memory.
     #[error("there is no locked memory")]
     Memory,
@@ -197,6 +230,32 @@ pub fn verify_piv(answer: &PivAnswer, expected: &Expected<'_>) -> Result<Proof, 
     });
     let outputs = opened.collect::<Result<_, _>>()?;
     Ok(proof(expected, evidence, outputs))
+}
+
+/// Checks what a signer's key in hardware signed: by `by`, and naming the text. PIN and touch are its slot's policies, without which no such
+/// signer is made; it opens nothing, and approves a lease alone.
+///
+/// # Errors
+/// The first thing found wrong.
+pub fn verify_signer(message: Vec<u8>, der: &[u8], by: &Point, expected: &Expected<'_>) -> Result<Proof, ProofError> {
+    if expected.namespace != Namespace::Lease || !expected.unseals.is_empty() {
+        return Err(ProofError::Outputs);
+    }
+    if !naming::names(&message, &Digest::of(expected.text)) {
+        return Err(ProofError::Unnamed);
+    }
+    let signature = es256::from_der(der).ok_or(ProofError::Signature)?;
+    es256::verify(by, &message, &signature).map_err(|_| ProofError::Signature)?;
+    let signed = SignedMessage {
+        by: *by,
+        message,
+        signature,
+    };
+    Ok(Proof {
+        key: KeyId(Digest::of(by)),
+        public_key: *by,
+        ..proof(expected, Evidence::Signed(signed), Vec::new())
+    })
 }
 
 fn open(sealed: &Sealed, agreed: &Agreed) -> Result<Secret, ProofError> {
@@ -285,7 +344,16 @@ impl Proof {
     pub fn assertion(&self) -> Option<&Assertion> {
         match &self.evidence {
             Evidence::Assertion(assertion) => Some(assertion),
-            Evidence::Signature(_) | Evidence::Opening => None,
+            Evidence::Signature(_) | Evidence::Opening | Evidence::Signed(_) => None,
+        }
+    }
+
+    /// What a signer's key in hardware signed.
+    #[must_use]
+    pub fn signed(&self) -> Option<&SignedMessage> {
+        match &self.evidence {
+            Evidence::Signed(signed) => Some(signed),
+            Evidence::Assertion(_) | Evidence::Signature(_) | Evidence::Opening => None,
         }
     }
 
@@ -315,7 +383,7 @@ impl Proof {
             _ if !self.is_over(text) => None,
             Evidence::Assertion(assertion) => Some(assertion.to_sshsig(&self.public_key, self.namespace, text)),
             Evidence::Signature(signature) => Some(sshsig::ecdsa::armored(&self.public_key, self.namespace, signature)),
-            Evidence::Opening => None,
+            Evidence::Opening | Evidence::Signed(_) => None,
         }
     }
 }
@@ -480,6 +548,46 @@ pub(super) mod tests {
         for outputs in [&[][..], &[16], &[32, 32]] {
             let judged = judge_with(&answer, Profile::TouchOnly, outputs);
             assert_eq!(judged.err(), Some(ProofError::Outputs));
+        }
+    }
+
+    #[test]
+    fn t02_what_a_signers_key_signed_is_a_proof_only_where_it_names_the_text_and_is_by_that_key() {
+        let key = enrolled(Profile::Pin);
+        let (signer, public) = software_key(5);
+        let named = |text: &[u8]| {
+            let mut body = Vec::new();
+            sshsig::put(&mut body, b"kind");
+            sshsig::put(&mut body, &Digest::of(text).0);
+            body
+        };
+        let judge = |message: Vec<u8>, signed: &[u8], namespace, by: &Point| {
+            let signature: ecdsa::Signature = signer.sign_prehash(&Sha256::digest(signed)).unwrap();
+            let expected = Expected {
+                key: &key,
+                link: Link::Contact,
+                namespace,
+                text: TEXT,
+                unseals: &[],
+            };
+            verify_signer(message, signature.to_der().as_bytes(), by, &expected)
+        };
+        let (good, by) = (named(TEXT), public.public_key);
+        let proof = judge(good.clone(), &good, Namespace::Lease, &by).unwrap();
+        assert_eq!(proof.key_id(), KeyId(Digest::of(&by)));
+        assert_eq!((proof.sshsig(TEXT), &proof.signed().unwrap().message), (None, &good));
+        assert!(!format!("{proof:?}").contains("kind"), "what was signed is in no log");
+        let other = named(b"yesterday");
+        for (refused, why) in [
+            (judge(other.clone(), &other, Namespace::Lease, &by), ProofError::Unnamed),
+            (judge(good.clone(), &other, Namespace::Lease, &by), ProofError::Signature),
+            (
+                judge(good.clone(), &good, Namespace::Lease, &software_key(1).1.public_key),
+                ProofError::Signature,
+            ),
+            (judge(good.clone(), &good, Namespace::Change, &by), ProofError::Outputs),
+        ] {
+            assert_eq!(refused.err(), Some(why));
         }
     }
 }

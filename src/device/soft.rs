@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use super::candidate::Unseal;
 use super::ctap::get_assertion::RawAssertion;
 use super::enrolled::{Always, Credential, EnrolledKey, Fido2, Kind, Link, Piv, PivSlot, Profile, Retired, Seen};
-use super::proof::{Expected, PivAnswer, Proof, verify, verify_piv};
+use super::proof::{Expected, PivAnswer, Proof, ProofError, verify, verify_piv, verify_signer};
 use crate::encoding::hpke;
 use crate::encoding::sshsig::{FLAG_ED, FLAG_UP, FLAG_UV, Namespace, Point, RP_ID, client_data_hash, signed_blob};
 use crate::secret::Secret;
@@ -96,6 +96,16 @@ impl SoftKey {
             signature: None,
         };
         verify_piv(&answer, &self.expected(Namespace::Lease, text, unseals)).expect("a soft key answers well")
+    }
+
+    /// A signer's key on a card signs `message`, as the touch for `text`.
+    ///
+    /// # Errors
+    /// What is wrong with that.
+    pub fn sign(&self, text: &[u8], message: Vec<u8>) -> Result<Proof, ProofError> {
+        let signature: Signature = self.signer.sign(&message);
+        let der = signature.to_der().as_bytes().to_vec();
+        verify_signer(message, &der, self.enrolled.signer(), &self.expected(Namespace::Lease, text, &[]))
     }
 
     fn expected<'a>(&'a self, namespace: Namespace, text: &'a [u8], unseals: &'a [Unseal]) -> Expected<'a> {

@@ -7,6 +7,7 @@ pub mod id;
 pub mod jcs;
 pub mod jwk;
 pub mod krl;
+pub mod naming;
 pub mod plain;
 pub mod reference;
 pub mod ssh_key;

@@ -1,16 +1,17 @@
 //! SSH certificates of a lease: what a signer's sealed rules let a person be asked for, and what is signed of what was shown.
 
-use super::failure::{internal, locked_memory};
+use super::failure::internal;
+use super::hardware;
 use super::request::Judged;
 use super::text::{CertificateText, GrantText, LeaseText};
-use super::token::{At, unminted};
+use super::token::{At, locked, unminted};
 use crate::encoding::jwk::PublicKey;
 use crate::encoding::ssh_key::SshKey;
-use crate::mint::ssh_cert::{BEFORE, check_parts};
+use crate::mint::ssh_cert::{self, BEFORE, check_parts};
 use crate::mint::{Addresses, Certificate, Minter};
 use crate::secret::Secret;
 use crate::vault::{Material, Signer};
-use crate::wire::signer::{CertificateAsk, SignerClass};
+use crate::wire::signer::CertificateAsk;
 use crate::wire::{Failure, Outcome, Unhinted};
 
 /// Hexadecimal digits of a lease's id that are its certificate's number.
@@ -74,7 +75,7 @@ pub fn text(judged: &Judged) -> Option<CertificateText> {
     Some(CertificateText {
         alg: signer.alg,
         ca: signer.current.clone(),
-        class: SignerClass::Sealed,
+        class: hardware::class(signer),
         force_command: asked.force_command.clone(),
         key: SshKey::from_line(&asked.key).ok()?.to_line(),
         principal: principal(signer, asked)?.to_owned(),
@@ -116,6 +117,27 @@ impl LeaseText {
 /// # Errors
 /// The record's private key is not that of the public key that was shown; no locked memory.
 pub fn mint(text: &LeaseText, material: &Material, grant: &GrantText, nonce: &[u8; 32], at: At) -> Result<Secret, Failure> {
+    let (ca, certificate) = parts(text, grant, at)?;
+    let made = match material.signed() {
+        // By its touch: what it says was fixed before.
+        Some(signed) => ssh_cert::with_signature(&ca, &certificate, &signed.message, &signed.signature),
+        None => Minter::of(material, &grant.secret, ca).and_then(|minter| minter.certificate(&certificate, nonce)),
+    };
+    let made = made.map_err(|error| unminted(error, grant))?;
+    locked(made)
+}
+
+/// The body of what `text` says for `grant`, for a signer's key in hardware to sign.
+///
+/// # Errors
+/// As [`mint`].
+pub(super) fn unsigned(text: &LeaseText, grant: &GrantText, nonce: &[u8; 32], at: At) -> Result<Vec<u8>, Failure> {
+    let (ca, certificate) = parts(text, grant, at)?;
+    ssh_cert::unsigned(&ca, &certificate, nonce).map_err(|error| unminted(error, grant))
+}
+
+/// By whom, and what.
+fn parts(text: &LeaseText, grant: &GrantText, at: At) -> Result<(PublicKey, Certificate), Failure> {
     let says = grant.certificate.as_ref();
     let says = says.ok_or_else(|| internal("certificate", "the lease says nothing of what is to be signed"))?;
     let ca = PublicKey::from_text(says.alg, &says.ca).map_err(|error| internal("certificate", error))?;
@@ -130,9 +152,7 @@ pub fn mint(text: &LeaseText, material: &Material, grant: &GrantText, nonce: &[u
         source_addresses: says.source_addresses.clone(),
         pty: says.pty,
     };
-    let made = Minter::of(material, &grant.secret, ca).and_then(|minter| minter.certificate(&certificate, nonce));
-    let made = made.map_err(|error| unminted(error, grant))?;
-    Secret::from_slice_wiping(&mut made.into_bytes()).map_err(locked_memory)
+    Ok((ca, certificate))
 }
 
 fn refuse(reason: &str, message: String) -> Unhinted {

@@ -6,11 +6,12 @@ use super::office::{Asker, Office};
 use super::record::{self, Question};
 use super::text::{ChangeKind, ChangeText, DroppedText, KeepText, KeyState, Text, VERSION, WriteText};
 use super::touch::touch;
+use crate::device::enrolled::Seen;
 use crate::encoding::plain::{count, visible};
 use crate::encoding::{Digest, SecretRef};
 use crate::vault::{Changes, Delivery, Form, Random, Rules, Signer, Standing, VaultError};
 use crate::wire::request::RulesAsk;
-use crate::wire::signer::SignerRules;
+use crate::wire::signer::{HardwareRules, SignerRules};
 use crate::wire::{Failure, Outcome};
 
 /// A batch for one scope.
@@ -166,8 +167,9 @@ impl Batch {
 fn dropped(secret: &SecretRef, before: &Signer, after: Option<&Signer>) -> Vec<DroppedText> {
     let keys = |signer: &Signer| {
         let previous = signer.previous.clone().map(|key| (KeyState::Previous, key));
-        let keys = [(KeyState::Current, signer.current.clone()), (KeyState::Next, signer.next.clone())];
-        keys.into_iter().chain(previous).collect::<Vec<_>>()
+        let next = signer.next.clone().map(|key| (KeyState::Next, key));
+        let current = std::iter::once((KeyState::Current, signer.current.clone()));
+        current.chain(next).chain(previous).collect::<Vec<_>>()
     };
     let kept = after.map(keys).unwrap_or_default();
     let gone = keys(before)
@@ -257,6 +259,7 @@ fn signer_said(signer: &Signer) -> SignerRules {
         audiences,
         claims,
         current,
+        hardware,
         issuer,
         next,
         previous,
@@ -268,6 +271,12 @@ fn signer_said(signer: &Signer) -> SignerRules {
         audiences,
         claims,
         current,
+        hardware: hardware.map(|hardware| HardwareRules {
+            attested: hardware.seen == Seen::Attested,
+            firmware: hardware.firmware,
+            serial: hardware.serial,
+            slot: hardware.slot.to_string(),
+        }),
         issuer,
         next,
         previous,

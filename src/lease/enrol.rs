@@ -361,6 +361,7 @@ pub(super) async fn enrol_prompt<'a>(lobby: &'a Lobby<'_>, key: &Candidacy<'_>, 
         touches: count(key.touches()),
         recovers: key.recovers.clone(),
         card: key.card.map(Survey::text),
+        signer: None,
     };
     let fixed = text.fix().map_err(IntoFailure::failure)?;
     let turn = lobby.turn(asker).await?;
@@ -388,8 +389,16 @@ pub(super) async fn keys_of(
     let work = async {
         let (enrolled_key, built_in_uv, pin) = match key.card {
             Some(card) => {
-                let (new, pin) = card.make(lobby, prompt, key.name).await?;
-                (new, false, Some(pin))
+                let (made, pin) = card.make(lobby, prompt, key.name).await?;
+                let [open, sign] = made
+                    .try_into()
+                    .map_err(|_| internal("card", "another number of keys than was asked for"))?;
+                let seen = card.seen();
+                (
+                    EnrolledKey::on_card(key.name.to_owned(), seen.serial, seen.firmware, open, sign),
+                    false,
+                    Some(pin),
+                )
             }
             None => {
                 let (new, pin) = credentials(lobby, prompt, key, enrolled, steps).await?;
@@ -559,7 +568,7 @@ pub(super) async fn slots_of(
     Ok(proofs)
 }
 
-async fn unless_refused<T>(prompt: &Prompt<'_>, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+pub(super) async fn unless_refused<T>(prompt: &Prompt<'_>, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let failure = tokio::select! {
         biased;
         outcome = prompt.refused() => refusal(outcome),

@@ -6,13 +6,13 @@
 //!  -> Request                     every name exists, every text can be shown        \\ `prepare`: so far nobody
 //!  -> Terms | a refusal           policy: pure, and it cannot approve               / is asked anything
 //!  -> Turn                        a screen that the requester does not own, and nobody else's prompt on it
-//!  -> Standing, Candidates        the vault as it stands for these scopes, and the enrolled keys that open them
+//!  -> Standing, Touchable         the vault as it stands for these scopes, and the enrolled keys that open them, or the signer's in hardware
 //!  -> AskedLine                   in the log, on the disk
 //!     check_clock                 the clock is the one that the log vouches for
 //!  -> Fixed                       the bytes: shown, signed and logged from here on
 //!  -> Prompt                      on a screen that the requester does not own
-//!  -> Proof                       a touch on an enrolled key over exactly these bytes
-//!  -> Material                    unsealed by that touch, and what was judged, byte for byte
+//!  -> Proof                       a touch on an enrolled key over exactly these bytes, or a signer's signature over what names them
+//!  -> Material                    unsealed by that touch, and what was judged, byte for byte; of a signer in hardware, what it signed
 //!  -> Approved                    the receipt in the log, on the disk, before anything is handed out
 //!     Material                    again, once the heads that a merge left in its scopes are joined on the disk
 //!  -> Lease                       live until time, uses or somebody ends it
@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use super::failure::IntoFailure;
 use super::grant::{Target, Via};
+use super::hardware::Touchable;
 use super::ledger::{Grounds, Lease, Parties, Sameness};
 use super::office::{Asker, Office};
 use super::policy::{Judgement, Terms, judge};
@@ -29,7 +30,7 @@ use super::record::{self, Question};
 use super::request::{Judged, Request};
 use super::requester::Requester;
 use super::text::{GrantText, Holder, LeaseKind, LeaseText, ProxyText, Text, VERSION};
-use super::touch::touch;
+use super::touch::touch_or_sign;
 use super::{certificate, token};
 use crate::encoding::Digest;
 use crate::vault::{Standing, Wanted};
@@ -72,7 +73,7 @@ pub async fn issue(office: &Office<'_>, prepared: Prepared, asker: &Asker) -> Re
     let Prepared { terms, sameness, parties } = prepared;
     let turn = office.lobby.turn(asker).await.inspect_err(|refusal| office.refused(refusal))?;
     let standing = office.standing_named(&terms.request.scopes())?;
-    let candidates = office.candidates(&standing, asker)?;
+    let touchable = Touchable::of(office, &terms, &standing, asker)?;
     let asked = record::asked(office.log, &terms.question(&asker.requester))?;
     let path = async {
         office.log.check_clock()?;
@@ -80,9 +81,10 @@ pub async fn issue(office: &Office<'_>, prepared: Prepared, asker: &Asker) -> Re
             .text(office, &asker.requester, &standing, asked.hash())?
             .fix()
             .map_err(IntoFailure::failure)?;
+        let (candidates, signs) = touchable.for_text(&fixed)?;
         let prompt = office.show(turn, &fixed, &candidates, asker).await?;
         asked.shown()?;
-        let proof = touch(&office.lobby, &prompt, &fixed, candidates).await?;
+        let proof = touch_or_sign(&office.lobby, &prompt, &fixed, candidates, signs).await?;
         let sweeps = office.ledger.sweeps();
         let material = office.unseal(&proof, &fixed, &standing, &terms.wanted())?;
         let approved = asked.approved(&proof, &fixed)?;

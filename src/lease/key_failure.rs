@@ -101,6 +101,16 @@ fn case(error: &DeviceError) -> (Outcome, &'static str, &'static str) {
             "not_piv",
             "plug in the YubiKey; `ykman config usb --enable PIV` switches its PIV application on",
         ),
+        E::OtherCard { .. } => (
+            Outcome::NoKey,
+            "signer_card",
+            "touchlease signer list says on which YubiKey each is; touchlease key list, what is connected",
+        ),
+        E::OtherSlotKey { .. } => (
+            Outcome::NoKey,
+            "signer_key_gone",
+            "make it a new key: touchlease signer rotate SIGNER --piv; touchlease signer list says which it is",
+        ),
         E::PivPinBlocked => (Outcome::Locked, "piv_pin_blocked", "ykman piv access unblock-pin"),
         E::PinUnfit => (Outcome::Locked, "pin_unfit", "type 6 to 8 characters"),
         E::PivRefused => (Outcome::Refused, "piv_refused", "pull the key out, plug it in, and try again"),

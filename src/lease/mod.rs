@@ -9,6 +9,7 @@ pub mod enrol;
 pub mod export;
 pub mod failure;
 pub mod grant;
+pub mod hardware;
 pub mod issue;
 mod key_failure;
 pub mod ledger;

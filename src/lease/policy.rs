@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::grant::Via;
 use super::request::{Judged, Request};
 use super::text::TaskText;
-use super::{certificate, token};
+use super::{certificate, hardware, token};
 use crate::config::Limits;
 use crate::encoding::SecretRef;
 use crate::vault::{Delivery, SCOPES_PER_TOUCH};
@@ -50,6 +50,7 @@ fn terms(request: &Request, limits: &Limits) -> Result<(Duration, Option<u32>), 
         .hint("ask twice, each time for two scopes at most"));
     }
     request.grants.iter().try_for_each(check_delivery)?;
+    hardware::check_alone(&request.grants, request.uses)?;
     certificate::check_alone(&request.grants, request.uses.or(Some(1)))?;
     Ok((life(request, limits)?, uses(request)?))
 }
@@ -73,15 +74,18 @@ fn check_delivery(judged: &Judged) -> Result<(), Failure> {
             None => format!("have a token signed with it: touchlease token {secret} --aud URL"),
         }));
     }
-    let (secret, via) = (&judged.grant.secret, judged.grant.via);
+    let (secret, via) = (&judged.grant.secret, judged.grant.via.to_string());
     let allowed: Vec<_> = judged
         .rules
         .deliveries
         .iter()
         .map(|delivery| format!("{delivery:?}").to_lowercase())
         .collect();
+    // Only a signer is for delivery by signer, and that is made, not edited.
+    let kept = allowed.iter().filter(|delivery| *delivery != "signer").map(String::as_str);
+    let kept: Vec<_> = kept.chain([via.as_str()]).collect();
     // A proxy needs hosts to send it to, and that is a change that says where.
-    let hosts = if via == Via::Proxy { " --host HOST" } else { "" };
+    let hosts = if judged.grant.via == Via::Proxy { " --host HOST" } else { "" };
     Err(refuse(
         "delivery_forbidden",
         format!(
@@ -91,8 +95,8 @@ fn check_delivery(judged: &Judged) -> Result<(), Failure> {
     )
     // What is allowed stays so: of a secret with hosts, the proxy has to.
     .hint(format!(
-        "a person can change that: touchlease edit {secret} --allow {},{via}{hosts}",
-        allowed.join(",")
+        "a person can change that: touchlease edit {secret} --allow {}{hosts}",
+        kept.join(",")
     )))
 }
 

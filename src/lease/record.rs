@@ -489,12 +489,13 @@ fn kind(evidence: &Evidence) -> event::Kind {
         Evidence::Assertion(_) => event::Kind::Touch,
         Evidence::Signature(_) => event::Kind::Policy,
         Evidence::Opening => event::Kind::Attested,
+        Evidence::Signed(_) => event::Kind::Signer,
     }
 }
 
 fn profile(proof: &Proof) -> event::Profile {
     match (proof.evidence(), proof.profile()) {
-        (Evidence::Signature(_) | Evidence::Opening, _) => event::Profile::Piv,
+        (Evidence::Signature(_) | Evidence::Opening | Evidence::Signed(_), _) => event::Profile::Piv,
         (Evidence::Assertion(_), Profile::Pin) => event::Profile::Pin,
         (Evidence::Assertion(_), Profile::TouchOnly) => event::Profile::TouchOnly,
     }

@@ -2,18 +2,20 @@
 
 use std::time::Duration;
 
-use super::failure::{IntoFailure, internal, locked_memory};
+use zeroize::Zeroizing;
+
+use super::failure::{internal, locked_memory};
 use super::grant::Via;
+use super::hardware;
 use super::request::Judged;
 use super::text::{GrantText, LeaseText, Text, TokenText};
 use crate::clock::Wall;
-use crate::encoding::Digest;
 use crate::encoding::jwk::PublicKey;
 use crate::encoding::plain::check_line;
-use crate::mint::{Claims, MintError, Minter};
+use crate::mint::{Claims, MintError, Minter, jwt};
 use crate::secret::Secret;
 use crate::vault::{Material, Signer};
-use crate::wire::signer::{SignerClass, TokenAsk};
+use crate::wire::signer::TokenAsk;
 use crate::wire::{Failure, Outcome, Unhinted};
 
 /// Life of a token when nobody asks for another, and its signer allows it.
@@ -81,7 +83,7 @@ pub fn text(judged: &Judged) -> Option<TokenText> {
         alg: signer.alg,
         aud: asked.aud.clone(),
         claims: asked.claims.clone(),
-        class: SignerClass::Sealed,
+        class: hardware::class(signer),
         iss: signer.issuer.clone(),
         key: signer.current.clone(),
         sub: subject(signer, asked)?.to_owned(),
@@ -155,13 +157,45 @@ impl At {
 /// # Errors
 /// The record's private key is not that of the public key that was shown; no locked memory.
 pub fn mint(text: &LeaseText, material: &Material, grant: &GrantText, jti: String, at: At) -> Result<Secret, Failure> {
-    let says = grant
-        .token
-        .as_ref()
-        .ok_or_else(|| internal("token", "the lease says nothing of what is to be signed"))?;
+    let says = says(grant)?;
     let key = PublicKey::from_text(says.alg, &says.key).map_err(|error| internal("token", error))?;
+    let token = match material.signed() {
+        // By its touch: what it says was fixed before.
+        Some(signed) => {
+            let unsigned = str::from_utf8(&signed.message).map_err(|error| internal("token", error))?;
+            jwt::with_signature(unsigned, &signed.signature)
+        }
+        None => Minter::of(material, &grant.secret, key)
+            .and_then(|minter| minter.token(&claims(text, says, jti, at)?))
+            .map_err(|error| unminted(error, grant))?,
+    };
+    locked(token)
+}
+
+/// What was signed, in locked memory alone.
+pub(super) fn locked(mut made: Zeroizing<String>) -> Result<Secret, Failure> {
+    Secret::from_slice_wiping(&mut std::mem::take(&mut *made).into_bytes()).map_err(locked_memory)
+}
+
+/// Header and claims of what `text` says for `grant`, for a signer's key in hardware to sign.
+///
+/// # Errors
+/// As [`mint`].
+pub(super) fn unsigned(text: &LeaseText, grant: &GrantText, jti: String, at: At) -> Result<String, Failure> {
+    let says = says(grant)?;
+    let key = PublicKey::from_text(says.alg, &says.key).map_err(|error| internal("token", error))?;
+    let claims = claims(text, says, jti, at).map_err(|error| unminted(error, grant))?;
+    jwt::unsigned(&key, &claims).map_err(|error| unminted(error, grant))
+}
+
+fn says(grant: &GrantText) -> Result<&TokenText, Failure> {
+    let says = grant.token.as_ref();
+    says.ok_or_else(|| internal("token", "the lease says nothing of what is to be signed"))
+}
+
+fn claims(text: &LeaseText, says: &TokenText, jti: String, at: At) -> Result<Claims, MintError> {
     let (iat, exp) = at.times(text.ttl);
-    let claims = Claims {
+    Ok(Claims {
         iss: says.iss.clone(),
         sub: says.sub.clone(),
         aud: says.aud.clone(),
@@ -169,17 +203,10 @@ pub fn mint(text: &LeaseText, material: &Material, grant: &GrantText, jti: Strin
         iat,
         exp: exp.min(text.not_after),
         task: text.task.as_ref().map(|task| task.name.clone()),
-        lease: lease_digest(text)?,
+        // Of the bytes that were signed: what is decoded is written back to the same bytes (RFC 8785).
+        lease: text.fix().map_err(|_| MintError::Claims)?.digest(),
         more: says.claims.clone(),
-    };
-    let token = Minter::of(material, &grant.secret, key).and_then(|minter| minter.token(&claims));
-    let token = token.map_err(|error| unminted(error, grant))?;
-    Secret::from_slice_wiping(&mut token.into_bytes()).map_err(locked_memory)
-}
-
-/// Of the bytes that were signed: what is decoded is written back to the same bytes (RFC 8785).
-fn lease_digest(text: &LeaseText) -> Result<Digest, Failure> {
-    Ok(text.fix().map_err(IntoFailure::failure)?.digest())
+    })
 }
 
 pub(super) fn unminted(error: MintError, grant: &GrantText) -> Failure {

@@ -14,7 +14,7 @@ use crate::audit::event::{CounterBack, ExtraTouch, KeyTrouble, Trouble};
 use crate::clock::until;
 use crate::config::Receipts;
 use crate::device::Port;
-use crate::device::broker::{Ask, Candidate, Event, Feed};
+use crate::device::broker::{Ask, Candidate, Event, Feed, Signs};
 use crate::device::{DeviceError, EnrolledKey, KeyId, Link, Proof};
 use crate::encoding::plain::count;
 use crate::encoding::sshsig::Namespace;
@@ -27,7 +27,23 @@ use crate::wire::{Failure, Outcome, TouchState};
 /// # Errors
 /// Denied, timed out, no key, PIN trouble, and what else [`DeviceError`] says.
 pub async fn touch(lobby: &Lobby<'_>, prompt: &Prompt<'_>, fixed: &Fixed, candidates: Vec<Candidate>) -> Result<Proof, Failure> {
-    touch_text(lobby, prompt, fixed.namespace(), fixed.text().as_bytes(), candidates, None).await
+    let text = fixed.text().as_bytes();
+    ask(lobby, prompt, fixed.namespace(), text, candidates, None, None).await
+}
+
+/// The same where a signer's key in hardware is to sign something that names the text, in its place.
+///
+/// # Errors
+/// As [`touch`].
+pub async fn touch_or_sign(
+    lobby: &Lobby<'_>,
+    prompt: &Prompt<'_>,
+    fixed: &Fixed,
+    candidates: Vec<Candidate>,
+    signs: Option<Signs>,
+) -> Result<Proof, Failure> {
+    let text = fixed.text().as_bytes();
+    ask(lobby, prompt, fixed.namespace(), text, candidates, None, signs).await
 }
 
 /// The same for a text that has no id of its own, and for a key whose PIN is not kept yet.
@@ -42,6 +58,18 @@ pub async fn touch_text(
     candidates: Vec<Candidate>,
     pin: Option<Arc<Secret>>,
 ) -> Result<Proof, Failure> {
+    ask(lobby, prompt, namespace, text, candidates, pin, None).await
+}
+
+async fn ask(
+    lobby: &Lobby<'_>,
+    prompt: &Prompt<'_>,
+    namespace: Namespace,
+    text: &[u8],
+    candidates: Vec<Candidate>,
+    pin: Option<Arc<Secret>>,
+    signs: Option<Signs>,
+) -> Result<Proof, Failure> {
     let keys: Vec<_> = candidates.iter().map(|candidate| candidate.key.clone()).collect();
     let ask = Ask {
         namespace,
@@ -51,6 +79,7 @@ pub async fn touch_text(
         at: None,
         pin,
         receipts: lobby.limits.receipts == Receipts::Hardware,
+        signs,
     };
     for candidate in &ask.candidates {
         let touches = ask.touches(candidate);
@@ -62,7 +91,7 @@ pub async fn touch_text(
         }
     }
     loop {
-        let (feed, events) = feed_for(namespace);
+        let (feed, events) = feed_for(namespace, ask.signs.is_some());
         let asking = lobby.broker.touch(ask.clone(), feed, std::future::pending());
         match attend(lobby, prompt, &keys, events, &mut |_| {}, asking).await? {
             Attended::Done(proof) => return Ok(proof),
@@ -72,10 +101,11 @@ pub async fn touch_text(
     }
 }
 
-fn feed_for(namespace: Namespace) -> (Feed, UnboundedReceiver<Event>) {
+fn feed_for(namespace: Namespace, signs: bool) -> (Feed, UnboundedReceiver<Event>) {
     match namespace {
-        // While a key comes or goes, others are connected that have no part in this touch.
-        Namespace::Enrol | Namespace::Vault => feed_but(&|event| {
+        // While a key comes or goes, or a signer's signs, others are connected that have no part in this touch.
+        _ if !signs && matches!(namespace, Namespace::Lease | Namespace::Change) => feed(),
+        _ => feed_but(&|event| {
             matches!(
                 event,
                 Event::Problem {
@@ -84,7 +114,6 @@ fn feed_for(namespace: Namespace) -> (Feed, UnboundedReceiver<Event>) {
                 }
             )
         }),
-        Namespace::Lease | Namespace::Change => feed(),
     }
 }
 

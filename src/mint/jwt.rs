@@ -1,12 +1,14 @@
-//! Tokens: JSON Web Tokens in the compact form of JWS (RFC 7519; RFC 7515, 7.1), signed by a sealed signer.
+//! Tokens: JSON Web Tokens in the compact form of JWS (RFC 7519; RFC 7515, 7.1), signed by a signer.
 //!
-//! There is one way to one: [`Minter::of`] takes the [`Material`] of a lease, which only a touch makes.
+//! There are two ways to one: [`Minter::of`] takes the [`Material`] of a lease, which only a touch makes, and a signer in hardware signs itself, by a
+//! touch, what [`unsigned`] gives.
 
 use std::collections::BTreeMap;
 
 use data_encoding::BASE64URL_NOPAD;
 use serde::Serialize;
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 use super::key;
 use super::ssh_cert::CertificateError;
@@ -118,20 +120,39 @@ impl<'a> Minter<'a> {
     ///
     /// # Errors
     /// [`MintError::Times`], [`MintError::Claims`], [`MintError::Signing`].
-    pub fn token(&self, claims: &Claims) -> Result<String, MintError> {
-        claims.check()?;
-        let header = Header {
-            alg: self.public.algorithm(),
-            kid: &self.public.thumbprint(),
-            typ: "JWT",
-        };
-        let part = |json: Result<Vec<u8>, serde_json::Error>| json.map(|json| BASE64URL_NOPAD.encode(&json));
-        let header = part(serde_json::to_vec(&header)).map_err(|_| MintError::Signing)?;
-        let payload = part(serde_json::to_vec(&claims.payload())).map_err(|_| MintError::Signing)?;
-        let signed = format!("{header}.{payload}");
-        let signature = self.sign(signed.as_bytes()).ok_or(MintError::Signing)?;
-        Ok(format!("{signed}.{}", BASE64URL_NOPAD.encode(&signature)))
+    pub fn token(&self, claims: &Claims) -> Result<Zeroizing<String>, MintError> {
+        let unsigned = unsigned(&self.public, claims)?;
+        let signature = self.sign(unsigned.as_bytes()).ok_or(MintError::Signing)?;
+        Ok(with_signature(&unsigned, &Zeroizing::new(signature)))
     }
+}
+
+/// Header and claims, as they are signed: the key `public` is to do that.
+///
+/// # Errors
+/// [`MintError::Times`], [`MintError::Claims`], [`MintError::Signing`].
+pub fn unsigned(public: &PublicKey, claims: &Claims) -> Result<String, MintError> {
+    claims.check()?;
+    let header = Header {
+        alg: public.algorithm(),
+        kid: &public.thumbprint(),
+        typ: "JWT",
+    };
+    let part = |json: Result<Vec<u8>, serde_json::Error>| json.map(|json| BASE64URL_NOPAD.encode(&json));
+    let header = part(serde_json::to_vec(&header)).map_err(|_| MintError::Signing)?;
+    let payload = part(serde_json::to_vec(&claims.payload())).map_err(|_| MintError::Signing)?;
+    Ok(format!("{header}.{payload}"))
+}
+
+/// The token of what was signed and its signature: wiped where it is dropped, and nowhere else before.
+#[must_use]
+pub fn with_signature(unsigned: &str, signature: &[u8; 64]) -> Zeroizing<String> {
+    let length = unsigned.len() + 1 + BASE64URL_NOPAD.encode_len(signature.len());
+    let mut token = Zeroizing::new(String::with_capacity(length));
+    token.push_str(unsigned);
+    token.push('.');
+    BASE64URL_NOPAD.encode_append(signature, &mut token);
+    token
 }
 
 impl Claims {

@@ -1,7 +1,7 @@
-//! SSH user certificates in the form of OpenSSH (PROTOCOL.certkeys), signed by a sealed signer.
+//! SSH user certificates in the form of OpenSSH (PROTOCOL.certkeys), signed by a signer.
 //!
 //! sshd does not look whether a FIDO2 key was touched when it signed as a CA (`docs/ssh.md`), so none is one here: the key that signs lies in
-//! the vault, and a touch unseals it for one certificate.
+//! the vault, and a touch unseals it for one certificate, or in a PIV slot that wants a touch for each.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,9 +10,10 @@ use std::str::FromStr;
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 use super::{MintError, Minter};
-use crate::encoding::jwk::Algorithm;
+use crate::encoding::jwk::{Algorithm, PublicKey};
 use crate::encoding::plain::check_line;
 use crate::encoding::ssh_key::SshKey;
 use crate::encoding::sshsig::{mpint, put};
@@ -207,19 +208,44 @@ impl Minter<'_> {
     ///
     /// # Errors
     /// [`MintError::Certificate`], [`MintError::Signing`].
-    pub fn certificate(&self, certificate: &Certificate, nonce: &[u8; 32]) -> Result<String, MintError> {
-        certificate.check()?;
-        let ca = SshKey::of(self.public()).map_err(|_| MintError::Signing)?;
-        let mut blob = certificate.body(&ca, nonce);
-        let signature = self.sign(&blob).ok_or(MintError::Signing)?;
-        put(&mut blob, &signature_blob(self.public().algorithm(), &ca, &signature));
-        Ok(format!(
-            "{} {} {}",
-            certificate.key.certificate_type(),
-            BASE64.encode(&blob),
-            certificate.id
-        ))
+    pub fn certificate(&self, certificate: &Certificate, nonce: &[u8; 32]) -> Result<Zeroizing<String>, MintError> {
+        let body = unsigned(self.public(), certificate, nonce)?;
+        let signature = self.sign(&body).ok_or(MintError::Signing)?;
+        with_signature(self.public(), certificate, &body, &signature)
     }
+}
+
+/// The body of a certificate, as it is signed: the key `ca` is to do that.
+///
+/// # Errors
+/// [`MintError::Certificate`], [`MintError::Signing`].
+pub fn unsigned(ca: &PublicKey, certificate: &Certificate, nonce: &[u8; 32]) -> Result<Vec<u8>, MintError> {
+    certificate.check()?;
+    let ca = SshKey::of(ca).map_err(|_| MintError::Signing)?;
+    Ok(certificate.body(&ca, nonce))
+}
+
+/// The line of a certificate whose `body` the key `ca` has signed; of `certificate` it is the kind and the id.
+///
+/// # Errors
+/// [`MintError::Signing`].
+pub fn with_signature(
+    ca: &PublicKey,
+    certificate: &Certificate,
+    body: &[u8],
+    signature: &[u8; 64],
+) -> Result<Zeroizing<String>, MintError> {
+    let key = SshKey::of(ca).map_err(|_| MintError::Signing)?;
+    let mut blob = body.to_vec();
+    put(&mut blob, &signature_blob(ca.algorithm(), &key, signature));
+    let (kind, id) = (certificate.key.certificate_type(), &certificate.id);
+    let mut line = Zeroizing::new(String::with_capacity(kind.len() + BASE64.encode_len(blob.len()) + id.len() + 2));
+    line.push_str(kind);
+    line.push(' ');
+    BASE64.encode_append(&blob, &mut line);
+    line.push(' ');
+    line.push_str(id);
+    Ok(line)
 }
 
 /// RFC 8709, 6, and RFC 5656, 3.1.2.
@@ -263,7 +289,7 @@ mod tests {
         }
     }
 
-    fn made(change: impl FnOnce(&mut Certificate)) -> Result<String, MintError> {
+    fn made(change: impl FnOnce(&mut Certificate)) -> Result<Zeroizing<String>, MintError> {
         let mut certificate = certificate();
         change(&mut certificate);
         minter(Algorithm::EdDsa).certificate(&certificate, &[9; 32])

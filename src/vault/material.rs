@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::device::proof::Proof;
+use crate::device::proof::{Proof, SignedMessage};
 use crate::encoding::Digest;
 use crate::encoding::sshsig::Namespace;
 use crate::secret::Secret;
@@ -14,7 +14,7 @@ use super::index::Entry;
 use super::record::{self, LARGEST_RECORD, Record};
 use super::scope::Ring;
 use super::tree::Index;
-use super::{RecoveryCode, ScopeEntry, Standing, Vault, scope};
+use super::{RecoveryCode, ScopeEntry, Signer, Standing, Vault, scope};
 
 /// A secret that a lease names, with the clear part that was judged and shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub struct Wanted {
     pub judged: Vec<u8>,
 }
 
-/// The values of a lease. Made only by [`Vault::unseal`], from a proof.
+/// The values of a lease, or what its touch signed. Made only by [`Vault::unseal`], from a proof.
 ///
 /// ```compile_fail
 /// use touchlease::vault::Material;
@@ -49,6 +49,8 @@ pub struct Material {
     values: Vec<(String, String, Secret)>,
     /// Scopes whose heads are still to be joined on the disk.
     joins: Vec<Join>,
+    /// What the touch itself signed.
+    signed: Option<SignedMessage>,
 }
 
 /// A scope that was opened from several heads, and its keys.
@@ -69,6 +71,12 @@ impl Material {
     pub fn value(&self, scope: &str, name: &str) -> Option<&Secret> {
         let found = self.values.iter().find(|(s, n, _)| s == scope && n == name);
         found.map(|(_, _, value)| value)
+    }
+
+    /// What a signer's key in hardware signed: the lease's touch.
+    #[must_use]
+    pub fn signed(&self) -> Option<&SignedMessage> {
+        self.signed.as_ref()
     }
 
     /// What is still to be joined on the disk, for [`Vault::join`].
@@ -98,7 +106,35 @@ impl Vault {
             return Err(VaultError::WrongProof("it signed another lease"));
         }
         let accepted = self.check_standing(standing)?;
-        self.unseal_accepted(proof, standing, wanted, &accepted)
+        match proof.signed() {
+            Some(signed) => self.signed(signed, standing, wanted),
+            None => self.unseal_accepted(proof, standing, wanted, &accepted),
+        }
+    }
+
+    /// The same for a signer in hardware, whose touch opens nothing: what stands in the folder has to be what a touch on this machine has shown
+    /// before, and what was judged.
+    fn signed(&self, signed: &SignedMessage, standing: &Standing, wanted: &[Wanted]) -> Result<Material, VaultError> {
+        let [one] = wanted else {
+            return Err(VaultError::WrongProof("a signer's key approves what it signs, and nothing else"));
+        };
+        let (scope, name) = (one.scope.clone(), one.name.clone());
+        if !standing.scopes.iter().any(|(of, _)| *of == scope) {
+            return Err(VaultError::NoScope(scope));
+        }
+        let found = self.find(&scope, &name)?;
+        if found.clear != one.judged || !self.is_vouched(&found)? {
+            return Err(VaultError::RulesChanged { scope, name });
+        }
+        let slot = found.listed.rules.signer.as_deref().and_then(Signer::slot);
+        if slot.is_none_or(|slot| slot.public_key != signed.by) {
+            return Err(VaultError::WrongProof("it is by another key than the signer's"));
+        }
+        Ok(Material {
+            values: Vec::new(),
+            joins: Vec::new(),
+            signed: Some(signed.clone()),
+        })
     }
 
     /// The same once it is known to be in force. Others may change the vault from then on.
@@ -146,7 +182,11 @@ impl Vault {
                 joins.push(Join { scope, ring });
             }
         }
-        Ok(Material { values, joins })
+        Ok(Material {
+            values,
+            joins,
+            signed: None,
+        })
     }
 
     /// One value of a scope, opened with the recovery code: the one exception to the touch.

@@ -92,7 +92,7 @@ pub use record::LARGEST_VALUE;
 pub use recover::{Recovering, Recovery};
 pub use recovery::{CodeError, RecoveryCode};
 pub use rules::{Delivery, Header, LONGEST_PROXIED, Rules};
-pub use signer::{LONGEST_TOKEN, MOST_TOKENS, Signer, SignerKeys};
+pub use signer::{Hardware, LONGEST_TOKEN, MOST_TOKENS, Signer, SignerKeys, Vouched};
 pub use statement::Statement;
 
 /// Scopes that one touch opens: CTAP's hmac-secret takes two salts (CTAP 2.1, 12.5).

@@ -225,8 +225,8 @@ impl Rules {
     /// # Errors
     /// [`VaultError::Rules`]: a line break in a value for a header or another line protocol.
     pub fn check_value(&self, value: &Secret) -> Result<(), VaultError> {
-        if self.signer.is_some() {
-            return Signer::check_value(value);
+        if let Some(signer) = &self.signer {
+            return signer.check_value(value);
         }
         if (self.single_line || self.allow(Delivery::Proxy)) && has_line_break(value) {
             return Err(VaultError::Rules(

@@ -1,14 +1,18 @@
 //! Signers: private keys that are made inside and never leave, each with what may be signed with it.
 //!
-//! A signer is a record whose value is two private keys, the one that signs now and the one that will, and whose rules hold their public
-//! halves. So whoever reads the folder can check signatures, and a touch is needed to make one.
+//! A sealed signer is a record whose value is two private keys, the one that signs now and the one that will, and whose rules hold their public
+//! halves. So whoever reads the folder can check signatures, and a touch is needed to make one. Of a signer in hardware there is no private key
+//! here: its rules say in which slot of which YubiKey it is.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::device::enrolled::{Always, PivSlot, Retired, Seen};
+use crate::encoding::Digest;
 use crate::encoding::jwk::{Algorithm, PublicKey};
 use crate::encoding::plain::check_line;
+use crate::encoding::sshsig::Point;
 use crate::secret::Secret;
 
 use super::bytes::Id;
@@ -19,6 +23,8 @@ use super::{Found, Vault};
 
 /// Bytes of one private key: a P-256 scalar, big-endian, or an Ed25519 seed (RFC 8032, 5.1.5).
 pub const PRIVATE: usize = 32;
+/// The value of a signer in hardware, of which nothing is secret: a record has some.
+pub const NO_PRIVATE: [u8; 1] = [0];
 /// The longest life of a token in seconds, whatever rules say: nobody can take one back.
 pub const LONGEST_TOKEN: u64 = 3600;
 /// Most tokens under one touch.
@@ -43,10 +49,14 @@ pub struct Signer {
     pub claims: BTreeMap<String, BTreeSet<String>>,
     /// Public half of the key that signs.
     pub current: String,
+    /// Of a signer in hardware: where its one key is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hardware: Option<Hardware>,
     /// Who issues the tokens: an `https` URL.
     pub issuer: String,
-    /// Public half of the key that signs next: it is published before, so that verifiers know it when it comes.
-    pub next: String,
+    /// Public half of the key that signs next: it is published before, so that verifiers know it when it comes. One in hardware has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
     /// Public half of the key that signed before: what it signed is good to its end.
     pub previous: Option<String>,
     /// Of a signer of SSH certificates, which signs no tokens: the users as whom one may let in, one each; at least one.
@@ -56,13 +66,31 @@ pub struct Signer {
     pub subjects: BTreeSet<String>,
 }
 
+/// Where the key of a signer in hardware is: a slot of a YubiKey's, with PIN and touch for each use.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Hardware {
+    /// The card's firmware, as seen when the key was made.
+    pub firmware: [u8; 3],
+    /// The slot's PIN policy.
+    pub pin: Always,
+    /// By what its policies were seen.
+    pub seen: Seen,
+    /// The card's serial number: by which it is found, and which proves nothing.
+    pub serial: u32,
+    /// Which slot.
+    pub slot: Retired,
+    /// Its touch policy.
+    pub touch: Always,
+}
+
 /// A signer's keys, each a point of its curve.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignerKeys {
     /// It signs.
     pub current: PublicKey,
     /// It signs after the next rotation.
-    pub next: PublicKey,
+    pub next: Option<PublicKey>,
     /// It signed before the last rotation.
     pub previous: Option<PublicKey>,
 }
@@ -79,8 +107,24 @@ impl Signer {
         };
         Ok(SignerKeys {
             current: key(&self.current)?,
-            next: key(&self.next)?,
+            next: self.next.as_ref().map(key).transpose()?,
             previous: self.previous.as_ref().map(key).transpose()?,
+        })
+    }
+
+    /// The slot of a signer in hardware, with the key that is in it.
+    #[must_use]
+    pub fn slot(&self) -> Option<PivSlot> {
+        let Hardware {
+            pin, seen, slot, touch, ..
+        } = self.hardware.clone()?;
+        let public_key: Point = PublicKey::from_text(self.alg, &self.current).ok()?.as_bytes().try_into().ok()?;
+        Some(PivSlot {
+            slot,
+            public_key,
+            pin,
+            touch,
+            seen,
         })
     }
 
@@ -106,6 +150,15 @@ impl Signer {
                     .as_ref()
                     .is_none_or(|names| (1..=MOST).contains(&names.len()) && names.iter().all(|name| is_principal(name))),
                 "a signer of SSH certificates has 1 to 64 principals: up to 64 letters, digits and . _ - @ +, beginning with a letter, a digit or _",
+            ),
+            (rules.single_line, "a signer's keys are no text, and its rules say nothing of lines"),
+            (
+                self.hardware.is_some() && (self.alg != Algorithm::Es256 || rules.uses != Some(1)),
+                "a signer in hardware signs by ES256, and once for each touch",
+            ),
+            (
+                self.hardware.is_some() == self.next.is_some(),
+                "a sealed signer has a key that signs next, and one in hardware has none",
             ),
             (!rules.is_signer_alone(), "a signer is for delivery by signer, and for nothing else"),
             (
@@ -137,11 +190,8 @@ impl Signer {
                 "a claim has up to 64 values, each one visible line of at most 512 bytes",
             ),
             (
-                keys.current == keys.next
-                    || keys
-                        .previous
-                        .as_ref()
-                        .is_some_and(|previous| *previous == keys.current || *previous == keys.next),
+                keys.next.as_ref() == Some(&keys.current)
+                    || keys.previous.is_some() && (keys.previous == keys.next || keys.previous.as_ref() == Some(&keys.current)),
                 "a signer's keys are different ones",
             ),
         ];
@@ -158,13 +208,30 @@ impl Signer {
     }
 
     /// Checks that `value` can be its private keys.
-    pub(super) fn check_value(value: &Secret) -> Result<(), VaultError> {
-        match value.len() == 2 * PRIVATE {
+    pub(super) fn check_value(&self, value: &Secret) -> Result<(), VaultError> {
+        let fits = match &self.hardware {
+            Some(_) => value.expose() == NO_PRIVATE,
+            None => value.len() == 2 * PRIVATE,
+        };
+        match fits {
             true => Ok(()),
             false => Err(VaultError::Rules(
                 "a signer's private keys are made inside, and no value can be put in their place",
             )),
         }
+    }
+}
+
+/// Signers of a scope that a touch on this machine has shown, and that nothing has replaced since as far as it knows.
+pub struct Vouched(BTreeMap<Id, BTreeSet<Digest>>);
+
+impl Vouched {
+    /// See [`Vault::is_vouched`].
+    #[must_use]
+    pub fn has(&self, found: &Found) -> bool {
+        let clear = crate::encoding::jcs::from_slice::<Clear>(&found.clear);
+        let shown = clear.ok().and_then(|clear| self.0.get(&clear.id));
+        shown.is_some_and(|shown| shown.contains(&Digest::of(&found.clear)))
     }
 }
 
@@ -175,12 +242,15 @@ impl Vault {
     /// # Errors
     /// [`VaultError::NoScope`]; what is remembered cannot be read.
     pub fn is_vouched(&self, found: &Found) -> Result<bool, VaultError> {
-        let scope = self.scope(&found.listed.scope)?.id;
-        let Ok(clear) = crate::encoding::jcs::from_slice::<Clear>(&found.clear) else {
-            return Ok(false);
-        };
-        let digest = crate::encoding::Digest::of(&found.clear);
-        Ok(self.memory.knows_signer(scope, clear.id, digest)? && self.memory.known(scope)?.contains(&clear.id))
+        Ok(self.vouched(&found.listed.scope)?.has(found))
+    }
+
+    /// All signers of a scope that a touch here has shown.
+    ///
+    /// # Errors
+    /// As [`Vault::is_vouched`].
+    pub fn vouched(&self, scope: &str) -> Result<Vouched, VaultError> {
+        Ok(Vouched(self.memory.signers(self.scope(scope)?.id)?))
     }
 
     /// Ids of the records of signers that a touch on this machine has shown, that nothing has replaced since as far as it knows, and that are not
@@ -189,7 +259,7 @@ impl Vault {
     /// # Errors
     /// [`VaultError::NoScope`]; what is remembered cannot be read.
     pub fn missing_signers(&self, scope: &str, found: &[Found]) -> Result<Vec<Id>, VaultError> {
-        let shown: BTreeSet<_> = found.iter().map(|found| crate::encoding::Digest::of(&found.clear)).collect();
+        let shown: BTreeSet<_> = found.iter().map(|found| Digest::of(&found.clear)).collect();
         let signers = self.memory.signers(self.scope(scope)?.id)?;
         Ok(signers
             .into_iter()
@@ -201,7 +271,7 @@ impl Vault {
     /// Remembers a signer that the index named. Where that fails it is not vouched for, and nothing else is wrong.
     pub(super) fn remember_signer(&self, scope: Id, clear_bytes: &[u8], clear: &Clear) {
         if clear.rules.signer.is_some() {
-            let digest = crate::encoding::Digest::of(clear_bytes);
+            let digest = Digest::of(clear_bytes);
             super::accepted::remember_made(|| self.memory.learn_signer(scope, clear.id, digest));
         }
     }
@@ -309,7 +379,8 @@ pub(crate) mod tests {
                 claims: [("env".into(), ["prod".into()].into()), ("ref".into(), BTreeSet::new())].into(),
                 current,
                 issuer: "https://id.example/touchlease".into(),
-                next,
+                hardware: None,
+                next: Some(next),
                 previous: None,
                 principals: None,
                 subjects: ["deployer".into()].into(),
@@ -318,6 +389,26 @@ pub(crate) mod tests {
             uses: Some(3),
             ..Rules::value(&[Delivery::Signer])
         }
+    }
+
+    /// The base point of P-256 (SEC 2, 2.4.2).
+    pub(crate) const G: &str = "BGsX0fLhLEJH-Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU";
+
+    /// The same in slot 93 of a YubiKey.
+    pub(crate) fn in_hardware() -> Rules {
+        let mut rules = rules();
+        let signer = rules.signer.as_mut().unwrap();
+        (signer.alg, signer.current, signer.next) = (Algorithm::Es256, G.into(), None);
+        signer.hardware = Some(Hardware {
+            firmware: [5, 7, 1],
+            pin: Always::Always,
+            seen: Seen::Metadata,
+            serial: 24_000_001,
+            slot: Retired::all().find(|slot| slot.reference() == 0x93).unwrap(),
+            touch: Always::Always,
+        });
+        rules.uses = Some(1);
+        rules
     }
 
     fn with(change: impl FnOnce(&mut Signer)) -> bool {
@@ -460,10 +551,33 @@ pub(crate) mod tests {
     fn keys_are_different_points_of_the_one_curve() {
         let [current, _, third] = keys();
         assert!(with(|signer| signer.previous = Some(third)));
-        assert!(!with(|signer| signer.next = current.clone()));
+        assert!(!with(|signer| signer.next = Some(current.clone())));
+        assert!(!with(|signer| signer.next = None));
         assert!(!with(|signer| signer.previous = Some(current)));
         assert!(!with(|signer| signer.alg = Algorithm::Es256));
         assert!(!with(|signer| signer.current = "AAAA".into()));
+    }
+
+    #[test]
+    fn t29_a_signer_in_hardware_has_one_key_signs_once_for_each_touch_and_holds_no_private_key() {
+        let with = |change: &dyn Fn(&mut Rules)| {
+            let mut rules = in_hardware();
+            change(&mut rules);
+            rules.check().is_ok()
+        };
+        assert!(with(&|_| {}));
+        assert!(!with(&|rules| rules.uses = Some(2)));
+        assert!(!with(&|rules| rules.single_line = true));
+        assert!(!with(&|rules| rules.signer.as_mut().unwrap().next = Some(G.into())));
+        assert!(!with(&|rules| {
+            let signer = rules.signer.as_mut().unwrap();
+            (signer.alg, signer.current) = (Algorithm::EdDsa, keys()[0].clone());
+        }));
+        let secret = |bytes: &[u8]| Secret::from_slice_wiping(&mut bytes.to_vec()).unwrap();
+        in_hardware().check_value(&secret(&NO_PRIVATE)).unwrap();
+        assert!(in_hardware().check_value(&secret(&[1; 64])).is_err());
+        let slot = in_hardware().signer.unwrap().slot().unwrap();
+        assert_eq!((slot.slot.to_string(), slot.public_key[0]), ("93".into(), 4));
     }
 
     #[test]
@@ -474,6 +588,7 @@ pub(crate) mod tests {
         assert_eq!(split(&turned).unwrap(), (&[2; 32][..], &[3; 32][..]));
         assert!(super::turned(&secret(&[1; 63]), &secret(&[3; 32])).is_err());
         assert!(super::turned(&value, &secret(&[3; 31])).is_err());
-        assert!(Signer::check_value(&secret(&[1; 63])).is_err());
+        let rules = rules();
+        assert!(rules.check_value(&secret(&[1; 63])).is_err() && rules.check_value(&secret(&NO_PRIVATE)).is_err());
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::Value;
 use super::request::RulesAsk;
 use crate::encoding::jwk::Algorithm;
 
@@ -55,11 +56,15 @@ pub struct SignerRules {
     pub claims: BTreeMap<String, BTreeSet<String>>,
     /// The key that signs.
     pub current: String,
+    /// Of a signer in hardware: where its one key is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hardware: Option<HardwareRules>,
     /// Who issues the tokens.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub issuer: String,
-    /// The key that signs next.
-    pub next: String,
+    /// The key that signs next; none in hardware.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
     /// The key that signed before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<String>,
@@ -71,8 +76,41 @@ pub struct SignerRules {
     pub subjects: BTreeSet<String>,
 }
 
+/// Where the key of a signer in hardware is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HardwareRules {
+    /// Whether the maker's root attested it when it was made, and not the card's word alone.
+    pub attested: bool,
+    /// The YubiKey's firmware when it was made.
+    pub firmware: [u8; 3],
+    /// The YubiKey's serial number.
+    pub serial: u32,
+    /// The slot, 82 to 95.
+    pub slot: String,
+}
+
+/// A key to be made for a signer in hardware.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HardwareAsk {
+    /// The YubiKey's serial number.
+    pub serial: u32,
+    /// The slot: 82 to 95.
+    pub slot: String,
+    /// What is in the slot is lost.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub danger_overwrite: bool,
+    /// In the place of the factory's PIN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_pin: Option<Value>,
+    /// In the place of the factory's PUK.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_puk: Option<Value>,
+}
+
 /// A signer to be made.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SignerAddAsk {
     /// As `scope/NAME`.
@@ -82,6 +120,9 @@ pub struct SignerAddAsk {
     /// As in [`SignerRules`]; none for one of SSH certificates.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub issuer: String,
+    /// Where its key is made in hardware; sealed in the vault when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hardware: Option<HardwareAsk>,
     /// What may be signed.
     #[serde(flatten)]
     pub may: MayAsk,
@@ -111,7 +152,7 @@ pub struct MayAsk {
 }
 
 /// A signer to be rotated.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SignerRotateAsk {
     /// As `scope/NAME`.
@@ -119,6 +160,15 @@ pub struct SignerRotateAsk {
     /// Neither the key that signs nor the one that was to follow it is trusted any more: all of them are new.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub compromised: bool,
+    /// Where the new key of a signer in hardware is made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hardware: Option<HardwareAsk>,
+    /// Tokens may have no claims but those that every one has: the rules' are taken out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_claims: bool,
+    /// Its keys stay, and its rules alone are sealed anew.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keep_keys: bool,
     /// Rules that change on the way.
     #[serde(flatten)]
     pub may: MayAsk,
@@ -131,7 +181,7 @@ pub struct SignerView {
     pub signer: String,
     /// Its version, from 1.
     pub version: u64,
-    /// Where its private key is: `sealed` in the vault.
+    /// Where its private key is: `sealed` in the vault, or in `hardware`.
     pub class: SignerClass,
     /// Its rules.
     pub rules: RulesAsk,
@@ -145,4 +195,6 @@ pub struct SignerView {
 pub enum SignerClass {
     /// In the vault: a touch unseals it into the daemon's memory, for the lease.
     Sealed,
+    /// In a slot of a YubiKey, which it never leaves: each signature is a touch.
+    Hardware,
 }

@@ -8,14 +8,18 @@ use std::time::{Duration, Instant};
 use touchlease::client::{Client, Message};
 use touchlease::paths::Places;
 use touchlease::wire::request::{GrantAsk, LeaseAsk};
+use touchlease::wire::signer::TokenAsk;
 use touchlease::wire::{Answer, Call, Reply, Request, VERSION};
 
 use super::idle;
-use super::rig::{Exchange, Rig};
+use super::rig::{AUDIENCE, Exchange, Rig};
 use super::table::{Failure, Table, Times, millis};
 
 /// This program as the one that asks.
 pub const SUBCOMMAND: &str = "ask";
+
+/// The signer of the rig's vault.
+const SIGNER: &str = "prod/deployer";
 
 const ROUNDS: usize = 300;
 /// Length of a credential id on common keys.
@@ -46,6 +50,7 @@ pub fn rows(table: &mut Table) -> Result<(), Failure> {
     table.goal("the same, p99", millis(p99), "<= 25 ms", p99 <= Duration::from_millis(25));
     table.fact("the same with the emulated key's time, p50", millis(whole.median()));
     frames(table, &rig, "touch-only", 22, Some(13));
+    token(table, &rig, &mut asker)?;
     locked(table, &rig, &mut asker)?;
     drop(asker);
     drop(rig);
@@ -87,6 +92,27 @@ fn frames(table: &mut Table, rig: &Rig, how: &str, library: u32, goal: Option<us
         let what = format!("the same with ids of {USUAL_ID} bytes, as common keys have (from the lengths)");
         table.goal(&what, usual.to_string(), &format!("<= {goal}"), usual <= goal);
     }
+}
+
+/// A token of a sealed signer: the lease, and its signature. In hardware that signature is the key's own time.
+fn token(table: &mut Table, rig: &Rig, asker: &mut Asker) -> Result<(), Failure> {
+    let mut overhead = Times::default();
+    for _ in 0..ROUNDS {
+        rig.clock.go_on();
+        rig.own.take();
+        let took = asker.lease(SIGNER)?;
+        overhead.add(took.saturating_sub(rig.own.take()));
+        asker.give_back()?;
+    }
+    let p50 = overhead.median();
+    table.goal(
+        "token with the key touched at once, without the key's own time, p50",
+        millis(p50),
+        "<= 15 ms",
+        p50 <= Duration::from_millis(15),
+    );
+    table.fact("the same, p99", millis(overhead.within(0.99)));
+    Ok(())
 }
 
 /// Packets of a message (CTAP 2.1, 11.2.4): 57 bytes in the first, 59 in each further one.
@@ -208,12 +234,24 @@ fn call(runtime: &str, secret: &str) -> Result<Client, Failure> {
     let client = Client::connect(&places).map_err(|failure| failure.message)?;
     let mut client = client.ok_or("no daemon")?;
     let ask = LeaseAsk {
-        with: vec![GrantAsk {
-            secret: secret.into(),
-            via: "env".into(),
-            env: Some("TOKEN".into()),
-            token: None,
-            certificate: None,
+        with: vec![match secret {
+            SIGNER => GrantAsk {
+                secret: secret.into(),
+                via: "signer".into(),
+                env: None,
+                token: Some(TokenAsk {
+                    aud: AUDIENCE.into(),
+                    ..TokenAsk::default()
+                }),
+                certificate: None,
+            },
+            secret => GrantAsk {
+                secret: secret.into(),
+                via: "env".into(),
+                env: Some("TOKEN".into()),
+                token: None,
+                certificate: None,
+            },
         }],
         deliver: true,
         ..LeaseAsk::default()

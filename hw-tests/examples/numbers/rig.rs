@@ -22,6 +22,8 @@ use super::table::Failure;
 use super::worker;
 
 const PIN: &str = "1234";
+/// Of the tokens of the signer `prod/deployer`.
+pub const AUDIENCE: &str = "https://registry.example";
 
 pub struct Rig {
     pub home: Home,
@@ -55,6 +57,19 @@ impl Rig {
             asked(home.terminal(["put", &name, "--from-file", &from])?, false)?;
             clock.go_on();
         }
+        let signer = [
+            "signer",
+            "add",
+            "deployer",
+            "--scope",
+            "prod",
+            "--issuer",
+            "https://id.example",
+            "--aud",
+            AUDIENCE,
+        ];
+        asked(home.terminal(signer)?, false)?;
+        clock.go_on();
         let watch = home.watch()?;
         Ok(Self {
             home,

@@ -80,7 +80,7 @@ pub mod device {
     pub mod piv {
         pub mod attestation;
         pub mod said;
-        pub use said::{Fresh, Occupied, References, Seen, Setup};
+        pub use said::{Occupied, References, Seen, Setup};
     }
     pub mod place;
     pub mod proof;

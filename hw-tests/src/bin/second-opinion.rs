@@ -124,6 +124,7 @@ fn secret_of(key: &EnrolledKey, salt: [u8; 32]) -> Result<String> {
             at: None,
             pin: None,
             receipts: false,
+            signs: None,
         };
         let proof = broker.touch(ask, silent(), pending()).await?;
         Ok(digest(proof.outputs().first().ok_or("no secret")?.expose()))

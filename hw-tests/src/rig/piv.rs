@@ -102,18 +102,19 @@ impl Rig {
             plug: card.plug,
             seen: card.seen,
             setup: Setup {
-                open,
-                sign,
+                slots: vec![open, sign],
                 danger_overwrite: if danger_overwrite { vec![open, sign] } else { vec![] },
             },
-            name: "card".into(),
             pin: secret(pin),
             new_pin: new.map(|(pin, _)| secret(pin)),
             new_puk: new.map(|(_, puk)| secret(puk)),
             roots: self.roots.clone(),
             deadline: soon(30),
         };
-        self.broker.make_keys(ask).await
+        let seen = ask.seen;
+        let made = self.broker.make_keys(ask).await?;
+        let [open, sign] = made.try_into().unwrap();
+        Ok(EnrolledKey::on_card("card".into(), seen.serial, seen.firmware, open, sign))
     }
 
     async fn touch(&self, namespace: Namespace, candidate: Candidate, receipts: bool, seconds: u64) -> Result<Proof, DeviceError> {
@@ -125,6 +126,7 @@ impl Rig {
             at: None,
             pin: None,
             receipts,
+            signs: None,
         };
         self.broker.touch(ask, self.feed(), std::future::pending()).await
     }

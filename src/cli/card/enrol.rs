@@ -9,6 +9,19 @@ use crate::lease::text::{CardText, EnrolText, FactoryText};
 use crate::vault::SCOPES_PER_TOUCH;
 
 pub(super) fn rows(rows: &mut Vec<Row>, enrol: &EnrolText, zone: &TimeZone) {
+    if let Some(signer) = &enrol.signer {
+        requester_rows(rows, &enrol.requester, "makes a signer's key in hardware");
+        strong(rows, "signer", format!("{signer}, which signs with this key alone"));
+        if let Some(card) = &enrol.card {
+            slots_rows(rows, card);
+        }
+        push(
+            rows,
+            "",
+            "then an enrolled key is touched for the signer, whose rules are shown then".to_owned(),
+        );
+        return;
+    }
     let verb = if enrol.recovers.is_some() {
         "recovers the vault with its code"
     } else {
@@ -49,14 +62,21 @@ pub(super) fn rows(rows: &mut Vec<Row>, enrol: &EnrolText, zone: &TimeZone) {
 
 /// What becomes of a card.
 fn slots_rows(rows: &mut Vec<Row>, card: &CardText) {
-    let CardText { serial, open, sign, .. } = card;
-    let made = format!("YubiKey {serial}: a new key in its slot {open}, to open, and one in its slot {sign}, to sign");
+    let serial = card.serial;
+    let made = match card.slots.as_slice() {
+        [open, sign] => format!("YubiKey {serial}: a new key in its slot {open}, to open, and one in its slot {sign}, to sign"),
+        slots => {
+            let slots: Vec<String> = slots.iter().map(ToString::to_string).collect();
+            format!("YubiKey {serial}: a new key in its slot {}", slots.join(" and "))
+        }
+    };
     strong(rows, "card", made);
     if !card.overwrites.is_empty() {
         let slots: Vec<String> = card.overwrites.iter().map(ToString::to_string).collect();
         let lost = format!(
-            "the key that is in its slot {}, with what it opens",
-            slots.join(", and the one in its slot ")
+            "the key that is in its slot {}, with what it opens{}",
+            slots.join(", and the one in its slot "),
+            if card.slots.len() == 1 { " or signs" } else { "" }
         );
         rows.push(Row::new("LOSES", lost, Tone::Bad, Need::Must));
     }

@@ -140,6 +140,7 @@ pub(super) mod tests {
                 joins: Some(states()),
             }),
             card: None,
+            signer: None,
         };
         let card = Card::of(&view(text.fix().unwrap().text()), &TimeZone::UTC).unwrap();
         for width in [100, NARROWEST] {

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Row, must, strong};
+use crate::device::enrolled::UNVERIFIED;
 use crate::encoding::SecretRef;
 use crate::encoding::jwk::{Algorithm, PublicKey};
 use crate::encoding::ssh_key::SshKey;
 use crate::lease::text::{CertificateText, DroppedText, GrantText, KeyState, TokenText};
-use crate::wire::signer::{SignerClass, SignerRules};
+use crate::wire::signer::{HardwareRules, SignerClass, SignerRules};
 
 /// Digits of a key's name that are enough to tell it from another.
 const SHOWN_KID: usize = 11;
@@ -17,22 +18,24 @@ const ANYTHING: &str = "anything";
 /// Which signer signs, and where its key is.
 pub(super) fn signed(grant: &GrantText) -> String {
     if let Some(certificate) = &grant.certificate {
-        let class = class(certificate.class);
-        return format!(
-            "an SSH certificate signed by {}  {class} signer, version {}",
-            grant.secret, grant.version
-        );
+        let class = signer_of(certificate.class);
+        return format!("an SSH certificate signed by {}  {class}, version {}", grant.secret, grant.version);
     }
-    let class = grant.token.as_ref().map_or("", |token| class(token.class));
+    let class = grant.token.as_ref().map_or("", |token| signer_of(token.class));
     let variable = grant
         .env
         .as_ref()
         .map(|env| format!(", in its environment as {env}"))
         .unwrap_or_default();
-    format!(
-        "a token signed by {}  {class} signer, version {}{variable}",
-        grant.secret, grant.version
-    )
+    format!("a token signed by {}  {class}, version {}{variable}", grant.secret, grant.version)
+}
+
+/// A signer, by its class. That of one in hardware is the touch itself.
+fn signer_of(class: SignerClass) -> &'static str {
+    match class {
+        SignerClass::Sealed => "sealed signer",
+        SignerClass::Hardware => "signer in hardware",
+    }
 }
 
 /// What a token says.
@@ -56,12 +59,27 @@ pub(super) fn rows(rows: &mut Vec<Row>, signer: &SignerRules) {
     for (name, values) in &signer.claims {
         must(rows, "with", claim(name, values));
     }
+    if let Some(hardware) = &signer.hardware {
+        must(rows, "in", place(hardware));
+    }
     let short = |public: &str| shown(signer.alg, public);
     must(rows, "keys", format!("{} signs", short(&signer.current)));
-    must(rows, "", format!("{} signs next", short(&signer.next)));
+    if let Some(next) = &signer.next {
+        must(rows, "", format!("{} signs next", short(next)));
+    }
     if let Some(previous) = &signer.previous {
         must(rows, "", format!("{} signed before", short(previous)));
     }
+}
+
+/// Where a signer's key in hardware is.
+pub fn place(hardware: &HardwareRules) -> String {
+    let attested = if hardware.attested {
+        "attested under a maker's root"
+    } else {
+        UNVERIFIED
+    };
+    format!("hardware: slot {} of YubiKey {}, {attested}", hardware.slot, hardware.serial)
 }
 
 /// Public keys that will be a signer's no more, each with what that means.
@@ -140,13 +158,16 @@ pub(super) fn certificate_rows(rows: &mut Vec<Row>, certificate: &CertificateTex
 #[must_use]
 pub fn rules(signer: &SignerRules) -> String {
     let key = shown(signer.alg, &signer.current);
+    let class = match &signer.hardware {
+        Some(hardware) => format!("signer in hardware (slot {} of YubiKey {})", hardware.slot, hardware.serial),
+        None => format!("sealed signer ({})", signer.alg.as_str()),
+    };
     if !signer.principals.is_empty() {
-        let (alg, names) = (signer.alg.as_str(), joined(&signer.principals));
-        return format!("sealed signer ({alg}) of SSH certificates, which let in as {names}; key {key}");
+        let names = joined(&signer.principals);
+        return format!("{class} of SSH certificates, which let in as {names}; key {key}");
     }
     let mut text = format!(
-        "sealed signer ({}) of tokens issued by {}, to {}, as {}",
-        signer.alg.as_str(),
+        "{class} of tokens issued by {}, to {}, as {}",
         signer.issuer,
         joined(&signer.audiences),
         joined(&signer.subjects),
@@ -178,6 +199,7 @@ pub fn kid(alg: Algorithm, public: &str) -> String {
 pub fn class(class: SignerClass) -> &'static str {
     match class {
         SignerClass::Sealed => "sealed",
+        SignerClass::Hardware => "in hardware",
     }
 }
 

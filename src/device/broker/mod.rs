@@ -28,7 +28,7 @@ pub use event::{Event, Feed};
 pub use health::ENROL_PIV;
 pub use piv::{CardSeen, MakeKeys};
 pub use reach::{Places, Processes, Reach, Worker};
-pub use touch::Ask;
+pub use touch::{Ask, Signs};
 
 use super::ctap::Frames;
 use super::ctap::get_assertion::RawAssertion;

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::super::enrolled::{Always, EnrolledKey, KeyId, Kind, Link, Piv, PivSlot, Profile, Retired, Seen as SeenBy};
+use super::super::enrolled::{Always, EnrolledKey, KeyId, Link, PivSlot, Retired, Seen as SeenBy};
 use super::super::error::DeviceError;
 use super::super::piv::attestation::{Authority, Claim, Roots};
-use super::super::piv::{Fresh, Occupied, References, Seen, Setup};
+use super::super::piv::{Occupied, References, Seen, Setup};
 use super::super::place::{Place, Port};
 use super::super::worker::protocol::{Answer, Operation, PivTask, SlotKey};
 use super::job::ENDED_EARLY;
@@ -52,8 +52,6 @@ pub struct MakeKeys {
     pub seen: Seen,
     /// What is made.
     pub setup: Setup,
-    /// The person's name for it.
-    pub name: String,
     /// Its PIN.
     pub pin: Secret,
     /// Another one, where the PIN is the factory's.
@@ -124,12 +122,12 @@ impl Broker {
         self.inner.attested(&place, serial, &[], roots).await.map(drop)
     }
 
-    /// Puts what the factory set out of force and makes two keys on a card, whose policies are read back. No touch: those that show that
-    /// the keys work are the vault's to ask for.
+    /// Puts what the factory set out of force and makes keys on a card, whose policies are read back; they come back in the order of their
+    /// slots. No touch: those that show that the keys work are the vault's to ask for.
     ///
     /// # Errors
     /// See [`DeviceError`]: [`DeviceError::Occupied`] before anything is changed; [`DeviceError::Attestation`] afterwards.
-    pub async fn make_keys(&self, ask: MakeKeys) -> Result<EnrolledKey, DeviceError> {
+    pub async fn make_keys(&self, ask: MakeKeys) -> Result<Vec<PivSlot>, DeviceError> {
         let outlook = self.inner.outlook()?;
         let place = self.inner.place(&outlook, &ask.port).await?;
         if place.plug != ask.plug {
@@ -165,28 +163,21 @@ impl Broker {
         let Answer::CardMade(fresh) = self.inner.step(step, |_| {}).await?.answer else {
             return Err(unexpected());
         };
+        if !fresh.iter().map(|made| made.slot).eq(ask.setup.slots.iter().copied()) {
+            return Err(unexpected());
+        }
         let seen_by = match &ask.roots {
-            Some(roots) => self.inner.check_attested(&place, &seen, &ask.setup, &fresh, roots).await?,
+            Some(roots) => self.inner.check_attested(&place, &seen, &fresh, roots).await?,
             None => SeenBy::Metadata,
         };
-        let slot = |slot, public_key| PivSlot {
-            slot,
-            public_key,
+        let slot = |made: SlotKey| PivSlot {
+            slot: made.slot,
+            public_key: made.public_key,
             pin: Always::Always,
             touch: Always::Always,
             seen: seen_by,
         };
-        Ok(EnrolledKey {
-            name: ask.name,
-            profile: Profile::Pin,
-            kind: Kind::Piv(Piv {
-                serial: seen.serial,
-                firmware: seen.firmware,
-                open: slot(ask.setup.open, fresh.open),
-                sign: slot(ask.setup.sign, fresh.sign),
-                enrolment: None,
-            }),
-        })
+        Ok(fresh.into_iter().map(slot).collect())
     }
 }
 
@@ -236,9 +227,10 @@ impl Inner {
     }
 
     /// What was made is what the card attests.
-    async fn check_attested(&self, place: &Place, seen: &Seen, setup: &Setup, fresh: &Fresh, roots: &Roots) -> Result<SeenBy, DeviceError> {
-        let (authority, statements) = self.attested(place, seen.serial, &[setup.open, setup.sign], roots).await?;
-        for (statement, public_key) in statements.iter().zip([fresh.open, fresh.sign]) {
+    async fn check_attested(&self, place: &Place, seen: &Seen, fresh: &[SlotKey], roots: &Roots) -> Result<SeenBy, DeviceError> {
+        let slots: Vec<Retired> = fresh.iter().map(|made| made.slot).collect();
+        let (authority, statements) = self.attested(place, seen.serial, &slots, roots).await?;
+        for (statement, public_key) in statements.iter().zip(fresh.iter().map(|made| made.public_key)) {
             let claim = Claim {
                 serial: seen.serial,
                 firmware: seen.firmware,

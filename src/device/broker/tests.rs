@@ -156,6 +156,7 @@ fn ask(keys: &[EnrolledKey], limit: Duration) -> Ask {
         unseals: vec![Unseal::Salt([7; 32])],
     };
     Ask {
+        signs: None,
         namespace: Namespace::Lease,
         text: b"{}".to_vec(),
         candidates: keys.iter().map(candidate).collect(),

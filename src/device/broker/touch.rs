@@ -1,27 +1,26 @@
 //! Asking all connected keys for one touch over one text.
 
 use std::collections::{HashMap, HashSet};
+mod on_card;
+
+use std::fmt;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sha2::{Digest as _, Sha256};
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::super::candidate::{Candidate, Sealed};
-use super::super::enrolled::{EnrolledKey, KeyId, Link, Piv, Profile};
+use super::super::candidate::Candidate;
+use super::super::enrolled::{EnrolledKey, KeyId, Link, Profile};
 use super::super::error::DeviceError;
 use super::super::place::{Place, Port};
-use super::super::proof::{self, Expected, PivAnswer, Proof, ProofError};
-use super::super::worker::protocol::{Answer, Id, Operation, PivTask, Report};
-use super::super::worker::random;
+use super::super::proof::{self, Expected, Proof, ProofError};
+use super::super::worker::protocol::{Answer, Id, Operation, Report, SlotKey};
 use super::event::{Event, Feed};
-use super::job::Done;
 use super::{AGAIN_PAUSE, Broker, Inner, SHORT, State, Step, system, unexpected, until};
-use crate::clock::Boot;
-use crate::encoding::hpke::{Agreed, Blind};
-use crate::encoding::sshsig::{Namespace, client_data_hash, signed_blob};
+use crate::clock::{Boot, Wall};
+use crate::encoding::sshsig::{Namespace, client_data_hash};
 use crate::secret::Secret;
 
 /// Pause before asking again for a key that another program holds.
@@ -50,6 +49,25 @@ pub struct Ask {
     pub pin: Option<Arc<Secret>>,
     /// Whether a PIV key signs a lease too, with one more touch; everything else it signs anyway.
     pub receipts: bool,
+    /// What a signer's key in hardware signs in the place of the text. The candidate is its card, which unseals nothing.
+    pub signs: Option<Signs>,
+}
+
+/// A signer's key in hardware, and what it signs.
+#[derive(Clone)]
+pub struct Signs {
+    /// The card's serial number.
+    pub serial: u32,
+    /// The key, in its slot.
+    pub by: SlotKey,
+    /// What is signed at a time; it has to name the text. Nothing where it cannot be written.
+    pub message: Arc<dyn Fn(Wall) -> Option<Vec<u8>> + Send + Sync>,
+}
+
+impl fmt::Debug for Signs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Signs").field("serial", &self.serial).finish_non_exhaustive()
+    }
 }
 
 impl Ask {
@@ -57,6 +75,7 @@ impl Ask {
     #[must_use]
     pub fn touches(&self, candidate: &Candidate) -> u32 {
         match candidate.key.piv() {
+            Some(_) if self.signs.is_some() => 1,
             Some(_) => u32::try_from(candidate.unseals.len()).unwrap_or(u32::MAX) + u32::from(self.signs()),
             None => 1,
         }
@@ -355,7 +374,10 @@ impl Prompt {
                 (rank, verdict) = (weight, error);
             }
         }
-        verdict
+        match (&self.ask.signs, verdict) {
+            (Some(signs), DeviceError::NoKey | DeviceError::NotEnrolled) => DeviceError::OtherCard { serial: signs.serial },
+            (_, verdict) => verdict,
+        }
     }
 
     /// Everything at one place, from recognising the key to its proof.
@@ -400,6 +422,13 @@ impl Prompt {
     }
 
     fn stranger(&self, place: &Place) -> DeviceError {
+        if let Some(signs) = &self.ask.signs {
+            // The same YubiKey may be there as a FIDO2 key besides, which has no part in this.
+            return match place.port {
+                Port::Reader(_) => DeviceError::OtherCard { serial: signs.serial },
+                Port::Node(_) => DeviceError::NotEnrolled,
+            };
+        }
         let state = self.inner.state();
         match self.keys.iter().find(|key| state.known.was_before(place, key.id())) {
             Some(key) => DeviceError::ResetSinceEnrolment { name: key.name.clone() },
@@ -501,89 +530,6 @@ impl Prompt {
             (_, true) => Err(DeviceError::PinBlockedUntilReplug),
             (None, _) => Err(DeviceError::ResetSinceEnrolment { name: key.name.clone() }),
             (tries, _) => Ok(tries),
-        }
-    }
-
-    async fn prove(&self, place: &Place, candidate: &Candidate, pin: Option<Secret>) -> Result<Proof, DeviceError> {
-        match (candidate.key.piv(), pin) {
-            (Some(piv), Some(pin)) => self.on_card(place, candidate, piv, &pin).await,
-            (Some(_), None) => Err(DeviceError::PinNeeded),
-            (None, pin) => self.assert(place, candidate, pin).await,
-        }
-    }
-
-    /// One touch for each thing to open, and one for the signature, where one is wanted.
-    async fn on_card(&self, place: &Place, candidate: &Candidate, piv: &Piv, pin: &Secret) -> Result<Proof, DeviceError> {
-        let (key, serial) = (&candidate.key, piv.serial);
-        let mut answer = PivAnswer::default();
-        for sealed in candidate.sealed().ok_or_else(unexpected)? {
-            let blind = blind(sealed)?;
-            let agree = || PivTask::Agree {
-                serial,
-                by: (&piv.open).into(),
-                point: Id(blind.point().to_vec()),
-            };
-            let Done {
-                answer: Answer::Agreed,
-                outputs,
-                ..
-            } = self.card_step(place, key, pin, agree).await?
-            else {
-                return Err(unexpected());
-            };
-            let heard = Agreed::new(outputs.expose().try_into().map_err(|_| unexpected())?);
-            answer.agreed.push(blind.lift(&heard).ok_or(ProofError::NotOpened)?);
-        }
-        if self.ask.signs() {
-            let digest = Sha256::digest(signed_blob(self.ask.namespace, &self.ask.text)).into();
-            let sign = || PivTask::Sign {
-                serial,
-                by: (&piv.sign).into(),
-                digest,
-            };
-            let Answer::Signed(signature) = self.card_step(place, key, pin, sign).await?.answer else {
-                return Err(unexpected());
-            };
-            answer.signature = Some(signature.0);
-        }
-        let expected = Expected {
-            key,
-            link: place.link,
-            namespace: self.ask.namespace,
-            text: &self.ask.text,
-            unseals: &candidate.unseals,
-        };
-        Ok(proof::verify_piv(&answer, &expected)?)
-    }
-
-    /// One touch on a card; asked for again when the card gives up, after 15 s, for as long as there is time. What was touched before it
-    /// stays good.
-    async fn card_step(&self, place: &Place, key: &EnrolledKey, pin: &Secret, task: impl Fn() -> PivTask) -> Result<Done, DeviceError> {
-        loop {
-            let (feed, id, name) = (self.feed.clone(), key.id(), key.name.clone());
-            let step = Step {
-                place,
-                operation: Operation::Piv(task()),
-                secret: Some(pin.duplicate().map_err(system)?),
-                deadline: self.ask.deadline,
-                key: Some((&key.name, key.profile)),
-                late: Some(Box::new(move |_| feed(Event::ExtraTouch { key: id, name }))),
-            };
-            let arm = |report: Report| {
-                if matches!(report, Report::TouchNow) {
-                    self.progress().armed.insert(place.port.clone(), key.name.clone());
-                }
-                self.hear(place, key, &report);
-            };
-            let done = self.inner.step(step, arm).await;
-            // A card that answered waits for nothing; one whose time is up here may still do.
-            if !matches!(done, Err(DeviceError::TimedOut)) || self.time_is_left() {
-                self.progress().armed.remove(&place.port);
-            }
-            match done {
-                Err(DeviceError::TimedOut) if self.time_is_left() => tokio::time::sleep(AGAIN_PAUSE).await,
-                done => return done,
-            }
         }
     }
 
@@ -743,19 +689,20 @@ fn is_final(error: &DeviceError) -> bool {
 }
 
 fn forgets_pin(error: &DeviceError) -> bool {
-    use DeviceError::{Impostor, PinBlocked, PinBlockedUntilReplug, PinRefused, PinUnfit, PivPinBlocked, ResetSinceEnrolment};
+    use DeviceError::{
+        Impostor, OtherSlotKey, PinBlocked, PinBlockedUntilReplug, PinRefused, PinUnfit, PivPinBlocked, ResetSinceEnrolment,
+    };
     matches!(
         error,
-        PivPinBlocked | PinUnfit | PinBlocked | PinBlockedUntilReplug | PinRefused | Impostor | ResetSinceEnrolment { .. }
+        PivPinBlocked
+            | PinUnfit
+            | OtherSlotKey { .. }
+            | PinBlocked
+            | PinBlockedUntilReplug
+            | PinRefused
+            | Impostor
+            | ResetSinceEnrolment { .. }
     )
-}
-
-/// Drawn for this touch: worker, reader and card see a point that they never saw and never see again.
-fn blind(sealed: &Sealed) -> Result<Blind, DeviceError> {
-    let mut bytes = Agreed::default();
-    random(bytes.as_mut_slice()).map_err(system)?;
-    let point = sealed.encapsulated().ok_or_else(unexpected)?;
-    Blind::over(&point, &bytes).ok_or_else(unexpected)
 }
 
 fn halves(mut outputs: Secret) -> Result<Vec<Secret>, DeviceError> {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::device::enrolled::{Retired, Text64, base64url};
+use crate::device::enrolled::{Retired, Text64};
 use crate::encoding::sshsig::Point;
 
 /// What a card says of itself without a PIN.
@@ -53,21 +53,8 @@ impl Occupied {
 /// What is to be made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Setup {
-    /// Where the key goes that unseals.
-    pub open: Retired,
-    /// Where the key goes that signs.
-    pub sign: Retired,
+    /// Where a key is made: of an enrolment the one that unseals, then the one that signs.
+    pub slots: Vec<Retired>,
     /// What is in these slots is lost; in another one it was not there when somebody agreed to that.
     pub danger_overwrite: Vec<Retired>,
-}
-
-/// Public keys of the slots that were made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fresh {
-    /// Of the one that unseals.
-    #[serde(with = "base64url")]
-    pub open: Point,
-    /// Of the one that signs.
-    #[serde(with = "base64url")]
-    pub sign: Point,
 }

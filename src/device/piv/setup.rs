@@ -5,10 +5,9 @@ use yubikey::piv::{self, AlgorithmId, ManagementSlotId, SlotId};
 use yubikey::{MgmKey, PinPolicy, TouchPolicy};
 use zeroize::Zeroizing;
 
-use super::{Card, Fresh, METADATA_SINCE, PivCard, References, Setup, slot_id};
+use super::{Card, METADATA_SINCE, PivCard, References, Setup, slot_id};
 use crate::device::enrolled::Retired;
-use crate::device::worker::protocol::Failure;
-use crate::encoding::sshsig::Point;
+use crate::device::worker::protocol::{Failure, SlotKey};
 
 /// The PUK of every new YubiKey.
 const FACTORY_PUK: &[u8] = b"12345678";
@@ -53,9 +52,9 @@ impl Card {
         }
     }
 
-    pub(super) fn make_keys(&mut self, task: &Setup, secrets: &Secrets<'_>) -> Result<Fresh, Failure> {
+    pub(super) fn make_keys(&mut self, task: &Setup, secrets: &Secrets<'_>) -> Result<Vec<SlotKey>, Failure> {
         let factory = self.factory_references()?;
-        for slot in [task.open, task.sign] {
+        for &slot in &task.slots {
             if !task.danger_overwrite.contains(&slot) && self.held(slot)?.is_some() {
                 return Err(Failure::Occupied(slot));
             }
@@ -79,10 +78,7 @@ impl Card {
         }
         self.verify(pin)?;
         self.administer(factory.management)?;
-        Ok(Fresh {
-            open: self.generate(task.open)?,
-            sign: self.generate(task.sign)?,
-        })
+        task.slots.iter().map(|slot| self.generate(*slot)).collect()
     }
 
     /// Shows the management key; the factory's is replaced by one that the PIN gives out. The PIN was shown.
@@ -129,12 +125,12 @@ impl Card {
         self.call(|card| card.save_object(ADMIN_DATA, &mut protected(&before)))
     }
 
-    fn generate(&mut self, slot: Retired) -> Result<Point, Failure> {
+    fn generate(&mut self, slot: Retired) -> Result<SlotKey, Failure> {
         let made = self.call(|key| piv::generate(key, slot_id(slot), AlgorithmId::EccP256, PinPolicy::Always, TouchPolicy::Always))?;
         let held = self.held(slot)?.ok_or(Failure::Policy(slot))?;
         let point = held.public_key.filter(|point| made.subject_public_key.raw_bytes() == point);
-        let fits = held.pin_always && held.touch_always && held.made_here;
-        point.filter(|_| fits).ok_or(Failure::Policy(slot))
+        let public_key = point.filter(|_| held.is_for_each_use()).ok_or(Failure::Policy(slot))?;
+        Ok(SlotKey { slot, public_key })
     }
 }
 

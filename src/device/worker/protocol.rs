@@ -6,7 +6,7 @@ use super::super::ctap::fingerprint::Sample;
 use super::super::ctap::get_assertion::RawAssertion;
 use super::super::ctap::{CtapError, Frames, Status, TransportError};
 use super::super::enrolled::{Credential, Link, PivSlot, Retired, Text64, base64url};
-use super::super::piv::{self, Fresh, Occupied, References, Setup};
+use super::super::piv::{self, Occupied, References, Setup};
 use super::super::place::{Place, Port};
 use crate::encoding::sshsig::Point;
 
@@ -149,7 +149,7 @@ pub enum PivTask {
         /// Of which slots.
         slots: Vec<Retired>,
     },
-    /// Makes two keys. The tail is the PIN, a new one and a new PUK. Answered by [`Answer::CardMade`].
+    /// Makes keys. The tail is the PIN, a new one and a new PUK. Answered by [`Answer::CardMade`].
     Make {
         /// On which card.
         serial: u32,
@@ -304,8 +304,8 @@ pub enum Answer {
         /// One for each slot, in their order.
         statements: Vec<Id>,
     },
-    /// See [`PivTask::Make`].
-    CardMade(Fresh),
+    /// See [`PivTask::Make`]: what was made, in the order of the slots.
+    CardMade(Vec<SlotKey>),
 }
 
 /// A [`RawAssertion`] on its way.

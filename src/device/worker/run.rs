@@ -203,10 +203,15 @@ fn on_card(card: &mut dyn PivCard, task: &PivTask, secret: &[u8], line: &mut Lin
     })
 }
 
-/// A card that was reset has the factory's PIN: what a person typed would be a wrong one.
+/// A card that was reset has the factory's PIN: what a person typed would be a wrong one. And what signs or opens without PIN and touch shows
+/// neither.
 fn holds(card: &mut dyn PivCard, key: &SlotKey) -> Result<(), Failure> {
-    let held = card.held(key.slot)?.and_then(|held| held.public_key);
-    held.filter(|held| *held == key.public_key).map(drop).ok_or(Failure::OtherKey)
+    match card.held(key.slot)? {
+        Some(held) if held.public_key != Some(key.public_key) => Err(Failure::OtherKey),
+        Some(held) if !held.is_for_each_use() => Err(Failure::Policy(key.slot)),
+        Some(_) => Ok(()),
+        None => Err(Failure::OtherKey),
+    }
 }
 
 fn inspect(session: &mut Session<'_>) -> Result<Answer, Failure> {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{RequesterText, StatesText, Text};
 use crate::device::enrolled::Retired;
 use crate::encoding::sshsig::Namespace;
-use crate::encoding::{Digest, jcs};
+use crate::encoding::{Digest, SecretRef, jcs};
 use crate::vault::Statement;
 
 /// What a person sees while a key is enrolled. Nothing is signed by it: the key is not in any roster yet; the statement that names
@@ -33,6 +33,9 @@ pub struct EnrolText {
     /// Where keys are made on a card: what becomes of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub card: Option<CardText>,
+    /// Where it is no key that is enrolled, but that of a signer, `scope/NAME`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signer: Option<SecretRef>,
 }
 
 /// What an enrolment changes on a YubiKey's PIV application. Nothing of it is done before the PIN that it will have is typed below this.
@@ -41,11 +44,9 @@ pub struct EnrolText {
 pub struct CardText {
     /// Its serial number.
     pub serial: u32,
-    /// Where the key is made that opens.
-    pub open: Retired,
-    /// Where the key is made that signs.
-    pub sign: Retired,
-    /// Which of the two hold a key, which is lost.
+    /// Where keys are made: of a key that is enrolled the one that opens, then the one that signs; of a signer its one.
+    pub slots: Vec<Retired>,
+    /// Which of them hold a key, which is lost.
     pub overwrites: Vec<Retired>,
     /// What is still the factory's, and is changed.
     pub factory: Vec<FactoryText>,

@@ -2,11 +2,17 @@
 
 use std::fs;
 
-use crate::vault::signer::tests::{keys, rules};
+use data_encoding::BASE64URL_NOPAD;
+
+use crate::device::soft::SoftKey;
+use crate::encoding::Digest;
+use crate::encoding::jwk::{Algorithm, PublicKey};
+use crate::vault::signer::NO_PRIVATE;
+use crate::vault::signer::tests::{in_hardware, keys, rules};
 use crate::vault::testing::Folder;
 use crate::vault::{Changes, Delivery, Found, Put, Rules, Turn, Vault, VaultError};
 
-use super::rig::{Rig, apply, collect, secret};
+use super::rig::{Rig, apply, collect, secret, wanted};
 
 fn made(rig: &Rig) -> Rig2<'_> {
     let signer = Put {
@@ -39,7 +45,7 @@ fn turn() -> Changes {
     let [current, next, fresh] = keys();
     let mut rules = rules();
     let signer = rules.signer.as_mut().unwrap();
-    (signer.current, signer.next, signer.previous) = (next, fresh, Some(current));
+    (signer.current, signer.next, signer.previous) = (next, Some(fresh), Some(current));
     Changes {
         turns: vec![Turn {
             name: "deployer".into(),
@@ -116,6 +122,85 @@ fn t53_a_key_that_was_rotated_out_is_not_vouched_for_when_its_record_is_put_back
     fs::write(path, old).unwrap();
     assert_eq!(signer.found().listed.version, 1);
     assert!(!signer.is_vouched());
+}
+
+/// A signer in hardware whose key is the one by which `card` signs.
+fn of_card(card: &SoftKey) -> Rules {
+    let mut rules = in_hardware();
+    let key = PublicKey::from_bytes(Algorithm::Es256, card.enrolled().signer()).unwrap();
+    rules.signer.as_mut().unwrap().current = key.to_text();
+    rules
+}
+
+fn put_of_card(rig: &Rig, card: &SoftKey) {
+    let signer = Put {
+        name: "deployer".into(),
+        rules: of_card(card),
+        value: secret(&NO_PRIVATE),
+    };
+    let changes = Changes {
+        puts: vec![signer],
+        ..Changes::default()
+    };
+    apply(&rig.vault(), &rig.blue, "prod", changes).unwrap();
+}
+
+/// What a card signs of a lease, in the form of a token.
+fn token(text: &[u8]) -> Vec<u8> {
+    let claims = format!("{{\"lease_sha256\":\"{}\"}}", Digest::of(text));
+    format!("e30.{}", BASE64URL_NOPAD.encode(claims.as_bytes())).into_bytes()
+}
+
+fn sign(vault: &Vault, card: &SoftKey, names: &[&str]) -> Result<Vec<u8>, VaultError> {
+    let text = b"lease";
+    let proof = card.sign(text, token(text)).unwrap();
+    let wanted = names
+        .iter()
+        .map(|name| wanted(vault, "prod", name))
+        .collect::<Result<Vec<_>, _>>()?;
+    let standing = vault.standing(&["prod"])?;
+    let material = vault.unseal(&proof, Digest::of(text), &standing, &wanted)?;
+    assert!(material.value("prod", "deployer").is_none());
+    Ok(material.signed().unwrap().message.clone())
+}
+
+#[test]
+fn t01_a_signer_in_hardware_gives_what_its_touch_signed_and_opens_nothing() {
+    let (rig, card) = (Rig::new(), SoftKey::piv("card", 7));
+    put_of_card(&rig, &card);
+    rig.put("prod", "TOKEN", b"value").unwrap();
+    assert_eq!(sign(&rig.vault(), &card, &["deployer"]).unwrap(), token(b"lease"));
+    let vault = rig.vault();
+    for refused in [
+        sign(&vault, &card, &["TOKEN"]),
+        sign(&vault, &card, &["deployer", "TOKEN"]),
+        sign(&vault, &SoftKey::piv("another", 8), &["deployer"]),
+    ] {
+        assert!(
+            matches!(refused, Err(VaultError::WrongProof(_) | VaultError::RulesChanged { .. })),
+            "{refused:?}"
+        );
+    }
+}
+
+#[test]
+fn t53_a_signer_in_hardware_that_no_touch_here_has_shown_signs_nothing() {
+    let (rig, card, mallory) = (Rig::new(), SoftKey::piv("card", 7), SoftKey::piv("mallory", 9));
+    put_of_card(&rig, &card);
+    let elsewhere = rig.elsewhere().unwrap();
+    assert!(matches!(
+        sign(&elsewhere, &card, &["deployer"]),
+        Err(VaultError::RulesChanged { .. })
+    ));
+    // Whoever can write to the folder puts a key of his own in the place of the one that signs.
+    let public = |card: &SoftKey| of_card(card).signer.unwrap().current;
+    let path = record_of(&rig.home.join("vault"), &public(&card));
+    let forged = replaced(&fs::read(&path).unwrap(), public(&card).as_bytes(), public(&mallory).as_bytes());
+    fs::write(&path, forged).unwrap();
+    assert!(matches!(
+        sign(&rig.vault(), &mallory, &["deployer"]),
+        Err(VaultError::RulesChanged { .. })
+    ));
 }
 
 #[test]

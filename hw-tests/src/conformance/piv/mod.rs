@@ -5,6 +5,7 @@ mod enrolment;
 mod life;
 pub mod outside;
 mod pins;
+mod signers;
 mod touches;
 
 use std::{
@@ -35,7 +36,15 @@ const RUN: &[&str] = &["run", "--with", "prod/TOKEN", "--", "sh", "-c", "echo do
 /// Every case.
 #[must_use]
 pub fn all() -> Vec<Case> {
-    [life::CASES, enrolment::CASES, attestation::CASES, pins::CASES, touches::CASES].concat()
+    [
+        life::CASES,
+        enrolment::CASES,
+        attestation::CASES,
+        pins::CASES,
+        touches::CASES,
+        signers::CASES,
+    ]
+    .concat()
 }
 
 /// Runs these of the cases, and writes a line for each, and the tally.

@@ -4,15 +4,15 @@ use crate::encoding::Digest;
 use crate::vault::bytes::put_field;
 use crate::vault::index::{Head, Node};
 use crate::vault::record::{self, Clear, Record};
-use crate::vault::signer::tests::rules;
+use crate::vault::signer::NO_PRIVATE;
+use crate::vault::signer::tests::{G, in_hardware, rules};
 use crate::vault::{Rules, crypto};
 
 use super::bad::{Kit, replace_head};
 use super::base::Stream;
 use super::good::vault;
 
-/// The base point of P-256 (SEC 2, 2.4.2) and twice that: points that anybody can look up.
-const G: &str = "BGsX0fLhLEJH-Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU";
+/// Twice the base point of P-256 (SEC 2, 2.4.2): a point that anybody can look up, as the base point itself.
 const TWO_G: &str = "BHzyexiNA09-ilI4AwS1GsPAiWnid_IbNaYLSPxHZpl4B3dVENuO0EApPZrGn3Qw27p9reY86YIpngS3nSJ4c9E";
 
 pub fn add(kit: &mut Kit<'_>) {
@@ -44,23 +44,43 @@ pub fn add(kit: &mut Kit<'_>) {
         let about = format!("A signer of SSH certificates that somebody who has the scope's key sealed: {about}.");
         made.push((format!("ssh-{name}"), about, "secret prod/TOKEN damaged", sealed(&changed, &value)));
     }
+    let card = of_card(kit);
+    let about = "A signer in hardware in the place of a secret: to be read.".to_owned();
+    made.push(("hardware".to_owned(), about, "fine", sealed(&card, &NO_PRIVATE)));
+    for (name, about, from, to) in WRONG_CARDS {
+        let changed = card.replacen(from, to, 1);
+        assert_ne!(changed, card, "{name}");
+        let about = format!("A signer in hardware that somebody who has the scope's key sealed: {about}.");
+        made.push((
+            format!("hardware-{name}"),
+            about,
+            "secret prod/TOKEN damaged",
+            sealed(&changed, &NO_PRIVATE),
+        ));
+    }
     for (name, about, from, to) in WRONG {
         let changed = good.replacen(from, to, 1);
         assert_ne!(changed, good, "{name}");
         let about = format!("A signer that somebody who has the scope's key sealed: {about}.");
         made.push(((*name).to_owned(), about, "secret prod/TOKEN damaged", sealed(&changed, &value)));
     }
+    let next = format!("\"next\":\"{}\",", crate::vault::signer::tests::keys()[1]);
+    let about = "A signer that somebody who has the scope's key sealed: a sealed one without a key that signs next.".to_owned();
+    let without = good.replacen(&next, "", 1);
+    made.push(("next-none".to_owned(), about, "secret prod/TOKEN damaged", sealed(&without, &value)));
     let off = of_p_256(&good).replacen(&TWO_G[80..], &TWO_G[80..].chars().rev().collect::<String>(), 1);
     let about = "A signer that somebody who has the scope's key sealed: a key that is no point of the curve.".to_owned();
     made.push(("point".to_owned(), about, "secret prod/TOKEN damaged", sealed(&off, &value)));
     for (name, about, expect, files) in made {
+        let of_card = [("prod/TOKEN", "\0")];
+        let read = if name == "hardware" { &of_card } else { &read };
         vault(
             kit,
             &format!("signer-{name}"),
             &about,
             expect,
             files,
-            if expect == "fine" { &read } else { &[] },
+            if expect == "fine" { read } else { &[] },
         );
     }
 }
@@ -84,6 +104,30 @@ const WRONG_CAS: &[(&str, &str, &str, &str)] = &[
         "\"issuer\":\"https://id.example\"",
     ),
     ("ttl", "certificates of over an hour", "\"ttl\":600", "\"ttl\":3601"),
+];
+
+const WRONG_CARDS: &[(&str, &str, &str, &str)] = &[
+    ("uses", "of two tokens of one touch", "\"uses\":1", "\"uses\":2"),
+    (
+        "next",
+        "with a key that signs next",
+        "\"previous\":null",
+        "\"next\":\"BHzyexiNA09-ilI4AwS1GsPAiWnid_IbNaYLSPxHZpl4B3dVENuO0EApPZrGn3Qw27p9reY86YIpngS3nSJ4c9E\",\"previous\":null",
+    ),
+    (
+        "slot",
+        "in a slot that is none for retired keys",
+        "\"slot\":\"93\"",
+        "\"slot\":\"9a\"",
+    ),
+    (
+        "touch",
+        "that does not want a touch each time",
+        "\"touch\":\"always\"",
+        "\"touch\":\"cached\"",
+    ),
+    ("pin", "that wants its PIN once", "\"pin\":\"always\"", "\"pin\":\"once\""),
+    ("null", "in hardware that is nowhere", "\"seen\":\"metadata\"", "\"seen\":null"),
 ];
 
 const WRONG: &[(&str, &str, &str, &str)] = &[
@@ -117,6 +161,7 @@ const WRONG: &[(&str, &str, &str, &str)] = &[
     ("ttl-none", "tokens of any life", "\"ttl\":600", "\"ttl\":null"),
     ("uses-none", "any number of tokens", "\"uses\":3", "\"uses\":null"),
     ("uses", "over a hundred tokens", "\"uses\":3", "\"uses\":101"),
+    ("line", "of one line", "\"single_line\":false", "\"single_line\":true"),
     ("key-length", "a key of another length", "\"current\":\"", "\"current\":\"AAAA"),
     ("previous", "a previous key that is none", "\"previous\":null", "\"previous\":\"\""),
 ];
@@ -131,6 +176,11 @@ fn of_ssh(kit: &Kit<'_>) -> String {
         signer.principals = Some(["deploy".into(), "root".into()].into());
     }
     clear(kit, rules)
+}
+
+/// The clear part of a signer in hardware.
+fn of_card(kit: &Kit<'_>) -> String {
+    clear(kit, in_hardware())
 }
 
 fn of_p_256(good: &str) -> String {
