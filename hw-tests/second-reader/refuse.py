@@ -11,6 +11,9 @@ import re
 import sys
 import unicodedata
 
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 import reader
@@ -117,6 +120,8 @@ PLAIN = re.compile(r"[!#-&(-+\--:<-_a-~]{1,512}")
 PRINCIPAL = re.compile("[A-Za-z0-9_][A-Za-z0-9._@+-]{0,63}")
 HARDWARE = {"firmware": [range(256)], "pin": ("always",), "seen": ("attested", "metadata"), "serial": range(1 << 32), "slot": re.compile("8[2-9a-f]|9[0-5]"),
             "touch": ("always",)}
+COMPONENT = "[a-z0-9]+(?:(?:[.]|_|__|-+)[a-z0-9]+)*"
+ACCESS = re.compile(rf"[a-z0-9]{{1,32}}:{COMPONENT}(?:/{COMPONENT})*:(?:[a-z]{{1,32}}|[*])(?:,(?:[a-z]{{1,32}}|[*]))*")
 OURS = {"aud", "exp", "iat", "iss", "jti", "lease_sha256", "nbf", "sub", "task"}
 RULES = {"deliveries": lambda value: value and value == [each for each in DELIVERIES if each in value], "hosts": [is_host],
          "methods?": some(METHOD), "paths?": some(is_path), "place?": PLACES,
@@ -144,7 +149,10 @@ def signer(rules):
             "issuer": ISSUER if principals is None else ("",), "previous": lambda key: key is None or point(key), "subjects": [PLAIN]}
     hardware = read.get("hardware")
     form |= {"next": point} if hardware is None else {"hardware": HARDWARE, "alg": ("ES256",)}
+    form |= {"access?": lambda value: fits(value, [ACCESS]) and ascending(value) and some(value), "certificates?": {"current": is_text, "next": is_text, "previous?": is_text},
+             "profiles?": lambda value: isinstance(value, dict) and value and fits(list(value.values()), [("libtrust", "x5c")])}
     if principals is not None:
+        need("access" not in read and "profiles" not in read, "one of certificates with rules of tokens")
         form |= {"principals": texts, "audiences": ([],), "subjects": ([],), "claims": ({},)}
         need(fits(principals, texts) and ascending(principals) and some(principals), "no principals in order")
     need(fits(read, form) and rules["deliveries"] == ["signer"] and not rules["hosts"], "not in the form of a signer")
@@ -157,7 +165,28 @@ def signer(rules):
     need(not rules["single_line"], "a signer of one line")
     keys = [key for key in (read["current"], read.get("next"), read["previous"]) if key]
     need(len(set(keys)) == len(keys), "one key twice")
+    for scope in read.get("access", []):
+        actions = scope.split(":")[2].split(",")
+        need(len(scope) <= 256 and ascending(actions), "actions in another order")
+        need(not any(name.lower() == "access" for name in read["claims"]), "two rules of one claim")
+    profiles, certificates = read.get("profiles", {}), read.get("certificates", {})
+    need(bool(profiles) == bool(certificates) and profiles.keys() <= set(read["audiences"]), "certificates or profiles that nobody needs")
+    need(not profiles or read["alg"] == "ES256", "a profile of Ed25519 keys")
+    need(all(certifies(text, read[of]) for of, text in certificates.items()), "a certificate of another key")
     return hardware
+
+
+def certifies(text, point):
+    """Whether it is a certificate of this key that the key itself signed. What else stands in it is left open."""
+    der = base64url(text)
+    need(point and reader.base64.urlsafe_b64encode(der).decode().rstrip("=") == text and len(der) <= 1024, "not base64url")
+    certificate = x509.load_der_x509_certificate(der)
+    try:
+        certificate.verify_directly_issued_by(certificate)
+    except InvalidSignature:
+        return False
+    key = certificate.public_key().public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint)
+    return key == base64url(point) and isinstance(certificate.signature_hash_algorithm, hashes.SHA256)
 
 
 def statement(read):

@@ -1,4 +1,8 @@
-//! `touchlease issuer export`: the public keys of signers, as any web server serves them to those who verify.
+//! `touchlease issuer`: the public keys of signers, as any web server serves them to those who verify, and whether it does.
+
+mod check;
+mod documents;
+mod served;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -7,29 +11,40 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
+use self::check::{Difference, Read, compare};
+use self::documents::Documents;
+use self::served::Place;
 use super::init::unexpected;
 use super::session::Session;
-use super::signer::{keys, signers, unvouched, what_of_it};
+use super::signer::{signers, unvouched, what_of_it};
 use super::ui::Tone;
-use crate::encoding::jwk::{Algorithm, PublicKey};
-use crate::encoding::plain::count;
+use crate::deliver::proxy::upstream::roots;
+use crate::encoding::plain::{self, count};
+use crate::lease::failure::internal;
+use crate::sys::file::read_text;
+use crate::vault::signer::is_issuer;
 use crate::wire::signer::SignerView;
 use crate::wire::{Failure, Outcome};
 
+/// Largest file of certificates, in bytes.
+const LARGEST_CA: usize = 1 << 20;
 /// Where OpenID Connect Discovery 1.0, section 4, looks for what an issuer says of itself.
 const FOLDER: &str = ".well-known";
 const CONFIGURATION: &str = "openid-configuration";
 const KEYS: &str = "jwks.json";
+/// For registries of distribution 2 (`auth.token.rootcertbundle`): the certificates of the keys, where a profile needs them.
+const BUNDLE: &str = "rootcertbundle.pem";
 
-/// Write what verifiers read: an issuer and its public keys.
+/// Write what verifiers read, an issuer and its public keys, and check what is served.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Write the discovery document and the public keys of an issuer, without a touch.
     ///
     /// FOLDER/.well-known/openid-configuration and FOLDER/.well-known/jwks.json, for any static web server under the issuer's URL: the keys that
-    /// sign, those that will sign next, and those that signed before the last rotation. Write them anew after each `signer add`,
+    /// sign, those that will sign next, and those that signed before the last rotation; FOLDER/rootcertbundle.pem, for registries, where a
+    /// signer has a profile that needs certificates. Write them anew after each `signer add`,
     /// `signer rotate` and `signer remove`. A signer that no touch on this machine has shown to be as the folder says is refused.
     Export {
         /// Write below this folder, which is made where it is missing.
@@ -38,15 +53,63 @@ pub enum Command {
         #[arg(long, value_name = "URL")]
         issuer: Option<String>,
     },
+    /// Hold what is served, or what lies in a folder, against what `issuer export` would write.
+    ///
+    /// Reads WHERE/.well-known/openid-configuration and WHERE/.well-known/jwks.json and says each difference in a sentence: another issuer, a key
+    /// that is missing, strange, changed, or shown with its private half. Without a touch. With a URL this is the one command of touchlease that
+    /// connects to another machine for itself: to this host, with TLS, without following redirects and without any credential. Ends with 65 when
+    /// there is a difference.
+    Check {
+        /// An https URL, usually the issuer's, or a folder.
+        #[arg(value_name = "WHERE")]
+        place: String,
+        /// Hold it against this issuer [default: the one of this URL, or the only one that there is].
+        #[arg(long, value_name = "URL")]
+        issuer: Option<String>,
+        /// Trust the certificates in this file, in PEM form, beside the system's.
+        #[arg(long, value_name = "FILE")]
+        ca: Option<PathBuf>,
+    },
 }
 
 /// # Errors
 /// See [`Failure`].
-pub fn run(session: &Session, command: Command) -> Result<(), Failure> {
-    let Command::Export { folder, issuer } = command;
+pub fn run(session: &Session, command: Command) -> Result<u8, Failure> {
+    match command {
+        Command::Export { folder, issuer } => export(session, &folder, issuer).map(|()| 0),
+        Command::Check { place, issuer, ca } => check(session, &place, issuer, ca.as_deref()),
+    }
+}
+
+fn export(session: &Session, folder: &Path, issuer: Option<String>) -> Result<(), Failure> {
+    let (issuer, names, documents) = documents(session, issuer, None)?;
+    documents.write(folder).map_err(|error| {
+        let message = format!("{} cannot be written: {error}", folder.display());
+        Failure::new(Outcome::BadInput, "folder", message).hint("name a folder that you may write to")
+    })?;
+    session.ui.json(&json!({
+        "issuer": issuer,
+        "signers": names,
+        "kids": documents.keys.keys().collect::<Vec<_>>(),
+        "files": documents.files(folder),
+    }));
+    session.ui.line(&format!(
+        "{} of {} written below {}",
+        count(documents.count, "key"),
+        issuer,
+        folder.join(FOLDER).display()
+    ));
+    session.ui.note(Tone::Dim, &format!("signers: {}", names.join(", ")));
+    Ok(())
+}
+
+/// The issuer that is named, or that of `url`, or the only one; its signers; and what is said of it.
+fn documents(session: &Session, named: Option<String>, url: Option<&str>) -> Result<(String, Vec<String>, Documents), Failure> {
     let (signers, unreadable) = signers(session, vec![])?;
+    let of_url = || url.filter(|url| signers.iter().any(|view| issuer_of(view).is_some_and(|issuer| issuer == url)));
+    let named = named.or_else(|| of_url().map(str::to_owned));
     // What is not readable may have been its only one.
-    let issuer = which(&signers, issuer).map_err(|failure| unreadable.first().map_or(failure, |file| not_there(file)))?;
+    let issuer = which(&signers, named).map_err(|failure| unreadable.first().map_or(failure, |file| not_there(file)))?;
     let of_it: Vec<&SignerView> = signers.iter().filter(|view| issuer_of(view) == Some(&issuer)).collect();
     if let Some(view) = of_it.iter().find(|view| !view.vouched) {
         return Err(Failure::new(Outcome::VaultRefused, "not_vouched", unvouched(&view.signer)).hint(what_of_it(view)));
@@ -56,26 +119,91 @@ pub fn run(session: &Session, command: Command) -> Result<(), Failure> {
     }
     check_subjects(&of_it)?;
     let documents = Documents::of(&issuer, &of_it)?;
-    documents.write(&folder).map_err(|error| {
-        let message = format!("{} cannot be written: {error}", folder.display());
-        Failure::new(Outcome::BadInput, "folder", message).hint("name a folder that you may write to")
-    })?;
-    let below = folder.join(FOLDER);
-    let names: Vec<&str> = of_it.iter().map(|view| view.signer.as_str()).collect();
-    session.ui.json(&json!({
-        "issuer": issuer,
-        "signers": names,
-        "kids": documents.kids,
-        "files": [below.join(CONFIGURATION), below.join(KEYS)],
-    }));
-    session.ui.line(&format!(
-        "{} of {} written below {}",
-        count(documents.kids.len(), "key"),
-        issuer,
-        below.display()
-    ));
-    session.ui.note(Tone::Dim, &format!("signers: {}", names.join(", ")));
-    Ok(())
+    let names = of_it.iter().map(|view| view.signer.clone()).collect();
+    Ok((issuer, names, documents))
+}
+
+fn check(session: &Session, named: &str, issuer: Option<String>, ca: Option<&Path>) -> Result<u8, Failure> {
+    let place = place(named, ca)?;
+    let url = match &place {
+        Place::Site { url, .. } => Some(url.as_str()),
+        Place::Folder(_) => None,
+    };
+    let elsewhere = issuer.is_none();
+    let (issuer, _, ours) = documents(session, issuer, url)?;
+    let read = |name: &str| {
+        let path = Path::new(FOLDER).join(name);
+        Read {
+            name: place.name(&path),
+            bytes: place.read(&path),
+        }
+    };
+    let mut differences = compare(&ours, &read(CONFIGURATION), &read(KEYS));
+    if let Some(url) = url.filter(|url| elsewhere && *url != issuer) {
+        let what = format!("it was read below {url}, and verifiers look below {issuer}");
+        differences.push(Difference { reason: "place", what });
+    }
+    differences.extend(bundle(&place, &ours));
+    session
+        .ui
+        .json(&json!({ "issuer": issuer, "where": named, "keys": ours.count, "differences": differences }));
+    for one in &differences {
+        session.ui.entry(Tone::Bad, "differs", &one.what);
+    }
+    if differences.is_empty() {
+        session
+            .ui
+            .line(&format!("{} of {issuer} as they would be exported", count(ours.count, "key")));
+        return Ok(0);
+    }
+    session
+        .ui
+        .note(Tone::Act, "write it anew and serve that: touchlease issuer export FOLDER");
+    Ok(Outcome::BadInput.exit_code())
+}
+
+/// Certificates are for a registry's own file, and need not be served.
+fn bundle(place: &Place, ours: &Documents) -> Option<Difference> {
+    let Place::Folder(_) = place else { return None };
+    let path = Path::new(BUNDLE);
+    let there = place.read(path).ok();
+    let wanted = Some(ours.bundle.as_bytes()).filter(|bundle| !bundle.is_empty());
+    (there.as_deref() != wanted).then(|| Difference {
+        reason: "certificates",
+        what: format!(
+            "{} does not hold the certificates of the keys that would be exported, each once",
+            place.name(path)
+        ),
+    })
+}
+
+fn place(named: &str, ca: Option<&Path>) -> Result<Place, Failure> {
+    if !named.contains("://") {
+        return match ca {
+            None => Ok(Place::Folder(named.into())),
+            Some(_) => {
+                Err(Failure::new(Outcome::Usage, "ca_of_folder", "a folder has no certificate").hint("leave --ca out, or name a URL"))
+            }
+        };
+    }
+    let url = named.strip_suffix('/').unwrap_or(named);
+    if !is_issuer(url) {
+        let message = format!("{} is no URL of an issuer", plain::visible(named));
+        return Err(
+            Failure::new(Outcome::BadInput, "url", message).hint("write it as https://id.example.com, in lower case up to the path")
+        );
+    }
+    let extra = match ca {
+        None => vec![],
+        Some(file) => vec![read_text(file, LARGEST_CA).map_err(|error| no_roots(file, &error))?],
+    };
+    let roots = roots(&extra, true).map_err(|error| no_roots(ca.unwrap_or(Path::new("")), &error))?;
+    Place::site(url.to_owned(), roots).map_err(|error| internal("tls", error))
+}
+
+fn no_roots(file: &Path, error: &io::Error) -> Failure {
+    let message = format!("{} cannot be read as certificates: {error}", file.display());
+    Failure::new(Outcome::BadInput, "ca", message).hint("name a file with certificates in PEM form: --ca FILE")
 }
 
 /// It may have been one of the issuer's: what is written would take its keys away.
@@ -133,60 +261,6 @@ fn which(signers: &[SignerView], named: Option<String>) -> Result<String, Failur
             Err(Failure::new(Outcome::Usage, "which_issuer", message).hint("name one with --issuer, and give each a folder of its own"))
         }
     }
-}
-
-struct Documents {
-    configuration: Value,
-    keys: Value,
-    kids: Vec<String>,
-}
-
-impl Documents {
-    fn of(issuer: &str, signers: &[&SignerView]) -> Result<Self, Failure> {
-        // By name: two signers may not share a key, and one that did would stand there once.
-        let mut set: BTreeMap<String, Value> = BTreeMap::new();
-        let mut algorithms: BTreeSet<&str> = BTreeSet::new();
-        for signer in signers.iter().filter_map(|view| view.rules.signer.as_deref()) {
-            algorithms.insert(signer.alg.as_str());
-            for (_, public) in keys(signer) {
-                let key = entry(signer.alg, public)?;
-                set.insert(key.0, key.1);
-            }
-        }
-        let claims = ["aud", "exp", "iat", "iss", "jti", "lease_sha256", "nbf", "sub", "task"];
-        Ok(Self {
-            kids: set.keys().cloned().collect(),
-            configuration: json!({
-                "issuer": issuer,
-                "jwks_uri": format!("{issuer}/{FOLDER}/{KEYS}"),
-                "response_types_supported": ["id_token"],
-                "subject_types_supported": ["public"],
-                "id_token_signing_alg_values_supported": algorithms,
-                "claims_supported": claims,
-            }),
-            keys: json!({ "keys": set.into_values().collect::<Vec<_>>() }),
-        })
-    }
-
-    /// Keys first: whoever reads the configuration finds them.
-    fn write(&self, folder: &Path) -> io::Result<()> {
-        let below = folder.join(FOLDER);
-        fs::create_dir_all(&below)?;
-        let text = |json: &Value| Ok::<_, io::Error>([serde_json::to_vec_pretty(json)?, b"\n".to_vec()].concat());
-        replace(&below, KEYS.as_ref(), &text(&self.keys)?)?;
-        replace(&below, CONFIGURATION.as_ref(), &text(&self.configuration)?)
-    }
-}
-
-/// A key as it stands in a set (RFC 7517, 5), under its name.
-fn entry(alg: Algorithm, public: &str) -> Result<(String, Value), Failure> {
-    let key = PublicKey::from_text(alg, public).map_err(|_| unexpected())?;
-    let kid = key.thumbprint();
-    let mut value = json!(key.jwk());
-    for (name, text) in [("alg", alg.as_str()), ("kid", &kid), ("use", "sig")] {
-        value[name] = json!(text);
-    }
-    Ok((kid, value))
 }
 
 /// Whole or as before, whenever somebody reads (rename(2)); public, as it is to be served.

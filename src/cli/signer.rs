@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::json;
 
 use super::card::duration;
-use super::card::signers::{claims, class, joined, kid, place};
+use super::card::signers::{accesses, claims, class, joined, kid, place, profiles};
 use super::change::{how_many, seconds};
 use super::init::unexpected;
 use super::piv::{SignerPivArgs, ask_for_signer};
@@ -13,7 +13,7 @@ use super::session::Session;
 use super::table::Table;
 use super::ui::Tone;
 use crate::encoding::SecretRef;
-use crate::encoding::jwk::Algorithm;
+use crate::encoding::jwk::{Algorithm, Profile, PublicKey};
 use crate::wire::signer::{HardwareRules, MayAsk, SignerAddAsk, SignerRotateAsk, SignerRules, SignerView};
 use crate::wire::{Failure, Outcome, Reply, Request};
 
@@ -100,8 +100,15 @@ pub struct MayArgs {
     /// Let tokens have this claim: NAME, or NAME=VALUE for this value only. Repeat for more.
     #[arg(long = "claim", value_name = "CLAIM")]
     claims: Vec<String>,
+    /// Let tokens do this at a registry, or less: TYPE:NAME:ACTIONS, as repository:team/app:pull,push. Repeat for more.
+    #[arg(long, value_name = "SCOPE")]
+    access: Vec<String>,
+    /// Name the key as the verifiers of this audience know it: AUDIENCE=libtrust or =x5c (a certificate in the header), for registries of
+    /// distribution 2; =thumbprint, as all others. Repeat for more.
+    #[arg(long = "profile", value_name = "PROFILE", value_parser = profile)]
+    profiles: Vec<(String, Profile)>,
     /// Sign SSH certificates, and no tokens: let one let in as this user. Repeat for more; each certificate is for one.
-    #[arg(long = "principal", value_name = "USER", conflicts_with_all = ["audiences", "subjects", "claims"])]
+    #[arg(long = "principal", value_name = "USER", conflicts_with_all = ["audiences", "subjects", "claims", "access", "profiles"])]
     principals: Vec<String>,
     /// Let no token or certificate live longer, as 5m; 1h at most [default: 10m].
     #[arg(long, value_name = "DURATION", value_parser = seconds)]
@@ -129,14 +136,28 @@ impl From<MayArgs> for MayAsk {
             }
         }
         Self {
+            access: args.access.into_iter().collect(),
             audiences: args.audiences.into_iter().collect(),
             claims,
             principals: args.principals.into_iter().collect(),
+            profiles: args.profiles.into_iter().collect(),
             subjects: args.subjects.into_iter().collect(),
             ttl: args.max_ttl,
             uses: args.max_uses,
         }
     }
+}
+
+fn profile(text: &str) -> Result<(String, Profile), String> {
+    // An audience may have a = in it.
+    let (aud, name) = text.rsplit_once('=').ok_or("write it as AUDIENCE=PROFILE")?;
+    let profile = match name {
+        "thumbprint" => Profile::Thumbprint,
+        "libtrust" => Profile::Libtrust,
+        "x5c" => Profile::X5c,
+        _ => return Err("a profile is thumbprint, libtrust or x5c".to_owned()),
+    };
+    Ok((aud.to_owned(), profile))
 }
 
 /// # Errors
@@ -371,6 +392,8 @@ fn entries(session: &Session, view: &SignerView) {
         ("as", joined(&signer.subjects)),
         ("lets in as", joined(&signer.principals)),
         ("with", claims(&signer.claims)),
+        ("may", accesses(&signer.access, ", or ")),
+        ("names keys", profiles(&signer.profiles)),
         ("limits", limits(view)),
     ];
     rows.extend(keys(signer).into_iter().map(|(state, key)| (state, kid(signer.alg, key))));
@@ -384,15 +407,20 @@ fn as_json(view: &SignerView) -> serde_json::Value {
     let Some(signer) = view.rules.signer.as_deref() else {
         return json!(view);
     };
-    let key = |(state, public): (&str, &str)| json!({ "state": state, "kid": kid(signer.alg, public), "public": public });
+    let key = |(state, public): (&str, &str)| {
+        let libtrust = PublicKey::from_text(signer.alg, public).ok().and_then(|key| key.libtrust());
+        json!({ "state": state, "kid": kid(signer.alg, public), "libtrust": libtrust, "public": public })
+    };
     json!({
         "signer": view.signer,
         "class": view.class,
         "version": view.version,
         "alg": signer.alg,
         "issuer": signer.issuer,
+        "access": signer.access,
         "audiences": signer.audiences,
         "principals": signer.principals,
+        "profiles": signer.profiles,
         "subjects": signer.subjects,
         "claims": signer.claims,
         "hardware": signer.hardware,

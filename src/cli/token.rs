@@ -30,6 +30,9 @@ pub struct Args {
     /// Add a claim that the signer's rules allow: NAME=VALUE. Repeat for more.
     #[arg(long = "claim", value_name = "CLAIM", value_parser = claim)]
     claims: Vec<(String, String)>,
+    /// Let it do this at a registry, within what the signer's rules allow: TYPE:NAME:ACTIONS, as repository:team/app:pull,push. Repeat for more.
+    #[arg(long, value_name = "SCOPE")]
+    access: Vec<String>,
     /// Let it live this long, as 90s or 5m [default: 5m, or less where the rules say so].
     #[arg(long, value_name = "DURATION", value_parser = seconds)]
     ttl: Option<u64>,
@@ -45,6 +48,7 @@ pub struct Args {
 /// See [`Failure`].
 pub fn run(session: &Session, args: Args) -> Result<(), Failure> {
     let token = TokenAsk {
+        access: args.access.into_iter().collect(),
         aud: args.aud,
         claims: each_once(args.claims)?,
         sub: args.sub,

@@ -8,14 +8,15 @@ use std::path::Path;
 
 use super::house::{House, OpenVault};
 use crate::encoding::SecretRef;
-use crate::encoding::jwk::{Algorithm, PublicKey};
+use crate::encoding::jwk::{Algorithm, Profile, PublicKey};
+use crate::encoding::self_signed::Certificates;
 use crate::lease::change::{Batch, change, one_scope, rules_said};
 use crate::lease::failure::{IntoFailure, locked_memory};
 use crate::lease::hardware::class;
 use crate::lease::ledger::Why;
 use crate::lease::office::Asker;
 use crate::lease::text::LeaseText;
-use crate::mint::key;
+use crate::mint::{key, self_signed};
 use crate::secret::Secret;
 use crate::vault::signer::PRIVATE;
 use crate::vault::{Changes, Delivery, Found, Listed, Put, Rules, Signer, Turn, Vault, VaultError, Vouched};
@@ -130,9 +131,16 @@ pub(super) async fn add(house: &House, path: &Path, ask: SignerAddAsk, asker: &A
     if subjects.is_empty() && principals.is_empty() {
         subjects.insert(name.clone());
     }
+    let profiles = profiles(ask.may.profiles, ask.alg, in_hardware)?;
+    let certificates = match profiles.is_empty() {
+        true => None,
+        false => Some(certificates(&current, &next)?),
+    };
     let mut signer = Signer {
+        access: ask.may.access,
         alg: ask.alg,
         audiences: ask.may.audiences,
+        certificates,
         claims: ask.may.claims,
         current: current.1.to_text(),
         hardware: None,
@@ -140,6 +148,7 @@ pub(super) async fn add(house: &House, path: &Path, ask: SignerAddAsk, asker: &A
         next: Some(next.1.to_text()),
         previous: None,
         principals: Some(principals).filter(|principals| !principals.is_empty()),
+        profiles,
         subjects,
     };
     let secret = SecretRef {
@@ -207,6 +216,7 @@ pub(super) async fn rotate(house: &House, path: &Path, ask: SignerRotateAsk, ask
     }
     check_uses(&ask.signer, in_hardware, ask.may.uses)?;
     take_over(&mut signer, &ask.may, ask.no_claims);
+    signer.profiles = profiles(std::mem::take(&mut signer.profiles), signer.alg, in_hardware)?;
     let secret = SecretRef {
         scope: scope.clone(),
         name: name.clone(),
@@ -222,6 +232,7 @@ pub(super) async fn rotate(house: &House, path: &Path, ask: SignerRotateAsk, ask
     };
     let mut made = None;
     if ask.keep_keys {
+        check_certified(&mut signer, &ask.signer)?;
         changes.rules.push((name.clone(), rules(signer, ttl, uses)));
     } else if let Some(hardware) = ask.hardware {
         rules(signer.clone(), ttl, uses).check().map_err(IntoFailure::failure)?;
@@ -236,22 +247,27 @@ pub(super) async fn rotate(house: &House, path: &Path, ask: SignerRotateAsk, ask
             value: hardware::no_private()?,
         });
     } else {
-        let (private, public) = fresh(house, signer.alg)?;
+        let drawn = fresh(house, signer.alg)?;
         if ask.compromised {
             let next = fresh(house, signer.alg)?;
-            (signer.current, signer.next, signer.previous) = (public.to_text(), Some(next.1.to_text()), None);
+            signer.certificates = match signer.profiles.is_empty() {
+                true => None,
+                false => Some(certificates(&drawn, &next)?),
+            };
+            (signer.current, signer.next, signer.previous) = (drawn.1.to_text(), Some(next.1.to_text()), None);
             changes.puts.push(Put {
                 name: name.clone(),
                 rules: rules(signer, ttl, uses),
-                value: both(&private, &next.0)?,
+                value: both(&drawn.0, &next.0)?,
             });
         } else {
-            let next = signer.next.replace(public.to_text()).ok_or_else(|| no_signer(&ask.signer))?;
+            signer.certificates = turned(&signer, &drawn, &ask.signer)?;
+            let next = signer.next.replace(drawn.1.to_text()).ok_or_else(|| no_signer(&ask.signer))?;
             signer.previous = Some(std::mem::replace(&mut signer.current, next));
             changes.turns.push(Turn {
                 name: name.clone(),
                 rules: rules(signer, ttl, uses),
-                fresh: private,
+                fresh: drawn.0,
             });
         }
     }
@@ -385,6 +401,81 @@ fn take_over(signer: &mut Signer, may: &MayAsk, no_claims: bool) {
     if !may.claims.is_empty() {
         signer.claims.clone_from(&may.claims);
     }
+    if !may.access.is_empty() {
+        signer.access.clone_from(&may.access);
+    }
+    if !may.profiles.is_empty() {
+        signer.profiles.clone_from(&may.profiles);
+    }
+    // An audience that is gone takes its profile with it, where nobody names one.
+    signer
+        .profiles
+        .retain(|aud, _| signer.audiences.contains(aud) || may.profiles.contains_key(aud));
+}
+
+/// Without the thumbprint, which every audience has that is not named.
+fn profiles(mut asked: BTreeMap<String, Profile>, alg: Algorithm, in_hardware: bool) -> Result<BTreeMap<String, Profile>, Failure> {
+    asked.retain(|_, profile| *profile != Profile::Thumbprint);
+    match alg {
+        // Certificates are signed by the key that they are of: that would be another touch.
+        _ if in_hardware && !asked.is_empty() => Err(Failure::new(
+            Outcome::BadInput,
+            "profile_hardware",
+            "a signer in hardware has no certificate, and its key is known by the thumbprint alone",
+        )
+        .hint("leave --profile out, or make a sealed signer, without --piv")),
+        Algorithm::EdDsa if !asked.is_empty() => Err(Failure::new(
+            Outcome::BadInput,
+            "profile_algorithm",
+            "verifiers that know keys by libtrust or by a certificate know no Ed25519 keys",
+        )
+        .hint("leave --alg out: es256 is the default")),
+        _ => Ok(asked),
+    }
+}
+
+fn certificates(current: &(Secret, PublicKey), next: &(Secret, PublicKey)) -> Result<Certificates, Failure> {
+    Ok(Certificates {
+        current: certificate(current)?,
+        next: certificate(next)?,
+        previous: None,
+    })
+}
+
+fn certificate((private, public): &(Secret, PublicKey)) -> Result<String, Failure> {
+    self_signed::certificate(private.expose(), public)
+        .ok_or_else(|| crate::lease::failure::internal("certificate", "a fresh key signs no certificate of its own"))
+}
+
+/// Rules change without new keys: a profile needs certificates that were made with the keys, and without one there are none.
+fn check_certified(signer: &mut Signer, name: &str) -> Result<(), Failure> {
+    if signer.profiles.is_empty() {
+        signer.certificates = None;
+    }
+    match signer.profiles.is_empty() == signer.certificates.is_none() {
+        true => Ok(()),
+        false => Err(no_certificates(name)),
+    }
+}
+
+fn no_certificates(name: &str) -> Failure {
+    let message = format!("the keys of {name} have no certificates, which a profile needs: they are made with the keys");
+    Failure::new(Outcome::BadInput, "no_certificates", message).hint(format!(
+        "make all of its keys anew with it: touchlease signer rotate {name} --compromised --profile AUD=libtrust"
+    ))
+}
+
+/// The certificates after a plain rotation, in which nobody but the touch gets at the private half of the key that signs from then on.
+fn turned(signer: &Signer, fresh: &(Secret, PublicKey), name: &str) -> Result<Option<Certificates>, Failure> {
+    if signer.profiles.is_empty() {
+        return Ok(None);
+    }
+    let before = signer.certificates.as_ref().ok_or_else(|| no_certificates(name))?;
+    Ok(Some(Certificates {
+        current: before.next.clone(),
+        next: certificate(fresh)?,
+        previous: Some(before.current.clone()),
+    }))
 }
 
 fn fresh(house: &House, algorithm: Algorithm) -> Result<(Secret, PublicKey), Failure> {

@@ -1,6 +1,6 @@
 //! Public keys of signers as JSON Web Keys (RFC 7517, RFC 7518 section 6.2, RFC 8037), and their names (RFC 7638).
 
-use data_encoding::BASE64URL_NOPAD;
+use data_encoding::{BASE32, BASE64URL_NOPAD};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
@@ -18,6 +18,27 @@ pub enum Algorithm {
     #[serde(rename = "EdDSA")]
     EdDsa,
 }
+
+/// By what the header of a token names the key that signed it, for one audience.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// `kid`: the RFC 7638 thumbprint.
+    #[default]
+    Thumbprint,
+    /// `kid`: the fingerprint of libtrust, which registries of distribution 2 look for.
+    Libtrust,
+    /// `x5c`: the key's certificate (RFC 7515, 4.1.6), and the thumbprint as `kid`.
+    X5c,
+}
+
+/// What stands before a point of P-256 in a SubjectPublicKeyInfo (RFC 5480, 2; RFC 5280, 4.1).
+const P_256_INFO: [u8; 26] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01,
+    0x07, 0x03, 0x42, 0x00,
+];
+/// Bytes of a digest in libtrust's fingerprint.
+const LIBTRUST: usize = 30;
 
 /// Why bytes are no public key.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -147,6 +168,22 @@ impl PublicKey {
         let members = serde_json::to_vec(&self.jwk()).unwrap_or_default();
         BASE64URL_NOPAD.encode(&Sha256::digest(members))
     }
+
+    /// Its SubjectPublicKeyInfo, in DER. `None` for an Ed25519 key.
+    #[must_use]
+    pub fn info(&self) -> Option<Vec<u8>> {
+        (self.algorithm == Algorithm::Es256).then(|| [&P_256_INFO, self.bytes.as_slice()].concat())
+    }
+
+    /// Its name as libtrust has it (`KeyID`): 240 bits of the SHA-256 of its SubjectPublicKeyInfo, in base32, four letters at a time. `None` for
+    /// an Ed25519 key, which libtrust does not know.
+    #[must_use]
+    pub fn libtrust(&self) -> Option<String> {
+        let digest = Sha256::digest(self.info()?);
+        let letters = BASE32.encode(digest.get(..LIBTRUST)?);
+        let groups: Option<Vec<&str>> = (0..letters.len()).step_by(4).map(|at| letters.get(at..at + 4)).collect();
+        Some(groups?.join(":"))
+    }
 }
 
 #[cfg(test)]
@@ -171,6 +208,23 @@ mod tests {
         let key = PublicKey::from_bytes(Algorithm::Es256, &point).unwrap();
         assert_eq!((key.jwk().x.as_str(), key.jwk().y.as_deref()), (x, Some(y)));
         assert_eq!(PublicKey::from_text(Algorithm::Es256, &key.to_text()).unwrap(), key);
+    }
+
+    /// Held against docker-registry itself in `hw-tests/with-verifiers`; the value here is openssl's and Python's.
+    #[test]
+    fn libtrusts_fingerprint_of_the_p_256_key_of_rfc_7515_and_none_of_an_ed25519_key() {
+        let decode = |text: &str| BASE64URL_NOPAD.decode(text.as_bytes()).unwrap();
+        let (x, y) = (
+            "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+            "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+        );
+        let key = PublicKey::from_bytes(Algorithm::Es256, &[vec![4], decode(x), decode(y)].concat()).unwrap();
+        assert_eq!(
+            key.libtrust().unwrap(),
+            "FPI3:WDCE:VCL4:GCT2:UCMR:ZXRY:3ADC:7ZCB:3ZIN:UD2G:QJJU:J5QC"
+        );
+        let key = PublicKey::from_text(Algorithm::EdDsa, "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo").unwrap();
+        assert_eq!(key.libtrust(), None);
     }
 
     #[test]

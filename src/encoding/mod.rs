@@ -1,5 +1,6 @@
 //! The byte forms that lease, vault and audit share.
 
+pub mod access;
 pub mod digest;
 pub mod es256;
 pub mod hpke;
@@ -10,6 +11,7 @@ pub mod krl;
 pub mod naming;
 pub mod plain;
 pub mod reference;
+pub mod self_signed;
 pub mod ssh_key;
 pub mod sshsig;
 pub mod target;

@@ -255,8 +255,10 @@ pub fn rules_said(rules: &Rules) -> RulesAsk {
 
 fn signer_said(signer: &Signer) -> SignerRules {
     let Signer {
+        access,
         alg,
         audiences,
+        certificates,
         claims,
         current,
         hardware,
@@ -264,11 +266,14 @@ fn signer_said(signer: &Signer) -> SignerRules {
         next,
         previous,
         principals,
+        profiles,
         subjects,
     } = signer.clone();
     SignerRules {
+        access,
         alg,
         audiences,
+        certificates,
         claims,
         current,
         hardware: hardware.map(|hardware| HardwareRules {
@@ -281,6 +286,7 @@ fn signer_said(signer: &Signer) -> SignerRules {
         next,
         previous,
         principals: principals.unwrap_or_default(),
+        profiles,
         subjects,
     }
 }

@@ -1,7 +1,7 @@
 //! The task file, `touchlease.toml`: committed, without values. An agent may have edited it, so nothing in it is trusted beyond
 //! what the person then sees and touches for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -123,6 +123,8 @@ struct GrantEntry {
     subject: Option<String>,
     #[serde(default)]
     claims: BTreeMap<String, String>,
+    #[serde(default)]
+    access: BTreeSet<String>,
 }
 
 impl Task {
@@ -199,13 +201,14 @@ impl GrantEntry {
         }
         let token = match (self.via, self.audience) {
             (Via::Signer, Some(aud)) => Some(TokenAsk {
+                access: self.access,
                 aud,
                 claims: self.claims,
                 sub: self.subject,
             }),
             (Via::Signer, None) => return Err(format!("{secret} is to sign a token: say for whom, audience = \"https://...\"")),
-            (_, None) if self.subject.is_none() && self.claims.is_empty() => None,
-            _ => return Err(format!("{secret}: audience, subject and claims are for via = \"signer\"")),
+            (_, None) if self.subject.is_none() && self.claims.is_empty() && self.access.is_empty() => None,
+            _ => return Err(format!("{secret}: audience, subject, claims and access are for via = \"signer\"")),
         };
         Ok(Grant {
             secret,

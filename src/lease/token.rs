@@ -10,9 +10,10 @@ use super::hardware;
 use super::request::Judged;
 use super::text::{GrantText, LeaseText, Text, TokenText};
 use crate::clock::Wall;
-use crate::encoding::jwk::PublicKey;
+use crate::encoding::access::Access;
+use crate::encoding::jwk::{Profile, PublicKey};
 use crate::encoding::plain::check_line;
-use crate::mint::{Claims, MintError, Minter, jwt};
+use crate::mint::{Claims, MintError, Minter, Named, jwt};
 use crate::secret::Secret;
 use crate::vault::{Material, Signer};
 use crate::wire::signer::TokenAsk;
@@ -72,6 +73,22 @@ pub fn check(judged: &Judged) -> Result<(), Failure> {
             return Err(refuse("claim", message).hint(format!("touchlease signer show {name} lists what it may say")));
         }
     }
+    check_access(judged, signer, asked)
+}
+
+/// What is asked of a registry may only narrow one of the rules.
+fn check_access(judged: &Judged, signer: &Signer, asked: &TokenAsk) -> Result<(), Failure> {
+    let name = &judged.grant.secret;
+    for text in &asked.access {
+        let access: Access = text.parse().map_err(|error| {
+            Failure::new(Outcome::BadInput, "access_form", format!("{text:?}: {error}")).hint("--access repository:team/app:pull")
+        })?;
+        let allowed = |rule: &String| rule.parse().is_ok_and(|rule| access.is_within(&rule));
+        if !signer.access.iter().any(allowed) {
+            let message = format!("the rules of {name} do not let a token do {text} at a registry");
+            return Err(refuse("access", message).hint(format!("touchlease signer show {name} lists what it may do")));
+        }
+    }
     Ok(())
 }
 
@@ -79,13 +96,18 @@ pub fn check(judged: &Judged) -> Result<(), Failure> {
 #[must_use]
 pub fn text(judged: &Judged) -> Option<TokenText> {
     let (signer, asked) = parts(judged)?;
+    let profile = signer.profile(&asked.aud);
+    let certificates = signer.certificates.as_ref().filter(|_| profile == Profile::X5c);
     Some(TokenText {
+        access: asked.access.clone(),
         alg: signer.alg,
         aud: asked.aud.clone(),
+        certificate: certificates.map(|certificates| certificates.current.clone()),
         claims: asked.claims.clone(),
         class: hardware::class(signer),
         iss: signer.issuer.clone(),
         key: signer.current.clone(),
+        profile,
         sub: subject(signer, asked)?.to_owned(),
     })
 }
@@ -166,7 +188,7 @@ pub fn mint(text: &LeaseText, material: &Material, grant: &GrantText, jti: Strin
             jwt::with_signature(unsigned, &signed.signature)
         }
         None => Minter::of(material, &grant.secret, key)
-            .and_then(|minter| minter.token(&claims(text, says, jti, at)?))
+            .and_then(|minter| minter.token(&claims(text, says, jti, at)?, named(says)))
             .map_err(|error| unminted(error, grant))?,
     };
     locked(token)
@@ -185,7 +207,7 @@ pub(super) fn unsigned(text: &LeaseText, grant: &GrantText, jti: String, at: At)
     let says = says(grant)?;
     let key = PublicKey::from_text(says.alg, &says.key).map_err(|error| internal("token", error))?;
     let claims = claims(text, says, jti, at).map_err(|error| unminted(error, grant))?;
-    jwt::unsigned(&key, &claims).map_err(|error| unminted(error, grant))
+    jwt::unsigned(&key, &claims, named(says)).map_err(|error| unminted(error, grant))
 }
 
 fn says(grant: &GrantText) -> Result<&TokenText, Failure> {
@@ -195,7 +217,9 @@ fn says(grant: &GrantText) -> Result<&TokenText, Failure> {
 
 fn claims(text: &LeaseText, says: &TokenText, jti: String, at: At) -> Result<Claims, MintError> {
     let (iat, exp) = at.times(text.ttl);
+    let access = says.access.iter().map(|text| text.parse()).collect::<Result<_, _>>();
     Ok(Claims {
+        access: access.map_err(|_| MintError::Claims)?,
         iss: says.iss.clone(),
         sub: says.sub.clone(),
         aud: says.aud.clone(),
@@ -207,6 +231,13 @@ fn claims(text: &LeaseText, says: &TokenText, jti: String, at: At) -> Result<Cla
         lease: text.fix().map_err(|_| MintError::Claims)?.digest(),
         more: says.claims.clone(),
     })
+}
+
+fn named(says: &TokenText) -> Named<'_> {
+    Named {
+        profile: says.profile,
+        certificate: says.certificate.as_deref(),
+    }
 }
 
 pub(super) fn unminted(error: MintError, grant: &GrantText) -> Failure {
@@ -283,6 +314,38 @@ mod tests {
             assert_eq!(reason(claim(name, "x")), "claim", "{name}");
         }
         assert_eq!(reason(|asked| asked.aud = "https://registry.example\u{202e}".into()), "token_text");
+    }
+
+    #[test]
+    fn t28_what_a_token_lets_do_at_a_registry_is_named_by_the_rules_or_less_than_that() {
+        let reason = |texts: &[&str]| {
+            let mut judged = judged(TokenAsk {
+                access: texts.iter().map(|text| (*text).to_owned()).collect(),
+                ..ask()
+            });
+            judged.rules.signer.as_mut().unwrap().access = ["registry:catalog:*".into(), "repository:app:pull,push".into()].into();
+            check(&judged).map_or_else(|failure| failure.reason, |()| "asked".into())
+        };
+        for fine in [
+            &[][..],
+            &["repository:app:pull"],
+            &["repository:app:pull,push", "registry:catalog:*"],
+        ] {
+            assert_eq!(reason(fine), "asked", "{fine:?}");
+        }
+        for wrong in [
+            &["repository:app:delete"][..],
+            &["repository:app:*"],
+            &["repository:app:pull", "repository:other:pull"],
+        ] {
+            assert_eq!(reason(wrong), "access", "{wrong:?}");
+        }
+        for wrong in ["repository:app", "", "repository:app:push,pull"] {
+            assert_eq!(reason(&[wrong]), "access_form", "{wrong:?}");
+        }
+        let mut none = judged(ask());
+        none.grant.token.as_mut().unwrap().access = ["repository:app:pull".to_owned()].into();
+        assert_eq!(check(&none).unwrap_err().reason, "access");
     }
 
     #[test]

@@ -3,18 +3,19 @@
 //! There are two ways to one: [`Minter::of`] takes the [`Material`] of a lease, which only a touch makes, and a signer in hardware signs itself, by a
 //! touch, what [`unsigned`] gives.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use data_encoding::BASE64URL_NOPAD;
+use data_encoding::{BASE64, BASE64URL_NOPAD};
 use serde::Serialize;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::key;
 use super::ssh_cert::CertificateError;
-use crate::encoding::jwk::{Algorithm, PublicKey};
-use crate::encoding::{Digest, SecretRef};
-use crate::vault::signer::{is_ours, split};
+use crate::encoding::access::Access;
+use crate::encoding::jwk::{Algorithm, Profile, PublicKey};
+use crate::encoding::{Digest, SecretRef, self_signed};
+use crate::vault::signer::{ACCESS, is_ours, split};
 use crate::vault::{LONGEST_TOKEN, Material};
 
 /// Why there is no token.
@@ -43,6 +44,8 @@ pub enum MintError {
 /// What a token says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claims {
+    /// What it lets do at a registry; none for a token without that claim.
+    pub access: BTreeSet<Access>,
     /// Who issues it.
     pub iss: String,
     /// Whom it speaks of.
@@ -69,15 +72,28 @@ pub struct Minter<'a> {
     public: PublicKey,
 }
 
+/// By what the header names the key.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Named<'a> {
+    /// In which way.
+    pub profile: Profile,
+    /// The key's certificate as it stands in the record, for [`Profile::X5c`].
+    pub certificate: Option<&'a str>,
+}
+
 #[derive(Serialize)]
 struct Header<'a> {
     alg: Algorithm,
     kid: &'a str,
     typ: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    x5c: Option<[String; 1]>,
 }
 
 #[derive(Serialize)]
 struct Payload<'a> {
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    access: &'a BTreeSet<Access>,
     aud: &'a str,
     exp: u64,
     iat: u64,
@@ -119,9 +135,10 @@ impl<'a> Minter<'a> {
     /// One token. Header and claims are ours: nobody names an algorithm, a key id, a second audience or another end.
     ///
     /// # Errors
-    /// [`MintError::Times`], [`MintError::Claims`], [`MintError::Signing`].
-    pub fn token(&self, claims: &Claims) -> Result<Zeroizing<String>, MintError> {
-        let unsigned = unsigned(&self.public, claims)?;
+    /// [`MintError::Times`], [`MintError::Claims`], [`MintError::OtherKey`] (a certificate of another key, or a name that the key has not),
+    /// [`MintError::Signing`].
+    pub fn token(&self, claims: &Claims, named: Named<'_>) -> Result<Zeroizing<String>, MintError> {
+        let unsigned = unsigned(&self.public, claims, named)?;
         let signature = self.sign(unsigned.as_bytes()).ok_or(MintError::Signing)?;
         Ok(with_signature(&unsigned, &Zeroizing::new(signature)))
     }
@@ -130,18 +147,33 @@ impl<'a> Minter<'a> {
 /// Header and claims, as they are signed: the key `public` is to do that.
 ///
 /// # Errors
-/// [`MintError::Times`], [`MintError::Claims`], [`MintError::Signing`].
-pub fn unsigned(public: &PublicKey, claims: &Claims) -> Result<String, MintError> {
+/// [`MintError::Times`], [`MintError::Claims`], [`MintError::OtherKey`] (a certificate of another key, or a name that the key has not),
+/// [`MintError::Signing`].
+pub fn unsigned(public: &PublicKey, claims: &Claims, named: Named<'_>) -> Result<String, MintError> {
     claims.check()?;
+    let kid = match named.profile {
+        Profile::Libtrust => public.libtrust().ok_or(MintError::OtherKey)?,
+        Profile::Thumbprint | Profile::X5c => public.thumbprint(),
+    };
     let header = Header {
         alg: public.algorithm(),
-        kid: &public.thumbprint(),
+        kid: &kid,
         typ: "JWT",
+        x5c: x5c(public, named)?.map(|der| [BASE64.encode(&der)]),
     };
     let part = |json: Result<Vec<u8>, serde_json::Error>| json.map(|json| BASE64URL_NOPAD.encode(&json));
     let header = part(serde_json::to_vec(&header)).map_err(|_| MintError::Signing)?;
     let payload = part(serde_json::to_vec(&claims.payload())).map_err(|_| MintError::Signing)?;
     Ok(format!("{header}.{payload}"))
+}
+
+/// The certificate for the header, which has to be of this very key: whoever reads it takes the key out of it.
+fn x5c(public: &PublicKey, named: Named<'_>) -> Result<Option<Vec<u8>>, MintError> {
+    if named.profile != Profile::X5c {
+        return Ok(None);
+    }
+    let der = named.certificate.and_then(|text| self_signed::check(text, public));
+    der.map(Some).ok_or(MintError::OtherKey)
 }
 
 /// The token of what was signed and its signature: wiped where it is dropped, and nowhere else before.
@@ -161,7 +193,8 @@ impl Claims {
             return Err(MintError::Times);
         }
         let empty = [&self.iss, &self.sub, &self.aud, &self.jti].into_iter().any(String::is_empty);
-        if empty || self.more.keys().any(|name| is_ours(name)) {
+        let twice = !self.access.is_empty() && self.more.keys().any(|name| name.eq_ignore_ascii_case(ACCESS));
+        if empty || twice || self.more.keys().any(|name| is_ours(name)) {
             return Err(MintError::Claims);
         }
         Ok(())
@@ -169,6 +202,7 @@ impl Claims {
 
     fn payload(&self) -> Payload<'_> {
         Payload {
+            access: &self.access,
             aud: &self.aud,
             exp: self.exp,
             iat: self.iat,
@@ -195,6 +229,7 @@ pub(super) mod tests {
 
     fn claims() -> Claims {
         Claims {
+            access: BTreeSet::new(),
             iss: "https://id.example".into(),
             sub: "deployer".into(),
             aud: "https://registry.example".into(),
@@ -226,7 +261,7 @@ pub(super) mod tests {
     fn t28_a_token_has_these_members_and_no_others() {
         for algorithm in [Algorithm::Es256, Algorithm::EdDsa] {
             let minter = minter(algorithm);
-            let (header, payload, _, _) = parts(&minter.token(&claims()).unwrap());
+            let (header, payload, _, _) = parts(&minter.token(&claims(), Named::default()).unwrap());
             assert_eq!(
                 header,
                 json!({ "alg": algorithm.as_str(), "kid": minter.public.thumbprint(), "typ": "JWT" })
@@ -243,13 +278,68 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn t28_the_header_names_the_key_as_the_profile_says_and_a_certificate_of_another_key_is_refused() {
+        use super::super::self_signed::certificate;
+        let minter = minter(Algorithm::Es256);
+        let own = certificate(&[7; 32], &minter.public).unwrap();
+        let header = |profile, certificate| {
+            let token = minter.token(&claims(), Named { profile, certificate })?;
+            Ok::<_, MintError>(parts(&token).0)
+        };
+        let libtrust = header(Profile::Libtrust, None).unwrap();
+        assert_eq!(
+            libtrust,
+            json!({ "alg": "ES256", "kid": minter.public.libtrust().unwrap(), "typ": "JWT" })
+        );
+        let der = BASE64URL_NOPAD.decode(own.as_bytes()).unwrap();
+        assert_eq!(
+            header(Profile::X5c, Some(&own)).unwrap(),
+            json!({ "alg": "ES256", "kid": minter.public.thumbprint(), "typ": "JWT", "x5c": [BASE64.encode(&der)] })
+        );
+        let other = certificate(&[8; 32], &key::public_of(Algorithm::Es256, &[8; 32]).unwrap()).unwrap();
+        for certificate in [None, Some(""), Some(other.as_str())] {
+            assert_eq!(header(Profile::X5c, certificate), Err(MintError::OtherKey));
+        }
+        let ed25519 = super::tests::minter(Algorithm::EdDsa);
+        for profile in [Profile::Libtrust, Profile::X5c] {
+            let named = Named {
+                profile,
+                certificate: Some(&own),
+            };
+            assert_eq!(ed25519.token(&claims(), named), Err(MintError::OtherKey));
+        }
+    }
+
+    #[test]
+    fn t28_what_a_token_lets_do_at_a_registry_is_written_as_registries_read_it_and_once() {
+        let access = ["repository:team/app:pull,push", "registry:catalog:*"]
+            .map(|text| text.parse().unwrap())
+            .into();
+        let claims = Claims { access, ..claims() };
+        let token = minter(Algorithm::Es256).token(&claims, Named::default()).unwrap();
+        assert_eq!(
+            parts(&token).1["access"],
+            json!([
+                { "type": "registry", "name": "catalog", "actions": ["*"] },
+                { "type": "repository", "name": "team/app", "actions": ["pull", "push"] },
+            ])
+        );
+        for name in ["access", "Access"] {
+            let more = [(name.to_owned(), "x".to_owned())].into();
+            let twice = Claims { more, ..claims.clone() };
+            let refused = minter(Algorithm::Es256).token(&twice, Named::default());
+            assert_eq!(refused, Err(MintError::Claims), "{name}");
+        }
+    }
+
+    #[test]
     fn a_signature_is_over_what_stands_before_it_and_verifies() {
         let es256 = minter(Algorithm::Es256);
-        let (_, _, signed, signature) = parts(&es256.token(&claims()).unwrap());
+        let (_, _, signed, signature) = parts(&es256.token(&claims(), Named::default()).unwrap());
         let point = es256.public.as_bytes().try_into().unwrap();
         es256::verify(point, signed.as_bytes(), &signature.try_into().unwrap()).unwrap();
         let eddsa = minter(Algorithm::EdDsa);
-        let (_, _, signed, signature) = parts(&eddsa.token(&claims()).unwrap());
+        let (_, _, signed, signature) = parts(&eddsa.token(&claims(), Named::default()).unwrap());
         let key = ed25519_dalek::VerifyingKey::from_bytes(eddsa.public.as_bytes().try_into().unwrap()).unwrap();
         let signature = ed25519_dalek::Signature::from_slice(&signature).unwrap();
         key.verify(signed.as_bytes(), &signature).unwrap();
@@ -260,10 +350,14 @@ pub(super) mod tests {
     fn t28_a_token_without_end_or_for_too_long_cannot_be_made() {
         let minter = minter(Algorithm::Es256);
         for (iat, exp) in [(100, 100), (100, 99), (100, 101 + LONGEST_TOKEN), (0, u64::MAX)] {
-            assert_eq!(minter.token(&Claims { iat, exp, ..claims() }), Err(MintError::Times), "{iat} {exp}");
+            assert_eq!(
+                minter.token(&Claims { iat, exp, ..claims() }, Named::default()),
+                Err(MintError::Times),
+                "{iat} {exp}"
+            );
         }
         let exp = claims().iat + LONGEST_TOKEN;
-        minter.token(&Claims { exp, ..claims() }).unwrap();
+        minter.token(&Claims { exp, ..claims() }, Named::default()).unwrap();
     }
 
     #[test]
@@ -271,7 +365,7 @@ pub(super) mod tests {
         for name in OUR_CLAIMS.into_iter().chain(["Sub", "AUD", "Exp"]) {
             let more = [(name.to_owned(), "other".to_owned())].into();
             assert_eq!(
-                minter(Algorithm::EdDsa).token(&Claims { more, ..claims() }),
+                minter(Algorithm::EdDsa).token(&Claims { more, ..claims() }, Named::default()),
                 Err(MintError::Claims),
                 "{name}"
             );
@@ -284,7 +378,7 @@ pub(super) mod tests {
         ] {
             let mut wrong = claims();
             change(&mut wrong);
-            assert_eq!(minter(Algorithm::EdDsa).token(&wrong), Err(MintError::Claims));
+            assert_eq!(minter(Algorithm::EdDsa).token(&wrong, Named::default()), Err(MintError::Claims));
         }
     }
 }

@@ -4,7 +4,8 @@
 
 pub mod jwt;
 pub mod key;
+pub mod self_signed;
 pub mod ssh_cert;
 
-pub use jwt::{Claims, MintError, Minter};
+pub use jwt::{Claims, MintError, Minter, Named};
 pub use ssh_cert::{Addresses, Certificate, CertificateError};

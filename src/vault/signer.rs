@@ -10,8 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::device::enrolled::{Always, PivSlot, Retired, Seen};
 use crate::encoding::Digest;
-use crate::encoding::jwk::{Algorithm, PublicKey};
+use crate::encoding::access::Access;
+use crate::encoding::jwk::{Algorithm, Profile, PublicKey};
 use crate::encoding::plain::check_line;
+use crate::encoding::self_signed::{self, Certificates};
 use crate::encoding::sshsig::Point;
 use crate::secret::Secret;
 
@@ -37,14 +39,23 @@ const LONGEST_CLAIM: usize = 64;
 /// Claims that we write ourselves (RFC 7519, 4.1; `docs/signers.md`): nobody else may.
 pub const OUR_CLAIMS: [&str; 9] = ["aud", "exp", "iat", "iss", "jti", "lease_sha256", "nbf", "sub", "task"];
 
+/// The claim of which [`Signer::access`] is the rule.
+pub const ACCESS: &str = "access";
+
 /// What may be signed with a signer, and its public keys.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct Signer {
+    /// Scopes of a registry, each as [`Access`] is written: what the claim `access` of a token may let do, or less.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub access: BTreeSet<String>,
     /// Of all of its keys.
     pub alg: Algorithm,
     /// The audiences that a token may have, one each; at least one.
     pub audiences: BTreeSet<String>,
+    /// Certificates of its keys, where a profile needs them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificates: Option<Certificates>,
     /// Claims that may be asked for, each with the values that it may have; none for any.
     pub claims: BTreeMap<String, BTreeSet<String>>,
     /// Public half of the key that signs.
@@ -62,6 +73,9 @@ pub struct Signer {
     /// Of a signer of SSH certificates, which signs no tokens: the users as whom one may let in, one each; at least one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub principals: Option<BTreeSet<String>>,
+    /// Audiences whose verifiers know keys by another name than the thumbprint.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub profiles: BTreeMap<String, Profile>,
     /// The subjects that a token may have; at least one.
     pub subjects: BTreeSet<String>,
 }
@@ -141,7 +155,12 @@ impl Signer {
         let values = |texts: &BTreeSet<String>| texts.len() <= MOST && texts.iter().all(line);
         let keys = self.keys()?;
         let tokens = self.principals.is_none();
-        let nothing = self.audiences.is_empty() && self.claims.is_empty() && self.issuer.is_empty() && self.subjects.is_empty();
+        let nothing = self.audiences.is_empty()
+            && self.claims.is_empty()
+            && self.issuer.is_empty()
+            && self.subjects.is_empty()
+            && self.access.is_empty()
+            && self.profiles.is_empty();
         let faults = [
             (!tokens && !nothing, "a signer signs tokens or SSH certificates, and never both"),
             (
@@ -186,6 +205,22 @@ impl Signer {
                 "a claim is up to 64 letters, digits and _ - . : / and none that every token has (iss, sub, aud, exp, nbf, iat, jti, task, lease_sha256) nor another claim in upper or lower case",
             ),
             (
+                self.access.len() > MOST || !self.access.iter().all(|text| text.parse::<Access>().is_ok()),
+                "a signer has up to 64 scopes of a registry, each TYPE:NAME:ACTIONS in lower case, the actions ascending, as repository:team/app:pull,push",
+            ),
+            (
+                !self.access.is_empty() && self.claims.keys().any(|name| name.eq_ignore_ascii_case(ACCESS)),
+                "a signer with scopes of a registry writes the claim access itself",
+            ),
+            (
+                !self.are_profiles(),
+                "a profile is of one of the signer's audiences, and not the thumbprint, which all others have; it is for ES256",
+            ),
+            (
+                !self.are_certified(&keys),
+                "a signer has certificates of its own keys where a profile needs them, and nowhere else",
+            ),
+            (
                 !self.claims.values().all(values),
                 "a claim has up to 64 values, each one visible line of at most 512 bytes",
             ),
@@ -205,6 +240,36 @@ impl Signer {
     fn are_told_apart(&self) -> bool {
         let lower: BTreeSet<String> = self.claims.keys().map(|name| name.to_ascii_lowercase()).collect();
         lower.len() == self.claims.len()
+    }
+
+    fn are_profiles(&self) -> bool {
+        let fine = |(aud, profile): (&String, &Profile)| self.audiences.contains(aud) && *profile != Profile::Thumbprint;
+        // Certificates are signed by the key that they are of: in hardware that would be another touch.
+        self.profiles.is_empty() || (self.alg == Algorithm::Es256 && self.hardware.is_none() && self.profiles.iter().all(fine))
+    }
+
+    fn are_certified(&self, keys: &SignerKeys) -> bool {
+        let Some(certificates) = &self.certificates else {
+            return self.profiles.is_empty();
+        };
+        let before = match (&certificates.previous, &keys.previous) {
+            (None, _) => true,
+            (Some(text), Some(key)) => self_signed::check(text, key).is_some(),
+            (Some(_), None) => false,
+        };
+        !self.profiles.is_empty()
+            && before
+            && self_signed::check(&certificates.current, &keys.current).is_some()
+            && keys
+                .next
+                .as_ref()
+                .is_some_and(|next| self_signed::check(&certificates.next, next).is_some())
+    }
+
+    /// By what a token for `aud` names its key.
+    #[must_use]
+    pub fn profile(&self, aud: &str) -> Profile {
+        self.profiles.get(aud).copied().unwrap_or_default()
     }
 
     /// Checks that `value` can be its private keys.
@@ -308,7 +373,8 @@ pub(super) fn format(rules: &Rules) -> u64 {
 }
 
 /// OpenID Connect Discovery 1.0, section 3: `https`, no query, no fragment.
-fn is_issuer(issuer: &str) -> bool {
+#[must_use]
+pub fn is_issuer(issuer: &str) -> bool {
     let Some(rest) = issuer.strip_prefix("https://") else {
         return false;
     };
@@ -374,8 +440,10 @@ pub(crate) mod tests {
         let [current, next, _] = keys();
         Rules {
             signer: Some(Box::new(Signer {
+                access: BTreeSet::new(),
                 alg: Algorithm::EdDsa,
                 audiences: ["https://registry.example".into()].into(),
+                certificates: None,
                 claims: [("env".into(), ["prod".into()].into()), ("ref".into(), BTreeSet::new())].into(),
                 current,
                 issuer: "https://id.example/touchlease".into(),
@@ -383,6 +451,7 @@ pub(crate) mod tests {
                 next: Some(next),
                 previous: None,
                 principals: None,
+                profiles: BTreeMap::new(),
                 subjects: ["deployer".into()].into(),
             })),
             ttl: Some(600),
@@ -493,6 +562,79 @@ pub(crate) mod tests {
         // Rules of `env` name its values, and say nothing of `Env`.
         assert!(!with(|signer| drop(signer.claims.insert("Env".into(), BTreeSet::new()))));
         assert!(with(|signer| drop(signer.claims.insert("subject".into(), BTreeSet::new()))));
+    }
+
+    /// A signer of P-256 keys, with an audience that knows keys by `profile`.
+    fn certified(profile: Profile, change: impl FnOnce(&mut Signer, &mut Certificates)) -> bool {
+        use crate::mint::{key::public_of, self_signed::certificate};
+        let public = |seed: u8| public_of(Algorithm::Es256, &[seed; 32]).unwrap();
+        let of = |seed: u8| certificate(&[seed; 32], &public(seed)).unwrap();
+        with(|signer| {
+            signer.alg = Algorithm::Es256;
+            (signer.current, signer.next) = (public(1).to_text(), Some(public(2).to_text()));
+            signer.profiles = [("https://registry.example".to_owned(), profile)].into();
+            let mut certificates = Certificates {
+                current: of(1),
+                next: of(2),
+                previous: None,
+            };
+            change(signer, &mut certificates);
+            signer.certificates = Some(certificates);
+        })
+    }
+
+    #[test]
+    fn t28_a_profile_is_of_an_audience_of_the_signer_and_each_key_has_a_certificate_of_its_own() {
+        let previous = |signer: &mut Signer, certificates: &mut Certificates, own: bool| {
+            signer.previous = Some(crate::mint::key::public_of(Algorithm::Es256, &[3; 32]).unwrap().to_text());
+            let key = crate::mint::key::public_of(Algorithm::Es256, &[3; 32]).unwrap();
+            let own_one = crate::mint::self_signed::certificate(&[3; 32], &key).unwrap();
+            certificates.previous = Some(if own { own_one } else { certificates.next.clone() });
+        };
+        for profile in [Profile::Libtrust, Profile::X5c] {
+            assert!(certified(profile, |_, _| {}), "{profile:?}");
+            assert!(certified(profile, |signer, certificates| previous(signer, certificates, true)));
+        }
+        assert!(!certified(Profile::Thumbprint, |_, _| {}));
+        assert!(!certified(Profile::X5c, |signer, _| {
+            signer.profiles.insert("https://other.example".into(), Profile::X5c);
+        }));
+        assert!(!certified(Profile::X5c, |signer, _| signer.profiles.clear()), "nobody needs them");
+        assert!(!certified(Profile::X5c, |_, certificates| certificates.current = certificates.next.clone()));
+        assert!(!certified(Profile::X5c, |_, certificates| certificates.next.clear()));
+        assert!(!certified(Profile::X5c, |signer, certificates| previous(
+            signer,
+            certificates,
+            false
+        )));
+        assert!(!certified(Profile::X5c, |_, certificates| certificates.previous =
+            Some(certificates.next.clone())));
+        let eddsa = |signer: &mut Signer| signer.profiles = [("https://registry.example".to_owned(), Profile::X5c)].into();
+        assert!(!with(eddsa));
+    }
+
+    #[test]
+    fn t28_scopes_of_a_registry_have_one_form_and_the_claim_has_one_rule() {
+        let scopes = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<BTreeSet<_>>();
+        assert!(with(
+            |signer| signer.access = scopes(&["registry:catalog:*", "repository:team/app:pull,push"])
+        ));
+        for text in [
+            "",
+            "repository:app:push,pull",
+            "repository:*:pull",
+            "a:b:c d",
+            "repository:app:pull\u{202e}",
+        ] {
+            assert!(!with(|signer| signer.access = scopes(&[text])), "{text:?}");
+        }
+        for name in ["access", "Access"] {
+            assert!(with(|signer| drop(signer.claims.insert(name.into(), BTreeSet::new()))));
+            assert!(!with(|signer| {
+                signer.access = scopes(&["repository:app:pull"]);
+                signer.claims.insert(name.into(), BTreeSet::new());
+            }));
+        }
     }
 
     #[test]

@@ -6,12 +6,16 @@ use serde::{Deserialize, Serialize};
 
 use super::Value;
 use super::request::RulesAsk;
-use crate::encoding::jwk::Algorithm;
+use crate::encoding::jwk::{Algorithm, Profile};
+use crate::encoding::self_signed::Certificates;
 
 /// What a token is to say.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenAsk {
+    /// What it lets do at a registry, as [`crate::encoding::access::Access`] is written.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub access: BTreeSet<String>,
     /// For whom: one.
     pub aud: String,
     /// More claims, each a text.
@@ -46,11 +50,17 @@ pub struct CertificateAsk {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SignerRules {
+    /// Scopes of a registry that a token may have, or less.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub access: BTreeSet<String>,
     /// Of all of its keys.
     pub alg: Algorithm,
     /// Audiences that a token may have.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub audiences: BTreeSet<String>,
+    /// Certificates of its keys, base64url of DER, where a profile needs them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificates: Option<Certificates>,
     /// Claims that may be asked for, each with its values; none for any.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub claims: BTreeMap<String, BTreeSet<String>>,
@@ -71,6 +81,9 @@ pub struct SignerRules {
     /// Of a signer of SSH certificates, which signs no tokens: the users as whom one may let in.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub principals: BTreeSet<String>,
+    /// Audiences whose verifiers know keys by another name than the thumbprint.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub profiles: BTreeMap<String, Profile>,
     /// Subjects that a token may have.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub subjects: BTreeSet<String>,
@@ -133,6 +146,9 @@ pub struct SignerAddAsk {
 pub struct MayAsk {
     /// As in [`SignerRules`].
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub access: BTreeSet<String>,
+    /// As in [`SignerRules`].
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub audiences: BTreeSet<String>,
     /// As in [`SignerRules`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -140,6 +156,9 @@ pub struct MayAsk {
     /// As in [`SignerRules`]: what it has makes it a signer of SSH certificates.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub principals: BTreeSet<String>,
+    /// As in [`SignerRules`]; an audience that is to be like others again is named with the thumbprint.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub profiles: BTreeMap<String, Profile>,
     /// As in [`SignerRules`]; of a new one: its name.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub subjects: BTreeSet<String>,

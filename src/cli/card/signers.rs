@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Row, must, strong};
 use crate::device::enrolled::UNVERIFIED;
 use crate::encoding::SecretRef;
-use crate::encoding::jwk::{Algorithm, PublicKey};
+use crate::encoding::access::Access;
+use crate::encoding::jwk::{Algorithm, Profile, PublicKey};
 use crate::encoding::ssh_key::SshKey;
 use crate::lease::text::{CertificateText, DroppedText, GrantText, KeyState, TokenText};
 use crate::wire::signer::{HardwareRules, SignerClass, SignerRules};
@@ -42,6 +43,12 @@ fn signer_of(class: SignerClass) -> &'static str {
 pub(super) fn token_rows(rows: &mut Vec<Row>, token: &TokenText) {
     must(rows, "to", token.aud.clone());
     must(rows, "as", format!("{}, issued by {}", token.sub, token.iss));
+    for access in &token.access {
+        must(rows, "may", in_words(access));
+    }
+    if token.profile != Profile::Thumbprint {
+        must(rows, "names key", way(token.profile).to_owned());
+    }
     for (claim, said) in &token.claims {
         must(rows, "with", format!("{claim} = {}", value(said)));
     }
@@ -58,6 +65,12 @@ pub(super) fn rows(rows: &mut Vec<Row>, signer: &SignerRules) {
     }
     for (name, values) in &signer.claims {
         must(rows, "with", claim(name, values));
+    }
+    for access in &signer.access {
+        must(rows, "may", in_words(access));
+    }
+    for (aud, profile) in &signer.profiles {
+        must(rows, "names key", format!("{} to {aud}", way(*profile)));
     }
     if let Some(hardware) = &signer.hardware {
         must(rows, "in", place(hardware));
@@ -175,6 +188,12 @@ pub fn rules(signer: &SignerRules) -> String {
     if !signer.claims.is_empty() {
         text += &format!(", with {}", claims(&signer.claims));
     }
+    if !signer.access.is_empty() {
+        text += &format!(", which may do {}", accesses(&signer.access, " or "));
+    }
+    if !signer.profiles.is_empty() {
+        text += &format!(", named {}", profiles(&signer.profiles));
+    }
     text + &format!("; key {key}")
 }
 
@@ -186,6 +205,33 @@ pub fn claims(claims: &BTreeMap<String, BTreeSet<String>>) -> String {
         .map(|(name, values)| claim(name, values))
         .collect::<Vec<_>>()
         .join(", ")
+}
+
+/// What may be done at a registry.
+#[must_use]
+pub fn accesses(access: &BTreeSet<String>, between: &str) -> String {
+    access.iter().map(|text| in_words(text)).collect::<Vec<_>>().join(between)
+}
+
+fn in_words(access: &str) -> String {
+    access
+        .parse()
+        .map_or_else(|error| format!("({error})"), |access: Access| access.in_words())
+}
+
+/// Audiences whose verifiers know keys in another way than by the thumbprint.
+#[must_use]
+pub fn profiles(profiles: &BTreeMap<String, Profile>) -> String {
+    let each = profiles.iter().map(|(aud, profile)| format!("{} to {aud}", way(*profile)));
+    each.collect::<Vec<_>>().join(", ")
+}
+
+fn way(profile: Profile) -> &'static str {
+    match profile {
+        Profile::Thumbprint => "by its thumbprint",
+        Profile::Libtrust => "by its libtrust fingerprint",
+        Profile::X5c => "by its certificate (x5c)",
+    }
 }
 
 /// The name by which verifiers know a key.
@@ -251,12 +297,15 @@ pub(super) mod tests {
 
     pub(in crate::cli::card) fn token() -> TokenText {
         TokenText {
+            access: BTreeSet::new(),
             alg: Algorithm::EdDsa,
             aud: "https://registry.example".into(),
+            certificate: None,
             claims: BTreeMap::new(),
             class: SignerClass::Sealed,
             iss: "https://id.example/touchlease".into(),
             key: crate::vault::signer::tests::keys()[0].clone(),
+            profile: Profile::default(),
             sub: "deployer".into(),
         }
     }

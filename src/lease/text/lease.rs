@@ -1,11 +1,11 @@
 //! A lease.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::{Origin, Text};
-use crate::encoding::jwk::Algorithm;
+use crate::encoding::jwk::{Algorithm, Profile};
 use crate::encoding::sshsig::Namespace;
 use crate::encoding::{Digest, SecretRef};
 use crate::lease::grant::{AtEnd, Via};
@@ -125,10 +125,16 @@ pub struct ProxyText {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenText {
+    /// What it lets do at a registry, each as [`crate::encoding::access::Access`] is written.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub access: BTreeSet<String>,
     /// With which algorithm it is signed.
     pub alg: Algorithm,
     /// For whom.
     pub aud: String,
+    /// The certificate of the public key, base64url of DER, where its profile puts it into the header.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
     /// More claims.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub claims: BTreeMap<String, String>,
@@ -138,8 +144,15 @@ pub struct TokenText {
     pub iss: String,
     /// The public key that it verifies with, as it stands in the record.
     pub key: String,
+    /// By what the header names the key, where that is not the thumbprint.
+    #[serde(default, skip_serializing_if = "is_usual")]
+    pub profile: Profile,
     /// Whom it speaks of.
     pub sub: String,
+}
+
+fn is_usual(profile: &Profile) -> bool {
+    *profile == Profile::default()
 }
 
 /// What the SSH certificate of a lease says, but for its times: its id is the lease's, and its number the first half of that.

@@ -7,10 +7,13 @@ use hpke::rand_core::{CryptoRng, TryCryptoRng, TryRng};
 use super::text::SIGNED;
 use crate::device::enrolled::{EnrolledKey, Profile};
 use crate::device::soft::SoftKey;
-use crate::encoding::jwk::{Algorithm, PublicKey};
+use crate::encoding::jwk::{self, Algorithm, PublicKey};
+use crate::encoding::self_signed::Certificates;
 use crate::encoding::sshsig::ecdsa;
 use crate::encoding::sshsig::{Namespace, Point};
 use crate::encoding::{Digest, jcs};
+use crate::mint::key;
+use crate::mint::self_signed::certificate;
 use crate::vault::backup::archive::Writer;
 use crate::vault::bytes::Hex;
 use crate::vault::index::{Ancestor, Child, Entry, Head, Kind, Node, Version, page_bytes, seal_below};
@@ -297,6 +300,21 @@ const POINTS: [&str; 2] = [
     "BHzyexiNA09-ilI4AwS1GsPAiWnid_IbNaYLSPxHZpl4B3dVENuO0EApPZrGn3Qw27p9reY86YIpngS3nSJ4c9E",
 ];
 
+/// Certificates of the two.
+fn certificates() -> Certificates {
+    let of = |private: u8| {
+        let mut scalar = [0; 32];
+        scalar[31] = private;
+        let key = key::public_of(Algorithm::Es256, &scalar).expect("a key");
+        certificate(&scalar, &key).expect("a certificate")
+    };
+    Certificates {
+        current: of(1),
+        next: of(2),
+        previous: None,
+    }
+}
+
 /// Rules of a signer.
 fn signer(alg: Algorithm) -> Rules {
     let key = |private: u8| match alg {
@@ -308,14 +326,20 @@ fn signer(alg: Algorithm) -> Rules {
     };
     Rules {
         signer: Some(Box::new(Signer {
+            access: ["registry:catalog:*".into(), "repository:team/app:pull,push".into()].into(),
             alg,
             audiences: ["https://a.example".into(), "https://b.example".into()].into(),
+            certificates: (alg == Algorithm::Es256).then(certificates),
             claims: [("env".into(), ["dev".into(), "prod".into()].into()), ("ref".into(), [].into())].into(),
             current: key(1),
             issuer: "https://id.example:8443/touchlease".into(),
             next: key(2),
             previous: (alg == Algorithm::EdDsa).then(|| key(3)),
             principals: None,
+            profiles: match alg {
+                Algorithm::Es256 => [("https://a.example".into(), jwk::Profile::Libtrust), ("https://b.example".into(), jwk::Profile::X5c)].into(),
+                Algorithm::EdDsa => [].into(),
+            },
             subjects: ["deployer".into()].into(),
         })),
         ttl: Some(600),

@@ -1,6 +1,10 @@
 //! Programs that know nothing of this project accept a token and refuse it after its end, for another audience, and by a key that is not
 //! published any more.
 
+mod apache;
+mod openbao;
+mod registry;
+
 use std::env;
 use std::fs;
 use std::io::{Read, Write};

@@ -1,6 +1,8 @@
 //! Records of signers: sound ones, and ones that only somebody who has the scope's key could have sealed.
 
 use crate::encoding::Digest;
+use crate::encoding::jwk::Algorithm;
+use crate::mint::{key, self_signed};
 use crate::vault::bytes::put_field;
 use crate::vault::index::{Head, Node};
 use crate::vault::record::{self, Clear, Record};
@@ -38,6 +40,13 @@ pub fn add(kit: &mut Kit<'_>) {
     let ca = of_ssh(kit);
     let about = "A signer of SSH certificates in the place of a secret: to be read.".to_owned();
     made.push(("ssh".to_owned(), about, "fine", sealed(&ca, &value)));
+    for (name, about, text) in with_profiles(&good) {
+        made.push((name.to_owned(), about.to_owned(), "fine", sealed(&text, &value)));
+    }
+    for (name, about, text) in wrong_profiles(&good) {
+        let about = format!("A signer that somebody who has the scope's key sealed: {about}.");
+        made.push((name.to_owned(), about, "secret prod/TOKEN damaged", sealed(&text, &value)));
+    }
     for (name, about, from, to) in WRONG_CAS {
         let changed = ca.replacen(from, to, 1);
         assert_ne!(changed, ca, "{name}");
@@ -83,6 +92,101 @@ pub fn add(kit: &mut Kit<'_>) {
             if expect == "fine" { read } else { &[] },
         );
     }
+}
+
+const ACCESS: &str = "\"access\":[\"registry:catalog:*\",\"repository:team/app:pull,push\"],";
+const PROFILES: &str = "\"profiles\":{\"https://registry.example\":\"libtrust\"},";
+
+/// The clear part of a signer of P-256 with scopes of a registry, a profile, and the certificates for it.
+fn profiled(good: &str) -> String {
+    of_p_256(good)
+        .replacen("\"signer\":{", &format!("\"signer\":{{{ACCESS}"), 1)
+        .replacen("\"claims\":", &format!("{},\"claims\":", certificates()), 1)
+        .replacen("\"subjects\":", &format!("{PROFILES}\"subjects\":"), 1)
+}
+
+/// Of the base point and of twice that, whose private keys are 1 and 2.
+fn certificates() -> String {
+    let [current, next] = [1, 2].map(certificate);
+    format!("\"certificates\":{{\"current\":\"{current}\",\"next\":\"{next}\"}}")
+}
+
+fn certificate(private: u8) -> String {
+    let mut scalar = [0; 32];
+    scalar[31] = private;
+    let public = key::public_of(Algorithm::Es256, &scalar).unwrap();
+    self_signed::certificate(&scalar, &public).unwrap()
+}
+
+fn with_profiles(good: &str) -> [(&'static str, &'static str, String); 2] {
+    let access = good.replacen("\"signer\":{", &format!("\"signer\":{{{ACCESS}"), 1);
+    [
+        (
+            "access",
+            "A signer with scopes of a registry in the place of a secret: to be read.",
+            access,
+        ),
+        (
+            "profiles",
+            "A signer with a profile and certificates of its keys in the place of a secret: to be read.",
+            profiled(good),
+        ),
+    ]
+}
+
+fn wrong_profiles(good: &str) -> Vec<(&'static str, &'static str, String)> {
+    let profiled = profiled(good);
+    let [current, next] = [1, 2].map(certificate);
+    let changed = |from: &str, to: &str| {
+        let text = profiled.replacen(from, to, 1);
+        assert_ne!(text, profiled, "{from}");
+        text
+    };
+    let middle = current.len() - 20;
+    let other = if current[middle..=middle] == *"A" { "B" } else { "A" };
+    let broken = format!("{}{other}{}", &current[..middle], &current[middle + 1..]);
+    let eddsa = good.replacen("\"subjects\":", &format!("{PROFILES}\"subjects\":"), 1);
+    vec![
+        (
+            "access-none",
+            "scopes of a registry, and none of them",
+            changed(ACCESS, "\"access\":[],"),
+        ),
+        ("access-order", "actions in another order", changed("pull,push", "push,pull")),
+        ("access-wild", "a scope of every repository", changed("team/app", "*")),
+        ("access-claim", "the claim access besides", changed("\"env\":", "\"Access\":")),
+        ("profile-alg", "a profile of Ed25519 keys", eddsa),
+        (
+            "profile-audience",
+            "a profile of an audience that is none",
+            changed(
+                "\"profiles\":{\"https://registry.example\"",
+                "\"profiles\":{\"https://other.example\"",
+            ),
+        ),
+        ("profile-usual", "a profile that all have", changed("libtrust", "thumbprint")),
+        ("profile-unknown", "an unknown profile", changed("libtrust", "jwk")),
+        (
+            "certificates-none",
+            "a profile without certificates",
+            changed(&format!("{},", certificates()), ""),
+        ),
+        ("certificates-idle", "certificates without a profile", changed(PROFILES, "")),
+        ("certificates-other", "a certificate of another key", changed(&current, &next)),
+        (
+            "certificates-signature",
+            "a certificate that its key did not sign",
+            changed(&current, &broken),
+        ),
+        (
+            "certificates-previous",
+            "a certificate of a previous key that there is not",
+            changed(
+                &format!("\"next\":\"{next}\""),
+                &format!("\"next\":\"{next}\",\"previous\":\"{next}\""),
+            ),
+        ),
+    ]
 }
 
 const WRONG_CAS: &[(&str, &str, &str, &str)] = &[
