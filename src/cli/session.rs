@@ -248,7 +248,7 @@ impl Asking<'_> {
                     shown.queue(waiting, tty);
                 }
             }
-            Event::Watching | Event::Ended { .. } => {}
+            Event::Watching | Event::Ended { .. } | Event::Signed { .. } => {}
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! `touchlease ssh`: certificates that let in at servers for minutes, whom these trust, and what is taken back.
 
+mod agent;
+
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -31,6 +33,7 @@ pub enum Command {
     /// KEY-cert.pub, ssh finds it. Who may be let in, and for how long, is sealed with the signer: `touchlease signer add NAME --scope prod
     /// --principal USER` makes one.
     Cert(CertArgs),
+    Agent(agent::Args),
     /// Print the public keys of a signer, for the file that TrustedUserCAKeys of sshd_config names, without a touch.
     ///
     /// The key that signs, and the one that will sign next: `touchlease signer rotate` locks nobody out.
@@ -83,18 +86,21 @@ pub struct CertArgs {
 
 /// # Errors
 /// See [`Failure`].
-pub fn run(session: &Session, command: Command) -> Result<(), Failure> {
-    match command {
+pub fn run(session: &Session, command: Command) -> Result<u8, Failure> {
+    let done = match command {
+        Command::Agent(args) => return agent::run(session, args),
         Command::Cert(args) => cert(session, args),
         Command::Ca { signer } => ca(session, &signer),
         Command::Krl { signer, file, leases } => revoke(session, &signer, &file, &leases),
-    }
+    };
+    done.map(|()| 0)
 }
 
 fn cert(session: &Session, args: CertArgs) -> Result<(), Failure> {
     let ask = CertificateAsk {
         force_command: args.force_command,
         key: public_key(&args.key)?,
+        login: None,
         principal: args.principal,
         pty: args.pty,
         source_addresses: args.source_addresses,
@@ -175,14 +181,22 @@ fn revoke(session: &Session, signer: &SecretRef, file: &Path, leases: &[String])
     Ok(())
 }
 
-/// A signer of certificates, of which a touch on this machine has shown that it is as the folder says.
-fn vouched_ca(session: &Session, signer: &SecretRef) -> Result<SignerView, Failure> {
+/// A signer of certificates, as the folder has it.
+fn named_ca(session: &Session, signer: &SecretRef) -> Result<SignerView, Failure> {
     let (mut found, _) = signers(session, vec![signer.to_string()])?;
     let view = found.pop().ok_or_else(unexpected)?;
-    if !is_ca(&view) {
-        let message = format!("{signer} signs tokens, and no SSH certificates");
-        return Err(Failure::new(Outcome::BadInput, "no_ca", message).hint("touchlease signer list shows which signers there are"));
+    match is_ca(&view) {
+        true => Ok(view),
+        false => {
+            let message = format!("{signer} signs tokens, and no SSH certificates");
+            Err(Failure::new(Outcome::BadInput, "no_ca", message).hint("touchlease signer list shows which signers there are"))
+        }
     }
+}
+
+/// A signer of certificates, of which a touch on this machine has shown that it is as the folder says.
+fn vouched_ca(session: &Session, signer: &SecretRef) -> Result<SignerView, Failure> {
+    let view = named_ca(session, signer)?;
     if !view.vouched {
         return Err(Failure::new(Outcome::VaultRefused, "not_vouched", unvouched(&view.signer)).hint(what_of_it(&view)));
     }

@@ -285,9 +285,23 @@ async fn pass_on(lines: &mut Lines, events: &mut UnboundedReceiver<Event>, held:
             }
             line = lines.next() => match line? {
                 None => return Ok(()),
-                Some(line) => if matches!(codec::decode(&line), Ok(Answer::Done)) {
-                    held.done(Why::Ended);
-                    return Ok(());
+                Some(line) => match codec::decode(&line) {
+                    Ok(Answer::Done) => {
+                        held.done(Why::Ended);
+                        return Ok(());
+                    }
+                    Ok(Answer::Sign { session, data }) => {
+                        let (signed, last) = held.sign(&session, &data).map_or_else(
+                            |refused| (Event::Signed { signature: None, refused: Some(refused) }, false),
+                            |(signature, last)| (Event::Signed { signature: Some(signature), refused: None }, last),
+                        );
+                        lines.send(&signed).await?;
+                        if last {
+                            held.done(Why::UsedUp);
+                            return Ok(());
+                        }
+                    }
+                    _ => {}
                 },
             },
         }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::connection::Handled;
 use super::house::{House, OpenVault};
+use super::logins::{self, Login};
 use super::{peer, proxies};
 use crate::device::enrolled::Piv;
 use crate::device::{EnrolledKey, KeyId};
@@ -22,6 +23,7 @@ use crate::sys;
 use crate::vault::Material;
 use crate::wire::reply::{Delivered, Granted, ProxyView};
 use crate::wire::request::LeaseAsk;
+use crate::wire::signer::SessionAsk;
 use crate::wire::{Call, Failure, Outcome, Reply, Request, Value};
 
 /// A connection's stake in a lease; given up when dropped.
@@ -31,6 +33,8 @@ pub(super) struct Held {
     stake: Stake,
     /// The proxy of the connection, which ends with it.
     _proxy: Option<proxies::Session>,
+    /// The key of a lease for logins, and the vault whose log has them.
+    login: Option<(Login, Rc<OpenVault>)>,
     given_up: bool,
 }
 
@@ -43,12 +47,28 @@ impl Held {
             lease,
             stake,
             _proxy: None,
+            login: None,
             given_up: false,
         }
     }
 
     pub(super) fn id(&self) -> &str {
         self.lease.id()
+    }
+
+    /// Signs a login, in base64; and whether it was the last.
+    ///
+    /// # Errors
+    /// The lease is for none, or for another one, or over.
+    pub(super) fn sign(&self, session: &SessionAsk, data: &str) -> Result<(String, bool), Failure> {
+        let Some((login, open)) = &self.login else {
+            return Err(
+                Failure::new(Outcome::Refused, "no_login", "the lease of this connection is for no login")
+                    .hint("touchlease ssh agent prod/ca"),
+            );
+        };
+        let (signature, left) = login.sign(&self.house, open, &self.lease, session, data)?;
+        Ok((signature, left == Some(0)))
     }
 
     /// The child has ended.
@@ -78,6 +98,10 @@ impl Drop for Held {
 pub(super) async fn request(house: &Rc<House>, path: &Path, ask: &LeaseAsk, asker: &Asker) -> Result<Handled, Failure> {
     let open = house.open(path)?;
     let office = house.office(&open);
+    let (ask, key) = match logins::prepare(house, ask)? {
+        Some((ask, key)) => (&{ ask }, Some(key)),
+        None => (ask, None),
+    };
     let (lease, joined) = collapse::request(&office, ask, asker).await?;
     // By what it was judged by: the file may say something else since the prompt came up.
     if office.lobby.limits.end_when_unplugged && !joined {
@@ -95,6 +119,17 @@ pub(super) async fn request(house: &Rc<House>, path: &Path, ask: &LeaseAsk, aske
     // From here on whatever goes wrong gives the lease up.
     let stake = if ask.deliver { Stake::Uses } else { Stake::Keeps };
     let mut held = Held::new(house, lease, stake, asker);
+    if let Some(key) = key {
+        let (login, certificate) = logins::certify(house, &open, &held.lease, key)?;
+        held.login = Some((login, open.clone()));
+        let values = house
+            .ledger
+            .with_material(&held.lease, |text, _| text.values().next().map(|grant| sent(grant, certificate)));
+        return Ok(Handled {
+            reply: granted(house, &held.lease, joined, Vec::from_iter(values.map_err(|_| gone())?), None)?,
+            held: Some(held),
+        });
+    }
     let delivered = proxies::deliver(house, &open, &held.lease, ask, asker).await?;
     let (session, proxy) = delivered.unzip();
     held._proxy = session;
@@ -167,7 +202,7 @@ fn what(text: &LeaseText, ask: &LeaseAsk, left: Option<u32>) -> String {
     command.into_iter().chain(tokens).chain(certificate).collect::<Vec<_>>().join(", ")
 }
 
-fn gone() -> Failure {
+pub(super) fn gone() -> Failure {
     Failure::new(Outcome::Refused, "lease_over", "the lease ended before it could be used").hint("ask again")
 }
 

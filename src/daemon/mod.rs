@@ -8,6 +8,7 @@ pub mod house;
 mod keys;
 mod leases;
 mod listener;
+mod logins;
 mod merges;
 pub mod peer;
 mod places;

@@ -287,7 +287,7 @@ fn other_class(signer: &str, in_hardware: bool) -> Failure {
         ),
         false => (
             format!("{signer} is sealed in the vault, and stays so"),
-            format!("touchlease signer rotate {signer}; or make another one: touchlease signer add NAME --piv"),
+            format!("touchlease signer rotate {signer}"),
         ),
     };
     Failure::new(Outcome::BadInput, "signer_class", message).hint(hint)

@@ -4,3 +4,4 @@ pub mod agent;
 pub mod env;
 pub mod mask;
 pub mod proxy;
+pub mod ssh_agent;

@@ -13,6 +13,8 @@ pub mod plain;
 pub mod reference;
 pub mod self_signed;
 pub mod ssh_key;
+pub mod ssh_session;
+pub mod ssh_userauth;
 pub mod sshsig;
 pub mod target;
 pub mod words;

@@ -130,6 +130,26 @@ impl SshKey {
         rest.is_empty().then_some(Self { kind, fields }).ok_or(SshKeyError::Content)
     }
 
+    /// The key that a certificate is for, of which nothing else is looked at (PROTOCOL.certkeys: type, nonce, and what a key has behind its type).
+    ///
+    /// # Errors
+    /// See [`SshKeyError`].
+    pub fn from_certificate(blob: &[u8]) -> Result<Self, SshKeyError> {
+        let mut rest = blob;
+        let name = take(&mut rest).map_err(|_| SshKeyError::Form)?;
+        let kind = KINDS
+            .iter()
+            .find(|kind| kind.certificate.as_bytes() == name)
+            .ok_or(SshKeyError::Kind)?;
+        take(&mut rest).map_err(|_| SshKeyError::Content)?;
+        let mut key = Vec::new();
+        put(&mut key, kind.name.as_bytes());
+        for _ in kind.fields {
+            put(&mut key, &take(&mut rest).map_err(|_| SshKeyError::Content)?);
+        }
+        Self::from_blob(&key)
+    }
+
     /// The public half of a signer's key.
     ///
     /// # Errors

@@ -250,7 +250,7 @@ fn in_use(slot: Retired, owner: &Known) -> Failure {
         key.name
     );
     Failure::new(Outcome::Refused, "slot_in_use", message).hint(
-        "name other slots, or remove what has it from that vault first: touchlease key remove NAME, or touchlease signer remove SIGNER",
+        "name other slots, or remove what has it from that vault first: touchlease key remove NAME, or touchlease signer remove SECRET",
     )
 }
 

@@ -1,7 +1,7 @@
 //! SSH certificates of a lease: what a signer's sealed rules let a person be asked for, and what is signed of what was shown.
 
 use super::failure::internal;
-use super::hardware;
+use super::{hardware, login};
 use super::request::Judged;
 use super::text::{CertificateText, GrantText, LeaseText};
 use super::token::{At, locked, unminted};
@@ -34,6 +34,7 @@ pub fn check(judged: &Judged) -> Result<(), Failure> {
         Failure::new(Outcome::BadInput, "ssh_key", error.to_string())
             .hint("name the public half: --key ~/.ssh/id_ed25519.pub; ssh-keygen -t ed25519 makes a key")
     })?;
+    asked.login.as_ref().map_or(Ok(()), login::check)?;
     let names = || principals.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
     match (&asked.principal, principal(signer, asked)) {
         (_, Some(_)) => {}
@@ -56,14 +57,17 @@ pub fn check(judged: &Judged) -> Result<(), Failure> {
     })
 }
 
-/// A certificate is all that a lease gives, and the lease is over with it: its id is the lease's.
+/// A certificate is all that a lease gives, and the lease is over with it: its id is the lease's. One for logins is used for as many of them as
+/// the lease has uses.
 ///
 /// # Errors
 /// It is asked for with something else, or several times.
 pub fn check_alone(grants: &[Judged], uses: Option<u32>) -> Result<(), Failure> {
-    let has_one = grants.iter().any(|judged| judged.grant.certificate.is_some());
-    match (has_one, grants.len(), uses) {
+    let certificates = || grants.iter().filter_map(|judged| judged.grant.certificate.as_ref());
+    let for_logins = certificates().any(|asked| asked.login.is_some());
+    match (certificates().next().is_some(), grants.len(), uses) {
         (false, ..) | (true, 1, Some(1)) => Ok(()),
+        (true, 1, Some(_)) if for_logins => Ok(()),
         _ => Err(refuse("certificate_alone", "an SSH certificate takes a touch of its own".into()).hint("ask for each by itself")),
     }
 }
@@ -78,6 +82,10 @@ pub fn text(judged: &Judged) -> Option<CertificateText> {
         class: hardware::class(signer),
         force_command: asked.force_command.clone(),
         key: SshKey::from_line(&asked.key).ok()?.to_line(),
+        login: match &asked.login {
+            Some(login) => Some(login::text(login, principal(signer, asked)?)?),
+            None => None,
+        },
         principal: principal(signer, asked)?.to_owned(),
         pty: asked.pty,
         source_addresses: addresses(asked).ok()?,

@@ -109,7 +109,7 @@ fn case(error: &DeviceError) -> (Outcome, &'static str, &'static str) {
         E::OtherSlotKey { .. } => (
             Outcome::NoKey,
             "signer_key_gone",
-            "make it a new key: touchlease signer rotate SIGNER --piv; touchlease signer list says which it is",
+            "make it a new key: touchlease signer rotate SECRET --piv; touchlease signer list says which it is",
         ),
         E::PivPinBlocked => (Outcome::Locked, "piv_pin_blocked", "ykman piv access unblock-pin"),
         E::PinUnfit => (Outcome::Locked, "pin_unfit", "type 6 to 8 characters"),

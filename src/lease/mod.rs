@@ -13,6 +13,7 @@ pub mod hardware;
 pub mod issue;
 mod key_failure;
 pub mod ledger;
+pub mod login;
 mod making;
 pub mod merge;
 pub mod office;

@@ -74,18 +74,15 @@ fn check_delivery(judged: &Judged) -> Result<(), Failure> {
             None => format!("have a token signed with it: touchlease token {secret} --aud URL"),
         }));
     }
-    let (secret, via) = (&judged.grant.secret, judged.grant.via.to_string());
+    let (secret, via) = (&judged.grant.secret, judged.grant.via);
     let allowed: Vec<_> = judged
         .rules
         .deliveries
         .iter()
         .map(|delivery| format!("{delivery:?}").to_lowercase())
         .collect();
-    // Only a signer is for delivery by signer, and that is made, not edited.
-    let kept = allowed.iter().filter(|delivery| *delivery != "signer").map(String::as_str);
-    let kept: Vec<_> = kept.chain([via.as_str()]).collect();
     // A proxy needs hosts to send it to, and that is a change that says where.
-    let hosts = if judged.grant.via == Via::Proxy { " --host HOST" } else { "" };
+    let hosts = if via == Via::Proxy { " --host HOST" } else { "" };
     Err(refuse(
         "delivery_forbidden",
         format!(
@@ -95,8 +92,8 @@ fn check_delivery(judged: &Judged) -> Result<(), Failure> {
     )
     // What is allowed stays so: of a secret with hosts, the proxy has to.
     .hint(format!(
-        "a person can change that: touchlease edit {secret} --allow {}{hosts}",
-        kept.join(",")
+        "a person can change that: touchlease edit {secret} --allow {},{via}{hosts}",
+        allowed.join(",")
     )))
 }
 

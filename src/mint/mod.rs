@@ -4,8 +4,10 @@
 
 pub mod jwt;
 pub mod key;
+pub mod login;
 pub mod self_signed;
 pub mod ssh_cert;
 
 pub use jwt::{Claims, MintError, Minter, Named};
+pub use login::LoginKey;
 pub use ssh_cert::{Addresses, Certificate, CertificateError};

@@ -249,7 +249,7 @@ pub fn with_signature(
 }
 
 /// RFC 8709, 6, and RFC 5656, 3.1.2.
-fn signature_blob(algorithm: Algorithm, ca: &SshKey, signature: &[u8; 64]) -> Vec<u8> {
+pub(super) fn signature_blob(algorithm: Algorithm, ca: &SshKey, signature: &[u8; 64]) -> Vec<u8> {
     let mut blob = Vec::new();
     put(&mut blob, ca.name().as_bytes());
     match algorithm {

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::reply::SecretView;
 use super::request::PutAsk;
-use super::{Outcome, Value};
+use super::signer::SessionAsk;
+use super::{Failure, Outcome, Value};
 
 /// A prompt as a screen gets it: the exact bytes that will be signed, never a description of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -202,6 +203,15 @@ pub enum Event {
         /// Why: `expired`, `used_up`, `ended`, `revoked`, `locked`, `requester_gone`, `key_removed`, `daemon_stopped`.
         why: String,
     },
+    /// To [`Answer::Sign`]: the signature in SSH's form, in base64; or why there is none.
+    Signed {
+        /// The signature.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signature: Option<String>,
+        /// Why there is none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refused: Option<Failure>,
+    },
     /// One line of the audit log, without its newline.
     Line {
         /// The line, byte for byte.
@@ -289,6 +299,13 @@ pub enum Answer {
     },
     /// The child of this connection's lease ended; so may the lease.
     Done,
+    /// Sign a login, with the key of this connection's lease: one use.
+    Sign {
+        /// The session in which it is.
+        session: SessionAsk,
+        /// What is to be signed, in base64.
+        data: String,
+    },
     /// One more secret of a `put` that said how many follow.
     Put(PutAsk),
 }

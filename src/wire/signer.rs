@@ -33,8 +33,12 @@ pub struct CertificateAsk {
     /// The one command that it lets run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub force_command: Option<String>,
-    /// The public key that it is for, as `ssh-keygen` writes it; a comment is left out.
+    /// The public key that it is for, as `ssh-keygen` writes it; a comment is left out. None where it is for a login.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub key: String,
+    /// It is for logins at one server, with a key that the daemon makes and keeps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<LoginAsk>,
     /// As which user it lets in; the signer's only principal when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub principal: Option<String>,
@@ -44,6 +48,32 @@ pub struct CertificateAsk {
     /// Addresses, or ranges of them, from which it lets in; from everywhere when there is none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub source_addresses: Vec<String>,
+}
+
+/// Logins at one server, each by a signature of the daemon's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoginAsk {
+    /// The session of the first.
+    pub session: SessionAsk,
+    /// The server may be one that does not want its host key in what is signed (OpenSSH before 8.9).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub old_server: bool,
+    /// The user that is logged in as; the principal when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+}
+
+/// A session of SSH, as `session-bind@openssh.com` tells of it; each in base64.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SessionAsk {
+    /// The server's host key, or its certificate, in its wire form.
+    pub host_key: String,
+    /// The session's id.
+    pub id: String,
+    /// The host key's signature over it.
+    pub signature: String,
 }
 
 /// What may be signed with a signer, and its public keys (base64url without padding: 65 bytes for ES256, 32 for EdDSA).

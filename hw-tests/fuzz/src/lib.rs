@@ -64,6 +64,7 @@ pub mod deliver {
         pub mod refuse;
         pub mod rules;
     }
+    pub mod ssh_agent;
 }
 #[path = "../../../src/device"]
 pub mod device {

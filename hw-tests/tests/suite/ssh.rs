@@ -1,5 +1,7 @@
 //! SSH certificates with emulated keys; what Debian's sshd says of them is in `servers`.
 
+mod agent;
+mod logins;
 mod servers;
 
 use std::fs;

@@ -20,7 +20,11 @@ const ANYTHING: &str = "anything";
 pub(super) fn signed(grant: &GrantText) -> String {
     if let Some(certificate) = &grant.certificate {
         let class = signer_of(certificate.class);
-        return format!("an SSH certificate signed by {}  {class}, version {}", grant.secret, grant.version);
+        let what = match certificate.login {
+            Some(_) => "logins by SSH, with a certificate",
+            None => "an SSH certificate",
+        };
+        return format!("{what} signed by {}  {class}, version {}", grant.secret, grant.version);
     }
     let class = grant.token.as_ref().map_or("", |token| signer_of(token.class));
     let variable = grant
@@ -146,6 +150,22 @@ fn claim(name: &str, values: &BTreeSet<String>) -> String {
 
 /// What a certificate lets in.
 pub(super) fn certificate_rows(rows: &mut Vec<Row>, certificate: &CertificateText) {
+    if let Some(login) = &certificate.login {
+        let host = SshKey::from_line(&login.host_key);
+        let host = host.map_or_else(
+            |error| format!("({error})"),
+            |host| format!("{} {}", host.name(), host.fingerprint()),
+        );
+        strong(rows, "at", format!("the server with the host key {host}"));
+        if login.old_server {
+            strong(
+                rows,
+                "",
+                "as whoever asks says: an OLD SERVER cannot tell, and it may be another one".into(),
+            );
+        }
+        must(rows, "login", format!("as {}", login.user));
+    }
     must(rows, "as", format!("user {}", certificate.principal));
     let key = SshKey::from_line(&certificate.key);
     must(
@@ -153,6 +173,9 @@ pub(super) fn certificate_rows(rows: &mut Vec<Row>, certificate: &CertificateTex
         "with key",
         key.map_or_else(|error| format!("({error})"), |key| format!("{} {}", key.name(), key.fingerprint())),
     );
+    if certificate.login.is_some() {
+        must(rows, "", "made for this, kept by the daemon".into());
+    }
     let runs = match &certificate.force_command {
         Some(command) => format!("only {command}"),
         None => "anything".to_owned(),

@@ -170,6 +170,9 @@ pub struct CertificateText {
     pub force_command: Option<String>,
     /// The public key that it is for: type and base64.
     pub key: String,
+    /// Where it lets in, when its key is the daemon's and signs for nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<LoginText>,
     /// As which user it lets in.
     pub principal: String,
     /// Whether it lets have a terminal.
@@ -178,6 +181,19 @@ pub struct CertificateText {
     /// From where it lets in.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub source_addresses: Vec<Addresses>,
+}
+
+/// Logins at one server, in the text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoginText {
+    /// The server's host key: type and base64.
+    pub host_key: String,
+    /// The server may be one that does not want its host key in what is signed: then that it is this one is the requester's word.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub old_server: bool,
+    /// The user that is logged in as.
+    pub user: String,
 }
 
 /// The member `kind` of a lease.

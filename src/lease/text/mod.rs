@@ -18,7 +18,7 @@ pub use change::{
     OlderText, WriteText,
 };
 pub use export::{ExportKind, ExportText};
-pub use lease::{CertificateText, GrantText, Holder, LeaseKind, LeaseText, ProxyText, TaskText, TokenText};
+pub use lease::{CertificateText, GrantText, Holder, LeaseKind, LeaseText, LoginText, ProxyText, TaskText, TokenText};
 pub use merge::{JoinText, JoinedText, KeepText, StatesText, VersionText, names_all};
 pub use notice::{CardText, EnrolKind, EnrolText, FactoryText, RecoversText, RosterBeside, UnlockKind, UnlockText};
 

@@ -6,6 +6,7 @@ pub mod encoding;
 pub mod import;
 pub mod lease;
 pub mod proxy;
+pub mod ssh;
 pub mod vault;
 pub mod wire;
 

@@ -332,8 +332,9 @@ fn signer(alg: Algorithm) -> Rules {
             certificates: (alg == Algorithm::Es256).then(certificates),
             claims: [("env".into(), ["dev".into(), "prod".into()].into()), ("ref".into(), [].into())].into(),
             current: key(1),
+            hardware: None,
             issuer: "https://id.example:8443/touchlease".into(),
-            next: key(2),
+            next: Some(key(2)),
             previous: (alg == Algorithm::EdDsa).then(|| key(3)),
             principals: None,
             profiles: match alg {

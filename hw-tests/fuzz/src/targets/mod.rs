@@ -6,6 +6,7 @@ mod encoding;
 mod import;
 mod lease;
 mod proxy;
+mod ssh;
 mod vault;
 mod wire;
 
@@ -56,6 +57,8 @@ pub const ALL: &[Target] = &[
     target("ctap-session", 4096, device::session, samples::device::session),
     target("worker-frame", 4096, device::worker_frame, samples::device::worker_frame),
     target("ssh-key", 8300, encoding::ssh_key, samples::encoding::ssh_key),
+    target("ssh-agent", 4096, ssh::agent, samples::ssh::agent),
+    target("ssh-login", 4096, ssh::login, samples::ssh::login),
     target("target", 512, encoding::target, samples::encoding::target),
     target("public-key", 128, encoding::public_key, samples::encoding::public_key),
     target("sshsig", 2048, encoding::sshsig, samples::encoding::sshsig),

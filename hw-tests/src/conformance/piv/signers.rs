@@ -1,6 +1,15 @@
 //! Signers whose key is in a slot of a YubiKey: each signature is a touch, and the touch of its lease.
 
-use std::{error::Error, fs, process::Command, sync::Arc};
+use std::{
+    env,
+    error::Error,
+    ffi::OsStr,
+    fs,
+    io::Write as _,
+    path::Path,
+    process::{Command, Stdio},
+    sync::Arc,
+};
 
 use data_encoding::BASE64URL_NOPAD;
 use p256::ecdsa::{Signature, VerifyingKey, signature::Verifier};
@@ -116,7 +125,24 @@ fn verified(machine: &Machine<'_>, token: &str) -> Result<Value, Box<dyn Error>>
     let point = [vec![4], coordinate("x")?, coordinate("y")?].concat();
     let signature = Signature::from_slice(&BASE64URL_NOPAD.decode(signature.as_bytes())?)?;
     VerifyingKey::from_sec1_bytes(&point)?.verify(format!("{header}.{payload}").as_bytes(), &signature)?;
+    if let Some(python) = env::var_os("VERIFIER") {
+        relying_party(&python, &site, part(payload)?["aud"].as_str().unwrap_or_default(), token)?;
+    }
     part(payload)
+}
+
+/// PyJWT as an OpenID Connect relying party, where `hw-tests/with-verifiers` has put it: accepts the token, and refuses it for another audience.
+fn relying_party(python: &OsStr, site: &Path, audience: &str, token: &str) -> Verdict {
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("verifiers/relying-party.py");
+    for (audience, accepted) in [(audience, true), ("https://elsewhere.example", false)] {
+        let mut party = Command::new(python);
+        party.arg("-B").arg(&program).arg(site).args(["https://id.example", audience]);
+        let mut party = party.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        writeln!(party.stdin.take().ok_or("no pipe")?, "{token}")?;
+        let said = party.wait_with_output()?;
+        ensure!(said.status.success() == accepted, "{audience}: {said:?}");
+    }
+    Ok(())
 }
 
 fn token(machine: &Machine<'_>) -> Verdict {
@@ -341,14 +367,17 @@ fn other_card(machine: &Machine<'_>) -> Verdict {
         "YubiKey {}, on which the signer's key is, is not connected",
         serial(YUBIKEY_READER.port)
     );
-    let request = machine.request(TOKEN)?;
-    let output = request.finish()?;
+    let (touched, output) = touches(machine, 1, || {
+        let mut request = machine.request(TOKEN)?;
+        // Somebody who would touch whatever blinks.
+        machine.approve(&mut request)?;
+        request.finish()
+    })?;
     ended(&output, 63, &[&named, "touchlease signer list"])?;
+    ensure!(touched == 0, "the other one was touched");
     machine.keys[1].pull()?;
     let request = machine.request(TOKEN)?;
-    ended(&request.finish()?, 63, &[&named])?;
-    ensure!(machine.keys[1].counts()?.given == 0, "the other one was touched");
-    Ok(())
+    ended(&request.finish()?, 63, &[&named])
 }
 
 fn other_policies(machine: &Machine<'_>) -> Verdict {

@@ -14,16 +14,21 @@ use super::{certificate, lab};
 use crate::lab::Lab;
 
 /// A server on loopback that trusts the signer `prod/ca` of a lab, and nothing else.
-struct Server {
+pub(super) struct Server {
     child: Child,
-    port: u16,
-    folder: PathBuf,
+    pub(super) port: u16,
+    pub(super) folder: PathBuf,
 }
 
 impl Server {
     /// Lets in as whoever runs this, with a certificate for one of `principals`.
-    fn start(lab: &Lab, principals: &[&str]) -> Self {
-        let folder = lab.home.path().join("sshd");
+    pub(super) fn start(lab: &Lab, principals: &[&str]) -> Self {
+        Self::named(lab, "sshd", principals, "")
+    }
+
+    /// One of several, with more lines of configuration.
+    pub(super) fn named(lab: &Lab, name: &str, principals: &[&str], more: &str) -> Self {
+        let folder = lab.home.path().join(name);
         fs::create_dir(&folder).unwrap();
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
         let host = folder.join("host");
@@ -40,7 +45,7 @@ impl Server {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let at = |name: &str| folder.join(name).display().to_string();
         let config = format!(
-            "ListenAddress 127.0.0.1:{port}\nHostKey {}\nTrustedUserCAKeys {}\nAuthorizedPrincipalsFile {}\nRevokedKeys {}\n\
+            "{more}ListenAddress 127.0.0.1:{port}\nHostKey {}\nTrustedUserCAKeys {}\nAuthorizedPrincipalsFile {}\nRevokedKeys {}\n\
              AuthorizedKeysFile none\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nUsePAM no\nStrictModes no\n\
              PermitRootLogin yes\nPidFile none\nLogLevel VERBOSE\n",
             at("host"),
@@ -78,8 +83,7 @@ impl Server {
         let key = lab.home.work().join("id");
         let cert = lab.home.work().join("login-cert.pub");
         fs::write(&cert, format!("{certificate}\n")).unwrap();
-        let user = Command::new("id").arg("-un").output().unwrap();
-        let user = String::from_utf8(user.stdout).unwrap();
+        let user = user();
         let known = self.folder.join("known").display().to_string();
         Command::new("ssh")
             .args([
@@ -97,7 +101,7 @@ impl Server {
             .arg(format!("CertificateFile={}", cert.display()))
             .arg("-i")
             .arg(key)
-            .args(["-p", &self.port.to_string(), "-l", user.trim(), "127.0.0.1"])
+            .args(["-p", &self.port.to_string(), "-l", &user, "127.0.0.1"])
             .args(more)
             .stdin(Stdio::null())
             .output()
@@ -119,12 +123,12 @@ impl Server {
         }
     }
 
-    fn log(&self) -> String {
+    pub(super) fn log(&self) -> String {
         fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }
 
     /// Its log has this, by and by.
-    fn logs(&self, part: &str) -> bool {
+    pub(super) fn logs(&self, part: &str) -> bool {
         let since = Instant::now();
         while since.elapsed() < Duration::from_secs(20) {
             if self.log().contains(part) {
@@ -141,6 +145,12 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Who runs this: the one as whom a server that it starts can let in.
+pub(super) fn user() -> String {
+    let user = Command::new("id").arg("-un").output().unwrap();
+    String::from_utf8(user.stdout).unwrap().trim().to_owned()
 }
 
 /// The key id of a certificate, which is the lease's: the comment of its line.

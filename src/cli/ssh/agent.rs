@@ -1,0 +1,156 @@
+//! `touchlease ssh agent`: a socket at which ssh asks for a key, and a touch for each server.
+//!
+//! The key is the daemon's. What runs here speaks ssh's protocol on one side and the daemon's on the other, and has nothing to lose.
+
+mod serve;
+mod socket;
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::sync::Arc;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+use tokio::net::UnixListener;
+use tokio::process::{Child, Command};
+use tokio::signal::unix::{SignalKind, signal};
+
+use self::serve::Agent;
+use self::socket::Socket;
+use crate::cli::change::{how_many, seconds};
+use crate::cli::session::Session;
+use crate::cli::ui::Tone;
+use crate::encoding::SecretRef;
+use crate::wire::{Failure, Outcome};
+
+/// Let ssh get in at servers with certificates: a touch for each server.
+///
+/// ssh finds it as SSH_AUTH_SOCK. When ssh has met a server it asks here for a key; the prompt shows the server's host key and the user, and a
+/// touch makes a key and a certificate for logins there, as many as --uses says, until --ttl is over. The key is the daemon's and never leaves
+/// it. Nothing else is signed, and nothing for a connection that was forwarded. With a command it ends with that; without one it prints what a
+/// shell has to know, and ends with Ctrl-C.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The signer, as scope/NAME.
+    #[arg(value_name = "SIGNER")]
+    signer: SecretRef,
+    /// Let in as this user [default: the signer's only principal].
+    #[arg(long, value_name = "USER")]
+    principal: Option<String>,
+    /// Log in as this user of the server [default: the principal].
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// Log in at a server older than OpenSSH 8.9 too, which cannot tell that what was signed is for it.
+    ///
+    /// Then the host key that the prompt shows is the word of the program that asks.
+    #[arg(long)]
+    old_server: bool,
+    /// Let run this command and nothing else, whatever is asked for.
+    #[arg(long, value_name = "COMMAND")]
+    force_command: Option<String>,
+    /// Let in from this address, or from a range as 192.0.2.0/24. Repeat for more.
+    #[arg(long = "source-address", value_name = "ADDRESS")]
+    source_addresses: Vec<String>,
+    /// Let have a terminal.
+    #[arg(long)]
+    pty: bool,
+    /// Let one touch be good for this long, as 90s or 10m [default: 5m, or less where the rules say so].
+    #[arg(long, value_name = "DURATION", value_parser = seconds)]
+    ttl: Option<u64>,
+    /// Let one touch be for this many logins at its server, as far as the signer's rules allow it [default: 1].
+    #[arg(long, value_name = "N", value_parser = how_many::<u32>)]
+    uses: Option<u32>,
+    /// Say why, in one line, to the person who touches.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// A command that has it in its environment, and its arguments.
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+/// # Errors
+/// See [`Failure`].
+pub fn run(session: &Session, args: Args) -> Result<u8, Failure> {
+    let command = args.command.clone();
+    // A signer that is none is said now, and not when ssh asks.
+    super::named_ca(session, &args.signer)?;
+    let socket = Socket::make(&session.places)?;
+    let agent = Arc::new(Agent::new(session, args));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| failed(&error))?;
+    let ended = runtime.block_on(serve(session, &agent, &socket, &command));
+    // A prompt that still stands is taken away, and the terminal is as it was.
+    agent.stop();
+    ended
+}
+
+async fn serve(session: &Session, agent: &Arc<Agent>, socket: &Socket, command: &[OsString]) -> Result<u8, Failure> {
+    let listener = socket.listener().and_then(UnixListener::from_std).map_err(|error| failed(&error))?;
+    let caught = |kind| signal(kind).map_err(|error| failed(&error));
+    let (mut interrupt, mut terminate) = (caught(SignalKind::interrupt())?, caught(SignalKind::terminate())?);
+    let (mut hangup, mut quit) = (caught(SignalKind::hangup())?, caught(SignalKind::quit())?);
+    let mut child = start(command, socket)?;
+    if child.is_none() {
+        let path = socket.path().display().to_string();
+        session.ui.json(&json!({ "socket": path }));
+        session.ui.line(&format!("SSH_AUTH_SOCK={path}; export SSH_AUTH_SOCK;"));
+        session
+            .ui
+            .note(Tone::Dim, "ends with Ctrl-C; leave `touchlease watch` open, where it asks");
+    }
+    loop {
+        tokio::select! {
+            met = listener.accept() => match met {
+                Ok((stream, _)) => agent.meet(stream),
+                // There are too many; those that there are end.
+                Err(_) => tokio::time::sleep(std::time::Duration::from_millis(100)).await,
+            },
+            status = wait(&mut child) => return status.map(code).map_err(|error| failed(&error)),
+            // Ctrl-C reaches a command too, and what it does about it is its own matter.
+            _ = interrupt.recv() => if child.is_none() { return Ok(0) },
+            _ = quit.recv() => if child.is_none() { return Ok(0) },
+            _ = terminate.recv() => match &child { Some(child) => pass(child, Signal::TERM), None => return Ok(0) },
+            _ = hangup.recv() => match &child { Some(child) => pass(child, Signal::HUP), None => return Ok(0) },
+        }
+    }
+}
+
+fn start(command: &[OsString], socket: &Socket) -> Result<Option<Child>, Failure> {
+    let Some((program, arguments)) = command.split_first() else {
+        return Ok(None);
+    };
+    let started = Command::new(program)
+        .args(arguments)
+        .env("SSH_AUTH_SOCK", socket.path())
+        .env_remove("SSH_AGENT_PID")
+        .spawn();
+    started.map(Some).map_err(|error| {
+        let message = format!("{} could not be started: {error}", program.to_string_lossy());
+        Failure::new(Outcome::BadInput, "command", message).hint("name a program behind --")
+    })
+}
+
+async fn wait(child: &mut Option<Child>) -> io::Result<ExitStatus> {
+    match child {
+        Some(child) => child.wait().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn pass(child: &Child, signal: Signal) {
+    let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+    // One that has just ended needs none.
+    let _ = pid.map(|pid| kill_process(pid, signal));
+}
+
+/// As a shell says it: the command's status, or 128 and the signal that ended it.
+fn code(status: ExitStatus) -> u8 {
+    let code = status.code().or(status.signal().map(|signal| 128 + signal));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
+}
+
+fn failed(error: &io::Error) -> Failure {
+    Failure::new(Outcome::Internal, "agent", format!("the agent cannot go on: {error}")).ours()
+}
