@@ -2,6 +2,7 @@
 
 mod line;
 
+use std::collections::BTreeSet;
 use std::io::{Cursor, ErrorKind};
 use std::path::{Path, PathBuf};
 
@@ -22,6 +23,7 @@ use crate::encoding::Digest;
 use crate::encoding::id::{self, IdError};
 use crate::encoding::plain::count;
 use crate::finding::quoted;
+use crate::lease::text::{LeaseText, Text as _};
 use crate::wire::reply::Signer;
 use crate::wire::{Event, Failure, Outcome, Reply, Request};
 
@@ -90,6 +92,30 @@ pub fn run(session: &Session, command: Command) -> Result<(), Failure> {
         // Answered above.
         Command::AcceptClock => Ok(()),
     }
+}
+
+/// Ids of the leases that have given an SSH certificate, as far as this machine's log of the vault can be read.
+///
+/// # Errors
+/// See [`Failure`].
+pub(super) fn certificates(session: &Session) -> Result<BTreeSet<String>, Failure> {
+    let mut ids = BTreeSet::new();
+    let (reply, _) = session.ask_parts(Request::Audit, &mut |part| {
+        if let Event::Line { line } = part {
+            ids.extend(certified(&line));
+        }
+    })?;
+    match reply {
+        Reply::Log { .. } => Ok(ids),
+        _ => Err(unexpected()),
+    }
+}
+
+/// The id of the lease that this line approves, where it gives a certificate.
+fn certified(line: &str) -> Option<String> {
+    let line = Line::from_bytes(format!("{line}\n").as_bytes()).ok()?;
+    let lease = LeaseText::decode(&line.event.signed()?.text).ok()?;
+    lease.certificate().is_some().then_some(lease.id)
 }
 
 fn show(session: &Session, log: &str, last: Option<usize>, damage: Option<&str>) -> Result<(), Failure> {

@@ -16,8 +16,8 @@ use crate::encoding::words::four_words;
 use crate::lease::grant::Via;
 use crate::lease::requester::{Claimed, command_line};
 use crate::lease::text::{
-    ChangeText, ClockText, EnrolText, ExportText, GrantText, Holder, LeaseText, OlderText, Origin, ProxyText, RequesterText, Text as _,
-    UnlockText, WriteText,
+    BeforeText, ChangeText, ClockText, EnrolText, ExportText, GrantText, Holder, LeaseText, OlderText, Origin, ProxyText, RequesterText,
+    Text as _, UnlockText, WriteText,
 };
 use crate::vault::Statement;
 use crate::wire::PromptView;
@@ -325,8 +325,8 @@ fn change_rows(rows: &mut Vec<Row>, change: &ChangeText, zone: &TimeZone) {
                 Need::Must,
             )
         });
-        if let Some(signer) = signer {
-            signers::rows(rows, signer);
+        if let Some((signer, before)) = signer {
+            signers::rows(rows, signer, before);
         }
     }
     for (i, secret) in change.removes.iter().enumerate() {
@@ -353,15 +353,17 @@ fn export_rows(rows: &mut Vec<Row>, export: &ExportText) {
     must(rows, "to", format!("{} (claimed)", export.to));
 }
 
-/// What can be said of neighbours that are written, their names, and the rules of a signer, which has a row of its own.
-type Alike<'a> = (String, Vec<String>, Option<&'a SignerRules>);
+/// What can be said of neighbours that are written, their names, and the rules of a signer, which has a row of its own, as they will be and
+/// what they were.
+type Alike<'a> = (String, Vec<String>, Option<(&'a SignerRules, Option<&'a BeforeText>)>);
 
 /// What is written, in the order of the text; neighbours of which the same can be said share a row, so that the names of a large batch
 /// are read as names.
 fn alike(writes: &[WriteText]) -> Vec<Alike<'_>> {
     let mut rows: Vec<Alike<'_>> = Vec::new();
     for write in writes {
-        let (what, secret, signer) = (write_text(write), write.secret.to_string(), write.rules.signer.as_deref());
+        let signer = write.rules.signer.as_deref().map(|signer| (signer, write.before.as_ref()));
+        let (what, secret) = (write_text(write), write.secret.to_string());
         match rows.last_mut() {
             Some((last, secrets, None)) if signer.is_none() && *last == what => secrets.push(secret),
             _ => rows.push((what, vec![secret], signer)),
@@ -409,12 +411,8 @@ fn limited(rules: &RulesAsk, signer: Option<String>) -> String {
     if let Some(form) = &rules.send_as {
         text += &format!("; sent as {form}");
     }
-    if let Some(ttl) = rules.ttl {
-        text += &format!("; at most {}", duration(ttl));
-    }
-    if let Some(uses) = rules.uses {
-        text += &format!("; at most {}", count(uses, "use"));
-    }
+    let most = signers::most(rules.ttl, rules.uses);
+    most.iter().for_each(|most| text += &format!("; {most}"));
     text
 }
 

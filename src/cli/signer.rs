@@ -384,13 +384,14 @@ fn entries(session: &Session, view: &SignerView) {
         None => format!("{} in the vault", class(view.class)),
     };
     let class = format!("{place}, {}, version {}", signer.alg.as_str(), view.version);
+    let users = joined(&signer.principals);
     let mut rows = vec![
         ("signer", view.signer.clone()),
         ("class", class),
         ("issuer", signer.issuer.clone()),
         ("for", joined(&signer.audiences)),
         ("as", joined(&signer.subjects)),
-        ("lets in as", joined(&signer.principals)),
+        ("lets in", if is_ca(view) { format!("as {users}") } else { users }),
         ("with", claims(&signer.claims)),
         ("may", accesses(&signer.access, ", or ")),
         ("names keys", profiles(&signer.profiles)),

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use super::audit::certificates;
 use super::change::seconds;
 use super::init::unexpected;
 use super::issuer::replace;
@@ -15,14 +16,18 @@ use super::session::Session;
 use super::signer::{is_ca, keys, signers, unvouched, what_of_it};
 use super::ui::Tone;
 use crate::clock::{Clock, SystemClock};
+use crate::encoding::SecretRef;
 use crate::encoding::jwk::PublicKey;
+use crate::encoding::krl::{self, What};
 use crate::encoding::plain::count;
 use crate::encoding::ssh_key::{LONGEST_LINE, SshKey};
-use crate::encoding::{SecretRef, krl};
 use crate::sys::file::read_text;
 use crate::wire::request::{GrantAsk, LeaseAsk};
 use crate::wire::signer::{CertificateAsk, SignerView};
 use crate::wire::{Answer, Failure, Outcome, Reply, Request};
+
+/// What is to be done with a list.
+const WHERE: &str = "put it where RevokedKeys of sshd_config names it, whole and at once: sshd refuses everybody where it cannot read it";
 
 /// Get in at servers with SSH certificates, each signed by a touch.
 #[derive(Debug, clap::Subcommand)]
@@ -44,15 +49,20 @@ pub enum Command {
     /// Write a list of certificates that are taken back, for the file that RevokedKeys of sshd_config names, without a touch.
     ///
     /// sshd reads it at each login; an open session stays. It has exactly the certificates that are named: name those of the list before again.
+    /// Whichever key signed one, also of a signer that was rotated or removed, it lets in no more.
     Krl {
-        /// The signer that signed them, as scope/NAME.
-        signer: SecretRef,
         /// Write this file, and replace it.
         #[arg(value_name = "FILE")]
         file: PathBuf,
         /// Take back the certificate of this lease: its key id, which sshd logs, and which is the lease's whole id. Repeat for more.
-        #[arg(long = "lease", value_name = "ID", required = true, value_parser = lease_id)]
+        #[arg(long = "lease", value_name = "ID", required_unless_present = "all", value_parser = lease_id)]
         leases: Vec<String>,
+        /// Take back what this machine's log does not know, too: made on another machine, or in a log that was moved aside.
+        #[arg(long)]
+        anyway: bool,
+        /// Take back every certificate of this signer's key that signs and of the one that signed before, those to come as well: rotate it then.
+        #[arg(long, value_name = "SIGNER", conflicts_with_all = ["leases", "anyway"])]
+        all: Option<SecretRef>,
     },
 }
 
@@ -91,7 +101,10 @@ pub fn run(session: &Session, command: Command) -> Result<u8, Failure> {
         Command::Agent(args) => return agent::run(session, args),
         Command::Cert(args) => cert(session, args),
         Command::Ca { signer } => ca(session, &signer),
-        Command::Krl { signer, file, leases } => revoke(session, &signer, &file, &leases),
+        Command::Krl {
+            file, all: Some(signer), ..
+        } => revoke_all(session, &signer, &file),
+        Command::Krl { file, leases, anyway, .. } => revoke(session, &file, &leases, anyway),
     };
     done.map(|()| 0)
 }
@@ -158,27 +171,63 @@ fn ca(session: &Session, signer: &SecretRef) -> Result<(), Failure> {
     Ok(())
 }
 
-fn revoke(session: &Session, signer: &SecretRef, file: &Path, leases: &[String]) -> Result<(), Failure> {
-    let view = vouched_ca(session, signer)?;
-    let cas: Vec<SshKey> = cas(&view)?.into_iter().map(|(_, key)| key).collect();
+fn revoke(session: &Session, file: &Path, leases: &[String], anyway: bool) -> Result<(), Failure> {
+    // A digit that is wrong takes back nothing, and would be said to.
+    if !anyway {
+        let known = certificates(session)?;
+        if let Some(id) = leases.iter().find(|id| !known.contains(*id)) {
+            let message = format!("the log of this machine knows no certificate of a lease {id}");
+            return Err(Failure::new(Outcome::BadInput, "no_certificate", message).hint(
+                "touchlease audit show has the ids; where another machine made it, or before the log was moved aside, say --anyway too",
+            ));
+        }
+    }
     let ids: Vec<String> = leases.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect();
     let now = SystemClock.wall().seconds();
-    let list = krl::list(&cas, &ids, now, now);
-    write(file, &list).map_err(|error| {
-        let message = format!("{} cannot be written: {error}", file.display());
-        Failure::new(Outcome::BadInput, "file", message).hint("name a file in a folder that you may write to")
-    })?;
-    session.ui.json(&json!({ "file": file, "signer": view.signer, "revoked": ids }));
+    written(file, &krl::list(What::Ids(&ids), now, now))?;
+    session.ui.json(&json!({ "file": file, "revoked": ids }));
     session.ui.line(&format!(
         "{} written: {} taken back",
         file.display(),
         count(ids.len(), "certificate")
     ));
+    session.ui.note(Tone::Dim, WHERE);
+    Ok(())
+}
+
+/// What the keys that have signed so far let in with, and will: the key that signs next is not among them.
+fn revoke_all(session: &Session, signer: &SecretRef, file: &Path) -> Result<(), Failure> {
+    let view = vouched_ca(session, signer)?;
+    let cas: Vec<SshKey> = cas(&view)?
+        .into_iter()
+        .filter(|(state, _)| *state != "next")
+        .map(|(_, key)| key)
+        .collect();
+    let now = SystemClock.wall().seconds();
+    written(file, &krl::list(What::AllOf(&cas), now, now))?;
+    let keys: Vec<String> = cas.iter().map(SshKey::fingerprint).collect();
+    session
+        .ui
+        .json(&json!({ "file": file, "signer": view.signer, "revoked": [], "revoked_keys": keys }));
+    let what = format!(
+        "{} written: every certificate of {} taken back",
+        file.display(),
+        count(keys.len(), "key")
+    );
+    session.ui.line(&what);
+    session.ui.note(Tone::Dim, WHERE);
     session.ui.note(
-        Tone::Dim,
-        "put it where RevokedKeys of sshd_config names it, whole and at once: sshd refuses everybody where it cannot read it",
+        Tone::Strong,
+        &format!("{signer} lets in nowhere now: touchlease signer rotate {signer} goes on with its next key"),
     );
     Ok(())
+}
+
+fn written(file: &Path, list: &[u8]) -> Result<(), Failure> {
+    write(file, list).map_err(|error| {
+        let message = format!("{} cannot be written: {error}", file.display());
+        Failure::new(Outcome::BadInput, "file", message).hint("name a file in a folder that you may write to")
+    })
 }
 
 /// A signer of certificates, as the folder has it.

@@ -215,6 +215,7 @@ pub(super) async fn rotate(house: &House, path: &Path, ask: SignerRotateAsk, ask
         return Err(other_class(&ask.signer, in_hardware));
     }
     check_uses(&ask.signer, in_hardware, ask.may.uses)?;
+    check_kind(&ask.signer, &signer, &ask.may)?;
     take_over(&mut signer, &ask.may, ask.no_claims);
     signer.profiles = profiles(std::mem::take(&mut signer.profiles), signer.alg, in_hardware)?;
     let secret = SecretRef {
@@ -335,6 +336,11 @@ pub(super) fn refuse_signer(secret: &str, found: &Found) -> Result<(), Failure> 
 
 /// Makes the change, and shows the signer as it is then.
 async fn changed(house: &House, open: &OpenVault, scope: &str, name: String, changes: Changes, asker: &Asker) -> Result<Reply, Failure> {
+    changes.check().map_err(|error| match error.failure() {
+        // What is usually said next is of a secret's rules.
+        failure if failure.reason == "rules" => failure.hint("touchlease signer add --help says what a signer's rules are"),
+        failure => failure,
+    })?;
     change(&house.office(open), Batch::new(scope.to_owned(), changes), asker).await?;
     let vault = open.vault.borrow();
     let secret = SecretRef {
@@ -385,6 +391,22 @@ fn rules(signer: Signer, ttl: u64, uses: u64) -> Rules {
     }
 }
 
+/// A signer of the one stays none of the other: verifiers of either would trust a key for what they do not know of.
+fn check_kind(name: &str, signer: &Signer, may: &MayAsk) -> Result<(), Failure> {
+    let of_tokens = may.audiences.is_empty() && may.subjects.is_empty() && may.claims.is_empty();
+    let for_tokens = !(of_tokens && may.access.is_empty() && may.profiles.is_empty());
+    let (signs, add) = match &signer.principals {
+        Some(_) if for_tokens => (
+            "SSH certificates, and no tokens",
+            "--issuer https://id.example.com --aud https://api.example.com",
+        ),
+        None if !may.principals.is_empty() => ("tokens, and no SSH certificates", "--principal deploy"),
+        _ => return Ok(()),
+    };
+    let message = format!("{name} signs {signs}, and that stays so");
+    Err(Failure::new(Outcome::BadInput, "rules", message).hint(format!("make another one: touchlease signer add NAME --scope prod {add}")))
+}
+
 fn take_over(signer: &mut Signer, may: &MayAsk, no_claims: bool) {
     if !may.audiences.is_empty() {
         signer.audiences.clone_from(&may.audiences);
@@ -397,6 +419,7 @@ fn take_over(signer: &mut Signer, may: &MayAsk, no_claims: bool) {
     }
     if no_claims {
         signer.claims.clear();
+        signer.access.clear();
     }
     if !may.claims.is_empty() {
         signer.claims.clone_from(&may.claims);

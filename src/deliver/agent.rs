@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, access};
 
 use crate::paths::Places;
+use crate::sys::walls::processes::can_have_proc;
 use crate::sys::walls::{Cover, Device, Walls, has_scopes};
 
 /// Entries of `/dev` that go, by the beginning of their names: keys' nodes (hidraw, USB), nodes by which a program can be a keyboard or a key
@@ -37,6 +38,10 @@ const ENGINES: [&str; 9] = [
 
 /// Folders of the terminal multiplexers' and editors' sockets, with the user's number behind the name.
 const SERVERS: [&str; 3] = ["tmux-", "emacs", "zellij-"];
+
+/// Folders of the users' sessions, by number, and the system's bus.
+const SESSIONS: &str = "/run/user";
+const SYSTEM_BUS: &str = "/run/dbus/system_bus_socket";
 
 /// Where pcscd listens, and the X server's socket.
 const PCSCD: &str = "/run/pcscd";
@@ -94,7 +99,10 @@ pub fn walls(around: &Surroundings<'_>) -> Result<Walls, AgentError> {
     if is_there(Path::new(PCSCD)) {
         covers.add(&real(Path::new(PCSCD))?, Cover::Closed);
     }
-    for socket in around.engines() {
+    for place in cgroups(around.mounts) {
+        covers.add(&place, Cover::ReadOnly);
+    }
+    for socket in around.listeners().into_iter().chain(around.engines()) {
         covers.add(&real(&socket)?, Cover::Nothing);
     }
     if covers.all.iter().any(|(place, _)| folder.starts_with(place)) {
@@ -105,6 +113,7 @@ pub fn walls(around: &Surroundings<'_>) -> Result<Walls, AgentError> {
         devices: devices(Path::new("/dev")).map_err(at(Path::new("/dev")))?,
         folder,
         namespaces: true,
+        processes: can_have_proc(around.mounts),
         scopes: has_scopes(),
         fence: None,
     })
@@ -126,23 +135,52 @@ impl Surroundings<'_> {
 
     /// Folders that are private and empty in there.
     fn empty(&self, covers: &mut Covers, folder: &Path) {
-        let temporary = (self.var)("TMUX_TMPDIR").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from);
-        let home = (self.var)("HOME").map(PathBuf::from);
-        let servers = SERVERS.iter().map(|name| temporary.join(format!("{name}{}", self.uid)));
+        let named = |name: &str| (self.var)(name).map(PathBuf::from);
+        // Whether a variable names another folder or none: what listens is where it was started, by whatever was set there.
+        let temporary: Vec<PathBuf> = ["TMUX_TMPDIR", "TMPDIR"]
+            .into_iter()
+            .filter_map(named)
+            .chain(["/tmp".into()])
+            .collect();
+        let servers = temporary
+            .iter()
+            .flat_map(|folder| SERVERS.map(|name| folder.join(format!("{name}{}", self.uid))));
+        let servers: Vec<PathBuf> = servers.collect();
+        for server in &servers {
+            // One that is not there is made, as the server itself makes it: else it would be seen in there once that is started.
+            let _ = DirBuilder::new().mode(0o700).create(server);
+        }
         let screen =
             (self.var)("USER").map(|user| Path::new("/run/screen").join([OsStr::new("S-"), &user].into_iter().collect::<OsString>()));
-        let runtime = (self.var)("XDG_RUNTIME_DIR").map(PathBuf::from);
-        for place in runtime.into_iter().chain(servers).chain(screen) {
+        let session = Path::new(SESSIONS).join(self.uid.to_string());
+        for place in named("XDG_RUNTIME_DIR").into_iter().chain([session]).chain(servers).chain(screen) {
             let Ok(place) = fs::canonicalize(place) else { continue };
             // One that the variable names by mistake.
-            let needed = [Some(folder), home.as_deref(), Some(&temporary)];
-            if !needed.into_iter().flatten().any(|needed| needed.starts_with(&place)) {
+            let home = named("HOME");
+            let mut needed = [Some(folder), home.as_deref()]
+                .into_iter()
+                .flatten()
+                .chain(temporary.iter().map(PathBuf::as_path));
+            if !needed.any(|needed| needed.starts_with(&place)) {
                 covers.add(&place, Cover::Empty(0o700));
             }
         }
         if let Ok(place) = fs::canonicalize(SCREENS) {
             covers.add(&place, Cover::Empty(0o1777));
         }
+    }
+
+    /// Sockets of buses and multiplexers that variables name, wherever they are.
+    fn listeners(&self) -> Vec<PathBuf> {
+        let buses = ["DBUS_SESSION_BUS_ADDRESS", "DBUS_SYSTEM_BUS_ADDRESS"]
+            .into_iter()
+            .filter_map(self.var);
+        let tmux = (self.var)("TMUX").and_then(|text| Some(PathBuf::from(text.to_str()?.split(',').next()?)));
+        let found = buses.flat_map(|address| bus_sockets(&address)).chain(tmux);
+        found
+            .chain([PathBuf::from(SYSTEM_BUS)])
+            .filter(|socket| is_socket(socket))
+            .collect()
     }
 
     /// The engines' sockets that this user may connect to.
@@ -284,6 +322,45 @@ fn may_open(path: &Path, kind: FileType) -> bool {
     }
 }
 
+/// The sockets that a bus's addresses name (D-Bus Specification, "Server Addresses"): `unix:path=/run/user/1000/bus,guid=...;...`.
+fn bus_sockets(addresses: &OsStr) -> Vec<PathBuf> {
+    let addresses = addresses.as_bytes().split(|byte| *byte == b';');
+    let members = addresses
+        .filter_map(|address| address.strip_prefix(b"unix:"))
+        .flat_map(|members| members.split(|byte| *byte == b','));
+    let paths = members.filter_map(|member| member.strip_prefix(b"path="));
+    paths.map(|path| PathBuf::from(OsString::from_vec(unquoted(path)))).collect()
+}
+
+/// Bytes that stand there as `%2C`.
+fn unquoted(text: &[u8]) -> Vec<u8> {
+    let (mut bytes, mut rest) = (vec![], text);
+    while let Some((first, after)) = rest.split_first() {
+        let digits = after
+            .get(..2)
+            .filter(|_| *first == b'%')
+            .and_then(|digits| str::from_utf8(digits).ok());
+        let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        bytes.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { &after[2..] } else { after };
+    }
+    bytes
+}
+
+/// Where control groups are to be seen: whoever writes there stops and ends all processes of a group, whatever walls are between them.
+fn cgroups(mountinfo: &str) -> Vec<PathBuf> {
+    let mounted = mountinfo.lines().filter_map(|line| {
+        let (fields, kind) = line.split_once(" - ")?;
+        let place = fields.split(' ').nth(4).filter(|_| kind.starts_with("cgroup"))?;
+        Some(unescaped(place))
+    });
+    mounted.collect()
+}
+
+fn is_socket(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.file_type().is_socket())
+}
+
 fn is_there(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
@@ -347,6 +424,53 @@ mod tests {
             Device::Node(name("null")),
         ];
         assert_eq!(kept, wanted);
+    }
+
+    #[test]
+    fn t24_sockets_of_a_bus_and_folders_of_control_groups_are_found_by_what_names_them() {
+        let found = |text: &str| bus_sockets(OsStr::new(text));
+        assert_eq!(found("unix:path=/tmp/dbus-a%2Cb,guid=00"), [PathBuf::from("/tmp/dbus-a,b")]);
+        assert_eq!(
+            found("tcp:host=a;unix:guid=1,path=/run/a;unix:abstract=/b"),
+            [PathBuf::from("/run/a")]
+        );
+        let table = "28 25 0:23 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n\
+                     29 25 0:24 / /mnt/a\\040b rw shared:7 - cgroup c rw\n\
+                     30 25 0:25 / /tmp rw - tmpfs t rw\n";
+        assert_eq!(cgroups(table), ["/sys/fs/cgroup", "/mnt/a b"].map(PathBuf::from));
+    }
+
+    #[test]
+    fn t24_sessions_and_multiplexers_are_covered_whatever_folder_a_variable_names() {
+        let root = tempfile::tempdir().unwrap();
+        let places = Places::from_env(&|name| (name == "HOME").then(|| root.path().into())).unwrap();
+        let uid = 4_000_000_001;
+        let elsewhere = root.path().join("elsewhere");
+        fs::create_dir(&elsewhere).unwrap();
+        let socket = root.path().join("dbus");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let var = |name: &str| match name {
+            "TMUX_TMPDIR" => Some(elsewhere.clone().into_os_string()),
+            "DBUS_SESSION_BUS_ADDRESS" => Some(format!("unix:path={}", socket.display()).into()),
+            _ => None,
+        };
+        let around = Surroundings {
+            places: &places,
+            vaults: vec![],
+            var: &var,
+            uid,
+            folder: root.path(),
+            mounts: "",
+        };
+        let covers = walls(&around).unwrap().covers;
+        for folder in [Path::new("/tmp"), &elsewhere] {
+            for name in SERVERS {
+                let place = folder.join(format!("{name}{uid}"));
+                assert!(covers.contains(&(place.clone(), Cover::Empty(0o700))), "{place:?} in {covers:?}");
+                fs::remove_dir(place).unwrap();
+            }
+        }
+        assert!(covers.contains(&(socket.canonicalize().unwrap(), Cover::Nothing)));
     }
 
     #[test]

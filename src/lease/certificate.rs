@@ -1,10 +1,10 @@
 //! SSH certificates of a lease: what a signer's sealed rules let a person be asked for, and what is signed of what was shown.
 
 use super::failure::internal;
-use super::{hardware, login};
 use super::request::Judged;
 use super::text::{CertificateText, GrantText, LeaseText};
 use super::token::{At, locked, unminted};
+use super::{hardware, login};
 use crate::encoding::jwk::PublicKey;
 use crate::encoding::ssh_key::SshKey;
 use crate::mint::ssh_cert::{self, BEFORE, check_parts};

@@ -1,10 +1,12 @@
 //! The path of a change to the vault: like a lease's, one touch for the whole batch, and the record before the deed.
 
+use std::collections::BTreeSet;
+
 use super::failure::{IntoFailure, internal};
 use super::making::make;
 use super::office::{Asker, Office};
 use super::record::{self, Question};
-use super::text::{ChangeKind, ChangeText, DroppedText, KeepText, KeyState, Text, VERSION, WriteText};
+use super::text::{BeforeText, ChangeKind, ChangeText, DroppedText, KeepText, KeyState, Text, VERSION, WriteText};
 use super::touch::touch;
 use crate::device::enrolled::Seen;
 use crate::encoding::plain::{count, visible};
@@ -149,18 +151,36 @@ impl Batch {
     }
 
     fn write(&self, office: &Office<'_>, name: &str, value: bool, rules: &Rules) -> Result<WriteText, Failure> {
-        let version = match office.vault.borrow().find(&self.scope, name) {
-            Ok(found) => Some(found.listed.version + 1),
+        let now = match office.vault.borrow().find(&self.scope, name) {
+            Ok(found) => Some(found.listed),
             Err(VaultError::NoSecret { .. }) if value => None,
             Err(error) => return Err(error.failure()),
         };
+        let rules = rules_said(rules);
         Ok(WriteText {
             secret: self.secret(name),
-            version,
+            version: now.as_ref().map(|now| now.version + 1),
             value,
-            rules: rules_said(rules),
+            before: now.and_then(|now| before(&rules_said(&now.rules), &rules)),
+            rules,
         })
     }
+}
+
+/// What a signer's rules say `now`, of those that are others in `then`: whom it lets in is not changed in passing with its keys.
+fn before(now: &RulesAsk, then: &RulesAsk) -> Option<BeforeText> {
+    let (is, will) = (now.signer.as_deref()?, then.signer.as_deref()?);
+    let changes = |is: &BTreeSet<String>, will: &BTreeSet<String>| (is != will).then(|| is.clone());
+    let before = BeforeText {
+        access: changes(&is.access, &will.access),
+        audiences: changes(&is.audiences, &will.audiences),
+        claims: (is.claims != will.claims).then(|| is.claims.clone()),
+        principals: changes(&is.principals, &will.principals),
+        subjects: changes(&is.subjects, &will.subjects),
+        ttl: now.ttl.filter(|ttl| then.ttl != Some(*ttl)),
+        uses: now.uses.filter(|uses| then.uses != Some(*uses)),
+    };
+    (before != BeforeText::default()).then_some(before)
 }
 
 /// Keys of `before` that `after` has not.

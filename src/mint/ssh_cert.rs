@@ -26,8 +26,9 @@ const USER: u32 = 1;
 pub const LONGEST_COMMAND: usize = 512;
 /// A server whose clock is a little late takes the certificate too.
 pub const BEFORE: u64 = 30;
-/// Most ranges of addresses.
+/// Most ranges of addresses, and fewest bits of one: so all of them together are at most a sixteenth of IPv4, and never everywhere.
 const MOST_ADDRESSES: usize = 16;
+const WIDEST: [u8; 2] = [8, 16];
 
 /// Why a certificate is none that is made.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -41,9 +42,15 @@ pub enum CertificateError {
     /// Empty, with blanks around it, or not to be seen whole.
     #[error("the forced command is one visible line of at most 512 bytes")]
     Command,
-    /// None, all, or one that sshd would not read.
-    #[error("an address is one of IPv4 or IPv6, or a range as 192.0.2.0/24 with nothing behind the mask; 16 at most, and never all")]
+    /// None, too many, or one that sshd would not read.
+    #[error("an address is one of IPv4 or IPv6, or a range as 192.0.2.0/24 with nothing behind the mask; 16 at most")]
     Address,
+    /// With a few more of its kind it is everywhere.
+    #[error("a range of addresses is no wider than /8 of IPv4, or /16 of IPv6")]
+    Wide,
+    /// sshd makes an IPv4 address of it before it compares (canohost.c), so it would let in from nowhere.
+    #[error("an address of IPv4 is written as one: 192.0.2.1, and not ::ffff:192.0.2.1")]
+    Mapped,
 }
 
 /// What a certificate says.
@@ -90,16 +97,20 @@ impl FromStr for Addresses {
             Some(text) => text.parse().ok().filter(|length: &u8| length.to_string() == text),
             None => Some(most),
         };
-        let length = length
-            .filter(|length| (1..=most).contains(length))
-            .ok_or(CertificateError::Address)?;
+        let length = length.filter(|length| *length <= most).ok_or(CertificateError::Address)?;
         // sshd calls bits behind the mask an inconsistent one, and the whole certificate bad (addrmatch.c).
         let behind = match address {
             IpAddr::V4(address) => u128::from(u32::from(address)) << 96,
             IpAddr::V6(address) => u128::from(address),
         };
-        let behind = behind.checked_shl(length.into()).unwrap_or(0);
-        (behind == 0).then_some(Self { address, length }).ok_or(CertificateError::Address)
+        if behind.checked_shl(length.into()).unwrap_or(0) != 0 {
+            return Err(CertificateError::Address);
+        }
+        match address {
+            IpAddr::V6(address) if address.to_ipv4_mapped().is_some() => Err(CertificateError::Mapped),
+            _ if length < WIDEST[usize::from(address.is_ipv6())] => Err(CertificateError::Wide),
+            _ => Ok(Self { address, length }),
+        }
     }
 }
 
@@ -391,8 +402,6 @@ mod tests {
         for text in [
             "",
             "*",
-            "0.0.0.0/0",
-            "::/0",
             "10.0.0.1/8",
             "10.0.0.0/33",
             "10.0.0.0/+8",
@@ -417,5 +426,30 @@ mod tests {
         }
         let many = vec!["10.0.0.1".parse().unwrap(); 17];
         assert!(made(|certificate| certificate.source_addresses = many).is_err());
+    }
+
+    #[test]
+    fn t27_ranges_that_are_everywhere_together_or_that_never_match_are_refused() {
+        for text in [
+            "0.0.0.0/0",
+            "::/0",
+            "0.0.0.0/1",
+            "128.0.0.0/1",
+            "::/1",
+            "8000::/1",
+            "2000::/3",
+            "10.0.0.0/7",
+            "fd00::/15",
+        ] {
+            assert_eq!(text.parse::<Addresses>(), Err(CertificateError::Wide), "{text}");
+            let wire = serde_json::from_value::<Addresses>(text.into());
+            assert!(wire.is_err(), "{text} on the wire");
+        }
+        for text in ["::ffff:127.0.0.1", "::ffff:0:0/96", "::ffff:0.0.0.0/97", "::ffff:c000:200/120"] {
+            assert_eq!(text.parse::<Addresses>(), Err(CertificateError::Mapped), "{text}");
+        }
+        for text in ["10.0.0.0/8", "fd00::/16", "2001:db8::/32", "::1", "::fffe:0:0/96"] {
+            assert!(text.parse::<Addresses>().is_ok(), "{text}");
+        }
     }
 }

@@ -11,23 +11,24 @@ use std::ffi::{CStr, CString, OsStr, OsString, c_char, c_int, c_void};
 use std::fs::File;
 use std::io::{self, Read};
 use std::mem::zeroed;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr::{self, null_mut};
 
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::Pid;
+use rustix::process::{Pid, PidfdFlags, WaitOptions, pidfd_open, waitpid};
 use zeroize::Zeroizing;
 
 use super::process::started_with;
 use super::signals;
-use super::walls::Walls;
+use super::walls::{Walls, processes};
 
 const SHELL: &CStr = c"/bin/sh";
 /// Bytes for the few calls between copy and program.
 const STACK: usize = 16 << 10;
+const NO_CORES: libc::rlimit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
 
 /// A program to start: its file, its words, and its environment, which is wiped when dropped.
 pub struct Program {
@@ -35,6 +36,7 @@ pub struct Program {
     words: Vec<CString>,
     environment: Vec<Zeroizing<Vec<u8>>>,
     walls: Option<Walls>,
+    cores: bool,
 }
 
 /// What the copy needs, all of it made before.
@@ -53,8 +55,10 @@ struct Plan {
     walls: Option<*const Walls>,
     /// Whether it has a session of its own, and no terminal in it.
     apart: bool,
-    /// Where a copy that shares no memory says why the program was not executed, or -1.
+    /// Where a copy that shares no memory says which process is the program, and why it was not executed, or -1.
     news: c_int,
+    /// The end of a pipe that this process alone holds the other end of, for a namespace that ends with it, or -1 and -1.
+    hold: [c_int; 2],
     /// Why the program was not executed.
     error: c_int,
 }
@@ -84,7 +88,15 @@ impl Program {
             words: words.collect::<Result<_, _>>()?,
             environment: environment.into_iter().map(variable).collect::<Result<_, _>>()?,
             walls: None,
+            cores: true,
         })
+    }
+
+    /// The same program, of which no core file is made for as long as it lives: any other program of the same user could ask for one
+    /// (prlimit(2) sets limits of whoever is of the same user), and read there what is in its memory.
+    #[must_use]
+    pub fn without_cores(self, without: bool) -> Self {
+        Self { cores: !without, ..self }
     }
 
     /// The same program, started behind walls. Without a terminal of its own it has a session of its own all the same: into that of the
@@ -110,6 +122,8 @@ impl Program {
         let (streams, _held) = apart(streams)?;
         let before = started_with();
         let news = self.walls.is_some().then(|| pipe_with(PipeFlags::CLOEXEC)).transpose()?;
+        let divided = self.walls.as_ref().is_some_and(|walls| walls.processes);
+        let hold = divided.then(|| pipe_with(PipeFlags::CLOEXEC)).transpose()?;
         let mut plan = Plan {
             file: self.file.as_ptr(),
             words: words.as_ptr(),
@@ -117,27 +131,57 @@ impl Program {
             environment: environment.as_ptr(),
             streams,
             terminal: terminal.map_or(-1, |terminal| terminal.as_raw_fd()),
-            core: before.map(|before| before.core_limit()),
+            core: if self.cores {
+                before.map(|before| before.core_limit())
+            } else {
+                Some(NO_CORES)
+            },
             // SAFETY: a set of zero bytes is the empty one.
             blocked: before.map_or(unsafe { zeroed() }, |before| before.blocked),
             walls: self.walls.as_ref().map(ptr::from_ref),
             apart: self.walls.is_some() && terminal.is_none(),
             news: news.as_ref().map_or(-1, |(_, write)| write.as_raw_fd()),
+            hold: hold.as_ref().map_or([-1; 2], |(read, write)| [read.as_raw_fd(), write.as_raw_fd()]),
             error: 0,
         };
         let started = plan.start(self.walls.is_none())?;
         let Some((read, write)) = news else { return Ok(started) };
         drop(write);
-        let mut errno = [0; size_of::<c_int>()];
-        match File::from(read).read_exact(&mut errno) {
+        let mut news = File::from(read);
+        let (pid, pidfd) = match hold {
+            Some((_, hold)) => divided_from(started.0, &mut news, hold)?,
+            None => started,
+        };
+        match next(&mut news) {
             // It was closed by the program's start.
-            Err(_) => Ok(started),
-            Ok(()) => {
-                let _ = rustix::process::waitpid(Some(started.0), rustix::process::WaitOptions::empty());
-                Err(io::Error::from_raw_os_error(c_int::from_ne_bytes(errno)))
+            None => Ok((pid, pidfd)),
+            Some(word) => {
+                let _ = waitpid(Some(pid), WaitOptions::empty());
+                Err(io::Error::from_raw_os_error(-word))
             }
         }
     }
+}
+
+/// What is told next: the program's process, or why it was not executed, as a negative number.
+fn next(news: &mut File) -> Option<c_int> {
+    let mut word = [0; size_of::<c_int>()];
+    news.read_exact(&mut word).ok().map(|()| c_int::from_ne_bytes(word))
+}
+
+/// The program's process, when the copy that made it has ended.
+fn divided_from(copy: Pid, news: &mut File, hold: OwnedFd) -> io::Result<(Pid, OwnedFd)> {
+    let _ = waitpid(Some(copy), WaitOptions::empty());
+    let word = next(news).ok_or(io::ErrorKind::BrokenPipe)?;
+    let Some(pid) = Some(word).filter(|word| *word > 0).and_then(Pid::from_raw) else {
+        return Err(io::Error::from_raw_os_error(-word));
+    };
+    let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+    // The namespace's first process looks for the program from here on.
+    rustix::io::write(&hold, &[0])?;
+    // It stays open for as long as this process lives, however that ends.
+    let _ = hold.into_raw_fd();
+    Ok((pid, pidfd))
 }
 
 impl Plan {
@@ -171,17 +215,32 @@ impl Plan {
         match unsafe { (&raw const (*plan).error).read_volatile() } {
             0 => Ok((pid, pidfd)),
             error => {
-                let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
+                let _ = waitpid(Some(pid), WaitOptions::empty());
                 Err(io::Error::from_raw_os_error(error))
             }
         }
     }
 
-    /// In the copy: puts everything in its place and executes the program. Returns if that failed, with `errno`.
+    /// In the copy, or in what becomes the program in its place: puts everything in its place and executes the program. Returns if that
+    /// failed, with `errno`.
     unsafe fn execute(&self) {
         // SAFETY: system calls on this process, with pointers to what [`Program::start`] made and its thread keeps.
         unsafe {
             signals::let_go();
+            let walls = self.walls.map(|walls| &*walls);
+            let failed = |error: io::Error| *libc::__errno_location() = error.raw_os_error().unwrap_or(libc::EIO);
+            if let Some(walls) = walls {
+                if let Err(fault) = walls.enter() {
+                    return failed(fault.error);
+                }
+                if walls.processes {
+                    let [read, write] = self.hold;
+                    libc::close(write);
+                    if let Err(error) = processes::divide(self.news, read) {
+                        return failed(error);
+                    }
+                }
+            }
             if let Some(core) = &self.core {
                 libc::setrlimit(libc::RLIMIT_CORE, core);
             }
@@ -196,11 +255,8 @@ impl Plan {
                     return;
                 }
             }
-            if let Some(walls) = self.walls
-                && let Err(fault) = (*walls).raise()
-            {
-                *libc::__errno_location() = fault.error.raw_os_error().unwrap_or(libc::EIO);
-                return;
+            if let Some(Err(fault)) = walls.map(Walls::raise) {
+                return failed(fault.error);
             }
             libc::sigprocmask(libc::SIG_SETMASK, &raw const self.blocked, null_mut());
             libc::execve(self.file, self.words, self.environment);
@@ -218,7 +274,8 @@ extern "C" fn become_program(plan: *mut c_void) -> c_int {
         (*plan).execute();
         let errno = *libc::__errno_location();
         if (*plan).news >= 0 {
-            libc::write((*plan).news, (&raw const errno).cast(), size_of::<c_int>());
+            let word = -errno;
+            libc::write((*plan).news, (&raw const word).cast(), size_of::<c_int>());
         } else {
             (&raw mut (*plan).error).write_volatile(errno);
         }
@@ -254,7 +311,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use rustix::io::Errno;
-    use rustix::process::{WaitOptions, WaitStatus, waitpid};
+    use rustix::process::WaitStatus;
 
     use super::*;
 

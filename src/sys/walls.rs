@@ -9,6 +9,7 @@
 pub mod bridge;
 pub mod fence;
 mod filter;
+pub mod processes;
 
 use std::ffi::CString;
 use std::fs;
@@ -31,6 +32,10 @@ use super::child::fork;
 /// How the table of mounts names what is mounted here.
 const SOURCE: &str = "touchlease";
 const DEV: &str = "/dev";
+const PROC: &str = "/proc";
+const FILTER: &str = "a filter of system calls";
+/// Capabilities there may be (capabilities(7)); numbers that this kernel does not know are an error that changes nothing.
+const CAPABILITIES: u32 = 64;
 
 /// What lies over a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +44,8 @@ pub enum Cover {
     Closed,
     /// An empty folder of these permissions, to write in.
     Empty(u32),
+    /// What is there, to read only.
+    ReadOnly,
     /// Nothing that could be connected to: for a socket.
     Nothing,
 }
@@ -65,6 +72,9 @@ pub struct Walls {
     pub folder: PathBuf,
     /// Whether there are namespaces for all of this. Without, the covers and devices are not.
     pub namespaces: bool,
+    /// Whether there is a PID namespace, with a `/proc` of its own. Without, a filter of system calls keeps it from setting limits and
+    /// priorities of others (see [`processes`]).
+    pub processes: bool,
     /// Whether signals and abstract sockets end at the domain (Landlock ABI 6, Linux 6.12).
     pub scopes: bool,
     /// For a command that gets nowhere but where it is told: in place of all that is above but the folder.
@@ -125,13 +135,29 @@ impl Walls {
     /// The first wall that cannot be raised.
     pub fn try_out(&self) -> Result<(), Fault> {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC).map_err(Fault::at("a pipe"))?;
-        let copy = fork(&[write.as_raw_fd()], || {
-            let Err(fault) = self.raise() else { return 0 };
+        let told = |tried: Result<(), Fault>| {
+            let Err(fault) = tried else { return 0 };
             let errno = fault.error.raw_os_error().unwrap_or(libc::EIO);
             let told = [&errno.to_ne_bytes(), fault.what.as_bytes()].concat();
             // Less than a pipe holds. Who does not get it knows by our status.
             let _ = rustix::io::write(&write, &told);
             1
+        };
+        let handle = self.fence.as_ref().and_then(Fence::handle);
+        let keep: Vec<_> = [Some(write.as_raw_fd()), handle].into_iter().flatten().collect();
+        let copy = fork(&keep, || match self.enter() {
+            Ok(()) if self.processes => {
+                let inner = fork(&keep, || told(self.raise()));
+                let ended = inner.map_err(Fault::at("a process")).and_then(|inner| {
+                    let ended = waitpid(Some(inner), WaitOptions::empty());
+                    ended.map_err(Fault::at("a process"))
+                });
+                ended.map_or_else(
+                    |fault| told(Err(fault)),
+                    |ended| ended.and_then(|(_, status)| status.exit_status()).unwrap_or(1),
+                )
+            }
+            entered => told(entered.and_then(|()| self.raise())),
         });
         let copy = copy.map_err(Fault::at("a process"))?;
         drop(write);
@@ -149,16 +175,34 @@ impl Walls {
         })
     }
 
-    /// Raises them around this process, which is a copy that is about to become the program: its standard streams are the program's.
+    /// The namespaces of this process, which is a copy on its way to become the program. With [`Walls::processes`] it is its next child that
+    /// is in all of them ([`processes::divide`]), and that raises the walls.
+    ///
+    /// # Errors
+    /// The kernel forbids them.
+    pub(super) fn enter(&self) -> Result<(), Fault> {
+        let more = match &self.fence {
+            Some(_) => UnshareFlags::NEWIPC | UnshareFlags::NEWNET,
+            None if self.namespaces => UnshareFlags::empty(),
+            None => return Ok(()),
+        };
+        enter(if self.processes { more | UnshareFlags::NEWPID } else { more })
+    }
+
+    /// Raises them around this process, which is a copy that is about to become the program: its standard streams are the program's, its
+    /// namespaces those of [`Walls::enter`].
     ///
     /// # Errors
     /// The first wall that cannot be raised; those before it stand.
     pub(super) fn raise(&self) -> Result<(), Fault> {
+        if self.processes {
+            let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+            mount(SOURCE, PROC, "proc", flags, None).map_err(Fault::at(PROC))?;
+        }
         if let Some(fence) = &self.fence {
             return self.raise_fence(fence);
         }
         if self.namespaces {
-            enter(UnshareFlags::empty())?;
             for (place, cover) in &self.covers {
                 cover.lay(place).map_err(Fault::at(place.display().to_string()))?;
             }
@@ -170,16 +214,18 @@ impl Walls {
             let domain = scopes().and_then(Ruleset::create).and_then(landlock::RulesetCreated::restrict_self);
             domain.map_err(|error| Fault::at("a Landlock domain")(io::Error::other(error)))?;
         }
-        Ok(())
+        if self.processes {
+            return Ok(());
+        }
+        filter::install(filter::Kind::OthersAlone).map_err(Fault::at(FILTER))
     }
 
     fn raise_fence(&self, fence: &Fence) -> Result<(), Fault> {
-        enter(UnshareFlags::NEWIPC | UnshareFlags::NEWNET)?;
-        fence.mount()?;
+        let workspace = fence.mount()?;
         fence.connect()?;
-        self.go_in()?;
+        rustix::process::fchdir(&workspace).map_err(Fault::at("the workspace"))?;
         set_no_new_privs(true).map_err(Fault::at("no_new_privs"))?;
-        fence.close()
+        fence.close(&workspace)
     }
 
     /// Where it stands is still what was there before.
@@ -259,6 +305,7 @@ impl Cover {
                 let options = CString::new(format!("mode={mode:o},size=10%"))?;
                 tmpfs(place, MountFlags::NOSUID | MountFlags::NODEV, &options)
             }
+            Self::ReadOnly => fence::hold_still(place),
             Self::Nothing => Ok(mount_bind("/dev/null", place)?),
         }
     }
@@ -303,4 +350,20 @@ fn put_node(place: &Path, tree: &OwnedFd) -> io::Result<()> {
 
 fn text(name: &CString) -> &Path {
     Path::new(std::ffi::OsStr::from_bytes(name.as_bytes()))
+}
+
+/// Of a user namespace in which we are root there would be all.
+fn drop_capabilities() -> io::Result<()> {
+    for number in 0..CAPABILITIES {
+        // SAFETY: a number; one that is none is an error.
+        unsafe { libc::prctl(libc::PR_CAPBSET_DROP, number, 0, 0, 0) };
+    }
+    // SAFETY: numbers only.
+    unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) };
+    let none = rustix::thread::CapabilitySets {
+        effective: rustix::thread::CapabilitySet::empty(),
+        permitted: rustix::thread::CapabilitySet::empty(),
+        inheritable: rustix::thread::CapabilitySet::empty(),
+    };
+    Ok(rustix::thread::set_capabilities(None, none)?)
 }

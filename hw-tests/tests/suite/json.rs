@@ -170,7 +170,7 @@ fn every_command_prints_one_json_object_and_nothing_else() {
     ] {
         printed.by_a_person(line, None);
     }
-    let revoked = "ssh krl prod/ca krl --lease 0123456789abcdef0123456789abcdef";
+    let revoked = "ssh krl krl --anyway --lease 0123456789abcdef0123456789abcdef";
     for line in [
         "signer list",
         "signer show prod/deployer",

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
+use data_encoding::BASE64;
 use hw_tests::key::KeyHandle;
 use serde_json::{Value, json};
 use touchlease::lease::text::{LeaseText, Text};
@@ -163,6 +164,12 @@ fn t27_what_the_rules_do_not_allow_or_sshd_would_take_for_more_is_refused_before
         (&["--force-command", ""], 65, "certificate"),
         (&["--force-command", "a\u{202e}b"], 65, "certificate"),
         (&["--source-address", "0.0.0.0/0"], 65, "certificate"),
+        (
+            &["--source-address", "0.0.0.0/1", "--source-address", "128.0.0.0/1"],
+            65,
+            "certificate",
+        ),
+        (&["--source-address", "::ffff:127.0.0.1"], 65, "certificate"),
         (&["--source-address", "10.0.0.1/8"], 65, "certificate"),
         (&["--source-address", "*"], 65, "certificate"),
     ] {
@@ -190,7 +197,7 @@ fn t27_what_the_rules_do_not_allow_or_sshd_would_take_for_more_is_refused_before
         (&["ssh", "cert", "prod/TOKEN", "--key", "id.pub"], 62, "no_ca"),
         (&["token", "prod/ca", "--aud", "https://a.example"], 62, "signs_certificates"),
         (&["ssh", "ca", "prod/tokens"], 65, "no_ca"),
-        (&["ssh", "krl", "prod/ca", "krl", "--lease", "0123"], 64, "usage"),
+        (&["ssh", "krl", "krl", "--lease", "0123"], 64, "usage"),
         (&["run", "--with", "D=prod/ca", "--", "true"], 62, "signer_stays"),
         (&["signer", "add", "x", "--scope", "prod", "--principal", "a,b"], 65, "rules"),
         (&["signer", "add", "x", "--scope", "prod", "--principal", "*"], 65, "rules"),
@@ -239,7 +246,7 @@ fn t27_what_the_rules_do_not_allow_or_sshd_would_take_for_more_is_refused_before
 }
 
 #[test]
-fn a_rotation_keeps_servers_letting_in_and_the_list_of_what_is_taken_back_names_every_key() {
+fn a_rotation_keeps_servers_letting_in_and_says_what_they_trust_after_it() {
     let (lab, _) = lab("eddsa", &["deploy"], &[]);
     let lines = |lab: &Lab| -> Vec<String> { lab.prints(&["ssh", "ca", "prod/ca"]).lines().map(str::to_owned).collect() };
     let before = lab.key.counts().unwrap().given;
@@ -253,21 +260,113 @@ fn a_rotation_keeps_servers_letting_in_and_the_list_of_what_is_taken_back_names_
     let turned = lines(&lab);
     let key = |line: &str| line.split(' ').nth(1).unwrap().to_owned();
     assert_eq!(key(&turned[0]), key(&made[1]));
-    let id = "0123456789abcdef0123456789abcdef";
-    lab.prints(&["ssh", "krl", "prod/ca", "krl", "--lease", id]);
-    let shown = Command::new("ssh-keygen")
-        .arg("-Qlf")
-        .arg(lab.home.work().join("krl"))
-        .output()
-        .unwrap();
-    let shown = String::from_utf8(shown.stdout).unwrap();
-    assert_eq!(
-        shown.matches(&format!("id: {id}")).count(),
-        3,
-        "current, next and previous: {shown}"
-    );
     // Of an issuer of tokens there is nothing.
     assert_eq!(refused(&lab, &["issuer", "export", "site"]).1, "no_issuer");
     let listed = lab.json(&["signer", "list"]);
     assert_eq!(listed["signers"][0]["principals"], json!(["deploy"]));
+}
+
+/// What ssh-keygen says of a certificate by the list `krl`.
+fn is_revoked(lab: &Lab, certificate: &str) -> bool {
+    let file = lab.home.work().join("asked-cert.pub");
+    fs::write(&file, format!("{certificate}\n")).unwrap();
+    let list = lab.home.work().join("krl");
+    let out = Command::new("ssh-keygen").arg("-Qf").args([&list, &file]).output().unwrap();
+    let said = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert_eq!(out.status.success(), !said.contains("REVOKED"), "{out:?}");
+    !out.status.success()
+}
+
+#[test]
+fn t27_nothing_is_said_to_be_taken_back_of_which_the_log_knows_no_certificate_and_of_the_rest_no_signer_is_needed() {
+    let (lab, _) = lab("eddsa", &["deploy"], &[]);
+    let watch = lab.home.watch().unwrap();
+    let (taken, kept) = (certificate(&lab, &[]), certificate(&lab, &[]));
+    let id = taken.split(' ').nth(2).unwrap();
+    let other = lab.lease(&["--with", "prod/TOKEN", "--ttl", "1m"]);
+    let none = "0123456789abcdef0123456789abcdef";
+    for ids in [&["--lease", none][..], &["--lease", id, "--lease", none], &["--lease", &other]] {
+        let said = refused(&lab, &[&["ssh", "krl", "krl"], ids].concat());
+        assert_eq!(said, (65, "no_certificate".to_owned()), "{ids:?}");
+        assert!(!lab.home.work().join("krl").exists(), "{ids:?}");
+    }
+    drop(watch);
+    // Its signer has other keys, and then is none.
+    lab.person(&["signer", "rotate", "prod/ca", "--compromised"]);
+    lab.prints(&["ssh", "krl", "krl", "--lease", id]);
+    assert!(is_revoked(&lab, &taken) && !is_revoked(&lab, &kept));
+    lab.person(&["signer", "remove", "prod/ca"]);
+    fs::remove_file(lab.home.work().join("krl")).unwrap();
+    lab.prints(&["ssh", "krl", "krl", "--lease", id]);
+    assert!(is_revoked(&lab, &taken) && !is_revoked(&lab, &kept));
+    // On the word of whoever says so.
+    let shown = lab.json(&["ssh", "krl", "krl", "--anyway", "--lease", none]);
+    assert_eq!(shown["revoked"], json!([none]));
+    assert!(!is_revoked(&lab, &taken));
+}
+
+#[test]
+fn t27_a_rotation_shows_whom_the_signer_let_in_until_now_and_a_signer_of_the_one_stays_none_of_the_other() {
+    let (lab, _) = lab("eddsa", &["deploy"], &["--max-ttl", "10m"]);
+    let flat = |shown: &str| {
+        let plain = shown.replace("\u{1b}[1m", "").replace("\u{1b}[0m", "");
+        plain.split_ascii_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let turned = flat(&lab.person(&["signer", "rotate", "prod/ca"]));
+    assert!(turned.contains("lets in as user deploy keys"), "{turned}");
+    let turned = flat(&lab.person(&["signer", "rotate", "prod/ca", "--principal", "root", "--max-ttl", "1h"]));
+    for part in ["lets in as user root (until now: deploy)", "at most 1 h", "before at most 10 min"] {
+        assert!(turned.contains(part), "{part} in {turned}");
+    }
+    let shown = lab.prints(&["signer", "show", "prod/ca"]);
+    assert!(shown.contains("lets in   as root\n"), "{shown}");
+    let add = [
+        "signer",
+        "add",
+        "tokens",
+        "--scope",
+        "prod",
+        "--issuer",
+        "https://id.example",
+        "--aud",
+        "https://a.example",
+    ];
+    lab.person(&add);
+    for (arguments, way) in [
+        (["signer", "rotate", "prod/ca", "--aud", "https://b.example"], "--issuer"),
+        (["signer", "rotate", "prod/tokens", "--principal", "root"], "--principal"),
+    ] {
+        let (code, error) = error_of(&lab.agent_to_its_end(&[&["--json"], &arguments[..]].concat()));
+        assert_eq!((code, &error["reason"]), (Some(65), &json!("rules")), "{error}");
+        let hint = error["hint"].as_str().unwrap();
+        assert!(hint.contains("touchlease signer add NAME") && hint.contains(way), "{error}");
+    }
+}
+
+#[test]
+fn t27_an_rsa_key_that_is_shorter_than_it_looks_gets_no_certificate() {
+    let (lab, _) = lab("eddsa", &["deploy"], &[]);
+    let work = lab.home.work();
+    for bits in ["1024", "3072"] {
+        let made = Command::new("ssh-keygen")
+            .args(["-q", "-t", "rsa", "-b", bits, "-N", "", "-f"])
+            .arg(work.join(bits))
+            .status();
+        assert!(made.unwrap().success());
+    }
+    // The modulus is the last field: with zeros before it has 2,056 bits.
+    let line = fs::read_to_string(work.join("1024.pub")).unwrap();
+    let short = BASE64.decode(line.split(' ').nth(1).unwrap().as_bytes()).unwrap();
+    let (front, modulus) = short.split_at(short.len() - 129);
+    let padded = [&front[..front.len() - 4], &257_u32.to_be_bytes(), &[0; 128], modulus].concat();
+    fs::write(work.join("padded.pub"), format!("ssh-rsa {}\n", BASE64.encode(&padded))).unwrap();
+    let watch = lab.home.watch().unwrap();
+    let before = lab.key.counts().unwrap().given;
+    for file in ["1024.pub", "padded.pub"] {
+        let said = refused(&lab, &["ssh", "cert", "prod/ca", "--key", file]);
+        assert_eq!(said, (65, "ssh_key".to_owned()), "{file}");
+    }
+    assert_eq!(lab.key.counts().unwrap().given, before);
+    lab.prints(&["ssh", "cert", "prod/ca", "--key", "3072.pub"]);
+    drop(watch);
 }

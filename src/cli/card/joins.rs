@@ -59,7 +59,7 @@ pub(super) fn kept(rows: &mut Vec<Row>, keeps: &[KeepText], zone: &TimeZone) {
             ),
         );
         if let Some(signer) = &keep.rules.signer {
-            signers::rows(rows, signer);
+            signers::rows(rows, signer, None);
         }
         for drop in &keep.drops {
             strong(rows, "drops", format!("{}  {}", keep.secret, version(drop, zone)));

@@ -2,17 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Row, must, strong};
+use super::{Row, duration, must, strong};
 use crate::device::enrolled::UNVERIFIED;
 use crate::encoding::SecretRef;
 use crate::encoding::access::Access;
 use crate::encoding::jwk::{Algorithm, Profile, PublicKey};
+use crate::encoding::plain::count;
 use crate::encoding::ssh_key::SshKey;
-use crate::lease::text::{CertificateText, DroppedText, GrantText, KeyState, TokenText};
+use crate::lease::text::{BeforeText, CertificateText, DroppedText, GrantText, KeyState, TokenText};
 use crate::wire::signer::{HardwareRules, SignerClass, SignerRules};
 
 /// Digits of a key's name that are enough to tell it from another.
 const SHOWN_KID: usize = 11;
+/// The label of what was.
+const UNTIL_NOW: &str = "before";
 /// Where the rules name no value.
 const ANYTHING: &str = "anything";
 
@@ -59,19 +62,33 @@ pub(super) fn token_rows(rows: &mut Vec<Row>, token: &TokenText) {
 }
 
 /// What may be signed with a signer that is written, each rule in a row of its own: nothing in one can look like another (T10).
-pub(super) fn rows(rows: &mut Vec<Row>, signer: &SignerRules) {
+/// What they were until now, where they change, stands beside them: nobody takes that for a change of keys alone.
+pub(super) fn rows(rows: &mut Vec<Row>, signer: &SignerRules, before: Option<&BeforeText>) {
+    let none = BeforeText::default();
+    let before = before.unwrap_or(&none);
     if signer.principals.is_empty() {
         must(rows, "issuer", signer.issuer.clone());
-        must(rows, "to", joined(&signer.audiences));
-        must(rows, "as", joined(&signer.subjects));
+        changed(rows, "to", joined(&signer.audiences), before.audiences.as_ref());
+        changed(rows, "as", joined(&signer.subjects), before.subjects.as_ref());
     } else {
-        must(rows, "lets in", format!("as user {}", joined(&signer.principals)));
+        let users = format!("as user {}", joined(&signer.principals));
+        changed(rows, "lets in", users, before.principals.as_ref());
     }
     for (name, values) in &signer.claims {
         must(rows, "with", claim(name, values));
     }
+    if let Some(claims) = &before.claims {
+        let said = claims.iter().map(|(name, values)| claim(name, values));
+        let none = claims.is_empty().then(|| "no claims".to_owned());
+        said.chain(none).for_each(|said| strong(rows, UNTIL_NOW, said));
+    }
     for access in &signer.access {
         must(rows, "may", in_words(access));
+    }
+    if let Some(before) = &before.access {
+        let none = before.is_empty().then(|| "nothing at registries".to_owned());
+        let said = before.iter().map(|access| in_words(access));
+        said.chain(none).for_each(|said| strong(rows, UNTIL_NOW, said));
     }
     for (aud, profile) in &signer.profiles {
         must(rows, "names key", format!("{} to {aud}", way(*profile)));
@@ -79,6 +96,8 @@ pub(super) fn rows(rows: &mut Vec<Row>, signer: &SignerRules) {
     if let Some(hardware) = &signer.hardware {
         must(rows, "in", place(hardware));
     }
+    let most = most(before.ttl, before.uses);
+    most.into_iter().for_each(|most| strong(rows, UNTIL_NOW, most));
     let short = |public: &str| shown(signer.alg, public);
     must(rows, "keys", format!("{} signs", short(&signer.current)));
     if let Some(next) = &signer.next {
@@ -97,6 +116,21 @@ pub fn place(hardware: &HardwareRules) -> String {
         UNVERIFIED
     };
     format!("hardware: slot {} of YubiKey {}, {attested}", hardware.slot, hardware.serial)
+}
+
+/// A row of a rule, and what it was. Nothing in one has a blank, so none can look like that.
+fn changed(rows: &mut Vec<Row>, label: &'static str, text: String, before: Option<&BTreeSet<String>>) {
+    match before {
+        Some(before) => strong(rows, label, format!("{text} (until now: {})", joined(before))),
+        None => must(rows, label, text),
+    }
+}
+
+/// The limits of a life and of one touch, each in words.
+pub(super) fn most(ttl: Option<u64>, uses: Option<u32>) -> Vec<String> {
+    let ttl = ttl.map(|ttl| format!("at most {}", duration(ttl)));
+    let uses = uses.map(|uses| format!("at most {}", count(uses, "use")));
+    ttl.into_iter().chain(uses).collect()
 }
 
 /// Public keys that will be a signer's no more, each with what that means.
@@ -295,7 +329,7 @@ pub(super) mod tests {
         let said = crate::lease::change::rules_said(&sealed);
         let Some(said) = said.signer else { panic!("no signer") };
         let mut shown = Vec::new();
-        rows(&mut shown, &said);
+        rows(&mut shown, &said, None);
         let shown: Vec<_> = shown.iter().map(|row| format!("{} {}", row.label, row.text)).collect();
         assert_eq!(shown[0], "lets in as user deploy or root");
         assert!(shown[1].starts_with("keys ") && !shown.iter().any(|row| row.starts_with("issuer") || row.starts_with("to ")));
@@ -316,6 +350,52 @@ pub(super) mod tests {
         let mut shown = Vec::new();
         drops(&mut shown, &[dropped(KeyState::Previous)]);
         assert!(shown[0].text.ends_with("which signed before: no certificate of it stays good"));
+    }
+
+    #[test]
+    fn t27_a_card_says_beside_each_rule_of_a_signer_that_changes_what_it_was_until_now() {
+        let of = |names: &[&str]| -> BTreeSet<String> { names.iter().map(|name| (*name).to_owned()).collect() };
+        let texts = |signer: &SignerRules, before: &BeforeText| -> Vec<String> {
+            let mut shown = Vec::new();
+            rows(&mut shown, signer, Some(before));
+            shown.iter().map(|row| format!("{} {}", row.label, row.text)).collect()
+        };
+        let Some(tokens) = crate::lease::change::rules_said(&sealed()).signer else {
+            panic!("no signer")
+        };
+        let ca = SignerRules {
+            principals: of(&["root"]),
+            ..(*tokens).clone()
+        };
+        let before = BeforeText {
+            principals: Some(of(&["backup", "deploy"])),
+            ttl: Some(600),
+            ..BeforeText::default()
+        };
+        let shown = texts(&ca, &before);
+        assert_eq!(shown[0], "lets in as user root (until now: backup or deploy)");
+        assert!(shown.contains(&"before at most 10 min".to_owned()), "{shown:?}");
+        let before = BeforeText {
+            audiences: Some(of(&["https://old.example"])),
+            claims: Some(BTreeMap::new()),
+            subjects: Some(of(&["robot"])),
+            uses: Some(1),
+            ..BeforeText::default()
+        };
+        let shown = texts(&tokens, &before);
+        for part in [
+            "(until now: https://old.example)",
+            "(until now: robot)",
+            "before no claims",
+            "before at most 1 use",
+        ] {
+            assert!(shown.iter().any(|row| row.contains(part)), "{part} in {shown:?}");
+        }
+        assert!(
+            !texts(&tokens, &BeforeText::default())
+                .iter()
+                .any(|row| row.contains("until now") || row.starts_with("before"))
+        );
     }
 
     pub(in crate::cli::card) fn token() -> TokenText {

@@ -168,7 +168,7 @@ impl Door {
         };
         self.workspace.confines(std::path::Path::new(&status.path))?;
         let labels = labels(context.client_info().as_ref(), &context.meta, self.workspace.folder());
-        Run::start(daemon, entry, labels, self.workspace.folder()).await
+        Run::start(daemon, entry, labels, &self.workspace).await
     }
 }
 

@@ -5,7 +5,6 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream as Socket;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -21,6 +20,7 @@ use super::lease::Entry;
 use super::leases::Daemon;
 use super::output::Output;
 use super::worker::{self, Job, Report};
+use super::workspace::Workspace;
 use crate::wire::request::LeaseAsk;
 use crate::wire::{Failure, Outcome, Request};
 
@@ -76,7 +76,7 @@ impl Run {
     ///
     /// # Errors
     /// The daemon is gone; no process. What goes wrong in that process is told by [`Run::standing`].
-    pub async fn start(daemon: &Daemon, entry: &Entry, labels: BTreeMap<String, String>, folder: &Path) -> Result<Self, Failure> {
+    pub async fn start(daemon: &Daemon, entry: &Entry, labels: BTreeMap<String, String>, workspace: &Workspace) -> Result<Self, Failure> {
         let command = entry.task.command.clone();
         let ask = LeaseAsk {
             task: Some(entry.file.ask(&entry.task.name)),
@@ -89,7 +89,7 @@ impl Run {
         let job = Job {
             call: daemon.call(labels, Request::Lease(ask)),
             command,
-            folder: folder.to_owned(),
+            folder: workspace.folder().to_owned(),
             runtime_dir: daemon.runtime_dir(),
         };
         let connection = daemon.connect().await?.into_socket();
@@ -97,14 +97,14 @@ impl Run {
             let (ours, theirs) = Socket::pair()?;
             let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
             let mut child = Command::new("/proc/self/exe");
-            child.arg(worker::SUBCOMMAND).env_clear().current_dir(folder).process_group(0);
+            child.arg(worker::SUBCOMMAND).env_clear().process_group(0);
             child.envs(PASSED.iter().filter_map(|name| std::env::var_os(name).map(|value| (name, value))));
             child
                 .stdin(OwnedFd::from(theirs))
                 .stdout(write.try_clone()?)
                 .stderr(Stdio::from(write));
             let mut child = tokio::process::Command::from(child).spawn()?;
-            job.send(&ours, connection.as_fd())?;
+            job.send(&ours, connection.as_fd(), workspace.handle())?;
             ours.set_nonblocking(true)?;
             let (reports, output) = (UnixStream::from_std(ours)?, Receiver::from_owned_fd(read)?);
             let (run, follower) = Self::parts(reports, output);

@@ -4,16 +4,15 @@
 //! The values come from the daemon to this process, over a connection that the server made and handed on, and go to the command. The
 //! server never has them.
 
-use std::ffi::OsString;
-use std::fs::{DirBuilder, File};
+use std::ffi::{CString, OsString};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use data_encoding::HEXLOWER;
 use rustix::event::epoll;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
@@ -31,7 +30,7 @@ use crate::sys;
 use crate::sys::wait::is_readable;
 use crate::sys::walls::Walls;
 use crate::sys::walls::bridge::Bridge;
-use crate::sys::walls::fence::{Fence, has_all};
+use crate::sys::walls::fence::{Fence, TEMPORARY, has_all, home};
 use crate::wire::reply::Granted;
 use crate::wire::{Answer, Call, Event, Failure, Outcome, Reply};
 
@@ -59,6 +58,11 @@ const KEPT: [&str; 14] = [
     "touchlease.toml",
 ];
 
+/// Folders of the root that every program needs.
+const SYSTEM: [&str; 12] = [
+    "usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "etc", "opt", "nix", "proc", "sys",
+];
+
 /// What to do.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Job {
@@ -66,7 +70,7 @@ pub struct Job {
     pub call: Call,
     /// The command of the task file that was approved.
     pub command: Vec<String>,
-    /// The workspace, without links.
+    /// The workspace, without links, as it was opened by this name. Its descriptor comes with the connection.
     pub folder: PathBuf,
     /// `$XDG_RUNTIME_DIR`.
     pub runtime_dir: Option<PathBuf>,
@@ -87,14 +91,14 @@ pub enum Report {
 }
 
 impl Job {
-    /// Hands it over, with the connection.
+    /// Hands it over, with the connection and the workspace.
     ///
     /// # Errors
     /// The other side is gone.
-    pub fn send(&self, to: &UnixStream, connection: BorrowedFd<'_>) -> io::Result<()> {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    pub fn send(&self, to: &UnixStream, connection: BorrowedFd<'_>, workspace: BorrowedFd<'_>) -> io::Result<()> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
         let mut passed = SendAncillaryBuffer::new(&mut space);
-        let fds = [connection];
+        let fds = [connection, workspace];
         passed.push(SendAncillaryMessage::ScmRights(&fds));
         sendmsg(to, &[IoSlice::new(b"\n")], &mut passed, SendFlags::NOSIGNAL)?;
         let mut line = serde_json::to_vec(self)?;
@@ -103,18 +107,19 @@ impl Job {
         to.write_all(&line)
     }
 
-    fn receive(from: &UnixStream) -> io::Result<(Self, UnixStream)> {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    fn receive(from: &UnixStream) -> io::Result<(Self, UnixStream, OwnedFd)> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
         let mut passed = RecvAncillaryBuffer::new(&mut space);
         recvmsg(from, &mut [IoSliceMut::new(&mut [0])], &mut passed, RecvFlags::CMSG_CLOEXEC)?;
         let fds = passed.drain().filter_map(|message| match message {
             RecvAncillaryMessage::ScmRights(fds) => Some(fds),
             _ => None,
         });
-        let connection: Option<OwnedFd> = fds.flatten().next();
+        let mut fds = fds.flatten();
+        let [connection, workspace] = [fds.next(), fds.next()].map(|fd: Option<OwnedFd>| fd.ok_or(io::ErrorKind::InvalidData));
         let mut line = vec![];
         BufReader::new(from.take(LONGEST_JOB)).read_until(b'\n', &mut line)?;
-        Ok((serde_json::from_slice(&line)?, connection.ok_or(io::ErrorKind::InvalidData)?.into()))
+        Ok((serde_json::from_slice(&line)?, connection?.into(), workspace?))
     }
 }
 
@@ -124,8 +129,8 @@ pub fn main() -> u8 {
     sys::process::name();
     let control = io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from);
     let served = control.and_then(|control| {
-        let (job, connection) = Job::receive(&control)?;
-        let report = match serve(&job, connection, &control) {
+        let (job, connection, workspace) = Job::receive(&control)?;
+        let report = match serve(&job, connection, workspace, &control) {
             Ok(ended) => Report::Done(ended),
             Err(failure) => Report::Failed(failure),
         };
@@ -141,18 +146,14 @@ fn tell(control: &UnixStream, report: &Report) -> io::Result<()> {
     control.write_all(&line)
 }
 
-fn serve(job: &Job, connection: UnixStream, control: &UnixStream) -> Result<Ended, Failure> {
+fn serve(job: &Job, connection: UnixStream, workspace: OwnedFd, control: &UnixStream) -> Result<Ended, Failure> {
     let program = job.command.first().map(OsString::from).unwrap_or_default();
     let found = env::find(&program, std::env::var_os("PATH").as_deref()).ok_or_else(|| {
         let message = format!("there is no program {}", program.to_string_lossy());
         Failure::new(Outcome::BadInput, "start", message).hint("check the command in touchlease.toml; a script needs chmod +x")
     })?;
-    let temp = Temp::new().map_err(|error| {
-        Failure::new(Outcome::Internal, "system", format!("no folder for temporary files: {error}"))
-            .hint("touchlease doctor looks at the machine")
-    })?;
     // Before a use is taken.
-    let walls = walls(&job.folder, &temp)?;
+    let walls = walls(&job.folder, workspace)?;
     let mut client = Client::over(connection);
     let granted = granted(&mut client, &job.call)?;
     let uses_left = granted.lease.uses_left;
@@ -160,7 +161,7 @@ fn serve(job: &Job, connection: UnixStream, control: &UnixStream) -> Result<Ende
     let bridge = bridge.map_err(|error| {
         Failure::new(Outcome::Internal, "system", format!("no way to the proxy: {error}")).hint("touchlease doctor looks at the machine")
     })?;
-    let delivery = delivery(job, found, granted, &temp, walls, bridge.as_ref());
+    let delivery = delivery(job, found, granted, walls, bridge.as_ref());
     let patterns = delivery.patterns();
     if let Some(name) = patterns.too_short().first() {
         let _ = client.answer(&Answer::Done);
@@ -212,7 +213,7 @@ fn granted(client: &mut Client, call: &Call) -> Result<Granted, Failure> {
     }
 }
 
-fn walls(folder: &Path, temp: &Temp) -> Result<Walls, Failure> {
+fn walls(folder: &Path, workspace: OwnedFd) -> Result<Walls, Failure> {
     let unfenced = |why: String| {
         Failure::new(Outcome::Refused, "no_fence", format!("this machine cannot confine a command that an agent has run: {why}"))
             .hint("it needs Linux 6.12 or later, with Landlock and user namespaces for everybody; a person can run it: touchlease run --task NAME")
@@ -220,23 +221,49 @@ fn walls(folder: &Path, temp: &Temp) -> Result<Walls, Failure> {
     if !has_all() {
         return Err(unfenced("its Landlock is older than ABI 6, or switched off".into()));
     }
-    let walls = Walls {
+    let kept: Result<_, _> = KEPT.iter().map(|name| CString::new(*name)).collect();
+    let mut walls = Walls {
         folder: folder.to_owned(),
         fence: Some(Fence {
-            writable: vec![folder.to_owned(), temp.0.clone()],
-            kept: KEPT.iter().map(|name| folder.join(name)).collect(),
+            workspace: folder.to_owned(),
+            handle: Arc::new(workspace),
+            kept: kept.map_err(|error| unfenced(error.to_string()))?,
             readable: vec![],
+            covered: covered().map_err(|error| unfenced(format!("/: {error}")))?,
             port: None,
             bridge: None,
         }),
+        processes: true,
         ..Walls::default()
     };
-    walls.try_out().map_err(|fault| unfenced(fault.to_string()))?;
+    let tried = walls.try_out().or_else(|fault| {
+        // As in a container: the filter of system calls and the domain hold what the namespace would, but what is to be seen in /proc.
+        walls.processes = false;
+        walls.try_out().map_err(|_| fault)
+    });
+    tried.map_err(|fault| unfenced(fault.to_string()))?;
     Ok(walls)
 }
 
-fn delivery(job: &Job, found: PathBuf, granted: Granted, temp: &Temp, mut walls: Walls, bridge: Option<&Bridge>) -> Delivery {
-    let mut plain = temp.variables();
+/// Every folder beside those of the system's programs: whatever is in them is nothing of the command's, its names included.
+fn covered() -> io::Result<Vec<PathBuf>> {
+    let mut found = vec![];
+    for entry in std::fs::read_dir("/")? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() && !SYSTEM.iter().any(|name| entry.file_name() == *name) {
+            found.push(entry.path());
+        }
+    }
+    // A home may be in one of the system's.
+    let home = std::env::home_dir().and_then(|home| home.canonicalize().ok());
+    let outside = home.filter(|home| home.parent().is_some() && !found.iter().any(|covered| home.starts_with(covered)));
+    found.extend(outside);
+    Ok(found)
+}
+
+fn delivery(job: &Job, found: PathBuf, granted: Granted, mut walls: Walls, bridge: Option<&Bridge>) -> Delivery {
+    let named = |name: &str, path: PathBuf| (OsString::from(name), path.into_os_string());
+    let mut plain = vec![named("HOME", home()), named("TMPDIR", TEMPORARY.into())];
     let certificates = granted.proxy.map(|proxy| {
         if let Some(fence) = &mut walls.fence {
             fence.port = Some(proxy.port);
@@ -257,40 +284,6 @@ fn delivery(job: &Job, found: PathBuf, granted: Granted, temp: &Temp, mut walls:
         at_end: ending(&granted.at_end),
         runtime_dir: job.runtime_dir.clone(),
         walls: Some(walls),
-    }
-}
-
-/// A folder for the command's temporary files and in place of the home: gone when dropped.
-struct Temp(PathBuf);
-
-impl Temp {
-    fn new() -> io::Result<Self> {
-        let mut bytes = [0; 8];
-        getrandom::fill(&mut bytes).map_err(io::Error::other)?;
-        let place = std::env::temp_dir().canonicalize()?;
-        let folder = place.join(format!("touchlease-task-{}", HEXLOWER.encode(&bytes)));
-        let mut builder = DirBuilder::new();
-        builder.mode(0o700);
-        builder.create(&folder)?;
-        let temp = Self(folder);
-        builder.create(temp.home())?;
-        Ok(temp)
-    }
-
-    fn home(&self) -> PathBuf {
-        self.0.join("home")
-    }
-
-    fn variables(&self) -> Vec<(OsString, OsString)> {
-        let named = |name: &str, path: PathBuf| (OsString::from(name), path.into_os_string());
-        vec![named("HOME", self.home()), named("TMPDIR", self.0.clone())]
-    }
-}
-
-impl Drop for Temp {
-    fn drop(&mut self) {
-        // What is left of it is the command's own.
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 

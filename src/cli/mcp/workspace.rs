@@ -4,10 +4,10 @@
 //! what is wrong in one is said without its words: otherwise a link to somebody's key file would be read out line by line.
 
 use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags, fstat, open, openat};
+use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, lstat, open, openat};
 use rustix::io::Errno;
 
 use crate::lease::task::{self, LARGEST_FILE, Task, TaskError};
@@ -70,16 +70,35 @@ impl Workspace {
         &self.folder
     }
 
+    /// The folder itself, whatever its name leads to by now.
+    pub fn handle(&self) -> BorrowedFd<'_> {
+        self.handle.as_fd()
+    }
+
     /// Whether a command can be confined to it, with this vault kept out of it too.
     ///
     /// # Errors
-    /// It holds what no command may get at.
+    /// It holds what no command may get at, or is no longer where it was: what was judged is a place, and what is confined to is a folder.
     pub fn confines(&self, vault: &Path) -> Result<(), Failure> {
+        if !self.is_in_its_place() {
+            let message = format!(
+                "the workspace is no longer {}: that was renamed, or leads elsewhere",
+                self.folder.display()
+            );
+            return Err(Failure::new(Outcome::Refused, "workspace_moved", message)
+                .hint("put the folder back, or start the server anew in the folder where the work is: touchlease mcp --workspace FOLDER"));
+        }
         let why = self.too_wide.clone().or_else(|| too_wide(&self.folder, &[vault.to_owned()], None));
         let Some(why) = why else { return Ok(()) };
         let message = format!("commands cannot be confined to {}: {why}", self.folder.display());
         Err(Failure::new(Outcome::Refused, "workspace_too_wide", message)
             .hint("start the agent in the project's folder, or name it: touchlease mcp --workspace FOLDER"))
+    }
+
+    fn is_in_its_place(&self) -> bool {
+        let same = |one: &Stat, other: &Stat| (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino);
+        let seen = (fstat(&self.handle), lstat(&self.folder), self.folder.canonicalize());
+        matches!(seen, (Ok(held), Ok(named), Ok(real)) if same(&held, &named) && real == self.folder)
     }
 
     /// Reads the task file.
@@ -220,6 +239,31 @@ mod tests {
         assert_eq!(file.task("deploy").unwrap().grants.len(), 1);
         fs::write(&place, "x".repeat(LARGEST_FILE + 1)).unwrap();
         assert!(said().starts_with("task_file: "), "{}", said());
+    }
+
+    #[test]
+    fn t24_a_workspace_whose_name_leads_elsewhere_by_now_confines_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().canonicalize().unwrap();
+        let (outer, other) = (root.join("outer"), root.join("other"));
+        for folder in [&outer, &other] {
+            fs::create_dir_all(folder.join("work")).unwrap();
+        }
+        let place = outer.join("work");
+        let workspace = workspace(&place);
+        let judged = || workspace.confines(Path::new("/vault")).map_err(|failure| failure.reason);
+        assert_eq!(judged(), Ok(()));
+        fs::rename(&outer, root.join("moved")).unwrap();
+        assert_eq!(judged(), Err("workspace_moved".into()));
+        // A link to the folder itself, one that leads elsewhere, and another folder of the name.
+        symlink(root.join("moved"), &outer).unwrap();
+        assert_eq!(judged(), Err("workspace_moved".into()));
+        fs::remove_file(&outer).unwrap();
+        symlink(&other, &outer).unwrap();
+        assert_eq!(judged(), Err("workspace_moved".into()));
+        fs::remove_file(&outer).unwrap();
+        fs::create_dir_all(&place).unwrap();
+        assert_eq!(judged(), Err("workspace_moved".into()));
     }
 
     #[test]

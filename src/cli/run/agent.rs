@@ -57,16 +57,20 @@ pub fn walls_for(session: &Session, agent: Agent, asks: bool) -> Result<Walls, F
     };
     let mut walls = walls(&around).map_err(|error| place(&error))?;
     keep_folders().map_err(|error| refused(&error.to_string()))?;
-    let trial = if asks || agent == Agent::BestEffort {
+    let mut trial = if asks || agent == Agent::BestEffort {
         walls.try_out()
     } else {
         Ok(())
     };
+    if trial.is_err() && walls.processes {
+        walls.processes = false;
+        trial = walls.try_out();
+    }
     match (trial, agent) {
         (Ok(()), _) => {}
         (Err(fault), Agent::Walled) => return Err(unwalled(&fault)),
         (Err(fault), Agent::BestEffort) => {
-            walls.namespaces = false;
+            (walls.namespaces, walls.processes) = (false, false);
             warn(
                 session,
                 &format!("{fault}: vault, log and state folders and the keys' device nodes are within the agent's reach"),
@@ -75,6 +79,10 @@ pub fn walls_for(session: &Session, agent: Agent, asks: bool) -> Result<Walls, F
                 warn(session, "so is the memory of your other programs: nothing holds this agent");
             }
         }
+    }
+    if !walls.processes {
+        let what = "no /proc of its own can be mounted here: the agent sees which programs run, and programs of 32 bits do not run for it";
+        warn(session, what);
     }
     if !walls.scopes {
         let what = "this kernel's Landlock knows no scopes (Linux 6.12 does): the agent can signal your other programs and reach their abstract sockets";

@@ -147,7 +147,7 @@ pub(super) fn program(delivery: &Delivery) -> Result<(Program, Vec<PrivateFiles>
     if let Some(fence) = walls.as_mut().and_then(|walls| walls.fence.as_mut()) {
         fence.readable.extend(files.iter().map(|folder| folder.path().to_owned()));
     }
-    Ok((program.behind(walls), files))
+    Ok((program.behind(walls).without_cores(!delivery.vars.is_empty()), files))
 }
 
 fn text((name, value): &(OsString, OsString)) -> (&OsStr, &[u8]) {

@@ -12,6 +12,8 @@ use super::child::Child;
 pub(super) struct Offspring {
     /// Children of this process that are none of the command's: a daemon that it started, a session's monitor, a leash.
     others: Vec<Pid>,
+    /// Whether the command has a PID namespace of its own, whose first process goes by itself when the last of the others has.
+    divided: bool,
 }
 
 impl Offspring {
@@ -21,17 +23,25 @@ impl Offspring {
         // A kernel older than 3.4, that is none of ours, adopts nothing.
         let _ = set_child_subreaper(Some(getpid()));
         let others = if has_children() { children(getpid()) } else { Vec::new() };
-        Self { others }
+        Self { others, divided: false }
     }
 
     /// For another process than the one that started the command: it adopts nothing.
     pub fn of_another() -> Self {
-        Self { others: Vec::new() }
+        Self {
+            others: Vec::new(),
+            divided: false,
+        }
     }
 
     /// A child of ours that is not the command's.
     pub fn leave_out(&mut self, pid: Pid) {
         self.others.push(pid);
+    }
+
+    /// The command has a PID namespace of its own ([`processes`](crate::sys::walls::processes)).
+    pub fn divided(self, divided: bool) -> Self {
+        Self { divided, ..self }
     }
 
     /// Lets go those adopted that have ended.
@@ -59,7 +69,7 @@ impl Offspring {
                     // The number may be another's since: held now, it counts only if it is still a child of the same parent.
                     let held = Child::of(pid).ok().filter(|_| children(parent).contains(&pid));
                     todo.extend(held.as_ref().map(|child| child.pid));
-                    found.extend(held);
+                    found.extend(held.filter(|child| !self.divided || !is_first(child.pid)));
                 }
             }
         }
@@ -71,6 +81,13 @@ impl Offspring {
 fn has_children() -> bool {
     let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     waitid(WaitId::All, look).err() != Some(Errno::CHILD)
+}
+
+/// Whether it is the first process of a namespace of the next level, by its numbers from ours on (`NSpid` in proc_pid_status(5)).
+fn is_first(pid: Pid) -> bool {
+    let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap_or_default();
+    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    numbers.is_some_and(|numbers| numbers.split_ascii_whitespace().skip(1).eq(["1"]))
 }
 
 /// proc_pid_task_children(5), of every thread.

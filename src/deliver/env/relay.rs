@@ -113,7 +113,8 @@ impl<'a> Relay<'a> {
         }
         let catcher = Catcher::new(&signals).map_err(DeliverError::Setup)?;
         let mut channels = Vec::with_capacity(2);
-        let mut offspring = Offspring::adopt();
+        let divided = delivery.walls.as_ref().is_some_and(|walls| walls.processes);
+        let mut offspring = Offspring::adopt().divided(divided);
         let place = if session {
             in_session(program, patterns, streams, &mut channels)
         } else {

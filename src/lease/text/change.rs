@@ -1,5 +1,7 @@
 //! Changes: to a vault, to what this machine takes for its newest state, and to what the log believes of the clock.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
 
 use super::{KeepText, Origin, Text};
@@ -77,6 +79,36 @@ pub struct WriteText {
     pub value: bool,
     /// Its rules.
     pub rules: RulesAsk,
+    /// Of a signer, what its rules said until now, where they change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<BeforeText>,
+}
+
+/// What a signer's rules said until now, of those that change. Of its keys [`ChangeText::drops`] tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BeforeText {
+    /// As in [`crate::wire::signer::SignerRules`]; empty where it had none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<BTreeSet<String>>,
+    /// As in [`crate::wire::signer::SignerRules`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audiences: Option<BTreeSet<String>>,
+    /// As in [`crate::wire::signer::SignerRules`]; empty where it had none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claims: Option<BTreeMap<String, BTreeSet<String>>>,
+    /// As in [`crate::wire::signer::SignerRules`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub principals: Option<BTreeSet<String>>,
+    /// As in [`crate::wire::signer::SignerRules`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subjects: Option<BTreeSet<String>>,
+    /// Longest life, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<u64>,
+    /// Most uses of one touch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uses: Option<u32>,
 }
 
 /// A clock that was moved, accepted by a person: the next lines of the log count from it.

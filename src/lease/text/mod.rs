@@ -14,8 +14,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use change::{
-    ChangeKind, ChangeText, ClockKind, ClockText, DroppedText, InsteadText, KeyState, LostText, OlderKind, OlderRosterText, OlderScopeText,
-    OlderText, WriteText,
+    BeforeText, ChangeKind, ChangeText, ClockKind, ClockText, DroppedText, InsteadText, KeyState, LostText, OlderKind, OlderRosterText,
+    OlderScopeText, OlderText, WriteText,
 };
 pub use export::{ExportKind, ExportText};
 pub use lease::{CertificateText, GrantText, Holder, LeaseKind, LeaseText, LoginText, ProxyText, TaskText, TokenText};

@@ -7,19 +7,24 @@
 //! anybody outside; and a filter of system calls (seccomp(2)) leaves no sockets but TCP's, since a domain does not handle Unix sockets
 //! before ABI 9, nor UDP, MPTCP or a fast open, and nothing that the kernel keeps for a user beside files (keyrings, io_uring's sockets).
 
-use std::fs;
+use std::ffi::{CStr, CString, OsStr};
+use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath, PathFd, Ruleset, RulesetAttr,
     RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
-use rustix::fs::CWD;
-use rustix::mount::{OpenTreeFlags, open_tree};
+use rustix::fs::{CWD, Mode, OFlags, fstat};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 
-use super::{Fault, bridge, filter, put};
+use super::{Fault, bridge, filter, put, tmpfs};
 
 /// What every program may read and execute: the system's.
 const SYSTEM: [&str; 12] = [
@@ -40,45 +45,130 @@ const SYSTEM: [&str; 12] = [
 const NODES: [&str; 5] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
 /// The Landlock whose parts are all needed: files with truncation and device commands, TCP, signals and abstract sockets (Linux 6.12).
 const NEEDED: ABI = ABI::V6;
-/// Capabilities there may be (capabilities(7)); numbers that this kernel does not know are an error that changes nothing.
-const CAPABILITIES: u32 = 64;
+/// How many links may lead from one to the next (path_resolution(7)).
+const LONGEST_CHAIN: usize = 40;
+
+/// Where its temporary files are, in memory, and how much of it.
+pub const TEMPORARY: &str = "/tmp/touchlease-task";
+const TEMPORARY_SIZE: &CStr = c"mode=700,size=1g,nr_inodes=200k";
+/// A folder in which there is nothing but what is put there.
+const BARE: &CStr = c"mode=755,size=1m";
+const DEV: &str = "/dev";
 
 /// What a command may do, beside running the system's programs.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Fence {
-    /// Folders to write in. Paths without links, from / on.
-    pub writable: Vec<PathBuf>,
-    /// What is in them and is not to be changed.
-    pub kept: Vec<PathBuf>,
+    /// The folder to write in, without links, from / on: where it is seen.
+    pub workspace: PathBuf,
+    /// The same folder: a name may lead elsewhere by now.
+    pub handle: Arc<OwnedFd>,
+    /// What is in it and is not to be changed, by name in that folder.
+    pub kept: Vec<CString>,
     /// Files and folders to read, beside the system's.
     pub readable: Vec<PathBuf>,
+    /// Folders that are empty but for what is named here. Those within others come later.
+    pub covered: Vec<PathBuf>,
     /// The port of this machine's loopback to connect to; none for no network at all.
     pub port: Option<u16>,
     /// Who carries what is sent to the port: [`Bridge::descriptor`](super::bridge::Bridge::descriptor).
-    pub bridge: Option<std::os::fd::RawFd>,
+    pub bridge: Option<RawFd>,
+}
+
+/// A mount that is to be put at a place, where there is a folder or a file for it.
+struct Tree {
+    place: PathBuf,
+    tree: OwnedFd,
+    is_folder: bool,
+}
+
+impl Tree {
+    fn of(place: &Path) -> io::Result<Self> {
+        Ok(Self {
+            place: place.to_owned(),
+            tree: copy(CWD.as_fd(), place, OpenTreeFlags::empty())?,
+            is_folder: place.is_dir(),
+        })
+    }
+
+    /// Makes the place, where it is in a folder that is covered.
+    fn make_place(&self) -> io::Result<()> {
+        if self.is_folder {
+            return fs::create_dir_all(&self.place);
+        }
+        fs::create_dir_all(self.place.parent().unwrap_or(Path::new("/")))?;
+        File::options().create(true).append(true).open(&self.place).map(drop)
+    }
 }
 
 impl Fence {
-    /// Makes everything read-only but what may be written. In a mount namespace of our own.
-    pub(super) fn mount(&self) -> Result<(), Fault> {
+    /// The descriptor that a copy of this process needs.
+    pub(super) fn handle(fence: &Self) -> Option<RawFd> {
+        Some(fence.handle.as_raw_fd())
+    }
+
+    /// The workspace as a mount of its own. The descriptor that we have is of a mount of another namespace, which none here can be made of:
+    /// so it is opened anew, and is the same folder or is refused.
+    fn open_workspace(&self) -> io::Result<OwnedFd> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = rustix::fs::open(&self.workspace, flags, Mode::empty())?;
+        let (named, held) = (fstat(&opened)?, fstat(&self.handle)?);
+        if (named.st_dev, named.st_ino) != (held.st_dev, held.st_ino) {
+            return Err(Errno::STALE.into());
+        }
+        copy(opened.as_fd(), Path::new(""), OpenTreeFlags::AT_EMPTY_PATH)
+    }
+
+    /// Leaves nothing but what is named, and makes everything read-only but what may be written. In a mount namespace of our own. Gives the
+    /// workspace as it is seen in there.
+    pub(super) fn mount(&self) -> Result<OwnedFd, Fault> {
+        let at = |path: &Path| Fault::at::<io::Error>(path.display().to_string());
+        let links = ["fd", "stdin", "stdout", "stderr"].map(|name| (Path::new(DEV).join(name), fs::read_link(Path::new(DEV).join(name))));
+        let workspace = self.open_workspace().map_err(at(&self.workspace))?;
         let mut trees = vec![];
-        for folder in &self.writable {
-            let tree = copy(folder).map_err(Fault::at(folder.display().to_string()))?;
-            trees.push((folder, tree));
+        // Of the system's nodes some may be missing; of what is to be read nothing is.
+        for node in NODES.map(Path::new).into_iter().filter(|node| node.exists()) {
+            trees.push(Tree::of(node).map_err(at(node))?);
+        }
+        for path in &self.readable {
+            trees.push(Tree::of(path).map_err(at(path))?);
+        }
+        for tree in &trees {
+            read_only(tree.tree.as_fd(), c"", libc::AT_EMPTY_PATH).map_err(at(&tree.place))?;
+        }
+        trees.push(Tree {
+            place: self.workspace.clone(),
+            tree: workspace,
+            is_folder: true,
+        });
+        let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+        for place in self.covered.iter().map(PathBuf::as_path).chain([Path::new(DEV)]) {
+            tmpfs(place, flags, BARE).map_err(at(place))?;
+        }
+        for (link, target) in links {
+            if let Ok(target) = target {
+                std::os::unix::fs::symlink(target, &link).map_err(at(&link))?;
+            }
+        }
+        let temporary = Path::new(TEMPORARY);
+        fs::create_dir_all(temporary).map_err(at(temporary))?;
+        for tree in &trees {
+            tree.make_place().map_err(at(&tree.place))?;
         }
         read_only(CWD.as_fd(), c"/", 0).map_err(Fault::at("read-only mounts"))?;
-        for (folder, tree) in &trees {
-            put(folder, tree).map_err(Fault::at(folder.display().to_string()))?;
+        for tree in &trees {
+            put(&tree.place, &tree.tree).map_err(at(&tree.place))?;
         }
-        for path in self.kept.iter().filter(|path| fs::symlink_metadata(path).is_ok()) {
-            let kept = || -> io::Result<()> {
-                let tree = copy(path)?;
-                read_only(tree.as_fd(), c"", libc::AT_EMPTY_PATH)?;
-                put(path, &tree)
-            };
-            kept().map_err(Fault::at(path.display().to_string()))?;
+        tmpfs(temporary, MountFlags::NOSUID | MountFlags::NODEV, TEMPORARY_SIZE).map_err(at(temporary))?;
+        DirBuilder::new().mode(0o700).create(home()).map_err(at(temporary))?;
+        let workspace = trees
+            .pop()
+            .map(|tree| tree.tree)
+            .ok_or(io::ErrorKind::NotFound)
+            .map_err(Fault::at("a workspace"))?;
+        for name in &self.kept {
+            keep(&workspace, name).map_err(Fault::at(format!("{} in the workspace", name.to_string_lossy())))?;
         }
-        Ok(())
+        Ok(workspace)
     }
 
     /// Opens the port in the network that is behind the fence, where there is nothing else.
@@ -90,18 +180,23 @@ impl Fence {
     }
 
     /// Closes the rest. `no_new_privs` is set.
-    pub(super) fn close(&self) -> Result<(), Fault> {
-        drop_capabilities().map_err(Fault::at("capabilities"))?;
+    pub(super) fn close(&self, workspace: &OwnedFd) -> Result<(), Fault> {
+        super::drop_capabilities().map_err(Fault::at("capabilities"))?;
         let status = self
-            .domain()
+            .domain(workspace)
             .map_err(|error| Fault::at("a Landlock domain")(io::Error::other(error)))?;
         if status != RulesetStatus::FullyEnforced {
             return Err(Fault::at("a Landlock domain")(io::Error::from(io::ErrorKind::Unsupported)));
         }
-        filter::install(self.port.is_some()).map_err(Fault::at("a filter of system calls"))
+        let kind = if self.port.is_some() {
+            filter::Kind::Tcp
+        } else {
+            filter::Kind::NoSockets
+        };
+        filter::install(kind).map_err(Fault::at(super::FILTER))
     }
 
-    fn domain(&self) -> Result<RulesetStatus, RulesetError> {
+    fn domain(&self, workspace: &OwnedFd) -> Result<RulesetStatus, RulesetError> {
         let read = AccessFs::from_read(NEEDED);
         // Nobody makes a device node, nor commands one.
         let write = AccessFs::from_all(NEEDED) & !(AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::IoctlDev);
@@ -110,7 +205,7 @@ impl Fence {
         let rules = readable
             .map(|path| (path, read))
             .chain(NODES.iter().map(|path| (Path::new(path), node)))
-            .chain(self.writable.iter().map(|path| (path.as_path(), write)));
+            .chain([(Path::new(TEMPORARY), write)]);
         let mut ruleset = Ruleset::default()
             .set_compatibility(CompatLevel::HardRequirement)
             .handle_access(AccessFs::from_all(NEEDED))?
@@ -122,6 +217,7 @@ impl Fence {
             let Ok(handle) = PathFd::new(path) else { continue };
             ruleset = ruleset.add_rule(PathBeneath::new(handle, fitting(path, access)))?;
         }
+        ruleset = ruleset.add_rule(PathBeneath::new(workspace, write))?;
         if let Some(port) = self.port {
             ruleset = ruleset.add_rule(NetPort::new(port, AccessNet::ConnectTcp))?;
         }
@@ -153,9 +249,76 @@ fn fitting(path: &Path, access: BitFlags<AccessFs>) -> BitFlags<AccessFs> {
     }
 }
 
-fn copy(path: &Path) -> io::Result<std::os::fd::OwnedFd> {
+/// In place of the home: in the temporary folder.
+#[must_use]
+pub fn home() -> PathBuf {
+    Path::new(TEMPORARY).join("home")
+}
+
+/// Makes what is called so in the workspace read-only, if it is there: nobody can then rename it either. Of a link that is the link itself,
+/// whose own mount keeps it in its place, and beside it whatever in the workspace it leads through.
+fn keep(workspace: &OwnedFd, name: &CStr) -> io::Result<()> {
+    let mut todo = vec![name.to_owned()];
+    let mut kept: Vec<CString> = vec![];
+    while let Some(name) = todo.pop() {
+        if kept.contains(&name) {
+            continue;
+        }
+        let tree = match copy(workspace.as_fd(), path(&name), OpenTreeFlags::AT_SYMLINK_NOFOLLOW) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            tree => tree?,
+        };
+        read_only(tree.as_fd(), c"", libc::AT_EMPTY_PATH)?;
+        move_mount(&tree, "", workspace, &*name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+        todo.extend(first_steps(workspace, path(&name))?);
+        kept.push(name);
+    }
+    Ok(())
+}
+
+/// Where a link in the workspace leads, by each name in the workspace itself that is on the way: who replaced one of those would lead it
+/// elsewhere. What is on the way outside of it is read-only as it is.
+fn first_steps(workspace: &OwnedFd, name: &Path) -> io::Result<Vec<CString>> {
+    let seen = proc_path(workspace);
+    let root = fs::read_link(&seen)?;
+    let mut found = vec![];
+    let mut place = root.join(name);
+    for _ in 0..LONGEST_CHAIN {
+        // Up to the first link on the way.
+        let mut so_far = PathBuf::new();
+        let mut steps = place.components();
+        let link = loop {
+            let Some(step) = steps.next() else { return Ok(found) };
+            let above = so_far.clone();
+            match step {
+                Component::ParentDir => drop(so_far.pop()),
+                step => so_far.push(step),
+            }
+            let below = so_far.strip_prefix(&root).ok().and_then(|below| below.components().next());
+            if let Some(Component::Normal(first)) = below {
+                found.push(CString::new(first.as_bytes())?);
+            }
+            if let Ok(target) = fs::read_link(&so_far) {
+                break above.join(target);
+            }
+        };
+        place = link.join(steps.as_path());
+    }
+    // Such a chain leads nowhere (ELOOP).
+    Ok(found)
+}
+
+fn proc_path(of: &OwnedFd) -> PathBuf {
+    Path::new("/proc/self/fd").join(of.as_raw_fd().to_string())
+}
+
+fn path(name: &CStr) -> &Path {
+    Path::new(OsStr::from_bytes(name.to_bytes()))
+}
+
+fn copy(at: BorrowedFd<'_>, path: &Path, more: OpenTreeFlags) -> io::Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::AT_RECURSIVE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    Ok(open_tree(CWD, path, flags)?)
+    Ok(open_tree(at, path, flags | more)?)
 }
 
 /// The argument of mount_setattr(2).
@@ -167,9 +330,15 @@ struct Attributes {
     userns: u64,
 }
 
+/// Puts what is at a place, and all below it, over itself, read-only.
+pub(super) fn hold_still(place: &Path) -> io::Result<()> {
+    let tree = copy(CWD.as_fd(), place, OpenTreeFlags::empty())?;
+    read_only(tree.as_fd(), c"", libc::AT_EMPTY_PATH)?;
+    put(place, &tree)
+}
+
 /// A mount and all below it (Linux 5.12).
-fn read_only(at: std::os::fd::BorrowedFd<'_>, path: &std::ffi::CStr, flags: libc::c_int) -> io::Result<()> {
-    use std::os::fd::AsRawFd;
+fn read_only(at: BorrowedFd<'_>, path: &CStr, flags: libc::c_int) -> io::Result<()> {
     const MOUNT_ATTR_RDONLY: u64 = 1;
     const AT_RECURSIVE: libc::c_int = 0x8000;
     let attributes = Attributes {
@@ -190,20 +359,4 @@ fn read_only(at: std::os::fd::BorrowedFd<'_>, path: &std::ffi::CStr, flags: libc
         )
     };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-/// Of a user namespace in which we are root there would be all.
-fn drop_capabilities() -> io::Result<()> {
-    for number in 0..CAPABILITIES {
-        // SAFETY: a number; one that is none is an error.
-        unsafe { libc::prctl(libc::PR_CAPBSET_DROP, number, 0, 0, 0) };
-    }
-    // SAFETY: numbers only.
-    unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) };
-    let none = rustix::thread::CapabilitySets {
-        effective: rustix::thread::CapabilitySet::empty(),
-        permitted: rustix::thread::CapabilitySet::empty(),
-        inheritable: rustix::thread::CapabilitySet::empty(),
-    };
-    Ok(rustix::thread::set_capabilities(None, none)?)
 }

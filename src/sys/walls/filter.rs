@@ -39,6 +39,31 @@ const REFUSED: [libc::c_long; 12] = [
     libc::SYS_name_to_handle_at,
 ];
 
+/// What sets something of another process: the call, which of its arguments names whom, and which says what that number is of.
+const OF_OTHERS: [(libc::c_long, u32, Option<u32>); 7] = [
+    (libc::SYS_prlimit64, 0, None),
+    (libc::SYS_sched_setscheduler, 0, None),
+    (libc::SYS_sched_setparam, 0, None),
+    (libc::SYS_sched_setattr, 0, None),
+    (libc::SYS_sched_setaffinity, 0, None),
+    (libc::SYS_setpriority, 1, Some(0)),
+    (libc::SYS_ioprio_set, 1, Some(0)),
+];
+/// Of `setpriority` and of `ioprio_set`: all processes of a user, who is the caller's own by 0.
+const PRIO_USER: u32 = 2;
+const IOPRIO_WHO_USER: u32 = 3;
+
+/// Which filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Nothing of other processes is set, and all else is let through.
+    OthersAlone,
+    /// For a command behind a fence, without any sockets.
+    NoSockets,
+    /// The same, with TCP's.
+    Tcp,
+}
+
 /// A program under construction. Jumps go forward by a number of steps.
 #[derive(Default)]
 struct Program(Vec<sock_filter>);
@@ -97,25 +122,31 @@ impl Program {
     }
 }
 
-fn program(network: bool) -> Vec<sock_filter> {
+fn program(kind: Kind) -> Vec<sock_filter> {
     let mut program = Program::default();
     program.load(ARCH);
     program.skip_if(THIS_ARCH, 1);
-    program.end(libc::SECCOMP_RET_KILL_PROCESS);
+    program.end(match kind {
+        // Its calls could do what is refused here: a program of 32 bits does not run, and nothing is killed for it.
+        Kind::OthersAlone => libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs(),
+        Kind::NoSockets | Kind::Tcp => libc::SECCOMP_RET_KILL_PROCESS,
+    });
     program.load(NR);
     program.step(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 0, 1, X32);
     program.refuse(libc::ENOSYS);
+    for (call, whom, of_what) in OF_OTHERS {
+        set_of_others(&mut program, call, whom, of_what);
+    }
+    if kind == Kind::OthersAlone {
+        program.end(libc::SECCOMP_RET_ALLOW);
+        return program.0;
+    }
     for call in REFUSED {
         // As a kernel without them answers: programs do without.
         program.refuse_call(call, libc::ENOSYS);
     }
-    // Limits of other processes.
-    program.skip_unless(Program::number(libc::SYS_prlimit64), 4);
-    program.load(argument(0));
-    program.skip_if(0, 1);
-    program.refuse(libc::EPERM);
-    program.end(libc::SECCOMP_RET_ALLOW);
-    if !network {
+    socket_pair(&mut program);
+    if kind == Kind::NoSockets {
         program.refuse_call(libc::SYS_socket, libc::EACCES);
         program.end(libc::SECCOMP_RET_ALLOW);
         return program.0;
@@ -127,6 +158,40 @@ fn program(network: bool) -> Vec<sock_filter> {
     socket(&mut program);
     program.end(libc::SECCOMP_RET_ALLOW);
     program.0
+}
+
+/// Only of the caller, who is 0.
+fn set_of_others(program: &mut Program, call: libc::c_long, whom: u32, of_what: Option<u32>) {
+    let kinds = if of_what.is_some() { 3 } else { 0 };
+    program.skip_unless(Program::number(call), 4 + kinds);
+    if let Some(of_what) = of_what {
+        let user = if call == libc::SYS_setpriority {
+            PRIO_USER
+        } else {
+            IOPRIO_WHO_USER
+        };
+        program.load(argument(of_what));
+        program.skip_unless(user, 1);
+        program.refuse(libc::EPERM);
+    }
+    program.load(argument(whom));
+    program.skip_if(0, 1);
+    program.refuse(libc::EPERM);
+    program.end(libc::SECCOMP_RET_ALLOW);
+}
+
+/// Two ends of its own lead nowhere, but for datagrams: one of a pair of those sends to whatever path or name it likes.
+fn socket_pair(program: &mut Program) {
+    program.skip_unless(Program::number(libc::SYS_socketpair), 9);
+    program.load(argument(0));
+    program.skip_if(libc::AF_UNIX.unsigned_abs(), 1);
+    program.refuse(libc::EACCES);
+    program.load(argument(1));
+    program.mask(SOCKET_TYPE);
+    program.skip_if(libc::SOCK_STREAM.unsigned_abs(), 2);
+    program.skip_if(libc::SOCK_SEQPACKET.unsigned_abs(), 1);
+    program.refuse(libc::EACCES);
+    program.end(libc::SECCOMP_RET_ALLOW);
 }
 
 /// Of sockets TCP's alone.
@@ -147,12 +212,12 @@ fn socket(program: &mut Program) {
     program.end(libc::SECCOMP_RET_ALLOW);
 }
 
-/// For this thread and whatever it becomes. `network`: whether there is a port to connect to.
+/// For this thread and whatever it becomes.
 ///
 /// # Errors
 /// The kernel has no such filters, or `no_new_privs` is not set.
-pub(super) fn install(network: bool) -> io::Result<()> {
-    let mut steps = program(network);
+pub(super) fn install(kind: Kind) -> io::Result<()> {
+    let mut steps = program(kind);
     let len = u16::try_from(steps.len()).map_err(io::Error::other)?;
     let program = sock_fprog {
         len,
@@ -165,11 +230,12 @@ pub(super) fn install(network: bool) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::Kind::*;
     use super::*;
 
     /// What the kernel does with it (bpf(4)): `call` with these arguments.
-    fn verdict(network: bool, arch: u32, call: libc::c_long, arguments: [u32; 4]) -> u32 {
-        let steps = program(network);
+    fn verdict(kind: Kind, arch: u32, call: libc::c_long, arguments: [u32; 4]) -> u32 {
+        let steps = program(kind);
         let data = |offset: u32| match offset {
             NR => Program::number(call),
             ARCH => arch,
@@ -190,8 +256,8 @@ mod tests {
         }
     }
 
-    fn allows(network: bool, call: libc::c_long, arguments: [u32; 4]) -> bool {
-        verdict(network, THIS_ARCH, call, arguments) == libc::SECCOMP_RET_ALLOW
+    fn allows(kind: Kind, call: libc::c_long, arguments: [u32; 4]) -> bool {
+        verdict(kind, THIS_ARCH, call, arguments) == libc::SECCOMP_RET_ALLOW
     }
 
     #[test]
@@ -214,14 +280,31 @@ mod tests {
             (libc::AF_PACKET.unsigned_abs(), datagram, 0, false),
         ] {
             assert_eq!(
-                allows(true, libc::SYS_socket, [domain, kind, protocol, 0]),
+                allows(Tcp, libc::SYS_socket, [domain, kind, protocol, 0]),
                 allowed,
                 "{domain} {kind} {protocol}"
             );
-            assert!(!allows(false, libc::SYS_socket, [domain, kind, protocol, 0]));
+            assert!(!allows(NoSockets, libc::SYS_socket, [domain, kind, protocol, 0]));
         }
-        // Two ends of its own lead nowhere.
-        assert!(allows(false, libc::SYS_socketpair, [unix, stream, 0, 0]));
+    }
+
+    #[test]
+    fn t24_a_pair_of_sockets_is_no_datagram_socket_which_could_send_to_any_path() {
+        let [unix, inet] = [libc::AF_UNIX, libc::AF_INET].map(i32::unsigned_abs);
+        let flags = (libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK).unsigned_abs();
+        for kind in [Tcp, NoSockets] {
+            for (domain, socket, allowed) in [
+                (unix, libc::SOCK_STREAM, true),
+                (unix, libc::SOCK_SEQPACKET, true),
+                (unix, libc::SOCK_DGRAM, false),
+                // Which becomes a datagram socket (unix_create in the kernel).
+                (unix, libc::SOCK_RAW, false),
+                (inet, libc::SOCK_STREAM, false),
+            ] {
+                let asked = [domain, socket.unsigned_abs() | flags, 0, 0];
+                assert_eq!(allows(kind, libc::SYS_socketpair, asked), allowed, "{domain} {socket}");
+            }
+        }
     }
 
     #[test]
@@ -229,23 +312,37 @@ mod tests {
         for (call, at) in [(libc::SYS_sendto, 3), (libc::SYS_sendmsg, 2), (libc::SYS_sendmmsg, 3)] {
             let mut arguments = [7; 4];
             arguments[at] = MSG_FASTOPEN | 1;
-            assert!(!allows(true, call, arguments));
+            assert!(!allows(Tcp, call, arguments));
             arguments[at] = 0x4000;
-            assert!(allows(true, call, arguments));
+            assert!(allows(Tcp, call, arguments));
         }
-        assert!(allows(true, libc::SYS_prlimit64, [0, 7, 0, 0]) && !allows(true, libc::SYS_prlimit64, [1, 7, 0, 0]));
+    }
+
+    #[test]
+    fn t24_t47_no_limit_scheduling_or_priority_of_another_process_is_set() {
+        for kind in [Tcp, NoSockets, OthersAlone] {
+            for (call, whom, _) in OF_OTHERS {
+                let mut arguments = [0; 4];
+                // Of a process.
+                arguments[0] = u32::from(call == libc::SYS_ioprio_set);
+                arguments[whom as usize] = 0;
+                assert!(allows(kind, call, arguments), "{kind:?} {call}");
+                arguments[whom as usize] = 7;
+                assert!(!allows(kind, call, arguments), "{kind:?} {call}");
+            }
+            assert!(!allows(kind, libc::SYS_setpriority, [PRIO_USER, 0, 0, 0]));
+            assert!(!allows(kind, libc::SYS_ioprio_set, [IOPRIO_WHO_USER, 0, 0, 0]));
+        }
+        assert!(allows(OthersAlone, libc::SYS_socket, [1, 2, 0, 0]) && allows(OthersAlone, libc::SYS_keyctl, [0; 4]));
     }
 
     #[test]
     fn t24_other_numberings_of_the_calls_are_no_way_around() {
-        for network in [true, false] {
-            assert_eq!(
-                verdict(network, 0x4000_0003, libc::SYS_read, [0; 4]),
-                libc::SECCOMP_RET_KILL_PROCESS
-            );
+        for kind in [Tcp, NoSockets] {
+            assert_eq!(verdict(kind, 0x4000_0003, libc::SYS_read, [0; 4]), libc::SECCOMP_RET_KILL_PROCESS);
             let x32 = libc::c_long::from(X32) + libc::SYS_socket;
-            assert!(!allows(network, x32, [0; 4]));
-            assert!(REFUSED.iter().all(|call| !allows(network, *call, [0; 4])));
+            assert!(!allows(kind, x32, [0; 4]));
+            assert!(REFUSED.iter().all(|call| !allows(kind, *call, [0; 4])));
             for call in [
                 libc::SYS_read,
                 libc::SYS_openat,
@@ -253,7 +350,7 @@ mod tests {
                 libc::SYS_clone,
                 libc::SYS_connect,
             ] {
-                assert!(allows(network, call, [0; 4]), "{call}");
+                assert!(allows(kind, call, [0; 4]), "{call}");
             }
         }
     }

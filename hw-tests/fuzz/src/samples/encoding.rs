@@ -46,14 +46,17 @@ pub fn ssh_key() -> Vec<Vec<u8>> {
         let field = |field: &&[u8]| [&(field.len() as u32).to_be_bytes()[..], field].concat();
         fields.iter().flat_map(field).collect()
     };
-    let point = [&[4][..], &[7; 64]].concat();
+    // The base point of Ed25519 (RFC 8032, 5.1), a point of P-256, and an odd number of 2,048 bits.
+    let base = [&[0x58][..], &[0x66; 31]].concat();
+    let point = *key().enrolled().signer();
+    let modulus = [&[0, 0x80][..], &[7; 255]].concat();
     let keys = [
-        ("ssh-ed25519", blob(&[b"ssh-ed25519", &[1; 32]])),
-        ("ssh-rsa", blob(&[b"ssh-rsa", &[1, 0, 1], &[7; 256]])),
+        ("ssh-ed25519", blob(&[b"ssh-ed25519", &base])),
+        ("ssh-rsa", blob(&[b"ssh-rsa", &[1, 0, 1], &modulus])),
         ("ecdsa-sha2-nistp256", blob(&[b"ecdsa-sha2-nistp256", b"nistp256", &point])),
         (
             "sk-ssh-ed25519@openssh.com",
-            blob(&[b"sk-ssh-ed25519@openssh.com", &[1; 32], b"ssh:"]),
+            blob(&[b"sk-ssh-ed25519@openssh.com", &base, b"ssh:"]),
         ),
     ];
     let lines = keys.map(|(name, blob)| format!("{name} {} anna@laptop\n", data_encoding::BASE64.encode(&blob)).into_bytes());

@@ -69,8 +69,12 @@ pub fn change_text() -> Vec<Vec<u8>> {
     let drops = format!(
         r#""at":1800000000,"drops":[{{"alg":"EdDSA","issuer":"https://id.example","public":"{key}","secret":"prod/OLD","was":"previous"}}],"#
     );
+    let turned = change("").replace(rules, &signer).replace(
+        r#"{"rules":"#,
+        r#"{"before":{"audiences":["https://b.example"],"claims":{},"subjects":["robot"],"ttl":60,"uses":1},"rules":"#,
+    );
     let dropping = change("").replace(r#""at":1800000000,"#, &drops);
-    [change(""), change(&keeps), change("").replace(rules, &signer), dropping]
+    [change(""), change(&keeps), change("").replace(rules, &signer), turned, dropping]
         .map(String::into_bytes)
         .into()
 }

@@ -254,11 +254,7 @@ fn certificate(machine: &Machine<'_>) -> Verdict {
     );
     let id = machine.events("ended")?;
     let id = id[0]["lease"].as_str().unwrap_or_default().to_owned();
-    ended(
-        &machine.home.run(["ssh", "krl", "prod/ca", "krl", "--lease", &id])?,
-        0,
-        &["1 certificate"],
-    )?;
+    ended(&machine.home.run(["ssh", "krl", "krl", "--lease", &id])?, 0, &["1 certificate"])?;
     fs::write(work.join("id-cert.pub"), format!("{line}\n"))?;
     let revoked = Command::new("ssh-keygen")
         .args(["-Q", "-f", "krl", "id-cert.pub"])

@@ -138,15 +138,128 @@ fn t24_from_the_agents_domain_neither_daemon_nor_vault_nor_log_nor_key_is_in_rea
         println!("T24{name}: {} of {of} in reach of the agent", open.len());
         assert!(open.is_empty() && count == of, "{name}: {open:?} of {part}");
     }
-    // How large a core file of another program may be is his who runs both (prlimit(2)): no signal of the agent's makes one.
     let (open, count) = open(parts[1]);
     println!(
         "T24 other programs: {} of 7 ways into them are closed to the agent",
         count - open.len()
     );
-    assert_eq!((open, count), (vec!["core open".to_owned()], 7));
+    assert_eq!((open, count), (vec![], 7));
     book.kill().unwrap();
     book.wait().unwrap();
+}
+
+/// What may be done to any program of the same user, and what would run a command outside: each line is one that worked.
+const REACHES: &str = r#"
+import os, resource, socket, sys
+target, tmux, bus = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+
+def attempt(name, what):
+    try:
+        what()
+        print(name, "reached")
+    except OSError:
+        print(name, "no")
+
+def connect(path):
+    with socket.socket(socket.AF_UNIX) as it:
+        it.connect(path)
+
+def writable(path):
+    if not os.statvfs(path).f_flag & os.ST_RDONLY:
+        return
+    raise OSError()
+
+attempt("core", lambda: resource.prlimit(target, resource.RLIMIT_CORE, resource.prlimit(0, resource.RLIMIT_CORE)))
+attempt("time", lambda: resource.prlimit(target, resource.RLIMIT_CPU, (1 << 40, -1)))
+attempt("scheduling", lambda: os.sched_setscheduler(target, os.SCHED_OTHER, os.sched_param(0)))
+attempt("cpus", lambda: os.sched_setaffinity(target, os.sched_getaffinity(0)))
+attempt("priority", lambda: os.setpriority(os.PRIO_PROCESS, target, os.getpriority(os.PRIO_PROCESS, 0)))
+attempt("number", lambda: os.stat("/proc/%d" % target))
+attempt("tmux", lambda: connect(tmux))
+attempt("bus", lambda: connect(bus))
+for line in open("/proc/self/mountinfo"):
+    fields, kind = line.split(" - ")
+    if kind.startswith("cgroup"):
+        attempt("cgroup", lambda: writable(fields.split()[4]))
+        break
+"#;
+
+#[test]
+fn t24_no_limit_priority_bus_or_multiplexer_outside_is_reached_from_behind_the_walls() {
+    if !inside("agent::t24_no_limit_priority_bus_or_multiplexer_outside_is_reached_from_behind_the_walls") {
+        return;
+    }
+    let rigged = Rigged::new(NOBODY, None);
+    let mut other = Command::new("sleep").arg("60").uid(NOBODY).gid(NOBODY).spawn().unwrap();
+    let folder = PathBuf::from(format!("/tmp/tmux-{NOBODY}"));
+    let made = fs::create_dir(&folder).is_ok();
+    own(&folder, NOBODY);
+    let (tmux, bus) = (folder.join("touchlease-test"), tempfile::tempdir().unwrap());
+    open_to_everybody(bus.path());
+    let bus_socket = bus.path().join("bus");
+    let _listeners = [&tmux, &bus_socket].map(|socket| {
+        let _ = fs::remove_file(socket);
+        let listener = UnixListener::bind(socket).unwrap();
+        open_to_everybody(socket);
+        listener
+    });
+    let script = rigged.home.work().join("reaches.py");
+    fs::write(&script, REACHES).unwrap();
+    let words = [other.id().to_string(), tmux.display().to_string(), bus_socket.display().to_string()];
+    let outside = Command::new("/usr/bin/python3")
+        .arg(&script)
+        .args(&words)
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .output()
+        .unwrap();
+    let outside = String::from_utf8(outside.stdout).unwrap();
+    // Where there is no root there may be no way to a group, and it is the tests' root that mounts them.
+    let reached = outside
+        .lines()
+        .filter(|line| line.ends_with("reached") && !line.starts_with("cgroup"))
+        .count();
+    assert_eq!(reached, 8, "{outside}");
+    let mut run = rigged.home.detached(["run", "--agent", "--", "/usr/bin/python3", "reaches.py"]);
+    run.args(&words).env("TMUX_TMPDIR", rigged.home.work());
+    run.env("DBUS_SESSION_BUS_ADDRESS", format!("unix:path={},guid=0", bus_socket.display()));
+    let out = run.stdin(Stdio::null()).output().unwrap();
+    let said = String::from_utf8(out.stdout.clone()).unwrap();
+    println!(
+        "T24 others: {} of {} reached",
+        said.matches(" reached").count(),
+        said.lines().count()
+    );
+    assert!(
+        out.status.success() && said.lines().count() >= 8 && !said.contains(" reached"),
+        "{out:?}"
+    );
+    if made {
+        let _ = fs::remove_dir_all(&folder);
+    }
+    // And what the agent started ends with it, with its status.
+    let run = ["run", "--agent", "--", "sh", "-c", "setsid sleep 61 & echo $$ $PPID; kill -TERM $$"];
+    let begun = Instant::now();
+    let out = rigged.agent(&run);
+    assert_eq!((out.stdout.as_slice(), out.status.signal()), (&b"2 0\n"[..], Some(15)), "{out:?}");
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    other.kill().unwrap();
+    other.wait().unwrap();
+}
+
+#[test]
+fn t47_a_command_with_a_value_makes_no_core_file_whatever_its_limit_was() {
+    if !inside("agent::t47_a_command_with_a_value_makes_no_core_file_whatever_its_limit_was") {
+        return;
+    }
+    let rigged = Rigged::new(NOBODY, None);
+    let _watch = rigged.home.watch().unwrap();
+    let limit = |more: &[&str]| {
+        let out = rigged.agent(&[&["run"], more, &["--", "sh", "-c", "ulimit -Hc"]].concat());
+        String::from_utf8(out.stdout).unwrap()
+    };
+    assert_eq!(limit(&["--with", "prod/TOKEN"]), "0\n");
+    assert_ne!(limit(&["--agent"]), "0\n", "where there is no value it is as before");
 }
 
 #[test]

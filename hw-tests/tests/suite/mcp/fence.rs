@@ -1,6 +1,11 @@
 //! T24: a task that an agent has run gets nowhere where the agent does not get by itself.
 
-use std::{net::TcpListener, os::unix::net::UnixListener, path::Path, process::Command};
+use std::{
+    net::TcpListener,
+    os::unix::net::{UnixDatagram, UnixListener},
+    path::Path,
+    process::Command,
+};
 
 use super::*;
 
@@ -34,6 +39,16 @@ def fast_open():
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as it:
         it.sendto(b"x", 0x20000000, ("127.0.0.1", int(A["port"])))
 
+def datagram():
+    # One end of a pair sends wherever it likes.
+    one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    one.sendto(b"x", A["datagram"])
+
+def proc():
+    # Of processes there are none but the command's own.
+    line = open("/proc/%s/cmdline" % A["daemon"], "rb").read()
+    return line or os.stat("/proc/%s" % A["daemon"])
+
 home, vault, state, run, port = (A[name] for name in ("home", "vault", "state", "run", "port"))
 for name, path in (("vault", vault), ("state", state), ("runtime", run), ("home", home)):
     attempt("list " + name, lambda: os.listdir(path))
@@ -58,6 +73,14 @@ attempt("link secret in", lambda: os.link(home + "/id_ed25519", "linked"))
 attempt("daemon socket", lambda: connect(socket.AF_UNIX, run + "/touchlease/socket"))
 attempt("other socket", lambda: connect(socket.AF_UNIX, A["socket"]))
 attempt("abstract socket", lambda: connect(socket.AF_UNIX, b"\0" + A["abstract"].encode()))
+attempt("datagram by a pair", datagram)
+attempt("stat secret", lambda: os.stat(home + "/id_ed25519"))
+attempt("attributes of secret", lambda: os.listxattr(home + "/id_ed25519"))
+attempt("command line of daemon", proc)
+attempt("scheduling of daemon", lambda: os.sched_setscheduler(int(A["daemon"]), os.SCHED_OTHER, os.sched_param(0)))
+attempt("cpus of daemon", lambda: os.sched_setaffinity(int(A["daemon"]), os.sched_getaffinity(0)))
+attempt("priority of daemon", lambda: os.setpriority(os.PRIO_PROCESS, int(A["daemon"]), os.getpriority(os.PRIO_PROCESS, 0)))
+attempt("priority of all", lambda: os.setpriority(os.PRIO_USER, 0, os.getpriority(os.PRIO_PROCESS, 0)))
 attempt("tcp", lambda: connect(socket.AF_INET, ("127.0.0.1", int(port))))
 attempt("tcp6", lambda: connect(socket.AF_INET6, ("::1", int(port))))
 attempt("mptcp", lambda: connect(socket.AF_INET, ("127.0.0.1", int(port)), protocol=262))
@@ -66,7 +89,7 @@ attempt("fast open", fast_open)
 attempt("netlink", lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW).close())
 attempt("kill server", lambda: os.kill(int(A["server"]), 0))
 attempt("kill daemon", lambda: os.kill(int(A["daemon"]), 0))
-attempt("kill parent", lambda: os.kill(os.getppid(), 0))
+attempt("kill parent", lambda: os.kill(os.getppid() or int(A["server"]), 0))
 attempt("environ of server", lambda: open("/proc/%s/environ" % A["server"]).read())
 attempt("memory of parent", lambda: open("/proc/%d/mem" % os.getppid()).read(1))
 attempt("fds of server", lambda: os.readlink("/proc/%s/fd/0" % A["server"]))
@@ -100,6 +123,7 @@ struct Surroundings {
     lab: Lab,
     _tcp: [TcpListener; 2],
     _unix: [UnixListener; 2],
+    _datagrams: UnixDatagram,
 }
 
 /// A workspace in which everything is there that the probe is after.
@@ -122,6 +146,8 @@ fn surroundings() -> Surroundings {
     let tcp6 = TcpListener::bind(("::1", port)).unwrap();
     let socket = home.join("other");
     let unix = UnixListener::bind(&socket).unwrap();
+    let datagram = home.join("datagrams");
+    let datagrams = UnixDatagram::bind(&datagram).unwrap();
     let name = format!("touchlease-fence-{port}");
     let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
     let hidden = UnixListener::bind_addr(&address).unwrap();
@@ -130,12 +156,13 @@ fn surroundings() -> Surroundings {
         .into_iter()
         .find(|device| Path::new(device).exists());
     let conf = format!(
-        "home={}\nvault={}\nstate={}\nrun={}\nport={port}\nsocket={}\nabstract={name}\ndaemon={}\ndevice={}\n",
+        "home={}\nvault={}\nstate={}\nrun={}\nport={port}\nsocket={}\ndatagram={}\nabstract={name}\ndaemon={}\ndevice={}\n",
         home.display(),
         places.vault.display(),
         places.state.display(),
         home.join("run").display(),
         socket.display(),
+        datagram.display(),
         std::process::id(),
         device.unwrap(),
     );
@@ -144,6 +171,7 @@ fn surroundings() -> Surroundings {
         lab,
         _tcp: [tcp, tcp6],
         _unix: [unix, hidden],
+        _datagrams: datagrams,
     }
 }
 
@@ -167,7 +195,7 @@ fn reaches_nothing(lab: &Lab) {
     let reached = |(name, what): &&(String, String)| (what == "reached") != name.starts_with("- ");
     let wrong: Vec<_> = attempts.iter().filter(reached).collect();
     assert!(wrong.is_empty(), "{wrong:?}");
-    assert_eq!(attempts.len(), 58, "{attempts:?}");
+    assert_eq!(attempts.len(), 66, "{attempts:?}");
     // And nothing of it is there.
     assert!(!lab.home.path().join(".bashrc").exists() && !lab.home.work().join(".git/hooks/pre-commit").exists());
     assert_eq!(fs::read_to_string(lab.home.work().join(".git/config")).unwrap(), "[core]\n");
@@ -233,6 +261,13 @@ fn t24_what_the_fence_keeps_from_a_task_is_there_to_be_reached() {
         "kill server",
         "environ of server",
         "limit of daemon",
+        "datagram by a pair",
+        "stat secret",
+        "attributes of secret",
+        "command line of daemon",
+        "scheduling of daemon",
+        "cpus of daemon",
+        "priority of daemon",
         "- write workspace",
     ] {
         assert!(
@@ -262,5 +297,65 @@ fn t24_a_workspace_that_holds_the_home_runs_no_task() {
     let lease = agent.lease(&lab);
     let refused = agent.call("run_task", json!({"lease": lease}));
     assert_eq!(refused["error"]["reason"], "workspace_too_wide", "{refused}");
+    assert_eq!(lab.count("used"), 0);
+}
+
+/// What is kept may be a link, by one more, in a folder that the command can rename.
+const LINKS: &str = r#"#!/bin/sh
+try() { name=$1; shift; "$@" 2> /dev/null && echo "$name reached"; }
+try settings sh -c 'echo x > .claude/settings.json'
+try through sh -c 'echo x > conf/claude/settings.json'
+try folder mv conf conf.old
+try link ln -sfn /etc .claude
+try unlink rm .claude
+try envrc sh -c 'echo x > .envrc'
+try replace sh -c 'echo x > new && mv new .envrc'
+try second mv steps steps.old
+mkdir "$TMPDIR/deep" && echo "$TOKEN" > "$TMPDIR/deep/x" && chmod 0 "$TMPDIR/deep"
+echo x > made && cat .claude/settings.json
+"#;
+
+#[test]
+fn t24_what_is_kept_may_be_a_link_and_what_it_leads_through_in_the_workspace_is_kept_too() {
+    let lab = Lab::new();
+    let work = lab.home.work();
+    fs::write(work.join("touchlease.toml"), TASKS.replace("./deploy.sh", "./links.sh")).unwrap();
+    fs::write(work.join("links.sh"), LINKS).unwrap();
+    fs::set_permissions(work.join("links.sh"), fs::Permissions::from_mode(0o755)).unwrap();
+    for folder in ["conf/claude", "steps"] {
+        fs::create_dir_all(work.join(folder)).unwrap();
+    }
+    fs::write(work.join("conf/claude/settings.json"), "as it was\n").unwrap();
+    let link = |target: &str, name: &str| std::os::unix::fs::symlink(target, work.join(name)).unwrap();
+    link("steps/one", ".claude");
+    link("../conf/claude", "steps/one");
+    fs::write(work.join("real"), "").unwrap();
+    link("real", ".envrc");
+    let _watch = lab.home.watch().unwrap();
+    let mut agent = Agent::start(&lab);
+    let lease = agent.lease(&lab);
+    let done = agent.call("run_task", json!({"lease": lease}));
+    assert_eq!(done["exit_code"], 0, "{done}");
+    assert_eq!(done["output"], "as it was\n", "{done}");
+    assert_eq!(fs::read_to_string(work.join("real")).unwrap(), "");
+    assert!(work.join("made").exists() && !Path::new("/tmp/touchlease-task").exists());
+}
+
+#[test]
+fn t24_a_workspace_that_was_replaced_by_a_link_above_it_runs_no_task() {
+    let lab = Lab::new();
+    let (outer, other) = (lab.home.work().join("outer"), lab.home.path().join("other"));
+    for folder in [&outer, &other] {
+        fs::create_dir_all(folder.join("proj")).unwrap();
+    }
+    fs::write(outer.join("proj/touchlease.toml"), TASKS.replace("./deploy.sh", "true")).unwrap();
+    let _watch = lab.home.watch().unwrap();
+    let mut agent = Agent::with(&lab, &["--workspace", &outer.join("proj").display().to_string()], LEGACY);
+    agent.initialize();
+    let lease = agent.lease(&lab);
+    fs::rename(&outer, lab.home.work().join("moved")).unwrap();
+    std::os::unix::fs::symlink(&other, &outer).unwrap();
+    let refused = agent.call("run_task", json!({"lease": lease}));
+    assert_eq!(refused["error"]["reason"], "workspace_moved", "{refused}");
     assert_eq!(lab.count("used"), 0);
 }

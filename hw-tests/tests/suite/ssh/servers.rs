@@ -247,12 +247,54 @@ fn sshd_refuses_what_the_list_takes_back_at_the_next_login_and_lets_in_with_the_
     let (taken, kept) = (certificate(&lab, &[]), certificate(&lab, &[]));
     assert!(server.lets_in(&lab, &taken) && server.lets_in(&lab, &kept));
     let file = server.folder.join("krl").display().to_string();
-    lab.prints(&["ssh", "krl", "prod/ca", &file, "--lease", id(&taken)]);
+    lab.prints(&["ssh", "krl", &file, "--lease", id(&taken)]);
     assert!(!server.lets_in(&lab, &taken));
     assert!(server.lets_in(&lab, &kept));
     // After a rotation the key that signed it is the one before, and it stays taken back.
     lab.person(&["signer", "rotate", "prod/ca"]);
-    lab.prints(&["ssh", "krl", "prod/ca", &file, "--lease", id(&taken), "--lease", id(&kept)]);
+    lab.prints(&["ssh", "krl", &file, "--lease", id(&taken), "--lease", id(&kept)]);
     assert!(!server.lets_in(&lab, &taken) && !server.lets_in(&lab, &kept));
+    assert!(server.lets_in(&lab, &certificate(&lab, &[])));
+}
+
+#[test]
+#[ignore = "needs hw-tests/with-sshd"]
+fn t27_sshd_refuses_what_was_taken_back_whatever_became_of_the_key_that_signed_it() {
+    let (lab, _) = lab("es256", &["deploy"], &["--max-ttl", "1h"]);
+    let server = Server::start(&lab, &["deploy"]);
+    let _watch = lab.home.watch().unwrap();
+    let [krl, ca] = ["krl", "ca"].map(|name| server.folder.join(name));
+    // Rotated out, given up, and removed: the server trusts it as before, for nobody has been there yet.
+    for commands in [
+        &[&["signer", "rotate", "prod/ca"][..], &["signer", "rotate", "prod/ca"]][..],
+        &[&["signer", "rotate", "prod/ca", "--compromised"]],
+        &[&["signer", "remove", "prod/ca"]],
+    ] {
+        fs::write(&krl, "").unwrap();
+        fs::write(&ca, lab.prints(&["ssh", "ca", "prod/ca"])).unwrap();
+        let made = certificate(&lab, &["--ttl", "50m"]);
+        commands.iter().for_each(|command| drop(lab.person(command)));
+        assert!(server.lets_in(&lab, &made), "{commands:?}");
+        lab.prints(&["ssh", "krl", &krl.display().to_string(), "--lease", id(&made)]);
+        assert!(!server.lets_in(&lab, &made), "{commands:?}");
+    }
+}
+
+#[test]
+#[ignore = "needs hw-tests/with-sshd"]
+fn a_list_of_all_takes_back_every_certificate_until_the_signer_is_rotated() {
+    let (lab, _) = lab("eddsa", &["deploy"], &[]);
+    let server = Server::start(&lab, &["deploy"]);
+    let _watch = lab.home.watch().unwrap();
+    let before = certificate(&lab, &[]);
+    lab.person(&["signer", "rotate", "prod/ca"]);
+    // The server hears of the key that signs next, as after each rotation.
+    fs::write(server.folder.join("ca"), lab.prints(&["ssh", "ca", "prod/ca"])).unwrap();
+    let now = certificate(&lab, &[]);
+    let file = server.folder.join("krl").display().to_string();
+    lab.prints(&["ssh", "krl", &file, "--all", "prod/ca"]);
+    assert!(!server.lets_in(&lab, &before) && !server.lets_in(&lab, &now) && !server.lets_in(&lab, &certificate(&lab, &[])));
+    assert!(server.logs("revoked"), "{}", server.log());
+    lab.person(&["signer", "rotate", "prod/ca"]);
     assert!(server.lets_in(&lab, &certificate(&lab, &[])));
 }
