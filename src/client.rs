@@ -5,7 +5,7 @@ mod stream;
 use std::collections::VecDeque;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 pub use stream::Stream;
 
 use crate::paths::Places;
+use crate::sys::pass;
 use crate::sys::wait::is_readable;
 use crate::wire::codec::{self, LineBuffer};
 use crate::wire::{Answer, Call, Event, Failure, LONGEST_CALL, LONGEST_REPLY, Outcome, Reply};
@@ -52,6 +53,8 @@ pub struct Client {
     stream: UnixStream,
     buffer: LineBuffer,
     lines: VecDeque<Zeroizing<Vec<u8>>>,
+    /// What came beside the lines, for the line that says so.
+    passed: Option<OwnedFd>,
 }
 
 impl Client {
@@ -136,7 +139,11 @@ impl Client {
     pub fn message(&mut self) -> Result<Option<Message>, Failure> {
         loop {
             if let Some(line) = self.lines.pop_front() {
-                return parse(&line).map(Some);
+                let mut message = parse(&line)?;
+                if let Message::Event(Event::Scanning { channel, .. }) = &mut message {
+                    *channel = self.passed.take();
+                }
+                return Ok(Some(message));
             }
             if !self.fill()? {
                 return Ok(None);
@@ -171,6 +178,7 @@ impl Client {
             stream,
             buffer: LineBuffer::new(LONGEST_REPLY),
             lines: VecDeque::new(),
+            passed: None,
         }
     }
 
@@ -182,8 +190,11 @@ impl Client {
 
     fn fill(&mut self) -> Result<bool, Failure> {
         let mut chunk = Zeroizing::new([0; 4 << 10]);
-        let n = match self.stream.read(&mut chunk[..]) {
-            Ok(n) => n,
+        let n = match pass::receive(&self.stream, &mut chunk[..]) {
+            Ok((n, fds)) => {
+                self.passed = fds.into_iter().next().or(self.passed.take());
+                n
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(true),
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => 0,
             Err(error) => return Err(no_daemon(format!("the daemon cannot be read: {error}"))),

@@ -101,19 +101,20 @@ enum Kind {
     Export,
     Clock,
     Older,
+    Scan,
 }
 
 impl Kind {
     fn namespace(self) -> Namespace {
         match self {
-            Self::Lease => Namespace::Lease,
+            Self::Lease | Self::Scan => Namespace::Lease,
             Self::Change | Self::Export | Self::Clock | Self::Older => Namespace::Change,
         }
     }
 
     fn files(self) -> [&'static str; 2] {
         match self {
-            Self::Lease => LEASE,
+            Self::Lease | Self::Scan => LEASE,
             Self::Change | Self::Export | Self::Clock | Self::Older => CHANGE,
         }
     }

@@ -17,7 +17,7 @@ use crate::lease::grant::Via;
 use crate::lease::requester::{Claimed, command_line};
 use crate::lease::text::{
     BeforeText, ChangeText, ClockText, EnrolText, ExportText, GrantText, Holder, LeaseText, OlderText, Origin, ProxyText, RequesterText,
-    Text as _, UnlockText, WriteText,
+    ScanText, Text as _, UnlockText, WriteText,
 };
 use crate::vault::Statement;
 use crate::wire::PromptView;
@@ -70,6 +70,8 @@ impl Card {
             change_rows(&mut rows, &change, zone);
         } else if let Ok(export) = ExportText::decode(&view.text) {
             export_rows(&mut rows, &export);
+        } else if let Ok(scan) = ScanText::decode(&view.text) {
+            scan_rows(&mut rows, &scan);
         } else if let Ok(clock) = ClockText::decode(&view.text) {
             origin_rows(&mut rows, &clock.origin, "asks to accept the clock");
             must(&mut rows, "clock", format!("it says {}", clock_time(clock.now, zone)));
@@ -351,6 +353,28 @@ fn export_rows(rows: &mut Vec<Row>, export: &ExportText) {
         format!("{} of {}{staying}", count(export.secrets, "secret"), export.scope),
     );
     must(rows, "to", format!("{} (claimed)", export.to));
+}
+
+fn scan_rows(rows: &mut Vec<Row>, scan: &ScanText) {
+    origin_rows(rows, &scan.origin, "looks where your secrets stand");
+    strong(
+        rows,
+        "looks for",
+        format!(
+            "{} of {}, from {} bytes on",
+            count(scan.secrets, "secret"),
+            scan.scopes.join(" and "),
+            scan.least
+        ),
+    );
+    for (at, place) in scan.places.iter().enumerate() {
+        must(rows, if at == 0 { "in" } else { "" }, format!("{place} (claimed)"));
+    }
+    if let Some(reason) = &scan.reason {
+        must(rows, "reason", format!("\"{reason}\" (their words)"));
+    }
+    must(rows, "learns", "which secret stands where there, and no value of any".to_owned());
+    must(rows, "for", format!("one scan of {} at most", duration(scan.ttl)));
 }
 
 /// What can be said of neighbours that are written, their names, and the rules of a signer, which has a row of its own, as they will be and

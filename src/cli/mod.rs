@@ -29,6 +29,7 @@ mod prompt;
 mod recover;
 mod rotate;
 mod run;
+mod scan;
 mod scope;
 mod session;
 mod signer;
@@ -53,7 +54,7 @@ use self::group::Group;
 use self::session::Session;
 use self::ui::Ui;
 use crate::client::Client;
-use crate::deliver::proxy;
+use crate::deliver::{proxy, scan as scanning};
 use crate::device::worker;
 use crate::paths::{PathsError, Places};
 use crate::wire::{Failure, Outcome};
@@ -88,6 +89,7 @@ enum Command {
     Rm(change::RmArgs),
     Import(import::Args),
     Export(export::Args),
+    Scan(scan::Args),
     List(list::Args),
     Merge(merge::Args),
     Key(Group<key::Command>),
@@ -141,6 +143,7 @@ pub fn main() -> u8 {
         Some(worker::WATCH_SUBCOMMAND) => return worker::watch_main(),
         Some(mcp::worker::SUBCOMMAND) => return mcp::worker::main(),
         Some(proxy::protocol::SUBCOMMAND) => return proxy::worker::main(),
+        Some(scanning::protocol::SUBCOMMAND) => return scanning::worker::main(),
         _ => {}
     }
     let words: Vec<OsString> = std::env::args_os().collect();
@@ -206,6 +209,7 @@ fn dispatch(cli: Cli, ui: Ui, places: Places, met: Option<Client>) -> Result<u8,
         Command::Recover(args) => recover::run(&session, args),
         Command::Rotate(args) => rotate::run(&session, args),
         Command::Run(args) => return run::run(&session, &args),
+        Command::Scan(args) => return scan::run(&session, &args),
         Command::Lease(Group(command)) => lease::run(&session, command),
         Command::Mcp(args) => mcp::run(&session, &args),
         Command::Watch(_) => watch::run(&session),

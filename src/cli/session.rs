@@ -242,7 +242,7 @@ impl Asking<'_> {
                 }
             }
             Event::Note { what } => self.say(&what),
-            part @ (Event::Line { .. } | Event::Secrets { .. } | Event::Exported { .. }) => (self.parts)(part),
+            part @ (Event::Line { .. } | Event::Secrets { .. } | Event::Exported { .. } | Event::Scanning { .. }) => (self.parts)(part),
             Event::Waiting { waiting, .. } => {
                 if let (Some(shown), Some(tty)) = (self.shown.as_mut(), self.tty.as_mut()) {
                     shown.queue(waiting, tty);

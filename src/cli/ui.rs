@@ -182,6 +182,13 @@ impl Ui {
         }
     }
 
+    /// What goes on, on one line of a terminal that the next one takes the place of; nothing takes it away.
+    pub fn progress(self, text: &str) {
+        if !self.json && io::stderr().is_terminal() {
+            eprint!("\r{}\x1b[K", plain::visible(text));
+        }
+    }
+
     /// Slots in the vault that no touch signed, each by its file.
     pub fn unsigned(self, files: &[String]) {
         for file in files {

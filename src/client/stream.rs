@@ -21,7 +21,7 @@ pub struct Stream {
 
 impl Stream {
     pub(super) fn new(client: Client) -> io::Result<Self> {
-        let Client { stream, buffer, lines } = client;
+        let Client { stream, buffer, lines, .. } = client;
         stream.set_nonblocking(true)?;
         Ok(Self {
             stream: UnixStream::from_std(stream)?,

@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -16,7 +16,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::house::House;
 use super::peer::Peer;
-use super::{doctor, forks, keys, leases, merges, peer, places, scopes, signers, vaults};
+use super::{doctor, forks, keys, leases, merges, peer, places, scans, scopes, signers, vaults};
 use crate::lease::ledger::Why;
 use crate::lease::office::Asker;
 use crate::lease::requester::Requester;
@@ -242,7 +242,7 @@ async fn talk(house: &Rc<House>, lines: &mut Lines, peer: Peer, mut call: Call) 
             tokio::select! {
                 // What was said before the reply goes out before it.
                 biased;
-                Some(event) = events.recv() => lines.send(&event).await?,
+                Some(event) = events.recv() => lines.tell(&event).await?,
                 handled = &mut handling => break handled,
                 // The client went away: dropping the call takes its prompt off the screen and cancels the key.
                 _ = ended.readable() => return Ok(()),
@@ -254,7 +254,7 @@ async fn talk(house: &Rc<House>, lines: &mut Lines, peer: Peer, mut call: Call) 
         }
     };
     while let Ok(event) = events.try_recv() {
-        lines.send(&event).await?;
+        lines.tell(&event).await?;
     }
     match handled {
         Err(failure) => lines.send(&Reply::Failed(failure)).await,
@@ -351,6 +351,7 @@ async fn handle(house: &Rc<House>, call: Call, screen: Option<u64>, asker: &Aske
         Request::Merges => merges::list(house, &path)?,
         Request::Merge { scope, keep } => merges::join(house, &path, scope, keep, asker).await?,
         Request::Export(ask) => vaults::export(house, &path, &ask, asker).await?,
+        Request::Scan(ask) => scans::scan(house, &path, &ask, asker).await?,
         Request::Audit => vaults::audit(house, &path, asker).await?,
         Request::AcceptOlder => vaults::accept_older(house, &path, asker).await?,
         Request::AcceptClock => vaults::accept_clock(house, &path, asker).await?,
@@ -490,6 +491,25 @@ impl Lines {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Sends an event, and the descriptor that goes with it.
+    async fn tell(&mut self, event: &Event) -> io::Result<()> {
+        let Event::Scanning {
+            channel: Some(channel), ..
+        } = event
+        else {
+            return self.send(event).await;
+        };
+        let line = codec::encode(event).map_err(io::Error::other)?;
+        let whole = async {
+            let send = || sys::pass::send(&self.stream, &line, &[channel.as_fd()]);
+            let sent = self.stream.async_io(Interest::WRITABLE, send).await?;
+            self.stream.write_all(&line[sent..]).await
+        };
+        tokio::time::timeout(READ_WITHIN, whole)
+            .await
+            .map_err(|_| io::ErrorKind::TimedOut)?
     }
 
     async fn send<T: serde::Serialize>(&mut self, message: &T) -> io::Result<()> {

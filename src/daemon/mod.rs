@@ -13,6 +13,7 @@ mod merges;
 pub mod peer;
 mod places;
 mod proxies;
+mod scans;
 mod scopes;
 pub mod serve;
 mod shelf;

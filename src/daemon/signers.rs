@@ -395,16 +395,19 @@ fn rules(signer: Signer, ttl: u64, uses: u64) -> Rules {
 fn check_kind(name: &str, signer: &Signer, may: &MayAsk) -> Result<(), Failure> {
     let of_tokens = may.audiences.is_empty() && may.subjects.is_empty() && may.claims.is_empty();
     let for_tokens = !(of_tokens && may.access.is_empty() && may.profiles.is_empty());
-    let (signs, add) = match &signer.principals {
+    let (signs, hint) = match &signer.principals {
         Some(_) if for_tokens => (
             "SSH certificates, and no tokens",
-            "--issuer https://id.example.com --aud https://api.example.com",
+            "make another one: touchlease signer add NAME --scope prod --issuer https://id.example.com --aud https://api.example.com",
         ),
-        None if !may.principals.is_empty() => ("tokens, and no SSH certificates", "--principal deploy"),
+        None if !may.principals.is_empty() => (
+            "tokens, and no SSH certificates",
+            "make another one: touchlease signer add NAME --scope prod --principal deploy",
+        ),
         _ => return Ok(()),
     };
     let message = format!("{name} signs {signs}, and that stays so");
-    Err(Failure::new(Outcome::BadInput, "rules", message).hint(format!("make another one: touchlease signer add NAME --scope prod {add}")))
+    Err(Failure::new(Outcome::BadInput, "rules", message).hint(hint))
 }
 
 fn take_over(signer: &mut Signer, may: &MayAsk, no_claims: bool) {

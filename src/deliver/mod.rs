@@ -4,4 +4,5 @@ pub mod agent;
 pub mod env;
 pub mod mask;
 pub mod proxy;
+pub mod scan;
 pub mod ssh_agent;

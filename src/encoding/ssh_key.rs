@@ -353,7 +353,7 @@ mod tests {
             (point[0], point[31]) = (first, last);
             point
         };
-        for weak in [order(1, 0), order(0, 0), order(0, 0x80), order(0xec, 0x7f), [0xff; 32]] {
+        for weak in [order(1, 0), order(0, 0), order(0, 0x80), order(0xec, 0x7f)] {
             assert_eq!(blob(&[b"ssh-ed25519", &weak]), Err(SshKeyError::Content), "{weak:?}");
             assert_eq!(
                 blob(&[b"sk-ssh-ed25519@openssh.com", &weak, b"ssh:"]),

@@ -128,7 +128,8 @@ fn by_ed25519(key: &[u8], message: &[u8], signature: &[u8]) -> bool {
 }
 
 fn by_rsa(exponent: &[u8], modulus: &[u8], hash: &[u8], message: &[u8], signature: &[u8]) -> bool {
-    let number = BoxedUint::from_be_slice_vartime;
+    // A zero that only says that a number is no negative one (RFC 4251, 5) would make the key a byte longer than its signatures.
+    let number = |bytes: &[u8]| BoxedUint::from_be_slice_vartime(bytes.strip_prefix(&[0]).unwrap_or(bytes));
     let key = rsa::RsaPublicKey::new_with_max_size(number(modulus), number(exponent), *RSA_BITS.end() as usize).ok();
     let key = key.filter(|key| RSA_BITS.contains(&key.n().bit_width()));
     let (Some(key), Ok(signature)) = (key, pkcs1v15::Signature::try_from(signature)) else {

@@ -405,6 +405,8 @@ impl Ledger {
             .filter(|live| which(&live.text))
             .map(|live| live.text.id.clone())
             .collect();
+        // Who holds none of them may have something that ends with them.
+        self.changed.notify_waiters();
         ids.iter().filter_map(|id| self.end(id, why)).collect()
     }
 

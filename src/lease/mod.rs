@@ -24,6 +24,7 @@ pub mod recover;
 pub mod request;
 pub mod requester;
 pub mod roster;
+pub mod scan;
 pub mod task;
 pub mod text;
 pub mod token;

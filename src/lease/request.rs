@@ -14,7 +14,7 @@ use crate::wire::request::{GrantAsk, LeaseAsk};
 use crate::wire::{Failure, Outcome};
 
 /// Longest reason, in bytes.
-const LONGEST_REASON: usize = 200;
+pub(super) const LONGEST_REASON: usize = 200;
 
 /// A grant with what the vault says of its secret, before any touch: a claim, checked again after unsealing.
 #[derive(Clone, Debug)]

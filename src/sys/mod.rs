@@ -7,6 +7,7 @@ pub mod file;
 pub mod health;
 mod late;
 pub mod memory;
+pub mod pass;
 pub mod process;
 pub mod signals;
 pub mod spawn;

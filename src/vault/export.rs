@@ -1,4 +1,4 @@
-//! Every value of a scope, one after the other, for its owner who takes them out of the vault.
+//! Every value of a scope, one after the other: for its owner who takes them out of the vault, or who looks where they stand.
 
 use crate::device::proof::Proof;
 use crate::encoding::Digest;
@@ -11,9 +11,9 @@ use super::material::Held;
 use super::record::Record;
 use super::rules::Rules;
 use super::scope::Ring;
-use super::{Standing, Vault};
+use super::{ScopeEntry, Standing, Vault};
 
-/// A scope that is open for its export. Made only by [`Vault::open_for_export`], from a proof.
+/// A scope that is open for its export, or for a scan. Made only by [`Vault::open_for_export`] and [`Vault::open_for_scan`], from a proof.
 ///
 /// ```compile_fail
 /// use touchlease::vault::OpenScope;
@@ -55,6 +55,12 @@ impl OpenScope {
         self.entries.len()
     }
 
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -72,23 +78,42 @@ impl Vault {
         if proof.namespace() != Namespace::Change || proof.text_digest() != text {
             return Err(VaultError::WrongProof("it signed another export"));
         }
+        let mut scopes = self.open_scopes(proof, standing)?;
+        match scopes.len() {
+            1 => scopes.pop().ok_or(VaultError::Nothing),
+            asked => Err(VaultError::TooManyScopes { asked }),
+        }
+    }
+
+    /// Opens the scopes of `standing` with the touch that signed the scan that looks for all that is in them; `text` is the digest of the
+    /// signed bytes. Holds their names and keys, no value.
+    ///
+    /// # Errors
+    /// As [`Vault::unseal`].
+    pub fn open_for_scan(&self, proof: &Proof, text: Digest, standing: &Standing) -> Result<Vec<OpenScope>, VaultError> {
+        if proof.namespace() != Namespace::Lease || proof.text_digest() != text {
+            return Err(VaultError::WrongProof("it signed another scan"));
+        }
+        self.open_scopes(proof, standing)
+    }
+
+    fn open_scopes(&self, proof: &Proof, standing: &Standing) -> Result<Vec<OpenScope>, VaultError> {
         let accepted = self.check_standing(standing)?;
-        let [(name, _)] = standing.heads() else {
-            return Err(VaultError::TooManyScopes {
-                asked: standing.heads().len(),
-            });
+        let names = standing.heads().iter().map(|(name, _)| name);
+        let scopes = names.map(|name| self.scope(name)).collect::<Result<Vec<_>, _>>()?;
+        let rings = self.unlock(proof, &scopes)?;
+        let open = |(scope, ring): (&ScopeEntry, Ring)| {
+            let mut entries = self.index(scope, &ring, standing, &accepted)?.entries()?;
+            entries.retain(|entry| entry.records().next().is_some());
+            entries.sort_by(|a, b| a.name.cmp(&b.name));
+            Ok(OpenScope {
+                name: scope.name.clone(),
+                standing: standing.clone(),
+                ring,
+                entries,
+            })
         };
-        let scope = self.scope(name)?;
-        let ring = self.unlock(proof, &[scope])?.pop().ok_or(VaultError::Nothing)?;
-        let mut entries = self.index(scope, &ring, standing, &accepted)?.entries()?;
-        entries.retain(|entry| entry.records().next().is_some());
-        entries.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(OpenScope {
-            name: name.clone(),
-            standing: standing.clone(),
-            ring,
-            entries,
-        })
+        scopes.into_iter().zip(rings).map(open).collect()
     }
 
     /// The secret number `at` of an open scope, by name. It must be what the index named when the scope was opened.

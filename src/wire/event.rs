@@ -1,6 +1,7 @@
 //! What the daemon says while a request is under way, and what a screen answers.
 
 use std::fmt;
+use std::os::fd::OwnedFd;
 
 use serde::{Deserialize, Serialize};
 
@@ -223,6 +224,20 @@ pub enum Event {
         name: String,
         /// Its value.
         value: Value,
+    },
+    /// A scan begins: what to look for is with a worker, which looks through what is sent to it over the socket that comes with this line
+    /// (SCM_RIGHTS).
+    Scanning {
+        /// Secrets, `scope/NAME`: what the worker finds it names by their places here.
+        secrets: Vec<String>,
+        /// Of them those that are too short to be looked for.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        too_short: Vec<u32>,
+        /// The most bytes that one occurrence takes.
+        span: u64,
+        /// Our end of the worker's socket.
+        #[serde(skip)]
+        channel: Option<OwnedFd>,
     },
     /// A part of a list, in no order.
     Secrets {

@@ -213,6 +213,15 @@ pub enum Reply {
         /// Those that did not, because of their rules.
         left_out: Vec<String>,
     },
+    /// A scan is done, and on record.
+    Scanned {
+        /// Files that were looked through.
+        files: u64,
+        /// Bytes of them.
+        bytes: u64,
+        /// Occurrences of secrets.
+        found: u64,
+    },
     /// Signers, by name.
     Signers {
         /// Those that there are, that were asked for, or that were changed.

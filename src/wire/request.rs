@@ -201,6 +201,8 @@ pub enum Request {
     },
     /// Every value of a scope, in the clear, as [`super::Event::Exported`].
     Export(ExportAsk),
+    /// Look where the values of some scopes stand, by [`super::Event::Scanning`].
+    Scan(ScanAsk),
     /// The audit log, as [`super::Event::Line`]s.
     Audit,
     /// The vault is to be taken as it is though it is older than what was seen, a person says by a touch.
@@ -248,6 +250,7 @@ impl Request {
             | Self::Unlock { .. }
             | Self::AcceptClock
             | Self::Export(_)
+            | Self::Scan(_)
             | Self::AcceptOlder
             | Self::KeyManage { .. } => true,
             _ => false,
@@ -461,6 +464,23 @@ pub struct ExportAsk {
     pub scope: String,
     /// Where the values go, as claimed: the person reads it.
     pub to: String,
+}
+
+/// A scan.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScanAsk {
+    /// The scopes, one or two; all where there are no more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<String>,
+    /// Where is looked, as claimed: the person reads it.
+    pub places: Vec<String>,
+    /// Longest time that it may take, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<u64>,
+    /// Why, in the requester's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// Rules of a secret.

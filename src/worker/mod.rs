@@ -36,6 +36,14 @@ pub fn process(last_words: Duration, work: impl FnOnce(UnixStream) -> io::Result
 /// # Errors
 /// The system refuses a socket or a process.
 pub fn start(program: &Path, subcommand: &str) -> io::Result<(tokio::net::UnixStream, Child)> {
+    start_with(program, subcommand, Stdio::null())
+}
+
+/// The same with a socket of somebody else's as its descriptor 1.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_with(program: &Path, subcommand: &str, other: impl Into<Stdio>) -> io::Result<(tokio::net::UnixStream, Child)> {
     let (ours, theirs) = tokio::net::UnixStream::pair()?;
     let theirs = theirs.into_std()?;
     theirs.set_nonblocking(false)?;
@@ -44,7 +52,7 @@ pub fn start(program: &Path, subcommand: &str) -> io::Result<(tokio::net::UnixSt
         .env_clear()
         .current_dir("/")
         .stdin(OwnedFd::from(theirs))
-        .stdout(Stdio::null())
+        .stdout(other)
         .stderr(Stdio::null())
         .kill_on_drop(true)
         .spawn()?;

@@ -11,6 +11,7 @@ mod mask;
 mod page;
 mod rig;
 mod run;
+mod scan;
 mod size;
 mod table;
 mod worker;
@@ -53,11 +54,12 @@ fn main() -> ExitCode {
 
 type Part = fn(&mut Table) -> Result<(), Failure>;
 
-const PARTS: [(&str, Part); 6] = [
+const PARTS: [(&str, Part); 7] = [
     ("lease", lease::rows),
     ("run", run::rows),
     ("size", size::rows),
     ("mask", mask::rows),
+    ("scan", scan::rows),
     ("log", log::rows),
     ("idle", idle::rows),
 ];

@@ -82,7 +82,8 @@ impl Rig {
     }
 }
 
-fn asked(mut terminal: Terminal, pin: bool) -> Result<(), Failure> {
+/// A command at a terminal, to its end.
+pub fn asked(mut terminal: Terminal, pin: bool) -> Result<(), Failure> {
     if pin {
         terminal.expect("PIN of")?;
         terminal.type_in(&format!("{PIN}\n"))?;

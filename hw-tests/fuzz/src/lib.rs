@@ -42,6 +42,10 @@ pub mod cli {
         pub mod onepux;
         pub mod source;
     }
+    #[path = "scan"]
+    pub mod scan {
+        pub mod objects;
+    }
 }
 #[path = "../../../src/clock.rs"]
 pub mod clock;

@@ -26,6 +26,7 @@ mod races;
 mod reading;
 mod receipts;
 mod rehearsals;
+mod scan;
 mod screen;
 mod second_reader;
 mod signers;

@@ -104,11 +104,13 @@ fn of_text(signed: &str) -> Parts {
     let requester = &signed["origin"]["requester"]["claimed"];
     let secrets = ["grants", "writes"].iter().filter_map(|list| signed[*list].as_array()).flatten();
     let secrets = secrets.filter_map(|part| part["secret"].as_str());
-    let removed = signed["removes"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    let ancestors = requester["ancestors"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let removed = strings(&signed["removes"]);
+    let ancestors = strings(&requester["ancestors"]);
     let parts = [
         ("id", text(of(&signed["id"]))),
         ("secrets", some(secrets)),
+        ("scopes", some(strings(&signed["scopes"]))),
+        ("places", some(strings(&signed["places"]))),
         ("removes", some(removed)),
         ("task", text(of(&signed["task"]["name"]))),
         ("claimed", claimed(of(&requester["executable"]), ancestors)),
@@ -117,6 +119,10 @@ fn of_text(signed: &str) -> Parts {
     ];
     let parts = parts.into_iter().filter(|(_, text)| !text.is_empty());
     parts.map(|(name, text)| (name.to_owned(), text)).collect()
+}
+
+fn strings(list: &Value) -> impl Iterator<Item = &str> {
+    list.as_array().into_iter().flatten().filter_map(Value::as_str)
 }
 
 fn of(value: &Value) -> &str {

@@ -3,8 +3,39 @@
 //! Every function returns whole byte strings. Most values of everyday use (letters, digits, `-`, `_`) have many equal forms;
 //! the index removes the doubles.
 
-use data_encoding::{BASE32, BASE32_NOPAD, BASE64, BASE64_NOPAD, BASE64URL, BASE64URL_NOPAD, Encoding, HEXLOWER, HEXUPPER};
+use data_encoding::{BASE32, BASE32_NOPAD, BASE64, BASE64_NOPAD, BASE64URL, BASE64URL_NOPAD, Encoding as Alphabet, HEXLOWER, HEXUPPER};
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
+
+/// How a form is made of its value. The first of two that come to the same bytes is the one that is named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Encoding {
+    /// As it is, or with the line ends of a terminal.
+    Plain,
+    /// One line of a value that has several.
+    Line,
+    /// Base64 (RFC 4648, section 4).
+    Base64,
+    /// Base64url (section 5).
+    Base64url,
+    /// Base32 (section 6).
+    Base32,
+    /// Hexadecimal.
+    Hex,
+    /// Percent-encoded.
+    Url,
+    /// Percent-encoded, twice.
+    UrlTwice,
+    /// In a string of JSON.
+    Json,
+    /// In a string of JSON that is itself in one.
+    JsonTwice,
+    /// `\u` for every character.
+    Unicode,
+    /// With the character references of HTML.
+    Html,
+}
 
 /// One byte string to look for.
 pub(super) struct Form {
@@ -12,6 +43,8 @@ pub(super) struct Form {
     pub bytes: Zeroizing<Vec<u8>>,
     /// Whether a line break may stand inside it: `base64`, `base32` and `xxd -p` break their output into lines.
     pub wraps: bool,
+    /// How it is made.
+    pub encoding: Encoding,
 }
 
 /// The part of `value` that has to be at least [`super::SHORTEST`] bytes long: line breaks at its end are how it was
@@ -24,20 +57,26 @@ pub(super) fn core(value: &[u8]) -> &[u8] {
 /// Every form of `value` that is long enough to be masked.
 pub(super) fn of(value: &[u8]) -> Vec<Form> {
     let value = core(value);
-    let mut forms = Forms::default();
+    let mut forms = Forms {
+        list: Vec::new(),
+        encoding: Encoding::Plain,
+    };
     if value.len() < super::SHORTEST {
-        return forms.0;
+        return forms.list;
     }
     raw(value, &mut forms);
     bits(value, &mut forms);
     percent(value, &mut forms);
     backslash(value, &mut forms);
     entities(value, &mut forms);
-    forms.0
+    forms.list
 }
 
-#[derive(Default)]
-struct Forms(Vec<Form>);
+struct Forms {
+    list: Vec<Form>,
+    /// Of those that are added next.
+    encoding: Encoding,
+}
 
 impl Forms {
     fn add(&mut self, bytes: Vec<u8>) {
@@ -51,7 +90,8 @@ impl Forms {
     fn push(&mut self, bytes: Vec<u8>, wraps: bool) {
         let bytes = Zeroizing::new(bytes);
         if bytes.len() >= super::SHORTEST {
-            self.0.push(Form { bytes, wraps });
+            let encoding = self.encoding;
+            self.list.push(Form { bytes, wraps, encoding });
         }
     }
 }
@@ -67,6 +107,7 @@ fn raw(value: &[u8], forms: &mut Forms) {
         b'\n' => out.extend_from_slice(b"\r\n"),
         _ => out.push(byte),
     }));
+    forms.encoding = Encoding::Line;
     for line in value.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii) {
         if !line.starts_with(b"-----BEGIN ") && !line.starts_with(b"-----END ") {
             forms.add(line.to_vec());
@@ -76,14 +117,20 @@ fn raw(value: &[u8], forms: &mut Forms) {
 
 /// Base64, base64url (RFC 4648, sections 4 and 5) at three byte offsets, base32 (section 6) at five, hex in both cases.
 fn bits(value: &[u8], forms: &mut Forms) {
-    for (padded, bare) in [(BASE64, BASE64_NOPAD), (BASE64URL, BASE64URL_NOPAD)] {
+    for (padded, bare, encoding) in [
+        (BASE64, BASE64_NOPAD, Encoding::Base64),
+        (BASE64URL, BASE64URL_NOPAD, Encoding::Base64url),
+    ] {
+        forms.encoding = encoding;
         for offset in 0..3 {
             shifted(value, offset, 6, &padded, &bare, forms);
         }
     }
+    forms.encoding = Encoding::Base32;
     for offset in 0..5 {
         shifted(value, offset, 5, &BASE32, &BASE32_NOPAD, forms);
     }
+    forms.encoding = Encoding::Hex;
     forms.add_wrapping(HEXLOWER.encode(value).into_bytes());
     forms.add_wrapping(HEXUPPER.encode(value).into_bytes());
 }
@@ -91,7 +138,7 @@ fn bits(value: &[u8], forms: &mut Forms) {
 /// The characters that `value` determines when `offset` other bytes stand before it. A character that also holds bits of
 /// a neighbour is unknown and left out; at the very end of an encoding those bits are zero, so there the last character
 /// and the padding are known too.
-fn shifted(value: &[u8], offset: usize, width: usize, padded: &Encoding, bare: &Encoding, forms: &mut Forms) {
+fn shifted(value: &[u8], offset: usize, width: usize, padded: &Alphabet, bare: &Alphabet, forms: &mut Forms) {
     let mut bytes = Zeroizing::new(vec![0; offset]);
     bytes.extend_from_slice(value);
     let first = (offset * 8).div_ceil(width);
@@ -121,6 +168,7 @@ fn percent(value: &[u8], forms: &mut Forms) {
             out.push(hex[usize::from(byte & 15)]);
         };
         for (sign, twice) in [(&b"%"[..], false), (b"%25", true)] {
+            forms.encoding = if twice { Encoding::UrlTwice } else { Encoding::Url };
             forms.add(each(value, |byte, out| escape(byte, sign, out)));
             for safe in SAFE {
                 forms.add(each(value, |byte, out| match byte {
@@ -154,23 +202,41 @@ fn backslash(value: &[u8], forms: &mut Forms) {
             (true, true, false),
             (false, false, true),
         ] {
-            forms.add(characters(value, |character, out| match character {
-                '"' => out.extend_from_slice(b"\\\""),
-                '\\' => out.extend_from_slice(b"\\\\"),
-                '\n' => out.extend_from_slice(b"\\n"),
-                '\r' => out.extend_from_slice(b"\\r"),
-                '\t' => out.extend_from_slice(b"\\t"),
-                '\u{8}' => out.extend_from_slice(b"\\b"),
-                '\u{c}' => out.extend_from_slice(b"\\f"),
-                '/' if slash => out.extend_from_slice(b"\\/"),
-                '<' | '>' | '&' if html => unit(character as u16, out),
-                '\0'..='\u{1f}' => unit(character as u16, out),
-                _ if ascii && !character.is_ascii() => units(character, unit, out),
-                _ => out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
-            }));
+            let json = Zeroizing::new(json_string(value, slash, ascii, html, unit));
+            forms.encoding = Encoding::JsonTwice;
+            // A program's output in a message, in a file of messages: agents' transcripts are that.
+            let mut twice = Vec::with_capacity(json.len() * 2);
+            for byte in json.iter() {
+                if matches!(byte, b'"' | b'\\') || slash && *byte == b'/' {
+                    twice.push(b'\\');
+                }
+                twice.push(*byte);
+            }
+            forms.add(twice);
+            forms.encoding = Encoding::Json;
+            forms.add(json.to_vec());
         }
+        forms.encoding = Encoding::Unicode;
         forms.add(characters(value, |character, out| units(character, unit, out)));
     }
+}
+
+/// The inside of a string of JSON: with the slash escaped, with all that is not ASCII, with what HTML acts upon.
+fn json_string(value: &[u8], slash: bool, ascii: bool, html: bool, unit: impl Fn(u16, &mut Vec<u8>) + Copy) -> Vec<u8> {
+    characters(value, |character, out| match character {
+        '"' => out.extend_from_slice(b"\\\""),
+        '\\' => out.extend_from_slice(b"\\\\"),
+        '\n' => out.extend_from_slice(b"\\n"),
+        '\r' => out.extend_from_slice(b"\\r"),
+        '\t' => out.extend_from_slice(b"\\t"),
+        '\u{8}' => out.extend_from_slice(b"\\b"),
+        '\u{c}' => out.extend_from_slice(b"\\f"),
+        '/' if slash => out.extend_from_slice(b"\\/"),
+        '<' | '>' | '&' if html => unit(character as u16, out),
+        '\0'..='\u{1f}' => unit(character as u16, out),
+        _ if ascii && !character.is_ascii() => units(character, unit, out),
+        _ => out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
+    })
 }
 
 /// A character as its UTF-16 code units, which is what `\u` counts in.
@@ -192,6 +258,7 @@ const QUOTES: [(&str, &str); 6] = [
 
 /// Character references of HTML (WHATWG HTML, section 13.5): named, decimal and hexadecimal.
 fn entities(value: &[u8], forms: &mut Forms) {
+    forms.encoding = Encoding::Html;
     for (apostrophe, quote) in QUOTES {
         forms.add(each(value, |byte, out| match byte {
             b'&' => out.extend_from_slice(b"&amp;"),

@@ -7,6 +7,8 @@
 
 use zeroize::{DefaultIsZeroes, Zeroize, Zeroizing};
 
+use super::forms::{Encoding, Form};
+
 /// Strings of at least this many bytes are found by windows of eight bytes, shorter ones by windows of four.
 const LONG: usize = 16;
 /// The largest distance of two probes. A wrapped line of 60 characters or more (`xxd -p`) then holds, before or after its first
@@ -37,6 +39,7 @@ struct Pattern {
     len: usize,
     /// Index of the secret it is a form of.
     secret: u32,
+    encoding: Encoding,
     wraps: bool,
     /// The patterns that begin with this one follow it directly, up to this index.
     group: u32,
@@ -44,10 +47,15 @@ struct Pattern {
 
 /// One occurrence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Match {
+pub struct Match {
+    /// Its first byte.
     pub start: usize,
+    /// Behind its last byte.
     pub end: usize,
+    /// Whose it is: the place in what [`super::Patterns::new`] took.
     pub secret: u32,
+    /// How it is written.
+    pub encoding: Encoding,
 }
 
 /// The strings, sorted, and the tables that find them.
@@ -62,21 +70,31 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// Builds the tables for `forms`: bytes, whether they may be wrapped, and the secret's number.
-    pub fn new(mut forms: Vec<(Zeroizing<Vec<u8>>, bool, u32)>) -> Self {
-        forms.sort_unstable_by(|a, b| (a.0.as_slice(), !a.1, a.2).cmp(&(b.0.as_slice(), !b.1, b.2)));
-        forms.dedup_by(|a, b| a.0 == b.0);
+    /// Builds the tables for `forms`, each with its secret's number.
+    pub fn new(mut forms: Vec<(Form, u32)>) -> Self {
+        forms.sort_unstable_by(|(a, one), (b, other)| {
+            (a.bytes.as_slice(), !a.wraps, one, a.encoding).cmp(&(b.bytes.as_slice(), !b.wraps, other, b.encoding))
+        });
+        // The encoding that is named is the first that comes to these bytes, whether or not that one may be wrapped.
+        forms.dedup_by(|(a, one), (b, other)| {
+            let same = a.bytes == b.bytes;
+            if same && one == other {
+                b.encoding = b.encoding.min(a.encoding);
+            }
+            same
+        });
         // Sized at once: growing would leave unwiped copies behind.
-        let mut arena = Zeroizing::new(Vec::with_capacity(forms.iter().map(|form| form.0.len()).sum()));
+        let mut arena = Zeroizing::new(Vec::with_capacity(forms.iter().map(|(form, _)| form.bytes.len()).sum()));
         let mut patterns = Vec::with_capacity(forms.len());
-        for (bytes, wraps, secret) in &forms {
-            let (start, len) = (arena.len(), bytes.len());
-            arena.extend_from_slice(bytes);
+        for (form, secret) in &forms {
+            let (start, len) = (arena.len(), form.bytes.len());
+            arena.extend_from_slice(&form.bytes);
             patterns.push(Pattern {
                 start,
                 len,
                 secret: *secret,
-                wraps: *wraps,
+                encoding: form.encoding,
+                wraps: form.wraps,
                 group: 0,
             });
         }
@@ -187,6 +205,7 @@ impl Index {
                     start,
                     end: start + len,
                     secret: pattern.secret,
+                    encoding: pattern.encoding,
                 });
             }
         }

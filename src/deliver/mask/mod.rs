@@ -2,8 +2,8 @@
 //!
 //! **What is masked.** A value of at least [`SHORTEST`] bytes, in each of these forms: as it is (also with `\r\n` for `\n`, as a
 //! terminal prints it, and each line of it that is long enough); base64 and base64url at three byte offsets, base32 at five, padded or
-//! not; hex in both cases; percent-encoded once or twice, all bytes or the unsafe ones, in both cases; as a JSON string, and with
-//! `\u` for every character; with HTML's character references. The output of `base64`, `base32` and `xxd -p` is found across their line
+//! not; hex in both cases; percent-encoded once or twice, all bytes or the unsafe ones, in both cases; as a JSON string, also
+//! one in another, and with `\u` for every character; with HTML's character references. The output of `base64`, `base32` and `xxd -p` is found across their line
 //! breaks too. What an encoding mixes with its neighbours is not determined by the value: at the unaligned ends of base64 and
 //! base32 up to one character stays.
 //!
@@ -31,6 +31,8 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
+pub use forms::Encoding;
+pub use index::Match;
 pub use stream::{BEGUN, CHUNK, HELD, Masker, masked};
 
 /// The fewest bytes of a value that are masked: shorter ones stand in ordinary text all the time.
@@ -43,7 +45,13 @@ const NAME: usize = 64;
 /// Whether `value` is too short to be masked.
 #[must_use]
 pub fn is_too_short(value: &[u8]) -> bool {
-    forms::core(value).len() < SHORTEST
+    core(value).len() < SHORTEST
+}
+
+/// The part of a value whose length counts, and by which two values are the same: all but the line breaks at its end.
+#[must_use]
+pub fn core(value: &[u8]) -> &[u8] {
+    forms::core(value)
 }
 
 /// The forms of all secrets of a lease, ready for any number of [`Masker`]s. Wiped when dropped.
@@ -64,7 +72,7 @@ impl Patterns {
             if is_too_short(value) {
                 too_short.push(name.to_owned());
             }
-            strings.extend(forms::of(value).into_iter().map(|form| (form.bytes, form.wraps, number)));
+            strings.extend(forms::of(value).into_iter().map(|form| (form, number)));
             masks.push(mask_of(name));
         }
         let index = index::Index::new(strings);
@@ -78,6 +86,18 @@ impl Patterns {
         Self { index, masks, too_short }
     }
 
+    /// The same for who looks for values and masks nothing, without lines of fewer than `least` bytes.
+    #[must_use]
+    pub fn of_at_least<'a>(values: impl IntoIterator<Item = &'a [u8]>, least: usize) -> Self {
+        let is_long = |form: &forms::Form| form.encoding != Encoding::Line || form.bytes.len() >= least;
+        let of_one = |(number, value)| forms::of(value).into_iter().filter(is_long).map(move |form| (form, number));
+        Self {
+            index: index::Index::new((0_u32..).zip(values).flat_map(of_one).collect()),
+            masks: vec![],
+            too_short: vec![],
+        }
+    }
+
     /// Names whose values are too short to be masked.
     #[must_use]
     pub fn too_short(&self) -> &[String] {
@@ -88,6 +108,17 @@ impl Patterns {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.index.is_empty()
+    }
+
+    /// Every occurrence of a form that is whole in `hay`, sorted by where it begins, then by where it ends.
+    pub fn find(&self, hay: &[u8], found: &mut Vec<Match>) {
+        self.index.find(hay, 0, found);
+    }
+
+    /// The most bytes that one occurrence takes.
+    #[must_use]
+    pub fn span(&self) -> usize {
+        self.index.span()
     }
 
     fn mask(&self, secret: u32) -> &[u8] {

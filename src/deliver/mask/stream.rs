@@ -161,6 +161,7 @@ impl<P: Deref<Target = Patterns>> Masker<P> {
                 start: self.open,
                 end: self.end,
                 secret,
+                encoding: super::Encoding::Plain,
             });
         }
         self.finish();

@@ -7,6 +7,7 @@ mod export;
 mod lease;
 mod merge;
 mod notice;
+mod scan;
 
 use std::collections::BTreeMap;
 
@@ -21,6 +22,7 @@ pub use export::{ExportKind, ExportText};
 pub use lease::{CertificateText, GrantText, Holder, LeaseKind, LeaseText, LoginText, ProxyText, TaskText, TokenText};
 pub use merge::{JoinText, JoinedText, KeepText, StatesText, VersionText, names_all};
 pub use notice::{CardText, EnrolKind, EnrolText, FactoryText, RecoversText, RosterBeside, UnlockKind, UnlockText};
+pub use scan::{ScanKind, ScanText};
 
 use super::requester::{Claimed, Requester};
 use crate::encoding::sshsig::Namespace;

@@ -23,6 +23,17 @@ pub fn env_file() -> Vec<Vec<u8>> {
     texts.map(|text| text.as_bytes().to_vec()).into()
 }
 
+pub fn git_objects() -> Vec<Vec<u8>> {
+    let (oid, none) = ("0123456789abcdef".repeat(4), "0".repeat(64));
+    let texts = [
+        format!("{oid} blob 12"),
+        format!("{} tree 4294967296", &oid[..40]),
+        format!("{oid} missing"),
+        format!(":000000 100644 {none} {oid} A\0a b\0:100644 100755 {none} {oid} M\0x\0:000000 160000 {none} {oid} A\0sub\0"),
+    ];
+    texts.map(String::into_bytes).into()
+}
+
 /// The first 300 bytes of the databases that the suite imports: their headers, and a little more. Of KDB there is none.
 pub fn kdbx_cost() -> Vec<Vec<u8>> {
     let three = include_bytes!("../../../tests/suite/import/keepass3.kdbx");

@@ -3,6 +3,7 @@
 use crate::cli::env_file;
 use crate::cli::import::source::Found;
 use crate::cli::import::{cost, env, onepux};
+use crate::cli::scan::objects::{Head, staged};
 use crate::encoding::SecretRef;
 use crate::encoding::plain::check_variable;
 use crate::encoding::reference::SCHEME;
@@ -42,6 +43,19 @@ pub fn env_file(data: &[u8]) {
             }
         }
         Err(failure) => assert!(failure.message.starts_with("FILE, line ") && failure.hint.is_some(), "{failure:?}"),
+    }
+}
+
+/// What git says of objects: an id that is read is one, and what stands in front of an object is written again as it was.
+pub fn git_objects(data: &[u8]) {
+    let is_oid = |oid: &str| matches!(oid.len(), 40 | 64) && oid.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if let Some(head) = Head::parse(data) {
+        assert!(is_oid(&head.oid));
+        let again = format!("{} {} {}", head.oid, head.kind, head.size);
+        assert_eq!(Head::parse(again.as_bytes()), Some(head));
+    }
+    for staged in staged(data).unwrap_or_default() {
+        assert!(is_oid(&staged.oid) && !staged.path.as_os_str().is_empty());
     }
 }
 

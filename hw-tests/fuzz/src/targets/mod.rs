@@ -94,6 +94,7 @@ pub const ALL: &[Target] = &[
     target("import-env", 4096, import::environment, samples::import::environment),
     target("import-1pux", 8192, import::onepux, samples::import::onepux),
     target("env-file", 4096, import::env_file, samples::import::env_file),
+    target("git-objects", 4096, import::git_objects, samples::import::git_objects),
     target("kdbx-cost", 1024, import::kdbx_cost, samples::import::kdbx_cost),
     target("task-file", 4096, lease::task_file, samples::lease::task_file),
     target("configuration", 1024, lease::configuration, samples::lease::configuration),

@@ -27,6 +27,7 @@ mod cards;
 mod loading;
 mod memory;
 mod pids;
+mod scan;
 
 /// Whether the caller is inside; if not, it has been run there, and has passed.
 fn inside(name: &str) -> bool {
