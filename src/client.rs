@@ -21,6 +21,7 @@ pub use stream::Stream;
 
 use crate::paths::Places;
 use crate::sys::pass;
+use crate::sys::process::peer_uid;
 use crate::sys::wait::is_readable;
 use crate::wire::codec::{self, LineBuffer};
 use crate::wire::{Answer, Call, Event, Failure, LONGEST_CALL, LONGEST_REPLY, Outcome, Reply};
@@ -94,11 +95,12 @@ impl Client {
             Ok(stream) => stream,
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => return Ok(None),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied && is_closed(&places.runtime) => return Err(behind_walls()),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(sandboxed(&error)),
             Err(error) => return Err(no_daemon(format!("the daemon's socket cannot be reached: {error}"))),
         };
-        let peer = rustix::net::sockopt::socket_peercred(&stream).map_err(|error| no_daemon(error.to_string()))?;
-        if peer.uid != getuid() {
-            return Err(squatted(&places.socket(), peer.uid.as_raw()));
+        let peer = peer_uid(stream.as_fd()).map_err(|error| no_daemon(error.to_string()))?;
+        if peer != getuid().as_raw() {
+            return Err(squatted(&places.socket(), peer));
         }
         Ok(Some(Self::over(stream)))
     }
@@ -260,6 +262,15 @@ fn check_owner(runtime: &Path) -> Result<(), Failure> {
 /// As the walls of `run --agent` leave it.
 fn is_closed(folder: &Path) -> bool {
     fs::symlink_metadata(folder).is_ok_and(|meta| meta.mode() & 0o777 == 0)
+}
+
+/// The socket is our own user's, so it is not its permissions: agents' sandboxes refuse every call that makes or connects a socket.
+fn sandboxed(error: &io::Error) -> Failure {
+    let message = format!("a sandbox keeps this command from the daemon's socket: {error}");
+    Failure::new(Outcome::NoDaemon, "sandboxed", message).hint(
+        "an agent asks by the server that its client starts outside of the sandbox: touchlease connect codex, or claude. For commands in the \
+         sandbox itself the setting is sandbox_workspace_write.network_access = true (Codex), network.allowAllUnixSockets = true (sandbox-runtime)",
+    )
 }
 
 fn behind_walls() -> Failure {

@@ -42,6 +42,8 @@ pub enum Part {
     Log,
     /// The wall clock.
     Clock,
+    /// Clients of agents, their settings and sandboxes.
+    Agents,
 }
 
 /// One thing that was looked at.
@@ -74,6 +76,7 @@ impl Part {
             Self::Vault => "vault",
             Self::Log => "log",
             Self::Clock => "clock",
+            Self::Agents => "agents",
         }
     }
 

@@ -1,5 +1,7 @@
 //! `touchlease doctor`: what is wrong on this machine, and what helps.
 
+mod agents;
+
 use std::path::PathBuf;
 
 use serde_json::json;
@@ -14,7 +16,7 @@ use crate::finding::{Finding, Level, Part, quoted};
 use crate::wire::reply::Status;
 use crate::wire::{Failure, Outcome, Reply, Request};
 
-/// Look at keys, readers, memory, daemon, vault and log, and say what helps where something is wrong.
+/// Look at keys, readers, memory, daemon, vault, log and agents' settings, and say what helps where something is wrong.
 ///
 /// Touches nothing: no key blinks, no PIN is asked for, nothing is written, no daemon is started. Ends with 0 when there is no
 /// problem, else with the exit code of the first one.
@@ -26,6 +28,8 @@ pub struct Args {}
 pub fn run(session: &Session) -> Result<u8, Failure> {
     let mut findings = daemon(session);
     findings.extend(private_files());
+    findings.extend(agents::clients(&session.places));
+    findings.extend(agents::proxy(&|name| std::env::var(name).ok()));
     // In the order of what depends on what; within a part as it was found.
     findings.sort_by_key(|finding| ORDER.iter().position(|part| *part == finding.part));
     let count = |level| findings.iter().filter(|finding| finding.level == level).count();
@@ -44,7 +48,7 @@ pub fn run(session: &Session) -> Result<u8, Failure> {
     Ok(worst.map_or(0, |finding| outcome(finding).exit_code()))
 }
 
-const ORDER: [Part; 9] = [
+const ORDER: [Part; 10] = [
     Part::Versions,
     Part::Daemon,
     Part::Screen,
@@ -54,6 +58,7 @@ const ORDER: [Part; 9] = [
     Part::Vault,
     Part::Log,
     Part::Clock,
+    Part::Agents,
 ];
 
 fn show(session: &Session, finding: &Finding) {
@@ -82,6 +87,7 @@ fn outcome(finding: &Finding) -> Outcome {
         (Part::Memory, _) => Outcome::Internal,
         (Part::Vault, _) => Outcome::VaultRefused,
         (Part::Log, _) => Outcome::LogRefused,
+        (Part::Agents, _) => Outcome::Refused,
     }
 }
 

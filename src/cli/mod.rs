@@ -6,6 +6,7 @@ mod card;
 mod change;
 mod columns;
 mod completions;
+mod connect;
 mod daemon;
 mod doctor;
 mod dotenv;
@@ -13,6 +14,7 @@ mod entry;
 mod env_file;
 mod export;
 mod group;
+mod hook;
 mod import;
 mod init;
 mod issuer;
@@ -104,6 +106,8 @@ enum Command {
     Ssh(Group<ssh::Command>),
     Lease(Group<lease::Command>),
     Mcp(mcp::Args),
+    Connect(connect::Args),
+    Hook(hook::Args),
     Watch(WatchArgs),
     Lock(lock::LockArgs),
     Unlock(lock::UnlockArgs),
@@ -212,6 +216,8 @@ fn dispatch(cli: Cli, ui: Ui, places: Places, met: Option<Client>) -> Result<u8,
         Command::Scan(args) => return scan::run(&session, &args),
         Command::Lease(Group(command)) => lease::run(&session, command),
         Command::Mcp(args) => mcp::run(&session, &args),
+        Command::Connect(args) => connect::run(&session, &args),
+        Command::Hook(args) => return hook::run(&session, &args),
         Command::Watch(_) => watch::run(&session),
         Command::Lock(_) => lock::lock(&session),
         Command::Unlock(args) => lock::unlock(&session, args),

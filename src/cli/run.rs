@@ -1,6 +1,6 @@
 //! `touchlease run`: a command with a lease, its output masked, ended when the lease ends.
 
-mod agent;
+pub(super) mod agent;
 pub(super) mod proxied;
 pub mod words;
 

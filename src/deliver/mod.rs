@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod env;
+pub mod hook;
 pub mod mask;
 pub mod proxy;
 pub mod scan;

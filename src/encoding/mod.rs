@@ -8,6 +8,7 @@ pub mod id;
 pub mod jcs;
 pub mod jwk;
 pub mod krl;
+pub mod lines;
 pub mod naming;
 pub mod plain;
 pub mod reference;

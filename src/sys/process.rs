@@ -31,6 +31,34 @@ impl StartedWith {
     }
 }
 
+/// Whose process listens at the other end of a Unix socket (`SO_PEERCRED`, unix(7)).
+///
+/// rustix's own takes the process's number along, and fails where there is none: in the PID namespace of an agent's sandbox the daemon has
+/// number 0.
+///
+/// # Errors
+/// It is no such socket.
+#[allow(unsafe_code)]
+pub fn peer_uid(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut len = libc::socklen_t::try_from(size_of::<libc::ucred>()).map_err(io::Error::other)?;
+    // SAFETY: the kernel writes at most `len` bytes, which is the structure's size, and says how many they were.
+    let done = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut peer).cast(),
+            &raw mut len,
+        )
+    };
+    match done {
+        0 if len as usize == size_of::<libc::ucred>() => Ok(peer.uid),
+        0 => Err(io::ErrorKind::InvalidData.into()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Makes this process non-dumpable, without core files. What a command of the user's is to have again is kept
 /// ([`Program`](super::spawn::Program)).
 ///

@@ -129,6 +129,8 @@ fn every_command_prints_one_json_object_and_nothing_else() {
         "backup verify archive",
         "--vault ../restored backup restore archive",
         "completions bash",
+        "connect codex --yes",
+        "connect claude --remove --yes",
     ] {
         printed.by_an_agent(line);
     }
@@ -193,6 +195,13 @@ fn every_command_prints_one_json_object_and_nothing_else() {
     printed.begin("mcp");
     let out = lab.agent_to_its_end(&with_json("mcp --workspace nowhere"));
     assert!(!out.status.success() && out.stdout.is_empty() && !out.stderr.is_empty(), "{out:?}");
+    // The same of `hook`, which says all that it has to say by its exit code and in words: nothing came, so nothing is let through.
+    printed.begin("hook");
+    let out = lab.agent_to_its_end(&with_json("hook codex"));
+    assert!(
+        out.status.code() == Some(2) && out.stdout.is_empty() && !out.stderr.is_empty(),
+        "{out:?}"
+    );
     // `run` prints what its command prints, `watch` goes on; PINs and fingerprints are typed and felt. All of them fail alike.
     for line in [
         "run --with prod/NONE -- true",

@@ -1,9 +1,11 @@
 //! The everyday suite: the product against emulated keys, in this process and out of it.
 #![allow(clippy::disallowed_methods, reason = "tests wait in real time")]
 
+mod agents;
 mod bad_keys;
 mod completions;
 mod conformance;
+mod connect;
 mod consent;
 mod disk;
 mod docs;

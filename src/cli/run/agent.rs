@@ -98,7 +98,10 @@ pub fn not_started(walls: &Walls, otherwise: Failure) -> Failure {
 }
 
 /// Every vault whose place is known.
-fn vaults(session: &Session) -> Result<Vec<std::path::PathBuf>, Failure> {
+///
+/// # Errors
+/// The configuration, which may name one, cannot be read.
+pub fn vaults(session: &Session) -> Result<Vec<std::path::PathBuf>, Failure> {
     let configured = match fs::read_to_string(&session.places.config) {
         Ok(text) => Config::parse(&text).map_err(|error| {
             let said = format!("{}: {error}", session.places.config.display());

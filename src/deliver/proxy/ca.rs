@@ -143,8 +143,10 @@ impl Ca {
     }
 
     fn make_leaf(&self, host: &str) -> io::Result<ServerConfig> {
-        let mut params = params(host, self.not_before);
-        params.subject_alt_names = vec![match address_of(host) {
+        let address = address_of(host);
+        // OpenSSL takes a common name of digits and dots for a DNS name, and finds it outside of the constraints.
+        let mut params = params(address.map_or(host, |_| "an address"), self.not_before);
+        params.subject_alt_names = vec![match address {
             Some(address) => SanType::IpAddress(address),
             None => SanType::DnsName(host.try_into().map_err(io::Error::other)?),
         }];
