@@ -11,9 +11,10 @@ use super::session::Session;
 use super::table::Table;
 use super::ui::Tone;
 use crate::device::enrolled::UNVERIFIED;
+use crate::encoding::Digest;
 use crate::encoding::plain::count;
 use crate::lease::text::{LeaseText, Text as _};
-use crate::wire::reply::LeaseView;
+use crate::wire::reply::{Granted, LeaseView};
 use crate::wire::{Failure, Outcome, Reply, Request};
 
 /// Digits of a lease's id in a list on a screen.
@@ -26,7 +27,7 @@ pub enum Command {
     ///
     /// It prints no value: `touchlease run` with the same task or secrets, from the same process or one below it, uses the lease
     /// without another touch. The lease ends with the calling process at the latest.
-    Request(AskArgs),
+    Request(RequestArgs),
     /// List live leases.
     List,
     /// Show one live lease: the text that was signed, and the receipt.
@@ -49,6 +50,17 @@ pub enum Command {
     },
 }
 
+/// What to ask for, and where it is to come.
+#[derive(Debug, clap::Args)]
+pub struct RequestArgs {
+    #[command(flatten)]
+    ask: AskArgs,
+    /// Have what goes by proxy come to the proxy that this command is behind, which HTTPS_PROXY names, and print its placeholders as
+    /// lines for a shell.
+    #[arg(long)]
+    to_proxy: bool,
+}
+
 /// # Errors
 /// See [`Failure`].
 pub fn run(session: &Session, command: Command) -> Result<(), Failure> {
@@ -67,11 +79,17 @@ pub fn run(session: &Session, command: Command) -> Result<(), Failure> {
     }
 }
 
-fn request(session: &Session, args: &AskArgs) -> Result<(), Failure> {
-    let ask = args.ask(vec![])?;
+fn request(session: &Session, RequestArgs { ask: args, to_proxy }: &RequestArgs) -> Result<(), Failure> {
+    let mut ask = args.ask(vec![])?;
+    if *to_proxy {
+        ask.session = Some(proxy_around(&|name| std::env::var(name).ok())?);
+    }
     let Reply::Granted(granted) = session.ask(Request::Lease(ask))? else {
         return Err(unexpected());
     };
+    if *to_proxy {
+        return placeholders(session, args, &granted);
+    }
     session.ui.json(&json!({ "lease": granted.lease, "joined": granted.joined }));
     if granted.joined {
         say_joined(session, args, &granted);
@@ -81,6 +99,43 @@ fn request(session: &Session, args: &AskArgs) -> Result<(), Failure> {
         Tone::Dim,
         "`touchlease run` with the same task, from this process or what it starts, uses it without another touch",
     );
+    Ok(())
+}
+
+/// Which session this command is in, by the address of the proxy that it was given.
+fn proxy_around(variable: &dyn Fn(&str) -> Option<String>) -> Result<String, Failure> {
+    let url = ["HTTPS_PROXY", "https_proxy"].into_iter().find_map(variable).unwrap_or_default();
+    let bearer = url.strip_prefix("http://x:").and_then(|rest| rest.split_once("@127.0.0.1:"));
+    match bearer {
+        Some((bearer, _)) => Ok(Digest::of(bearer.as_bytes()).to_string()),
+        None => Err(Failure::new(
+            Outcome::BadInput,
+            "no_session",
+            "HTTPS_PROXY names no proxy of touchlease: this command is behind none",
+        )
+        .hint("start what needs one behind it: touchlease run --proxy -- COMMAND")),
+    }
+}
+
+/// On standard output nothing but what a shell evaluates.
+fn placeholders(session: &Session, args: &AskArgs, granted: &Granted) -> Result<(), Failure> {
+    session
+        .ui
+        .json(&json!({ "lease": granted.lease, "joined": granted.joined, "placeholders": granted.placeholders }));
+    if granted.joined {
+        say_joined(session, args, granted);
+    }
+    if granted.placeholders.is_empty() {
+        return Err(Failure::new(
+            Outcome::BadInput,
+            "not_by_proxy",
+            "nothing of this lease goes by proxy, so there is nothing for a proxy",
+        )
+        .hint("ask without --to-proxy, and use it with: touchlease run"));
+    }
+    for given in &granted.placeholders {
+        session.ui.line(&format!("export {}='{}'", given.env, given.placeholder));
+    }
     Ok(())
 }
 

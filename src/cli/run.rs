@@ -29,8 +29,8 @@ use crate::lease::task::{self, Task};
 use crate::paths::Places;
 use crate::sys::file::{read_text, read_up_to};
 use crate::sys::walls::Walls;
-use crate::wire::reply::{Delivered, Granted};
-use crate::wire::request::{GrantAsk, LeaseAsk, TaskAsk};
+use crate::wire::reply::{Delivered, Granted, ProxyView};
+use crate::wire::request::{GrantAsk, LeaseAsk, ProxyAsk, TaskAsk};
 use crate::wire::{Answer, Event, Failure, Outcome, Reply, Request};
 
 /// Largest task file or environment file, in bytes: more than anybody writes into one.
@@ -83,6 +83,11 @@ pub struct Args {
     /// With open they are reached as without the proxy, with granted-only they are refused.
     #[arg(long, value_name = "NETWORK", value_parser = ["open", "granted-only"])]
     network: Option<String>,
+    /// Start the command behind a proxy without a lease: leases that are asked for later come to it, and go.
+    ///
+    /// Whoever wants a host that a task names hears which task to ask for: `touchlease lease request --to-proxy --task NAME` from within.
+    #[arg(long, conflicts_with_all = ["task", "with", "with_proxy", "with_file", "ttl", "uses", "reason"])]
+    proxy: bool,
     /// Leave the command's output as it is, values and all.
     #[arg(long, env = "TOUCHLEASE_NO_MASKING", value_parser = clap::builder::FalseyValueParser::new())]
     no_masking: bool,
@@ -151,7 +156,7 @@ pub fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
         let asks = !agent::without_lease(&ask, &args.ask)?;
         let walls = agent::walls_for(session, agent, asks)?;
         what.walls = Some(walls.clone());
-        if !asks {
+        if !asks && !args.proxy {
             drop(session.met.take());
             let started = start(&what.delivery(session, None), &Patterns::new([]), &mut NoLease::new()?);
             return ended(session, &started.map_err(|failure| agent::not_started(&walls, failure))?, None);
@@ -159,9 +164,20 @@ pub fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     }
     ask.command = what.command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     ask.deliver = true;
+    if args.proxy && !ask.with.is_empty() {
+        return Err(Failure::new(
+            Outcome::Usage,
+            "usage",
+            "--proxy starts a command without a lease, and --env-file asks for one",
+        )
+        .hint("leave out one of them: a lease brings its own proxy"));
+    }
     // What an agent reaches beside the lease's hosts is for the person to say.
     let closed = || args.agent.map(|_| "granted-only".to_owned());
     ask.network = args.network.clone().or_else(closed);
+    if args.proxy {
+        return behind_proxy(session, what, ask.network);
+    }
     let held = session.ask_held(Request::Lease(ask));
     let (reply, client) = held.map_err(|failure| if args.agent.is_some() { agent::not_given(failure) } else { failure })?;
     let Reply::Granted(granted) = reply else { return Err(unexpected()) };
@@ -179,6 +195,18 @@ pub fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     }
     let mut held = Held { client, why: None };
     let outcome = start(&delivery, &patterns, &mut held)?;
+    ended(session, &outcome, Some(held))
+}
+
+/// Runs the command behind a proxy that leases come to later.
+fn behind_proxy(session: &Session, what: What, network: Option<String>) -> Result<u8, Failure> {
+    // Without a task file nobody hears what to ask for, and that is all.
+    let tasks = read_task("").ok().map(|task| task.file);
+    let (reply, client) = session.ask_held(Request::Proxy(ProxyAsk { network, tasks }))?;
+    let Reply::Proxy(proxy) = reply else { return Err(unexpected()) };
+    let delivery = what.behind(session, vec![], Some(proxy), AtEnd::Terminate);
+    let mut held = Held { client, why: None };
+    let outcome = start(&delivery, &Patterns::new([]), &mut held)?;
     ended(session, &outcome, Some(held))
 }
 
@@ -285,18 +313,23 @@ struct What {
 
 impl What {
     /// With what a lease gives, if there is one.
-    fn delivery(mut self, session: &Session, granted: Option<Granted>) -> Delivery {
+    fn delivery(self, session: &Session, granted: Option<Granted>) -> Delivery {
         let Granted { values, at_end, proxy, .. } = match granted {
             Some(granted) => granted,
             None => return self.with(vec![], None, AtEnd::Terminate),
         };
+        self.behind(session, vars(values), proxy, ending(&at_end))
+    }
+
+    /// With these values, behind this proxy, if there is one.
+    fn behind(mut self, session: &Session, vars: Vec<Var>, proxy: Option<ProxyView>, at_end: AtEnd) -> Delivery {
         let certificates = proxy.map(|proxy| {
             let proxied = proxied::behind(&proxy, &|name| std::env::var_os(name));
             proxied.notes.iter().for_each(|note| session.ui.note(Tone::Dim, note));
             self.plain.extend(proxied.plain);
             proxied.certificates
         });
-        self.with(vars(values), certificates, ending(&at_end))
+        self.with(vars, certificates, at_end)
     }
 
     fn with(self, vars: Vec<Var>, certificates: Option<Certificates>, at_end: AtEnd) -> Delivery {

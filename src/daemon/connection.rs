@@ -42,7 +42,7 @@ struct Lines {
 /// What a call comes to: a reply, and a lease that the connection uses from then on.
 pub(super) struct Handled {
     pub(super) reply: Reply,
-    pub(super) held: Option<leases::Held>,
+    pub(super) held: Option<leases::Kept>,
 }
 
 /// Serves one client to its end.
@@ -272,12 +272,12 @@ async fn talk(house: &Rc<House>, lines: &mut Lines, peer: Peer, mut call: Call) 
 }
 
 /// The connection uses a lease: it passes the lease's end on, and its own end is the lease's if it held it.
-async fn pass_on(lines: &mut Lines, events: &mut UnboundedReceiver<Event>, held: leases::Held) -> io::Result<()> {
+async fn pass_on(lines: &mut Lines, events: &mut UnboundedReceiver<Event>, held: leases::Kept) -> io::Result<()> {
     loop {
         tokio::select! {
             biased;
             Some(event) = events.recv() => {
-                let over = matches!(&event, Event::Ended { id, .. } if id == held.id());
+                let over = matches!(&event, Event::Ended { id, .. } if held.is_of(id));
                 lines.send(&event).await?;
                 if over {
                     return Ok(());
@@ -356,6 +356,7 @@ async fn handle(house: &Rc<House>, call: Call, screen: Option<u64>, asker: &Aske
         Request::AcceptOlder => vaults::accept_older(house, &path, asker).await?,
         Request::AcceptClock => vaults::accept_clock(house, &path, asker).await?,
         Request::Lease(ask) => return leases::request(house, &path, &ask, asker).await,
+        Request::Proxy(ask) => return leases::proxy(house, &ask, asker).await,
         Request::LeaseList => leases::list(house, &path)?,
         Request::LeaseShow { id } => leases::show(house, &path, &id)?,
         Request::LeaseEnd { .. } | Request::LeaseRevoke { .. } | Request::Lock => leases::finish(house, &call)?,

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use rustix::fs::{Access, access};
 use tokio::sync::Notify;
 
+use super::proxies::Sessions;
 use super::shelf::{Shelf, digits};
 use super::signers::hardware;
 use super::turns::Turns;
@@ -91,6 +92,8 @@ pub struct House {
     /// Told when a line was written that may wait for the disk.
     pub(super) log_written: Rc<Notify>,
     shelf: Shelf,
+    /// The proxies that run.
+    pub(super) sessions: Rc<Sessions>,
     /// One for each vault id: copies of one vault share what was asked and approved for it.
     logs: RefCell<HashMap<Digest, Rc<Journal>>>,
 }
@@ -155,6 +158,7 @@ impl House {
             questions: Questions::default(),
             log_written: Rc::default(),
             shelf: Shelf::default(),
+            sessions: Rc::default(),
             logs: RefCell::default(),
         })
     }

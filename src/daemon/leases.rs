@@ -21,10 +21,44 @@ use crate::lease::{certificate, collapse, record, token};
 use crate::secret::Secret;
 use crate::sys;
 use crate::vault::Material;
-use crate::wire::reply::{Delivered, Granted, ProxyView};
-use crate::wire::request::LeaseAsk;
+use crate::wire::reply::{Delivered, Granted, Placeholder, ProxyView};
+use crate::wire::request::{LeaseAsk, ProxyAsk};
 use crate::wire::signer::SessionAsk;
 use crate::wire::{Call, Failure, Outcome, Reply, Request, Value};
+
+/// What a connection keeps for as long as it lasts.
+pub(super) enum Kept {
+    /// A stake in a lease.
+    Lease(Held),
+    /// A proxy without a lease.
+    Proxy(proxies::Session),
+}
+
+impl Kept {
+    /// Whether this lease's end is the connection's.
+    pub(super) fn is_of(&self, lease: &str) -> bool {
+        matches!(self, Self::Lease(held) if held.id() == lease)
+    }
+
+    /// As [`Held::sign`].
+    ///
+    /// # Errors
+    /// It is no lease; as there.
+    pub(super) fn sign(&self, session: &SessionAsk, data: &str) -> Result<(String, bool), Failure> {
+        match self {
+            Self::Lease(held) => held.sign(session, data),
+            Self::Proxy(_) => Err(no_login()),
+        }
+    }
+
+    /// The child has ended.
+    pub(super) fn done(self, why: Why) {
+        match self {
+            Self::Lease(held) => held.done(why),
+            Self::Proxy(session) => drop(session),
+        }
+    }
+}
 
 /// A connection's stake in a lease; given up when dropped.
 pub(super) struct Held {
@@ -62,10 +96,7 @@ impl Held {
     /// The lease is for none, or for another one, or over.
     pub(super) fn sign(&self, session: &SessionAsk, data: &str) -> Result<(String, bool), Failure> {
         let Some((login, open)) = &self.login else {
-            return Err(
-                Failure::new(Outcome::Refused, "no_login", "the lease of this connection is for no login")
-                    .hint("touchlease ssh agent prod/ca"),
-            );
+            return Err(no_login());
         };
         let (signature, left) = login.sign(&self.house, open, &self.lease, session, data)?;
         Ok((signature, left == Some(0)))
@@ -98,6 +129,7 @@ impl Drop for Held {
 pub(super) async fn request(house: &Rc<House>, path: &Path, ask: &LeaseAsk, asker: &Asker) -> Result<Handled, Failure> {
     let open = house.open(path)?;
     let office = house.office(&open);
+    proxies::check(house, ask)?;
     let (ask, key) = match logins::prepare(house, ask)? {
         Some((ask, key)) => (&{ ask }, Some(key)),
         None => (ask, None),
@@ -111,8 +143,9 @@ pub(super) async fn request(house: &Rc<House>, path: &Path, ask: &LeaseAsk, aske
         if !joined {
             watch_holder(house, &lease);
         }
+        let placeholders = come_to(house, &open, &lease, joined, ask).await?;
         return Ok(Handled {
-            reply: granted(house, &lease, joined, vec![], None)?,
+            reply: granted(house, &lease, joined, vec![], None, placeholders)?,
             held: None,
         });
     }
@@ -126,11 +159,25 @@ pub(super) async fn request(house: &Rc<House>, path: &Path, ask: &LeaseAsk, aske
             .ledger
             .with_material(&held.lease, |text, _| text.values().next().map(|grant| sent(grant, certificate)));
         return Ok(Handled {
-            reply: granted(house, &held.lease, joined, Vec::from_iter(values.map_err(|_| gone())?), None)?,
-            held: Some(held),
+            reply: granted(
+                house,
+                &held.lease,
+                joined,
+                Vec::from_iter(values.map_err(|_| gone())?),
+                None,
+                vec![],
+            )?,
+            held: Some(Kept::Lease(held)),
         });
     }
-    let delivered = proxies::deliver(house, &open, &held.lease, ask, asker).await?;
+    let mut placeholders = vec![];
+    let delivered = match &ask.session {
+        Some(session) => {
+            placeholders = proxies::join(house, &open, &held.lease, session).await?;
+            None
+        }
+        None => proxies::deliver(house, &open, &held.lease, ask, asker).await?,
+    };
     let (session, proxy) = delivered.unzip();
     held._proxy = session;
     let values = match stake {
@@ -138,12 +185,46 @@ pub(super) async fn request(house: &Rc<House>, path: &Path, ask: &LeaseAsk, aske
         Stake::Keeps => vec![],
     };
     Ok(Handled {
-        reply: granted(house, &held.lease, joined, values, proxy)?,
-        held: Some(held),
+        reply: granted(house, &held.lease, joined, values, proxy, placeholders)?,
+        held: Some(Kept::Lease(held)),
     })
 }
 
-fn granted(house: &House, lease: &Lease, joined: bool, values: Vec<Delivered>, proxy: Option<ProxyView>) -> Result<Reply, Failure> {
+/// The lease's placeholders in the session that it is asked for, if it is. A new one that does not get there is over.
+async fn come_to(house: &Rc<House>, open: &OpenVault, lease: &Lease, joined: bool, ask: &LeaseAsk) -> Result<Vec<Placeholder>, Failure> {
+    let Some(session) = &ask.session else { return Ok(vec![]) };
+    let came = proxies::join(house, open, lease, session).await;
+    if came.is_err() && !joined {
+        let over = house.ledger.end(lease.id(), Why::NotDelivered);
+        house.record_over(&Vec::from_iter(over));
+    }
+    came
+}
+
+/// A proxy for a connection, without a lease.
+///
+/// # Errors
+/// See [`Failure`].
+pub(super) async fn proxy(house: &Rc<House>, ask: &ProxyAsk, asker: &Asker) -> Result<Handled, Failure> {
+    let (session, view) = proxies::open(house, ask, asker).await?;
+    Ok(Handled {
+        reply: Reply::Proxy(view),
+        held: Some(Kept::Proxy(session)),
+    })
+}
+
+fn no_login() -> Failure {
+    Failure::new(Outcome::Refused, "no_login", "the lease of this connection is for no login").hint("touchlease ssh agent prod/ca")
+}
+
+fn granted(
+    house: &House,
+    lease: &Lease,
+    joined: bool,
+    values: Vec<Delivered>,
+    proxy: Option<ProxyView>,
+    placeholders: Vec<Placeholder>,
+) -> Result<Reply, Failure> {
     let (view, _, _) = house.ledger.show(lease.id()).ok_or_else(gone)?;
     let at_end = house.ledger.with_material(lease, |text, _| text.at_end).map_err(|_| gone())?;
     Ok(Reply::Granted(Granted {
@@ -152,6 +233,7 @@ fn granted(house: &House, lease: &Lease, joined: bool, values: Vec<Delivered>, p
         values,
         at_end: at_end.to_string(),
         proxy,
+        placeholders,
     }))
 }
 

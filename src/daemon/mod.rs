@@ -12,6 +12,7 @@ mod logins;
 mod merges;
 pub mod peer;
 mod places;
+mod proxied;
 mod proxies;
 mod scans;
 mod scopes;

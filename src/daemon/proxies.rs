@@ -1,37 +1,35 @@
 //! The proxy's workers, one for each session. A session is the connection of a `run`: it opens with it and ends with it, and leases come
 //! and go behind it. A value goes from the lease's material into the worker's socket, and nowhere else.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use tokio::process::Child;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, WeakUnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::house::{House, OpenVault};
+use super::proxied::{Wanted, masked, order, roots, target};
 use crate::clock::Boot;
-use crate::deliver::mask::{self, Patterns};
-use crate::deliver::proxy::protocol::{GrantSpec, Network, Opening, Order, Place, Report, SUBCOMMAND, Scheme, Target, Verdict};
+use crate::deliver::mask::Patterns;
+use crate::deliver::proxy::protocol::{Network, Offer, Opening, Order, Report, SUBCOMMAND, Verdict};
+use crate::encoding::Digest;
 use crate::encoding::plain;
-use crate::encoding::target::Host;
-use crate::lease::failure::{internal, locked_memory};
-use crate::lease::grant::Via;
+use crate::lease::failure::locked_memory;
 use crate::lease::ledger::{Lease, NoUse, Why};
 use crate::lease::office::Asker;
 use crate::lease::record::{self, Journal};
-use crate::lease::text::{GrantText, Holder, LeaseText};
+use crate::lease::task::{self, Task};
+use crate::lease::text::Holder;
 use crate::secret::Secret;
-use crate::sys::file::read_text;
-use crate::vault::{Form, Header, Material, Place as Sealed};
 use crate::wire::reply::{Placeholder, ProxyView};
-use crate::wire::request::LeaseAsk;
+use crate::wire::request::{LeaseAsk, ProxyAsk, TaskAsk};
 use crate::wire::{Event, Failure, Outcome, Value};
-use crate::worker::frame::head_and_json;
 use crate::worker::{self, inbox::Inbox};
 
 /// How long a worker may take to listen, and to take a lease in: a hundred times what it takes.
@@ -42,13 +40,35 @@ const CUT_WITHIN: Duration = Duration::from_millis(800);
 const LINES_A_SECOND: u32 = 20;
 /// Longest path in a line of the log, in bytes.
 const LONGEST_PATH: usize = 200;
-/// Most certificates of a company, in bytes: with their line ends written as JSON, and the hosts beside them, they fit into one frame.
-const LARGEST_ROOTS: usize = 40 * 1024;
+
+/// Hosts of tasks that a session is told of.
+const MOST_OFFERS: usize = 256;
 
 /// A session, for as long as it is kept.
 pub(super) struct Session {
-    /// Nothing is sent; it closes when the session is dropped.
-    _open: UnboundedSender<Grant>,
+    /// It closes when the session is dropped.
+    orders: UnboundedSender<Grant>,
+    /// By which leases name it.
+    key: Digest,
+    sessions: Rc<Sessions>,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.sessions.0.borrow_mut().remove(&self.key);
+    }
+}
+
+/// The sessions that there are, by the digests of their bearers: who knows a bearer may send leases to its session, as he may use them there.
+#[derive(Default)]
+pub(super) struct Sessions(RefCell<HashMap<Digest, WeakUnboundedSender<Grant>>>);
+
+/// How a session is reached.
+struct Opened {
+    session: Session,
+    port: u16,
+    bearer: Secret,
+    ca: String,
 }
 
 /// Who waits for a lease's placeholders.
@@ -73,6 +93,8 @@ struct Given {
     /// All values of the lease, those that the command has too: none of them gets into the log.
     forms: Patterns,
     brake: Brake,
+    /// Once the worker has taken it in.
+    placeholders: Option<Vec<String>>,
 }
 
 /// How many lines there were in this second.
@@ -92,7 +114,8 @@ struct Keeper {
     given: BTreeMap<String, Given>,
     /// Leases that the worker has been told are over, and by when it has to have said so.
     cutting: BTreeMap<String, Instant>,
-    granting: Option<(String, Done)>,
+    /// Who waits for the worker to take a lease in.
+    granting: BTreeMap<String, Done>,
 }
 
 /// Opens a session for a lease, if something of it goes by proxy: what the requester needs to use it.
@@ -107,26 +130,126 @@ pub(super) async fn deliver(
     asker: &Asker,
 ) -> Result<Option<(Session, ProxyView)>, Failure> {
     let looked = house.ledger.with_material(lease, order);
-    let Some(wanted) = looked.map_err(|_| over())?? else {
+    let Some(mut wanted) = looked.map_err(|_| over())?? else {
         return Ok(None);
     };
-    let network = match ask.network.as_deref() {
-        None | Some("open") => Network::Open,
-        Some("granted-only") => Network::GrantedOnly,
+    let opening = Opening {
+        network: network(ask.network.as_deref())?,
+        roots: roots(house.config().proxy_roots.as_deref())?,
+        system_roots: true,
+        hosts: std::mem::take(&mut wanted.hosts),
+        offers: vec![],
+    };
+    let names = std::mem::take(&mut wanted.names);
+    let opened = open_session(house, opening, asker).await?;
+    let placeholders = give(house, open, lease, wanted, &opened.session.orders).await?;
+    let (session, view) = opened.view(placeholders, names);
+    Ok(Some((session, view)))
+}
+
+/// Opens a session without a lease. Its authority signs for any host: which ones leases will name is not known, as rules are sealed.
+///
+/// # Errors
+/// A network that is none, a task file that is none; as [`deliver`].
+pub(super) async fn open(house: &Rc<House>, ask: &ProxyAsk, asker: &Asker) -> Result<(Session, ProxyView), Failure> {
+    let (offers, names) = offers(ask.tasks.as_deref())?;
+    let opening = Opening {
+        network: network(ask.network.as_deref())?,
+        roots: roots(house.config().proxy_roots.as_deref())?,
+        system_roots: true,
+        hosts: vec![],
+        offers,
+    };
+    Ok(open_session(house, opening, asker).await?.view(vec![], names))
+}
+
+/// What is wrong with a request before anybody is asked for a touch: a network that is none, roots that cannot be read, a session that is none.
+///
+/// # Errors
+/// The first of them.
+pub(super) fn check(house: &House, ask: &LeaseAsk) -> Result<(), Failure> {
+    network(ask.network.as_deref())?;
+    if let Some(key) = &ask.session {
+        if ask.deliver {
+            let message = "a lease that is delivered has a proxy of its own, and comes to no other session";
+            return Err(Failure::new(Outcome::BadInput, "session", message).hint("ask without session, or without deliver"));
+        }
+        house.sessions.find(key)?;
+    }
+    let in_task = |task: &TaskAsk| Task::by_proxy(&task.file).is_ok_and(|tasks| tasks.iter().any(|(name, _)| *name == task.name));
+    if ask.deliver && (ask.with.iter().any(|grant| grant.via == "proxy") || ask.task.as_ref().is_some_and(in_task)) {
+        roots(house.config().proxy_roots.as_deref())?;
+    }
+    Ok(())
+}
+
+/// Gives a lease to a session that runs already: its placeholders there; none where nothing of it goes by proxy.
+///
+/// # Errors
+/// There is no such session, or it does not take the lease.
+pub(super) async fn join(house: &Rc<House>, open: &OpenVault, lease: &Lease, key: &str) -> Result<Vec<Placeholder>, Failure> {
+    let orders = house.sessions.find(key)?;
+    match house.ledger.with_material(lease, order).map_err(|_| over())?? {
+        Some(wanted) => give(house, open, lease, wanted, &orders).await,
+        None => Ok(vec![]),
+    }
+}
+
+impl Sessions {
+    fn find(&self, key: &str) -> Result<UnboundedSender<Grant>, Failure> {
+        let known = Digest::from_hex(key).and_then(|key| self.0.borrow().get(&key).and_then(WeakUnboundedSender::upgrade));
+        known.ok_or_else(|| {
+            Failure::new(Outcome::BadInput, "no_session", "the proxy that is named is not running")
+                .hint("ask from within a session that runs: touchlease run --proxy -- COMMAND")
+        })
+    }
+}
+
+impl Opened {
+    fn view(self, placeholders: Vec<Placeholder>, hosts: Vec<String>) -> (Session, ProxyView) {
+        let view = ProxyView {
+            port: self.port,
+            bearer: Value(self.bearer),
+            ca: self.ca,
+            placeholders,
+            hosts,
+        };
+        (self.session, view)
+    }
+}
+
+fn network(word: Option<&str>) -> Result<Network, Failure> {
+    match word {
+        None | Some("open") => Ok(Network::Open),
+        Some("granted-only") => Ok(Network::GrantedOnly),
         Some(other) => {
             let message = format!("{:?} is no network", plain::visible(other));
-            return Err(Failure::new(Outcome::BadInput, "network", message).hint("open and granted-only are"));
+            Err(Failure::new(Outcome::BadInput, "network", message).hint("open and granted-only are"))
         }
+    }
+}
+
+/// The hosts that tasks of a file name, each as often as there are tasks; and as rules name them.
+fn offers(tasks: Option<&str>) -> Result<(Vec<Offer>, Vec<String>), Failure> {
+    let Some(tasks) = tasks else { return Ok((vec![], vec![])) };
+    let tasks = Task::by_proxy(tasks).map_err(|error| Failure::new(Outcome::BadInput, "task", error.to_string()).hint(task::EXAMPLE))?;
+    let offer = |task: &str, host: &str| {
+        let offer = Offer {
+            task: task.to_owned(),
+            target: target(host.parse().ok()?),
+        };
+        Some((offer, host.to_owned()))
     };
+    let all = tasks
+        .iter()
+        .flat_map(|(task, hosts)| hosts.iter().filter_map(move |host| offer(task, host)));
+    Ok(all.take(MOST_OFFERS).unzip())
+}
+
+async fn open_session(house: &Rc<House>, opening: Opening, asker: &Asker) -> Result<Opened, Failure> {
     let mut bearer = [0; 16];
     house.random.borrow_mut().fill_bytes(&mut bearer);
     let bearer = Secret::from_slice_wiping(&mut HEXLOWER.encode(&bearer).into_bytes()).map_err(locked_memory)?;
-    let opening = Opening {
-        network,
-        roots: roots(house.config().proxy_roots.as_deref())?,
-        system_roots: true,
-        hosts: wanted.hosts,
-    };
     let (inbox, process, port, ca) = start(house, opening, &bearer).await?;
     let (orders, grants) = unbounded_channel();
     let keeper = Keeper {
@@ -136,9 +259,23 @@ pub(super) async fn deliver(
         tell: asker.tell.clone(),
         given: BTreeMap::new(),
         cutting: BTreeMap::new(),
-        granting: None,
+        granting: BTreeMap::new(),
     };
     tokio::task::spawn_local(keeper.keep(grants));
+    let (key, sessions) = (Digest::of(bearer.expose()), house.sessions.clone());
+    sessions.0.borrow_mut().insert(key, orders.downgrade());
+    let session = Session { orders, key, sessions };
+    Ok(Opened { session, port, bearer, ca })
+}
+
+/// Sends a lease to a session's worker, and waits for its placeholders.
+async fn give(
+    house: &House,
+    open: &OpenVault,
+    lease: &Lease,
+    wanted: Wanted,
+    orders: &UnboundedSender<Grant>,
+) -> Result<Vec<Placeholder>, Failure> {
     let (done, granted) = oneshot::channel();
     let grant = Grant {
         lease: house.ledger.look_up(lease.id()).ok_or_else(over)?,
@@ -152,154 +289,9 @@ pub(super) async fn deliver(
     let granted = timeout(READY_WITHIN, granted).await.map_err(|_| silent())?;
     let placeholders = granted.map_err(|_| silent())??;
     let variables = wanted.variables.into_iter().zip(placeholders);
-    let view = ProxyView {
-        port,
-        bearer: Value(bearer),
-        ca,
-        placeholders: variables
-            .map(|((secret, env), placeholder)| Placeholder { secret, env, placeholder })
-            .collect(),
-        hosts: wanted.names,
-    };
-    Ok(Some((Session { _open: orders }, view)))
-}
-
-/// What a worker is told of a lease, and what its requester is.
-struct Wanted {
-    order: Order,
-    values: Secret,
-    /// What its values look like.
-    forms: Patterns,
-    /// Hosts that the session's CA signs for.
-    hosts: Vec<String>,
-    /// The same as rules name them, with their ports.
-    names: Vec<String>,
-    /// Secret and variable of each grant.
-    variables: Vec<(String, String)>,
-}
-
-/// Nothing where nothing of the lease goes by proxy.
-fn order(text: &LeaseText, material: &Material) -> Result<Option<Wanted>, Failure> {
-    let proxied: Vec<_> = text.grants.iter().filter(|grant| grant.via == Via::Proxy).collect();
-    if proxied.is_empty() {
-        return Ok(None);
-    }
-    let missing = || internal("material", "the lease holds no value for one of its grants");
-    let value = |grant: &&GrantText| material.value(&grant.secret.scope, &grant.secret.name).ok_or_else(missing);
-    let values = proxied.iter().map(value).collect::<Result<Vec<_>, _>>()?;
-    let mut tail = Secret::zeroed(values.iter().map(|value| value.len()).sum()).map_err(locked_memory)?;
-    let mut rest = tail.expose_mut();
-    for value in &values {
-        let (here, behind) = rest.split_at_mut(value.len());
-        here.copy_from_slice(value.expose());
-        rest = behind;
-    }
-    let specs = proxied.iter().zip(&values).map(|(grant, value)| spec(grant, value.len()));
-    let specs = specs.collect::<Result<Vec<_>, _>>()?;
-    let hosts: std::collections::BTreeSet<_> = specs
-        .iter()
-        .flat_map(|spec| &spec.targets)
-        .map(|target| target.host.clone())
-        .collect();
-    let names = proxied
-        .iter()
-        .filter_map(|grant| grant.proxy.as_ref())
-        .flat_map(|proxy| proxy.hosts.clone());
-    let order = Order::Grant {
-        lease: text.id.clone(),
-        grants: specs,
-    };
-    if head_and_json(&order, tail.len()).is_err() {
-        let message = "the lease has more hosts, paths or values than one proxy takes: 48 KiB of rules, 64 KiB of values";
-        return Err(Failure::new(Outcome::Refused, "too_much", message).hint("ask for fewer secrets in one task"));
-    }
-    Ok(Some(Wanted {
-        hosts: hosts.into_iter().collect(),
-        names: names.collect(),
-        variables: proxied
-            .iter()
-            .map(|grant| (grant.secret.to_string(), grant.env.clone().unwrap_or_default()))
-            .collect(),
-        order,
-        values: tail,
-        forms: forms(text, material),
-    }))
-}
-
-/// How the values of all grants look, delivered in whatever way.
-fn forms(text: &LeaseText, material: &Material) -> Patterns {
-    let all = text.grants.iter().filter_map(|grant| {
-        let value = material.value(&grant.secret.scope, &grant.secret.name)?;
-        Some((grant.secret.to_string(), value))
-    });
-    let all: Vec<_> = all.collect();
-    Patterns::new(all.iter().map(|(name, value)| (name.as_str(), value.expose())))
-}
-
-/// The text with masks where values of the lease are.
-fn masked(forms: &Patterns, text: &str) -> String {
-    String::from_utf8_lossy(&mask::masked(forms, text.as_bytes()).0).into_owned()
-}
-
-/// The grant as it was signed, in the worker's words.
-fn spec(grant: &GrantText, value_len: usize) -> Result<GrantSpec, Failure> {
-    let unsigned = || internal("grant", "what was signed does not say where the proxy may send it");
-    let proxy = grant.proxy.as_ref().ok_or_else(unsigned)?;
-    let form: Form = proxy.form.parse().map_err(|_| unsigned())?;
-    let hosts = proxy.hosts.iter().map(|host| host.parse::<Host>().map(target));
-    Ok(GrantSpec {
-        secret: grant.secret.to_string(),
-        value_len,
-        targets: hosts.collect::<Result<_, _>>().map_err(|_| unsigned())?,
-        place: place(form),
-        methods: proxy.methods.clone(),
-        paths: proxy.paths.clone(),
-        // A company's own hosts have such addresses, and the name was sealed by a person. Those of this machine and of its link are another
-        // matter, which the worker judges by the name itself.
-        allow_private: true,
-    })
-}
-
-fn target(host: Host) -> Target {
-    Target {
-        scheme: if host.plain { Scheme::Http } else { Scheme::Https },
-        host: if host.name.contains(':') {
-            format!("[{}]", host.name)
-        } else {
-            host.name
-        },
-        port: host.port,
-    }
-}
-
-fn place(form: Form) -> Place {
-    match form {
-        Form::Bearer => Place::Header {
-            name: "authorization".into(),
-            prefix: "Bearer ".into(),
-        },
-        Form::Header(Header { name, prefix }) => Place::Header { name, prefix },
-        Form::Place(Sealed::Basic { user }) => Place::Basic { user },
-        Form::Place(Sealed::Query { name }) => Place::Query { name },
-        Form::Place(Sealed::Cookie { name }) => Place::Cookie { name },
-    }
-}
-
-/// Read anew for each session, from the place that the configuration names and no client does (T21).
-fn roots(file: Option<&Path>) -> Result<Vec<String>, Failure> {
-    let Some(file) = file else { return Ok(vec![]) };
-    match read_text(file, LARGEST_ROOTS) {
-        Ok(text) => Ok(vec![text]),
-        Err(error) => Err(Failure::new(
-            Outcome::BadInput,
-            "proxy_roots",
-            format!(
-                "{}, named by proxy_roots in the configuration, cannot be read: {error}",
-                file.display()
-            ),
-        )
-        .hint("name a file of at most 40 KiB of certificates in PEM, the company's own and not the system's, or remove the line from config.toml")),
-    }
+    Ok(variables
+        .map(|((secret, env), placeholder)| Placeholder { secret, env, placeholder })
+        .collect())
 }
 
 /// Starts a worker, as those on keys are started, and waits until it listens.
@@ -359,6 +351,12 @@ impl Keeper {
 
     async fn grant(&mut self, grant: Grant) -> io::Result<bool> {
         let id = grant.lease.id().to_owned();
+        if let Some(there) = self.given.get(&id) {
+            // It was given before: joined again, by a request that is the same.
+            let again = there.placeholders.clone().filter(|_| !self.cutting.contains_key(&id));
+            let _ = grant.done.send(again.ok_or_else(over));
+            return Ok(true);
+        }
         let secrets = match &grant.order {
             Order::Grant { grants, .. } => grants.iter().map(|spec| spec.secret.clone()).collect(),
             _ => vec![],
@@ -370,9 +368,10 @@ impl Keeper {
             secrets,
             forms: grant.forms,
             brake: Brake::new(self.house.clock.boot()),
+            placeholders: None,
         };
         self.given.insert(id.clone(), given);
-        self.granting = Some((id, grant.done));
+        self.granting.insert(id, grant.done);
         Ok(true)
     }
 
@@ -503,10 +502,15 @@ impl Keeper {
     }
 
     fn answer(&mut self, lease: &str, done: Result<Vec<String>, Failure>) {
-        if done.is_err() {
-            self.given.remove(lease);
+        match &done {
+            Ok(placeholders) => {
+                if let Some(given) = self.given.get_mut(lease) {
+                    given.placeholders = Some(placeholders.clone());
+                }
+            }
+            Err(_) => drop(self.given.remove(lease)),
         }
-        if let Some((_, granting)) = self.granting.take_if(|(granting, _)| granting == lease) {
+        if let Some(granting) = self.granting.remove(lease) {
             // Whoever asked may have gone.
             let _ = granting.send(done);
         }
@@ -514,9 +518,10 @@ impl Keeper {
 
     /// The worker ended by itself. What the command has of its leases is placeholders, so they are over for it.
     fn gone(mut self) {
-        if let Some((_, granting)) = self.granting.take() {
+        let granting = std::mem::take(&mut self.granting);
+        for (lease, granting) in granting {
+            self.given.remove(&lease);
             let _ = granting.send(Err(broken("it ended")));
-            return;
         }
         for given in self.given.values().filter(|given| !self.cutting.contains_key(given.lease.id())) {
             let id = given.lease.id().to_owned();
@@ -579,9 +584,13 @@ fn silent() -> Failure {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::super::proxied::{LARGEST_ROOTS, place};
     use super::*;
+    use crate::deliver::proxy::protocol::{GrantSpec, Scheme};
     use crate::deliver::proxy::rules::{Asked, Rule};
     use crate::encoding::target::{check_pattern, covers};
+    use crate::vault::Form;
+    use crate::worker::frame::head_and_json;
 
     #[test]
     fn p7_every_pattern_that_can_be_sealed_is_one_that_the_worker_takes_and_matches_alike() {
@@ -665,6 +674,7 @@ mod tests {
             roots: vec![line.repeat(LARGEST_ROOTS / line.len())],
             system_roots: true,
             hosts: vec!["x".repeat(253); 24],
+            offers: vec![],
         };
         assert!(head_and_json(&Order::Open(opening), 32).is_ok());
     }

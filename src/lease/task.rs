@@ -153,6 +153,22 @@ impl Task {
         let file: File = toml::from_str(text).map_err(Box::new)?;
         Ok(file.task.into_keys().collect())
     }
+
+    /// The tasks of a file that can be used through a proxy, and the hosts that they name. One that is wrong is no task.
+    ///
+    /// # Errors
+    /// See [`TaskError`].
+    pub fn by_proxy(text: &str) -> Result<Vec<(String, Vec<String>)>, TaskError> {
+        let tasks = Self::names(text)?.into_iter().filter_map(|name| Self::parse(text, &name).ok());
+        let hosts = |task: &Self| -> Vec<String> {
+            let proxied = task.grants.iter().filter(|grant| grant.via == Via::Proxy);
+            proxied.flat_map(|grant| grant.target.hosts.clone()).collect()
+        };
+        Ok(tasks
+            .map(|task| (task.name.clone(), hosts(&task)))
+            .filter(|(_, hosts)| !hosts.is_empty())
+            .collect())
+    }
 }
 
 impl Entry {

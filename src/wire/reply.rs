@@ -18,6 +18,8 @@ pub enum Reply {
     Done,
     /// A lease.
     Granted(Granted),
+    /// A proxy without a lease.
+    Proxy(ProxyView),
     /// Live leases.
     Leases {
         /// Newest last.
@@ -252,6 +254,9 @@ pub struct Granted {
     /// How to reach the proxy, where something of the lease is delivered by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy: Option<ProxyView>,
+    /// What stands in requests in the place of the values, where they came to the proxy of a session that runs already.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub placeholders: Vec<Placeholder>,
 }
 
 /// The proxy of one connection. It ends with the connection.

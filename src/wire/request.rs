@@ -55,6 +55,8 @@ pub enum Request {
     Watch,
     /// A lease.
     Lease(LeaseAsk),
+    /// A proxy for this connection, without a lease: leases that name it come to it, and go.
+    Proxy(ProxyAsk),
     /// Live leases.
     LeaseList,
     /// One live lease, with the text that was signed.
@@ -298,6 +300,22 @@ pub struct LeaseAsk {
     /// them; `open` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<String>,
+    /// The proxy of a session that runs already, to which what goes by `proxy` comes: SHA-256 of its bearer, as 64 hexadecimal digits. Not with
+    /// `deliver`, where the reply brings a proxy of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+}
+
+/// A proxy as it is asked for.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProxyAsk {
+    /// As [`LeaseAsk::network`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
+    /// The whole task file, where there is one: whoever asks for a host that a task of it names hears which lease to ask for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tasks: Option<String>,
 }
 
 /// A task as the client found it. The daemon opens no file that a client names, so the text comes along.

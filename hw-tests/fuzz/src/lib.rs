@@ -61,6 +61,7 @@ pub mod deliver {
         pub mod book;
         pub mod decode;
         pub mod form;
+        pub mod handshake;
         pub mod hosts;
         pub mod inject;
         pub mod placeholder;

@@ -24,6 +24,9 @@ use crate::deliver::mask::{BEGUN, Masker, Patterns, masked};
 /// How long an answer pauses before what the mask holds without need goes on.
 const PAUSE: Duration = Duration::from_millis(1);
 
+/// How the messages of an answer are compressed one by one (gRPC over HTTP2, "Message-Encoding").
+const GRPC_ENCODING: &str = "grpc-encoding";
+
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// The body of an answer.
@@ -67,7 +70,14 @@ impl Lookout {
         }
     }
 
-    fn tell(&mut self, secrets: &[u32]) {
+    /// What is looked for.
+    #[must_use]
+    pub fn patterns(&self) -> Arc<Patterns> {
+        self.patterns.clone()
+    }
+
+    /// An answer had these in it: the daemon hears of each once.
+    pub fn tell(&mut self, secrets: &[u32]) {
         for secret in secrets {
             if !self.told.contains(secret) {
                 self.told.push(*secret);
@@ -133,6 +143,12 @@ pub fn through_mask(mut lookout: Lookout, method: &Method, head: &mut Parts, bod
 
 fn decoder(head: &Parts) -> Result<Decoder, Refusal> {
     let withheld = |hint: &str| Refusal::upstream(StatusCode::BAD_GATEWAY, "answer_withheld", hint);
+    let in_messages = head.headers.get_all(GRPC_ENCODING).iter();
+    if in_messages.into_iter().any(|coding| coding != "identity") {
+        return Err(withheld(
+            "the host compressed its messages though it was not asked to, and that cannot be looked into",
+        ));
+    }
     let mut encodings = head.headers.get_all(CONTENT_ENCODING).iter();
     let (encoding, more) = (encodings.next(), encodings.next());
     let Some(encoding) = encoding else { return Ok(Decoder::Identity) };

@@ -22,6 +22,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use zeroize::Zeroizing;
 
+use super::h2;
 use super::hosts::address_of;
 use crate::secret::Secret;
 
@@ -162,7 +163,7 @@ impl Ca {
             .with_no_client_auth()
             .with_single_cert(vec![leaf.der().clone(), self.der.clone()], key)
             .map_err(io::Error::other)?;
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = vec![h2::ALPN.to_vec(), h2::ALPN_1.to_vec()];
         Ok(config)
     }
 }

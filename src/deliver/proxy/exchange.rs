@@ -1,55 +1,44 @@
 //! One request to a host that is looked into, and its answer: the page to read. Each step takes what the one before made.
 
-use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::Duration;
 
-use hyper::body::{Body, Incoming};
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, IF_RANGE, RANGE, TRANSFER_ENCODING};
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, IF_RANGE, RANGE};
 use hyper::http::request::Parts;
+use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode, Uri, Version};
-use hyper_util::rt::TokioIo;
-use tokio::time::timeout;
 
 use super::address::Reach;
 use super::answer::{AnswerBody, Lookout, through_mask};
 use super::decode::KNOWN;
 use super::form::{self, Origin};
+use super::handshake;
 use super::inject::{self, Head, Refused, Spot};
 use super::protocol::{Network, Verdict};
 use super::refuse::Refusal;
 use super::scan::{self, Scanned};
 use super::session::Tied;
+use super::ways::Ways;
+use super::websocket;
 
-/// For the head of an answer: models think for minutes.
-const ANSWER: Duration = Duration::from_secs(900);
-/// Most bytes of an answer's head; a request's has the same bound.
-pub const LONGEST_HEAD: usize = 64 * 1024;
-/// Most headers.
-pub const MOST_HEADERS: usize = 256;
-
-/// A way to a host, kept for the client's next request, which has it only for the same host and the same leases (T35).
-struct Kept {
-    origin: Origin,
-    leases: Vec<String>,
-    sender: SendRequest<Scanned>,
-}
+/// How messages of an answer may be compressed one by one (gRPC over HTTP2, "Message-Encoding"): not, here.
+const GRPC_ACCEPT: &str = "grpc-accept-encoding";
 
 /// One client's connection, or what is inside its CONNECT.
 pub struct Client {
     /// Where it is held.
     pub tied: Rc<Tied>,
-    kept: RefCell<Option<Kept>>,
+    ways: Ways,
 }
 
 impl Client {
-    /// One that asked for nothing yet.
+    /// One that asked for nothing yet, in HTTP/1.1 or, with `many` requests at one time, in HTTP/2.
     #[must_use]
-    pub fn new(tied: Rc<Tied>) -> Self {
+    pub fn new(tied: Rc<Tied>, many: bool) -> Self {
         Self {
+            ways: Ways::new(tied.clone(), many),
             tied,
-            kept: RefCell::default(),
         }
     }
 
@@ -58,7 +47,10 @@ impl Client {
         let method = request.method().as_str().to_owned();
         match self.try_exchange(origin, request).await {
             Ok(answer) => answer,
-            Err(Refused { refusal, grant }) => {
+            Err(Refused { mut refusal, grant }) => {
+                if ["lease_ended", "used_up", "unknown_placeholder"].contains(&refusal.reason) {
+                    refusal = refusal.ask_for(self.tied.session.task_for(&origin.host));
+                }
                 // What had a placeholder in it is for the log.
                 if grant.is_some() || ["unknown_placeholder", scan::IN_BODY].contains(&refusal.reason) {
                     let host = origin.host.shown(origin.scheme);
@@ -69,15 +61,23 @@ impl Client {
         }
     }
 
-    async fn try_exchange(&self, origin: &Origin, request: Request<Incoming>) -> Result<Response<AnswerBody>, Refused> {
+    async fn try_exchange(&self, origin: &Origin, mut request: Request<Incoming>) -> Result<Response<AnswerBody>, Refused> {
+        let upgrade = hyper::upgrade::on(&mut request);
         let (mut head, body) = request.into_parts();
-        form::check(origin, &head.method, &head.uri, &head.headers)?;
+        form::check(origin, head.version, &head.method, &head.uri, &head.headers)?;
+        let is_websocket = handshake::asked(head.version, &head.method, &head.headers)?;
         form::strip_hop(&mut head.headers);
+        if self.ways.are_many() {
+            form::tidy(&mut head.headers);
+        }
         let spots = self.spots(origin, &head)?;
         let reach = self.reach(origin, &spots)?;
         let leases = self.permit(origin, &head, &spots).await?;
         let method = head.method.clone();
-        let head = outgoing(origin, head, &spots, &body)?;
+        let mut head = outgoing(origin, head, &spots)?;
+        if is_websocket {
+            handshake::ask(&mut head.headers);
+        }
         let in_body = scan::Lookout::new(
             &self.tied,
             method.as_str(),
@@ -85,15 +85,17 @@ impl Client {
             spots.first().map(|spot| spot.live.id.clone()),
         );
         let request = Request::from_parts(head, Scanned::new(body, in_body.clone(), !spots.is_empty()));
-        let answer = self.send(origin, reach, leases, request).await;
+        let answer = self.ways.send(origin, reach, leases, request).await;
         in_body.answers().map_err(|grant| Refused {
             refusal: Refusal::rule(scan::IN_BODY, "a placeholder in a request's body is not put in, and not passed on"),
             grant,
         })?;
-        let (mut head, body) = answer?.into_parts();
-        if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(Refusal::upstream(StatusCode::BAD_GATEWAY, "upgrade", "the host changed the protocol unasked").into());
+        let answer = answer?;
+        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let upgrade = Some(upgrade).filter(|_| is_websocket).ok_or_else(handshake::unasked)?;
+            return Ok(self.upgraded(origin, upgrade, answer)?);
         }
+        let (mut head, body) = answer.into_parts();
         // The host's own words for the status would go on as they are (T40).
         head.extensions.clear();
         head.version = Version::HTTP_11;
@@ -103,6 +105,25 @@ impl Client {
         let lookout = Lookout::new(&self.tied.session, &origin.host.shown(origin.scheme));
         let body = through_mask(lookout, &method, &mut head, body)?;
         Ok(Response::from_parts(head, body))
+    }
+
+    /// The host's yes to a WebSocket, and the task that carries what follows, which is part of the client's connection.
+    fn upgraded(&self, origin: &Origin, client: OnUpgrade, mut answer: Response<Incoming>) -> Result<Response<AnswerBody>, Refusal> {
+        handshake::check_answer(answer.headers())?;
+        let host = hyper::upgrade::on(&mut answer);
+        let (mut head, _) = answer.into_parts();
+        head.extensions.clear();
+        form::strip_answer(&mut head.headers)?;
+        let mut lookout = Lookout::new(&self.tied.session, &origin.host.shown(origin.scheme));
+        lookout.mask_headers(&mut head.headers);
+        handshake::agree(&mut head.headers);
+        let tied = self.tied.clone();
+        let task = tokio::task::spawn_local(async move {
+            websocket::carry(client, host, lookout).await;
+            drop(tied);
+        });
+        self.tied.holds(&task);
+        Ok(Response::from_parts(head, AnswerBody::own(Bytes::new())))
     }
 
     fn spots(&self, origin: &Origin, head: &Parts) -> Result<Vec<Spot>, Refused> {
@@ -134,7 +155,7 @@ impl Client {
         drop(grants);
         match session.network {
             Network::Open => Ok(Reach::Open),
-            Network::GrantedOnly => Err(not_granted()),
+            Network::GrantedOnly => Err(session.not_granted(&origin.host)),
         }
     }
 
@@ -167,69 +188,18 @@ impl Client {
         leases.sort();
         Ok(leases)
     }
-
-    /// Over the way that was kept, where it may be, or a new one.
-    async fn send(
-        &self,
-        origin: &Origin,
-        reach: Reach,
-        leases: Vec<String>,
-        mut request: Request<Scanned>,
-    ) -> Result<Response<Incoming>, Refusal> {
-        let kept = self
-            .kept
-            .take()
-            .filter(|kept| kept.origin == *origin && kept.leases == leases && !kept.sender.is_closed());
-        if let Some(mut kept) = kept
-            && kept.sender.ready().await.is_ok()
-        {
-            match timeout(ANSWER, kept.sender.try_send_request(request)).await {
-                Ok(Ok(answer)) => {
-                    self.kept.replace(Some(kept));
-                    return Ok(answer);
-                }
-                // The host closed it before it had the request, of which nothing was sent.
-                Ok(Err(mut error)) => match error.take_message() {
-                    Some(unsent) => request = unsent,
-                    None => return Err(broke_off()),
-                },
-                Err(_) => return Err(silent()),
-            }
-        }
-        let mut sender = self.connect(origin, reach).await?;
-        let answer = match timeout(ANSWER, sender.send_request(request)).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => return Err(broke_off()),
-            Err(_) => return Err(silent()),
-        };
-        let origin = origin.clone();
-        self.kept.replace(Some(Kept { origin, leases, sender }));
-        Ok(answer)
-    }
-
-    async fn connect(&self, origin: &Origin, reach: Reach) -> Result<SendRequest<Scanned>, Refusal> {
-        let stream = self.tied.session.upstreams.open(origin.scheme, &origin.host, reach).await?;
-        let shaken = http1::Builder::new()
-            .max_buf_size(LONGEST_HEAD)
-            .max_headers(MOST_HEADERS)
-            .handshake(TokioIo::new(stream))
-            .await;
-        let (sender, connection) = shaken.map_err(|_| broke_off())?;
-        // Its end is the sender's, too.
-        self.tied.holds(&tokio::task::spawn_local(connection));
-        Ok(sender)
-    }
 }
 
 /// The request as it goes to the host: written anew, with the values in it.
-fn outgoing(origin: &Origin, mut head: Parts, spots: &[Spot], body: &Incoming) -> Result<Parts, Refusal> {
+fn outgoing(origin: &Origin, mut head: Parts, spots: &[Spot]) -> Result<Parts, Refusal> {
     let query = inject::put(spots, &mut head.headers, head.uri.query())?;
     let target = match query {
         Some(query) => format!("{}?{}", head.uri.path(), query.as_str()),
         None => head.uri.path().to_owned(),
     };
     head.uri = Uri::try_from(target).map_err(|_| Refusal::malformed("bad_target", "the request's target is too long, or is none"))?;
-    head.version = Version::HTTP_11;
+    // Which one it is, the way says.
+    head.version = Version::default();
     head.extensions.clear();
     let mut headers = HeaderMap::with_capacity(head.headers.capacity());
     let host = HeaderValue::try_from(origin.host.shown(origin.scheme));
@@ -237,16 +207,15 @@ fn outgoing(origin: &Origin, mut head: Parts, spots: &[Spot], body: &Incoming) -
     head.headers.remove(HOST);
     head.headers.remove(CONTENT_LENGTH);
     headers.extend(std::mem::take(&mut head.headers));
-    if !body.is_end_stream() && body.size_hint().exact().is_none() {
-        // The library takes a GET without it for one without a body.
-        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    }
     if !spots.is_empty() {
         // A value that is fetched in pieces is in none of them. A host may always answer with the whole (RFC 9110, 14.2).
         headers.remove(RANGE);
         headers.remove(IF_RANGE);
     }
     accept_known(&mut headers);
+    if headers.contains_key(GRPC_ACCEPT) {
+        headers.insert(GRPC_ACCEPT, HeaderValue::from_static("identity"));
+    }
     head.headers = headers;
     Ok(head)
 }
@@ -272,27 +241,6 @@ fn accept_known(headers: &mut HeaderMap) {
     if let Ok(kept) = HeaderValue::try_from(kept) {
         headers.insert(ACCEPT_ENCODING, kept);
     }
-}
-
-/// Of a host that no lease names, where others are closed.
-#[must_use]
-pub fn not_granted() -> Refusal {
-    Refusal::rule(
-        "not_granted",
-        "no lease of this session names this host; ask for a task that does: `touchlease list` shows them",
-    )
-}
-
-fn broke_off() -> Refusal {
-    Refusal::upstream(
-        StatusCode::BAD_GATEWAY,
-        "upstream_broke_off",
-        "the host ended the connection, or its answer is not HTTP",
-    )
-}
-
-fn silent() -> Refusal {
-    Refusal::upstream(StatusCode::GATEWAY_TIMEOUT, "upstream_silent", "the host does not answer in time")
 }
 
 impl From<Refusal> for Refused {

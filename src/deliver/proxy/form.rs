@@ -1,10 +1,10 @@
 //! Whether a request is in the one form that nobody can take for another: its host is said once or the same each time (T37), its body has
-//! one length (T38), and it is no switch to another protocol.
+//! one length (T38).
 
 use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
-use hyper::{Method, StatusCode, Uri};
+use hyper::{Method, StatusCode, Uri, Version};
 
 use super::hosts::Authority;
 use super::protocol::Scheme;
@@ -84,36 +84,59 @@ fn disagree() -> Refusal {
 ///
 /// # Errors
 /// Its parts disagree, or it could be taken for another one.
-pub fn check(origin: &Origin, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
+pub fn check(origin: &Origin, version: Version, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
     if *method == Method::CONNECT {
         return Err(Refusal::malformed(
             "connect_within",
             "there is no CONNECT within a connection to a host",
         ));
     }
-    if uri.authority().is_some() {
-        let scheme = match origin.scheme {
-            Scheme::Http => "http",
-            Scheme::Https => "https",
-        };
+    let is_path = uri.path().starts_with('/') || (uri.path() == "*" && *method == Method::OPTIONS);
+    // In HTTP/2 the host is in the target (RFC 9113, 8.3.1), and one that is only in `Host` would leave the scheme unsaid.
+    let many = version == Version::HTTP_2;
+    if uri.authority().is_some() || many {
         let written = uri
             .authority()
             .and_then(|authority| Authority::parse(authority.as_str(), Some(origin.scheme.port())));
-        if uri.scheme_str() != Some(scheme) || written.as_ref() != Some(&origin.host) {
+        if uri.scheme_str() != Some(origin.scheme.as_str()) || written.as_ref() != Some(&origin.host) {
             return Err(disagree());
         }
-    } else if !(uri.path().starts_with('/') || (uri.path() == "*" && *method == Method::OPTIONS)) {
+    }
+    if (uri.authority().is_none() || many) && !is_path {
         return Err(Refusal::malformed("bad_target", "the request's target is no path"));
     }
     let mut hosts = headers.get_all(HOST).iter();
-    let said = hosts
-        .next()
-        .and_then(|host| host.to_str().ok())
-        .and_then(|host| Authority::parse(host, Some(origin.scheme.port())));
-    if hosts.next().is_some() || said.as_ref() != Some(&origin.host) {
+    let said = hosts.next();
+    let same = |host: &HeaderValue| {
+        let host = host.to_str().ok();
+        host.and_then(|host| Authority::parse(host, Some(origin.scheme.port()))).as_ref() == Some(&origin.host)
+    };
+    if hosts.next().is_some() || !said.map_or(many, same) {
         return Err(disagree());
     }
     check_framing(headers)
+}
+
+/// What HTTP/2 lets a client send and HTTP/1.1 reads otherwise: blanks at a value's ends, which clients send behind an empty token (RFC 9113,
+/// 8.2.1), and cookies in several headers (8.2.3).
+pub fn tidy(headers: &mut HeaderMap) {
+    for value in headers.values_mut() {
+        let trimmed = value.as_bytes().trim_ascii();
+        if trimmed.len() < value.len()
+            && let Ok(trimmed) = HeaderValue::from_bytes(trimmed)
+        {
+            *value = trimmed;
+        }
+    }
+    let crumbs: Vec<HeaderValue> = headers.get_all(COOKIE).iter().cloned().collect();
+    if crumbs.len() < 2 {
+        return;
+    }
+    let whole = crumbs.iter().map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b"; "[..]);
+    // Of values that were ones.
+    if let Ok(whole) = HeaderValue::from_bytes(&whole) {
+        headers.insert(COOKIE, whole);
+    }
 }
 
 /// Headers that servers with CGI's names (RFC 3875, 4.1.18) would take `_` for `-` in: each is said in its own name, or not at all.
@@ -149,12 +172,6 @@ fn check_framing(headers: &HeaderMap) -> Result<(), Refusal> {
         return Err(Refusal::malformed(
             "bad_length",
             "the length of a request's body is said once: Content-Length, or chunked",
-        ));
-    }
-    if headers.contains_key(UPGRADE) {
-        return Err(Refusal::rule(
-            "upgrade",
-            "a change of protocol would lead around the rules: this host is spoken to in HTTP",
         ));
     }
     match headers

@@ -28,14 +28,16 @@ use tokio_rustls::LazyConfigAcceptor;
 use super::address::Reach;
 use super::answer::AnswerBody;
 use super::entrance::{Entrance, Known, Strangers};
-use super::exchange::{Client, LONGEST_HEAD, MOST_HEADERS, not_granted};
+use super::exchange::Client;
 use super::form::{self, Origin};
+use super::h2;
 use super::hosts::{Authority, canonical};
 use super::peer;
 use super::protocol::{Network, Scheme, USER};
 use super::refuse::{Refusal, no_bearer};
 use super::session::{Session, Tied};
 use super::tunnel;
+use super::ways::{LONGEST_HEAD, MOST_HEADERS};
 
 /// Connections at one time; further ones wait to be taken.
 const MOST_CONNECTIONS: usize = 16 * 1024;
@@ -104,7 +106,7 @@ fn builder() -> http1::Builder {
 async fn front(tied: Rc<Tied>, client: TcpStream, known: Known) {
     let _ = client.set_nodelay(true);
     let client = Entrance::new(client, known.clone());
-    let asker = Rc::new(Client::new(tied));
+    let asker = Rc::new(Client::new(tied, false));
     let service = service_fn(move |request: Request<Incoming>| {
         let asker = asker.clone();
         // Here and not in the future, before which more of the connection may be read.
@@ -160,7 +162,7 @@ fn has_bearer(headers: &HeaderMap, bearer: &[u8]) -> bool {
 async fn connect(tied: &Rc<Tied>, mut request: Request<Incoming>) -> Result<(), Refusal> {
     let host = form::connect(request.uri(), request.headers())?;
     let session = tied.session.clone();
-    let looked_into = session.book.borrow().knows(host.host(), host.port());
+    let looked_into = session.looks_into(&host);
     let upgrade = hyper::upgrade::on(&mut request);
     let inside = tied.clone();
     let task = if looked_into {
@@ -171,7 +173,7 @@ async fn connect(tied: &Rc<Tied>, mut request: Request<Incoming>) -> Result<(), 
         })
     } else {
         if session.network == Network::GrantedOnly {
-            return Err(not_granted());
+            return Err(session.not_granted(&host));
         }
         let upstream = session.upstreams.connect(&host, Reach::Open).await?;
         tokio::task::spawn_local(async move {
@@ -214,10 +216,11 @@ async fn within(tied: Rc<Tied>, host: Authority, upgraded: Upgraded) {
     };
     if first == [HANDSHAKE] {
         if let Some(tls) = answer_for(&tied.session, &host, client).await {
-            inner(tied, Scheme::Https, host, tls).await;
+            let many = tls.get_ref().1.alpn_protocol() == Some(h2::ALPN);
+            inner(tied, Scheme::Https, host, tls, many).await;
         }
     } else {
-        inner(tied, Scheme::Http, host, client).await;
+        inner(tied, Scheme::Http, host, client, false).await;
     }
 }
 
@@ -243,15 +246,21 @@ async fn answer_for<T: AsyncRead + AsyncWrite + Unpin>(
     timeout(GREETING, hello.into_stream(config)).await.ok()?.ok()
 }
 
-/// Requests to one host.
-async fn inner(tied: Rc<Tied>, scheme: Scheme, host: Authority, client: impl AsyncRead + AsyncWrite + Unpin + 'static) {
+/// Requests to one host, in HTTP/2 where they are `many` at one time.
+async fn inner(tied: Rc<Tied>, scheme: Scheme, host: Authority, client: impl ClientStream + 'static, many: bool) {
     let origin = Rc::new(Origin { scheme, host });
-    let asker = Rc::new(Client::new(tied));
+    let asker = Rc::new(Client::new(tied.clone(), many));
     let service = service_fn(move |request| {
         let (asker, origin) = (asker.clone(), origin.clone());
         async move { Ok::<_, Infallible>(asker.exchange(&origin, request).await) }
     });
-    let _ = builder().serve_connection(TokioIo::new(client), service).await;
+    let client = TokioIo::new(client);
+    // As in `front`.
+    if many {
+        let _ = h2::server(&tied).serve_connection(client, service).await;
+    } else {
+        let _ = builder().serve_connection(client, service).with_upgrades().await;
+    }
 }
 
 /// A stream of which the beginning was read.

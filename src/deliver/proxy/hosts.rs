@@ -64,6 +64,15 @@ impl Authority {
 }
 
 impl Scheme {
+    /// As it stands in a URL.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Https => "https",
+            Self::Http => "http",
+        }
+    }
+
     /// The port that goes without saying.
     #[must_use]
     pub fn port(self) -> u16 {

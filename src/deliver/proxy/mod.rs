@@ -5,8 +5,8 @@
 //! from the client's words to the host's answer. Beside it, [`rules`] says whether a credential may go with a request, [`inject`] where in
 //! it, [`address`] and [`upstream`] to whom, [`answer`] what comes back.
 //!
-//! **What is not in it.** HTTP/2 and WebSockets towards hosts that are looked into: HTTP/1.1 is what is offered, and a request to change
-//! the protocol is refused. Hosts that are not looked into have both, through their tunnels.
+//! **What is not in it.** HTTP/2 without TLS, WebSockets within HTTP/2 (RFC 8441), and any other change of the protocol, towards hosts that are
+//! looked into. Hosts that are not have all of it, through their tunnels.
 //!
 //! **Where values are.** In locked memory; as forms to be masked on the heap, wiped behind them; and, for as long as a request with one is
 //! written, in the HTTP library's and the TLS library's buffers, which are not wiped. The process is not dumpable, leaves no core, and is
@@ -21,6 +21,8 @@ mod entrance;
 pub mod exchange;
 pub mod form;
 pub mod front;
+pub mod h2;
+pub mod handshake;
 pub mod hosts;
 pub mod inject;
 mod peer;
@@ -32,6 +34,8 @@ pub mod scan;
 pub mod session;
 pub mod tunnel;
 pub mod upstream;
+pub mod ways;
+pub mod websocket;
 pub mod worker;
 
 #[cfg(test)]

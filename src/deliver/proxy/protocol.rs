@@ -56,6 +56,18 @@ pub struct Opening {
     /// Hosts that leases of this session may come to name, where that is known: the session's CA is then constrained to them, and a lease
     /// for another one is not granted. Empty where it is not known.
     pub hosts: Vec<String>,
+    /// Tasks that a lease can be asked for, for whoever wants a host that no lease names.
+    pub offers: Vec<Offer>,
+}
+
+/// A task, and a host that it names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Offer {
+    /// Its name in the task file.
+    pub task: String,
+    /// One of its hosts.
+    pub target: Target,
 }
 
 /// What becomes of hosts that no lease of the session names.

@@ -15,9 +15,11 @@ pub struct Refusal {
     /// A code that stays.
     pub reason: &'static str,
     /// What to do, for whoever reads it.
-    pub hint: String,
+    pub hint: Box<str>,
     /// The secret's name, where a placeholder told it.
-    pub secret: Option<String>,
+    pub secret: Option<Box<str>>,
+    /// The task that a lease can be asked for, where one is known.
+    pub task: Option<Box<str>>,
 }
 
 impl Refusal {
@@ -44,15 +46,23 @@ impl Refusal {
             status,
             outcome,
             reason,
-            hint: hint.into(),
+            hint: hint.into().into_boxed_str(),
             secret: None,
+            task: None,
         }
     }
 
     /// Names the secret.
     #[must_use]
     pub fn of(mut self, secret: &str) -> Self {
-        self.secret = Some(secret.to_owned());
+        self.secret = Some(secret.into());
+        self
+    }
+
+    /// Names the task to ask for.
+    #[must_use]
+    pub fn ask_for(mut self, task: Option<&str>) -> Self {
+        self.task = task.map(Into::into);
         self
     }
 
@@ -61,7 +71,10 @@ impl Refusal {
     pub fn body(&self) -> Bytes {
         let mut body = json!({ "v": 1, "outcome": self.outcome, "reason": self.reason, "hint": self.hint });
         if let Some(secret) = &self.secret {
-            body["secret"] = secret.as_str().into();
+            body["secret"] = (**secret).into();
+        }
+        if let Some(task) = &self.task {
+            body["task"] = (**task).into();
         }
         Bytes::from(format!("{body}\n"))
     }

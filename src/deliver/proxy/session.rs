@@ -10,7 +10,9 @@ use tokio::task::{AbortHandle, JoinHandle};
 
 use super::book::{Book, GrantId};
 use super::ca::Ca;
-use super::protocol::{Network, Report, Verdict};
+use super::hosts::Authority;
+use super::protocol::{Network, Offer, Report, Verdict};
+use super::refuse::Refusal;
 use super::upstream::Upstreams;
 use crate::secret::Secret;
 
@@ -26,6 +28,8 @@ pub const MOST_ASKED: usize = 64;
 pub struct Session {
     /// What becomes of other hosts.
     pub network: Network,
+    /// What a lease can be asked for.
+    pub offers: Vec<Offer>,
     /// Its authority.
     pub ca: Ca,
     /// Ways to hosts.
@@ -46,9 +50,18 @@ pub struct Session {
 impl Session {
     /// Without leases or connections.
     #[must_use]
-    pub fn new(network: Network, ca: Ca, upstreams: Upstreams, bearer: Secret, port: u16, reports: mpsc::Sender<Report>) -> Rc<Self> {
+    pub fn new(
+        network: Network,
+        offers: Vec<Offer>,
+        ca: Ca,
+        upstreams: Upstreams,
+        bearer: Secret,
+        port: u16,
+        reports: mpsc::Sender<Report>,
+    ) -> Rc<Self> {
         Rc::new(Self {
             network,
+            offers,
             ca,
             upstreams,
             book: RefCell::default(),
@@ -66,6 +79,36 @@ impl Session {
         let number = self.next.get();
         self.next.set(number + 1);
         number
+    }
+
+    /// The task to ask for, of whoever wants this host, however he speaks to it.
+    #[must_use]
+    pub fn task_for(&self, host: &Authority) -> Option<&str> {
+        let here = |offer: &&Offer| offer.target.host == host.host() && offer.target.port == host.port();
+        self.offers.iter().find(here).map(|offer| offer.task.as_str())
+    }
+
+    /// Whether what goes to this host is looked into: a lease names it or named it, or one could, and nobody else gets there.
+    #[must_use]
+    pub fn looks_into(&self, host: &Authority) -> bool {
+        let offered = self.network == Network::GrantedOnly && self.task_for(host).is_some() && self.ca.covers(host.host());
+        offered || self.book.borrow().knows(host.host(), host.port())
+    }
+
+    /// Of a host that no lease names, where others are closed.
+    #[must_use]
+    pub fn not_granted(&self, host: &Authority) -> Refusal {
+        match self.task_for(host) {
+            Some(task) => Refusal::rule(
+                "lease_needed",
+                "no lease of this session names this host, and a task does: ask for it, with its variables in the place of the values",
+            )
+            .ask_for(Some(task)),
+            None => Refusal::rule(
+                "not_granted",
+                "no lease of this session names this host; ask for a task that does: `touchlease list` shows them",
+            ),
+        }
     }
 
     /// A new connection of a client, in a place for one.

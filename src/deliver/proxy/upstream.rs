@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::address::{Reach, may_reach};
+use super::h2;
 use super::hosts::Authority;
 use super::protocol::Scheme;
 use super::refuse::Refusal;
@@ -36,7 +37,10 @@ pub type Resolve = Box<dyn Fn(String, u16) -> Pin<Box<dyn Future<Output = io::Re
 
 /// How hosts are reached.
 pub struct Upstreams {
+    /// For HTTP/1.1.
     tls: Arc<ClientConfig>,
+    /// For HTTP/2 before HTTP/1.1.
+    tls_many: Arc<ClientConfig>,
     resolve: Resolve,
     own_port: u16,
 }
@@ -76,27 +80,34 @@ impl Upstreams {
             .map_err(io::Error::other)?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        tls.alpn_protocols = vec![h2::ALPN_1.to_vec()];
+        let mut tls_many = tls.clone();
+        tls_many.alpn_protocols.insert(0, h2::ALPN.to_vec());
         Ok(Self {
             tls: Arc::new(tls),
+            tls_many: Arc::new(tls_many),
             resolve,
             own_port,
         })
     }
 
-    /// A connection for HTTP, with TLS where the scheme has it.
+    /// A connection for HTTP, with TLS where the scheme has it; and whether the host takes `many` requests at one time over it, in HTTP/2.
     ///
     /// # Errors
     /// What the client is told: the address is none to be reached, or the host cannot be, or is not who it should be.
-    pub async fn open(&self, scheme: Scheme, host: &Authority, reach: Reach) -> Result<Box<dyn Stream>, Refusal> {
+    pub async fn open(&self, scheme: Scheme, host: &Authority, reach: Reach, many: bool) -> Result<(Box<dyn Stream>, bool), Refusal> {
         let tcp = self.connect(host, reach).await?;
         if scheme == Scheme::Http {
-            return Ok(Box::new(tcp));
+            return Ok((Box::new(tcp), false));
         }
         let bare = host.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         let name = ServerName::try_from(bare).map_err(|_| Refusal::malformed("bad_host", "this is no name that a certificate can have"))?;
-        match timeout(CONNECT, TlsConnector::from(self.tls.clone()).connect(name, tcp)).await {
-            Ok(Ok(tls)) => Ok(Box::new(tls)),
+        let config = if many { &self.tls_many } else { &self.tls };
+        match timeout(CONNECT, TlsConnector::from(config.clone()).connect(name, tcp)).await {
+            Ok(Ok(tls)) => {
+                let many = tls.get_ref().1.alpn_protocol() == Some(h2::ALPN);
+                Ok((Box::new(tls), many))
+            }
             Ok(Err(error)) => Err(bad_gateway(
                 "upstream_tls",
                 &format!("the host's TLS is not trusted or broken: {error}"),

@@ -124,7 +124,10 @@ async fn open(
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let port = listener.local_addr()?.port();
     let upstreams = Upstreams::new(roots(&opening.roots, opening.system_roots)?, provider, resolve, port)?;
-    Ok((Session::new(opening.network, ca, upstreams, bearer, port, told), listener))
+    Ok((
+        Session::new(opening.network, opening.offers, ca, upstreams, bearer, port, told),
+        listener,
+    ))
 }
 
 /// Does what the daemon says, and what is answered to it.

@@ -80,6 +80,9 @@ pub fn head() -> Vec<Vec<u8>> {
         "GET /v1/x?other={3}\nhost: api.example.com",
         "GET /v1/x\nhost: api.example.com\ncookie: a=b; session={4}; c\ncookie: d=e",
         "GET /v1/x\nhost: api.example.com\ncookie: a={4}",
+        "GET https://api.example.com/v1/x\ncookie: a=b\ncookie: session={4}\nauthorization: Bearer ",
+        "GET /v1/x\nhost: api.example.com\nauthorization: Bearer {0}\nconnection: Upgrade\nupgrade: websocket\n\
+         sec-websocket-version: 13\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
         "GET /v1/x\nhost: api.example.com\nx-other: {?}",
         "GET /v2/x\nhost: api.example.com\nauthorization: Bearer {0}",
         "GET /v1/../x\nhost: api.example.com\nauthorization: Bearer {0}",

@@ -3,12 +3,13 @@
 use std::net::IpAddr;
 
 use hyper::header::{AUTHORIZATION, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue};
-use hyper::{Method, Uri};
+use hyper::{Method, Uri, Version};
 
 use crate::deliver::proxy::address::{Reach, kind, may_reach};
 use crate::deliver::proxy::book::Book;
 use crate::deliver::proxy::decode::Decoder;
 use crate::deliver::proxy::form::{self, Origin};
+use crate::deliver::proxy::handshake;
 use crate::deliver::proxy::hosts::{Authority, address_of, canonical};
 use crate::deliver::proxy::inject::{self, Head};
 use crate::deliver::proxy::placeholder::{self, MARK};
@@ -173,12 +174,23 @@ pub fn head(data: &[u8]) {
     }
     let _ = form::connect(&uri, &headers);
     let mut headers = headers;
-    if form::check(&origin, &method, &uri, &headers).is_err() {
+    if form::check(&origin, Version::HTTP_11, &method, &uri, &headers).is_err() {
         headers.insert(HOST, HeaderValue::from_static(HOST_NAME));
     } else {
         assert_eq!(headers.get_all(HOST).iter().count(), 1);
     }
+    if let Ok(true) = handshake::asked(Version::HTTP_11, &method, &headers) {
+        assert!(method == Method::GET && !headers.contains_key("content-length"));
+    }
+    assert!(!matches!(handshake::asked(Version::HTTP_2, &method, &headers), Ok(true)));
     form::strip_hop(&mut headers);
+    // The same head from a client with HTTP/2.
+    let named = form::check(&origin, Version::HTTP_2, &method, &uri, &headers);
+    assert!(named.is_err() || (uri.scheme_str() == Some("https") && uri.authority().is_some()));
+    if headers.get_all(COOKIE).iter().count() > 1 && text.len() % 2 == 0 {
+        form::tidy(&mut headers);
+        assert_eq!(headers.get_all(COOKIE).iter().count(), 1);
+    }
     assert!(!headers.contains_key("proxy-authorization") && !headers.contains_key("connection"));
     judged(&book, &method, &uri, headers);
 }

@@ -152,17 +152,21 @@ fn touches<T>(machine: &Machine<'_>, which: usize, work: impl FnOnce() -> Result
 /// Puts a card into its reader, and waits until the product has seen it there: it looks every 400 ms.
 fn plug(machine: &Machine<'_>, which: usize) -> Verdict {
     machine.keys[which].plug()?;
-    let reader = [rig::YUBIKEY_READER, rig::SECOND_YUBIKEY_READER][which].name;
+    seen(machine, [rig::YUBIKEY_READER, rig::SECOND_YUBIKEY_READER][which].name, true)
+}
+
+/// Waits until the product has seen that a card is in this reader, or that none is.
+fn seen(machine: &Machine<'_>, reader: &str, there: bool) -> Verdict {
     let is_there = |key: &Value| key["place"].as_str().is_some_and(|place| place.starts_with(reader));
     let since = Instant::now();
     while since.elapsed() < LIMIT {
         let listed = machine.json(&["key", "list"])?;
-        if listed["keys"].as_array().is_some_and(|keys| keys.iter().any(is_there)) {
+        if listed["keys"].as_array().is_some_and(|keys| keys.iter().any(is_there) == there) {
             return Ok(());
         }
         thread::sleep(Duration::from_millis(20));
     }
-    Err(format!("nothing is seen in {reader}").into())
+    Err(format!("a card in {reader}: not {there}").into())
 }
 
 /// What `key info` says of the only card: its rows by name.

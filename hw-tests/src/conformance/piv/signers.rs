@@ -16,7 +16,7 @@ use p256::ecdsa::{Signature, VerifyingKey, signature::Verifier};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::{answer, ended, enrol, new_secrets, plug, serial, touches, vault};
+use super::{answer, ended, enrol, new_secrets, plug, seen, serial, touches, vault};
 use crate::{
     card::SmartCard,
     conformance::{Case, Machine, Verdict, cases::ensure, machine::LIMIT},
@@ -397,11 +397,13 @@ fn other_policies(machine: &Machine<'_>) -> Verdict {
         });
         let slot = VpcdSocket::new(SECOND_YUBIKEY_READER, Box::new(card)).with_finger(finger);
         slot.plug()?;
+        seen(machine, SECOND_YUBIKEY_READER.name, true)?;
         let number = Settings::default().serial.to_string();
         let mut screen = new_secrets(machine, &[ADD, &["--serial", &number]].concat(), PIN)?;
         machine.attend(&mut screen, PIN, &mut || false)?;
         let (status, shown) = screen.finish()?;
         slot.pull();
+        seen(machine, SECOND_YUBIKEY_READER.name, false)?;
         ensure!(status.code() == Some(62), "{tag:02x} {policy}: {status} {shown}");
         ensure!(shown.contains("does not want PIN and touch for each use"), "{shown}");
         let listed = machine.json(&["signer", "list"])?;

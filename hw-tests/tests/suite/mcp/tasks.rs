@@ -173,10 +173,16 @@ fn a_command_that_takes_long_is_waited_for_again_and_started_once() {
 #[test]
 fn p4_the_command_ends_with_the_lease_with_a_cancelled_call_and_with_its_agent() {
     let lab = Lab::new();
-    workspace(
-        &lab,
-        "echo $TMPDIR > temp; echo $$ > pid.new; mv pid.new pid; echo begun; exec sleep 600",
-    );
+    // It knows its number in there alone; outside it is found by its words.
+    let seconds = (600_000 + std::process::id()).to_string();
+    let begin = format!("echo $TMPDIR > temp; echo $$ > pid.new; mv pid.new pid; echo begun; exec sleep {seconds}");
+    workspace(&lab, &begin);
+    let words = format!("sleep\0{seconds}\0");
+    let running = || {
+        let processes = fs::read_dir("/proc").unwrap().flatten();
+        let is_it = |process: &fs::DirEntry| fs::read(process.path().join("cmdline")).is_ok_and(|line| line == words.as_bytes());
+        processes.filter(is_it).count()
+    };
     let _watch = lab.home.watch().unwrap();
     let ends: [fn(&Lab, &mut Agent, &str, u64); 4] = [
         |_, agent, lease, runs| {
@@ -196,10 +202,11 @@ fn p4_the_command_ends_with_the_lease_with_a_cancelled_call_and_with_its_agent()
         let lease = agent.lease(&lab);
         let _ = fs::remove_file(lab.home.work().join("pid"));
         let runs = agent.begin("run_task", json!({"lease": lease}));
-        let pid = pid_in(&lab, "pid");
+        assert_eq!(pid_in(&lab, "pid"), 2, "the second in a namespace of its own");
+        lab.until("the command", || running() == 1);
         let now = Instant::now();
         end(&lab, &mut agent, &lease, runs);
-        lab.until("the end of the command", || !hw_tests::conformance::machine::runs(pid));
+        lab.until("the end of the command", || running() == 0);
         assert!(now.elapsed() < Duration::from_secs(3), "end {number} took {:?}", now.elapsed());
         drop(agent);
         lab.until("the lease is given back", || lab.status()["leases"] == 0);

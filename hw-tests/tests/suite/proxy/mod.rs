@@ -3,6 +3,9 @@
 mod attacks;
 mod clients;
 mod ends;
+mod packages;
+mod sessions;
+mod streams;
 pub mod upstream;
 
 use std::{

@@ -54,6 +54,19 @@ impl Authority {
         Self { issuer, pem }
     }
 
+    /// Files of a certificate for `localhost` and of its key, in PEM.
+    pub fn files(&self) -> (PathBuf, PathBuf) {
+        let key = KeyPair::generate().unwrap();
+        let leaf = CertificateParams::new(vec!["localhost".to_owned()])
+            .unwrap()
+            .signed_by(&key, &self.issuer)
+            .unwrap();
+        let (certificate, private) = (self.pem.with_file_name("leaf.pem"), self.pem.with_file_name("leaf-key.pem"));
+        fs::write(&certificate, leaf.pem()).unwrap();
+        fs::write(&private, key.serialize_pem()).unwrap();
+        (certificate, private)
+    }
+
     fn config(&self, names: &[&str]) -> Arc<ServerConfig> {
         let key = KeyPair::generate().unwrap();
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();

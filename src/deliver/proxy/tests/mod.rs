@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 mod echo;
+mod h2;
+mod h2_raw;
 mod host;
 mod leases;
 mod load;
@@ -9,6 +11,7 @@ mod places;
 mod rules;
 mod smuggling;
 mod tls;
+mod websocket;
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -55,6 +58,7 @@ pub fn opening(network: Network) -> Opening {
         roots: vec![],
         system_roots: false,
         hosts: vec![],
+        offers: vec![],
     }
 }
 

@@ -12,11 +12,11 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use super::host::{Host, ok};
 use super::*;
 
-fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+pub fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-fn tls_grant(port: u16) -> GrantSpec {
+pub fn tls_grant(port: u16) -> GrantSpec {
     let target = Target {
         scheme: Scheme::Https,
         host: "localhost".into(),
@@ -28,15 +28,26 @@ fn tls_grant(port: u16) -> GrantSpec {
     }
 }
 
-fn trusting(pem: &str) -> Opening {
+pub fn trusting(pem: &str) -> Opening {
     Opening {
         roots: vec![pem.to_owned()],
         ..opening(Network::GrantedOnly)
     }
 }
 
-/// TLS inside CONNECT, in this name, trusting `ca`.
+/// TLS inside CONNECT, in this name, trusting `ca`, for HTTP/1.1.
 async fn within(rig: &Rig, to: &str, name: &str, ca: &str) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+    within_for(rig, to, name, ca, &["http/1.1"]).await
+}
+
+/// The same, for these protocols.
+pub async fn within_for(
+    rig: &Rig,
+    to: &str,
+    name: &str,
+    ca: &str,
+    protocols: &[&str],
+) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
     let mut client = rig.connected(to).await;
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap()).unwrap();
@@ -44,7 +55,7 @@ async fn within(rig: &Rig, to: &str, name: &str, ca: &str) -> std::io::Result<to
         .with_safe_default_protocol_versions()
         .unwrap();
     let mut config = config.with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
     client.flush().await?;
     TlsConnector::from(Arc::new(config))
         .connect(ServerName::try_from(name.to_owned()).unwrap(), client)
@@ -101,7 +112,7 @@ fn a_credential_goes_into_a_request_inside_tls_and_its_echo_is_masked() {
 }
 
 /// A rig that trusts a host with TLS.
-fn with_tls(test: impl AsyncFnOnce(Rig, Host)) {
+pub fn with_tls(test: impl AsyncFnOnce(Rig, Host)) {
     // The certificate is needed before the worker opens, and the host lives in the worker's runtime: it is made here, in one of its own.
     let key = KeyPair::generate().unwrap();
     let certificate = CertificateParams::new(vec!["localhost".to_owned()])

@@ -1,0 +1,270 @@
+//! The ways to hosts of one client's connection: made when they are needed, kept for its next requests, and used for no other host and for
+//! no other leases (T35).
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use hyper::body::{Body, Incoming};
+use hyper::client::conn::{http1, http2};
+use hyper::header::{HOST, HeaderValue, TRANSFER_ENCODING};
+use hyper::{Request, Response, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+use super::address::Reach;
+use super::form::Origin;
+use super::h2;
+use super::refuse::Refusal;
+use super::scan::Scanned;
+use super::session::Tied;
+
+/// For the head of an answer: models think for minutes.
+const ANSWER: Duration = Duration::from_secs(900);
+/// Most bytes of an answer's head; a request's has the same bound.
+pub const LONGEST_HEAD: usize = 64 * 1024;
+/// Most headers.
+pub const MOST_HEADERS: usize = 256;
+/// Ways that a client with many requests at one time keeps.
+const MOST_KEPT: usize = 8;
+
+/// One connection to a host.
+enum Sender {
+    /// HTTP/1.1: one request after the other.
+    One(http1::SendRequest<Scanned>),
+    /// HTTP/2: many at one time.
+    Many(http2::SendRequest<Scanned>),
+}
+
+struct Kept {
+    number: u64,
+    origin: Origin,
+    leases: Vec<String>,
+    sender: Sender,
+}
+
+/// Those of one client.
+pub struct Ways {
+    tied: Rc<Tied>,
+    /// The client speaks HTTP/2. One that does not is spoken for in HTTP/1.1 too: what it sends is never made into something else than it is.
+    many: bool,
+    kept: RefCell<Vec<Kept>>,
+    made: Cell<u64>,
+    /// Requests at one time wait for each other's way, until it is known that the host takes one request at a time.
+    making: Mutex<()>,
+    one_each: Cell<bool>,
+}
+
+impl Ways {
+    /// None yet.
+    #[must_use]
+    pub fn new(tied: Rc<Tied>, many: bool) -> Self {
+        Self {
+            tied,
+            many,
+            kept: RefCell::default(),
+            made: Cell::new(0),
+            making: Mutex::new(()),
+            one_each: Cell::new(false),
+        }
+    }
+
+    /// Whether the client has many requests at one time.
+    #[must_use]
+    pub fn are_many(&self) -> bool {
+        self.many
+    }
+
+    /// Sends a request, whose target is a path, over a way that was kept or a new one.
+    ///
+    /// # Errors
+    /// What the client is told: the host may not be reached, cannot be, or does not answer.
+    pub async fn send(
+        &self,
+        origin: &Origin,
+        reach: Reach,
+        leases: Vec<String>,
+        mut request: Request<Scanned>,
+    ) -> Result<Response<Incoming>, Refusal> {
+        let mut turn = None;
+        loop {
+            if let Some(mut way) = self.take(origin, &leases).await {
+                match way.sender.send(origin, request).await? {
+                    Ok(answer) => {
+                        self.keep(way);
+                        return Ok(answer);
+                    }
+                    // The host closed it before it had the request, of which nothing was sent.
+                    Err(unsent) => {
+                        self.kept.borrow_mut().retain(|kept| kept.number != way.number);
+                        request = unsent;
+                        continue;
+                    }
+                }
+            }
+            if !self.many || self.one_each.get() || turn.is_some() {
+                break;
+            }
+            turn = Some(self.making.lock().await);
+        }
+        let mut way = Kept {
+            number: self.made.replace(self.made.get() + 1),
+            origin: origin.clone(),
+            leases,
+            sender: self.connect(origin, reach).await?,
+        };
+        match way.share() {
+            Some(shared) => self.keep(shared),
+            None => self.one_each.set(true),
+        }
+        drop(turn);
+        match way.sender.send(origin, request).await? {
+            Ok(answer) => {
+                self.keep(way);
+                Ok(answer)
+            }
+            Err(_) => Err(broke_off()),
+        }
+    }
+
+    async fn take(&self, origin: &Origin, leases: &[String]) -> Option<Kept> {
+        loop {
+            let mut way = {
+                let mut kept = self.kept.borrow_mut();
+                // One client's requests come one after the other: what is not for the next is not kept either.
+                let fits = |way: &Kept| way.origin == *origin && way.leases == leases;
+                kept.retain(|way| !way.sender.is_closed() && (self.many || fits(way)));
+                let free = |way: &Kept| !self.many || way.sender.is_ready();
+                let at = kept.iter().position(|way| fits(way) && free(way))?;
+                match kept[at].share() {
+                    Some(shared) => shared,
+                    None => kept.swap_remove(at),
+                }
+            };
+            if way.sender.ready().await {
+                return Some(way);
+            }
+            self.kept.borrow_mut().retain(|kept| kept.number != way.number);
+        }
+    }
+
+    fn keep(&self, way: Kept) {
+        let mut kept = self.kept.borrow_mut();
+        if kept.iter().all(|other| other.number != way.number) {
+            if kept.len() >= MOST_KEPT {
+                // The oldest ends when its answer has.
+                kept.remove(0);
+            }
+            kept.push(way);
+        }
+    }
+
+    async fn connect(&self, origin: &Origin, reach: Reach) -> Result<Sender, Refusal> {
+        let upstreams = &self.tied.session.upstreams;
+        let (stream, many) = upstreams.open(origin.scheme, &origin.host, reach, self.many).await?;
+        let stream = TokioIo::new(stream);
+        // The connection's end is the sender's, too.
+        if many {
+            let (sender, connection) = h2::client(&self.tied).handshake(stream).await.map_err(|_| broke_off())?;
+            self.tied.holds(&tokio::task::spawn_local(connection));
+            return Ok(Sender::Many(sender));
+        }
+        let mut builder = http1::Builder::new();
+        builder.max_buf_size(LONGEST_HEAD).max_headers(MOST_HEADERS);
+        let (sender, connection) = builder.handshake(stream).await.map_err(|_| broke_off())?;
+        self.tied.holds(&tokio::task::spawn_local(connection.with_upgrades()));
+        Ok(Sender::One(sender))
+    }
+}
+
+impl Kept {
+    /// Another hold on the same connection; there is none on one that takes one request at a time.
+    fn share(&self) -> Option<Self> {
+        let Sender::Many(sender) = &self.sender else { return None };
+        Some(Self {
+            number: self.number,
+            origin: self.origin.clone(),
+            leases: self.leases.clone(),
+            sender: Sender::Many(sender.clone()),
+        })
+    }
+}
+
+impl Sender {
+    fn is_closed(&self) -> bool {
+        match self {
+            Self::One(sender) => sender.is_closed(),
+            Self::Many(sender) => sender.is_closed(),
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        match self {
+            Self::One(sender) => sender.is_ready(),
+            Self::Many(sender) => sender.is_ready(),
+        }
+    }
+
+    async fn ready(&mut self) -> bool {
+        match self {
+            Self::One(sender) => sender.ready().await.is_ok(),
+            Self::Many(sender) => sender.ready().await.is_ok(),
+        }
+    }
+
+    /// The answer, or the request, where nothing of it was sent.
+    async fn send(
+        &mut self,
+        origin: &Origin,
+        mut request: Request<Scanned>,
+    ) -> Result<Result<Response<Incoming>, Request<Scanned>>, Refusal> {
+        shape(&mut request, origin, matches!(self, Self::Many(_)))?;
+        let sent = match self {
+            Self::One(sender) => timeout(ANSWER, sender.try_send_request(request)).await,
+            Self::Many(sender) => timeout(ANSWER, sender.try_send_request(request)).await,
+        };
+        match sent {
+            Ok(Ok(answer)) => Ok(Ok(answer)),
+            Ok(Err(mut error)) => error.take_message().map(Err).ok_or_else(broke_off),
+            Err(_) => Err(silent()),
+        }
+    }
+}
+
+/// The host as the version has it: in the target (RFC 9113, 8.3.1), or in `Host`; the body's end likewise.
+fn shape(request: &mut Request<Scanned>, origin: &Origin, many: bool) -> Result<(), Refusal> {
+    let host = origin.host.shown(origin.scheme);
+    let none = || Refusal::malformed("bad_target", "the request's target is too long, or is none");
+    let path = request.uri().path_and_query().cloned().ok_or_else(none)?;
+    let open_ended = !request.body().is_end_stream() && request.body().size_hint().exact().is_none();
+    if many {
+        let uri = Uri::builder().scheme(origin.scheme.as_str()).authority(host).path_and_query(path);
+        *request.uri_mut() = uri.build().map_err(|_| none())?;
+        request.headers_mut().remove(HOST);
+        request.headers_mut().remove(TRANSFER_ENCODING);
+        return Ok(());
+    }
+    *request.uri_mut() = Uri::from(path);
+    let host = HeaderValue::try_from(host);
+    request
+        .headers_mut()
+        .insert(HOST, host.map_err(|_| Refusal::malformed("bad_host", "the host is none"))?);
+    if open_ended {
+        // The library takes a GET without it for one without a body.
+        request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    Ok(())
+}
+
+fn broke_off() -> Refusal {
+    Refusal::upstream(
+        StatusCode::BAD_GATEWAY,
+        "upstream_broke_off",
+        "the host ended the connection, or its answer is not HTTP",
+    )
+}
+
+fn silent() -> Refusal {
+    Refusal::upstream(StatusCode::GATEWAY_TIMEOUT, "upstream_silent", "the host does not answer in time")
+}
