@@ -152,6 +152,7 @@ fn every_command_prints_one_json_object_and_nothing_else() {
     printed.by_a_person("--vault ../other init", None);
     let id = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOpKbEo/mkoQkCzLnDsdEBr+0sBNxgVuJQnW82hYPV4n";
     std::fs::write(lab.home.work().join("id.pub"), id).unwrap();
+    std::fs::create_dir(lab.home.work().join("bare")).unwrap();
     lab.reach.add().unwrap();
     for line in [
         "export --scope prod --out values",
@@ -169,6 +170,7 @@ fn every_command_prints_one_json_object_and_nothing_else() {
         "signer rotate prod/deployer",
         "signer add ca --scope prod --principal deploy",
         "ssh cert prod/ca --key id.pub",
+        "scan bare",
     ] {
         printed.by_a_person(line, None);
     }
@@ -177,6 +179,7 @@ fn every_command_prints_one_json_object_and_nothing_else() {
         "signer list",
         "signer show prod/deployer",
         "issuer export site",
+        "issuer check site",
         "ssh ca prod/ca",
         revoked,
     ] {
@@ -205,6 +208,7 @@ fn every_command_prints_one_json_object_and_nothing_else() {
     // `run` prints what its command prints, `watch` goes on; PINs and fingerprints are typed and felt. All of them fail alike.
     for line in [
         "run --with prod/NONE -- true",
+        "ssh agent prod/NONE",
         "watch",
         "unlock",
         "key pin set",

@@ -54,10 +54,7 @@ pub fn ssh_key() -> Vec<Vec<u8>> {
         ("ssh-ed25519", blob(&[b"ssh-ed25519", &base])),
         ("ssh-rsa", blob(&[b"ssh-rsa", &[1, 0, 1], &modulus])),
         ("ecdsa-sha2-nistp256", blob(&[b"ecdsa-sha2-nistp256", b"nistp256", &point])),
-        (
-            "sk-ssh-ed25519@openssh.com",
-            blob(&[b"sk-ssh-ed25519@openssh.com", &base, b"ssh:"]),
-        ),
+        ("sk-ssh-ed25519@openssh.com", blob(&[b"sk-ssh-ed25519@openssh.com", &base, b"ssh:"])),
     ];
     let lines = keys.map(|(name, blob)| format!("{name} {} anna@laptop\n", data_encoding::BASE64.encode(&blob)).into_bytes());
     let addresses = ["192.0.2.0/24", "2001:db8::/32", "::1"].map(|text| text.as_bytes().to_vec());

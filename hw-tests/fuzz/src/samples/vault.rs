@@ -338,7 +338,11 @@ fn signer(alg: Algorithm) -> Rules {
             previous: (alg == Algorithm::EdDsa).then(|| key(3)),
             principals: None,
             profiles: match alg {
-                Algorithm::Es256 => [("https://a.example".into(), jwk::Profile::Libtrust), ("https://b.example".into(), jwk::Profile::X5c)].into(),
+                Algorithm::Es256 => [
+                    ("https://a.example".into(), jwk::Profile::Libtrust),
+                    ("https://b.example".into(), jwk::Profile::X5c),
+                ]
+                .into(),
                 Algorithm::EdDsa => [].into(),
             },
             subjects: ["deployer".into()].into(),
