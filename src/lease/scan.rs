@@ -16,9 +16,9 @@ use crate::encoding::plain::{check_line, count};
 use crate::vault::{OpenScope, VaultError};
 use crate::wire::{Failure, Outcome};
 
-/// Longest place that is shown, in bytes, and most of them.
+/// Longest place that is shown, in bytes.
 const LONGEST_PLACE: usize = 512;
-/// See [`LONGEST_PLACE`].
+/// Most places that are shown.
 pub const MOST_PLACES: usize = 8;
 /// In the log: how a scan reaches whoever asked.
 const DELIVERY: &str = "scan";

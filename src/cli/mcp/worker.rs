@@ -41,7 +41,7 @@ pub const SUBCOMMAND: &str = "mcp-worker";
 const LONGEST_JOB: u64 = 4 << 20;
 
 /// What in the workspace makes other programs run something later, outside of any fence, or is the approved file itself.
-const KEPT: [&str; 14] = [
+const KEPT: [&str; 24] = [
     ".git",
     ".hg",
     ".svn",
@@ -53,8 +53,18 @@ const KEPT: [&str; 14] = [
     ".gemini",
     ".vscode",
     ".idea",
+    ".windsurf",
+    ".zed",
+    ".devcontainer",
+    ".cargo",
+    ".github",
+    ".cursorrules",
     ".mcp.json",
     ".envrc",
+    ".pre-commit-config.yaml",
+    "AGENTS.md",
+    "CLAUDE.md",
+    "GEMINI.md",
     "touchlease.toml",
 ];
 

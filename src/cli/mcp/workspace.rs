@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, lstat, open, openat};
@@ -181,16 +182,27 @@ fn too_wide(folder: &Path, own: &[PathBuf], home: Option<&Path>) -> Option<Strin
     if home.is_some_and(|home| home.starts_with(folder)) {
         return Some("your home folder is in it".into());
     }
-    let system = [
-        "/etc", "/usr", "/bin", "/sbin", "/lib", "/lib64", "/boot", "/dev", "/proc", "/sys", "/run", "/var",
-    ];
-    if system.iter().any(|system| folder == Path::new(system)) {
+    // What is in the root itself, and folders of programs of many users.
+    let shared = ["/dev/shm", "/usr/local", "/usr/local/bin", "/var/lib", "/var/tmp"];
+    if folder.parent() == Some(Path::new("/")) || shared.iter().any(|shared| folder == Path::new(shared)) {
         return Some("it is a folder of the system".into());
+    }
+    if let Some(within) = home.and_then(|home| folder.strip_prefix(home).ok())
+        && is_obeyed(within)
+    {
+        return Some("programs of yours run what is in it, or take keys and settings from it".into());
     }
     let within = |path: &&PathBuf| path.starts_with(folder) || folder.starts_with(path);
     own.iter()
         .find(within)
         .map(|path| format!("{}, which is touchlease's own, is in it or around it", path.display()))
+}
+
+/// Whether a folder of the home, by its way from there, is one of settings, keys or programs. A project may lie deeper (worktrees of agents do).
+fn is_obeyed(within: &Path) -> bool {
+    let settings = within.components().count() == 1 && within.as_os_str().as_bytes().starts_with(b".");
+    let whole = ["bin", ".local/bin", ".ssh", ".gnupg", ".config/autostart", ".config/systemd"];
+    settings || whole.iter().any(|folder| within.starts_with(folder))
 }
 
 #[cfg(test)]
@@ -278,10 +290,25 @@ mod tests {
             "/home/anna/.local",
             "/home/anna/src",
             "/home/anna/src/vault/records",
+            "/tmp",
+            "/srv",
+            "/var/tmp",
+            "/dev/shm",
+            "/home/anna/.ssh",
+            "/home/anna/.config",
+            "/home/anna/.gnupg/private-keys-v1.d",
+            "/home/anna/bin",
+            "/home/anna/.local/bin/tools",
         ] {
             assert!(wide(folder), "{folder}");
         }
-        for folder in ["/home/anna/src/app", "/tmp/work", "/srv/app", "/home/annabel"] {
+        for folder in [
+            "/home/anna/src/app",
+            "/home/anna/.codex/worktrees/app",
+            "/tmp/work",
+            "/srv/app",
+            "/usr/src/app",
+        ] {
             assert!(!wide(folder), "{folder}");
         }
     }
