@@ -312,7 +312,7 @@ fn p4_revoking_cuts_all_streams_of_a_connection_that_carried_the_lease_within_a_
         let (status, body, _) = heard(sender.send_request(request).await.unwrap()).await;
         assert_eq!(status, 403);
         assert!(body.contains("lease_ended"), "{body}");
-        println!("P4: 20 of 20 streams of one connection cut");
+        println!("P4 streams: 20 of 20 streams of one connection cut");
     });
 }
 

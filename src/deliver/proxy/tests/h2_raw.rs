@@ -198,7 +198,7 @@ fn t38_what_reaches_a_host_of_an_http2_request_is_one_well_formed_request_or_not
         assert!(differ.is_empty(), "{differ:#?}");
         assert!(found.len() >= 40 && found.len() == file.vectors.len(), "{}", found.len());
         assert!(!host.has_seen("/forbidden"));
-        println!("T38: {} of {} requests in HTTP/2", found.len(), file.vectors.len());
+        println!("T38 HTTP/2: {} of {} requests", found.len(), file.vectors.len());
     });
 }
 
@@ -223,7 +223,7 @@ fn t38_a_client_that_resets_its_streams_faster_than_they_are_taken_is_cut_off() 
         assert_eq!((away, over), (Some(ENHANCE_YOUR_CALM), true));
         assert!(host.requests().len() < 200, "{} requests of 2000 went out", host.requests().len());
         println!(
-            "T38: rapid reset: {} of 2000 went out, {} were counted",
+            "T38 rapid reset: {} of 2000 went out, {} were counted",
             host.requests().len(),
             rig.uses()
         );
@@ -275,6 +275,6 @@ fn t38_more_streams_at_one_time_than_a_connection_may_have_are_refused() {
         }
         assert_eq!(refused, 200);
         assert!(rig.uses() <= super::super::h2::MOST_STREAMS as usize, "{} uses", rig.uses());
-        println!("T38: {refused} of 300 streams refused");
+        println!("T38 streams: {refused} of 300 refused");
     });
 }

@@ -158,7 +158,7 @@ fn t38_what_is_no_handshake_changes_no_protocol() {
         let answer = rig.ask(&format!("POST {url}"), &format!("{HANDSHAKE}{auth}"), b"").await;
         assert_eq!((answer.status, answer.reason()), (403, "upgrade".into()));
         assert!(heads.borrow().is_empty() && rig.uses() == 0);
-        println!("T38: {} of {} handshakes that are none", count + 1, count + 1);
+        println!("T38 WebSocket: {} of {} handshakes that are none", count + 1, count + 1);
     });
 }
 
