@@ -37,6 +37,10 @@ pub enum Encoding {
     Html,
 }
 
+/// Longest value in bytes that is looked for in JSON within JSON, too: its forms are kept whole, and one of a megabyte with every byte in it
+/// would take some hundred megabytes more.
+const LONGEST_NESTED: usize = 64 << 10;
+
 /// One byte string to look for.
 pub(super) struct Form {
     /// The bytes, at least [`super::SHORTEST`] of them.
@@ -203,16 +207,10 @@ fn backslash(value: &[u8], forms: &mut Forms) {
             (false, false, true),
         ] {
             let json = Zeroizing::new(json_string(value, slash, ascii, html, unit));
-            forms.encoding = Encoding::JsonTwice;
-            // A program's output in a message, in a file of messages: agents' transcripts are that.
-            let mut twice = Vec::with_capacity(json.len() * 2);
-            for byte in json.iter() {
-                if matches!(byte, b'"' | b'\\') || slash && *byte == b'/' {
-                    twice.push(b'\\');
-                }
-                twice.push(*byte);
+            if value.len() <= LONGEST_NESTED {
+                forms.encoding = Encoding::JsonTwice;
+                forms.add(nested(&json, slash));
             }
-            forms.add(twice);
             forms.encoding = Encoding::Json;
             forms.add(json.to_vec());
         }
@@ -237,6 +235,18 @@ fn json_string(value: &[u8], slash: bool, ascii: bool, html: bool, unit: impl Fn
         _ if ascii && !character.is_ascii() => units(character, unit, out),
         _ => out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
     })
+}
+
+/// The inside of a string of JSON in another one: a program's output in a message, in a file of messages, as agents' transcripts are.
+fn nested(json: &[u8], slash: bool) -> Vec<u8> {
+    let mut twice = Vec::with_capacity(json.len() * 2);
+    for byte in json {
+        if matches!(byte, b'"' | b'\\') || slash && *byte == b'/' {
+            twice.push(b'\\');
+        }
+        twice.push(*byte);
+    }
+    twice
 }
 
 /// A character as its UTF-16 code units, which is what `\u` counts in.
@@ -305,3 +315,15 @@ fn characters(value: &[u8], mut write: impl FnMut(char, &mut Vec<u8>)) -> Vec<u8
 
 /// The most bytes that one byte of a value becomes (`&#x7f;`, `&quot;`, `\u007f`).
 const WIDEST: usize = 6;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_forms_of_the_largest_value_take_no_more_than_340_times_its_size() {
+        let value: Vec<u8> = (0..1 << 20).map(|at: u32| at.to_le_bytes()[0]).collect();
+        let taken: usize = of(&value).iter().map(|form| form.bytes.capacity()).sum();
+        assert!(taken <= 340 * value.len(), "{taken}");
+    }
+}
