@@ -6,17 +6,13 @@
 
 use std::ffi::{CString, OsString};
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, IoSlice, IoSliceMut, Read, Write};
-use std::mem::MaybeUninit;
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::event::epoll;
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
-};
 use serde::{Deserialize, Serialize};
 
 use super::super::init::unexpected;
@@ -27,6 +23,7 @@ use crate::client::{Client, Message, daemon_gone};
 use crate::clock::SystemClock;
 use crate::deliver::env::{self, Delivery, LeaseEnd, Status, Streams};
 use crate::sys;
+use crate::sys::pass;
 use crate::sys::wait::is_readable;
 use crate::sys::walls::Walls;
 use crate::sys::walls::bridge::Bridge;
@@ -106,11 +103,7 @@ impl Job {
     /// # Errors
     /// The other side is gone.
     pub fn send(&self, to: &UnixStream, connection: BorrowedFd<'_>, workspace: BorrowedFd<'_>) -> io::Result<()> {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
-        let mut passed = SendAncillaryBuffer::new(&mut space);
-        let fds = [connection, workspace];
-        passed.push(SendAncillaryMessage::ScmRights(&fds));
-        sendmsg(to, &[IoSlice::new(b"\n")], &mut passed, SendFlags::NOSIGNAL)?;
+        pass::send(to, b"\n", &[connection, workspace])?;
         let mut line = serde_json::to_vec(self)?;
         line.push(b'\n');
         let mut to = to;
@@ -118,18 +111,11 @@ impl Job {
     }
 
     fn receive(from: &UnixStream) -> io::Result<(Self, UnixStream, OwnedFd)> {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
-        let mut passed = RecvAncillaryBuffer::new(&mut space);
-        recvmsg(from, &mut [IoSliceMut::new(&mut [0])], &mut passed, RecvFlags::CMSG_CLOEXEC)?;
-        let fds = passed.drain().filter_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(fds) => Some(fds),
-            _ => None,
-        });
-        let mut fds = fds.flatten();
-        let [connection, workspace] = [fds.next(), fds.next()].map(|fd: Option<OwnedFd>| fd.ok_or(io::ErrorKind::InvalidData));
+        let (_, passed) = pass::receive(from, &mut [0])?;
+        let [connection, workspace] = <[OwnedFd; 2]>::try_from(passed).map_err(|_| io::ErrorKind::InvalidData)?;
         let mut line = vec![];
         BufReader::new(from.take(LONGEST_JOB)).read_until(b'\n', &mut line)?;
-        Ok((serde_json::from_slice(&line)?, connection?.into(), workspace?))
+        Ok((serde_json::from_slice(&line)?, connection.into(), workspace))
     }
 }
 

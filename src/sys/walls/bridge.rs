@@ -5,22 +5,19 @@
 //! there is no network behind the fence at all, and this process, which stands outside of it, carries bytes to one address.
 
 use std::fs::File;
-use std::io::{self, IoSlice, IoSliceMut, Read};
-use std::mem::MaybeUninit;
+use std::io::{self, Read};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::thread;
 
 use rustix::fs::{Mode, OFlags, open};
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
-};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, WaitOptions, waitpid};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 
 use crate::sys::child::fork;
+use crate::sys::pass;
 
 /// The process that carries. It ends when dropped, and with the process that made it.
 pub struct Bridge {
@@ -69,11 +66,7 @@ pub(super) fn open_port(port: u16, bridge: RawFd) -> io::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
     // SAFETY: the process that this one is a copy of holds the bridge, and with it this descriptor.
     let bridge = unsafe { BorrowedFd::borrow_raw(bridge) };
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut passed = SendAncillaryBuffer::new(&mut space);
-    let fds = [listener.as_fd()];
-    passed.push(SendAncillaryMessage::ScmRights(&fds));
-    sendmsg(bridge, &[IoSlice::new(b"\n")], &mut passed, SendFlags::NOSIGNAL)?;
+    pass::send(bridge, b"\n", &[listener.as_fd()])?;
     Ok(())
 }
 
@@ -108,14 +101,8 @@ fn carry(socket: &UnixStream, end: OwnedFd, port: u16) -> io::Result<()> {
         let _ = File::from(end).read(&mut [0]);
         std::process::exit(0);
     });
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut passed = RecvAncillaryBuffer::new(&mut space);
-    recvmsg(socket, &mut [IoSliceMut::new(&mut [0])], &mut passed, RecvFlags::CMSG_CLOEXEC)?;
-    let fds = passed.drain().filter_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(fds) => Some(fds),
-        _ => None,
-    });
-    let listener = TcpListener::from(fds.flatten().next().ok_or(io::ErrorKind::InvalidData)?);
+    let (_, passed) = pass::receive(socket, &mut [0])?;
+    let listener = TcpListener::from(passed.into_iter().next().ok_or(io::ErrorKind::InvalidData)?);
     for inside in listener.incoming() {
         let inside = inside?;
         // One that cannot be carried is closed, as by a proxy that is gone.
