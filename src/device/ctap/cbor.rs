@@ -310,6 +310,10 @@ impl<'a> Reader<'a> {
         let mut map = Map::new();
         for _ in 0..len {
             let key = self.item(depth + 1)?;
+            // No key of CTAP2 is one (they are numbers and text), and two maps that are one but for their order would be a double key.
+            if matches!(key, Value::Array(_) | Value::Map(_)) {
+                return Err(CtapError::Form("a key that is a list or a map"));
+            }
             if map.0.iter().any(|(k, _)| *k == key) {
                 return Err(CtapError::Form("a key twice in one map"));
             }
@@ -385,6 +389,8 @@ mod tests {
             ("5f4101ff", "indefinite"),
             ("bf6161 01ff", "indefinite"),
             ("a2010101 02", "double key"),
+            ("a2a208080708 01a207080808 02", "double key but for the order in it"),
+            ("a1818001", "a list as a key"),
             ("c074323031332d30332d32315432303a30343a30305a", "tag"),
             ("f97e00", "float"),
             ("f7", "undefined"),
