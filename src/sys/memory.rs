@@ -8,6 +8,22 @@ use std::ptr::{self, NonNull};
 use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mlock, mmap, mmap_anonymous, mprotect, munmap};
 use zeroize::Zeroize;
 
+/// Pieces of the heap of at least this many bytes are mappings of their own.
+const LARGE: libc::c_int = 1 << 20;
+
+/// Lets a large piece of memory go back to the kernel whenever it is freed.
+///
+/// glibc by itself begins to keep pieces of up to 32 MiB once one was freed (mallopt(3), "dynamic mmap threshold"): the forms of a value of
+/// 1 MiB, wiped one by one, would then all stay.
+pub fn give_back_large_pieces() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: sets a number of the allocator, which takes its own lock.
+    unsafe {
+        // Refused, memory is used as without it.
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
+    }
+}
+
 /// A private, locked, zero-filled mapping, wiped and unmapped when dropped.
 ///
 /// `memfd_secret(2)` where the kernel has it (its pages leave the kernel's own direct map, so not even root reads them through

@@ -10,7 +10,8 @@ use rustix::io::{Errno, fcntl_getfd};
 use rustix::stdio::{stderr, stdin, stdout};
 
 /// What the standard library's start does, which ours goes without: nothing that is opened later is taken for a standard stream
-/// that was closed, and a reader that is gone is an error of the write (SIGPIPE is ignored, but not in children).
+/// that was closed, and a reader that is gone is an error of the write (SIGPIPE is ignored, but not in children). Then what ours alone does: large
+/// pieces of memory are given back.
 ///
 /// # Errors
 /// There is no `/dev/null`, or no descriptor for it.
@@ -23,5 +24,6 @@ pub fn begin() -> io::Result<()> {
     }
     // SAFETY: called before there are threads or handlers; to ignore a signal runs no code.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+    super::memory::give_back_large_pieces();
     Ok(())
 }

@@ -315,15 +315,3 @@ fn characters(value: &[u8], mut write: impl FnMut(char, &mut Vec<u8>)) -> Vec<u8
 
 /// The most bytes that one byte of a value becomes (`&#x7f;`, `&quot;`, `\u007f`).
 const WIDEST: usize = 6;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_forms_of_the_largest_value_take_no_more_than_340_times_its_size() {
-        let value: Vec<u8> = (0..1 << 20).map(|at: u32| at.to_le_bytes()[0]).collect();
-        let taken: usize = of(&value).iter().map(|form| form.bytes.capacity()).sum();
-        assert!(taken <= 340 * value.len(), "{taken}");
-    }
-}

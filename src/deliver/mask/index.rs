@@ -45,6 +45,37 @@ struct Pattern {
     group: u32,
 }
 
+/// The bytes of `forms`, which are sorted, behind each other, and where each one is.
+///
+/// Each form is wiped once it is copied, so that those of a large value are not there twice; one that the next begins with is there
+/// already.
+fn laid_out(forms: Vec<(Form, u32)>) -> (Zeroizing<Vec<u8>>, Vec<Pattern>) {
+    // Sized at once: growing would leave unwiped copies behind.
+    let size = forms.iter().map(|(form, _)| form.bytes.len()).sum();
+    let mut arena: Zeroizing<Vec<u8>> = Zeroizing::new(Vec::with_capacity(size));
+    let mut patterns: Vec<Pattern> = Vec::with_capacity(forms.len());
+    for (form, secret) in forms.into_iter().rev() {
+        let shared = patterns
+            .last()
+            .map(|next| next.start)
+            .filter(|start| arena[*start..].starts_with(&form.bytes));
+        let start = shared.unwrap_or(arena.len());
+        if shared.is_none() {
+            arena.extend_from_slice(&form.bytes);
+        }
+        patterns.push(Pattern {
+            start,
+            len: form.bytes.len(),
+            secret,
+            encoding: form.encoding,
+            wraps: form.wraps,
+            group: 0,
+        });
+    }
+    patterns.reverse();
+    (arena, patterns)
+}
+
 /// One occurrence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Match {
@@ -83,21 +114,7 @@ impl Index {
             }
             same
         });
-        // Sized at once: growing would leave unwiped copies behind.
-        let mut arena = Zeroizing::new(Vec::with_capacity(forms.iter().map(|(form, _)| form.bytes.len()).sum()));
-        let mut patterns = Vec::with_capacity(forms.len());
-        for (form, secret) in &forms {
-            let (start, len) = (arena.len(), form.bytes.len());
-            arena.extend_from_slice(&form.bytes);
-            patterns.push(Pattern {
-                start,
-                len,
-                secret: *secret,
-                encoding: form.encoding,
-                wraps: form.wraps,
-                group: 0,
-            });
-        }
+        let (arena, patterns) = laid_out(forms);
         let mut index = Self {
             arena,
             patterns,
@@ -112,6 +129,12 @@ impl Index {
 
     pub fn is_empty(&self) -> bool {
         self.patterns.is_empty()
+    }
+
+    /// Bytes of all strings.
+    #[cfg(test)]
+    pub fn size(&self) -> usize {
+        self.arena.len()
     }
 
     /// The most bytes of a stream that one occurrence takes.

@@ -352,3 +352,22 @@ fn a_value_longer_than_a_read_is_masked() {
     let hex = data_encoding::HEXLOWER.encode(&value);
     assert_eq!(masked(&patterns, hex.as_bytes()), "<touchlease:big>");
 }
+
+/// The most memory that this process ever had, in bytes (proc(5), `VmHWM`).
+fn most_memory() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    1024 * line.trim().strip_suffix(" kB").unwrap().parse::<usize>().unwrap()
+}
+
+#[test]
+fn the_largest_value_of_all_bytes_takes_at_most_240_times_its_size_while_its_forms_are_made() {
+    let value: Vec<u8> = (0..1 << 20).map(|at: u32| at.to_le_bytes()[0]).collect();
+    crate::sys::memory::give_back_large_pieces();
+    let before = most_memory();
+    let patterns = Patterns::new([("A", value.as_slice())]);
+    let taken = most_memory() - before;
+    println!("{} times", taken / value.len());
+    assert!(taken <= 240 * value.len(), "{taken}");
+    assert!(patterns.index.size() <= 200 * value.len(), "{}", patterns.index.size());
+}
