@@ -44,6 +44,11 @@ fn t23_t24_a_scan_reads_with_the_rights_of_who_asks_and_its_worker_cannot_be_loo
     let asks = rigged.background(&["--json", "scan", "/usr"]);
     let worker = child(rigged.daemon_pid(), "scan-worker");
     signal(asks.id(), "STOP");
+    // The kernel gives what it shows of a process to root once that one has said that nobody is to look: its first act, before which
+    // it was told nothing.
+    until("the worker's first act", || {
+        fs::metadata(format!("/proc/{worker}/mem")).is_ok_and(|shown| std::os::unix::fs::MetadataExt::uid(&shown) == 0)
+    });
     let of = |file: &str| fs::read(format!("/proc/{worker}/{file}")).unwrap();
     assert!(of("environ").is_empty() && !holds(&of("cmdline"), CANARY));
     let out = Command::new(&probe)
