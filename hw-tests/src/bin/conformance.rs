@@ -8,7 +8,7 @@ use std::{
 };
 
 use hw_tests::conformance::{
-    Link, Machine, Rig,
+    Case, Link, Machine, Rig, all,
     piv::{self, YubiKeys},
     rigs::{InProcess, Plugged, Real},
     run,
@@ -48,10 +48,10 @@ fn start(name: &str, filter: &str) -> Result<bool, Box<dyn std::error::Error>> {
         Some(path) => PathBuf::from(path),
         None => env::current_exe()?.with_file_name("touchlease"),
     };
+    let named = |all: Vec<Case>| -> Vec<Case> { all.into_iter().filter(|case| case.name.contains(filter)).collect() };
     if name == "piv" {
-        let cases: Vec<_> = piv::all().into_iter().filter(|case| case.name.contains(filter)).collect();
         let rig = YubiKeys::find(program, |name| env::var_os(name))?;
-        return Ok(piv::run(&rig, &cases, &mut io::stdout())?.is_full());
+        return Ok(piv::run(&rig, &named(piv::all()), &mut io::stdout())?.is_full());
     }
     let rig: Box<dyn Rig> = match name {
         "in-process" => Box::new(InProcess::new(program)?),
@@ -62,7 +62,7 @@ fn start(name: &str, filter: &str) -> Result<bool, Box<dyn std::error::Error>> {
     if name.starts_with("--real") {
         look(&*rig)?;
     }
-    Ok(run(&*rig, filter, &mut io::stdout())?.is_full())
+    Ok(run(&*rig, &named(all()), &mut io::stdout())?.is_full())
 }
 
 /// Writes down which keys were tried.
