@@ -118,6 +118,7 @@ ISSUER = re.compile(rf"https://{HOST}(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
 CLAIM = re.compile("[A-Za-z0-9_.:/-]{1,64}")
 PLAIN = re.compile(r"[!#-&(-+\--:<-_a-~]{1,512}")
 PRINCIPAL = re.compile("[A-Za-z0-9_][A-Za-z0-9._@+-]{0,63}")
+NAMESPACE = re.compile("(?!(?i:touchlease))[A-Za-z0-9][A-Za-z0-9._@+/-]{0,63}")
 HARDWARE = {"firmware": [range(256)], "pin": ("always",), "seen": ("attested", "metadata"), "serial": range(1 << 32), "slot": re.compile("8[2-9a-f]|9[0-5]"),
             "touch": ("always",)}
 COMPONENT = "[a-z0-9]+(?:(?:[.]|_|__|-+)[a-z0-9]+)*"
@@ -141,22 +142,22 @@ def is_audience(text):
 def signer(rules):
     """What may be signed, and that its public keys are some. Whether an Ed25519 key is a point that somebody can have is left open."""
     texts, some = [lambda text: is_text(text) and text.strip() == text and len(text.encode()) <= 512], lambda value: 0 < len(value) < 65
-    read, principals = rules["signer"], rules["signer"].get("principals")
-    if principals is not None:
-        texts = [lambda text: PRINCIPAL.fullmatch(text)]
+    read = rules["signer"]
+    of_ssh = [name for name in ("namespaces", "principals") if name in read]
     point = is_point if rules["signer"]["alg"] == "ES256" else lambda text: is_encoded(text, [32])
     form = {"alg": ("ES256", "EdDSA"), "audiences": [is_audience], "claims": lambda value: isinstance(value, dict), "current": point,
-            "issuer": ISSUER if principals is None else ("",), "previous": lambda key: key is None or point(key), "subjects": [PLAIN]}
+            "issuer": ("",) if of_ssh else ISSUER, "previous": lambda key: key is None or point(key), "subjects": [PLAIN]}
     hardware = read.get("hardware")
     form |= {"next": point} if hardware is None else {"hardware": HARDWARE, "alg": ("ES256",)}
     form |= {"access?": lambda value: fits(value, [ACCESS]) and ascending(value) and some(value), "certificates?": {"current": is_text, "next": is_text, "previous?": is_text},
              "profiles?": lambda value: isinstance(value, dict) and value and fits(list(value.values()), [("libtrust", "x5c")])}
-    if principals is not None:
-        need("access" not in read and "profiles" not in read, "one of certificates with rules of tokens")
-        form |= {"principals": texts, "audiences": ([],), "subjects": ([],), "claims": ({},)}
-        need(fits(principals, texts) and ascending(principals) and some(principals), "no principals in order")
+    if of_ssh:
+        need(len(of_ssh) == 1 and not {"access", "profiles"} & read.keys(), "one for SSH with rules of others")
+        form |= {of_ssh[0]: [PRINCIPAL if "principals" in read else NAMESPACE], "audiences": ([],), "subjects": ([],), "claims": ({},)}
+        need("principals" in read or hardware is None, "one of signatures in hardware")
+        need(fits(read[of_ssh[0]], form[of_ssh[0]]) and ascending(read[of_ssh[0]]) and some(read[of_ssh[0]]), "no principals or namespaces in order")
     need(fits(read, form) and rules["deliveries"] == ["signer"] and not rules["hosts"], "not in the form of a signer")
-    need(principals is not None or all(ascending(read[name]) and some(read[name]) for name in ("audiences", "subjects")), "no audiences or subjects in order")
+    need(of_ssh or all(ascending(read[name]) and some(read[name]) for name in ("audiences", "subjects")), "no audiences or subjects in order")
     for name, values in read["claims"].items():
         need(CLAIM.fullmatch(name) and name.lower() not in OURS and fits(values, texts) and ascending(values), "a claim that cannot be")
     need(len({name.lower() for name in read["claims"]}) == len(read["claims"]), "claims that differ in case only")

@@ -20,6 +20,7 @@ use crate::lease::text::{
     ScanText, Text as _, UnlockText, WriteText,
 };
 use crate::vault::Statement;
+use crate::vault::signer::SignerKind;
 use crate::wire::PromptView;
 use crate::wire::request::RulesAsk;
 use crate::wire::signer::SignerRules;
@@ -247,6 +248,9 @@ fn asked_rows(rows: &mut Vec<Row>, lease: &LeaseText) {
         if let Some(certificate) = &grant.certificate {
             signers::certificate_rows(rows, certificate);
         }
+        if let Some(signature) = &grant.signature {
+            signers::signature_rows(rows, signature, lease.uses);
+        }
     }
     if let Some(task) = lease.task.as_ref().filter(|_| lease.has_tokens()) {
         // Whoever asks chose it, and it is signed.
@@ -414,7 +418,11 @@ pub fn rules(rules: &RulesAsk) -> String {
 /// The same, where what a signer may sign stands in rows below.
 fn rules_of_row(rules: &RulesAsk) -> String {
     let signer = rules.signer.as_ref();
-    let of = |signer: &SignerRules| if signer.principals.is_empty() { "" } else { " of SSH certificates" };
+    let of = |signer: &SignerRules| match SignerKind::of(!signer.principals.is_empty(), !signer.namespaces.is_empty()) {
+        SignerKind::Tokens => "",
+        SignerKind::Certificates => " of SSH certificates",
+        SignerKind::Signatures => " of SSH signatures",
+    };
     limited(
         rules,
         signer.map(|signer| format!("sealed signer ({}){}", signer.alg.as_str(), of(signer))),

@@ -66,5 +66,6 @@ pub fn grant(text: &str, via: &str) -> Result<GrantAsk, Failure> {
         env: Some(env),
         token: None,
         certificate: None,
+        signature: None,
     })
 }

@@ -14,13 +14,15 @@ use super::table::Table;
 use super::ui::Tone;
 use crate::encoding::SecretRef;
 use crate::encoding::jwk::{Algorithm, Profile, PublicKey};
+use crate::encoding::plain::count;
+use crate::vault::signer::SignerKind;
 use crate::wire::signer::{HardwareRules, MayAsk, SignerAddAsk, SignerRotateAsk, SignerRules, SignerView};
 use crate::wire::{Failure, Outcome, Reply, Request};
 
 /// The firmware that first deletes a single key.
 const DELETES_SINCE: [u8; 3] = [5, 7, 0];
 
-/// Make and look at signers: private keys, inside the vault or in hardware, that sign tokens.
+/// Make and look at signers: private keys, inside the vault or in hardware, that sign tokens, SSH certificates or SSH signatures.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Make a signer: one touch.
@@ -61,7 +63,7 @@ pub struct AddArgs {
     #[arg(long, value_name = "ALGORITHM", default_value = "es256")]
     alg: Alg,
     /// Name this issuer in every token: the https URL under which `issuer export` is served.
-    #[arg(long, value_name = "URL", required_unless_present = "principals", conflicts_with = "principals")]
+    #[arg(long, value_name = "URL", required_unless_present_any = ["principals", "namespaces"], conflicts_with_all = ["principals", "namespaces"])]
     issuer: Option<String>,
     #[command(flatten)]
     piv: SignerPivArgs,
@@ -110,10 +112,13 @@ pub struct MayArgs {
     /// Sign SSH certificates, and no tokens: let one let in as this user. Repeat for more; each certificate is for one.
     #[arg(long = "principal", value_name = "USER", conflicts_with_all = ["audiences", "subjects", "claims", "access", "profiles"])]
     principals: Vec<String>,
-    /// Let no token or certificate live longer, as 5m; 1h at most [default: 10m].
+    /// Sign SSH signatures, of git's commits and tags or of files, and nothing else: let them be in this namespace, as git or file. Repeat for more.
+    #[arg(long = "namespace", value_name = "NAMESPACE", conflicts_with_all = ["audiences", "subjects", "claims", "access", "profiles", "principals", "piv"])]
+    namespaces: Vec<String>,
+    /// Let no token or certificate, or lease of signatures, live longer, as 5m; 1h at most [default: 10m].
     #[arg(long, value_name = "DURATION", value_parser = seconds)]
     max_ttl: Option<u64>,
-    /// Let one touch be for this many tokens [default: 1].
+    /// Let one touch be for this many tokens, logins or signatures [default: 1].
     #[arg(long, value_name = "N", value_parser = how_many::<u32>)]
     max_uses: Option<u32>,
 }
@@ -139,6 +144,7 @@ impl From<MayArgs> for MayAsk {
             access: args.access.into_iter().collect(),
             audiences: args.audiences.into_iter().collect(),
             claims,
+            namespaces: args.namespaces.into_iter().collect(),
             principals: args.principals.into_iter().collect(),
             profiles: args.profiles.into_iter().collect(),
             subjects: args.subjects.into_iter().collect(),
@@ -197,7 +203,7 @@ fn add(session: &Session, args: AddArgs) -> Result<(), Failure> {
             );
         }
     };
-    if args.may.audiences.is_empty() && args.may.principals.is_empty() {
+    if args.may.audiences.is_empty() && args.may.principals.is_empty() && args.may.namespaces.is_empty() {
         let message = "a signer signs for somebody: say for whom";
         return Err(Failure::new(Outcome::Usage, "no_audience", message).hint("--aud https://registry.example.com; repeat it for more"));
     }
@@ -237,12 +243,16 @@ fn changed(session: &Session, request: Request, verb: &str) -> Result<(), Failur
     for view in &signers {
         session.ui.line(&format!("{} {verb}", view.signer));
         entries(session, view);
-        let verifiers = match is_ca(view) {
-            true => format!(
+        let verifiers = match kind(view) {
+            SignerKind::Certificates => format!(
                 "for servers: touchlease ssh ca {} prints the lines for TrustedUserCAKeys",
                 view.signer
             ),
-            false => {
+            SignerKind::Signatures => format!(
+                "for those who verify: touchlease ssh allowed-signers {} prints the lines for their file of allowed signers",
+                view.signer
+            ),
+            SignerKind::Tokens => {
                 "for those who verify: touchlease issuer export FOLDER writes the public keys; serve them under the issuer's URL".to_owned()
             }
         };
@@ -327,9 +337,10 @@ pub fn unvouched(signer: &str) -> String {
 /// What can be done about it: somebody else may have put it there, whose keys nobody is to trust.
 pub fn what_of_it(view: &SignerView) -> String {
     let signer = &view.signer;
-    let shows = match is_ca(view) {
-        true => format!("a certificate of it shows that: touchlease ssh cert {signer} --key ~/.ssh/id_ed25519.pub"),
-        false => format!("a token of it shows that: touchlease token {signer} --aud URL"),
+    let shows = match kind(view) {
+        SignerKind::Certificates => format!("a certificate of it shows that: touchlease ssh cert {signer} --key ~/.ssh/id_ed25519.pub"),
+        SignerKind::Signatures => format!("a touch shows that: touchlease signer rotate {signer} --keep-keys"),
+        SignerKind::Tokens => format!("a token of it shows that: touchlease token {signer} --aud URL"),
     };
     format!("look at it: touchlease signer show {signer}; if it is yours, {shows}; if not: touchlease signer remove {signer}")
 }
@@ -350,23 +361,29 @@ fn row(view: &SignerView) -> Option<[String; 7]> {
         signer.alg.as_str().to_owned(),
         signer.issuer.clone(),
         joined(&signer.audiences),
-        joined(if is_ca(view) { &signer.principals } else { &signer.subjects }),
+        joined(match kind(view) {
+            SignerKind::Certificates => &signer.principals,
+            SignerKind::Signatures => &signer.namespaces,
+            SignerKind::Tokens => &signer.subjects,
+        }),
         limits(view),
     ])
 }
 
 fn limits(view: &SignerView) -> String {
     let life = view.rules.ttl.map(duration).unwrap_or_default();
-    match view.rules.uses {
-        _ if is_ca(view) => format!("{life}, 1 certificate a touch"),
-        Some(1) | None => format!("{life}, 1 token a touch"),
-        Some(uses) => format!("{life}, {uses} tokens a touch"),
-    }
+    let one = match kind(view) {
+        SignerKind::Certificates => return format!("{life}, 1 certificate a touch"),
+        SignerKind::Signatures => "signature",
+        SignerKind::Tokens => "token",
+    };
+    format!("{life}, {} a touch", count(view.rules.uses.unwrap_or(1), one))
 }
 
-/// Whether it signs SSH certificates, and no tokens.
-pub fn is_ca(view: &SignerView) -> bool {
-    view.rules.signer.as_deref().is_some_and(|signer| !signer.principals.is_empty())
+/// What it signs.
+pub fn kind(view: &SignerView) -> SignerKind {
+    let of = |signer: &SignerRules| SignerKind::of(!signer.principals.is_empty(), !signer.namespaces.is_empty());
+    view.rules.signer.as_deref().map_or(SignerKind::Tokens, of)
 }
 
 /// Its public keys, each with what it is for.
@@ -391,7 +408,8 @@ fn entries(session: &Session, view: &SignerView) {
         ("issuer", signer.issuer.clone()),
         ("for", joined(&signer.audiences)),
         ("as", joined(&signer.subjects)),
-        ("lets in", if is_ca(view) { format!("as {users}") } else { users }),
+        ("lets in", if users.is_empty() { users } else { format!("as {users}") }),
+        ("signs in", joined(&signer.namespaces)),
         ("with", claims(&signer.claims)),
         ("may", accesses(&signer.access, ", or ")),
         ("names keys", profiles(&signer.profiles)),
@@ -420,6 +438,7 @@ fn as_json(view: &SignerView) -> serde_json::Value {
         "issuer": signer.issuer,
         "access": signer.access,
         "audiences": signer.audiences,
+        "namespaces": signer.namespaces,
         "principals": signer.principals,
         "profiles": signer.profiles,
         "subjects": signer.subjects,

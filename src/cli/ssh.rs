@@ -13,15 +13,16 @@ use super::change::seconds;
 use super::init::unexpected;
 use super::issuer::replace;
 use super::session::Session;
-use super::signer::{is_ca, keys, signers, unvouched, what_of_it};
+use super::signer::{keys, kind, signers, unvouched, what_of_it};
 use super::ui::Tone;
 use crate::clock::{Clock, SystemClock};
 use crate::encoding::SecretRef;
 use crate::encoding::jwk::PublicKey;
 use crate::encoding::krl::{self, What};
-use crate::encoding::plain::count;
+use crate::encoding::plain::{count, visible};
 use crate::encoding::ssh_key::{LONGEST_LINE, SshKey};
 use crate::sys::file::read_text;
+use crate::vault::signer::{SignerKind, is_namespace};
 use crate::wire::request::{GrantAsk, LeaseAsk};
 use crate::wire::signer::{CertificateAsk, SignerView};
 use crate::wire::{Answer, Failure, Outcome, Reply, Request};
@@ -29,7 +30,7 @@ use crate::wire::{Answer, Failure, Outcome, Reply, Request};
 /// What is to be done with a list.
 const WHERE: &str = "put it where RevokedKeys of sshd_config names it, whole and at once: sshd refuses everybody where it cannot read it";
 
-/// Get in at servers with SSH certificates, each signed by a touch.
+/// Get in at servers with SSH certificates, and sign commits and files, each by a touch.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Print an SSH user certificate that a signer signs: one touch.
@@ -45,6 +46,17 @@ pub enum Command {
     Ca {
         /// As scope/NAME.
         signer: SecretRef,
+    },
+    /// Print the keys of a signer of SSH signatures as lines for the file of allowed signers of ssh-keygen -Y verify and git, without a touch.
+    ///
+    /// The key that signs, the one that will sign next, and the one that signed before, each for the signer's namespaces alone. Keep the lines of
+    /// older keys where what they signed is to stay good.
+    AllowedSigners {
+        /// As scope/NAME.
+        signer: SecretRef,
+        /// Name whoever signs so, as you@example.com [default: the signer].
+        #[arg(long = "principal", value_name = "NAME")]
+        principal: Option<String>,
     },
     /// Write a list of certificates that are taken back, for the file that RevokedKeys of sshd_config names, without a touch.
     ///
@@ -101,6 +113,7 @@ pub fn run(session: &Session, command: Command) -> Result<u8, Failure> {
         Command::Agent(args) => return agent::run(session, args),
         Command::Cert(args) => cert(session, args),
         Command::Ca { signer } => ca(session, &signer),
+        Command::AllowedSigners { signer, principal } => allowed_signers(session, &signer, principal),
         Command::Krl {
             file, all: Some(signer), ..
         } => revoke_all(session, &signer, &file),
@@ -125,6 +138,7 @@ fn cert(session: &Session, args: CertArgs) -> Result<(), Failure> {
             env: None,
             token: None,
             certificate: Some(ask),
+            signature: None,
         }],
         ttl: args.ttl,
         reason: args.reason,
@@ -158,7 +172,7 @@ fn public_key(path: &Path) -> Result<String, Failure> {
 fn ca(session: &Session, signer: &SecretRef) -> Result<(), Failure> {
     let view = vouched_ca(session, signer)?;
     let states = ["current", "next"];
-    let lines: Vec<_> = cas(&view)?
+    let lines: Vec<_> = public_keys(&view)?
         .into_iter()
         .filter(|(state, _)| states.contains(state))
         .map(|(state, key)| json!({ "state": state, "key": key.to_line(), "fingerprint": key.fingerprint() }))
@@ -167,6 +181,35 @@ fn ca(session: &Session, signer: &SecretRef) -> Result<(), Failure> {
     for line in &lines {
         let text = |name: &str| line[name].as_str().unwrap_or_default();
         session.ui.line(&format!("{} touchlease:{signer}:{}", text("key"), text("state")));
+    }
+    Ok(())
+}
+
+fn allowed_signers(session: &Session, signer: &SecretRef, principal: Option<String>) -> Result<(), Failure> {
+    let principal = principal.unwrap_or_else(|| signer.to_string());
+    // A pattern would be for others too (ssh-keygen(1), ALLOWED SIGNERS).
+    if !is_namespace(&principal) {
+        let message = format!("{:?} is no name for a list of allowed signers", visible(&principal));
+        return Err(Failure::new(Outcome::BadInput, "principal_name", message)
+            .hint("name a person or a machine in letters, digits and . _ - @ + /: --principal you@example.com"));
+    }
+    let view = vouched(session, signer, SignerKind::Signatures)?;
+    let namespaces: Vec<_> = view.rules.signer.iter().flat_map(|signer| &signer.namespaces).cloned().collect();
+    let lines: Vec<_> = public_keys(&view)?
+        .into_iter()
+        .map(|(state, key)| json!({ "state": state, "key": key.to_line(), "fingerprint": key.fingerprint() }))
+        .collect();
+    session
+        .ui
+        .json(&json!({ "signer": view.signer, "principal": principal, "namespaces": namespaces, "keys": lines }));
+    for line in &lines {
+        let text = |name: &str| line[name].as_str().unwrap_or_default();
+        session.ui.line(&format!(
+            "{principal} namespaces=\"{}\" {} touchlease:{signer}:{}",
+            namespaces.join(","),
+            text("key"),
+            text("state")
+        ));
     }
     Ok(())
 }
@@ -198,7 +241,7 @@ fn revoke(session: &Session, file: &Path, leases: &[String], anyway: bool) -> Re
 /// What the keys that have signed so far let in with, and will: the key that signs next is not among them.
 fn revoke_all(session: &Session, signer: &SecretRef, file: &Path) -> Result<(), Failure> {
     let view = vouched_ca(session, signer)?;
-    let cas: Vec<SshKey> = cas(&view)?
+    let cas: Vec<SshKey> = public_keys(&view)?
         .into_iter()
         .filter(|(state, _)| *state != "next")
         .map(|(_, key)| key)
@@ -230,22 +273,41 @@ fn written(file: &Path, list: &[u8]) -> Result<(), Failure> {
     })
 }
 
-/// A signer of certificates, as the folder has it.
-fn named_ca(session: &Session, signer: &SecretRef) -> Result<SignerView, Failure> {
+/// A signer as the folder has it, and what it signs.
+fn named(session: &Session, signer: &SecretRef) -> Result<(SignerKind, SignerView), Failure> {
     let (mut found, _) = signers(session, vec![signer.to_string()])?;
     let view = found.pop().ok_or_else(unexpected)?;
-    match is_ca(&view) {
-        true => Ok(view),
-        false => {
-            let message = format!("{signer} signs tokens, and no SSH certificates");
-            Err(Failure::new(Outcome::BadInput, "no_ca", message).hint("touchlease signer list shows which signers there are"))
-        }
-    }
+    Ok((kind(&view), view))
+}
+
+fn other_kind(signer: &SecretRef, is: SignerKind, wanted: SignerKind) -> Failure {
+    let message = format!("{signer} signs {}, and no {}", is.what(), wanted.what());
+    let failure = match wanted {
+        SignerKind::Signatures => Failure::new(Outcome::BadInput, "no_signatures", message),
+        SignerKind::Certificates | SignerKind::Tokens => Failure::new(Outcome::BadInput, "no_ca", message),
+    };
+    failure.hint("touchlease signer list shows which signers there are")
 }
 
 /// A signer of certificates, of which a touch on this machine has shown that it is as the folder says.
 fn vouched_ca(session: &Session, signer: &SecretRef) -> Result<SignerView, Failure> {
-    let view = named_ca(session, signer)?;
+    vouched(session, signer, SignerKind::Certificates)
+}
+
+/// The key that signs SSH signatures now, of a signer that a touch on this machine has shown.
+fn signing_key(session: &Session, signer: &SecretRef) -> Result<SshKey, Failure> {
+    let view = vouched(session, signer, SignerKind::Signatures)?;
+    let mut keys = public_keys(&view)?.into_iter();
+    keys.find(|(state, _)| *state == "current")
+        .map(|(_, key)| key)
+        .ok_or_else(unexpected)
+}
+
+fn vouched(session: &Session, signer: &SecretRef, wanted: SignerKind) -> Result<SignerView, Failure> {
+    let (is, view) = named(session, signer)?;
+    if is != wanted {
+        return Err(other_kind(signer, is, wanted));
+    }
     if !view.vouched {
         return Err(Failure::new(Outcome::VaultRefused, "not_vouched", unvouched(&view.signer)).hint(what_of_it(&view)));
     }
@@ -253,7 +315,7 @@ fn vouched_ca(session: &Session, signer: &SecretRef) -> Result<SignerView, Failu
 }
 
 /// Its public keys, each with what it is for.
-fn cas(view: &SignerView) -> Result<Vec<(&'static str, SshKey)>, Failure> {
+fn public_keys(view: &SignerView) -> Result<Vec<(&'static str, SshKey)>, Failure> {
     let signer = view.rules.signer.as_deref().ok_or_else(unexpected)?;
     let key = |(state, text): (&'static str, &str)| {
         let key = PublicKey::from_text(signer.alg, text).ok().and_then(|key| SshKey::of(&key).ok());

@@ -60,6 +60,7 @@ pub fn run(session: &Session, args: Args) -> Result<(), Failure> {
             env: None,
             token: Some(token),
             certificate: None,
+            signature: None,
         }],
         ttl: args.ttl,
         uses: args.uses,

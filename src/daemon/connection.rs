@@ -291,7 +291,7 @@ async fn pass_on(lines: &mut Lines, events: &mut UnboundedReceiver<Event>, held:
                         return Ok(());
                     }
                     Ok(Answer::Sign { session, data }) => {
-                        let (signed, last) = held.sign(&session, &data).map_or_else(
+                        let (signed, last) = held.sign(session.as_ref(), &data).map_or_else(
                             |refused| (Event::Signed { signature: None, refused: Some(refused) }, false),
                             |(signature, last)| (Event::Signed { signature: Some(signature), refused: None }, last),
                         );

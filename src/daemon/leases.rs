@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::connection::Handled;
 use super::house::{House, OpenVault};
 use super::logins::{self, Login};
-use super::{peer, proxies};
+use super::{peer, proxies, signatures};
 use crate::device::enrolled::Piv;
 use crate::device::{EnrolledKey, KeyId};
 use crate::encoding::Digest;
@@ -44,10 +44,10 @@ impl Kept {
     ///
     /// # Errors
     /// It is no lease; as there.
-    pub(super) fn sign(&self, session: &SessionAsk, data: &str) -> Result<(String, bool), Failure> {
+    pub(super) fn sign(&self, session: Option<&SessionAsk>, data: &str) -> Result<(String, bool), Failure> {
         match self {
             Self::Lease(held) => held.sign(session, data),
-            Self::Proxy(_) => Err(no_login()),
+            Self::Proxy(_) => Err(signs_nothing()),
         }
     }
 
@@ -60,6 +60,14 @@ impl Kept {
     }
 }
 
+/// What a connection has signed, one by one.
+enum Signs {
+    /// Logins, with the key of the lease.
+    Logins(Box<Login>),
+    /// SSH signatures, with the signer's key.
+    Signatures,
+}
+
 /// A connection's stake in a lease; given up when dropped.
 pub(super) struct Held {
     house: Rc<House>,
@@ -67,8 +75,8 @@ pub(super) struct Held {
     stake: Stake,
     /// The proxy of the connection, which ends with it.
     _proxy: Option<proxies::Session>,
-    /// The key of a lease for logins, and the vault whose log has them.
-    login: Option<(Login, Rc<OpenVault>)>,
+    /// What it has signed, and the vault whose log has that.
+    signs: Option<(Signs, Rc<OpenVault>)>,
     given_up: bool,
 }
 
@@ -81,7 +89,7 @@ impl Held {
             lease,
             stake,
             _proxy: None,
-            login: None,
+            signs: None,
             given_up: false,
         }
     }
@@ -90,15 +98,16 @@ impl Held {
         self.lease.id()
     }
 
-    /// Signs a login, in base64; and whether it was the last.
+    /// Signs a login in its session, or what an SSH signature is over, in base64; and whether it was the last.
     ///
     /// # Errors
     /// The lease is for none, or for another one, or over.
-    pub(super) fn sign(&self, session: &SessionAsk, data: &str) -> Result<(String, bool), Failure> {
-        let Some((login, open)) = &self.login else {
-            return Err(no_login());
+    pub(super) fn sign(&self, session: Option<&SessionAsk>, data: &str) -> Result<(String, bool), Failure> {
+        let (signature, left) = match (&self.signs, session) {
+            (Some((Signs::Logins(login), open)), Some(session)) => login.sign(&self.house, open, &self.lease, session, data)?,
+            (Some((Signs::Signatures, open)), None) => signatures::sign(&self.house, open, &self.lease, data)?,
+            _ => return Err(signs_nothing()),
         };
-        let (signature, left) = login.sign(&self.house, open, &self.lease, session, data)?;
         Ok((signature, left == Some(0)))
     }
 
@@ -134,6 +143,7 @@ pub(super) async fn request(house: &Rc<House>, path: &Path, ask: &LeaseAsk, aske
         Some((ask, key)) => (&{ ask }, Some(key)),
         None => (ask, None),
     };
+    let signs = signatures::check(ask)?;
     let (lease, joined) = collapse::request(&office, ask, asker).await?;
     // By what it was judged by: the file may say something else since the prompt came up.
     if office.lobby.limits.end_when_unplugged && !joined {
@@ -154,7 +164,7 @@ pub(super) async fn request(house: &Rc<House>, path: &Path, ask: &LeaseAsk, aske
     let mut held = Held::new(house, lease, stake, asker);
     if let Some(key) = key {
         let (login, certificate) = logins::certify(house, &open, &held.lease, key)?;
-        held.login = Some((login, open.clone()));
+        held.signs = Some((Signs::Logins(Box::new(login)), open.clone()));
         let values = house
             .ledger
             .with_material(&held.lease, |text, _| text.values().next().map(|grant| sent(grant, certificate)));
@@ -167,6 +177,13 @@ pub(super) async fn request(house: &Rc<House>, path: &Path, ask: &LeaseAsk, aske
                 None,
                 vec![],
             )?,
+            held: Some(Kept::Lease(held)),
+        });
+    }
+    if signs {
+        held.signs = Some((Signs::Signatures, open.clone()));
+        return Ok(Handled {
+            reply: granted(house, &held.lease, joined, vec![], None, vec![])?,
             held: Some(Kept::Lease(held)),
         });
     }
@@ -213,8 +230,13 @@ pub(super) async fn proxy(house: &Rc<House>, ask: &ProxyAsk, asker: &Asker) -> R
     })
 }
 
-fn no_login() -> Failure {
-    Failure::new(Outcome::Refused, "no_login", "the lease of this connection is for no login").hint("touchlease ssh agent prod/ca")
+fn signs_nothing() -> Failure {
+    Failure::new(
+        Outcome::Refused,
+        "no_login",
+        "the lease of this connection is for no such signature",
+    )
+    .hint("touchlease ssh agent prod/ca")
 }
 
 fn granted(

@@ -18,6 +18,7 @@ mod scans;
 mod scopes;
 pub mod serve;
 mod shelf;
+mod signatures;
 mod signers;
 mod turns;
 mod vaults;

@@ -18,7 +18,7 @@ use crate::lease::office::Asker;
 use crate::lease::text::LeaseText;
 use crate::mint::{key, self_signed};
 use crate::secret::Secret;
-use crate::vault::signer::PRIVATE;
+use crate::vault::signer::{PRIVATE, SignerKind};
 use crate::vault::{Changes, Delivery, Found, Listed, Put, Rules, Signer, Turn, Vault, VaultError, Vouched};
 use crate::wire::signer::{MayAsk, SignerAddAsk, SignerClass, SignerRotateAsk, SignerView};
 use crate::wire::{Failure, Outcome, Reply};
@@ -127,8 +127,8 @@ pub(super) async fn add(house: &House, path: &Path, ask: SignerAddAsk, asker: &A
         return Err(Failure::new(Outcome::BadInput, "alg", "a signer in hardware signs by ES256").hint("leave --alg out"));
     }
     check_uses(&ask.signer, in_hardware, ask.may.uses)?;
-    let (mut subjects, principals) = (ask.may.subjects, ask.may.principals);
-    if subjects.is_empty() && principals.is_empty() {
+    let (mut subjects, principals, namespaces) = (ask.may.subjects, ask.may.principals, ask.may.namespaces);
+    if subjects.is_empty() && principals.is_empty() && namespaces.is_empty() {
         subjects.insert(name.clone());
     }
     let profiles = profiles(ask.may.profiles, ask.alg, in_hardware)?;
@@ -145,6 +145,7 @@ pub(super) async fn add(house: &House, path: &Path, ask: SignerAddAsk, asker: &A
         current: current.1.to_text(),
         hardware: None,
         issuer: ask.issuer,
+        namespaces: Some(namespaces).filter(|namespaces| !namespaces.is_empty()),
         next: Some(next.1.to_text()),
         previous: None,
         principals: Some(principals).filter(|principals| !principals.is_empty()),
@@ -391,23 +392,35 @@ fn rules(signer: Signer, ttl: u64, uses: u64) -> Rules {
     }
 }
 
-/// A signer of the one stays none of the other: verifiers of either would trust a key for what they do not know of.
+/// A signer of the one stays none of another: verifiers of either would trust a key for what they do not know of.
 fn check_kind(name: &str, signer: &Signer, may: &MayAsk) -> Result<(), Failure> {
     let of_tokens = may.audiences.is_empty() && may.subjects.is_empty() && may.claims.is_empty();
     let for_tokens = !(of_tokens && may.access.is_empty() && may.profiles.is_empty());
-    let (signs, hint) = match &signer.principals {
-        Some(_) if for_tokens => (
-            "SSH certificates, and no tokens",
+    let kind = signer.kind();
+    let asked = [
+        (
+            for_tokens,
+            SignerKind::Tokens,
             "make another one: touchlease signer add NAME --scope prod --issuer https://id.example.com --aud https://api.example.com",
         ),
-        None if !may.principals.is_empty() => (
-            "tokens, and no SSH certificates",
+        (
+            !may.principals.is_empty(),
+            SignerKind::Certificates,
             "make another one: touchlease signer add NAME --scope prod --principal deploy",
         ),
-        _ => return Ok(()),
-    };
-    let message = format!("{name} signs {signs}, and that stays so");
-    Err(Failure::new(Outcome::BadInput, "rules", message).hint(hint))
+        (
+            !may.namespaces.is_empty(),
+            SignerKind::Signatures,
+            "make another one: touchlease signer add NAME --scope prod --namespace git",
+        ),
+    ];
+    match asked.into_iter().find(|(asked, other, _)| *asked && *other != kind) {
+        None => Ok(()),
+        Some((_, other, hint)) => {
+            let message = format!("{name} signs {}, and no {}, and that stays so", kind.what(), other.what());
+            Err(Failure::new(Outcome::BadInput, "rules", message).hint(hint))
+        }
+    }
 }
 
 fn take_over(signer: &mut Signer, may: &MayAsk, no_claims: bool) {
@@ -419,6 +432,9 @@ fn take_over(signer: &mut Signer, may: &MayAsk, no_claims: bool) {
     }
     if !may.principals.is_empty() {
         signer.principals = Some(may.principals.clone());
+    }
+    if !may.namespaces.is_empty() {
+        signer.namespaces = Some(may.namespaces.clone());
     }
     if no_claims {
         signer.claims.clear();

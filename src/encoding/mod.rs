@@ -15,6 +15,7 @@ pub mod reference;
 pub mod self_signed;
 pub mod ssh_key;
 pub mod ssh_session;
+pub mod ssh_signed_data;
 pub mod ssh_userauth;
 pub mod sshsig;
 pub mod target;

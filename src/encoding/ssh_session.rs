@@ -85,6 +85,12 @@ impl SshSession {
     }
 }
 
+/// Whether `key` made `signature`, in SSH's form, over `message`.
+#[must_use]
+pub fn is_signed(key: &SshKey, message: &[u8], signature: &[u8]) -> bool {
+    verify(key, message, signature) == Ok(true)
+}
+
 /// Whether `host` made `signature` (RFC 4253, 6.6) over `message`.
 fn verify(host: &SshKey, message: &[u8], signature: &[u8]) -> Result<bool, SessionError> {
     let form = |_: SshsigError| SessionError::Form;

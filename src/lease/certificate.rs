@@ -28,7 +28,8 @@ pub fn check(judged: &Judged) -> Result<(), Failure> {
         return Err(refused("is a secret").hint("touchlease signer list"));
     };
     let Some(principals) = &signer.principals else {
-        return Err(refused("signs tokens").hint("touchlease signer add NAME --scope prod --principal deploy makes one that does"));
+        return Err(refused(&format!("signs {}", signer.kind().what()))
+            .hint("touchlease signer add NAME --scope prod --principal deploy makes one that does"));
     };
     SshKey::from_line(&asked.key).map_err(|error| {
         Failure::new(Outcome::BadInput, "ssh_key", error.to_string())
@@ -198,6 +199,7 @@ mod tests {
                 token: None,
                 target: crate::lease::grant::Target::default(),
                 certificate: Some(asked),
+                signature: None,
             },
             version: 1,
             rules,

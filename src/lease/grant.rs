@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::encoding::SecretRef;
 use crate::encoding::target::{Host, TargetError, check_method, check_pattern, covers};
 use crate::vault::Rules;
-use crate::wire::signer::{CertificateAsk, TokenAsk};
+use crate::wire::signer::{CertificateAsk, SignatureAsk, TokenAsk};
 
 /// The form in which a secret reaches a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -50,6 +50,8 @@ pub struct Grant {
     pub token: Option<TokenAsk>,
     /// What an SSH certificate is to say.
     pub certificate: Option<CertificateAsk>,
+    /// What an SSH signature is to be over.
+    pub signature: Option<SignatureAsk>,
     /// Where the proxy may send it; empty for the other forms.
     pub target: Target,
 }

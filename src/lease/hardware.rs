@@ -191,6 +191,7 @@ mod tests {
                     ..TokenAsk::default()
                 }),
                 certificate: None,
+                signature: None,
             },
             version: 1,
             rules: in_hardware(),

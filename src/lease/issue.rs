@@ -31,7 +31,7 @@ use super::request::{Judged, Request};
 use super::requester::Requester;
 use super::text::{GrantText, Holder, LeaseKind, LeaseText, ProxyText, Text, VERSION};
 use super::touch::touch_or_sign;
-use super::{certificate, token};
+use super::{certificate, signature, token};
 use crate::encoding::Digest;
 use crate::vault::{Standing, Wanted};
 use crate::wire::Failure;
@@ -188,6 +188,7 @@ fn grant_text(judged: &Judged) -> GrantText {
         env: judged.grant.env.clone(),
         token: token::text(judged),
         certificate: certificate::text(judged),
+        signature: signature::text(judged),
         judged: judged.digest(),
         proxy: (judged.grant.via == Via::Proxy).then(|| proxy_text(judged)),
     }

@@ -25,6 +25,7 @@ pub mod request;
 pub mod requester;
 pub mod roster;
 pub mod scan;
+pub mod signature;
 pub mod task;
 pub mod text;
 pub mod token;

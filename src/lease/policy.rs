@@ -5,9 +5,10 @@ use std::time::Duration;
 use super::grant::Via;
 use super::request::{Judged, Request};
 use super::text::TaskText;
-use super::{certificate, hardware, token};
+use super::{certificate, hardware, signature, token};
 use crate::config::Limits;
 use crate::encoding::SecretRef;
+use crate::vault::signer::SignerKind;
 use crate::vault::{Delivery, SCOPES_PER_TOUCH};
 use crate::wire::{Failure, Outcome, Unhinted};
 
@@ -52,6 +53,7 @@ fn terms(request: &Request, limits: &Limits) -> Result<(Duration, Option<u32>), 
     request.grants.iter().try_for_each(check_delivery)?;
     hardware::check_alone(&request.grants, request.uses)?;
     certificate::check_alone(&request.grants, request.uses.or(Some(1)))?;
+    signature::check_alone(&request.grants)?;
     Ok((life(request, limits)?, uses(request)?))
 }
 
@@ -61,6 +63,7 @@ fn check_delivery(judged: &Judged) -> Result<(), Failure> {
         Via::File => Delivery::File,
         Via::Proxy => Delivery::Proxy,
         Via::Signer if judged.grant.certificate.is_some() => return certificate::check(judged),
+        Via::Signer if judged.grant.signature.is_some() => return signature::check(judged),
         Via::Signer => return token::check(judged),
     };
     if judged.rules.allow(delivery) {
@@ -69,9 +72,12 @@ fn check_delivery(judged: &Judged) -> Result<(), Failure> {
     if let Some(signer) = &judged.rules.signer {
         let secret = &judged.grant.secret;
         let message = format!("{secret} is a signer: its private key is given to nobody");
-        return Err(refuse("signer_stays", message).hint(match &signer.principals {
-            Some(_) => format!("have a certificate signed with it: touchlease ssh cert {secret} --key ~/.ssh/id_ed25519.pub"),
-            None => format!("have a token signed with it: touchlease token {secret} --aud URL"),
+        return Err(refuse("signer_stays", message).hint(match signer.kind() {
+            SignerKind::Certificates => {
+                format!("have a certificate signed with it: touchlease ssh cert {secret} --key ~/.ssh/id_ed25519.pub")
+            }
+            SignerKind::Signatures => format!("have something signed with it: touchlease ssh agent {secret} -- git commit -S"),
+            SignerKind::Tokens => format!("have a token signed with it: touchlease token {secret} --aud URL"),
         }));
     }
     let (secret, via) = (&judged.grant.secret, judged.grant.via);
@@ -234,6 +240,7 @@ mod tests {
                 token: None,
                 target: Target::default(),
                 certificate: None,
+                signature: None,
             },
             version: 1,
             rules,

@@ -137,9 +137,12 @@ fn ad_hoc(asked: &GrantAsk, vault: &Vault) -> Result<Grant, Failure> {
             return Err(Failure::new(Outcome::BadInput, "via", format!("{other:?} is no delivery")).hint("env, file, proxy and signer are"));
         }
     };
-    let signs = usize::from(asked.token.is_some()) + usize::from(asked.certificate.is_some());
+    let signs = [asked.token.is_some(), asked.certificate.is_some(), asked.signature.is_some()];
+    let signs = signs.into_iter().filter(|is| *is).count();
+    // A token alone goes into an environment.
+    let is_bare = asked.certificate.is_some() || asked.signature.is_some();
     let is_signer = via == Via::Signer;
-    if usize::from(is_signer) != signs || !is_signer && asked.env.is_none() || asked.certificate.is_some() && asked.env.is_some() {
+    if usize::from(is_signer) != signs || !is_signer && asked.env.is_none() || is_bare && asked.env.is_some() {
         let message = "env, file and proxy need a variable, and signer, and nothing else, what is to be signed";
         return Err(Failure::new(Outcome::BadInput, "grant", message).hint("docs/protocol.md shows each form"));
     }
@@ -151,6 +154,7 @@ fn ad_hoc(asked: &GrantAsk, vault: &Vault) -> Result<Grant, Failure> {
         target: Target::default(),
         token: asked.token.clone(),
         certificate: asked.certificate.clone(),
+        signature: asked.signature.clone(),
     })
 }
 

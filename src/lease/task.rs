@@ -232,6 +232,7 @@ impl GrantEntry {
             env: Some(self.env),
             token,
             certificate: None,
+            signature: None,
             target,
         })
     }

@@ -15,6 +15,7 @@ use crate::encoding::jwk::{Profile, PublicKey};
 use crate::encoding::plain::check_line;
 use crate::mint::{Claims, MintError, Minter, Named, jwt};
 use crate::secret::Secret;
+use crate::vault::signer::SignerKind;
 use crate::vault::{Material, Signer};
 use crate::wire::signer::TokenAsk;
 use crate::wire::{Failure, Outcome, Unhinted};
@@ -34,11 +35,15 @@ pub fn check(judged: &Judged) -> Result<(), Failure> {
         refuse("no_signer", message).hint("touchlease signer list")
     })?;
     let name = &judged.grant.secret;
-    if signer.principals.is_some() {
-        return Err(
-            refuse("signs_certificates", format!("{name} signs SSH certificates, and no tokens"))
-                .hint(format!("touchlease ssh cert {name} --key ~/.ssh/id_ed25519.pub")),
-        );
+    let no_tokens = || format!("{name} signs {}, and no tokens", signer.kind().what());
+    match signer.kind() {
+        SignerKind::Tokens => {}
+        SignerKind::Certificates => {
+            return Err(refuse("signs_certificates", no_tokens()).hint(format!("touchlease ssh cert {name} --key ~/.ssh/id_ed25519.pub")));
+        }
+        SignerKind::Signatures => {
+            return Err(refuse("signs_signatures", no_tokens()).hint(format!("touchlease ssh agent {name} -- git commit -S")));
+        }
     }
     for text in [Some(&asked.aud), asked.sub.as_ref()]
         .into_iter()
@@ -270,6 +275,7 @@ mod tests {
                 target: crate::lease::grant::Target::default(),
                 token: Some(ask),
                 certificate: None,
+                signature: None,
             },
             version: 1,
             rules: rules(),

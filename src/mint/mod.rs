@@ -7,6 +7,7 @@ pub mod key;
 pub mod login;
 pub mod self_signed;
 pub mod ssh_cert;
+pub mod ssh_signature;
 
 pub use jwt::{Claims, MintError, Minter, Named};
 pub use login::LoginKey;

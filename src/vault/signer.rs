@@ -35,6 +35,8 @@ pub const MOST_TOKENS: u64 = 100;
 const MOST: usize = 64;
 const LONGEST_TEXT: usize = 512;
 const LONGEST_CLAIM: usize = 64;
+/// How the namespaces of receipts begin ([`crate::encoding::sshsig::Namespace`]).
+const OURS: &str = "touchlease";
 
 /// Claims that we write ourselves (RFC 7519, 4.1; `docs/signers.md`): nobody else may.
 pub const OUR_CLAIMS: [&str; 9] = ["aud", "exp", "iat", "iss", "jti", "lease_sha256", "nbf", "sub", "task"];
@@ -65,6 +67,9 @@ pub struct Signer {
     pub hardware: Option<Hardware>,
     /// Who issues the tokens: an `https` URL.
     pub issuer: String,
+    /// Of a signer of SSH signatures, which signs nothing else: the namespaces in which it may sign; at least one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespaces: Option<BTreeSet<String>>,
     /// Public half of the key that signs next: it is published before, so that verifiers know it when it comes. One in hardware has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
@@ -78,6 +83,17 @@ pub struct Signer {
     pub profiles: BTreeMap<String, Profile>,
     /// The subjects that a token may have; at least one.
     pub subjects: BTreeSet<String>,
+}
+
+/// What a signer signs: one of these, for ever, so that nothing that it signed can be taken for another thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignerKind {
+    /// JSON Web Tokens.
+    Tokens,
+    /// SSH certificates.
+    Certificates,
+    /// SSH signatures, of git's commits and of files.
+    Signatures,
 }
 
 /// Where the key of a signer in hardware is: a slot of a YubiKey's, with PIN and touch for each use.
@@ -109,7 +125,35 @@ pub struct SignerKeys {
     pub previous: Option<PublicKey>,
 }
 
+impl SignerKind {
+    /// Of a signer that has principals, or namespaces, or neither.
+    #[must_use]
+    pub fn of(has_principals: bool, has_namespaces: bool) -> Self {
+        match (has_principals, has_namespaces) {
+            (true, _) => Self::Certificates,
+            (false, true) => Self::Signatures,
+            (false, false) => Self::Tokens,
+        }
+    }
+
+    /// What it signs, and nothing else.
+    #[must_use]
+    pub fn what(self) -> &'static str {
+        match self {
+            Self::Tokens => "tokens",
+            Self::Certificates => "SSH certificates",
+            Self::Signatures => "SSH signatures",
+        }
+    }
+}
+
 impl Signer {
+    /// What it signs.
+    #[must_use]
+    pub fn kind(&self) -> SignerKind {
+        SignerKind::of(self.principals.is_some(), self.namespaces.is_some())
+    }
+
     /// Its public keys.
     ///
     /// # Errors
@@ -154,7 +198,7 @@ impl Signer {
         let some = |texts: &BTreeSet<String>, is: fn(&str) -> bool| (1..=MOST).contains(&texts.len()) && texts.iter().all(|text| is(text));
         let values = |texts: &BTreeSet<String>| texts.len() <= MOST && texts.iter().all(line);
         let keys = self.keys()?;
-        let tokens = self.principals.is_none();
+        let tokens = self.kind() == SignerKind::Tokens;
         let nothing = self.audiences.is_empty()
             && self.claims.is_empty()
             && self.issuer.is_empty()
@@ -162,7 +206,21 @@ impl Signer {
             && self.access.is_empty()
             && self.profiles.is_empty();
         let faults = [
-            (!tokens && !nothing, "a signer signs tokens or SSH certificates, and never both"),
+            (
+                !tokens && !nothing || self.principals.is_some() && self.namespaces.is_some(),
+                "a signer signs tokens, SSH certificates or SSH signatures, and never two of them",
+            ),
+            (
+                !self
+                    .namespaces
+                    .as_ref()
+                    .is_none_or(|names| (1..=MOST).contains(&names.len()) && names.iter().all(|name| is_namespace(name))),
+                "a signer of SSH signatures has 1 to 64 namespaces: up to 64 letters, digits and . _ - @ + /, beginning with a letter or a digit, and not with touchlease",
+            ),
+            (
+                self.namespaces.is_some() && self.hardware.is_some(),
+                "a signer of SSH signatures is sealed: what ssh-keygen has signed has no room for the lease that a touch of a key in hardware is for",
+            ),
             (
                 !self
                     .principals
@@ -416,6 +474,16 @@ pub fn is_principal(name: &str) -> bool {
     (1..=LONGEST_CLAIM).contains(&name.len()) && name.bytes().all(plain) && name.bytes().next().is_some_and(first)
 }
 
+/// What an SSH signature is for, and nothing that a pattern or a list in `allowed_signers` could take for another one or for several. What
+/// receipts are signed in is ours alone.
+#[must_use]
+pub fn is_namespace(name: &str) -> bool {
+    let plain = |c: u8| c.is_ascii_alphanumeric() || b"._-@+/".contains(&c);
+    let ours = name.get(..OURS.len()).is_some_and(|start| start.eq_ignore_ascii_case(OURS));
+    let first = name.bytes().next().is_some_and(|c| c.is_ascii_alphanumeric());
+    name.len() <= LONGEST_CLAIM && name.bytes().all(plain) && first && !ours
+}
+
 fn is_claim(name: &str) -> bool {
     let plain = |c: u8| c.is_ascii_alphanumeric() || b"_-.:/".contains(&c);
     (1..=LONGEST_CLAIM).contains(&name.len()) && name.bytes().all(plain) && !is_ours(name)
@@ -448,6 +516,7 @@ pub(crate) mod tests {
                 current,
                 issuer: "https://id.example/touchlease".into(),
                 hardware: None,
+                namespaces: None,
                 next: Some(next),
                 previous: None,
                 principals: None,
@@ -655,6 +724,49 @@ pub(crate) mod tests {
             of_ssh(signer, &["deploy"]);
             signer.issuer = "https://id.example".into();
         }));
+    }
+
+    #[test]
+    fn t22_a_signer_of_signatures_names_its_namespaces_one_by_one_is_sealed_and_signs_nothing_else() {
+        let of_signatures = |signer: &mut Signer, names: &[&str]| {
+            signer.audiences.clear();
+            signer.claims.clear();
+            signer.issuer.clear();
+            signer.subjects.clear();
+            signer.namespaces = Some(names.iter().map(|name| (*name).to_owned()).collect());
+        };
+        assert!(with(|signer| of_signatures(
+            signer,
+            &["file", "git", "release@example.com", "team/app.v1"]
+        )));
+        for name in [
+            "",
+            "*",
+            "gi?",
+            "!git",
+            "a,b",
+            "a b",
+            "-x",
+            ".",
+            "/a",
+            "a\n",
+            "a\"",
+            "\u{433}it",
+            "touchlease-lease",
+            "TouchLease",
+            &"a".repeat(65),
+        ] {
+            assert!(!with(|signer| of_signatures(signer, &[name])), "{name:?}");
+        }
+        assert!(!with(|signer| of_signatures(signer, &[])));
+        assert!(!with(|signer| signer.namespaces = Some(["git".into()].into())), "tokens besides");
+        assert!(!with(|signer| {
+            of_signatures(signer, &["git"]);
+            signer.principals = Some(["deploy".into()].into());
+        }));
+        let mut card = in_hardware();
+        of_signatures(card.signer.as_mut().unwrap(), &["git"]);
+        assert!(card.check().is_err());
     }
 
     #[test]

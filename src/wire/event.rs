@@ -314,10 +314,11 @@ pub enum Answer {
     },
     /// The child of this connection's lease ended; so may the lease.
     Done,
-    /// Sign a login, with the key of this connection's lease: one use.
+    /// Sign with the key of this connection's lease: one use.
     Sign {
-        /// The session in which it is.
-        session: SessionAsk,
+        /// Of a login: the session in which it is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        session: Option<SessionAsk>,
         /// What is to be signed, in base64.
         data: String,
     },

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::Value;
-use super::signer::{CertificateAsk, SignerAddAsk, SignerRotateAsk, SignerRules, TokenAsk};
+use super::signer::{CertificateAsk, SignatureAsk, SignerAddAsk, SignerRotateAsk, SignerRules, TokenAsk};
 
 /// The first line of a connection.
 #[derive(Debug, Serialize, Deserialize)]
@@ -345,6 +345,9 @@ pub struct GrantAsk {
     /// What is to be signed, of a signer of SSH certificates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<CertificateAsk>,
+    /// What is to be signed, of a signer of SSH signatures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<SignatureAsk>,
 }
 
 /// A new vault.

@@ -8,6 +8,7 @@ use super::Value;
 use super::request::RulesAsk;
 use crate::encoding::jwk::{Algorithm, Profile};
 use crate::encoding::self_signed::Certificates;
+use crate::encoding::ssh_signed_data::Hash;
 
 /// What a token is to say.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -76,6 +77,18 @@ pub struct SessionAsk {
     pub signature: String,
 }
 
+/// What an SSH signature is to be over.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignatureAsk {
+    /// Digest of what is signed, hexadecimal; of several signatures, of the first.
+    pub digest: String,
+    /// How the digest was made.
+    pub hash: Hash,
+    /// What it is for.
+    pub namespace: String,
+}
+
 /// What may be signed with a signer, and its public keys (base64url without padding: 65 bytes for ES256, 32 for EdDSA).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -102,6 +115,9 @@ pub struct SignerRules {
     /// Who issues the tokens.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub issuer: String,
+    /// Of a signer of SSH signatures, which signs nothing else: the namespaces in which it may sign.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub namespaces: BTreeSet<String>,
     /// The key that signs next; none in hardware.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
@@ -160,7 +176,7 @@ pub struct SignerAddAsk {
     pub signer: String,
     /// With which algorithm it signs.
     pub alg: Algorithm,
-    /// As in [`SignerRules`]; none for one of SSH certificates.
+    /// As in [`SignerRules`]; none for one of SSH certificates or signatures.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub issuer: String,
     /// Where its key is made in hardware; sealed in the vault when left out.
@@ -183,6 +199,9 @@ pub struct MayAsk {
     /// As in [`SignerRules`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub claims: BTreeMap<String, BTreeSet<String>>,
+    /// As in [`SignerRules`]: what it has makes it a signer of SSH signatures.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub namespaces: BTreeSet<String>,
     /// As in [`SignerRules`]: what it has makes it a signer of SSH certificates.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub principals: BTreeSet<String>,

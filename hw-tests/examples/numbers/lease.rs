@@ -244,6 +244,7 @@ fn call(runtime: &str, secret: &str) -> Result<Client, Failure> {
                     ..TokenAsk::default()
                 }),
                 certificate: None,
+                signature: None,
             },
             secret => GrantAsk {
                 secret: secret.into(),
@@ -251,6 +252,7 @@ fn call(runtime: &str, secret: &str) -> Result<Client, Failure> {
                 env: Some("TOKEN".into()),
                 token: None,
                 certificate: None,
+                signature: None,
             },
         }],
         deliver: true,

@@ -1,8 +1,9 @@
-//! SSH certificates with emulated keys; what Debian's sshd says of them is in `servers`.
+//! SSH certificates and signatures with emulated keys; what Debian's sshd says of them is in `servers`.
 
 mod agent;
 mod logins;
 mod servers;
+mod signatures;
 
 use std::fs;
 use std::path::PathBuf;

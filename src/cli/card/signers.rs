@@ -9,7 +9,7 @@ use crate::encoding::access::Access;
 use crate::encoding::jwk::{Algorithm, Profile, PublicKey};
 use crate::encoding::plain::count;
 use crate::encoding::ssh_key::SshKey;
-use crate::lease::text::{BeforeText, CertificateText, DroppedText, GrantText, KeyState, TokenText};
+use crate::lease::text::{BeforeText, CertificateText, DroppedText, GrantText, KeyState, SignatureText, TokenText};
 use crate::wire::signer::{HardwareRules, SignerClass, SignerRules};
 
 /// Digits of a key's name that are enough to tell it from another.
@@ -28,6 +28,10 @@ pub(super) fn signed(grant: &GrantText) -> String {
             None => "an SSH certificate",
         };
         return format!("{what} signed by {}  {class}, version {}", grant.secret, grant.version);
+    }
+    if let Some(signature) = &grant.signature {
+        let class = signer_of(signature.class);
+        return format!("SSH signatures by {}  {class}, version {}", grant.secret, grant.version);
     }
     let class = grant.token.as_ref().map_or("", |token| signer_of(token.class));
     let variable = grant
@@ -66,7 +70,9 @@ pub(super) fn token_rows(rows: &mut Vec<Row>, token: &TokenText) {
 pub(super) fn rows(rows: &mut Vec<Row>, signer: &SignerRules, before: Option<&BeforeText>) {
     let none = BeforeText::default();
     let before = before.unwrap_or(&none);
-    if signer.principals.is_empty() {
+    if !signer.namespaces.is_empty() {
+        changed(rows, "signs in", joined(&signer.namespaces), before.namespaces.as_ref());
+    } else if signer.principals.is_empty() {
         must(rows, "issuer", signer.issuer.clone());
         changed(rows, "to", joined(&signer.audiences), before.audiences.as_ref());
         changed(rows, "as", joined(&signer.subjects), before.subjects.as_ref());
@@ -136,7 +142,11 @@ pub(super) fn most(ttl: Option<u64>, uses: Option<u32>) -> Vec<String> {
 /// Public keys that will be a signer's no more, each with what that means.
 pub(super) fn drops(rows: &mut Vec<Row>, drops: &[DroppedText]) {
     for (i, dropped) in drops.iter().enumerate() {
-        let signed = if dropped.issuer.is_empty() { "certificate" } else { "token" };
+        let signed = if dropped.issuer.is_empty() {
+            "certificate or signature"
+        } else {
+            "token"
+        };
         let what = match dropped.was {
             KeyState::Current => format!("which signs now: no {signed} of it stays good"),
             KeyState::Next => "which was to sign next".to_owned(),
@@ -155,10 +165,10 @@ pub(super) fn removed(secret: &SecretRef, drops: &[DroppedText]) -> String {
     }
 }
 
-/// What a signer signs, by whom it names as the issuer: one of SSH certificates names nobody.
+/// What a signer signs, by whom it names as the issuer: one for SSH names nobody.
 pub(super) fn of_what(issuer: &str) -> String {
     match issuer.is_empty() {
-        true => "a signer of SSH certificates".to_owned(),
+        true => "a signer of SSH certificates or signatures".to_owned(),
         false => format!("a signer of tokens issued by {issuer}"),
     }
 }
@@ -224,6 +234,20 @@ pub(super) fn certificate_rows(rows: &mut Vec<Row>, certificate: &CertificateTex
     must(rows, "from", if from.is_empty() { "everywhere".into() } else { from.join(" or ") });
 }
 
+/// What an SSH signature is over: of one, exactly this; of several, more that nobody knows yet.
+pub(super) fn signature_rows(rows: &mut Vec<Row>, signature: &SignatureText, uses: Option<u32>) {
+    must(rows, "in", format!("the namespace {}", signature.namespace));
+    let key = PublicKey::from_text(signature.alg, &signature.key).ok();
+    let key = key.and_then(|key| SshKey::of(&key).ok());
+    let key = key.map_or_else(|| "(none)".to_owned(), |key| format!("{} {}", key.name(), key.fingerprint()));
+    must(rows, "with key", key);
+    must(rows, "over", format!("{} {}", signature.hash, signature.digest));
+    match uses.unwrap_or(1).saturating_sub(1) {
+        0 => {}
+        more => strong(rows, "", format!("and {more} MORE in that namespace that nobody has seen yet")),
+    }
+}
+
 /// What may be signed with a signer, in words.
 #[must_use]
 pub fn rules(signer: &SignerRules) -> String {
@@ -232,6 +256,10 @@ pub fn rules(signer: &SignerRules) -> String {
         Some(hardware) => format!("signer in hardware (slot {} of YubiKey {})", hardware.slot, hardware.serial),
         None => format!("sealed signer ({})", signer.alg.as_str()),
     };
+    if !signer.namespaces.is_empty() {
+        let names = joined(&signer.namespaces);
+        return format!("{class} of SSH signatures, in the namespace {names}; key {key}");
+    }
     if !signer.principals.is_empty() {
         let names = joined(&signer.principals);
         return format!("{class} of SSH certificates, which let in as {names}; key {key}");
@@ -345,11 +373,15 @@ pub(super) mod tests {
         };
         assert_eq!(
             removed(&secret, &[dropped(KeyState::Current)]),
-            "prod/ca, a signer of SSH certificates"
+            "prod/ca, a signer of SSH certificates or signatures"
         );
         let mut shown = Vec::new();
         drops(&mut shown, &[dropped(KeyState::Previous)]);
-        assert!(shown[0].text.ends_with("which signed before: no certificate of it stays good"));
+        assert!(
+            shown[0]
+                .text
+                .ends_with("which signed before: no certificate or signature of it stays good")
+        );
     }
 
     #[test]

@@ -1,8 +1,11 @@
-//! `touchlease ssh agent`: a socket at which ssh asks for a key, and a touch for each server.
+//! `touchlease ssh agent`: a socket at which ssh asks for a key, with a touch for each server, and at which git has commits signed.
 //!
 //! The key is the daemon's. What runs here speaks ssh's protocol on one side and the daemon's on the other, and has nothing to lose.
 
+mod held;
+mod logins;
 mod serve;
+mod signatures;
 mod socket;
 
 use std::ffi::OsString;
@@ -23,19 +26,21 @@ use crate::cli::change::{how_many, seconds};
 use crate::cli::session::Session;
 use crate::cli::ui::Tone;
 use crate::encoding::SecretRef;
+use crate::vault::signer::SignerKind;
 use crate::wire::{Failure, Outcome};
 
-/// Let ssh get in at servers with certificates: a touch for each server.
+/// Let ssh get in at servers with certificates, and git and ssh-keygen sign: a touch for each server, and for what is signed.
 ///
 /// ssh finds it as SSH_AUTH_SOCK. When ssh has met a server it asks here for a key; the prompt shows the server's host key and the user, and a
 /// touch makes a key and a certificate for logins there, as many as --uses says, until --ttl is over. The key is the daemon's and never leaves
-/// it. Nothing else is signed, and nothing for a connection that was forwarded. With a command it ends with that; without one it prints what a
+/// it. With a signer of SSH signatures (`signer add --namespace git`) its key is listed, without a touch, to programs that sign (`git commit -S`, `ssh-keygen -Y sign`);
+/// the prompt shows namespace and digest. Nothing else is signed, and nothing for a connection that was forwarded. With a command it ends with that; without one it prints what a
 /// shell has to know, and ends with Ctrl-C.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The signer, as scope/NAME.
-    #[arg(value_name = "SIGNER")]
-    signer: SecretRef,
+    /// The signer, as scope/NAME: one of SSH certificates, and any number of SSH signatures.
+    #[arg(value_name = "SIGNER", required = true)]
+    signers: Vec<SecretRef>,
     /// Let in as this user [default: the signer's only principal].
     #[arg(long, value_name = "USER")]
     principal: Option<String>,
@@ -59,7 +64,7 @@ pub struct Args {
     /// Let one touch be good for this long, as 90s or 10m [default: 5m, or less where the rules say so].
     #[arg(long, value_name = "DURATION", value_parser = seconds)]
     ttl: Option<u64>,
-    /// Let one touch be for this many logins at its server, as far as the signer's rules allow it [default: 1].
+    /// Let one touch be for this many logins at its server, or signatures in its namespace, as far as the signer's rules allow it [default: 1].
     #[arg(long, value_name = "N", value_parser = how_many::<u32>)]
     uses: Option<u32>,
     /// Say why, in one line, to the person who touches.
@@ -75,15 +80,43 @@ pub struct Args {
 pub fn run(session: &Session, args: Args) -> Result<u8, Failure> {
     let command = args.command.clone();
     // A signer that is none is said now, and not when ssh asks.
-    super::named_ca(session, &args.signer)?;
+    let (ca, signers) = sorted(session, &args)?;
     let socket = Socket::make(&session.places)?;
-    let agent = Arc::new(Agent::new(session, args));
+    let agent = Arc::new(Agent::new(session, args, ca, signers));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| failed(&error))?;
     let ended = runtime.block_on(serve(session, &agent, &socket, &command));
     // A prompt that still stands is taken away, and the terminal is as it was.
     agent.stop();
     ended
+}
+
+/// The signer of certificates, and those of signatures.
+fn sorted(session: &Session, args: &Args) -> Result<(Option<SecretRef>, Vec<SecretRef>), Failure> {
+    let (mut cas, mut signers) = (vec![], vec![]);
+    for signer in &args.signers {
+        match super::named(session, signer)? {
+            (SignerKind::Certificates, _) => cas.push(signer.clone()),
+            (SignerKind::Signatures, _) => {
+                super::signing_key(session, signer)?;
+                signers.push(signer.clone());
+            }
+            (SignerKind::Tokens, _) => {
+                return Err(super::other_kind(signer, SignerKind::Tokens, SignerKind::Certificates));
+            }
+        }
+    }
+    let ca = cas.pop();
+    if !cas.is_empty() {
+        let message = "several signers of SSH certificates are named, and ssh would not know which";
+        return Err(Failure::new(Outcome::Usage, "several_cas", message).hint("start an agent for each"));
+    }
+    let of_certificates = args.principal.is_some() || args.user.is_some() || args.old_server || args.force_command.is_some();
+    if ca.is_none() && (of_certificates || !args.source_addresses.is_empty() || args.pty) {
+        let message = "--principal, --user, --old-server, --force-command, --source-address and --pty are for logins, and no signer of certificates is named";
+        return Err(Failure::new(Outcome::Usage, "no_logins", message).hint("leave them out, or name a signer of certificates too"));
+    }
+    Ok((ca, signers))
 }
 
 async fn serve(session: &Session, agent: &Arc<Agent>, socket: &Socket, command: &[OsString]) -> Result<u8, Failure> {

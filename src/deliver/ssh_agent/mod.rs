@@ -2,12 +2,19 @@
 //!
 //! A connection says first with which server its session is (`session-bind@openssh.com`), then asks which keys there are, then for a
 //! signature: so ssh does since OpenSSH 8.9. One that says nothing of its session, says it twice, or says that it was forwarded, has no key
-//! and gets no signature. No frame changes anything here: no key is added or removed, nothing is locked.
+//! and gets no login.
+//!
+//! Whoever says nothing of a session may have SSH signatures made (`ssh-keygen -Y sign`, git): the keys for these are listed to him alone, and sign
+//! nothing but the signed data of such a signature, which is no request to be let in. No frame changes anything here: no key is added or removed, nothing is locked.
 
 pub mod frame;
 
 use self::frame::{FAILURE, Message, SUCCESS};
 use crate::encoding::ssh_session::SshSession;
+use crate::encoding::ssh_signed_data::SignedData;
+
+/// What is said of a login whose server nobody named.
+const UNBOUND: &str = "a program asked for a signature and did not say for which server: OpenSSH 8.9 and newer says it";
 
 /// What a connection has said of its session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,6 +52,15 @@ pub enum Step {
     Refuse(&'static str),
     /// Which keys there are for this session.
     List(Box<Session>),
+    /// Which keys there are for SSH signatures.
+    ListKeys,
+    /// An SSH signature.
+    SignData {
+        /// The key, in its wire form.
+        key: Vec<u8>,
+        /// What is to be signed.
+        data: SignedData,
+    },
     /// A signature for this session.
     Sign {
         /// The session.
@@ -83,16 +99,19 @@ impl Connection {
                 Step::Refuse("a connection spoke for two sessions, as a forwarded one does, and nothing is signed for it")
             }
             (Message::List, Bound::To(session)) => Step::List(session.clone()),
-            (Message::List, _) => Step::Answer(frame::identities(&[])),
+            (Message::List, Bound::No) => Step::ListKeys,
+            (Message::List, Bound::Refused) => Step::Answer(frame::identities(&[])),
             // Flags choose a hash of RSA, and there is no such key.
             (Message::Sign { key, data, flags: 0 }, Bound::To(session)) => Step::Sign {
                 session: session.clone(),
                 key,
                 data,
             },
-            (Message::Sign { .. }, Bound::No) => {
-                Step::Refuse("a program asked for a signature and did not say for which server: OpenSSH 8.9 and newer says it")
-            }
+            (Message::Sign { key, data, flags: 0 }, Bound::No) => match SignedData::read(&data) {
+                Ok(data) => Step::SignData { key, data },
+                Err(_) => Step::Refuse(UNBOUND),
+            },
+            (Message::Sign { .. }, Bound::No) => Step::Refuse(UNBOUND),
             _ => Step::Answer(FAILURE.to_vec()),
         }
     }

@@ -46,7 +46,7 @@ pub struct DroppedText {
     pub secret: SecretRef,
     /// Its algorithm.
     pub alg: Algorithm,
-    /// Whose tokens it signed; empty for a signer of SSH certificates.
+    /// Whose tokens it signed; empty for a signer of SSH certificates or signatures.
     pub issuer: String,
     /// The key, as in [`crate::wire::signer::SignerRules`].
     pub public: String,
@@ -97,6 +97,9 @@ pub struct BeforeText {
     /// As in [`crate::wire::signer::SignerRules`]; empty where it had none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claims: Option<BTreeMap<String, BTreeSet<String>>>,
+    /// As in [`crate::wire::signer::SignerRules`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespaces: Option<BTreeSet<String>>,
     /// As in [`crate::wire::signer::SignerRules`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub principals: Option<BTreeSet<String>>,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Origin, Text};
 use crate::encoding::jwk::{Algorithm, Profile};
+use crate::encoding::ssh_signed_data::Hash;
 use crate::encoding::sshsig::Namespace;
 use crate::encoding::{Digest, SecretRef};
 use crate::lease::grant::{AtEnd, Via};
@@ -100,6 +101,9 @@ pub struct GrantText {
     /// What is signed, with a signer of SSH certificates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<CertificateText>,
+    /// What is signed, with a signer of SSH signatures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<SignatureText>,
     /// SHA-256 of the record's clear part that was judged: after unsealing it must be the same.
     pub judged: Digest,
     /// Where the proxy may send it, and how; only where `via` is the proxy.
@@ -194,6 +198,24 @@ pub struct LoginText {
     pub old_server: bool,
     /// The user that is logged in as.
     pub user: String,
+}
+
+/// SSH signatures, in the text. Of one signature it is over the digest that stands here; of several, over this one and others that nobody knows yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignatureText {
+    /// With which algorithm it is signed.
+    pub alg: Algorithm,
+    /// Where the private key is.
+    pub class: SignerClass,
+    /// Digest of what is signed, hexadecimal.
+    pub digest: String,
+    /// How the digest was made.
+    pub hash: Hash,
+    /// The public key that it verifies with, as it stands in the record.
+    pub key: String,
+    /// What it is for.
+    pub namespace: String,
 }
 
 /// The member `kind` of a lease.

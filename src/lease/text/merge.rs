@@ -46,7 +46,7 @@ pub struct JoinedText {
     /// Whether it is sealed under a key of its scope that is not in force any more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub earlier_key: bool,
-    /// Whose tokens it signs, of a signer; empty for one of SSH certificates.
+    /// Whose tokens it signs, of a signer; empty for one of SSH certificates or signatures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issuer: Option<String>,
 }

@@ -19,7 +19,7 @@ pub use change::{
     OlderScopeText, OlderText, WriteText,
 };
 pub use export::{ExportKind, ExportText};
-pub use lease::{CertificateText, GrantText, Holder, LeaseKind, LeaseText, LoginText, ProxyText, TaskText, TokenText};
+pub use lease::{CertificateText, GrantText, Holder, LeaseKind, LeaseText, LoginText, ProxyText, SignatureText, TaskText, TokenText};
 pub use merge::{JoinText, JoinedText, KeepText, StatesText, VersionText, names_all};
 pub use notice::{CardText, EnrolKind, EnrolText, FactoryText, RecoversText, RosterBeside, UnlockKind, UnlockText};
 pub use scan::{ScanKind, ScanText};
@@ -221,6 +221,7 @@ pub(crate) mod tests {
                 env: Some("TOKEN".into()),
                 token: None,
                 certificate: None,
+                signature: None,
                 judged: Digest([6; 32]),
                 proxy: None,
             }],

@@ -2,6 +2,7 @@
 
 use p256::ecdsa::signature::Signer as _;
 
+use crate::encoding::ssh_signed_data::{Hash, SignedData};
 use crate::encoding::ssh_userauth::UserAuth;
 
 const SESSION: &[u8] = &[7; 32];
@@ -84,8 +85,18 @@ pub fn agent() -> Vec<Vec<u8>> {
         frames(&[vec![11], sign.clone(), vec![19], [&[27][..], &string(b"query")].concat()]),
         frames(&[bind(&sessions[0], 1), bind(&sessions[2], 0), vec![11], sign.clone()]),
         frames(&[bind(&rsa, 0), vec![11]]),
+        frames(&[vec![11], [&[13][..], &string(b"key"), &string(&signed_data(Hash::Sha512)), &[0; 4]].concat()]),
     ]);
     samples
+}
+
+fn signed_data(hash: Hash) -> Vec<u8> {
+    let data = SignedData {
+        namespace: "git".into(),
+        hash,
+        digest: vec![7; hash.length()],
+    };
+    data.to_blob()
 }
 
 pub fn login() -> Vec<Vec<u8>> {
@@ -100,5 +111,7 @@ pub fn login() -> Vec<Vec<u8>> {
         host: Some(vec![4; 51]),
         ..request.clone()
     };
-    vec![request.to_blob(), bound.to_blob(), b"SSHSIG\0\0\0\x03git\0\0\0\0".to_vec()]
+    let mut samples = vec![request.to_blob(), bound.to_blob(), b"SSHSIG\0\0\0\x03git\0\0\0\0".to_vec()];
+    samples.extend([Hash::Sha256, Hash::Sha512].map(signed_data));
+    samples
 }

@@ -334,6 +334,7 @@ fn signer(alg: Algorithm) -> Rules {
             current: key(1),
             hardware: None,
             issuer: "https://id.example:8443/touchlease".into(),
+            namespaces: None,
             next: Some(key(2)),
             previous: (alg == Algorithm::EdDsa).then(|| key(3)),
             principals: None,

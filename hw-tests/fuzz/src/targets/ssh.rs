@@ -3,6 +3,7 @@
 use crate::deliver::ssh_agent::frame::{FAILURE, LONGEST, Message};
 use crate::deliver::ssh_agent::{Connection, Step, frame};
 use crate::encoding::ssh_session::SshSession;
+use crate::encoding::ssh_signed_data::SignedData;
 use crate::encoding::ssh_userauth::UserAuth;
 
 /// Frames of one connection, each behind its length in two bytes: nothing is listed or signed before a session is proven, and nothing after
@@ -29,18 +30,35 @@ pub fn agent(data: &[u8]) {
                 assert_eq!(Some(&session.checked), proven.as_ref());
                 assert_eq!(message, Message::Sign { key, data, flags: 0 });
             }
+            // Keys of signatures are for whoever never spoke of a session.
+            Step::ListKeys => assert_eq!((binds, message), (0, Message::List)),
+            Step::SignData { key, data } => {
+                assert_eq!(binds, 0);
+                let data = data.to_blob();
+                assert!(UserAuth::read(&data).is_err());
+                assert_eq!(message, Message::Sign { key, data, flags: 0 });
+            }
             Step::Answer(answer) => {
                 let nothing = frame::identities(&[]);
                 let bound = matches!(message, Message::Bind(_)) && proven.is_some() && answer == frame::SUCCESS;
-                assert!(answer == FAILURE || bound || message == Message::List && proven.is_none() && answer == nothing);
+                let refused = message == Message::List && binds > 0 && proven.is_none() && answer == nothing;
+                assert!(answer == FAILURE || bound || refused);
             }
             Step::Refuse(why) => assert!(!why.is_empty() && message != Message::List && message != Message::Other),
         }
     }
 }
 
-/// A request to be let in: what is read is what is signed, byte for byte.
+/// A request to be let in, or the signed data of a signature, and never both: what is read is what is signed, byte for byte.
 pub fn login(data: &[u8]) {
+    if let Ok(signed) = SignedData::read(data) {
+        assert_eq!(signed.to_blob(), data);
+        assert!(UserAuth::read(data).is_err());
+        assert_eq!(signed.digest.len(), signed.hash.length());
+        let mut other = signed.clone();
+        other.namespace.push('x');
+        assert_ne!(other.to_blob(), data);
+    }
     if let Ok(request) = UserAuth::read(data) {
         assert_eq!(request.to_blob(), data);
         assert!(!data.starts_with(b"SSHSIG"), "a request is a signature of a file too");

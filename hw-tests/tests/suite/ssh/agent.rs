@@ -25,10 +25,14 @@ pub(super) struct Agent {
 
 impl Agent {
     pub(super) fn start(lab: &Lab, more: &[&str]) -> Self {
+        Self::of(lab, "prod/ca", more)
+    }
+
+    pub(super) fn of(lab: &Lab, signer: &str, more: &[&str]) -> Self {
         let said = lab.home.path().join("agent.said");
         let mut child = lab
             .home
-            .command([&["ssh", "agent", "prod/ca"], more].concat())
+            .command([&["ssh", "agent", signer], more].concat())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(fs::File::create(&said).unwrap())

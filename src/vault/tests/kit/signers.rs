@@ -40,6 +40,20 @@ pub fn add(kit: &mut Kit<'_>) {
     let ca = of_ssh(kit);
     let about = "A signer of SSH certificates in the place of a secret: to be read.".to_owned();
     made.push(("ssh".to_owned(), about, "fine", sealed(&ca, &value)));
+    let signatures = of_signatures(kit);
+    let about = "A signer of SSH signatures in the place of a secret: to be read.".to_owned();
+    made.push(("namespaces".to_owned(), about, "fine", sealed(&signatures, &value)));
+    for (name, about, from, to) in WRONG_NAMESPACES {
+        let changed = signatures.replacen(from, to, 1);
+        assert_ne!(changed, signatures, "{name}");
+        let about = format!("A signer of SSH signatures that somebody who has the scope's key sealed: {about}.");
+        made.push((
+            format!("namespaces-{name}"),
+            about,
+            "secret prod/TOKEN damaged",
+            sealed(&changed, &value),
+        ));
+    }
     for (name, about, text) in with_profiles(&good) {
         made.push((name.to_owned(), about.to_owned(), "fine", sealed(&text, &value)));
     }
@@ -210,6 +224,21 @@ const WRONG_CAS: &[(&str, &str, &str, &str)] = &[
     ("ttl", "certificates of over an hour", "\"ttl\":600", "\"ttl\":3601"),
 ];
 
+const WRONG_NAMESPACES: &[(&str, &str, &str, &str)] = &[
+    ("none", "no namespace", "[\"file\",\"git\"]", "[]"),
+    ("null", "namespaces that are null", "[\"file\",\"git\"]", "null"),
+    ("wild", "every namespace", "\"git\"]", "\"git*\"]"),
+    ("order", "namespaces in another order", "\"file\",\"git\"", "\"git\",\"file\""),
+    ("ours", "a namespace of receipts", "\"git\"]", "\"touchlease-lease\"]"),
+    ("tokens", "an audience besides", "\"audiences\":[]", "\"audiences\":[\"a\"]"),
+    (
+        "principals",
+        "principals besides",
+        "\"previous\":null",
+        "\"previous\":null,\"principals\":[\"deploy\"]",
+    ),
+];
+
 const WRONG_CARDS: &[(&str, &str, &str, &str)] = &[
     ("uses", "of two tokens of one touch", "\"uses\":1", "\"uses\":2"),
     (
@@ -278,6 +307,18 @@ fn of_ssh(kit: &Kit<'_>) -> String {
         signer.claims.clear();
         signer.issuer.clear();
         signer.principals = Some(["deploy".into(), "root".into()].into());
+    }
+    clear(kit, rules)
+}
+
+/// The clear part of a signer of SSH signatures.
+fn of_signatures(kit: &Kit<'_>) -> String {
+    let mut rules = rules();
+    if let Some(signer) = &mut rules.signer {
+        (signer.audiences, signer.subjects) = Default::default();
+        signer.claims.clear();
+        signer.issuer.clear();
+        signer.namespaces = Some(["file".into(), "git".into()].into());
     }
     clear(kit, rules)
 }

@@ -1,0 +1,119 @@
+//! Logins: a certificate and a lease for each server.
+
+use std::collections::BTreeMap;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex};
+
+use data_encoding::BASE64;
+
+use super::Args;
+use super::held::Held;
+use super::serve::{Agent, locked};
+use crate::cli::init::unexpected;
+use crate::deliver::ssh_agent::{Session, frame};
+use crate::encoding::SecretRef;
+use crate::wire::Failure;
+use crate::wire::request::GrantAsk;
+use crate::wire::signer::{CertificateAsk, LoginAsk, SessionAsk};
+
+/// Whoever asks for a lease keeps it locked: another connection to the same server gets the same.
+type Slot = Arc<Mutex<Option<Login>>>;
+
+/// The leases of a signer of certificates, by the host key that they are for.
+pub(super) struct Logins {
+    ca: SecretRef,
+    leases: Mutex<BTreeMap<Vec<u8>, Slot>>,
+}
+
+/// A lease for one server.
+struct Login {
+    held: Held,
+    /// The certificate, in its wire form.
+    certificate: Vec<u8>,
+    /// The lease's id.
+    id: String,
+}
+
+impl Logins {
+    pub(super) fn new(ca: SecretRef) -> Self {
+        Self {
+            ca,
+            leases: Mutex::default(),
+        }
+    }
+
+    /// The certificate for this server: that of a live lease, or of one that is asked for.
+    pub(super) fn list(&self, agent: &Agent, session: &Session, stream: &UnixStream) -> Result<Vec<u8>, Failure> {
+        let slot = self.slot(session);
+        let mut login = locked(&slot);
+        if login.as_ref().is_some_and(|login| !login.held.is_live()) {
+            *login = None;
+        }
+        let login = match &mut *login {
+            Some(login) => login,
+            empty => empty.insert(self.ask(agent, session, stream)?),
+        };
+        Ok(frame::identities(&[(&login.certificate, &format!("touchlease {}", login.id))]))
+    }
+
+    pub(super) fn sign(&self, session: &Session, key: &[u8], data: &[u8]) -> Result<Vec<u8>, Failure> {
+        let slot = self.slot(session);
+        let mut login = locked(&slot);
+        let Some(lease) = login.as_mut().filter(|login| login.certificate == key) else {
+            return Ok(frame::FAILURE.to_vec());
+        };
+        let signed = lease.held.sign(Some(said(session)), data);
+        if !lease.held.is_live() {
+            *login = None;
+        }
+        Ok(frame::signature(&signed?))
+    }
+
+    fn slot(&self, session: &Session) -> Slot {
+        let host = session.checked.host().to_blob();
+        locked(&self.leases).entry(host).or_default().clone()
+    }
+
+    fn ask(&self, agent: &Agent, session: &Session, stream: &UnixStream) -> Result<Login, Failure> {
+        let (granted, held) = agent.ask(self.grant(&agent.args, session), stream)?;
+        let line = granted.values.first().ok_or_else(unexpected)?.value.0.expose();
+        let certificate = line.split(|byte| *byte == b' ').nth(1);
+        let certificate = certificate.and_then(|base64| BASE64.decode(base64).ok());
+        Ok(Login {
+            held,
+            certificate: certificate.ok_or_else(unexpected)?,
+            id: granted.lease.id,
+        })
+    }
+
+    fn grant(&self, args: &Args, session: &Session) -> GrantAsk {
+        let certificate = CertificateAsk {
+            force_command: args.force_command.clone(),
+            key: String::new(),
+            login: Some(LoginAsk {
+                session: said(session),
+                old_server: args.old_server,
+                user: args.user.clone(),
+            }),
+            principal: args.principal.clone(),
+            pty: args.pty,
+            source_addresses: args.source_addresses.clone(),
+        };
+        GrantAsk {
+            secret: self.ca.to_string(),
+            via: "signer".into(),
+            env: None,
+            token: None,
+            certificate: Some(certificate),
+            signature: None,
+        }
+    }
+}
+
+fn said(session: &Session) -> SessionAsk {
+    SessionAsk {
+        host_key: BASE64.encode(session.checked.blob()),
+        id: BASE64.encode(session.checked.id()),
+        signature: BASE64.encode(&session.signature),
+    }
+}
