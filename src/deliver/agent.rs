@@ -43,6 +43,10 @@ const SERVERS: [&str; 3] = ["tmux-", "emacs", "zellij-"];
 const SESSIONS: &str = "/run/user";
 const SYSTEM_BUS: &str = "/run/dbus/system_bus_socket";
 
+/// Where programs of the user share memory, and where ours have files when `$XDG_RUNTIME_DIR` is not in memory.
+const SHARED_MEMORY: &str = "/dev/shm";
+const QUEUES: &str = "mqueue";
+
 /// Where pcscd listens, and the X server's socket.
 const PCSCD: &str = "/run/pcscd";
 const SCREENS: &str = "/tmp/.X11-unix";
@@ -57,6 +61,8 @@ pub struct Surroundings<'a> {
     pub var: &'a dyn Fn(&str) -> Option<OsString>,
     /// The user.
     pub uid: u32,
+    /// The user's home by the table of accounts: what the environment says may be another.
+    pub home: Option<PathBuf>,
     /// The folder in which the agent starts.
     pub folder: &'a Path,
     /// `/proc/self/mountinfo`.
@@ -99,6 +105,9 @@ pub fn walls(around: &Surroundings<'_>) -> Result<Walls, AgentError> {
     if is_there(Path::new(PCSCD)) {
         covers.add(&real(Path::new(PCSCD))?, Cover::Closed);
     }
+    if let Ok(place) = fs::canonicalize(SHARED_MEMORY) {
+        covers.add(&place, Cover::Memory);
+    }
     for place in cgroups(around.mounts) {
         covers.add(&place, Cover::ReadOnly);
     }
@@ -110,6 +119,7 @@ pub fn walls(around: &Surroundings<'_>) -> Result<Walls, AgentError> {
     }
     Ok(Walls {
         covers: covers.all,
+        brought: vec![],
         devices: devices(Path::new("/dev")).map_err(at(Path::new("/dev")))?,
         folder,
         namespaces: true,
@@ -156,11 +166,9 @@ impl Surroundings<'_> {
         for place in named("XDG_RUNTIME_DIR").into_iter().chain([session]).chain(servers).chain(screen) {
             let Ok(place) = fs::canonicalize(place) else { continue };
             // One that the variable names by mistake.
-            let home = named("HOME");
-            let mut needed = [Some(folder), home.as_deref()]
-                .into_iter()
-                .flatten()
-                .chain(temporary.iter().map(PathBuf::as_path));
+            let homes = self.homes();
+            let needed = homes.iter().chain(&temporary).map(PathBuf::as_path);
+            let mut needed = needed.chain([folder]);
             if !needed.any(|needed| needed.starts_with(&place)) {
                 covers.add(&place, Cover::Empty(0o700));
             }
@@ -168,6 +176,10 @@ impl Surroundings<'_> {
         if let Ok(place) = fs::canonicalize(SCREENS) {
             covers.add(&place, Cover::Empty(0o1777));
         }
+    }
+
+    fn homes(&self) -> Vec<PathBuf> {
+        (self.var)("HOME").map(PathBuf::from).into_iter().chain(self.home.clone()).collect()
     }
 
     /// Sockets of buses and multiplexers that variables name, wherever they are.
@@ -186,9 +198,9 @@ impl Surroundings<'_> {
     /// The engines' sockets that this user may connect to.
     fn engines(&self) -> Vec<PathBuf> {
         let named = (self.var)("DOCKER_HOST").and_then(|host| Some(PathBuf::from(host.to_str()?.strip_prefix("unix://")?)));
-        let home = (self.var)("HOME").map(PathBuf::from);
-        let desktop = home
-            .into_iter()
+        let homes = self.homes();
+        let desktop = homes
+            .iter()
             .flat_map(|home| [home.join(".docker/run/docker.sock"), home.join(".docker/desktop/docker.sock")]);
         let known = ENGINES.iter().map(PathBuf::from);
         known
@@ -303,10 +315,10 @@ fn devices(dev: &Path) -> io::Result<Vec<Device>> {
                 CString::new(fs::read_link(&path)?.into_os_string().into_vec())?,
             ));
         } else if may_open(&path, kind) {
-            kept.push(if kind.is_dir() {
-                Device::Folder(c_name)
-            } else {
-                Device::Node(c_name)
+            kept.push(match kind.is_dir() {
+                true if name == QUEUES => Device::Queues(c_name),
+                true => Device::Folder(c_name),
+                false => Device::Node(c_name),
             });
         }
     }
@@ -410,7 +422,7 @@ mod tests {
         for node in ["null", "hidraw0", "hidraw17", "uhid", "uinput", "kvm"] {
             fs::write(dev.path().join(node), "").unwrap();
         }
-        for folder in ["bus", "usb", "input", "char", "pts", "shm"] {
+        for folder in ["bus", "usb", "input", "char", "pts", "shm", "mqueue"] {
             fs::create_dir(dev.path().join(folder)).unwrap();
         }
         std::os::unix::fs::symlink("/proc/self/fd", dev.path().join("fd")).unwrap();
@@ -422,6 +434,7 @@ mod tests {
             Device::Link(name("fd"), name("/proc/self/fd")),
             Device::Node(name("kvm")),
             Device::Node(name("null")),
+            Device::Queues(name("mqueue")),
         ];
         assert_eq!(kept, wanted);
     }
@@ -459,6 +472,7 @@ mod tests {
             vaults: vec![],
             var: &var,
             uid,
+            home: None,
             folder: root.path(),
             mounts: "",
         };

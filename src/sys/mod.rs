@@ -1,5 +1,6 @@
 //! The only place where `unsafe` lives: system calls that no safe wrapper offers. Each block says why it is sound.
 
+pub mod account;
 pub mod arena;
 pub mod child;
 pub mod disk;

@@ -44,6 +44,8 @@ pub enum Cover {
     Closed,
     /// An empty folder of these permissions, to write in.
     Empty(u32),
+    /// An empty folder for shared memory, as large as everywhere: half of the machine's memory (tmpfs(5)).
+    Memory,
     /// What is there, to read only.
     ReadOnly,
     /// Nothing that could be connected to: for a socket.
@@ -57,6 +59,8 @@ pub enum Device {
     Node(CString),
     /// A folder with all that is in it.
     Folder(CString),
+    /// A folder of message queues, which are its own (mq_overview(7)).
+    Queues(CString),
     /// A symbolic link and where it leads.
     Link(CString, CString),
 }
@@ -66,6 +70,8 @@ pub enum Device {
 pub struct Walls {
     /// What lies over which place, in the order in which it is put there. Paths without links, from / on.
     pub covers: Vec<(PathBuf, Cover)>,
+    /// Folders that are seen in there all the same, to read only, where something lies over what they are in.
+    pub brought: Vec<PathBuf>,
     /// What is left of `/dev`. Whatever else is there, or comes later, is not; terminals are the program's own.
     pub devices: Vec<Device>,
     /// The folder in which the program starts.
@@ -183,7 +189,8 @@ impl Walls {
     pub(super) fn enter(&self) -> Result<(), Fault> {
         let more = match &self.fence {
             Some(_) => UnshareFlags::NEWIPC | UnshareFlags::NEWNET,
-            None if self.namespaces => UnshareFlags::empty(),
+            // Whatever programs share by a number is theirs (ipc_namespaces(7)).
+            None if self.namespaces => UnshareFlags::NEWIPC,
             None => return Ok(()),
         };
         enter(if self.processes { more | UnshareFlags::NEWPID } else { more })
@@ -203,9 +210,7 @@ impl Walls {
             return self.raise_fence(fence);
         }
         if self.namespaces {
-            for (place, cover) in &self.covers {
-                cover.lay(place).map_err(Fault::at(place.display().to_string()))?;
-            }
+            self.lay_covers()?;
             self.replace_devices().map_err(Fault::at(DEV))?;
             self.go_in()?;
         }
@@ -218,6 +223,19 @@ impl Walls {
             return Ok(());
         }
         filter::install(filter::Kind::OthersAlone).map_err(Fault::at(FILTER))
+    }
+
+    fn lay_covers(&self) -> Result<(), Fault> {
+        let at = |path: &Path| Fault::at::<io::Error>(path.display().to_string());
+        let trees = self.brought.iter().map(|folder| Ok((folder, copy(folder).map_err(at(folder))?)));
+        let trees: Vec<_> = trees.collect::<Result<_, _>>()?;
+        for (place, cover) in &self.covers {
+            cover.lay(place).map_err(at(place))?;
+        }
+        for (folder, tree) in &trees {
+            bring(folder, tree).map_err(at(folder))?;
+        }
+        Ok(())
     }
 
     fn raise_fence(&self, fence: &Fence) -> Result<(), Fault> {
@@ -237,10 +255,6 @@ impl Walls {
     /// In place of `/dev` a folder with what stays of it, and terminals that are the program's own: in those of others it could read what is
     /// typed, and write what looks like a prompt.
     fn replace_devices(&self) -> io::Result<()> {
-        let copy = |path: &Path| -> io::Result<OwnedFd> {
-            let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::AT_RECURSIVE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-            Ok(open_tree(CWD, path, flags)?)
-        };
         let dev = Path::new(DEV);
         let streams = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
         let terminal = streams.into_iter().find_map(|stream| rustix::termios::ttyname(stream, vec![]).ok());
@@ -250,7 +264,7 @@ impl Walls {
         let mut kept = vec![];
         for device in &self.devices {
             match device {
-                Device::Link(..) => {}
+                Device::Link(..) | Device::Queues(_) => {}
                 Device::Node(name) | Device::Folder(name) => match copy(&dev.join(text(name))) {
                     Ok(tree) => kept.push((device, tree)),
                     // It was unplugged.
@@ -268,12 +282,19 @@ impl Walls {
                     rustix::fs::mkdir(&place, Mode::from_raw_mode(0o755))?;
                     put(&place, tree)?;
                 }
-                Device::Link(..) => {}
+                Device::Link(..) | Device::Queues(_) => {}
             }
         }
         for device in &self.devices {
-            if let Device::Link(name, target) = device {
-                rustix::fs::symlink(target.as_c_str(), dev.join(text(name)))?;
+            match device {
+                Device::Link(name, target) => rustix::fs::symlink(target.as_c_str(), dev.join(text(name)))?,
+                Device::Queues(name) => {
+                    let place = dev.join(text(name));
+                    rustix::fs::mkdir(&place, Mode::from_raw_mode(0o755))?;
+                    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+                    mount(SOURCE, &place, "mqueue", flags, None)?;
+                }
+                Device::Node(_) | Device::Folder(_) => {}
             }
         }
         let terminals = dev.join("pts");
@@ -305,6 +326,7 @@ impl Cover {
                 let options = CString::new(format!("mode={mode:o},size=10%"))?;
                 tmpfs(place, MountFlags::NOSUID | MountFlags::NODEV, &options)
             }
+            Self::Memory => tmpfs(place, MountFlags::NOSUID | MountFlags::NODEV, c"mode=1777"),
             Self::ReadOnly => fence::hold_still(place),
             Self::Nothing => Ok(mount_bind("/dev/null", place)?),
         }
@@ -336,6 +358,23 @@ fn scopes() -> Result<Ruleset, RulesetError> {
 
 fn tmpfs(place: &Path, flags: MountFlags, options: &std::ffi::CStr) -> io::Result<()> {
     Ok(mount(SOURCE, place, "tmpfs", flags, options)?)
+}
+
+/// A folder and all that is mounted in it, as a mount that is nowhere yet.
+fn copy(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::AT_RECURSIVE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    Ok(open_tree(CWD, path, flags)?)
+}
+
+/// Puts a folder back where it was, to read only.
+fn bring(folder: &Path, tree: &OwnedFd) -> io::Result<()> {
+    match rustix::fs::mkdir(folder, Mode::from_raw_mode(0o700)) {
+        // It lies where nothing was laid over it.
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(error) => return Err(error.into()),
+    }
+    fence::read_only(tree.as_fd(), c"", libc::AT_EMPTY_PATH)?;
+    put(folder, tree)
 }
 
 fn put(place: &Path, tree: &OwnedFd) -> io::Result<()> {

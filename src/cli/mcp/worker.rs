@@ -23,11 +23,11 @@ use crate::client::{Client, Message, daemon_gone};
 use crate::clock::SystemClock;
 use crate::deliver::env::{self, Delivery, LeaseEnd, Status, Streams};
 use crate::sys;
-use crate::sys::pass;
 use crate::sys::wait::is_readable;
 use crate::sys::walls::Walls;
 use crate::sys::walls::bridge::Bridge;
 use crate::sys::walls::fence::{Fence, TEMPORARY, has_all, home};
+use crate::sys::{account, pass};
 use crate::wire::reply::Granted;
 use crate::wire::{Answer, Call, Event, Failure, Outcome, Reply};
 
@@ -251,9 +251,12 @@ fn covered() -> io::Result<Vec<PathBuf>> {
         }
     }
     // A home may be in one of the system's.
-    let home = std::env::home_dir().and_then(|home| home.canonicalize().ok());
-    let outside = home.filter(|home| home.parent().is_some() && !found.iter().any(|covered| home.starts_with(covered)));
-    found.extend(outside);
+    let homes = [std::env::home_dir(), account::home()].into_iter().flatten();
+    for home in homes.filter_map(|home| home.canonicalize().ok()) {
+        if home.parent().is_some() && !found.iter().any(|covered| home.starts_with(covered)) {
+            found.push(home);
+        }
+    }
     Ok(found)
 }
 

@@ -13,6 +13,7 @@ use rustix::io::Errno;
 
 use crate::lease::task::{self, LARGEST_FILE, Task, TaskError};
 use crate::paths::Places;
+use crate::sys::account;
 use crate::sys::file::read_up_to;
 use crate::wire::request::TaskAsk;
 use crate::wire::{Failure, Outcome};
@@ -62,8 +63,10 @@ impl Workspace {
         .flatten()
         .map(|path| path.canonicalize().unwrap_or_else(|_| path.to_owned()))
         .collect();
-        let home = std::env::home_dir().map(|home| home.canonicalize().unwrap_or(home));
-        let too_wide = too_wide(&folder, &own, home.as_deref());
+        // What a variable says may be another folder than the one that the user's programs read.
+        let homes = [std::env::home_dir(), account::home()].into_iter().flatten();
+        let homes: Vec<PathBuf> = homes.map(|home| home.canonicalize().unwrap_or(home)).collect();
+        let too_wide = too_wide(&folder, &own, &homes);
         Ok(Self { folder, handle, too_wide })
     }
 
@@ -89,7 +92,7 @@ impl Workspace {
             return Err(Failure::new(Outcome::Refused, "workspace_moved", message)
                 .hint("put the folder back, or start the server anew in the folder where the work is: touchlease mcp --workspace FOLDER"));
         }
-        let why = self.too_wide.clone().or_else(|| too_wide(&self.folder, &[vault.to_owned()], None));
+        let why = self.too_wide.clone().or_else(|| too_wide(&self.folder, &[vault.to_owned()], &[]));
         let Some(why) = why else { return Ok(()) };
         let message = format!("commands cannot be confined to {}: {why}", self.folder.display());
         Err(Failure::new(Outcome::Refused, "workspace_too_wide", message)
@@ -175,11 +178,11 @@ fn place(error: &toml::de::Error) -> String {
 }
 
 /// Why a command that may write to all of `folder` could write to what is not the agent's.
-fn too_wide(folder: &Path, own: &[PathBuf], home: Option<&Path>) -> Option<String> {
+fn too_wide(folder: &Path, own: &[PathBuf], homes: &[PathBuf]) -> Option<String> {
     if folder.parent().is_none() {
         return Some("it is the root of all files".into());
     }
-    if home.is_some_and(|home| home.starts_with(folder)) {
+    if homes.iter().any(|home| home.starts_with(folder)) {
         return Some("your home folder is in it".into());
     }
     // What is in the root itself, and folders of programs of many users.
@@ -187,9 +190,7 @@ fn too_wide(folder: &Path, own: &[PathBuf], home: Option<&Path>) -> Option<Strin
     if folder.parent() == Some(Path::new("/")) || shared.iter().any(|shared| folder == Path::new(shared)) {
         return Some("it is a folder of the system".into());
     }
-    if let Some(within) = home.and_then(|home| folder.strip_prefix(home).ok())
-        && is_obeyed(within)
-    {
+    if homes.iter().filter_map(|home| folder.strip_prefix(home).ok()).any(is_obeyed) {
         return Some("programs of yours run what is in it, or take keys and settings from it".into());
     }
     let within = |path: &&PathBuf| path.starts_with(folder) || folder.starts_with(path);
@@ -281,7 +282,8 @@ mod tests {
     #[test]
     fn t24_a_workspace_that_holds_the_home_the_system_or_our_own_things_confines_nothing() {
         let own = [PathBuf::from("/home/anna/.local/state/touchlease"), "/home/anna/src/vault".into()];
-        let wide = |folder: &str| too_wide(Path::new(folder), &own, Some(Path::new("/home/anna"))).is_some();
+        let homes = ["/srv/sandbox/home", "/home/anna"].map(PathBuf::from);
+        let wide = |folder: &str| too_wide(Path::new(folder), &own, &homes).is_some();
         for folder in [
             "/",
             "/home",

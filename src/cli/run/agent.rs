@@ -15,6 +15,7 @@ use crate::deliver::env::LeaseEnd;
 use crate::lease::grant::Via;
 use crate::lease::task::Task;
 use crate::paths::Places;
+use crate::sys::account;
 use crate::sys::walls::{Fault, Walls, keep_folders};
 use crate::wire::request::LeaseAsk;
 use crate::wire::{Failure, Outcome};
@@ -52,6 +53,7 @@ pub fn walls_for(session: &Session, agent: Agent, asks: bool) -> Result<Walls, F
         vaults: vaults(session)?,
         var: &var,
         uid: getuid().as_raw(),
+        home: account::home(),
         folder: &folder,
         mounts: &table,
     };

@@ -144,8 +144,12 @@ pub(super) fn program(delivery: &Delivery) -> Result<(Program, Vec<PrivateFiles>
     })?;
     let files: Vec<_> = files.into_iter().chain(trusted.map(|(_, folder, _)| folder)).collect();
     let mut walls = delivery.walls.clone();
-    if let Some(fence) = walls.as_mut().and_then(|walls| walls.fence.as_mut()) {
-        fence.readable.extend(files.iter().map(|folder| folder.path().to_owned()));
+    if let Some(walls) = &mut walls {
+        let readable = match &mut walls.fence {
+            Some(fence) => &mut fence.readable,
+            None => &mut walls.brought,
+        };
+        readable.extend(files.iter().map(|folder| folder.path().to_owned()));
     }
     Ok((program.behind(walls).without_cores(!delivery.vars.is_empty()), files))
 }

@@ -338,7 +338,7 @@ pub(super) fn hold_still(place: &Path) -> io::Result<()> {
 }
 
 /// A mount and all below it (Linux 5.12).
-fn read_only(at: BorrowedFd<'_>, path: &CStr, flags: libc::c_int) -> io::Result<()> {
+pub(super) fn read_only(at: BorrowedFd<'_>, path: &CStr, flags: libc::c_int) -> io::Result<()> {
     const MOUNT_ATTR_RDONLY: u64 = 1;
     const AT_RECURSIVE: libc::c_int = 0x8000;
     let attributes = Attributes {

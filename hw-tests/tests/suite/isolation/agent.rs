@@ -248,6 +248,49 @@ fn t24_no_limit_priority_bus_or_multiplexer_outside_is_reached_from_behind_the_w
 }
 
 #[test]
+fn t24_what_other_programs_share_in_memory_is_not_seen_from_behind_the_walls() {
+    if !inside("agent::t24_what_other_programs_share_in_memory_is_not_seen_from_behind_the_walls") {
+        return;
+    }
+    let rigged = Rigged::new(NOBODY, None);
+    let _watch = rigged.home.watch().unwrap();
+    // A runtime folder that is not in memory: the value's file lies in /dev/shm.
+    let started = rigged.home.work().join("started");
+    let other = [
+        "run",
+        "--with-file",
+        "F=prod/TOKEN",
+        "--",
+        "sh",
+        "-c",
+        "echo $F > started; exec sleep 60",
+    ];
+    let other = rigged.background(&other);
+    until("the file", || fs::read(&started).is_ok_and(|text| text.ends_with(b"\n")));
+    let file = fs::read_to_string(&started).unwrap();
+    assert!(file.starts_with("/dev/shm/"), "{file}");
+    let mut queue = Command::new("ipcmk");
+    let queue = queue.arg("--queue").uid(NOBODY).gid(NOBODY).output().unwrap();
+    let queue = String::from_utf8(queue.stdout).unwrap();
+    let queue = queue.trim().rsplit(' ').next().unwrap().to_owned();
+    let looks = "cat $(cat started); ls -A /dev/shm; ipcs -q | grep ^0x; echo x > /dev/shm/own && cat /dev/shm/own";
+    let mut outside = Command::new("sh");
+    outside.args(["-c", looks]).current_dir(rigged.home.work()).uid(NOBODY).gid(NOBODY);
+    let outside = outside.output().unwrap();
+    fs::remove_file("/dev/shm/own").unwrap();
+    let folder = Path::new(file.trim()).parent().unwrap().file_name().unwrap();
+    for seen in [CANARY, folder.to_str().unwrap(), &format!(" {queue} ")] {
+        assert!(holds(&outside.stdout, seen), "{seen} in {outside:?}");
+    }
+    let out = rigged.agent(&["run", "--agent", "--", "sh", "-c", looks]);
+    let removed = Command::new("ipcrm").args(["--queue-id", &queue]).status().unwrap();
+    assert!(removed.success());
+    assert_eq!(String::from_utf8_lossy(&out.stdout), "x\n", "{out:?}");
+    println!("T24 memory: 0 of 3 things of other programs seen by the agent");
+    drop(other);
+}
+
+#[test]
 fn t47_a_command_with_a_value_makes_no_core_file_whatever_its_limit_was() {
     if !inside("agent::t47_a_command_with_a_value_makes_no_core_file_whatever_its_limit_was") {
         return;
@@ -391,6 +434,7 @@ try tmp sh -c 'f=$(mktemp) && echo x > $f && mkfifo $f.p && rm $f $f.p && echo x
 try runtime sh -c 'echo x > $XDG_RUNTIME_DIR/x'
 try git sh -c 'git init -q g && cd g && echo a > a && git add a && git commit -qm a && git -C . log --oneline && git clone -q . ../h'
 try python python3 -c 'import os,subprocess,multiprocessing as m; p=m.Pool(2); assert p.map(abs,[-1])==[1]; a,b=os.openpty(); os.ttyname(b); subprocess.run(["true"],check=True)'
+try memory python3 -c 'from multiprocessing import shared_memory as s, Semaphore; import os; m=s.SharedMemory(create=True,size=1<<26); assert os.path.exists("/dev/shm/"+m.name); Semaphore(1); m.close(); m.unlink()'
 try node node -e 'const s=require("net").createServer(c=>c.end("x")).listen(0,"127.0.0.1",()=>require("net").connect(s.address().port,"127.0.0.1").on("data",()=>process.exit(0)))'
 try cargo sh -c 'cargo init -q --vcs none hello && cd hello && cargo build -q --offline && test "$(./target/debug/hello)" = "Hello, world!"'
 try jobs sh -c 'sleep 5 & kill $! && ! wait $!'
