@@ -275,7 +275,8 @@ fn sandboxed(error: &io::Error) -> Failure {
 
 fn behind_walls() -> Failure {
     let message = "this runs behind the walls of `touchlease run --agent`, which keep the daemon out of reach";
-    Failure::new(Outcome::Refused, "behind_walls", message).hint("run it in a terminal of your own")
+    Failure::new(Outcome::Refused, "behind_walls", message)
+        .hint("run it in a terminal of your own; an agent asks by its server, touchlease mcp, which works in there too")
 }
 
 fn squatted(path: &Path, uid: u32) -> Failure {

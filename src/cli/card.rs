@@ -471,6 +471,13 @@ fn requester_rows(rows: &mut Vec<Row>, requester: &RequesterText, verb: &str) {
     if let Some(agent) = agent(claimed) {
         push(rows, "agent", agent);
     }
+    if claimed.labels.contains_key("mcp_proxy") {
+        must(
+            rows,
+            "used by",
+            "whatever the agent runs too, through the proxy that it is behind".into(),
+        );
+    }
     if !claimed.folder.is_empty() {
         spare(rows, "in", claimed.folder.clone());
     }

@@ -17,6 +17,7 @@ use super::card::duration;
 use super::change::how_many;
 use super::env_file::{self, grant};
 use super::init::unexpected;
+use super::mcp::outside::Outside;
 use super::session::Session;
 use super::ui::Tone;
 use crate::client::{Client, Message};
@@ -158,7 +159,9 @@ pub fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
         what.walls = Some(walls.clone());
         if !asks && !args.proxy {
             drop(session.met.take());
+            let outside = what.open_outside(None)?;
             let started = start(&what.delivery(session, None), &Patterns::new([]), &mut NoLease::new()?);
+            drop(outside);
             return ended(session, &started.map_err(|failure| agent::not_started(&walls, failure))?, None);
         }
     }
@@ -185,6 +188,7 @@ pub fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     if granted.joined && (args.ask.ttl.is_some() || args.ask.uses.is_some()) {
         say_joined(session, &args.ask, &granted);
     }
+    let outside = what.open_outside(granted.proxy.as_ref())?;
     let delivery = what.delivery(session, Some(granted));
     // Every form of every value: not for a command whose output goes by.
     let patterns = if delivery.masking { delivery.patterns() } else { Patterns::new([]) };
@@ -195,18 +199,21 @@ pub fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     }
     let mut held = Held { client, why: None };
     let outcome = start(&delivery, &patterns, &mut held)?;
+    drop(outside);
     ended(session, &outcome, Some(held))
 }
 
 /// Runs the command behind a proxy that leases come to later.
-fn behind_proxy(session: &Session, what: What, network: Option<String>) -> Result<u8, Failure> {
+fn behind_proxy(session: &Session, mut what: What, network: Option<String>) -> Result<u8, Failure> {
     // Without a task file nobody hears what to ask for, and that is all.
     let tasks = read_task("").ok().map(|task| task.file);
     let (reply, client) = session.ask_held(Request::Proxy(ProxyAsk { network, tasks }))?;
     let Reply::Proxy(proxy) = reply else { return Err(unexpected()) };
+    let outside = what.open_outside(Some(&proxy))?;
     let delivery = what.behind(session, vec![], Some(proxy), AtEnd::Terminate);
     let mut held = Held { client, why: None };
     let outcome = start(&delivery, &Patterns::new([]), &mut held)?;
+    drop(outside);
     ended(session, &outcome, Some(held))
 }
 
@@ -312,6 +319,17 @@ struct What {
 }
 
 impl What {
+    /// For an agent behind walls: where its servers are started, outside of them.
+    fn open_outside(&mut self, proxy: Option<&ProxyView>) -> Result<Option<Outside>, Failure> {
+        let Some(walls) = self.walls.as_mut().filter(|walls| walls.namespaces) else {
+            return Ok(None);
+        };
+        let outside = Outside::open(proxy.map(proxied::session).as_deref()).map_err(|error| undelivered(&error))?;
+        walls.brought.push(outside.folder().to_owned());
+        self.plain.push(outside.variable());
+        Ok(Some(outside))
+    }
+
     /// With what a lease gives, if there is one.
     fn delivery(self, session: &Session, granted: Option<Granted>) -> Delivery {
         let Granted { values, at_end, proxy, .. } = match granted {

@@ -2,6 +2,8 @@
 
 use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
+use super::super::mcp::claims::SESSION;
+use super::super::mcp::outside;
 use super::NAME;
 use super::settings::{Settings, SettingsError, is_our_hook};
 
@@ -9,13 +11,16 @@ const SERVERS: &str = "mcp_servers";
 const HOOKS: &str = "hooks";
 const EVENT: &str = "PreToolUse";
 
-/// What the server needs of the environment to find daemon and vault. Codex passes none of these on by itself.
-const VARIABLES: [&str; 5] = [
+/// What the server needs of the environment to find daemon and vault, the proxy that the agent is behind, and the way out of walls. Codex
+/// passes none of these on by itself.
+const VARIABLES: [&str; 7] = [
     "XDG_RUNTIME_DIR",
     "XDG_CONFIG_HOME",
     "XDG_DATA_HOME",
     "XDG_STATE_HOME",
     "TOUCHLEASE_VAULT",
+    SESSION,
+    outside::VARIABLE,
 ];
 
 /// See the module.
@@ -275,7 +280,7 @@ trust_level = "trusted"
             let read: toml::Table = toml::from_str(&there).unwrap_or_else(|error| panic!("{there}: {error}"));
             let server = &read["mcp_servers"]["touchlease"];
             assert_eq!(server["command"].as_str(), Some("/bin/touchlease"));
-            assert_eq!(server["env_vars"].as_array().unwrap().len(), 5);
+            assert_eq!(server["env_vars"].as_array().unwrap().len(), VARIABLES.len());
             let groups = read["hooks"]["PreToolUse"].as_array().unwrap();
             let last = groups.last().unwrap();
             assert_eq!(last["hooks"][0]["command"].as_str(), Some(HOOK), "{there}");

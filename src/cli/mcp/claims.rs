@@ -11,6 +11,12 @@ const CODEX: &str = "x-codex-turn-metadata";
 /// The same of Claude Code.
 const CLAUDE_CALL: &str = "claudecode/toolUseId";
 
+/// The variable that names the proxy which the agent is behind, by the digest of its bearer, where it is behind one of ours.
+pub const SESSION: &str = "TOUCHLEASE_SESSION";
+
+/// The label of a lease that comes to that proxy, so that whatever the agent runs can use it.
+pub const IN_SESSION: &str = "mcp_proxy";
+
 /// Labels for the text of a lease: `mcp_client`, always, so that nobody takes an agent for a person, and `mcp_workspace`; `mcp_session`,
 /// `mcp_turn`, `mcp_call` where the client tells them.
 pub fn labels(client: Option<&Implementation>, meta: &RequestMetaObject, workspace: &Path) -> BTreeMap<String, String> {

@@ -8,7 +8,7 @@ use super::workspace::TaskFile;
 use crate::client::{Message, Stream, daemon_gone};
 use crate::clock::{Boot, Clock, SystemClock};
 use crate::lease::task::Task;
-use crate::wire::reply::LeaseView;
+use crate::wire::reply::{LeaseView, Placeholder};
 use crate::wire::{Call, Event, Failure, Reply, TouchState};
 
 /// Where a lease stands.
@@ -36,6 +36,8 @@ pub enum State {
         view: LeaseView,
         /// When.
         since: Boot,
+        /// What stands for its secrets in the agent's own session, where it came to that.
+        placeholders: Vec<Placeholder>,
     },
     /// It was not given.
     Refused(Failure),
@@ -142,6 +144,7 @@ impl Entry {
                         self.state.send_replace(State::Live {
                             view: granted.lease,
                             since,
+                            placeholders: granted.placeholders,
                         });
                     }
                     Reply::Failed(failure) => return Err(failure),

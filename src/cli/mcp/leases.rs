@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::super::session::{LABELS, Session, claim};
+use super::claims::{IN_SESSION, SESSION};
 use super::lease::{Entry, State};
 use super::workspace::TaskFile;
 use crate::client::{Client, Message, daemon_gone};
+use crate::lease::grant::Via;
 use crate::lease::task::Task;
 use crate::paths::Places;
 use crate::wire::request::LeaseAsk;
@@ -28,6 +30,8 @@ pub struct Daemon {
     vault: Option<PathBuf>,
     /// Labels of the environment; each call has its own beside them.
     labels: BTreeMap<String, String>,
+    /// The proxy that the agent is behind.
+    session: Option<String>,
 }
 
 /// See the module.
@@ -49,6 +53,7 @@ impl Daemon {
             places: session.places.clone(),
             vault: session.vault.clone(),
             labels: LABELS.iter().filter_map(label).collect(),
+            session: std::env::var(SESSION).ok().filter(|session| !session.is_empty()),
         }
     }
 
@@ -122,15 +127,24 @@ impl Leases {
         file: TaskFile,
         task: Task,
         reason: String,
-        labels: BTreeMap<String, String>,
+        mut labels: BTreeMap<String, String>,
     ) -> Result<(Arc<Entry>, bool), Failure> {
         let ask = LeaseAsk {
             task: Some(file.ask(&task.name)),
             reason: Some(reason),
             command: task.command.clone(),
             hold: true,
+            session: self
+                .daemon
+                .session
+                .clone()
+                .filter(|_| task.grants.iter().any(|grant| grant.via == Via::Proxy)),
             ..LeaseAsk::default()
         };
+        if ask.session.is_some() {
+            // The person is to know that the lease is not for the command alone.
+            labels.insert(IN_SESSION.into(), "its own programs".into());
+        }
         let (entry, before) = self.entry(file, task)?;
         if !before {
             self.begin(&entry, self.daemon.call(labels, Request::Lease(ask))).await;

@@ -4,20 +4,22 @@
 //! server's own end gives every lease back. It has no screen. Values never come here: a command that a task file fixes gets them in a
 //! process beside this one ([`worker`]), which takes the lease's uses and masks what the command writes.
 
-mod claims;
+pub mod claims;
 mod door;
 mod gone;
 mod lease;
 mod leases;
 mod output;
+pub mod outside;
 mod progress;
+mod relay;
 mod run;
 mod said;
 mod tools;
 pub mod worker;
 mod workspace;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rmcp::transport::async_rw::AsyncRwTransport;
 use rmcp::transport::io::stdio_pipes;
@@ -28,6 +30,7 @@ use self::door::Door;
 use self::gone::Heard;
 use self::workspace::Workspace;
 use super::session::Session;
+use crate::sys;
 use crate::wire::{Failure, Outcome};
 
 /// Longest message of a client in bytes. What is asked here is short.
@@ -47,6 +50,16 @@ pub struct Args {
 /// # Errors
 /// See [`Failure`].
 pub fn run(session: &Session, args: &Args) -> Result<(), Failure> {
+    sys::process::name();
+    if let Some(socket) = std::env::var_os(outside::VARIABLE) {
+        if args.workspace.is_some() {
+            let message = "behind the walls of `touchlease run --agent` the workspace is the folder in which that was started";
+            return Err(
+                Failure::new(Outcome::Usage, "usage", message).hint("leave --workspace out, and start the agent in the project's folder")
+            );
+        }
+        return relay::carry(Path::new(&socket));
+    }
     let workspace = Workspace::open(args.workspace.as_deref(), &session.places, session.vault.as_deref())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::new(Outcome::Internal, "runtime", error.to_string()).ours())?;

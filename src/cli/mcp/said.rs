@@ -9,7 +9,7 @@ use super::run::{Ended, Standing};
 use super::workspace::TaskFile;
 use crate::clock::{Clock, SystemClock};
 use crate::lease::task::Task;
-use crate::wire::reply::LeaseView;
+use crate::wire::reply::{LeaseView, Placeholder};
 use crate::wire::{Failure, Outcome};
 
 /// A result of both forms.
@@ -106,7 +106,10 @@ pub fn lease(entry: &Entry, fresh: Option<&LeaseView>, before: bool) -> CallTool
             format!("{name} is asked for; {ahead} other requests come first. Call wait_lease."),
         ),
         State::Pending { id, words, until, now } => pending(name, &id, &words, until.since(SystemClock.boot()).as_secs(), &now),
-        State::Live { view, since } => live(name, &view, fresh, SystemClock.boot().since(since).as_secs()),
+        State::Live { view, since, placeholders } => {
+            let age = SystemClock.boot().since(since).as_secs();
+            in_session(live(name, &view, fresh, age), &placeholders)
+        }
         State::Refused(failure) => {
             let mut result = failed(&failure);
             let stands = json!({"state": "refused", "error": failure});
@@ -168,6 +171,21 @@ fn live(name: &str, view: &LeaseView, fresh: Option<&LeaseView>, age: u64) -> (V
         members,
         format!("{name} is live: {left} s{uses} left. Call run_task with {name}, and end_lease when the credentials are needed no more."),
     )
+}
+
+/// What the agent's own programs can use, where the lease came to the proxy that they are behind. A placeholder is no value.
+fn in_session((mut members, mut text): (Value, String), placeholders: &[Placeholder]) -> (Value, String) {
+    if placeholders.is_empty() {
+        return (members, text);
+    }
+    let exports: Vec<String> = placeholders
+        .iter()
+        .map(|given| format!("export {}='{}'", given.env, given.placeholder))
+        .collect();
+    members["placeholders"] = json!(placeholders);
+    text.push_str(" Commands of your own can use the credentials too, in requests to their hosts through HTTPS_PROXY as it is set, with: ");
+    text.push_str(&exports.join("; "));
+    (members, text)
 }
 
 /// How a command goes, or went.

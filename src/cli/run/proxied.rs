@@ -5,8 +5,10 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use super::super::mcp::claims::SESSION;
 use super::Plain;
 use crate::deliver::env::Certificates;
+use crate::encoding::Digest;
 use crate::wire::reply::ProxyView;
 
 /// The names under which programs look for a proxy. Some read one case only, and curl reads `http_proxy` in lower case only.
@@ -63,6 +65,7 @@ pub fn behind(view: &ProxyView, variable: &dyn Fn(&str) -> Option<OsString>) -> 
     let mut plain: Plain = PROXY.iter().map(|name| ((*name).into(), OsString::from(&url))).collect();
     plain.extend(NO_PROXY.iter().map(|name| ((*name).into(), direct.join(",").into())));
     plain.push((NODE.into(), "1".into()));
+    plain.push((SESSION.into(), session(view).into()));
     plain.extend(
         view.placeholders
             .iter()
@@ -94,6 +97,11 @@ pub fn behind(view: &ProxyView, variable: &dyn Fn(&str) -> Option<OsString>) -> 
         },
         notes,
     }
+}
+
+/// How leases name this proxy.
+pub fn session(view: &ProxyView) -> String {
+    Digest::of(view.bearer.0.expose()).to_string()
 }
 
 /// Whether a host of the rules is this machine's name, at whatever port: variables know no ports.

@@ -25,7 +25,7 @@ const TRIES: u32 = 1024;
 
 /// A 0700 folder of 0600 files on tmpfs, locked (flock(2)) as long as its process lives. Dropped, the files are overwritten and the
 /// folder is removed with all that is in it.
-pub(super) struct PrivateFiles {
+pub struct PrivateFiles {
     folder: PathBuf,
     handle: OwnedFd,
     files: Vec<File>,
@@ -33,6 +33,9 @@ pub(super) struct PrivateFiles {
 
 impl PrivateFiles {
     /// A new folder in `runtime` (`$XDG_RUNTIME_DIR`) when that is in memory, else in `/dev/shm`.
+    ///
+    /// # Errors
+    /// Neither is in memory; there is no room in it.
     pub fn new(runtime: Option<&Path>) -> Result<Self, DeliverError> {
         let place = places(runtime).next().ok_or(DeliverError::NoMemoryFolder)?;
         Self::within(place).map_err(DeliverError::PrivateFile)
@@ -61,11 +64,15 @@ impl PrivateFiles {
     }
 
     /// The folder.
+    #[must_use]
     pub fn path(&self) -> &Path {
         &self.folder
     }
 
     /// Writes a value and returns where. The name says nothing: a folder's listing is no place for names of secrets.
+    ///
+    /// # Errors
+    /// There is no room.
     pub fn add(&mut self, value: &[u8]) -> Result<PathBuf, DeliverError> {
         let name = self.files.len().to_string();
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::RDWR | OFlags::CLOEXEC;

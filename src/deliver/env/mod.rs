@@ -42,8 +42,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
 pub use child::Status;
-use files::PrivateFiles;
-pub use files::left_behind;
+pub use files::{PrivateFiles, left_behind};
 pub use program::find;
 
 use crate::clock::Clock;

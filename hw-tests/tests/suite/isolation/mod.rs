@@ -26,6 +26,7 @@ mod agent;
 mod cards;
 mod loading;
 mod memory;
+mod outside;
 mod pids;
 mod scan;
 
