@@ -139,6 +139,15 @@ def is_audience(text):
     return not url or bool(re.fullmatch(HOST, re.split("[/?#]", rest)[0]))
 
 
+def is_range(text):
+    """Addresses in their one form, and neither mapped nor nearly everywhere."""
+    try:
+        network = ipaddress.ip_network(text)
+    except (TypeError, ValueError):
+        return False
+    return str(network) == text and network.prefixlen >= (8 if network.version == 4 else 16) and getattr(network.network_address, "ipv4_mapped", None) is None
+
+
 def signer(rules):
     """What may be signed, and that its public keys are some. Whether an Ed25519 key is a point that somebody can have is left open."""
     texts, some = [lambda text: is_text(text) and text.strip() == text and len(text.encode()) <= 512], lambda value: 0 < len(value) < 65
@@ -154,6 +163,7 @@ def signer(rules):
     if of_ssh:
         need(len(of_ssh) == 1 and not {"access", "profiles"} & read.keys(), "one for SSH with rules of others")
         form |= {of_ssh[0]: [PRINCIPAL if "principals" in read else NAMESPACE], "audiences": ([],), "subjects": ([],), "claims": ({},)}
+        form |= {"force_command?": texts[0], "source_addresses?": lambda value: fits(value, [is_range]) and ascending(value) and 0 < len(value) < 17} if "principals" in read else {}
         need("principals" in read or hardware is None, "one of signatures in hardware")
         need(fits(read[of_ssh[0]], form[of_ssh[0]]) and ascending(read[of_ssh[0]]) and some(read[of_ssh[0]]), "no principals or namespaces in order")
     need(fits(read, form) and rules["deliveries"] == ["signer"] and not rules["hosts"], "not in the form of a signer")

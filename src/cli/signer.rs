@@ -85,6 +85,12 @@ pub struct RotateArgs {
     /// Let tokens have no claim any more but those that every token has.
     #[arg(long, conflicts_with = "claims")]
     no_claims: bool,
+    /// Let certificates run anything, as far as whoever asks says.
+    #[arg(long, conflicts_with = "force_command")]
+    no_force_command: bool,
+    /// Let certificates let in from everywhere, as far as whoever asks says.
+    #[arg(long, conflicts_with = "source_addresses")]
+    no_source_address: bool,
     #[command(flatten)]
     piv: SignerPivArgs,
     #[command(flatten)]
@@ -112,6 +118,12 @@ pub struct MayArgs {
     /// Sign SSH certificates, and no tokens: let one let in as this user. Repeat for more; each certificate is for one.
     #[arg(long = "principal", value_name = "USER", conflicts_with_all = ["audiences", "subjects", "claims", "access", "profiles"])]
     principals: Vec<String>,
+    /// Let each SSH certificate run this command and nothing else, whatever whoever asks for it says.
+    #[arg(long, value_name = "COMMAND", conflicts_with_all = ["audiences", "namespaces"])]
+    force_command: Option<String>,
+    /// Let each SSH certificate let in from this address at most, or from a range as 192.0.2.0/24. Repeat for more.
+    #[arg(long = "source-address", value_name = "ADDRESS", conflicts_with_all = ["audiences", "namespaces"])]
+    source_addresses: Vec<String>,
     /// Sign SSH signatures, of git's commits and tags or of files, and nothing else: let them be in this namespace, as git or file. Repeat for more.
     #[arg(long = "namespace", value_name = "NAMESPACE", conflicts_with_all = ["audiences", "subjects", "claims", "access", "profiles", "principals", "piv"])]
     namespaces: Vec<String>,
@@ -144,9 +156,11 @@ impl From<MayArgs> for MayAsk {
             access: args.access.into_iter().collect(),
             audiences: args.audiences.into_iter().collect(),
             claims,
+            force_command: args.force_command,
             namespaces: args.namespaces.into_iter().collect(),
             principals: args.principals.into_iter().collect(),
             profiles: args.profiles.into_iter().collect(),
+            source_addresses: args.source_addresses.into_iter().collect(),
             subjects: args.subjects.into_iter().collect(),
             ttl: args.max_ttl,
             uses: args.max_uses,
@@ -226,6 +240,8 @@ fn rotate(session: &Session, args: RotateArgs) -> Result<(), Failure> {
         compromised: args.compromised,
         keep_keys: args.keep_keys,
         no_claims: args.no_claims,
+        no_force_command: args.no_force_command,
+        no_source_addresses: args.no_source_address,
         hardware: ask_for_signer(session, args.piv)?,
         may: args.may.into(),
     };
@@ -409,6 +425,8 @@ fn entries(session: &Session, view: &SignerView) {
         ("for", joined(&signer.audiences)),
         ("as", joined(&signer.subjects)),
         ("lets in", if users.is_empty() { users } else { format!("as {users}") }),
+        ("runs only", signer.force_command.clone().unwrap_or_default()),
+        ("from", joined(&signer.source_addresses)),
         ("signs in", joined(&signer.namespaces)),
         ("with", claims(&signer.claims)),
         ("may", accesses(&signer.access, ", or ")),
@@ -438,9 +456,11 @@ fn as_json(view: &SignerView) -> serde_json::Value {
         "issuer": signer.issuer,
         "access": signer.access,
         "audiences": signer.audiences,
+        "force_command": signer.force_command,
         "namespaces": signer.namespaces,
         "principals": signer.principals,
         "profiles": signer.profiles,
+        "source_addresses": signer.source_addresses,
         "subjects": signer.subjects,
         "claims": signer.claims,
         "hardware": signer.hardware,

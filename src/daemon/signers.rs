@@ -2,12 +2,13 @@
 
 pub(super) mod hardware;
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::house::{House, OpenVault};
 use crate::encoding::SecretRef;
+use crate::encoding::addresses::Addresses;
 use crate::encoding::jwk::{Algorithm, Profile, PublicKey};
 use crate::encoding::self_signed::Certificates;
 use crate::lease::change::{Batch, change, one_scope, rules_said};
@@ -143,6 +144,7 @@ pub(super) async fn add(house: &House, path: &Path, ask: SignerAddAsk, asker: &A
         certificates,
         claims: ask.may.claims,
         current: current.1.to_text(),
+        force_command: ask.may.force_command,
         hardware: None,
         issuer: ask.issuer,
         namespaces: Some(namespaces).filter(|namespaces| !namespaces.is_empty()),
@@ -150,6 +152,7 @@ pub(super) async fn add(house: &House, path: &Path, ask: SignerAddAsk, asker: &A
         previous: None,
         principals: Some(principals).filter(|principals| !principals.is_empty()),
         profiles,
+        source_addresses: addresses(&ask.may.source_addresses),
         subjects,
     };
     let secret = SecretRef {
@@ -217,7 +220,7 @@ pub(super) async fn rotate(house: &House, path: &Path, ask: SignerRotateAsk, ask
     }
     check_uses(&ask.signer, in_hardware, ask.may.uses)?;
     check_kind(&ask.signer, &signer, &ask.may)?;
-    take_over(&mut signer, &ask.may, ask.no_claims);
+    take_over(&mut signer, &ask);
     signer.profiles = profiles(std::mem::take(&mut signer.profiles), signer.alg, in_hardware)?;
     let secret = SecretRef {
         scope: scope.clone(),
@@ -423,7 +426,17 @@ fn check_kind(name: &str, signer: &Signer, may: &MayAsk) -> Result<(), Failure> 
     }
 }
 
-fn take_over(signer: &mut Signer, may: &MayAsk, no_claims: bool) {
+/// As rules have them; what is no address stays as it is, for [`Rules::check`] to refuse.
+fn addresses(asked: &BTreeSet<String>) -> BTreeSet<String> {
+    let written = |text: &String| {
+        text.parse()
+            .map_or_else(|_| text.clone(), |addresses: Addresses| addresses.to_string())
+    };
+    asked.iter().map(written).collect()
+}
+
+fn take_over(signer: &mut Signer, ask: &SignerRotateAsk) {
+    let may = &ask.may;
     if !may.audiences.is_empty() {
         signer.audiences.clone_from(&may.audiences);
     }
@@ -436,7 +449,13 @@ fn take_over(signer: &mut Signer, may: &MayAsk, no_claims: bool) {
     if !may.namespaces.is_empty() {
         signer.namespaces = Some(may.namespaces.clone());
     }
-    if no_claims {
+    if ask.no_force_command || may.force_command.is_some() {
+        signer.force_command.clone_from(&may.force_command);
+    }
+    if ask.no_source_addresses || !may.source_addresses.is_empty() {
+        signer.source_addresses = addresses(&may.source_addresses);
+    }
+    if ask.no_claims {
         signer.claims.clear();
         signer.access.clear();
     }

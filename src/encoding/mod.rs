@@ -1,6 +1,7 @@
 //! The byte forms that lease, vault and audit share.
 
 pub mod access;
+pub mod addresses;
 pub mod digest;
 pub mod es256;
 pub mod hpke;

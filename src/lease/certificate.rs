@@ -5,10 +5,11 @@ use super::request::Judged;
 use super::text::{CertificateText, GrantText, LeaseText};
 use super::token::{At, locked, unminted};
 use super::{hardware, login};
+use crate::encoding::addresses::{Addresses, AddressesError};
 use crate::encoding::jwk::PublicKey;
 use crate::encoding::ssh_key::SshKey;
 use crate::mint::ssh_cert::{self, BEFORE, check_parts};
-use crate::mint::{Addresses, Certificate, Minter};
+use crate::mint::{Certificate, CertificateError, Minter};
 use crate::secret::Secret;
 use crate::vault::{Material, Signer};
 use crate::wire::signer::CertificateAsk;
@@ -50,12 +51,35 @@ pub fn check(judged: &Judged) -> Result<(), Failure> {
     }
     let addresses = addresses(asked).and_then(|addresses| {
         let principal = principal(signer, asked).unwrap_or_default();
-        check_parts(principal, asked.force_command.as_deref(), &addresses)
+        check_parts(principal, asked.force_command.as_deref(), &addresses)?;
+        Ok(addresses)
     });
-    addresses.map_err(|error| {
+    let addresses = addresses.map_err(|error| {
         Failure::new(Outcome::BadInput, "certificate", error.to_string())
             .hint("--force-command '/usr/bin/deploy' --source-address 192.0.2.0/24")
-    })
+    })?;
+    check_limits(judged, signer, asked, &addresses)
+}
+
+/// A command and addresses of the sealed rules are in every certificate: whoever asks can leave them out, and narrow the addresses.
+fn check_limits(judged: &Judged, signer: &Signer, asked: &CertificateAsk, addresses: &[Addresses]) -> Result<(), Failure> {
+    let name = &judged.grant.secret;
+    if let (Some(sealed), Some(asked)) = (&signer.force_command, &asked.force_command)
+        && sealed != asked
+    {
+        return Err(refuse("force_command", format!("{name} lets run {sealed} and nothing else"))
+            .hint("leave --force-command out: it is in each of its certificates"));
+    }
+    let sealed = sealed(signer).map_err(|error| internal("certificate", error))?;
+    let wider = addresses.iter().find(|asked| !sealed.iter().any(|sealed| asked.is_within(sealed)));
+    match wider.filter(|_| !sealed.is_empty()) {
+        None => Ok(()),
+        Some(wider) => {
+            let allowed = sealed.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            Err(refuse("source_address", format!("{name} lets in from {allowed}, not from {wider}"))
+                .hint("leave --source-address out, or name a part of these"))
+        }
+    }
 }
 
 /// A certificate is all that a lease gives, and the lease is over with it: its id is the lease's. One for logins is used for as many of them as
@@ -81,7 +105,7 @@ pub fn text(judged: &Judged) -> Option<CertificateText> {
         alg: signer.alg,
         ca: signer.current.clone(),
         class: hardware::class(signer),
-        force_command: asked.force_command.clone(),
+        force_command: signer.force_command.clone().or_else(|| asked.force_command.clone()),
         key: SshKey::from_line(&asked.key).ok()?.to_line(),
         login: match &asked.login {
             Some(login) => Some(login::text(login, principal(signer, asked)?)?),
@@ -89,7 +113,9 @@ pub fn text(judged: &Judged) -> Option<CertificateText> {
         },
         principal: principal(signer, asked)?.to_owned(),
         pty: asked.pty,
-        source_addresses: addresses(asked).ok()?,
+        source_addresses: Some(addresses(asked).ok()?)
+            .filter(|asked| !asked.is_empty())
+            .or(sealed(signer).ok())?,
     })
 }
 
@@ -103,8 +129,14 @@ fn principal<'a>(signer: &'a Signer, asked: &CertificateAsk) -> Option<&'a str> 
     }
 }
 
-fn addresses(asked: &CertificateAsk) -> Result<Vec<Addresses>, crate::mint::CertificateError> {
-    asked.source_addresses.iter().map(|text| text.parse()).collect()
+fn addresses(asked: &CertificateAsk) -> Result<Vec<Addresses>, CertificateError> {
+    let addresses = asked.source_addresses.iter().map(|text| text.parse());
+    Ok(addresses.collect::<Result<_, AddressesError>>()?)
+}
+
+/// From where it lets in at most; from everywhere when there is none.
+fn sealed(signer: &Signer) -> Result<Vec<Addresses>, AddressesError> {
+    signer.source_addresses.iter().map(|text| text.parse()).collect()
 }
 
 impl LeaseText {
@@ -249,6 +281,48 @@ mod tests {
         let mut secret = judged(|_| {});
         secret.rules.signer = None;
         assert_eq!(check(&secret).unwrap_err().reason, "no_ca");
+    }
+
+    #[test]
+    fn t27_a_sealed_command_and_sealed_addresses_are_in_every_certificate_whatever_is_asked_for() {
+        let limited = |change: &dyn Fn(&mut CertificateAsk)| {
+            let mut judged = judged(|asked| change(asked));
+            let signer = judged.rules.signer.as_mut().unwrap();
+            signer.force_command = Some("/usr/bin/deploy".into());
+            signer.source_addresses = ["192.0.2.0/24".into(), "2001:db8::/32".into()].into();
+            check(&judged).map_err(|failure| failure.reason)?;
+            let said = text(&judged).unwrap();
+            let from = said.source_addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+            assert_eq!(said.force_command.as_deref(), Some("/usr/bin/deploy"));
+            Ok::<_, String>(from)
+        };
+        assert_eq!(limited(&|_| {}), Ok("192.0.2.0/24,2001:db8::/32".into()));
+        assert_eq!(
+            limited(&|asked| asked.force_command = Some("/usr/bin/deploy".into())),
+            Ok("192.0.2.0/24,2001:db8::/32".into())
+        );
+        assert_eq!(
+            limited(&|asked| asked.source_addresses = vec!["192.0.2.7".into()]),
+            Ok("192.0.2.7/32".into())
+        );
+        for command in ["/usr/bin/deploy ; sh", "sh", "/usr/bin/Deploy"] {
+            assert_eq!(
+                limited(&|asked| asked.force_command = Some(command.into())),
+                Err("force_command".into()),
+                "{command}"
+            );
+        }
+        assert_eq!(
+            limited(&|asked| asked.force_command = Some(String::new())),
+            Err("certificate".into())
+        );
+        for wide in ["192.0.2.0/23", "192.0.3.1", "10.0.0.0/8", "2001:db8::/31"] {
+            assert_eq!(
+                limited(&|asked| asked.source_addresses = vec!["192.0.2.7".into(), wide.into()]),
+                Err("source_address".into()),
+                "{wide}"
+            );
+        }
     }
 
     #[test]

@@ -175,8 +175,10 @@ fn before(now: &RulesAsk, then: &RulesAsk) -> Option<BeforeText> {
         access: changes(&is.access, &will.access),
         audiences: changes(&is.audiences, &will.audiences),
         claims: (is.claims != will.claims).then(|| is.claims.clone()),
+        force_command: (is.force_command != will.force_command).then(|| is.force_command.clone().unwrap_or_default()),
         namespaces: changes(&is.namespaces, &will.namespaces),
         principals: changes(&is.principals, &will.principals),
+        source_addresses: changes(&is.source_addresses, &will.source_addresses),
         subjects: changes(&is.subjects, &will.subjects),
         ttl: now.ttl.filter(|ttl| then.ttl != Some(*ttl)),
         uses: now.uses.filter(|uses| then.uses != Some(*uses)),
@@ -282,6 +284,7 @@ fn signer_said(signer: &Signer) -> SignerRules {
         certificates,
         claims,
         current,
+        force_command,
         hardware,
         issuer,
         namespaces,
@@ -289,6 +292,7 @@ fn signer_said(signer: &Signer) -> SignerRules {
         previous,
         principals,
         profiles,
+        source_addresses,
         subjects,
     } = signer.clone();
     SignerRules {
@@ -298,6 +302,7 @@ fn signer_said(signer: &Signer) -> SignerRules {
         certificates,
         claims,
         current,
+        force_command,
         hardware: hardware.map(|hardware| HardwareRules {
             attested: hardware.seen == Seen::Attested,
             firmware: hardware.firmware,
@@ -310,6 +315,7 @@ fn signer_said(signer: &Signer) -> SignerRules {
         previous,
         principals: principals.unwrap_or_default(),
         profiles,
+        source_addresses,
         subjects,
     }
 }

@@ -11,4 +11,4 @@ pub mod ssh_signature;
 
 pub use jwt::{Claims, MintError, Minter, Named};
 pub use login::LoginKey;
-pub use ssh_cert::{Addresses, Certificate, CertificateError};
+pub use ssh_cert::{Certificate, CertificateError};

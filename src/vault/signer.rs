@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::device::enrolled::{Always, PivSlot, Retired, Seen};
 use crate::encoding::Digest;
 use crate::encoding::access::Access;
+use crate::encoding::addresses::{self, Addresses};
 use crate::encoding::jwk::{Algorithm, Profile, PublicKey};
 use crate::encoding::plain::check_line;
 use crate::encoding::self_signed::{self, Certificates};
@@ -62,6 +63,9 @@ pub struct Signer {
     pub claims: BTreeMap<String, BTreeSet<String>>,
     /// Public half of the key that signs.
     pub current: String,
+    /// Of a signer of SSH certificates: the one command that each lets run, and none without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub force_command: Option<String>,
     /// Of a signer in hardware: where its one key is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hardware: Option<Hardware>,
@@ -81,6 +85,9 @@ pub struct Signer {
     /// Audiences whose verifiers know keys by another name than the thumbprint.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub profiles: BTreeMap<String, Profile>,
+    /// Of a signer of SSH certificates: from where each may let in, as [`Addresses`] are written; from everywhere when there is none.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub source_addresses: BTreeSet<String>,
     /// The subjects that a token may have; at least one.
     pub subjects: BTreeSet<String>,
 }
@@ -227,6 +234,18 @@ impl Signer {
                     .as_ref()
                     .is_none_or(|names| (1..=MOST).contains(&names.len()) && names.iter().all(|name| is_principal(name))),
                 "a signer of SSH certificates has 1 to 64 principals: up to 64 letters, digits and . _ - @ +, beginning with a letter, a digit or _",
+            ),
+            (
+                self.principals.is_none() && !(self.force_command.is_none() && self.source_addresses.is_empty()),
+                "only a signer of SSH certificates has a forced command and addresses",
+            ),
+            (
+                !self.force_command.as_deref().is_none_or(is_command),
+                "a forced command is one visible line of at most 512 bytes, without blanks around it",
+            ),
+            (
+                self.source_addresses.len() > addresses::MOST || !self.source_addresses.iter().all(|text| is_addresses(text)),
+                "a signer has up to 16 addresses or ranges, each as 192.0.2.0/24, no wider than /8 of IPv4 or /16 of IPv6, and with nothing behind the mask",
             ),
             (rules.single_line, "a signer's keys are no text, and its rules say nothing of lines"),
             (
@@ -474,6 +493,18 @@ pub fn is_principal(name: &str) -> bool {
     (1..=LONGEST_CLAIM).contains(&name.len()) && name.bytes().all(plain) && name.bytes().next().is_some_and(first)
 }
 
+/// A command that sshd runs in a shell, and that a person can see whole.
+#[must_use]
+pub fn is_command(command: &str) -> bool {
+    let is_visible = check_line("the forced command", command, LONGEST_TEXT).is_ok();
+    is_visible && !command.is_empty() && command.trim() == command
+}
+
+/// In its one form: two texts are never the same addresses (T10).
+fn is_addresses(text: &str) -> bool {
+    text.parse::<Addresses>().is_ok_and(|addresses| addresses.to_string() == text)
+}
+
 /// What an SSH signature is for, and nothing that a pattern or a list in `allowed_signers` could take for another one or for several. What
 /// receipts are signed in is ours alone.
 #[must_use]
@@ -490,359 +521,4 @@ fn is_claim(name: &str) -> bool {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::super::rules::Delivery;
-    use super::*;
-
-    /// Ed25519 keys of the seeds 1, 2 and 3.
-    pub(crate) fn keys() -> [String; 3] {
-        [1_u8, 2, 3].map(|seed| {
-            let key = ed25519_dalek::SigningKey::from_bytes(&[seed; 32]).verifying_key();
-            PublicKey::from_bytes(Algorithm::EdDsa, key.as_bytes()).unwrap().to_text()
-        })
-    }
-
-    /// Rules of a signer of one audience and one subject.
-    pub(crate) fn rules() -> Rules {
-        let [current, next, _] = keys();
-        Rules {
-            signer: Some(Box::new(Signer {
-                access: BTreeSet::new(),
-                alg: Algorithm::EdDsa,
-                audiences: ["https://registry.example".into()].into(),
-                certificates: None,
-                claims: [("env".into(), ["prod".into()].into()), ("ref".into(), BTreeSet::new())].into(),
-                current,
-                issuer: "https://id.example/touchlease".into(),
-                hardware: None,
-                namespaces: None,
-                next: Some(next),
-                previous: None,
-                principals: None,
-                profiles: BTreeMap::new(),
-                subjects: ["deployer".into()].into(),
-            })),
-            ttl: Some(600),
-            uses: Some(3),
-            ..Rules::value(&[Delivery::Signer])
-        }
-    }
-
-    /// The base point of P-256 (SEC 2, 2.4.2).
-    pub(crate) const G: &str = "BGsX0fLhLEJH-Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU";
-
-    /// The same in slot 93 of a YubiKey.
-    pub(crate) fn in_hardware() -> Rules {
-        let mut rules = rules();
-        let signer = rules.signer.as_mut().unwrap();
-        (signer.alg, signer.current, signer.next) = (Algorithm::Es256, G.into(), None);
-        signer.hardware = Some(Hardware {
-            firmware: [5, 7, 1],
-            pin: Always::Always,
-            seen: Seen::Metadata,
-            serial: 24_000_001,
-            slot: Retired::all().find(|slot| slot.reference() == 0x93).unwrap(),
-            touch: Always::Always,
-        });
-        rules.uses = Some(1);
-        rules
-    }
-
-    fn with(change: impl FnOnce(&mut Signer)) -> bool {
-        let mut rules = rules();
-        change(rules.signer.as_mut().unwrap());
-        rules.check().is_ok()
-    }
-
-    #[test]
-    fn t28_rules_of_a_signer_without_audience_subject_or_end_are_refused() {
-        rules().check().unwrap();
-        assert!(with(|_| {}));
-        assert!(!with(|signer| signer.audiences.clear()));
-        assert!(!with(|signer| signer.subjects.clear()));
-        assert!(!with(|signer| signer.audiences = [String::new()].into()));
-        assert!(!with(|signer| signer.audiences = ["a\u{202e}b".into()].into()));
-        for (ttl, uses) in [
-            (None, Some(1)),
-            (Some(3601), Some(1)),
-            (Some(60), None),
-            (Some(60), Some(101)),
-            (Some(0), Some(1)),
-        ] {
-            assert!(Rules { ttl, uses, ..rules() }.check().is_err(), "{ttl:?} {uses:?}");
-        }
-    }
-
-    #[test]
-    fn t28_claims_that_every_token_has_cannot_be_allowed_to_anybody() {
-        for name in OUR_CLAIMS {
-            assert!(!with(|signer| drop(signer.claims.insert(name.into(), BTreeSet::new()))), "{name}");
-        }
-        for name in ["", "a b", "a\"", "ü", "a\0", &"a".repeat(65)] {
-            assert!(!with(|signer| drop(signer.claims.insert(name.into(), BTreeSet::new()))), "{name:?}");
-        }
-        assert!(with(|signer| drop(
-            signer.claims.insert("https://x.example/role".into(), BTreeSet::new())
-        )));
-    }
-
-    #[test]
-    fn t10_an_audience_or_a_subject_looks_like_no_other_and_a_list_of_them_like_no_other_list() {
-        for aud in [
-            "https://r\u{435}gistry.example",
-            "e\u{301}",
-            "https://a.example https://b.example",
-            "https://a.example,https://b.example",
-            "https://a.example;b",
-            "https://registry.example, as root; key AAAAAAAAAAA",
-            "\"a\"",
-            "'a'",
-            "a\u{a0}b",
-        ] {
-            assert!(!with(|signer| signer.audiences = [aud.into()].into()), "{aud:?}");
-            assert!(!with(|signer| signer.subjects = [aud.into()].into()), "{aud:?}");
-        }
-        for aud in [
-            "https://",
-            "https://A.example",
-            "https://u@a.example",
-            "https://a.example:0",
-            "https://a\\b",
-        ] {
-            assert!(!with(|signer| signer.audiences = [aud.into()].into()), "{aud:?}");
-        }
-        for aud in [
-            "https://xn--rgistry-9of.example:8443/a?b#c",
-            "spiffe://a.example/x",
-            "sts.amazonaws.com",
-            "repo:o/r:ref:refs/heads/main",
-        ] {
-            assert!(with(|signer| signer.audiences = [aud.into()].into()), "{aud:?}");
-            assert!(with(|signer| signer.subjects = [aud.into()].into()), "{aud:?}");
-        }
-    }
-
-    #[test]
-    fn t28_a_claim_in_another_case_is_the_same_claim_to_some_verifiers_and_is_refused() {
-        for name in ["Sub", "AUD", "Exp", "ISS", "nBf", "Task", "Lease_sha256"] {
-            assert!(!with(|signer| drop(signer.claims.insert(name.into(), BTreeSet::new()))), "{name}");
-        }
-        // Rules of `env` name its values, and say nothing of `Env`.
-        assert!(!with(|signer| drop(signer.claims.insert("Env".into(), BTreeSet::new()))));
-        assert!(with(|signer| drop(signer.claims.insert("subject".into(), BTreeSet::new()))));
-    }
-
-    /// A signer of P-256 keys, with an audience that knows keys by `profile`.
-    fn certified(profile: Profile, change: impl FnOnce(&mut Signer, &mut Certificates)) -> bool {
-        use crate::mint::{key::public_of, self_signed::certificate};
-        let public = |seed: u8| public_of(Algorithm::Es256, &[seed; 32]).unwrap();
-        let of = |seed: u8| certificate(&[seed; 32], &public(seed)).unwrap();
-        with(|signer| {
-            signer.alg = Algorithm::Es256;
-            (signer.current, signer.next) = (public(1).to_text(), Some(public(2).to_text()));
-            signer.profiles = [("https://registry.example".to_owned(), profile)].into();
-            let mut certificates = Certificates {
-                current: of(1),
-                next: of(2),
-                previous: None,
-            };
-            change(signer, &mut certificates);
-            signer.certificates = Some(certificates);
-        })
-    }
-
-    #[test]
-    fn t28_a_profile_is_of_an_audience_of_the_signer_and_each_key_has_a_certificate_of_its_own() {
-        let previous = |signer: &mut Signer, certificates: &mut Certificates, own: bool| {
-            signer.previous = Some(crate::mint::key::public_of(Algorithm::Es256, &[3; 32]).unwrap().to_text());
-            let key = crate::mint::key::public_of(Algorithm::Es256, &[3; 32]).unwrap();
-            let own_one = crate::mint::self_signed::certificate(&[3; 32], &key).unwrap();
-            certificates.previous = Some(if own { own_one } else { certificates.next.clone() });
-        };
-        for profile in [Profile::Libtrust, Profile::X5c] {
-            assert!(certified(profile, |_, _| {}), "{profile:?}");
-            assert!(certified(profile, |signer, certificates| previous(signer, certificates, true)));
-        }
-        assert!(!certified(Profile::Thumbprint, |_, _| {}));
-        assert!(!certified(Profile::X5c, |signer, _| {
-            signer.profiles.insert("https://other.example".into(), Profile::X5c);
-        }));
-        assert!(!certified(Profile::X5c, |signer, _| signer.profiles.clear()), "nobody needs them");
-        assert!(!certified(Profile::X5c, |_, certificates| certificates.current = certificates.next.clone()));
-        assert!(!certified(Profile::X5c, |_, certificates| certificates.next.clear()));
-        assert!(!certified(Profile::X5c, |signer, certificates| previous(
-            signer,
-            certificates,
-            false
-        )));
-        assert!(!certified(Profile::X5c, |_, certificates| certificates.previous =
-            Some(certificates.next.clone())));
-        let eddsa = |signer: &mut Signer| signer.profiles = [("https://registry.example".to_owned(), Profile::X5c)].into();
-        assert!(!with(eddsa));
-    }
-
-    #[test]
-    fn t28_scopes_of_a_registry_have_one_form_and_the_claim_has_one_rule() {
-        let scopes = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<BTreeSet<_>>();
-        assert!(with(
-            |signer| signer.access = scopes(&["registry:catalog:*", "repository:team/app:pull,push"])
-        ));
-        for text in [
-            "",
-            "repository:app:push,pull",
-            "repository:*:pull",
-            "a:b:c d",
-            "repository:app:pull\u{202e}",
-        ] {
-            assert!(!with(|signer| signer.access = scopes(&[text])), "{text:?}");
-        }
-        for name in ["access", "Access"] {
-            assert!(with(|signer| drop(signer.claims.insert(name.into(), BTreeSet::new()))));
-            assert!(!with(|signer| {
-                signer.access = scopes(&["repository:app:pull"]);
-                signer.claims.insert(name.into(), BTreeSet::new());
-            }));
-        }
-    }
-
-    #[test]
-    fn t27_a_signer_of_certificates_names_users_one_by_one_and_signs_no_tokens() {
-        let of_ssh = |signer: &mut Signer, names: &[&str]| {
-            signer.audiences.clear();
-            signer.claims.clear();
-            signer.issuer.clear();
-            signer.subjects.clear();
-            signer.principals = Some(names.iter().map(|name| (*name).to_owned()).collect());
-        };
-        assert!(with(|signer| of_ssh(signer, &["deploy", "root"])));
-        for names in [&[][..], &[""], &["*"], &["deploy", "a,b"], &["a b"], &["-x"], &["."], &["a\n"]] {
-            assert!(!with(|signer| of_ssh(signer, names)), "{names:?}");
-        }
-        assert!(!with(|signer| signer.principals = Some(["deploy".into()].into())), "tokens besides");
-        assert!(!with(|signer| {
-            of_ssh(signer, &["deploy"]);
-            signer.issuer = "https://id.example".into();
-        }));
-    }
-
-    #[test]
-    fn t22_a_signer_of_signatures_names_its_namespaces_one_by_one_is_sealed_and_signs_nothing_else() {
-        let of_signatures = |signer: &mut Signer, names: &[&str]| {
-            signer.audiences.clear();
-            signer.claims.clear();
-            signer.issuer.clear();
-            signer.subjects.clear();
-            signer.namespaces = Some(names.iter().map(|name| (*name).to_owned()).collect());
-        };
-        assert!(with(|signer| of_signatures(
-            signer,
-            &["file", "git", "release@example.com", "team/app.v1"]
-        )));
-        for name in [
-            "",
-            "*",
-            "gi?",
-            "!git",
-            "a,b",
-            "a b",
-            "-x",
-            ".",
-            "/a",
-            "a\n",
-            "a\"",
-            "\u{433}it",
-            "touchlease-lease",
-            "TouchLease",
-            &"a".repeat(65),
-        ] {
-            assert!(!with(|signer| of_signatures(signer, &[name])), "{name:?}");
-        }
-        assert!(!with(|signer| of_signatures(signer, &[])));
-        assert!(!with(|signer| signer.namespaces = Some(["git".into()].into())), "tokens besides");
-        assert!(!with(|signer| {
-            of_signatures(signer, &["git"]);
-            signer.principals = Some(["deploy".into()].into());
-        }));
-        let mut card = in_hardware();
-        of_signatures(card.signer.as_mut().unwrap(), &["git"]);
-        assert!(card.check().is_err());
-    }
-
-    #[test]
-    fn an_issuer_has_one_form() {
-        for issuer in ["https://id.example", "https://id.example:8443", "https://id.example/a/b-c_~.d"] {
-            assert!(with(|signer| signer.issuer = issuer.into()), "{issuer}");
-        }
-        for issuer in [
-            "http://id.example",
-            "https://",
-            "https://ID.example",
-            "https://id.example/",
-            "https://id.example/a/",
-            "https://id.example/../a",
-            "https://id.example//a",
-            "https://id.example?x",
-            "https://id.example/a#b",
-            "https://u@id.example",
-            "https://id.example/a b",
-            "id.example",
-        ] {
-            assert!(!with(|signer| signer.issuer = issuer.into()), "{issuer}");
-        }
-    }
-
-    #[test]
-    fn a_signer_goes_out_in_no_other_way() {
-        for delivery in [Delivery::Env, Delivery::File, Delivery::Proxy] {
-            let mut rules = rules();
-            rules.deliveries.insert(delivery);
-            assert!(rules.check().is_err(), "{delivery:?}");
-        }
-    }
-
-    #[test]
-    fn keys_are_different_points_of_the_one_curve() {
-        let [current, _, third] = keys();
-        assert!(with(|signer| signer.previous = Some(third)));
-        assert!(!with(|signer| signer.next = Some(current.clone())));
-        assert!(!with(|signer| signer.next = None));
-        assert!(!with(|signer| signer.previous = Some(current)));
-        assert!(!with(|signer| signer.alg = Algorithm::Es256));
-        assert!(!with(|signer| signer.current = "AAAA".into()));
-    }
-
-    #[test]
-    fn t29_a_signer_in_hardware_has_one_key_signs_once_for_each_touch_and_holds_no_private_key() {
-        let with = |change: &dyn Fn(&mut Rules)| {
-            let mut rules = in_hardware();
-            change(&mut rules);
-            rules.check().is_ok()
-        };
-        assert!(with(&|_| {}));
-        assert!(!with(&|rules| rules.uses = Some(2)));
-        assert!(!with(&|rules| rules.single_line = true));
-        assert!(!with(&|rules| rules.signer.as_mut().unwrap().next = Some(G.into())));
-        assert!(!with(&|rules| {
-            let signer = rules.signer.as_mut().unwrap();
-            (signer.alg, signer.current) = (Algorithm::EdDsa, keys()[0].clone());
-        }));
-        let secret = |bytes: &[u8]| Secret::from_slice_wiping(&mut bytes.to_vec()).unwrap();
-        in_hardware().check_value(&secret(&NO_PRIVATE)).unwrap();
-        assert!(in_hardware().check_value(&secret(&[1; 64])).is_err());
-        let slot = in_hardware().signer.unwrap().slot().unwrap();
-        assert_eq!((slot.slot.to_string(), slot.public_key[0]), ("93".into(), 4));
-    }
-
-    #[test]
-    fn a_rotation_makes_the_next_key_the_one_that_signs() {
-        let secret = |bytes: &[u8]| Secret::from_slice_wiping(&mut bytes.to_vec()).unwrap();
-        let value = secret(&[[1; 32], [2; 32]].concat());
-        let turned = turned(&value, &secret(&[3; 32])).unwrap();
-        assert_eq!(split(&turned).unwrap(), (&[2; 32][..], &[3; 32][..]));
-        assert!(super::turned(&secret(&[1; 63]), &secret(&[3; 32])).is_err());
-        assert!(super::turned(&value, &secret(&[3; 31])).is_err());
-        let rules = rules();
-        assert!(rules.check_value(&secret(&[1; 63])).is_err() && rules.check_value(&secret(&NO_PRIVATE)).is_err());
-    }
-}
+pub(crate) mod tests;

@@ -31,7 +31,7 @@ pub struct TokenAsk {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CertificateAsk {
-    /// The one command that it lets run.
+    /// The one command that it lets run; that of the signer's rules, where they have one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub force_command: Option<String>,
     /// The public key that it is for, as `ssh-keygen` writes it; a comment is left out. None where it is for a login.
@@ -46,7 +46,7 @@ pub struct CertificateAsk {
     /// Whether it lets have a terminal.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pty: bool,
-    /// Addresses, or ranges of them, from which it lets in; from everywhere when there is none.
+    /// Addresses, or ranges of them, from which it lets in; when there is none those of the signer's rules, or everywhere.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub source_addresses: Vec<String>,
 }
@@ -109,6 +109,9 @@ pub struct SignerRules {
     pub claims: BTreeMap<String, BTreeSet<String>>,
     /// The key that signs.
     pub current: String,
+    /// Of a signer of SSH certificates: the one command that each lets run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub force_command: Option<String>,
     /// Of a signer in hardware: where its one key is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hardware: Option<HardwareRules>,
@@ -130,6 +133,9 @@ pub struct SignerRules {
     /// Audiences whose verifiers know keys by another name than the thumbprint.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub profiles: BTreeMap<String, Profile>,
+    /// Of a signer of SSH certificates: addresses and ranges from which each may let in; from everywhere when there is none.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub source_addresses: BTreeSet<String>,
     /// Subjects that a token may have.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub subjects: BTreeSet<String>,
@@ -199,6 +205,9 @@ pub struct MayAsk {
     /// As in [`SignerRules`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub claims: BTreeMap<String, BTreeSet<String>>,
+    /// As in [`SignerRules`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub force_command: Option<String>,
     /// As in [`SignerRules`]: what it has makes it a signer of SSH signatures.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub namespaces: BTreeSet<String>,
@@ -208,6 +217,9 @@ pub struct MayAsk {
     /// As in [`SignerRules`]; an audience that is to be like others again is named with the thumbprint.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub profiles: BTreeMap<String, Profile>,
+    /// As in [`SignerRules`]; each in any form that is one.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub source_addresses: BTreeSet<String>,
     /// As in [`SignerRules`]; of a new one: its name.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub subjects: BTreeSet<String>,
@@ -234,6 +246,12 @@ pub struct SignerRotateAsk {
     /// Tokens may have no claims but those that every one has: the rules' are taken out.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub no_claims: bool,
+    /// Certificates may let run anything: the command that the rules force is taken out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_force_command: bool,
+    /// Certificates may let in from everywhere: the addresses of the rules are taken out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_source_addresses: bool,
     /// Its keys stay, and its rules alone are sealed anew.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub keep_keys: bool,

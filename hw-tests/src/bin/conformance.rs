@@ -9,7 +9,7 @@ use std::{
 
 use hw_tests::conformance::{
     Case, Link, Machine, Rig, all,
-    piv::{self, YubiKeys},
+    piv::{self, YubiKeys, logins},
     rigs::{InProcess, Plugged, Real},
     run,
 };
@@ -20,6 +20,7 @@ usage: conformance RIG [PART-OF-A-NAME]
   contact, contactless under hw-tests/with-readers
   hidraw               under hw-tests/kernel/uml or hw-tests/kernel/qemu
   piv                  YubiKeys by their PIV application under hw-tests/with-readers: cases of their own
+  ssh-login USER       no rig: what a case of them runs to speak to the agent for ssh
   --real               two real keys over USB, and a person; RESETS THEM
   --real-contactless   the same on a contactless reader
 
@@ -33,6 +34,16 @@ fn main() -> ExitCode {
         eprintln!("{USAGE}");
         return ExitCode::from(64);
     };
+    if rig == logins::PROGRAM {
+        let socket = env::var("SSH_AUTH_SOCK").unwrap_or_default();
+        return match logins::ask(&arguments.next().unwrap_or_default(), &socket) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("conformance: {error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     match start(&rig, &arguments.next().unwrap_or_default()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

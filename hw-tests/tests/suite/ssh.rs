@@ -247,6 +247,78 @@ fn t27_what_the_rules_do_not_allow_or_sshd_would_take_for_more_is_refused_before
 }
 
 #[test]
+fn t27_a_sealed_command_and_sealed_addresses_are_in_each_certificate_and_shown_where_they_change() {
+    let limits = [
+        "--force-command",
+        "/usr/bin/deploy now",
+        "--source-address",
+        "192.0.2.0/24",
+        "--source-address",
+        "127.0.0.1",
+    ];
+    let (lab, _) = lab("eddsa", &["deploy"], &limits);
+    let watch = lab.home.watch().unwrap();
+    let limited = |line: &str, from: &str| {
+        let said = read_by_openssh(&lab, line);
+        for part in ["force-command /usr/bin/deploy now", &format!("source-address {from}\n")] {
+            assert!(said.contains(part), "{part} in {said}");
+        }
+    };
+    limited(&certificate(&lab, &[]), "127.0.0.1/32,192.0.2.0/24");
+    let same = ["--force-command", "/usr/bin/deploy now", "--source-address", "192.0.2.7", "--pty"];
+    limited(&certificate(&lab, &same), "192.0.2.7/32");
+    let before = (lab.key.counts().unwrap().given, lab.count("asked"));
+    let cert = ["ssh", "cert", "prod/ca", "--key", "id.pub"];
+    for (more, reason) in [
+        (["--force-command", "/usr/bin/deploy now; sh"], "force_command"),
+        (["--source-address", "192.0.2.0/23"], "source_address"),
+        (["--source-address", "::1"], "source_address"),
+    ] {
+        assert_eq!(refused(&lab, &[&cert[..], &more].concat()), (62, reason.to_owned()), "{more:?}");
+    }
+    assert_eq!((lab.key.counts().unwrap().given, lab.count("asked")), before, "nobody was asked");
+    // Nor by the agent, whose certificate is shown with them.
+    let agent = agent::Agent::start(&lab, &[]);
+    let mut ssh = agent.connect();
+    ssh.ask(&agent::Host::new(1).bind(&agent::SESSION, false));
+    let made = ssh.certificate();
+    limited(
+        &format!("ssh-ed25519-cert-v01@openssh.com {}", BASE64.encode(&made)),
+        "127.0.0.1/32,192.0.2.0/24",
+    );
+    let other = agent::Agent::start(&lab, &["--force-command", "sh"]);
+    let mut ssh = other.connect();
+    ssh.ask(&agent::Host::new(1).bind(&agent::SESSION, false));
+    assert_eq!(ssh.ask(&[11]), agent::FAILURE);
+    drop(watch);
+    // What they were stands beside them, and a rotation of keys alone leaves them as they are.
+    let rotate = ["signer", "rotate", "prod/ca", "--keep-keys"];
+    let shown = lab.person(&[&rotate[..], &["--no-force-command", "--source-address", "127.0.0.1"]].concat());
+    let shown = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+    for part in [
+        "may run anything before only /usr/bin/deploy now",
+        "from 127.0.0.1/32 before 127.0.0.1/32 or 192.0.2.0/24",
+    ] {
+        assert!(shown.contains(part), "{part} in {shown}");
+    }
+    lab.person(&["signer", "rotate", "prod/ca"]);
+    let listed = lab.json(&["signer", "show", "prod/ca"]);
+    let signer = &listed["signer"];
+    assert_eq!(
+        (&signer["force_command"], &signer["source_addresses"]),
+        (&Value::Null, &json!(["127.0.0.1/32"]))
+    );
+    for (more, code, reason) in [
+        (&["--principal", "a", "--source-address", "0.0.0.0/0"][..], 65, "rules"),
+        (&["--principal", "a", "--force-command", ""], 65, "rules"),
+        (&["--namespace", "git", "--force-command", "sh"], 64, "usage"),
+    ] {
+        let add = ["signer", "add", "x", "--scope", "prod"];
+        assert_eq!(refused(&lab, &[&add[..], more].concat()), (code, reason.to_owned()), "{more:?}");
+    }
+}
+
+#[test]
 fn a_rotation_keeps_servers_letting_in_and_says_what_they_trust_after_it() {
     let (lab, _) = lab("eddsa", &["deploy"], &[]);
     let lines = |lab: &Lab| -> Vec<String> { lab.prints(&["ssh", "ca", "prod/ca"]).lines().map(str::to_owned).collect() };

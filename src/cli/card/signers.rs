@@ -79,6 +79,7 @@ pub(super) fn rows(rows: &mut Vec<Row>, signer: &SignerRules, before: Option<&Be
     } else {
         let users = format!("as user {}", joined(&signer.principals));
         changed(rows, "lets in", users, before.principals.as_ref());
+        limit_rows(rows, signer, before);
     }
     for (name, values) in &signer.claims {
         must(rows, "with", claim(name, values));
@@ -111,6 +112,30 @@ pub(super) fn rows(rows: &mut Vec<Row>, signer: &SignerRules, before: Option<&Be
     }
     if let Some(previous) = &signer.previous {
         must(rows, "", format!("{} signed before", short(previous)));
+    }
+}
+
+/// The command and the addresses that every certificate has, where the rules have some, or had. In a row of its own: a command can look like anything.
+fn limit_rows(rows: &mut Vec<Row>, signer: &SignerRules, before: &BeforeText) {
+    let command = |command: &str| match command {
+        "" => "anything".to_owned(),
+        command => format!("only {command}"),
+    };
+    let from = |from: &BTreeSet<String>| match from.is_empty() {
+        true => "everywhere".to_owned(),
+        false => joined(from),
+    };
+    if signer.force_command.is_some() || before.force_command.is_some() {
+        must(rows, "may run", command(signer.force_command.as_deref().unwrap_or_default()));
+    }
+    if let Some(before) = &before.force_command {
+        strong(rows, UNTIL_NOW, command(before));
+    }
+    if !signer.source_addresses.is_empty() || before.source_addresses.is_some() {
+        must(rows, "from", from(&signer.source_addresses));
+    }
+    if let Some(before) = &before.source_addresses {
+        strong(rows, UNTIL_NOW, from(before));
     }
 }
 
@@ -262,7 +287,14 @@ pub fn rules(signer: &SignerRules) -> String {
     }
     if !signer.principals.is_empty() {
         let names = joined(&signer.principals);
-        return format!("{class} of SSH certificates, which let in as {names}; key {key}");
+        let runs = signer
+            .force_command
+            .as_ref()
+            .map(|command| format!(", to run only {command}"))
+            .unwrap_or_default();
+        let from = Some(joined(&signer.source_addresses)).filter(|from| !from.is_empty());
+        let from = from.map(|from| format!(", from {from}")).unwrap_or_default();
+        return format!("{class} of SSH certificates, which let in as {names}{from}{runs}; key {key}");
     }
     let mut text = format!(
         "{class} of tokens issued by {}, to {}, as {}",
@@ -407,6 +439,35 @@ pub(super) mod tests {
         let shown = texts(&ca, &before);
         assert_eq!(shown[0], "lets in as user root (until now: backup or deploy)");
         assert!(shown.contains(&"before at most 10 min".to_owned()), "{shown:?}");
+        let limited = SignerRules {
+            force_command: Some("/usr/bin/deploy".into()),
+            source_addresses: of(&["192.0.2.0/24", "2001:db8::/32"]),
+            ..ca.clone()
+        };
+        let shown = texts(&limited, &BeforeText::default());
+        assert_eq!(shown[1..3], ["may run only /usr/bin/deploy", "from 192.0.2.0/24 or 2001:db8::/32"]);
+        let before = BeforeText {
+            force_command: Some(String::new()),
+            source_addresses: Some(of(&["192.0.2.0/24"])),
+            ..BeforeText::default()
+        };
+        let shown = texts(&limited, &before);
+        assert_eq!((shown[2].as_str(), shown[4].as_str()), ("before anything", "before 192.0.2.0/24"));
+        let before = BeforeText {
+            force_command: Some("/usr/bin/deploy".into()),
+            source_addresses: Some(of(&["192.0.2.0/24"])),
+            ..BeforeText::default()
+        };
+        let shown = texts(&ca, &before);
+        assert_eq!(
+            shown[1..5],
+            [
+                "may run anything",
+                "before only /usr/bin/deploy",
+                "from everywhere",
+                "before 192.0.2.0/24"
+            ]
+        );
         let before = BeforeText {
             audiences: Some(of(&["https://old.example"])),
             claims: Some(BTreeMap::new()),

@@ -97,12 +97,18 @@ pub struct BeforeText {
     /// As in [`crate::wire::signer::SignerRules`]; empty where it had none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claims: Option<BTreeMap<String, BTreeSet<String>>>,
+    /// As in [`crate::wire::signer::SignerRules`]; empty where it had none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub force_command: Option<String>,
     /// As in [`crate::wire::signer::SignerRules`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespaces: Option<BTreeSet<String>>,
     /// As in [`crate::wire::signer::SignerRules`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub principals: Option<BTreeSet<String>>,
+    /// As in [`crate::wire::signer::SignerRules`]; empty where it had none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_addresses: Option<BTreeSet<String>>,
     /// As in [`crate::wire::signer::SignerRules`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subjects: Option<BTreeSet<String>>,

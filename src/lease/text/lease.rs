@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::{Origin, Text};
+use crate::encoding::addresses::Addresses;
 use crate::encoding::jwk::{Algorithm, Profile};
 use crate::encoding::ssh_signed_data::Hash;
 use crate::encoding::sshsig::Namespace;
 use crate::encoding::{Digest, SecretRef};
 use crate::lease::grant::{AtEnd, Via};
-use crate::mint::Addresses;
 use crate::wire::signer::SignerClass;
 
 /// A lease.

@@ -7,7 +7,7 @@ use crate::encoding::ssh_key::SshKey;
 use crate::encoding::sshsig::{Assertion, Namespace};
 use crate::encoding::target::{Host, check_method, check_pattern, covers};
 use crate::encoding::{Digest, SecretRef, words};
-use crate::mint::Addresses;
+use crate::encoding::addresses::Addresses;
 use crate::samples::text;
 use crate::vault::Form;
 

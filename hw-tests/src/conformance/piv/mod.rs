@@ -3,6 +3,7 @@
 mod attestation;
 mod enrolment;
 mod life;
+pub mod logins;
 pub mod outside;
 mod pins;
 mod signers;
@@ -43,6 +44,7 @@ pub fn all() -> Vec<Case> {
         pins::CASES,
         touches::CASES,
         signers::CASES,
+        logins::CASES,
     ]
     .concat()
 }

@@ -40,6 +40,20 @@ pub fn add(kit: &mut Kit<'_>) {
     let ca = of_ssh(kit);
     let about = "A signer of SSH certificates in the place of a secret: to be read.".to_owned();
     made.push(("ssh".to_owned(), about, "fine", sealed(&ca, &value)));
+    let limited = of_ssh_limited(kit);
+    let about = "A signer of SSH certificates with a command and addresses in the place of a secret: to be read.".to_owned();
+    made.push(("ssh-limited".to_owned(), about, "fine", sealed(&limited, &value)));
+    for (name, about, from, to) in WRONG_LIMITS {
+        let changed = limited.replacen(from, to, 1);
+        assert_ne!(changed, limited, "{name}");
+        let about = format!("A signer of SSH certificates that somebody who has the scope's key sealed: {about}.");
+        made.push((
+            format!("ssh-limited-{name}"),
+            about,
+            "secret prod/TOKEN damaged",
+            sealed(&changed, &value),
+        ));
+    }
     let signatures = of_signatures(kit);
     let about = "A signer of SSH signatures in the place of a secret: to be read.".to_owned();
     made.push(("namespaces".to_owned(), about, "fine", sealed(&signatures, &value)));
@@ -224,6 +238,35 @@ const WRONG_CAS: &[(&str, &str, &str, &str)] = &[
     ("ttl", "certificates of over an hour", "\"ttl\":600", "\"ttl\":3601"),
 ];
 
+const WRONG_LIMITS: &[(&str, &str, &str, &str)] = &[
+    ("empty", "a command that is empty", "\"/usr/bin/deploy now\"", "\"\""),
+    ("null", "a command that is null", "\"/usr/bin/deploy now\"", "null"),
+    (
+        "blank",
+        "a command with a blank in front",
+        "\"/usr/bin/deploy now\"",
+        "\" /usr/bin/deploy now\"",
+    ),
+    ("none", "addresses, and none of them", "[\"10.0.0.0/8\",\"2001:db8::/32\"]", "[]"),
+    ("everywhere", "every address", "\"10.0.0.0/8\"", "\"0.0.0.0/0\""),
+    ("mask", "an address with bits behind the mask", "\"10.0.0.0/8\"", "\"10.0.0.1/8\""),
+    ("plain", "an address without its mask", "\"10.0.0.0/8\"", "\"10.0.0.1\""),
+    (
+        "order",
+        "addresses in another order",
+        "\"10.0.0.0/8\",\"2001:db8::/32\"",
+        "\"2001:db8::/32\",\"10.0.0.0/8\"",
+    ),
+    ("case", "an address in upper case", "2001:db8::/32", "2001:DB8::/32"),
+    ("mapped", "an IPv4 address as one of IPv6", "2001:db8::/32", "::ffff:192.0.2.1/128"),
+    (
+        "signatures",
+        "namespaces in the place of principals",
+        "\"previous\":null,\"principals\":[\"deploy\",\"root\"]",
+        "\"namespaces\":[\"git\"],\"previous\":null",
+    ),
+];
+
 const WRONG_NAMESPACES: &[(&str, &str, &str, &str)] = &[
     ("none", "no namespace", "[\"file\",\"git\"]", "[]"),
     ("null", "namespaces that are null", "[\"file\",\"git\"]", "null"),
@@ -309,6 +352,15 @@ fn of_ssh(kit: &Kit<'_>) -> String {
         signer.principals = Some(["deploy".into(), "root".into()].into());
     }
     clear(kit, rules)
+}
+
+/// The same with a command and addresses that each certificate has.
+fn of_ssh_limited(kit: &Kit<'_>) -> String {
+    let addresses = "\"source_addresses\":[\"10.0.0.0/8\",\"2001:db8::/32\"],\"subjects\"";
+    let command = "\"force_command\":\"/usr/bin/deploy now\",\"issuer\"";
+    of_ssh(kit)
+        .replacen("\"subjects\"", addresses, 1)
+        .replacen("\"issuer\"", command, 1)
 }
 
 /// The clear part of a signer of SSH signatures.
