@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! cli -> client -> wire <- daemon -> lease -> { presence, device, vault, mint, audit }
-//!                                    deliver -> (knows no daemon: env in the cli process, proxy in a worker of the daemon's)
+//!                                    deliver -> (knows no daemon: env in the cli process, proxy and OpenBao in workers of the daemon's)
 //!                        worker: what the processes of keys and proxies have in common
 //!                        config, encoding, finding, paths, secret, clock, sys: under everybody
 //! ```

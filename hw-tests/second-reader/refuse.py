@@ -123,6 +123,7 @@ HARDWARE = {"firmware": [range(256)], "pin": ("always",), "seen": ("attested", "
             "touch": ("always",)}
 COMPONENT = "[a-z0-9]+(?:(?:[.]|_|__|-+)[a-z0-9]+)*"
 ACCESS = re.compile(rf"[a-z0-9]{{1,32}}:{COMPONENT}(?:/{COMPONENT})*:(?:[a-z]{{1,32}}|[*])(?:,(?:[a-z]{{1,32}}|[*]))*")
+WORD = "(?![.-])[A-Za-z0-9._-]{1,128}"
 OURS = {"aud", "exp", "iat", "iss", "jti", "lease_sha256", "nbf", "sub", "task"}
 RULES = {"deliveries": lambda value: value and value == [each for each in DELIVERIES if each in value], "hosts": [is_host],
          "methods?": some(METHOD), "paths?": some(is_path), "place?": PLACES,
@@ -148,6 +149,30 @@ def is_range(text):
     return str(network) == text and network.prefixlen >= (8 if network.version == 4 else 16) and getattr(network.network_address, "ipv4_mapped", None) is None
 
 
+def is_words(text):
+    return isinstance(text, str) and len(text) <= 256 and bool(re.fullmatch(f"{WORD}(/{WORD})*", text))
+
+
+def is_address(text):
+    rest = text.removeprefix("https://") if isinstance(text, str) else ""
+    return bool(rest) and rest != text and "://" not in rest and not rest.endswith(":443") and is_host(rest)
+
+
+def is_root(text):
+    der = base64url(text)
+    need(reader.base64.urlsafe_b64encode(der).decode().rstrip("=") == text and len(der) <= 2048, "not base64url")
+    return x509.load_der_x509_certificate(der) is not None
+
+
+def exchange(read):
+    """Where tokens are exchanged, and for what."""
+    below = lambda path: is_words(path) and path.split("/")[0].lower() not in ("auth", "sys")
+    several = lambda form, most: lambda value: some(form)(value) and len(value) <= most
+    form = {"addresses": several(is_address, 9), "ca?": several(is_root, 2), "mount": is_words, "paths?": several(below, 64),
+            "policies": several(lambda word: re.fullmatch(WORD, word) and word != "root", 64), "role": re.compile(WORD), "token_uses?": range(1, 10001)}
+    need(fits(read, form) and ("paths" in read or "token_uses" in read), "not in the form of an exchange")
+
+
 def signer(rules):
     """What may be signed, and that its public keys are some. Whether an Ed25519 key is a point that somebody can have is left open."""
     texts, some = [lambda text: is_text(text) and text.strip() == text and len(text.encode()) <= 512], lambda value: 0 < len(value) < 65
@@ -157,8 +182,11 @@ def signer(rules):
     form = {"alg": ("ES256", "EdDSA"), "audiences": [is_audience], "claims": lambda value: isinstance(value, dict), "current": point,
             "issuer": ("",) if of_ssh else ISSUER, "previous": lambda key: key is None or point(key), "subjects": [PLAIN]}
     hardware = read.get("hardware")
+    if "exchange" in read:
+        exchange(read["exchange"])
+        need(len(read["audiences"]) == 1 and rules["uses"] == 1 and not {"access", "profiles", "principals"} & read.keys(), "an exchange with something else")
     form |= {"next": point} if hardware is None else {"hardware": HARDWARE, "alg": ("ES256",)}
-    form |= {"access?": lambda value: fits(value, [ACCESS]) and ascending(value) and some(value), "certificates?": {"current": is_text, "next": is_text, "previous?": is_text},
+    form |= {"exchange?": lambda value: True, "access?": lambda value: fits(value, [ACCESS]) and ascending(value) and some(value), "certificates?": {"current": is_text, "next": is_text, "previous?": is_text},
              "profiles?": lambda value: isinstance(value, dict) and value and fits(list(value.values()), [("libtrust", "x5c")])}
     if of_ssh:
         need(len(of_ssh) == 1 and not {"access", "profiles"} & read.keys(), "one for SSH with rules of others")

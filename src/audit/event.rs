@@ -32,6 +32,10 @@ pub enum Event {
     Echoed(Echoed),
     /// The proxy refused a request that named a secret by its placeholder.
     NotSent(NotSent),
+    /// OpenBao gave a token for the one that a lease signed.
+    Exchanged(Exchanged),
+    /// What became of OpenBao's token at the end of its lease.
+    ExchangeEnded(ExchangeEnded),
     /// A lease ended.
     Ended(Ended),
     /// A touch changed the vault's contents. Namespace `touchlease-change`.
@@ -72,6 +76,8 @@ impl Event {
             | Self::Used(_)
             | Self::Echoed(_)
             | Self::NotSent(_)
+            | Self::Exchanged(_)
+            | Self::ExchangeEnded(_)
             | Self::Ended(_)
             | Self::Roster(_)
             | Self::RecoveryCode(_)
@@ -271,6 +277,58 @@ pub struct NotSent {
     pub secret: Option<String>,
     /// Method and host.
     pub what: String,
+}
+
+/// See [`Event::Exchanged`].
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Exchanged {
+    /// Accessor of the login's token, by which an operator of OpenBao can end everything that was had: nothing can be had with it.
+    pub accessor: String,
+    /// What was fetched: paths. None where the command has the token.
+    pub fetched: Vec<String>,
+    /// Id of the lease.
+    pub lease: String,
+    /// The policies that it has.
+    pub policies: Vec<String>,
+    /// The node that gave it.
+    pub server: String,
+    /// Accessor of the token that the command has, or with which things were fetched.
+    pub token: String,
+    /// Its life in seconds.
+    pub ttl: u64,
+    /// For how many requests it is good; none for no limit.
+    pub uses: Option<u32>,
+}
+
+/// See [`Event::ExchangeEnded`].
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExchangeEnded {
+    /// As in [`Exchanged`].
+    pub accessor: String,
+    /// Id of the lease.
+    pub lease: String,
+    /// What became of it.
+    pub what: Revoked,
+    /// Why it is not revoked, where it is not.
+    pub why: Option<String>,
+}
+
+/// What became of a token of OpenBao's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Revoked {
+    /// OpenBao says that it is revoked.
+    Revoked,
+    /// OpenBao knows it no more.
+    OverBefore,
+    /// Not yet: it is tried on, as long as it lives.
+    NotRevoked,
+    /// It was never revoked, and its time is over.
+    RanOut,
+    /// Nobody tries on, and nobody knows.
+    Unknown,
 }
 
 /// See [`Event::Ended`].

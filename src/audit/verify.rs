@@ -146,8 +146,9 @@ impl<'a> Verifier<'a> {
             Event::RecoveryCode(used) => same(self.asked.remove(&used.asked).is_some(), Wrong::NotAsked),
             Event::Change(change) => self.changed(&change.signed),
             Event::ClockAccepted(signed) | Event::OlderAccepted(signed) | Event::Exported(signed) => self.changed(signed),
+            Event::Exchanged(exchanged) => same(self.leases.contains(&id_digest(&exchanged.lease)), Wrong::UnknownLease),
             // They give nothing, and one may be on its way while its lease ends.
-            Event::Echoed(_) | Event::NotSent(_) => Ok(()),
+            Event::Echoed(_) | Event::NotSent(_) | Event::ExchangeEnded(_) => Ok(()),
             Event::Recovered(_) | Event::Roster(_) | Event::ExtraTouch(_) | Event::CounterBack(_) | Event::Key(_) => Ok(()),
         }
     }

@@ -12,6 +12,7 @@ mod doctor;
 mod dotenv;
 mod entry;
 mod env_file;
+mod exchange;
 mod export;
 mod group;
 mod hook;
@@ -56,7 +57,7 @@ use self::group::Group;
 use self::session::Session;
 use self::ui::Ui;
 use crate::client::Client;
-use crate::deliver::{proxy, scan as scanning};
+use crate::deliver::{openbao, proxy, scan as scanning};
 use crate::device::worker;
 use crate::paths::{PathsError, Places};
 use crate::wire::{Failure, Outcome};
@@ -103,6 +104,7 @@ enum Command {
     Vault(Group<vault::Command>),
     Run(run::Args),
     Token(token::Args),
+    Exchange(Group<exchange::Command>),
     Ssh(Group<ssh::Command>),
     Lease(Group<lease::Command>),
     Mcp(mcp::Args),
@@ -147,6 +149,7 @@ pub fn main() -> u8 {
         Some(worker::WATCH_SUBCOMMAND) => return worker::watch_main(),
         Some(mcp::worker::SUBCOMMAND) => return mcp::worker::main(),
         Some(proxy::protocol::SUBCOMMAND) => return proxy::worker::main(),
+        Some(openbao::protocol::SUBCOMMAND) => return openbao::worker::main(),
         Some(scanning::protocol::SUBCOMMAND) => return scanning::worker::main(),
         _ => {}
     }
@@ -207,6 +210,7 @@ fn dispatch(cli: Cli, ui: Ui, places: Places, met: Option<Client>) -> Result<u8,
         Command::Signer(Group(command)) => signer::run(&session, command),
         Command::Issuer(Group(command)) => return issuer::run(&session, command),
         Command::Token(args) => token::run(&session, args),
+        Command::Exchange(Group(command)) => return exchange::run(&session, command),
         Command::Ssh(Group(command)) => return ssh::run(&session, command),
         Command::Scope(Group(command)) => scope::run(&session, command),
         Command::Vault(Group(command)) => vault::run(&session, command),

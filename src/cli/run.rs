@@ -38,7 +38,7 @@ use crate::wire::{Answer, Event, Failure, Outcome, Reply, Request};
 const LARGEST_FILE: usize = 1 << 20;
 
 /// Variables that are no secrets.
-type Plain = Vec<(OsString, OsString)>;
+pub(super) type Plain = Vec<(OsString, OsString)>;
 
 /// What to ask for.
 #[derive(Debug, Default, clap::Args)]
@@ -192,12 +192,8 @@ pub fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     let delivery = what.delivery(session, Some(granted));
     // Every form of every value: not for a command whose output goes by.
     let patterns = if delivery.masking { delivery.patterns() } else { Patterns::new([]) };
-    for name in patterns.too_short() {
-        session
-            .ui
-            .note(Tone::Bad, &format!("{name} has fewer than 6 bytes and is not masked"));
-    }
-    let mut held = Held { client, why: None };
+    say_too_short(session, &patterns);
+    let mut held = Held::new(client, false);
     let outcome = start(&delivery, &patterns, &mut held)?;
     drop(outside);
     ended(session, &outcome, Some(held))
@@ -211,18 +207,26 @@ fn behind_proxy(session: &Session, mut what: What, network: Option<String>) -> R
     let Reply::Proxy(proxy) = reply else { return Err(unexpected()) };
     let outside = what.open_outside(Some(&proxy))?;
     let delivery = what.behind(session, vec![], Some(proxy), AtEnd::Terminate);
-    let mut held = Held { client, why: None };
+    let mut held = Held::new(client, false);
     let outcome = start(&delivery, &Patterns::new([]), &mut held)?;
     drop(outside);
     ended(session, &outcome, Some(held))
 }
 
-fn start(delivery: &Delivery, patterns: &Patterns, lease: &mut impl LeaseEnd) -> Result<env::Outcome, Failure> {
+pub(super) fn say_too_short(session: &Session, patterns: &Patterns) {
+    for name in patterns.too_short() {
+        session
+            .ui
+            .note(Tone::Bad, &format!("{name} has fewer than 6 bytes and is not masked"));
+    }
+}
+
+pub(super) fn start(delivery: &Delivery, patterns: &Patterns, lease: &mut impl LeaseEnd) -> Result<env::Outcome, Failure> {
     env::run(delivery, patterns, Streams::of_process(), lease, &SystemClock).map_err(|error| undelivered(&error))
 }
 
 /// Says how it went, and gives the lease back.
-fn ended(session: &Session, outcome: &env::Outcome, held: Option<Held>) -> Result<u8, Failure> {
+pub(super) fn ended(session: &Session, outcome: &env::Outcome, held: Option<Held>) -> Result<u8, Failure> {
     if outcome.left_running > 0 {
         let what = match outcome.left_running {
             1 => "a process".to_owned(),
@@ -245,6 +249,9 @@ fn ended(session: &Session, outcome: &env::Outcome, held: Option<Held>) -> Resul
             // If the daemon is gone, so is the lease.
             let _ = held.client.answer(&Answer::Done);
         }
+        if held.to_the_end {
+            held.last_words(session);
+        }
     }
     if let Some(why) = &outcome.lost {
         let lost = Failure::new(
@@ -263,9 +270,31 @@ fn ended(session: &Session, outcome: &env::Outcome, held: Option<Held>) -> Resul
 }
 
 /// The lease's own connection: whatever ends it ends the child.
-struct Held {
+pub(super) struct Held {
     client: Client,
     why: Option<String>,
+    /// What the daemon has to say when the lease is over is waited for.
+    to_the_end: bool,
+}
+
+impl Held {
+    /// A lease that a command uses. With `to_the_end`, the daemon's last words are waited for.
+    pub(super) fn new(client: Client, to_the_end: bool) -> Self {
+        Self {
+            client,
+            why: None,
+            to_the_end,
+        }
+    }
+
+    /// Until the daemon closes the connection.
+    fn last_words(&mut self, session: &Session) {
+        while let Ok(Some(message)) = self.client.message() {
+            if let Message::Event(Event::Note { what }) = message {
+                session.ui.note(Tone::Bad, &format!("touchlease: {what}"));
+            }
+        }
+    }
 }
 
 impl AsFd for Held {
@@ -414,7 +443,7 @@ fn command_of(args: &Args, ask: &LeaseAsk) -> Result<Vec<OsString>, Failure> {
 }
 
 /// Before anybody is asked for a touch: a name that is typed wrong must not cost one.
-fn find_command(program: &OsStr, plain: &Plain) -> Result<PathBuf, Failure> {
+pub(super) fn find_command(program: &OsStr, plain: &Plain) -> Result<PathBuf, Failure> {
     let path = plain.iter().rfind(|(name, _)| name == "PATH").map(|(_, value)| value.clone());
     env::find(program, path.or_else(|| std::env::var_os("PATH")).as_deref()).ok_or_else(|| {
         let message = format!("there is no program {}", program.to_string_lossy());

@@ -1,11 +1,15 @@
 //! `touchlease signer`: private keys that are made inside the vault and sign tokens.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
+use data_encoding::BASE64URL_NOPAD;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use serde_json::json;
 
 use super::card::duration;
-use super::card::signers::{accesses, claims, class, joined, kid, place, profiles};
+use super::card::signers::{accesses, claims, class, gives, joined, kid, place, profiles, trusted};
 use super::change::{how_many, seconds};
 use super::init::unexpected;
 use super::piv::{SignerPivArgs, ask_for_signer};
@@ -13,12 +17,16 @@ use super::session::Session;
 use super::table::Table;
 use super::ui::Tone;
 use crate::encoding::SecretRef;
+use crate::encoding::exchange::Exchange;
 use crate::encoding::jwk::{Algorithm, Profile, PublicKey};
 use crate::encoding::plain::count;
+use crate::sys::file::read_text;
 use crate::vault::signer::SignerKind;
 use crate::wire::signer::{HardwareRules, MayAsk, SignerAddAsk, SignerRotateAsk, SignerRules, SignerView};
 use crate::wire::{Failure, Outcome, Reply, Request};
 
+/// Largest file of certificates.
+const LARGEST_CA: usize = 64 << 10;
 /// The firmware that first deletes a single key.
 const DELETES_SINCE: [u8; 3] = [5, 7, 0];
 
@@ -69,6 +77,8 @@ pub struct AddArgs {
     piv: SignerPivArgs,
     #[command(flatten)]
     may: MayArgs,
+    #[command(flatten)]
+    exchange: ExchangeArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -133,6 +143,72 @@ pub struct MayArgs {
     /// Let one touch be for this many tokens, logins or signatures [default: 1].
     #[arg(long, value_name = "N", value_parser = how_many::<u32>)]
     max_uses: Option<u32>,
+}
+
+/// Where tokens are exchanged. It is sealed with the signer, and stays so: another place is another signer.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+struct ExchangeArgs {
+    /// Sign only to exchange the token at once with the OpenBao at this address, https://HOST:PORT. Repeat for more nodes of it.
+    #[arg(long = "exchange", value_name = "URL", requires = "exchange_role", requires = "exchange_policies", conflicts_with_all = ["principals", "access", "profiles"])]
+    addresses: Vec<String>,
+    /// Trust this certificate of an authority for it, and no other: a file in PEM [default: the system's].
+    #[arg(long, value_name = "FILE", requires = "addresses")]
+    exchange_ca: Option<PathBuf>,
+    /// Where auth/jwt is mounted there.
+    #[arg(long, value_name = "MOUNT", default_value = "jwt", requires = "addresses")]
+    exchange_mount: String,
+    /// Log in with this role.
+    #[arg(long, value_name = "ROLE", requires = "addresses")]
+    exchange_role: Option<String>,
+    /// Let what comes have this policy, of those that the role gives. Repeat for more.
+    #[arg(long = "exchange-policy", value_name = "POLICY", requires = "addresses")]
+    exchange_policies: Vec<String>,
+    /// Let a command have what is at this path, as database/creds/app. Repeat for more.
+    #[arg(long = "exchange-path", value_name = "PATH", requires = "addresses")]
+    exchange_paths: Vec<String>,
+    /// Let a command have a token, good for this many requests at most.
+    #[arg(long, value_name = "N", value_parser = how_many::<u32>, requires = "addresses")]
+    exchange_uses: Option<u32>,
+}
+
+impl ExchangeArgs {
+    fn rule(self) -> Result<Option<Exchange>, Failure> {
+        if self.addresses.is_empty() {
+            return Ok(None);
+        }
+        let exchange = Exchange {
+            addresses: self.addresses.into_iter().collect(),
+            ca: self.exchange_ca.as_deref().map(read_ca).transpose()?.unwrap_or_default(),
+            mount: self.exchange_mount,
+            paths: self.exchange_paths.into_iter().collect(),
+            policies: self.exchange_policies.into_iter().collect(),
+            role: self.exchange_role.unwrap_or_default(),
+            token_uses: self.exchange_uses,
+        };
+        match exchange.fault() {
+            Some(fault) => {
+                Err(Failure::new(Outcome::BadInput, "rules", fault).hint("touchlease signer add --help says what each option is"))
+            }
+            None => Ok(Some(exchange)),
+        }
+    }
+}
+
+/// The certificates of a file in PEM, as they are sealed.
+fn read_ca(path: &Path) -> Result<BTreeSet<String>, Failure> {
+    let wrong = |why: String| {
+        let message = format!("{}: {why}", path.display());
+        Failure::new(Outcome::BadInput, "ca", message).hint("name a file with certificates in PEM: --exchange-ca ca.pem")
+    };
+    let text = read_text(path, LARGEST_CA).map_err(|error| wrong(error.to_string()))?;
+    let each = CertificateDer::pem_slice_iter(text.as_bytes());
+    let each = each.map(|der| der.map(|der| BASE64URL_NOPAD.encode(&der)));
+    let all = each.collect::<Result<BTreeSet<_>, _>>().map_err(|error| wrong(error.to_string()))?;
+    match all.is_empty() {
+        true => Err(wrong("no certificate is in it".into())),
+        false => Ok(all),
+    }
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -228,6 +304,7 @@ fn add(session: &Session, args: AddArgs) -> Result<(), Failure> {
             Alg::Eddsa => Algorithm::EdDsa,
         },
         issuer: args.issuer.unwrap_or_default(),
+        exchange: args.exchange.rule()?,
         hardware: ask_for_signer(session, args.piv)?,
         may: args.may.into(),
     };
@@ -356,6 +433,9 @@ pub fn what_of_it(view: &SignerView) -> String {
     let shows = match kind(view) {
         SignerKind::Certificates => format!("a certificate of it shows that: touchlease ssh cert {signer} --key ~/.ssh/id_ed25519.pub"),
         SignerKind::Signatures => format!("a touch shows that: touchlease signer rotate {signer} --keep-keys"),
+        SignerKind::Tokens if is_exchanged(view) => {
+            format!("an exchange by it shows that: touchlease exchange openbao {signer} -- COMMAND")
+        }
         SignerKind::Tokens => format!("a token of it shows that: touchlease token {signer} --aud URL"),
     };
     format!("look at it: touchlease signer show {signer}; if it is yours, {shows}; if not: touchlease signer remove {signer}")
@@ -402,6 +482,11 @@ pub fn kind(view: &SignerView) -> SignerKind {
     view.rules.signer.as_deref().map_or(SignerKind::Tokens, of)
 }
 
+/// Whether its tokens are given to nobody but an OpenBao.
+fn is_exchanged(view: &SignerView) -> bool {
+    view.rules.signer.as_deref().is_some_and(|signer| signer.exchange.is_some())
+}
+
 /// Its public keys, each with what it is for.
 pub fn keys(signer: &SignerRules) -> Vec<(&'static str, &str)> {
     let previous = signer.previous.as_deref().map(|key| ("previous", key));
@@ -431,12 +516,24 @@ fn entries(session: &Session, view: &SignerView) {
         ("with", claims(&signer.claims)),
         ("may", accesses(&signer.access, ", or ")),
         ("names keys", profiles(&signer.profiles)),
+        ("only", signer.exchange.as_ref().map(exchange).unwrap_or_default()),
         ("limits", limits(view)),
     ];
     rows.extend(keys(signer).into_iter().map(|(state, key)| (state, kid(signer.alg, key))));
     for (word, text) in rows.iter().filter(|(_, text)| !text.is_empty()) {
         session.ui.entry(Tone::Plain, word, text);
     }
+}
+
+/// Where its tokens are exchanged, and for what.
+fn exchange(rule: &Exchange) -> String {
+    let place = format!("OpenBao at {}, known by {}", joined(&rule.addresses), trusted(rule));
+    format!(
+        "exchanged with {place}, role {} of auth/{}, for {}",
+        rule.role,
+        rule.mount,
+        gives(rule)
+    )
 }
 
 /// For a program: the keys with their names.
@@ -460,6 +557,7 @@ fn as_json(view: &SignerView) -> serde_json::Value {
         "namespaces": signer.namespaces,
         "principals": signer.principals,
         "profiles": signer.profiles,
+        "exchange": signer.exchange,
         "source_addresses": signer.source_addresses,
         "subjects": signer.subjects,
         "claims": signer.claims,

@@ -51,6 +51,7 @@ pub fn run(session: &Session, args: Args) -> Result<(), Failure> {
         access: args.access.into_iter().collect(),
         aud: args.aud,
         claims: each_once(args.claims)?,
+        exchange: None,
         sub: args.sub,
     };
     let ask = LeaseAsk {
@@ -84,12 +85,12 @@ pub fn run(session: &Session, args: Args) -> Result<(), Failure> {
     Ok(())
 }
 
-fn claim(text: &str) -> Result<(String, String), String> {
+pub(super) fn claim(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("write it as NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
 }
 
-fn each_once(claims: Vec<(String, String)>) -> Result<BTreeMap<String, String>, Failure> {
+pub(super) fn each_once(claims: Vec<(String, String)>) -> Result<BTreeMap<String, String>, Failure> {
     let mut each = BTreeMap::new();
     for (name, value) in claims {
         if each.insert(name.clone(), value).is_some() {

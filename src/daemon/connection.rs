@@ -273,23 +273,20 @@ async fn talk(house: &Rc<House>, lines: &mut Lines, peer: Peer, mut call: Call) 
 
 /// The connection uses a lease: it passes the lease's end on, and its own end is the lease's if it held it.
 async fn pass_on(lines: &mut Lines, events: &mut UnboundedReceiver<Event>, held: leases::Kept) -> io::Result<()> {
-    loop {
+    let why = loop {
         tokio::select! {
             biased;
             Some(event) = events.recv() => {
                 let over = matches!(&event, Event::Ended { id, .. } if held.is_of(id));
                 lines.send(&event).await?;
                 if over {
-                    return Ok(());
+                    break Why::Ended;
                 }
             }
             line = lines.next() => match line? {
                 None => return Ok(()),
                 Some(line) => match codec::decode(&line) {
-                    Ok(Answer::Done) => {
-                        held.done(Why::Ended);
-                        return Ok(());
-                    }
+                    Ok(Answer::Done) => break Why::Ended,
                     Ok(Answer::Sign { session, data }) => {
                         let (signed, last) = held.sign(session.as_ref(), &data).map_or_else(
                             |refused| (Event::Signed { signature: None, refused: Some(refused) }, false),
@@ -297,15 +294,21 @@ async fn pass_on(lines: &mut Lines, events: &mut UnboundedReceiver<Event>, held:
                         );
                         lines.send(&signed).await?;
                         if last {
-                            held.done(Why::UsedUp);
-                            return Ok(());
+                            break Why::UsedUp;
                         }
                     }
                     _ => {}
                 },
             },
         }
+    };
+    // Of what was exchanged its holder hears whether it is taken back.
+    if let Some(ending) = held.done(why)
+        && let Some(what) = ending.heard().await
+    {
+        lines.send(&Event::Note { what }).await?;
     }
+    Ok(())
 }
 
 async fn handle(house: &Rc<House>, call: Call, screen: Option<u64>, asker: &Asker) -> Result<Handled, Failure> {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use rustix::fs::{Access, access};
 use tokio::sync::Notify;
 
+use super::exchanges::Exchanges;
 use super::proxies::Sessions;
 use super::shelf::{Shelf, digits};
 use super::signers::hardware;
@@ -94,6 +95,8 @@ pub struct House {
     shelf: Shelf,
     /// The proxies that run.
     pub(super) sessions: Rc<Sessions>,
+    /// What OpenBao gave and has not taken back.
+    pub(super) exchanges: Exchanges,
     /// One for each vault id: copies of one vault share what was asked and approved for it.
     logs: RefCell<HashMap<Digest, Rc<Journal>>>,
 }
@@ -159,6 +162,7 @@ impl House {
             log_written: Rc::default(),
             shelf: Shelf::default(),
             sessions: Rc::default(),
+            exchanges: Exchanges::default(),
             logs: RefCell::default(),
         })
     }

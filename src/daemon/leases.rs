@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::connection::Handled;
 use super::house::{House, OpenVault};
 use super::logins::{self, Login};
-use super::{peer, proxies, signatures};
+use super::{exchanges, peer, proxies, signatures};
 use crate::device::enrolled::Piv;
 use crate::device::{EnrolledKey, KeyId};
 use crate::encoding::Digest;
@@ -51,11 +51,14 @@ impl Kept {
         }
     }
 
-    /// The child has ended.
-    pub(super) fn done(self, why: Why) {
+    /// The child has ended, or the lease before it: what there is to hear of what was exchanged.
+    pub(super) fn done(self, why: Why) -> Option<exchanges::Ending> {
         match self {
             Self::Lease(held) => held.done(why),
-            Self::Proxy(session) => drop(session),
+            Self::Proxy(session) => {
+                drop(session);
+                None
+            }
         }
     }
 }
@@ -77,6 +80,8 @@ pub(super) struct Held {
     _proxy: Option<proxies::Session>,
     /// What it has signed, and the vault whose log has that.
     signs: Option<(Signs, Rc<OpenVault>)>,
+    /// What OpenBao gave, for a lease that is for that.
+    exchange: Option<exchanges::Ending>,
     given_up: bool,
 }
 
@@ -90,6 +95,7 @@ impl Held {
             stake,
             _proxy: None,
             signs: None,
+            exchange: None,
             given_up: false,
         }
     }
@@ -111,9 +117,9 @@ impl Held {
         Ok((signature, left == Some(0)))
     }
 
-    /// The child has ended.
-    pub(super) fn done(mut self, why: Why) {
+    fn done(mut self, why: Why) -> Option<exchanges::Ending> {
         self.give_up(why);
+        self.exchange.take()
     }
 
     fn give_up(&mut self, why: Why) {
@@ -139,6 +145,7 @@ pub(super) async fn request(house: &Rc<House>, path: &Path, ask: &LeaseAsk, aske
     let open = house.open(path)?;
     let office = house.office(&open);
     proxies::check(house, ask)?;
+    exchanges::check(ask)?;
     let (ask, key) = match logins::prepare(house, ask)? {
         Some((ask, key)) => (&{ ask }, Some(key)),
         None => (ask, None),
@@ -184,6 +191,13 @@ pub(super) async fn request(house: &Rc<House>, path: &Path, ask: &LeaseAsk, aske
         held.signs = Some((Signs::Signatures, open.clone()));
         return Ok(Handled {
             reply: granted(house, &held.lease, joined, vec![], None, vec![])?,
+            held: Some(Kept::Lease(held)),
+        });
+    }
+    if let Some((ending, values)) = exchanges::deliver(house, &open, &held.lease).await? {
+        held.exchange = Some(ending);
+        return Ok(Handled {
+            reply: granted(house, &held.lease, joined, values, None, vec![])?,
             held: Some(Kept::Lease(held)),
         });
     }

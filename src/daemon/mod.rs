@@ -3,6 +3,7 @@
 pub mod boot;
 mod connection;
 pub mod doctor;
+mod exchanges;
 mod forks;
 pub mod house;
 mod keys;

@@ -144,6 +144,7 @@ pub(super) async fn add(house: &House, path: &Path, ask: SignerAddAsk, asker: &A
         certificates,
         claims: ask.may.claims,
         current: current.1.to_text(),
+        exchange: ask.exchange,
         force_command: ask.may.force_command,
         hardware: None,
         issuer: ask.issuer,

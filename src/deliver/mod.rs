@@ -4,6 +4,7 @@ pub mod agent;
 pub mod env;
 pub mod hook;
 pub mod mask;
+pub mod openbao;
 pub mod proxy;
 pub mod scan;
 pub mod ssh_agent;

@@ -4,6 +4,7 @@ pub mod access;
 pub mod addresses;
 pub mod digest;
 pub mod es256;
+pub mod exchange;
 pub mod hpke;
 pub mod id;
 pub mod jcs;

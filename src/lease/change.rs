@@ -284,6 +284,7 @@ fn signer_said(signer: &Signer) -> SignerRules {
         certificates,
         claims,
         current,
+        exchange,
         force_command,
         hardware,
         issuer,
@@ -302,6 +303,7 @@ fn signer_said(signer: &Signer) -> SignerRules {
         certificates,
         claims,
         current,
+        exchange,
         force_command,
         hardware: hardware.map(|hardware| HardwareRules {
             attested: hardware.seen == Seen::Attested,

@@ -6,6 +6,7 @@ pub mod change;
 pub mod clock;
 pub mod collapse;
 pub mod enrol;
+pub mod exchange;
 pub mod export;
 pub mod failure;
 pub mod grant;

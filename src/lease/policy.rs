@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::grant::Via;
 use super::request::{Judged, Request};
 use super::text::TaskText;
-use super::{certificate, hardware, signature, token};
+use super::{certificate, exchange, hardware, signature, token};
 use crate::config::Limits;
 use crate::encoding::SecretRef;
 use crate::vault::signer::SignerKind;
@@ -52,6 +52,7 @@ fn terms(request: &Request, limits: &Limits) -> Result<(Duration, Option<u32>), 
     }
     request.grants.iter().try_for_each(check_delivery)?;
     hardware::check_alone(&request.grants, request.uses)?;
+    exchange::check_alone(&request.grants)?;
     certificate::check_alone(&request.grants, request.uses.or(Some(1)))?;
     signature::check_alone(&request.grants)?;
     Ok((life(request, limits)?, uses(request)?))
@@ -77,6 +78,9 @@ fn check_delivery(judged: &Judged) -> Result<(), Failure> {
                 format!("have a certificate signed with it: touchlease ssh cert {secret} --key ~/.ssh/id_ed25519.pub")
             }
             SignerKind::Signatures => format!("have something signed with it: touchlease ssh agent {secret} -- git commit -S"),
+            SignerKind::Tokens if signer.exchange.is_some() => {
+                format!("have its tokens exchanged: touchlease exchange openbao {secret} -- COMMAND")
+            }
             SignerKind::Tokens => format!("have a token signed with it: touchlease token {secret} --aud URL"),
         }));
     }

@@ -374,6 +374,14 @@ pub fn not_sent(log: &Journal, lease: &str, secret: Option<&str>, reason: &str, 
     best_effort(log, event);
 }
 
+/// Writes that OpenBao gave a token, on the disk before anybody has it.
+///
+/// # Errors
+/// The log cannot be written: nobody gets it.
+pub fn exchanged(log: &Journal, exchanged: event::Exchanged) -> Result<(), Failure> {
+    log.write(Event::Exchanged(exchanged), Durability::Synced).map(drop)
+}
+
 /// Writes that leases are over. They are over whether or not that can be written (T55).
 pub fn over(log: &Journal, ended: &[Over]) {
     for over in ended {
@@ -470,6 +478,8 @@ fn step(event: &Event) -> String {
         Event::Used(used) => format!("delivered: lease {} as {}", used.lease, used.delivery),
         Event::Echoed(echoed) => format!("echoed and masked: lease {}", echoed.lease),
         Event::NotSent(refused) => format!("not sent: lease {}, {}", refused.lease, refused.reason),
+        Event::Exchanged(exchanged) => format!("exchanged: lease {}", exchanged.lease),
+        Event::ExchangeEnded(ended) => format!("exchange over: lease {}, {:?}", ended.lease, ended.what),
         Event::Ended(ended) => format!("ended: lease {}, {:?}", ended.lease, ended.why),
         Event::Key(trouble) => format!("key trouble: {:?}", trouble.what),
         Event::ExtraTouch(_) => "an extra touch".into(),

@@ -220,6 +220,7 @@ impl GrantEntry {
                 access: self.access,
                 aud,
                 claims: self.claims,
+                exchange: None,
                 sub: self.subject,
             }),
             (Via::Signer, None) => return Err(format!("{secret} is to sign a token: say for whom, audience = \"https://...\"")),

@@ -6,9 +6,9 @@ use zeroize::Zeroizing;
 
 use super::failure::{internal, locked_memory};
 use super::grant::Via;
-use super::hardware;
 use super::request::Judged;
 use super::text::{GrantText, LeaseText, Text, TokenText};
+use super::{exchange, hardware};
 use crate::clock::Wall;
 use crate::encoding::access::Access;
 use crate::encoding::jwk::{Profile, PublicKey};
@@ -78,7 +78,8 @@ pub fn check(judged: &Judged) -> Result<(), Failure> {
             return Err(refuse("claim", message).hint(format!("touchlease signer show {name} lists what it may say")));
         }
     }
-    check_access(judged, signer, asked)
+    check_access(judged, signer, asked)?;
+    exchange::check(name, signer, asked)
 }
 
 /// What is asked of a registry may only narrow one of the rules.
@@ -110,6 +111,7 @@ pub fn text(judged: &Judged) -> Option<TokenText> {
         certificate: certificates.map(|certificates| certificates.current.clone()),
         claims: asked.claims.clone(),
         class: hardware::class(signer),
+        exchange: exchange::text(signer, asked),
         iss: signer.issuer.clone(),
         key: signer.current.clone(),
         profile,
@@ -134,7 +136,8 @@ impl LeaseText {
     /// Whether it gives tokens that are printed, and nothing else.
     #[must_use]
     pub fn is_of_printed_tokens(&self) -> bool {
-        self.grants.iter().all(|grant| grant.via == Via::Signer && grant.env.is_none())
+        let printed = |grant: &GrantText| grant.via == Via::Signer && grant.env.is_none();
+        self.grants.iter().all(printed) && self.exchange().is_none()
     }
 
     /// Whether it gives tokens.

@@ -12,6 +12,7 @@ use crate::device::enrolled::{Always, PivSlot, Retired, Seen};
 use crate::encoding::Digest;
 use crate::encoding::access::Access;
 use crate::encoding::addresses::{self, Addresses};
+use crate::encoding::exchange::Exchange;
 use crate::encoding::jwk::{Algorithm, Profile, PublicKey};
 use crate::encoding::plain::check_line;
 use crate::encoding::self_signed::{self, Certificates};
@@ -63,6 +64,9 @@ pub struct Signer {
     pub claims: BTreeMap<String, BTreeSet<String>>,
     /// Public half of the key that signs.
     pub current: String,
+    /// Where its tokens are exchanged: it signs for nothing else then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exchange: Option<Exchange>,
     /// Of a signer of SSH certificates: the one command that each lets run, and none without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub force_command: Option<String>,
@@ -211,7 +215,9 @@ impl Signer {
             && self.issuer.is_empty()
             && self.subjects.is_empty()
             && self.access.is_empty()
-            && self.profiles.is_empty();
+            && self.profiles.is_empty()
+            && self.exchange.is_none();
+        let alone = self.audiences.len() == 1 && self.access.is_empty() && self.profiles.is_empty() && rules.uses == Some(1);
         let faults = [
             (
                 !tokens && !nothing || self.principals.is_some() && self.namespaces.is_some(),
@@ -246,6 +252,10 @@ impl Signer {
             (
                 self.source_addresses.len() > addresses::MOST || !self.source_addresses.iter().all(|text| is_addresses(text)),
                 "a signer has up to 16 addresses or ranges, each as 192.0.2.0/24, no wider than /8 of IPv4 or /16 of IPv6, and with nothing behind the mask",
+            ),
+            (
+                self.exchange.is_some() && !alone,
+                "a signer whose tokens are exchanged has one audience, no scopes of a registry and no profiles, and signs once for each touch",
             ),
             (rules.single_line, "a signer's keys are no text, and its rules say nothing of lines"),
             (
@@ -307,8 +317,9 @@ impl Signer {
                 "a signer's keys are different ones",
             ),
         ];
-        match faults.into_iter().find(|(wrong, _)| *wrong) {
-            Some((_, fault)) => Err(VaultError::Rules(fault)),
+        let fault = faults.into_iter().find_map(|(wrong, fault)| wrong.then_some(fault));
+        match fault.or_else(|| self.exchange.as_ref().and_then(Exchange::fault)) {
+            Some(fault) => Err(VaultError::Rules(fault)),
             None => Ok(()),
         }
     }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Value;
 use super::request::RulesAsk;
+use crate::encoding::exchange::{Exchange, Wanted};
 use crate::encoding::jwk::{Algorithm, Profile};
 use crate::encoding::self_signed::Certificates;
 use crate::encoding::ssh_signed_data::Hash;
@@ -22,6 +23,9 @@ pub struct TokenAsk {
     /// More claims, each a text.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub claims: BTreeMap<String, String>,
+    /// It is exchanged at once, for this, where the signer's rules say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exchange: Option<Wanted>,
     /// Whom it speaks of; the signer's only subject when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sub: Option<String>,
@@ -109,6 +113,9 @@ pub struct SignerRules {
     pub claims: BTreeMap<String, BTreeSet<String>>,
     /// The key that signs.
     pub current: String,
+    /// Where its tokens are exchanged, which are for nothing else then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exchange: Option<Exchange>,
     /// Of a signer of SSH certificates: the one command that each lets run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub force_command: Option<String>,
@@ -185,6 +192,9 @@ pub struct SignerAddAsk {
     /// As in [`SignerRules`]; none for one of SSH certificates or signatures.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub issuer: String,
+    /// As in [`SignerRules`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exchange: Option<Exchange>,
     /// Where its key is made in hardware; sealed in the vault when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hardware: Option<HardwareAsk>,

@@ -39,11 +39,23 @@ pub fn start(program: &Path, subcommand: &str) -> io::Result<(tokio::net::UnixSt
     start_with(program, subcommand, Stdio::null())
 }
 
+/// The same with a process that is not killed: it has something to end when the daemon is gone, and ends by itself then.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_lasting(program: &Path, subcommand: &str) -> io::Result<(tokio::net::UnixStream, Child)> {
+    spawn(program, subcommand, Stdio::null(), false)
+}
+
 /// The same with a socket of somebody else's as its descriptor 1.
 ///
 /// # Errors
 /// As [`start`].
 pub fn start_with(program: &Path, subcommand: &str, other: impl Into<Stdio>) -> io::Result<(tokio::net::UnixStream, Child)> {
+    spawn(program, subcommand, other, true)
+}
+
+fn spawn(program: &Path, subcommand: &str, other: impl Into<Stdio>, killed: bool) -> io::Result<(tokio::net::UnixStream, Child)> {
     let (ours, theirs) = tokio::net::UnixStream::pair()?;
     let theirs = theirs.into_std()?;
     theirs.set_nonblocking(false)?;
@@ -54,7 +66,7 @@ pub fn start_with(program: &Path, subcommand: &str, other: impl Into<Stdio>) -> 
         .stdin(OwnedFd::from(theirs))
         .stdout(other)
         .stderr(Stdio::null())
-        .kill_on_drop(true)
+        .kill_on_drop(killed)
         .spawn()?;
     Ok((ours, process))
 }

@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Row, duration, must, strong};
 use crate::device::enrolled::UNVERIFIED;
+use crate::encoding::Digest;
 use crate::encoding::SecretRef;
 use crate::encoding::access::Access;
+use crate::encoding::exchange::{Exchange, Fetch};
 use crate::encoding::jwk::{Algorithm, Profile, PublicKey};
 use crate::encoding::plain::count;
 use crate::encoding::ssh_key::SshKey;
-use crate::lease::text::{BeforeText, CertificateText, DroppedText, GrantText, KeyState, SignatureText, TokenText};
+use crate::lease::text::{BeforeText, CertificateText, DroppedText, ExchangeText, GrantText, KeyState, SignatureText, TokenText};
 use crate::wire::signer::{HardwareRules, SignerClass, SignerRules};
 
 /// Digits of a key's name that are enough to tell it from another.
@@ -54,6 +56,9 @@ fn signer_of(class: SignerClass) -> &'static str {
 pub(super) fn token_rows(rows: &mut Vec<Row>, token: &TokenText) {
     must(rows, "to", token.aud.clone());
     must(rows, "as", format!("{}, issued by {}", token.sub, token.iss));
+    if let Some(exchange) = &token.exchange {
+        exchange_rows(rows, exchange);
+    }
     for access in &token.access {
         must(rows, "may", in_words(access));
     }
@@ -63,6 +68,77 @@ pub(super) fn token_rows(rows: &mut Vec<Row>, token: &TokenText) {
     for (claim, said) in &token.claims {
         must(rows, "with", format!("{claim} = {}", value(said)));
     }
+}
+
+/// Where a token is exchanged, and for what: nobody has it but the server.
+fn exchange_rows(rows: &mut Vec<Row>, exchange: &ExchangeText) {
+    let ExchangeText { rule, wanted } = exchange;
+    place_rows(rows, rule);
+    for fetch in &wanted.fetch {
+        let (label, what) = fetched(fetch, wanted.files);
+        must(rows, label, what);
+    }
+    if wanted.fetch.is_empty() {
+        let uses = count(wanted.uses.unwrap_or_default(), "request");
+        must(
+            rows,
+            "gives",
+            format!("OpenBao's token, good for {uses} with the policies {}", all(&rule.policies)),
+        );
+    } else {
+        must(
+            rows,
+            "by",
+            format!("a token with the policies {}, which the command does not get", all(&rule.policies)),
+        );
+    }
+}
+
+fn fetched(fetch: &Fetch, files: bool) -> (&'static str, String) {
+    let form = if files { "as private files in" } else { "in" };
+    let said = fetch.with.iter().map(|(name, said)| format!("{name} = {}", value(said)));
+    let said = said.collect::<Vec<_>>().join(", ");
+    match fetch.writes() {
+        true => ("writes to", format!("{}: {said}; what comes, {form} {}_*", fetch.path, fetch.name)),
+        false => ("reads", format!("{}, {form} {}_*", fetch.path, fetch.name)),
+    }
+}
+
+/// Where tokens are exchanged, and how the servers are known.
+fn place_rows(rows: &mut Vec<Row>, rule: &Exchange) {
+    must(rows, "at", format!("OpenBao: {}", joined(&rule.addresses)));
+    must(
+        rows,
+        "",
+        format!("known by {}; role {} of auth/{}", trusted(rule), rule.role, rule.mount),
+    );
+}
+
+/// By what servers are known.
+#[must_use]
+pub fn trusted(rule: &Exchange) -> String {
+    let digests = rule.roots().iter().map(|der| Digest::of(der).to_string()).collect::<Vec<_>>();
+    match digests.is_empty() {
+        true => "the system's certificates".to_owned(),
+        false => format!("the certificate {}", digests.join(" or ")),
+    }
+}
+
+/// Every one of several.
+#[must_use]
+pub fn all(texts: &BTreeSet<String>) -> String {
+    texts.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// What an exchange may give, in words.
+#[must_use]
+pub fn gives(rule: &Exchange) -> String {
+    let token = rule
+        .token_uses
+        .map(|uses| format!("a token for {} at most", count(uses, "request")));
+    let paths = (!rule.paths.is_empty()).then(|| format!("what is at {}", joined(&rule.paths)));
+    let what = token.into_iter().chain(paths).collect::<Vec<_>>().join(", or ");
+    format!("{what}, with the policies {}", all(&rule.policies))
 }
 
 /// What may be signed with a signer that is written, each rule in a row of its own: nothing in one can look like another (T10).
@@ -96,6 +172,11 @@ pub(super) fn rows(rows: &mut Vec<Row>, signer: &SignerRules, before: Option<&Be
         let none = before.is_empty().then(|| "nothing at registries".to_owned());
         let said = before.iter().map(|access| in_words(access));
         said.chain(none).for_each(|said| strong(rows, UNTIL_NOW, said));
+    }
+    if let Some(exchange) = &signer.exchange {
+        must(rows, "only", "to be exchanged, and given to nobody".to_owned());
+        place_rows(rows, exchange);
+        must(rows, "gives", gives(exchange));
     }
     for (aud, profile) in &signer.profiles {
         must(rows, "names key", format!("{} to {aud}", way(*profile)));
@@ -308,6 +389,9 @@ pub fn rules(signer: &SignerRules) -> String {
     if !signer.access.is_empty() {
         text += &format!(", which may do {}", accesses(&signer.access, " or "));
     }
+    if let Some(exchange) = &signer.exchange {
+        text += &format!(", only to be exchanged at {} for {}", joined(&exchange.addresses), gives(exchange));
+    }
     if !signer.profiles.is_empty() {
         text += &format!(", named {}", profiles(&signer.profiles));
     }
@@ -499,6 +583,7 @@ pub(super) mod tests {
             certificate: None,
             claims: BTreeMap::new(),
             class: SignerClass::Sealed,
+            exchange: None,
             iss: "https://id.example/touchlease".into(),
             key: crate::vault::signer::tests::keys()[0].clone(),
             profile: Profile::default(),

@@ -1,6 +1,7 @@
 //! Reading what an issuer serves: over HTTPS, from nowhere but the one place that was named, or from a folder.
 //!
-//! The only connection to the outside that touchlease makes for itself, on no other occasion than that somebody asks for it by name.
+//! A connection to the outside that touchlease makes for itself, on no other occasion than that somebody asks for it by name. The other one is that
+//! of an exchange, with what a signer's sealed rules name (`deliver::openbao`).
 
 use std::io;
 use std::net::SocketAddr;

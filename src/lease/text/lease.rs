@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Origin, Text};
 use crate::encoding::addresses::Addresses;
+use crate::encoding::exchange::{Exchange, Wanted};
 use crate::encoding::jwk::{Algorithm, Profile};
 use crate::encoding::ssh_signed_data::Hash;
 use crate::encoding::sshsig::Namespace;
@@ -144,6 +145,9 @@ pub struct TokenText {
     pub claims: BTreeMap<String, String>,
     /// Where the private key is.
     pub class: SignerClass,
+    /// What it is exchanged for, at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exchange: Option<ExchangeText>,
     /// Who issues it.
     pub iss: String,
     /// The public key that it verifies with, as it stands in the record.
@@ -153,6 +157,16 @@ pub struct TokenText {
     pub profile: Profile,
     /// Whom it speaks of.
     pub sub: String,
+}
+
+/// An exchange, in the text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExchangeText {
+    /// The signer's sealed rule.
+    pub rule: Exchange,
+    /// What is asked for.
+    pub wanted: Wanted,
 }
 
 fn is_usual(profile: &Profile) -> bool {

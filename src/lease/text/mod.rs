@@ -19,7 +19,9 @@ pub use change::{
     OlderScopeText, OlderText, WriteText,
 };
 pub use export::{ExportKind, ExportText};
-pub use lease::{CertificateText, GrantText, Holder, LeaseKind, LeaseText, LoginText, ProxyText, SignatureText, TaskText, TokenText};
+pub use lease::{
+    CertificateText, ExchangeText, GrantText, Holder, LeaseKind, LeaseText, LoginText, ProxyText, SignatureText, TaskText, TokenText,
+};
 pub use merge::{JoinText, JoinedText, KeepText, StatesText, VersionText, names_all};
 pub use notice::{CardText, EnrolKind, EnrolText, FactoryText, RecoversText, RosterBeside, UnlockKind, UnlockText};
 pub use scan::{ScanKind, ScanText};

@@ -24,6 +24,7 @@ pub(crate) fn rules() -> Rules {
             current,
             force_command: None,
             issuer: "https://id.example/touchlease".into(),
+            exchange: None,
             hardware: None,
             namespaces: None,
             next: Some(next),

@@ -7,6 +7,7 @@ use hpke::rand_core::{CryptoRng, TryCryptoRng, TryRng};
 use super::text::SIGNED;
 use crate::device::enrolled::{EnrolledKey, Profile};
 use crate::device::soft::SoftKey;
+use crate::encoding::exchange::Exchange;
 use crate::encoding::jwk::{self, Algorithm, PublicKey};
 use crate::encoding::self_signed::Certificates;
 use crate::encoding::sshsig::ecdsa;
@@ -278,9 +279,10 @@ pub fn record() -> Vec<Vec<u8>> {
         seal(&ring, &proxied, &secret(5), &mut random()).expect("a record"),
         seal(&ring, &placed, &secret(5), &mut random()).expect("a record"),
     ];
-    samples.extend([Algorithm::EdDsa, Algorithm::Es256].map(|alg| {
+    let signers = [signer(Algorithm::EdDsa), signer(Algorithm::Es256), exchanged()];
+    samples.extend(signers.map(|rules| {
         let signer = Clear {
-            rules: signer(alg),
+            rules,
             v: 2,
             ..clear(&ring)
         };
@@ -315,6 +317,27 @@ fn certificates() -> Certificates {
     }
 }
 
+/// Rules of a signer whose tokens are exchanged.
+fn exchanged() -> Rules {
+    let mut rules = signer(Algorithm::EdDsa);
+    rules.uses = Some(1);
+    if let Some(signer) = rules.signer.as_mut() {
+        signer.access.clear();
+        signer.audiences = ["https://bao.example".into()].into();
+        let certificate = certificates().current;
+        signer.exchange = Some(Exchange {
+            addresses: ["https://127.0.0.1:8200".into(), "https://bao.example".into()].into(),
+            ca: [certificate].into(),
+            mount: "team/jwt".into(),
+            paths: ["database/creds/app".into()].into(),
+            policies: ["app".into()].into(),
+            role: "deploy".into(),
+            token_uses: Some(2),
+        });
+    }
+    rules
+}
+
 /// Rules of a signer.
 fn signer(alg: Algorithm) -> Rules {
     let key = |private: u8| match alg {
@@ -332,6 +355,7 @@ fn signer(alg: Algorithm) -> Rules {
             certificates: (alg == Algorithm::Es256).then(certificates),
             claims: [("env".into(), ["dev".into(), "prod".into()].into()), ("ref".into(), [].into())].into(),
             current: key(1),
+            exchange: None,
             force_command: None,
             hardware: None,
             issuer: "https://id.example:8443/touchlease".into(),

@@ -2,6 +2,8 @@
 //! published any more.
 
 mod apache;
+mod cluster;
+mod exchange;
 mod openbao;
 mod registry;
 

@@ -75,6 +75,20 @@ pub fn add(kit: &mut Kit<'_>) {
         let about = format!("A signer that somebody who has the scope's key sealed: {about}.");
         made.push((name.to_owned(), about, "secret prod/TOKEN damaged", sealed(&text, &value)));
     }
+    let exchange = exchanged(&good);
+    let about = "A signer whose tokens are exchanged in the place of a secret: to be read.".to_owned();
+    made.push(("exchange".to_owned(), about, "fine", sealed(&exchange, &value)));
+    for (name, about, from, to) in WRONG_EXCHANGES {
+        let changed = exchange.replacen(from, to, 1);
+        assert_ne!(changed, exchange, "{name}");
+        let about = format!("A signer whose tokens are exchanged, that somebody who has the scope's key sealed: {about}.");
+        made.push((
+            format!("exchange-{name}"),
+            about,
+            "secret prod/TOKEN damaged",
+            sealed(&changed, &value),
+        ));
+    }
     for (name, about, from, to) in WRONG_CAS {
         let changed = ca.replacen(from, to, 1);
         assert_ne!(changed, ca, "{name}");
@@ -216,6 +230,51 @@ fn wrong_profiles(good: &str) -> Vec<(&'static str, &'static str, String)> {
         ),
     ]
 }
+
+/// The clear part of a signer whose tokens are exchanged.
+fn exchanged(good: &str) -> String {
+    let exchange = format!(
+        "\"exchange\":{{\"addresses\":[\"https://127.0.0.1:8200\",\"https://bao.example\"],\"ca\":[\"{}\"],\"mount\":\"team/jwt\",\
+         \"paths\":[\"database/creds/app\",\"secret/data/app\"],\"policies\":[\"app\",\"db\"],\"role\":\"deploy\",\"token_uses\":2}},\"issuer\":",
+        certificate(1)
+    );
+    let text = good.replacen("\"issuer\":", &exchange, 1).replacen("\"uses\":3", "\"uses\":1", 1);
+    assert!(text.contains("\"uses\":1}") && text.contains("\"exchange\""), "{text}");
+    text
+}
+
+const WRONG_EXCHANGES: &[(&str, &str, &str, &str)] = &[
+    ("plain", "an address without TLS", "https://bao.example", "http://bao.example:8200"),
+    (
+        "form",
+        "an address in another form",
+        "https://bao.example",
+        "https://bao.example:443",
+    ),
+    (
+        "path-of-url",
+        "an address with a path",
+        "https://bao.example",
+        "https://bao.example/v1",
+    ),
+    (
+        "order",
+        "addresses in another order",
+        "\"https://127.0.0.1:8200\",\"https://bao.example\"",
+        "\"https://bao.example\",\"https://127.0.0.1:8200\"",
+    ),
+    ("none", "no address", "[\"https://127.0.0.1:8200\",\"https://bao.example\"]", "[]"),
+    ("ca", "a certificate that is none", "\"ca\":[\"", "\"ca\":[\"AA"),
+    ("root", "the policy of everything", "\"app\",\"db\"", "\"app\",\"root\""),
+    ("policies", "no policy", "[\"app\",\"db\"]", "[]"),
+    ("auth", "a path below auth", "database/creds/app", "auth/token/create"),
+    ("sys", "a path below sys in another case", "database/creds/app", "Sys/policies"),
+    ("up", "a path that goes up", "database/creds/app", "database/../sys"),
+    ("role", "a role with a slash", "\"deploy\",\"token", "\"de/ploy\",\"token"),
+    ("uses", "a token for no request", "\"token_uses\":2", "\"token_uses\":0"),
+    ("touch", "several tokens of one touch", "\"uses\":1}", "\"uses\":2}"),
+    ("member", "an unknown member", "\"role\":", "\"roles\":"),
+];
 
 const WRONG_CAS: &[(&str, &str, &str, &str)] = &[
     ("none", "no principal", "\"principals\":[\"deploy\",\"root\"]", "\"principals\":[]"),

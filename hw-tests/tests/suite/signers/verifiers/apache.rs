@@ -1,4 +1,4 @@
-//! Apache: as the static web server of an issuer, over TLS, and with mod_auth_openidc as a verifier that reads the keys from there.
+//! Apache: as the static web server of an issuer, over TLS, with mod_auth_openidc as a verifier that reads the keys from there, and with mod_oauth2.
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -15,13 +15,19 @@ use super::super::{AUD, ISSUER, export, lab, tokens};
 use super::flipped;
 use crate::lab::{Lab, until};
 
-/// Where Debian has its modules (`apache2-bin`, `libapache2-mod-auth-openidc`).
+/// Where Debian has its modules (`apache2-bin`, `libapache2-mod-auth-openidc`, `libapache2-mod-oauth2`).
 const MODULES: &str = "/usr/lib/apache2/modules";
 
-/// What `docs/signers.md` shows.
-fn shown() -> String {
+/// What `docs/signers.md` shows, of each module.
+fn shown(module: usize) -> String {
     let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/signers.md")).unwrap();
-    page.split("```apache\n").nth(1).unwrap().split("```").next().unwrap().to_owned()
+    page.split("```apache\n")
+        .nth(module)
+        .unwrap()
+        .split("```")
+        .next()
+        .unwrap()
+        .to_owned()
 }
 
 /// A server on loopback that has `site` below it, and nothing else but what `more` says.
@@ -64,6 +70,7 @@ impl Apache {
             "alias",
             "ssl",
             "auth_openidc",
+            "oauth2",
         ];
         let load: String = modules
             .map(|name| format!("LoadModule {name}_module {MODULES}/mod_{name}.so\n"))
@@ -146,7 +153,7 @@ fn t28_mod_auth_openidc_lets_a_token_in_and_refuses_it_after_its_end_for_another
     let port = free_port();
     let serve = || {
         assert!(export(&lab, site.path()).status.success());
-        let config = shown()
+        let config = shown(1)
             .replace(
                 "https://id.example.com/.well-known",
                 &format!("https://localhost:{port}/.well-known"),
@@ -166,6 +173,53 @@ fn t28_mod_auth_openidc_lets_a_token_in_and_refuses_it_after_its_end_for_another
     let short = tokens(&lab, &["--ttl", "2s"]).remove(0);
     assert_eq!(apache.ask(&short), "200", "{}", apache.said());
     // The second of its end still counts.
+    thread::sleep(Duration::from_millis(3100));
+    assert_eq!(apache.ask(&short), "401");
+    lab.person(&["signer", "rotate", "prod/deployer"]);
+    // Which knew the next key before it signed.
+    assert_eq!(apache.ask(&tokens(&lab, &[])[0]), "200", "{}", apache.said());
+    drop(apache);
+    lab.person(&["signer", "rotate", "prod/deployer", "--compromised"]);
+    let apache = serve();
+    assert_eq!(apache.ask(&token), "401");
+    assert_eq!(apache.ask(&tokens(&lab, &[])[0]), "200", "{}", apache.said());
+}
+
+/// Each published key as a line of mod_oauth2's.
+fn by_keys(config: &str, site: &Path) -> String {
+    let set: Value = serde_json::from_slice(&fs::read(site.join(".well-known/jwks.json")).unwrap()).unwrap();
+    let line = config.lines().find(|line| line.contains("OAuth2TokenVerify")).unwrap();
+    let start = line.find("'{").unwrap() + 1;
+    let end = line.find("}'").unwrap() + 1;
+    let each = set["keys"].as_array().unwrap().iter();
+    let lines: String = each.map(|key| format!("{}{key}{}\n", &line[..start], &line[end..])).collect();
+    config.replace(&format!("{line}\n"), &lines)
+}
+
+#[test]
+#[ignore = "needs hw-tests/with-verifiers"]
+fn t28_mod_oauth2_lets_a_token_in_and_refuses_it_after_its_end_for_another_audience_and_by_a_key_that_was_rotated_out() {
+    let lab = lab("es256", &["--aud", "https://other.example"]);
+    let site = site();
+    fs::create_dir(site.path().join("deploy")).unwrap();
+    fs::write(site.path().join("deploy/page"), "in\n").unwrap();
+    let serve = || {
+        assert!(export(&lab, site.path()).status.success());
+        let config = shown(2)
+            .replace("https://id.example.com", ISSUER)
+            .replace("https://registry.example.com", AUD);
+        Apache::start(free_port(), site.path(), &by_keys(&config, site.path()))
+    };
+    let _watch = lab.home.watch().unwrap();
+    let apache = serve();
+    let token = tokens(&lab, &[]).remove(0);
+    assert_eq!(apache.ask(&token), "200", "{}", apache.said());
+    assert_eq!(apache.ask(&flipped(&token)), "401");
+    assert_eq!(apache.ask(""), "401");
+    let other = lab.prints(&["token", "prod/deployer", "--aud", "https://other.example"]);
+    assert_eq!(apache.ask(other.trim_end()), "401");
+    let short = tokens(&lab, &["--ttl", "2s"]).remove(0);
+    assert_eq!(apache.ask(&short), "200", "{}", apache.said());
     thread::sleep(Duration::from_millis(3100));
     assert_eq!(apache.ask(&short), "401");
     lab.person(&["signer", "rotate", "prod/deployer"]);
