@@ -8,6 +8,7 @@ use jiff::SignedDuration;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use thiserror::Error;
 
+use crate::encoding::target::Host;
 use crate::encoding::{Digest, jcs};
 
 /// Longest life of any lease.
@@ -51,6 +52,9 @@ pub struct Config {
     pub vault: Option<PathBuf>,
     /// A file of certificates in PEM, such as a company's, that the proxy trusts at hosts beside the system's.
     pub proxy_roots: Option<PathBuf>,
+    /// An HTTP proxy through which the proxy reaches hosts, as `http://HOST:PORT`; none.
+    #[serde(deserialize_with = "http_proxy")]
+    pub proxy_upstream: Option<Host>,
     /// Limits.
     pub limits: Limits,
 }
@@ -201,6 +205,13 @@ fn cap(name: &'static str, asked: Duration, most: Duration) -> Result<(), Config
     }
 }
 
+fn http_proxy<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Host>, D::Error> {
+    let host: Option<Host> = String::deserialize(deserializer)?.parse().ok();
+    let host = host.filter(|host| host.plain);
+    host.map(Some)
+        .ok_or_else(|| de::Error::custom("proxy_upstream is http://HOST:PORT, without user and password"))
+}
+
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     parse_duration(&String::deserialize(deserializer)?).map_err(de::Error::custom)
 }
@@ -229,6 +240,12 @@ mod tests {
     }
 
     #[test]
+    fn a_proxy_behind_the_proxy_is_named_with_its_port() {
+        let config = Config::parse("proxy_upstream = \"http://proxy.example:3128\"").unwrap();
+        assert_eq!(config.proxy_upstream.unwrap().to_string(), "http://proxy.example:3128");
+    }
+
+    #[test]
     fn firmware_is_written_with_one_to_three_numbers() {
         for (text, firmware) in [("5", [5, 0, 0]), ("5.7", [5, 7, 0]), ("5.7.1", [5, 7, 1])] {
             let config = Config::parse(&format!("[limits]\nmin_firmware = \"{text}\"")).unwrap();
@@ -245,6 +262,11 @@ mod tests {
             "[limits]\npin = \"13h\"",
             "[limits]\nlongest_ttl = \"10m\"",
             "vault = \"vault\"",
+            "proxy_upstream = \"proxy.example:3128\"",
+            "proxy_upstream = \"https://proxy.example:3128\"",
+            "proxy_upstream = \"http://me:pw@proxy.example:3128\"",
+            "proxy_upstream = \"http://proxy.example\"",
+            "proxy_upstream = \"http://proxy.example:3128/\"",
             "[limits]\npiv_attestation_roots = \"roots.pem\"",
             "[limits]\nreceipts = \"paper\"",
             "[limits]\nmin_firmware = \"5.7.1.0\"",

@@ -188,7 +188,7 @@ pub fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     if granted.joined && (args.ask.ttl.is_some() || args.ask.uses.is_some()) {
         say_joined(session, &args.ask, &granted);
     }
-    let outside = what.open_outside(granted.proxy.as_ref())?;
+    let outside = what.open_outside(granted.proxy.as_deref())?;
     let delivery = what.delivery(session, Some(granted));
     // Every form of every value: not for a command whose output goes by.
     let patterns = if delivery.masking { delivery.patterns() } else { Patterns::new([]) };
@@ -365,7 +365,7 @@ impl What {
             Some(granted) => granted,
             None => return self.with(vec![], None, AtEnd::Terminate),
         };
-        self.behind(session, vars(values), proxy, ending(&at_end))
+        self.behind(session, vars(values), proxy.map(|proxy| *proxy), ending(&at_end))
     }
 
     /// With these values, behind this proxy, if there is one.

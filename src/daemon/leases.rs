@@ -268,7 +268,7 @@ fn granted(
         joined,
         values,
         at_end: at_end.to_string(),
-        proxy,
+        proxy: proxy.map(Box::new),
         placeholders,
     }))
 }

@@ -20,7 +20,8 @@ const MOST_PATHS: usize = 64;
 /// Longest value that the proxy puts into a request, in bytes.
 pub const LONGEST_PROXIED: usize = 16 << 10;
 /// Headers that are of the connection or of the message's frame, and no place for a credential.
-const NO_PLACE: [&str; 15] = [
+const NO_PLACE: [&str; 16] = [
+    "accept-encoding",
     "connection",
     "content-encoding",
     "content-length",

@@ -253,7 +253,7 @@ pub struct Granted {
     pub at_end: String,
     /// How to reach the proxy, where something of the lease is delivered by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub proxy: Option<ProxyView>,
+    pub proxy: Option<Box<ProxyView>>,
     /// What stands in requests in the place of the values, where they came to the proxy of a session that runs already.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub placeholders: Vec<Placeholder>,
@@ -266,6 +266,8 @@ pub struct ProxyView {
     pub port: u16,
     /// The password of its URL, `http://x:BEARER@127.0.0.1:PORT`: 32 hexadecimal digits.
     pub bearer: Value,
+    /// What clients that know no proxy have in their URLs, `http://127.0.0.1:PORT/BASE/https/HOST/PATH`: 32 hexadecimal digits.
+    pub base: Value,
     /// The session's certificate authority, as PEM: who is to trust what the proxy says for the hosts of its leases.
     pub ca: String,
     /// What stands in requests in the place of the values.

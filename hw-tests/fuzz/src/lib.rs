@@ -65,6 +65,7 @@ pub mod deliver {
         pub mod hosts;
         pub mod inject;
         pub mod placeholder;
+        pub mod prefix;
         pub mod protocol;
         pub mod refuse;
         pub mod rules;

@@ -1,6 +1,6 @@
 //! Sealed signers and their tokens, with emulated keys; what programs that know nothing of this project say of them is in `verifiers`.
 
-mod verifiers;
+pub mod verifiers;
 
 use std::collections::BTreeSet;
 use std::fs;

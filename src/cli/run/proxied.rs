@@ -16,6 +16,8 @@ const PROXY: [&str; 6] = ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_prox
 const NO_PROXY: [&str; 2] = ["NO_PROXY", "no_proxy"];
 /// Node 24 and newer take the variables above only then.
 const NODE: &str = "NODE_USE_ENV_PROXY";
+/// What URLs begin with for clients that know no proxy; scheme, host and path follow.
+const BASE: &str = "TOUCHLEASE_BASE_URL";
 /// The names under which programs look for a file of certificates: OpenSSL, Go and rustls; Node; Python's requests; curl; git; the AWS and
 /// Google Cloud command lines; pip; httplib2; gRPC; Nix; Deno.
 const FILES: [&str; 12] = [
@@ -66,6 +68,11 @@ pub fn behind(view: &ProxyView, variable: &dyn Fn(&str) -> Option<OsString>) -> 
     plain.extend(NO_PROXY.iter().map(|name| ((*name).into(), direct.join(",").into())));
     plain.push((NODE.into(), "1".into()));
     plain.push((SESSION.into(), session(view).into()));
+    let base = String::from_utf8_lossy(view.base.0.expose());
+    // Under a name that a client who does know proxies goes to directly.
+    let here = ["127.0.0.1", "localhost"].into_iter().find(|name| direct.contains(name));
+    let here = here.unwrap_or("127.0.0.1");
+    plain.push((BASE.into(), format!("http://{here}:{}/{base}", view.port).into()));
     plain.extend(
         view.placeholders
             .iter()
@@ -138,6 +145,7 @@ mod tests {
         ProxyView {
             port: 4711,
             bearer: Value(Secret::from_slice_wiping(&mut b"0123".to_vec()).unwrap()),
+            base: Value(Secret::from_slice_wiping(&mut b"4567".to_vec()).unwrap()),
             ca: "-----BEGIN CERTIFICATE-----\n".into(),
             placeholders: vec![Placeholder {
                 secret: "prod/TOKEN".into(),
@@ -160,18 +168,21 @@ mod tests {
             assert_eq!(value(&proxied, name), "http://x:0123@127.0.0.1:4711");
         }
         assert_eq!(value(&proxied, "no_proxy"), "localhost,127.0.0.1,::1");
+        assert_eq!(value(&proxied, BASE), "http://127.0.0.1:4711/4567");
         assert_eq!(value(&proxied, "TOKEN"), "ghp_PLACEHOLDER");
         assert!(proxied.certificates.pem.ends_with(b"-----BEGIN CERTIFICATE-----\n"));
     }
 
     #[test]
     fn a_host_of_the_lease_on_this_machine_is_not_reached_around_the_proxy() {
-        for (hosts, direct) in [
-            (&["localhost:8443"][..], "127.0.0.1,::1"),
-            (&["http://[::1]:80", "127.0.0.1:8443"], "localhost"),
-            (&["localhost.example"], "localhost,127.0.0.1,::1"),
+        for (hosts, direct, here) in [
+            (&["localhost:8443"][..], "127.0.0.1,::1", "127.0.0.1"),
+            (&["http://[::1]:80", "127.0.0.1:8443"], "localhost", "localhost"),
+            (&["localhost.example"], "localhost,127.0.0.1,::1", "127.0.0.1"),
         ] {
-            assert_eq!(value(&behind(&view(hosts), &|_| None), "NO_PROXY"), direct);
+            let proxied = behind(&view(hosts), &|_| None);
+            assert_eq!(value(&proxied, "NO_PROXY"), direct);
+            assert_eq!(value(&proxied, BASE), format!("http://{here}:4711/4567"));
         }
     }
 

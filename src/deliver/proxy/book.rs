@@ -247,7 +247,7 @@ fn check_value(value: &[u8], place: &Place) -> Result<(), String> {
 
 /// Headers by which hosts and proxies tell requests apart are no places for a value.
 fn check_place(place: &Place) -> Result<(), String> {
-    const FRAMING: [&str; 14] = [
+    const FRAMING: [&str; 16] = [
         "host",
         "content-length",
         "transfer-encoding",
@@ -259,22 +259,25 @@ fn check_place(place: &Place) -> Result<(), String> {
         "keep-alive",
         "cookie",
         "content-encoding",
+        "content-type",
         "accept-encoding",
+        "proxy-authenticate",
         "proxy-authorization",
         "proxy-connection",
     ];
-    let token = |text: &str| {
-        !text.is_empty() && text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte))
+    let made_of = |text: &str, more: &[u8]| {
+        (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || more.contains(&byte))
     };
     let sound = match place {
         Place::Header { name, prefix } => {
             let visible = prefix.len() <= 64 && prefix.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
-            token(name) && *name == name.to_ascii_lowercase() && !FRAMING.contains(&name.as_str()) && visible
+            // RFC 9110, 5.6.2.
+            made_of(name, b"!#$%&'*+-.^_`|~") && *name == name.to_ascii_lowercase() && !FRAMING.contains(&name.as_str()) && visible
         }
         Place::Basic { user } => user
             .as_ref()
             .is_none_or(|user| user.bytes().all(|byte| (byte.is_ascii_graphic() || byte == b' ') && byte != b':')),
-        Place::Query { name } | Place::Cookie { name } => token(name),
+        Place::Query { name } | Place::Cookie { name } => made_of(name, b"-_."),
     };
     if sound {
         Ok(())

@@ -197,7 +197,7 @@ fn outgoing(origin: &Origin, mut head: Parts, spots: &[Spot]) -> Result<Parts, R
         Some(query) => format!("{}?{}", head.uri.path(), query.as_str()),
         None => head.uri.path().to_owned(),
     };
-    head.uri = Uri::try_from(target).map_err(|_| Refusal::malformed("bad_target", "the request's target is too long, or is none"))?;
+    head.uri = Uri::try_from(target).map_err(|_| form::bad_target())?;
     // Which one it is, the way says.
     head.version = Version::default();
     head.extensions.clear();

@@ -66,7 +66,9 @@ pub fn connect(uri: &Uri, headers: &HeaderMap) -> Result<Authority, Refusal> {
     }
 }
 
-fn bad_host() -> Refusal {
+/// The host is in no form that is taken.
+#[must_use]
+pub fn bad_host() -> Refusal {
     Refusal::malformed(
         "bad_host",
         "write the host in lower case, in punycode, without user and dot at the end, an address in its one form",
@@ -78,6 +80,12 @@ fn disagree() -> Refusal {
         "hosts_disagree",
         "the connection's host, the request's and its Host header are not the same one",
     )
+}
+
+/// The target is none.
+#[must_use]
+pub fn bad_target() -> Refusal {
+    Refusal::malformed("bad_target", "the request's target is too long, or is none")
 }
 
 /// Checks a request's head against where it came in.

@@ -1,4 +1,5 @@
-//! The side of the clients: a listener on loopback, the session's bearer, requests in absolute form, CONNECT, and what comes within it.
+//! The side of the clients: a listener on loopback, the session's bearers, requests in absolute form, CONNECT, and what comes within it; for clients
+//! that know no proxy, the [reverse form](reverse).
 
 use std::convert::Infallible;
 use std::io;
@@ -33,8 +34,10 @@ use super::form::{self, Origin};
 use super::h2;
 use super::hosts::{Authority, canonical};
 use super::peer;
+use super::prefix;
 use super::protocol::{Network, Scheme, USER};
 use super::refuse::{Refusal, no_bearer};
+use super::reverse;
 use super::session::{Session, Tied};
 use super::tunnel;
 use super::ways::{LONGEST_HEAD, MOST_HEADERS};
@@ -110,13 +113,17 @@ async fn front(tied: Rc<Tied>, client: TcpStream, known: Known) {
     let service = service_fn(move |request: Request<Incoming>| {
         let asker = asker.clone();
         // Here and not in the future, before which more of the connection may be read.
-        let has_bearer = has_bearer(request.headers(), asker.tied.session.bearer.expose());
-        if has_bearer {
+        let session = &asker.tied.session;
+        let proxied = has_bearer(request.headers(), session.bearer.expose());
+        let reversed = !proxied && prefix::bearer(request.uri()).is_some_and(|given| is_same(given, session.base.expose()));
+        if proxied || reversed {
             known.store(true, Ordering::Relaxed);
         }
         async move {
-            Ok::<_, Infallible>(if has_bearer {
+            Ok::<_, Infallible>(if proxied {
                 ask(&asker, request).await
+            } else if reversed {
+                reverse::ask(&asker, request).await
             } else {
                 no_bearer().answer(AnswerBody::own)
             })
@@ -140,7 +147,7 @@ async fn ask(client: &Rc<Client>, request: Request<Incoming>) -> Response<Answer
     }
 }
 
-/// Whether the client says who it is, once and in the one form. Compared in a time that tells nothing.
+/// Whether the client says who it is, once and in the one form.
 fn has_bearer(headers: &HeaderMap, bearer: &[u8]) -> bool {
     let mut said = headers.get_all(PROXY_AUTHORIZATION).iter();
     let (Some(said), None) = (said.next(), said.next()) else {
@@ -154,8 +161,13 @@ fn has_bearer(headers: &HeaderMap, bearer: &[u8]) -> bool {
     let Some(given) = pair.strip_prefix(user.as_slice()) else {
         return false;
     };
+    scheme.eq_ignore_ascii_case(b"basic ") && is_same(given, bearer)
+}
+
+/// Compared in a time that tells nothing.
+fn is_same(given: &[u8], bearer: &[u8]) -> bool {
     let differ = given.iter().zip(bearer).fold(0, |differ, (a, b)| differ | (a ^ b));
-    scheme.eq_ignore_ascii_case(b"basic ") && given.len() == bearer.len() && !bearer.is_empty() && differ == 0
+    given.len() == bearer.len() && !bearer.is_empty() && differ == 0
 }
 
 /// Answers a CONNECT: what a lease names is looked into, anything else goes through or is refused.

@@ -14,6 +14,7 @@
 
 pub mod address;
 pub mod answer;
+pub mod beyond;
 pub mod book;
 pub mod ca;
 pub mod decode;
@@ -27,8 +28,10 @@ pub mod hosts;
 pub mod inject;
 mod peer;
 pub mod placeholder;
+pub mod prefix;
 pub mod protocol;
 pub mod refuse;
+pub mod reverse;
 pub mod rules;
 pub mod scan;
 pub mod session;

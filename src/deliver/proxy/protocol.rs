@@ -1,4 +1,4 @@
-//! What the daemon and the proxy's worker say to each other, in [frames](crate::worker::frame). Values and the session's bearer are in a
+//! What the daemon and the proxy's worker say to each other, in [frames](crate::worker::frame). Values and the session's bearers are in a
 //! frame's tail only, never in its JSON.
 //!
 //! The daemon begins with [`Order::Open`], and the worker answers [`Report::Ready`] or [`Report::Failed`]. From then on either speaks
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 /// The hidden subcommand of the worker.
 pub const SUBCOMMAND: &str = "proxy-worker";
-/// Characters of the bearer: 16 random bytes in lower-case hex.
+/// Characters of a bearer: 16 random bytes in lower-case hex.
 pub const BEARER: usize = 32;
 /// The user's name before the bearer in the proxy's URL, `http://x:BEARER@127.0.0.1:PORT`.
 pub const USER: &str = "x";
@@ -20,7 +20,7 @@ pub const LONGEST_VALUE: usize = 16 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub enum Order {
-    /// The first frame. The tail is the bearer, [`BEARER`] characters.
+    /// The first frame. The tail is the bearers, of [`BEARER`] characters each: that of the proxy, then that of its reverse form.
     Open(Opening),
     /// A lease is live: its credentials go into requests from now on. The tail is the values, one after the other.
     Grant {
@@ -58,6 +58,8 @@ pub struct Opening {
     pub hosts: Vec<String>,
     /// Tasks that a lease can be asked for, for whoever wants a host that no lease names.
     pub offers: Vec<Offer>,
+    /// The HTTP proxy through which hosts are reached, where the configuration names one.
+    pub upstream: Option<Target>,
 }
 
 /// A task, and a host that it names.

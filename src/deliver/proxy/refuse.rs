@@ -103,6 +103,6 @@ pub fn no_bearer() -> Refusal {
         StatusCode::PROXY_AUTHENTICATION_REQUIRED,
         "refused",
         "no_bearer",
-        "use the proxy's whole URL, as it stands in HTTP_PROXY",
+        "use the proxy's whole URL, as it stands in HTTP_PROXY, or in TOUCHLEASE_BASE_URL",
     )
 }

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -24,6 +24,9 @@ const CUT: Duration = Duration::from_millis(500);
 /// Questions to the daemon at one time. Their answers fit into a socket's buffer, so that it never waits for this end to read them.
 pub const MOST_ASKED: usize = 64;
 
+/// Echoes, of different grants or hosts, that wait to be told.
+const MOST_UNTOLD: usize = 256;
+
 /// A session.
 pub struct Session {
     /// What becomes of other hosts.
@@ -38,12 +41,17 @@ pub struct Session {
     pub book: RefCell<Book>,
     /// What every client of the proxy has to say.
     pub bearer: Secret,
+    /// What every client of the reverse form has in its base URL; it opens nothing else.
+    pub base: Secret,
     /// The proxy's own port.
     pub port: u16,
     reports: mpsc::Sender<Report>,
     asking: Semaphore,
     waiting: RefCell<HashMap<u64, oneshot::Sender<Verdict>>>,
     next: Cell<u64>,
+    /// Echoes that the daemon has not heard of, and whether somebody is at it.
+    untold: RefCell<BTreeSet<(GrantId, String)>>,
+    telling: Cell<bool>,
     ties: RefCell<HashMap<u64, Rc<Ties>>>,
 }
 
@@ -55,7 +63,7 @@ impl Session {
         offers: Vec<Offer>,
         ca: Ca,
         upstreams: Upstreams,
-        bearer: Secret,
+        (bearer, base): (Secret, Secret),
         port: u16,
         reports: mpsc::Sender<Report>,
     ) -> Rc<Self> {
@@ -66,11 +74,14 @@ impl Session {
             upstreams,
             book: RefCell::default(),
             bearer,
+            base,
             port,
             reports,
             asking: Semaphore::new(MOST_ASKED),
             waiting: RefCell::default(),
             next: Cell::new(0),
+            untold: RefCell::default(),
+            telling: Cell::new(false),
             ties: RefCell::default(),
         })
     }
@@ -169,12 +180,23 @@ impl Session {
     }
 
     /// Tells the daemon that an answer had a value in it.
-    pub fn echoed(&self, (lease, index): GrantId, host: &str) {
+    pub fn echoed(self: &Rc<Self>, (lease, index): GrantId, host: &str) {
         let host = short(host, LONGEST_NAME);
-        let report = Report::Echoed { lease, index, host };
-        if let Err(mpsc::error::TrySendError::Full(report)) = self.reports.try_send(report) {
-            let reports = self.reports.clone();
-            tokio::task::spawn_local(async move { reports.send(report).await });
+        let told = Report::Echoed {
+            lease: lease.clone(),
+            index,
+            host: host.clone(),
+        };
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.reports.try_send(told) {
+            let mut untold = self.untold.borrow_mut();
+            // The same once more is told by the one that waits; of very many, as the daemon would, some stand for all.
+            if untold.len() < MOST_UNTOLD {
+                untold.insert(((lease, index), host));
+            }
+            if !self.telling.replace(true) {
+                drop(untold);
+                tokio::task::spawn_local(tell(Rc::downgrade(self)));
+            }
         }
     }
 
@@ -198,6 +220,20 @@ impl Session {
             }
         };
         let _ = tokio::time::timeout(CUT, gone).await;
+    }
+}
+
+/// Tells the daemon of echoes that it had no room for, one after the other.
+async fn tell(session: Weak<Session>) {
+    while let Some(session) = session.upgrade() {
+        let Some(((lease, index), host)) = session.untold.borrow_mut().pop_first() else {
+            session.telling.set(false);
+            return;
+        };
+        let reports = session.reports.clone();
+        // A session that is over does not wait for it.
+        drop(session);
+        let _ = reports.send(Report::Echoed { lease, index, host }).await;
     }
 }
 
@@ -273,5 +309,47 @@ fn short(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         Some((end, _)) => format!("{}...", &text[..end]),
         None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::Arc;
+
+    use rustls::RootCertStore;
+    use tokio::task::LocalSet;
+    use tokio::time::timeout;
+
+    use super::super::upstream::system_resolver;
+    use super::*;
+
+    #[test]
+    fn t61_echoes_that_the_daemon_has_no_room_for_are_told_once_each_and_wait_in_bounded_memory() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        LocalSet::new().block_on(&runtime, async {
+            let provider = Arc::new(rustls::crypto::ring::default_provider());
+            let ca = Ca::new(&[], 0, provider.clone()).unwrap();
+            let upstreams = Upstreams::new(RootCertStore::empty(), provider, system_resolver(), 1).unwrap();
+            let (told, mut reports) = mpsc::channel(1);
+            let bearer = || Secret::from_slice_wiping(&mut [b'0'; 32]).unwrap();
+            let session = Session::new(Network::Open, vec![], ca, upstreams, (bearer(), bearer()), 1, told);
+            for number in 0..10_000 {
+                session.echoed(("L".into(), number % 3), "a.example");
+            }
+            assert_eq!(session.untold.borrow().len(), 3);
+            for number in 0..10_000 {
+                session.echoed(("L".into(), 0), &format!("{number}.example"));
+            }
+            assert_eq!(session.untold.borrow().len(), MOST_UNTOLD);
+            let mut heard = 0;
+            while let Ok(Some(_)) = timeout(Duration::from_millis(50), reports.recv()).await {
+                heard += 1;
+            }
+            // The first went at once.
+            assert_eq!((heard, session.telling.get()), (MOST_UNTOLD + 1, false));
+            session.echoed(("L".into(), 0), "a.example");
+            assert!(reports.recv().await.is_some());
+        });
     }
 }

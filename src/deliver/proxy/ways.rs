@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::address::Reach;
-use super::form::Origin;
+use super::form::{self, Origin};
 use super::h2;
 use super::refuse::Refusal;
 use super::scan::Scanned;
@@ -235,7 +235,7 @@ impl Sender {
 /// The host as the version has it: in the target (RFC 9113, 8.3.1), or in `Host`; the body's end likewise.
 fn shape(request: &mut Request<Scanned>, origin: &Origin, many: bool) -> Result<(), Refusal> {
     let host = origin.host.shown(origin.scheme);
-    let none = || Refusal::malformed("bad_target", "the request's target is too long, or is none");
+    let none = form::bad_target;
     let path = request.uri().path_and_query().cloned().ok_or_else(none)?;
     let open_ended = !request.body().is_end_stream() && request.body().size_hint().exact().is_none();
     if many {

@@ -13,7 +13,8 @@ use tokio::task::LocalSet;
 
 use super::ca::Ca;
 use super::front;
-use super::protocol::{BEARER, Opening, Order, Report};
+use super::hosts::Authority;
+use super::protocol::{BEARER, Opening, Order, Report, Target};
 use super::session::Session;
 use super::upstream::{Resolve, Upstreams, roots, system_resolver};
 use crate::clock::{Clock, SystemClock, Wall};
@@ -41,11 +42,11 @@ pub fn main() -> u8 {
 pub async fn run(socket: UnixStream, clock: &dyn Clock, resolve: Resolve) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     let mut inbox = Inbox::new(tokio::net::UnixStream::from_std(socket)?)?;
-    let (Order::Open(opening), bearer) = inbox.next().await? else {
+    let (Order::Open(opening), bearers) = inbox.next().await? else {
         return Err(io::ErrorKind::InvalidData.into());
     };
     let (told, mut reports) = mpsc::channel(MOST_REPORTS);
-    let (session, listener) = match open(opening, bearer, clock.wall(), resolve, told).await {
+    let (session, listener) = match open(opening, bearers, clock.wall(), resolve, told).await {
         Ok(opened) => opened,
         Err(error) => {
             let why = format!("the proxy cannot be opened: {error}");
@@ -111,23 +112,42 @@ pub async fn run(socket: UnixStream, clock: &dyn Clock, resolve: Resolve) -> io:
 
 async fn open(
     opening: Opening,
-    bearer: Secret,
+    bearers: Secret,
     now: Wall,
     resolve: Resolve,
     told: mpsc::Sender<Report>,
 ) -> io::Result<(Rc<Session>, TcpListener)> {
-    if bearer.len() != BEARER || !bearer.expose().iter().all(u8::is_ascii_hexdigit) {
-        return Err(io::Error::other("the bearer is not in its form"));
+    if bearers.len() != 2 * BEARER || !bearers.expose().iter().all(u8::is_ascii_hexdigit) {
+        return Err(io::Error::other("the bearers are not in their form"));
     }
+    let bearer = part(&bearers, 0)?;
+    let base = part(&bearers, BEARER)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let ca = Ca::new(&opening.hosts, now.seconds(), provider.clone())?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let port = listener.local_addr()?.port();
     let upstreams = Upstreams::new(roots(&opening.roots, opening.system_roots)?, provider, resolve, port)?;
+    let upstreams = match &opening.upstream {
+        Some(proxy) => upstreams.through(beyond(proxy)?),
+        None => upstreams,
+    };
     Ok((
-        Session::new(opening.network, opening.offers, ca, upstreams, bearer, port, told),
+        Session::new(opening.network, opening.offers, ca, upstreams, (bearer, base), port, told),
         listener,
     ))
+}
+
+/// The proxy behind this one.
+fn beyond(proxy: &Target) -> io::Result<Authority> {
+    let host = Authority::parse(&format!("{}:{}", proxy.host, proxy.port), None);
+    host.ok_or_else(|| io::Error::other("the proxy behind it is not in its form"))
+}
+
+/// The bearer that begins there.
+fn part(bearers: &Secret, at: usize) -> io::Result<Secret> {
+    let mut part = Secret::zeroed(BEARER)?;
+    part.expose_mut().copy_from_slice(&bearers.expose()[at..at + BEARER]);
+    Ok(part)
 }
 
 /// Does what the daemon says, and what is answered to it.

@@ -166,7 +166,7 @@ pub fn configuration() -> Vec<Vec<u8>> {
         "90s",
         "1h30m",
         "1h 30m",
-        "vault = \"/x\"\nproxy_roots = \"/etc/ssl/company.pem\"\n[limits]\nttl = \"1h30m\"\nlongest_ttl = \"2h\"\n",
+        "vault = \"/x\"\nproxy_roots = \"/etc/ssl/company.pem\"\nproxy_upstream = \"http://proxy.example:3128\"\n[limits]\nttl = \"1h30m\"\nlongest_ttl = \"2h\"\n",
         "[limits]\nprompt = \"6m\"\n",
         "[limits]\nmin_firmware = \"5.x\"\n",
         "[limits]\nmin_firmware = \"5.7.1\"\nprompt = \"6m\"\n",

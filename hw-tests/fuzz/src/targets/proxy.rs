@@ -13,6 +13,7 @@ use crate::deliver::proxy::handshake;
 use crate::deliver::proxy::hosts::{Authority, address_of, canonical};
 use crate::deliver::proxy::inject::{self, Head};
 use crate::deliver::proxy::placeholder::{self, MARK};
+use crate::deliver::proxy::prefix;
 use crate::deliver::proxy::protocol::{GrantSpec, Place, Scheme, Target};
 use crate::deliver::proxy::rules::{Asked, Rule, is_plain_path};
 use crate::secret::Secret;
@@ -32,6 +33,11 @@ pub fn host(data: &[u8]) {
         }
         let own = may_reach("localhost", address, Reach::Granted { allow_private: true });
         assert!(!own || address.is_loopback());
+    }
+    if let Ok((origin, target)) = prefix::read(text) {
+        assert!(target.starts_with('/') && (text.ends_with(&target) || text.ends_with(&target[1..])));
+        let again = format!("/{}/{}{target}", origin.scheme.as_str(), origin.host.shown(origin.scheme));
+        assert_eq!(prefix::read(&again).ok(), Some((origin, target)));
     }
     let Some(read) = Authority::parse(text, Some(443)) else { return };
     assert_eq!(canonical(read.host()).as_deref(), Some(read.host()));

@@ -57,6 +57,26 @@ print(r.urlopen(request).read().decode())'",
     assert!(upstream.has_seen(CANARY));
 }
 
+#[test]
+fn p7_a_client_that_knows_no_proxy_uses_a_credential_by_a_url_of_this_machine() {
+    let bench = Bench::new();
+    let upstream = bench.upstream();
+    bench.put(&upstream.host(), &["--path", "/api/*"]);
+    let script = format!(
+        "for path in api/x x; do
+            curl -sS -m 20 --noproxy '*' -o /dev/null -w '%{{http_code}} ' -H \"Authorization: Bearer $API\" \"$TOUCHLEASE_BASE_URL/https/{0}/$path\"
+        done
+        curl -sS -m 20 --noproxy '*' -w '%{{http_code}}' -o /dev/null \"${{TOUCHLEASE_BASE_URL%/*}}/https/{0}/api/x\"",
+        upstream.host()
+    );
+    assert_eq!(bench.says(&[], &script), "200 403 407");
+    let seen = upstream.seen();
+    assert_eq!((seen.len(), seen[0].target.as_str()), (1, "/api/x"));
+    assert_eq!(seen[0].header("authorization"), Some(format!("Bearer {CANARY}").as_str()));
+    let used = bench.log("used");
+    assert_eq!(used[0]["what"], format!("GET localhost:{}/api/x", upstream.port));
+}
+
 /// A program of the packages that `hw-tests/with-clients` installs.
 fn with_client(program: &str, script: &str) {
     let client = std::env::var(program).unwrap_or_else(|_| panic!("hw-tests/with-clients sets {program}"));

@@ -1,9 +1,11 @@
 //! Delivery by proxy, end to end: a command that has a placeholder, an upstream that gets the value, and everybody in between.
 
 mod attacks;
+mod beyond;
 mod clients;
 mod ends;
 mod packages;
+mod registries;
 mod sessions;
 mod streams;
 pub mod upstream;
@@ -39,11 +41,15 @@ pub struct Bench {
 
 impl Bench {
     pub fn new() -> Self {
+        Self::with(Config::default())
+    }
+
+    pub fn with(config: Config) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::new(folder.path());
         let lab = Lab::with(Config {
             proxy_roots: Some(authority.pem.clone()),
-            ..Config::default()
+            ..config
         });
         let watch = lab.home.watch().unwrap();
         Self {

@@ -21,7 +21,7 @@ pub fn python() -> String {
 }
 
 impl Server {
-    fn start(bench: &Bench, script: &str) -> Self {
+    pub fn start(bench: &Bench, script: &str) -> Self {
         let (certificate, key) = bench.authority.files();
         let mut server = Command::new(python());
         server.arg(format!("{}/clients/{script}", env!("CARGO_MANIFEST_DIR")));

@@ -56,8 +56,13 @@ impl Authority {
 
     /// Files of a certificate for `localhost` and of its key, in PEM.
     pub fn files(&self) -> (PathBuf, PathBuf) {
+        self.files_for("localhost")
+    }
+
+    /// The same for another name.
+    pub fn files_for(&self, name: &str) -> (PathBuf, PathBuf) {
         let key = KeyPair::generate().unwrap();
-        let leaf = CertificateParams::new(vec!["localhost".to_owned()])
+        let leaf = CertificateParams::new(vec![name.to_owned()])
             .unwrap()
             .signed_by(&key, &self.issuer)
             .unwrap();

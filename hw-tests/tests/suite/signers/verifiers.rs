@@ -5,7 +5,7 @@ mod apache;
 mod cluster;
 mod exchange;
 mod openbao;
-mod registry;
+pub mod registry;
 
 use std::env;
 use std::fs;

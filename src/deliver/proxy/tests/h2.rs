@@ -27,7 +27,7 @@ use super::*;
 
 /// A stream as a host with HTTP/2 saw it.
 #[derive(Clone, Debug)]
-struct Stream {
+pub struct Stream {
     uri: String,
     headers: HeaderMap,
     body: Bytes,
@@ -37,18 +37,18 @@ struct Stream {
 
 /// A host on loopback that speaks HTTP/2 only.
 #[derive(Clone)]
-struct Many {
-    port: u16,
+pub struct Many {
+    pub port: u16,
     seen: Rc<RefCell<Vec<Stream>>>,
 }
 
 /// A body of these frames; then, for one that ticks, of a piece each ten milliseconds and no end.
-struct Said {
+pub struct Said {
     frames: VecDeque<Frame<Bytes>>,
     ticks: Option<Pin<Box<Sleep>>>,
 }
 
-fn whole(text: &str) -> Said {
+pub fn whole(text: &str) -> Said {
     said([Frame::data(Bytes::from(text.to_owned()))])
 }
 
@@ -91,7 +91,7 @@ fn with_many(test: impl AsyncFnOnce(Rig, Many)) {
     });
 }
 
-async fn many(key: &KeyPair, certificate: CertificateDer<'static>) -> Many {
+pub async fn many(key: &KeyPair, certificate: CertificateDer<'static>) -> Many {
     let private = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
     let config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
@@ -122,7 +122,7 @@ async fn many(key: &KeyPair, certificate: CertificateDer<'static>) -> Many {
 }
 
 #[derive(Clone)]
-struct Local;
+pub struct Local;
 
 impl<F: Future<Output: 'static> + 'static> hyper::rt::Executor<F> for Local {
     fn execute(&self, future: F) {
@@ -135,9 +135,14 @@ async fn answer(request: Request<Incoming>, seen: Rc<RefCell<Vec<Stream>>>, conn
     let (head, body) = request.into_parts();
     assert_eq!(head.version, Version::HTTP_2);
     let word = head.uri.path().rsplit('/').next().unwrap().to_owned();
-    if word == "ticks" {
+    if ["ticks", "quiet"].contains(&word.as_str()) {
+        let first = if word == "ticks" {
+            Duration::ZERO
+        } else {
+            Duration::from_secs(24 * 3600)
+        };
         return Ok(Response::new(Said {
-            ticks: Some(Box::pin(sleep(Duration::ZERO))),
+            ticks: Some(Box::pin(sleep(first))),
             ..said([])
         }));
     }
@@ -187,7 +192,7 @@ fn asked(port: u16, path: &str, mark: Option<&str>, body: Said) -> Request<Said>
 }
 
 /// The answer's status, its body and its trailers.
-async fn heard(answer: Response<Incoming>) -> (u16, String, Option<HeaderMap>) {
+pub async fn heard(answer: Response<Incoming>) -> (u16, String, Option<HeaderMap>) {
     let status = answer.status().as_u16();
     let body = timeout(PATIENCE, answer.into_body().collect()).await.unwrap().unwrap();
     let trailers = body.trailers().cloned();
@@ -352,4 +357,44 @@ fn a_host_without_http2_gets_one_request_at_a_time_over_each_way_and_one_cookie_
         let last: Vec<usize> = seen[12..].iter().map(|seen| seen.connection).collect();
         assert!(last.iter().all(|way| *way < 12), "a way that was kept is used again: {last:?}");
     });
+}
+
+/// Opens as many streams as connections may have, to a host that begins its answers and says nothing more.
+fn idle_streams(connections: usize) {
+    let _ = crate::sys::process::raise_descriptors();
+    with_many(async |rig, host| {
+        let mark = rig.grant(tls_grant(host.port)).await;
+        let (before, mut idle) = (super::load::resident(), Vec::new());
+        for _ in 0..connections {
+            let mut sender = client(&rig, host.port).await;
+            for _ in 0..super::super::h2::MOST_STREAMS {
+                let request = asked(host.port, "/allowed/quiet", Some(&mark), whole(""));
+                let answer = timeout(PATIENCE, sender.send_request(request)).await.unwrap().unwrap();
+                assert_eq!(answer.status(), 200);
+                idle.push(answer.into_body());
+            }
+        }
+        let each = super::load::resident().saturating_sub(before) / idle.len();
+        // The client's end and the host's are in this process too.
+        assert!(each < 64 * 1024, "{each} bytes for each idle stream");
+        let cut = timeout(Duration::from_secs(1), rig.revoke("L")).await;
+        cut.expect("all of them cut within a second");
+        for mut body in idle {
+            let end = timeout(PATIENCE, body.frame()).await.unwrap();
+            assert!(end.is_none_or(|frame| frame.is_err()));
+        }
+        let count = connections * super::super::h2::MOST_STREAMS as usize;
+        println!("T61: {count} idle streams of HTTP/2 over {connections} connections, {each} bytes each");
+    });
+}
+
+#[test]
+fn t61_idle_streams_cost_little_and_end_with_their_lease() {
+    idle_streams(3);
+}
+
+#[test]
+#[ignore = "long"]
+fn t61_ten_thousand_idle_streams_cost_little_and_end_with_their_lease() {
+    idle_streams(100);
 }

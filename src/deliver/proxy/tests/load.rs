@@ -5,22 +5,32 @@ use tokio::net::TcpListener;
 use super::*;
 
 /// Bytes of this process that are in memory (proc(5), `VmRSS`).
-fn resident() -> usize {
+pub fn resident() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
 }
 
 const PIECE: usize = 64 * 1024;
-/// 256 MiB each way: a sample. The whole is ten gigabytes.
-const PIECES: usize = 4096;
 
 #[test]
 fn a_body_without_end_goes_both_ways_in_memory_that_stays_as_it_is() {
+    // 256 MiB each way: a sample.
+    body_of(4096);
+}
+
+#[test]
+#[ignore = "long"]
+fn t61_ten_gigabytes_go_both_ways_in_memory_that_stays_as_it_is() {
+    body_of(10_000_000_000 / PIECE + 1);
+}
+
+/// A request and its answer of this many pieces, at the same time.
+fn body_of(pieces: usize) {
     with_rig(opening(Network::GrantedOnly), async |rig| {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let total = PIECE * PIECES;
+        let total = PIECE * pieces;
         tokio::task::spawn_local(async move {
             let (stream, _) = listener.accept().await.unwrap();
             let (mut read, mut write) = stream.into_split();
@@ -36,7 +46,7 @@ fn a_body_without_end_goes_both_ways_in_memory_that_stays_as_it_is() {
             };
             let writes = async {
                 let piece = vec![b'x'; PIECE];
-                for _ in 0..PIECES {
+                for _ in 0..pieces {
                     write.write_all(&piece).await.unwrap();
                 }
             };
@@ -51,7 +61,7 @@ fn a_body_without_end_goes_both_ways_in_memory_that_stays_as_it_is() {
         write.write_all(head.as_bytes()).await.unwrap();
         let sends = async {
             let piece = vec![b'y'; PIECE];
-            for _ in 0..PIECES {
+            for _ in 0..pieces {
                 write.write_all(&piece).await.unwrap();
             }
         };
@@ -235,5 +245,98 @@ fn t41_another_users_connection_is_closed_before_it_is_read() {
         let own = rig.ask("GET http://elsewhere.example/", "", b"").await;
         assert_eq!(own.reason(), "not_granted");
         println!("T41: 1 of 1 other users");
+    });
+}
+
+/// A host that reads each request's head, does this with the connection, and counts those that are over.
+async fn host_that<F: Future<Output = ()> + 'static>(does: impl Fn(TcpStream) -> F + 'static) -> (u16, Rc<Cell<usize>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (port, over) = (listener.local_addr().unwrap().port(), Rc::<Cell<usize>>::default());
+    let ended = over.clone();
+    tokio::task::spawn_local(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                match stream.read_u8().await {
+                    Ok(byte) => head.push(byte),
+                    Err(_) => break,
+                }
+            }
+            let (doing, ended) = (does(stream), ended.clone());
+            tokio::task::spawn_local(async move {
+                doing.await;
+                ended.set(ended.get() + 1);
+            });
+        }
+    });
+    (port, over)
+}
+
+#[test]
+fn t61_clients_that_leave_in_the_middle_leave_nothing_behind_and_the_host_sees_them_go() {
+    with_rig(opening(Network::GrantedOnly), async |rig| {
+        let count = 200;
+        // It says nothing, and reads what comes until the end.
+        let (port, over) = host_that(async |mut stream| {
+            let mut piece = vec![0; PIECE];
+            while let Ok(1..) = stream.read(&mut piece).await {}
+        })
+        .await;
+        let mark = rig.grant(grant(port)).await;
+        let line = format!("POST http://localhost:{port}/allowed/x");
+        let head = rig.head(&line, &format!("Authorization: Bearer {mark}\r\nContent-Length: 10000000\r\n"));
+        let before = resident();
+        for _ in 0..count {
+            let mut client = rig.dial().await;
+            client.write_all(head.as_bytes()).await.unwrap();
+            client.write_all(&vec![b'x'; PIECE]).await.unwrap();
+            // Until the host has it.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        timeout(PATIENCE, async {
+            while over.get() < rig.uses() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
+        .expect("the host sees all of them go");
+        let grown = resident().saturating_sub(before);
+        assert!(rig.uses() > count / 2 && grown < 16 << 20, "{} uses, {grown} bytes", rig.uses());
+        println!("T61: {} clients left in the middle, memory grew by {} KiB", rig.uses(), grown >> 10);
+    });
+}
+
+#[test]
+fn t61_a_client_that_does_not_read_and_a_host_that_does_not_either_hold_few_bytes_each() {
+    with_rig(opening(Network::GrantedOnly), async |rig| {
+        let count = 20;
+        // It sends without end, and takes nothing of the body.
+        let (port, _) = host_that(async |mut stream| {
+            let head = b"HTTP/1.1 200 OK\r\nContent-Length: 100000000000\r\n\r\n";
+            if stream.write_all(head).await.is_ok() {
+                let piece = vec![b'x'; PIECE];
+                while stream.write_all(&piece).await.is_ok() {}
+            }
+        })
+        .await;
+        let mark = rig.grant(grant(port)).await;
+        let line = format!("POST http://localhost:{port}/allowed/x");
+        let head = rig.head(&line, &format!("Authorization: Bearer {mark}\r\nContent-Length: 100000000000\r\n"));
+        let (before, mut clients) = (resident(), Vec::new());
+        for _ in 0..count {
+            let mut client = rig.dial().await;
+            client.write_all(head.as_bytes()).await.unwrap();
+            let piece = vec![b'y'; PIECE];
+            // Until nobody takes any more.
+            while timeout(Duration::from_millis(30), client.write_all(&piece)).await.is_ok() {}
+            clients.push(client);
+        }
+        let each = resident().saturating_sub(before) / count;
+        // A piece of the host's and one of the client's are in this process too.
+        assert!(each < 1 << 20, "{each} bytes for each that waits");
+        let end = timeout(Duration::from_secs(1), rig.revoke("L")).await;
+        end.expect("all of them cut within a second");
+        println!("T61: {count} connections that wait both ways, {each} bytes each");
     });
 }

@@ -1,6 +1,7 @@
 //! The worker whole, with clients and hosts in this process: what a test has is a rig.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
+mod beyond;
 mod echo;
 mod h2;
 mod h2_raw;
@@ -8,6 +9,7 @@ mod host;
 mod leases;
 mod load;
 mod places;
+mod reverse;
 mod rules;
 mod smuggling;
 mod tls;
@@ -32,6 +34,8 @@ use crate::clock::SystemClock;
 use crate::worker::inbox::Inbox;
 
 const BEARER: &str = "0123456789abcdef0123456789abcdef";
+/// Of the reverse form.
+const BASE: &str = "fedcba9876543210fedcba9876543210";
 /// The value of the rigs' grants.
 pub const VALUE: &str = "ghp_Sup3rS3cretValueThatNobodyMaySee0123";
 /// How long a test waits for what must come.
@@ -59,6 +63,7 @@ pub fn opening(network: Network) -> Opening {
         system_roots: false,
         hosts: vec![],
         offers: vec![],
+        upstream: None,
     }
 }
 
@@ -74,7 +79,10 @@ pub fn with_resolver(opening: Opening, resolve: Resolve, test: impl AsyncFnOnce(
         tokio::task::spawn_local(async move { worker::run(theirs, &SystemClock, resolve).await });
         ours.set_nonblocking(true).unwrap();
         let mut inbox = Inbox::new(tokio::net::UnixStream::from_std(ours).unwrap()).unwrap();
-        inbox.send(&Order::Open(opening), BEARER.as_bytes()).await.unwrap();
+        inbox
+            .send(&Order::Open(opening), format!("{BEARER}{BASE}").as_bytes())
+            .await
+            .unwrap();
         let (Report::Ready { port, ca_pem }, _) = inbox.next().await.unwrap() else {
             panic!("the worker did not open");
         };

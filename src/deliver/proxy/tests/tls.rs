@@ -126,7 +126,7 @@ pub fn with_tls(test: impl AsyncFnOnce(Rig, Host)) {
     });
 }
 
-async fn served(key: &KeyPair, certificate: CertificateDer<'static>) -> Host {
+pub async fn served(key: &KeyPair, certificate: CertificateDer<'static>) -> Host {
     let private = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
     let config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()

@@ -89,7 +89,7 @@ impl Drop for Registry {
 }
 
 /// The smallest image that there is: an empty archive (two blocks of zeros) as its one layer.
-fn image(folder: &Path) -> PathBuf {
+pub fn image(folder: &Path) -> PathBuf {
     let image = folder.join("image");
     let blobs = image.join("blobs/sha256");
     fs::create_dir_all(&blobs).unwrap();
