@@ -226,6 +226,27 @@ fn sshd_runs_the_forced_command_whatever_is_asked_for_and_gives_a_terminal_only_
 
 #[test]
 #[ignore = "needs hw-tests/with-sshd"]
+fn t27_sshd_runs_the_command_and_keeps_to_the_addresses_that_are_sealed_with_the_signer() {
+    let sealed = ["--force-command", "echo sealed", "--source-address", "127.0.0.0/8"];
+    let (lab, _) = lab("eddsa", &["deploy"], &sealed);
+    let server = Server::start(&lab, &["deploy"]);
+    let watch = lab.home.watch().unwrap();
+    let asked = |more: &[&str]| {
+        let out = server.login(&lab, &certificate(&lab, more), &["id"]);
+        String::from_utf8_lossy(&out.stdout).into_owned()
+    };
+    for more in [&[][..], &["--force-command", "echo sealed"], &["--source-address", "127.0.0.1"]] {
+        assert_eq!(asked(more), "sealed\n", "{more:?} {}", server.log());
+    }
+    drop(watch);
+    lab.person(&["signer", "rotate", "prod/ca", "--keep-keys", "--source-address", "192.0.2.0/24"]);
+    let _watch = lab.home.watch().unwrap();
+    assert_eq!(asked(&[]), "", "from elsewhere");
+    assert!(server.logs("not from"), "{}", server.log());
+}
+
+#[test]
+#[ignore = "needs hw-tests/with-sshd"]
 fn sshd_lets_in_from_the_addresses_of_a_certificate_alone() {
     let (lab, _) = lab("eddsa", &["deploy"], &[]);
     let server = Server::start(&lab, &["deploy"]);
