@@ -468,12 +468,14 @@ fn row(view: &SignerView) -> Option<[String; 7]> {
 
 fn limits(view: &SignerView) -> String {
     let life = view.rules.ttl.map(duration).unwrap_or_default();
-    let one = match kind(view) {
-        SignerKind::Certificates => return format!("{life}, 1 certificate a touch"),
-        SignerKind::Signatures => "signature",
-        SignerKind::Tokens => "token",
+    let uses = view.rules.uses.unwrap_or(1);
+    let each = match kind(view) {
+        SignerKind::Certificates if uses > 1 => format!("1 certificate or {uses} logins"),
+        SignerKind::Certificates => "1 certificate or login".into(),
+        SignerKind::Signatures => count(uses, "signature"),
+        SignerKind::Tokens => count(uses, "token"),
     };
-    format!("{life}, {} a touch", count(view.rules.uses.unwrap_or(1), one))
+    format!("{life}, {each} a touch")
 }
 
 /// What it signs.

@@ -85,14 +85,14 @@ fn check_delivery(judged: &Judged) -> Result<(), Failure> {
         }));
     }
     let (secret, via) = (&judged.grant.secret, judged.grant.via);
-    let allowed: Vec<_> = judged
-        .rules
-        .deliveries
-        .iter()
-        .map(|delivery| format!("{delivery:?}").to_lowercase())
-        .collect();
+    let names =
+        |deliveries: &mut dyn Iterator<Item = &Delivery>| deliveries.map(|one| format!("{one:?}").to_lowercase()).collect::<Vec<_>>();
+    let allowed = names(&mut judged.rules.deliveries.iter());
+    // Of a secret, `signer` is what nobody can say any more: records of before may have it.
+    let kept = names(&mut judged.rules.deliveries.iter().filter(|one| **one != Delivery::Signer));
     // A proxy needs hosts to send it to, and that is a change that says where.
     let hosts = if via == Via::Proxy { " --host HOST" } else { "" };
+    let allow = [kept, vec![via.to_string()]].concat().join(",") + hosts;
     Err(refuse(
         "delivery_forbidden",
         format!(
@@ -101,10 +101,7 @@ fn check_delivery(judged: &Judged) -> Result<(), Failure> {
         ),
     )
     // What is allowed stays so: of a secret with hosts, the proxy has to.
-    .hint(format!(
-        "a person can change that: touchlease edit {secret} --allow {},{via}{hosts}",
-        allowed.join(",")
-    )))
+    .hint(format!("a person can change that: touchlease edit {secret} --allow {allow}")))
 }
 
 fn check_target(judged: &Judged) -> Result<(), Failure> {
@@ -365,6 +362,19 @@ mod tests {
     fn a_secret_with_hosts_is_not_put_into_an_environment() {
         let grants = vec![judged("prod/A", Rules::for_hosts(&["api.example.com"]))];
         assert_eq!(reason(judge(request(grants, None, None), &Limits::default())), "delivery_forbidden");
+    }
+
+    #[test]
+    fn the_hint_for_a_delivery_that_is_forbidden_names_none_that_nobody_can_allow_any_more() {
+        let hint = |deliveries: &[Delivery]| {
+            let grants = vec![judged("prod/A", Rules::value(deliveries))];
+            match judge(request(grants, None, None), &Limits::default()) {
+                Judgement::Refuse(failure) => failure.hint.unwrap(),
+                Judgement::Ask(_) => panic!("it was asked for"),
+            }
+        };
+        assert!(hint(&[Delivery::Signer]).ends_with("touchlease edit prod/A --allow env"));
+        assert!(hint(&[Delivery::File, Delivery::Signer]).ends_with("touchlease edit prod/A --allow file,env"));
     }
 
     #[test]

@@ -42,6 +42,44 @@ pub mod cli {
         pub mod onepux;
         pub mod source;
     }
+    #[path = "issuer"]
+    pub mod issuer {
+        pub mod check;
+
+        /// What `check` holds against what is served: no parser makes it.
+        pub mod documents {
+            use std::collections::BTreeMap;
+
+            use serde_json::Value;
+
+            /// What verifiers read of an issuer.
+            pub struct Documents {
+                /// The discovery document.
+                pub configuration: Value,
+                /// Its keys, by their names.
+                pub keys: BTreeMap<String, Value>,
+            }
+
+            /// Whose key it is.
+            pub struct Whose;
+
+            impl Documents {
+                /// Nobody's.
+                #[must_use]
+                pub fn whose(&self, _kid: &str) -> Option<&Whose> {
+                    None
+                }
+            }
+
+            impl Whose {
+                /// In words.
+                #[must_use]
+                pub fn in_words(&self) -> String {
+                    String::new()
+                }
+            }
+        }
+    }
     #[path = "scan"]
     pub mod scan {
         pub mod objects;

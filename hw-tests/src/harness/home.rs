@@ -25,9 +25,9 @@ use touchlease::{
     },
     device::broker::{Broker, Reach},
     paths::Places,
-    vault::random,
 };
 
+use super::drawn;
 use super::terminal::Terminal;
 
 /// The program that is an agent to a [`Daemon`]: a test that an agent runs must not be one itself.
@@ -214,7 +214,7 @@ impl Home {
                     places,
                     settings,
                     clock,
-                    random: || Box::new(random::system()),
+                    random: drawn::source,
                     broker,
                     boot_id,
                     uid,

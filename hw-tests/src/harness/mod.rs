@@ -1,5 +1,6 @@
 //! A machine for one test: a home of its own, a daemon, terminals, keys.
 
+pub mod drawn;
 mod home;
 mod reach;
 mod terminal;

@@ -21,7 +21,11 @@ use crate::lab::{CANARY, Lab, PATIENCE, WIRECAT, holds, lease_call};
 
 /// The encodings of a value that masking knows: raw, base64 and base32 at every offset, hexadecimal, URL, backslash-u.
 pub fn forms(value: &str) -> Vec<Vec<u8>> {
-    let raw = value.as_bytes();
+    forms_of(value.as_bytes())
+}
+
+/// The same of bytes that are no text.
+pub fn forms_of(raw: &[u8]) -> Vec<Vec<u8>> {
     let mut forms = vec![raw.to_vec(), HEXLOWER.encode(raw).into_bytes(), HEXUPPER.encode(raw).into_bytes()];
     let inner = |text: String, from: usize| text.trim_end_matches('=').as_bytes()[from..text.trim_end_matches('=').len() - 2].to_vec();
     for offset in 0..5 {

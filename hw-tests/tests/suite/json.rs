@@ -209,6 +209,7 @@ fn every_command_prints_one_json_object_and_nothing_else() {
     for line in [
         "run --with prod/NONE -- true",
         "ssh agent prod/NONE",
+        "exchange openbao prod/NONE -- true",
         "watch",
         "unlock",
         "key pin set",

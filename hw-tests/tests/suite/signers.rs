@@ -8,12 +8,15 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 
 use data_encoding::BASE64URL_NOPAD;
-use hw_tests::harness::Terminal;
+use hw_tests::harness::{Terminal, drawn};
 use hw_tests::key::KeyHandle;
 use serde_json::{Value, json};
 use touchlease::encoding::Digest;
+use touchlease::encoding::jwk::Algorithm;
 use touchlease::lease::text::{LeaseText, Text};
+use touchlease::mint::key;
 
+use crate::hygiene::{CommandLines, forms, forms_of, leaks, left_behind};
 use crate::lab::{Lab, error_of, holds};
 
 const ISSUER: &str = "https://id.example/touchlease";
@@ -719,4 +722,72 @@ fn t33_a_person_sees_the_prompt_on_the_terminal_and_a_script_captures_the_token_
         shown.contains("a token signed by") && !shown.contains(captured.trim_end()),
         "{shown}"
     );
+}
+
+/// The private halves of a signer, from what the daemon drew: nobody else has them.
+fn private_keys(lab: &Lab, algorithm: Algorithm) -> Vec<Vec<u8>> {
+    let shown = lab.json(&["signer", "show", "prod/deployer"]);
+    let keys = shown["signer"]["keys"].as_array().unwrap().iter();
+    let publics: BTreeSet<String> = keys.map(|key| key["public"].as_str().unwrap().to_owned()).collect();
+    let is_one = |bytes: &Vec<u8>| {
+        let public = (bytes.len() == 32).then(|| key::public_of(algorithm, bytes)).flatten();
+        public.is_some_and(|public| publics.contains(&public.to_text()))
+    };
+    let found: Vec<_> = drawn::drawn().into_iter().filter(is_one).collect();
+    assert_eq!((found.len(), publics.len()), (3, 3), "current, next and previous");
+    found
+}
+
+#[test]
+fn t45_a_signers_private_keys_and_its_tokens_are_in_no_file_no_command_line_and_no_message() {
+    drawn::keep();
+    let (mut looks, mut files, mut signed) = (0, 0, 0);
+    for (alg, algorithm) in [("es256", Algorithm::Es256), ("eddsa", Algorithm::EdDsa)] {
+        let lab = lab(alg, &["--max-uses", "2"]);
+        let mut shown = lab.person(&["signer", "rotate", "prod/deployer"]);
+        let private: Vec<Vec<u8>> = private_keys(&lab, algorithm).iter().flat_map(|key| forms_of(key)).collect();
+        assert!(leaks(&[&b"x"[..], &private[0]].concat(), &private) > 0);
+        let watch = lab.home.watch().unwrap();
+        // What every token of the key begins with.
+        let first = tokens(&lab, &[]).remove(0);
+        let begins = first.split('.').next().unwrap().as_bytes().to_vec();
+        let command_lines = CommandLines::watch_for([private.clone(), vec![begins]].concat(), &["cmdline"]);
+        let outside = tempfile::tempdir().unwrap();
+        let kept = outside.path().join("token").display().to_string();
+        let file = format!(
+            "[task.deploy]\nabout = \"Deploy\"\n\n[[task.deploy.grant]]\nsecret = \"prod/deployer\"\nvia = \"signer\"\nenv = \"T\"\naudience = \"{AUD}\"\n"
+        );
+        fs::write(lab.home.work().join("touchlease.toml"), file).unwrap();
+        let mut all = vec![first];
+        all.extend(tokens(&lab, &["--uses", "2"]));
+        for script in [
+            "echo $T; printf 'x%s' $T | base64 >&2",
+            "echo $T >&2; printf %s $T | od -An -tx1 | tr -d ' \\n'",
+        ] {
+            let script = format!("printf %s $T > {kept}; {script}");
+            let out = lab.agent_to_its_end(&["run", "--task", "deploy", "--", "sh", "-c", &script]);
+            assert!(out.status.success(), "{out:?}");
+            let token = fs::read_to_string(&kept).unwrap();
+            assert_eq!(
+                leaks(&out.stdout, &forms(&token)) + leaks(&out.stderr, &forms(&token)),
+                0,
+                "{out:?}"
+            );
+            all.push(token);
+        }
+        shown += &lab.person(&["signer", "rotate", "prod/deployer", "--compromised"]);
+        shown += &lab.prints(&["audit", "show", "--json"]);
+        shown += &watch.output();
+        let (looked, hits) = command_lines.seen();
+        assert_eq!(hits, 0, "on a command line");
+        let tokens: Vec<Vec<u8>> = all.iter().flat_map(|token| forms(token)).collect();
+        assert_eq!(leaks(shown.as_bytes(), &tokens) + leaks(shown.as_bytes(), &private), 0, "{shown}");
+        let left = left_behind(lab.home.path());
+        for file in &left {
+            let bytes = fs::read(file).unwrap_or_default();
+            assert_eq!(leaks(&bytes, &private) + leaks(&bytes, &tokens), 0, "{}", file.display());
+        }
+        (looks, files, signed) = (looks + looked, files + left.len(), signed + all.len());
+    }
+    println!("T45 signers: {signed} of 10 tokens, and 6 keys: 0 hits in {files} files, {looks} command lines");
 }

@@ -22,6 +22,37 @@ pub fn sshsig() -> Vec<Vec<u8>> {
     samples
 }
 
+/// Rules of an exchange, and what is wanted of one.
+pub fn exchange() -> Vec<Vec<u8>> {
+    let rule = super::vault::exchange();
+    let mut samples = vec![crate::encoding::jcs::to_vec(&rule).expect("rules")];
+    let wanted = [
+        "{}",
+        "{\"uses\":2}",
+        "{\"fetch\":[{\"name\":\"DB\",\"path\":\"database/creds/app\"},{\"name\":\"SSH\",\"path\":\"ssh/issue/deploy\",\"with\":{\"key_type\":\"ec\"}}],\"files\":true}",
+        "{\"fetch\":[{\"name\":\"DB\",\"path\":\"Auth/token/create\"}]}",
+        "{\"fetch\":[{\"name\":\"1\",\"path\":\"a\"}],\"uses\":1}",
+        "{\"files\":true}",
+    ];
+    samples.extend(wanted.map(|text| text.as_bytes().to_vec()));
+    samples
+}
+
+/// Bodies of a token and of a certificate, behind the digest that they name and behind another one.
+pub fn naming() -> Vec<Vec<u8>> {
+    let digest = crate::encoding::Digest([7; 32]);
+    let claims = format!("{{\"aud\":\"https://a.example\",\"lease_sha256\":\"{digest}\"}}");
+    let token = format!("e30.{}", data_encoding::BASE64URL_NOPAD.encode(claims.as_bytes()));
+    let field = |field: &[u8]| [&(field.len() as u32).to_be_bytes()[..], field].concat();
+    let body = [field(b"ssh-ed25519-cert-v01@openssh.com"), field(&digest.0), field(&[1; 32])].concat();
+    let mut samples = vec![];
+    for message in [token.as_bytes(), &body, &body[..50], b"e30.e30", b"e30.!", b""] {
+        samples.push([&digest.0[..], message].concat());
+        samples.push([&[8; 32][..], message].concat());
+    }
+    samples
+}
+
 pub fn reference() -> Vec<Vec<u8>> {
     [
         "prod/TOKEN",

@@ -2,8 +2,48 @@
 
 use std::io::{Cursor, Write};
 
+use serde_json::{Value, json};
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
+
+use crate::cli::issuer::documents::Documents;
+
+/// What a vault would export, of two keys.
+pub fn ours() -> Documents {
+    let key = |kid: &str, x: &str| json!({ "alg": "ES256", "crv": "P-256", "kid": kid, "kty": "EC", "use": "sig", "x": x, "y": "AAAA" });
+    Documents {
+        configuration: json!({
+            "issuer": "https://id.example", "jwks_uri": "https://id.example/.well-known/jwks.json",
+            "id_token_signing_alg_values_supported": ["ES256", "EdDSA"],
+        }),
+        keys: [("one".to_owned(), key("one", "AQAB")), ("two".to_owned(), key("two", "AgAB"))].into(),
+    }
+}
+
+/// That, and what differs from it.
+pub fn issuer_served() -> Vec<Vec<u8>> {
+    let ours = ours();
+    let set = json!({ "keys": ours.keys.values().collect::<Vec<_>>() });
+    let of = |configuration: &Value, set: &Value| format!("{configuration}\0{set}").into_bytes();
+    let changed = |change: fn(&mut Value, &mut Value)| {
+        let (mut configuration, mut set) = (ours.configuration.clone(), set.clone());
+        change(&mut configuration, &mut set);
+        of(&configuration, &set)
+    };
+    vec![
+        of(&ours.configuration, &set),
+        changed(|configuration, _| configuration["issuer"] = json!("https://other.example")),
+        changed(|configuration, _| *configuration = json!({ "id_token_signing_alg_values_supported": ["EdDSA", "ES256"] })),
+        changed(|_, set| set["keys"][0]["d"] = json!("AAAA")),
+        changed(|_, set| set["keys"][0]["x"] = json!("AAAA")),
+        changed(|_, set| set["keys"][0]["kid"] = json!("three".repeat(40))),
+        changed(|_, set| set["keys"][0]["kid"] = json!("two")),
+        changed(|_, set| set["keys"][0] = json!({})),
+        changed(|_, set| *set = json!({ "keys": {} })),
+        b"[]\0x".to_vec(),
+        vec![],
+    ]
+}
 
 pub fn environment() -> Vec<Vec<u8>> {
     let texts = [

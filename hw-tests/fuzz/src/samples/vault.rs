@@ -317,6 +317,19 @@ fn certificates() -> Certificates {
     }
 }
 
+/// Where they are.
+pub fn exchange() -> Exchange {
+    Exchange {
+        addresses: ["https://127.0.0.1:8200".into(), "https://bao.example".into()].into(),
+        ca: [certificates().current].into(),
+        mount: "team/jwt".into(),
+        paths: ["database/creds/app".into()].into(),
+        policies: ["app".into()].into(),
+        role: "deploy".into(),
+        token_uses: Some(2),
+    }
+}
+
 /// Rules of a signer whose tokens are exchanged.
 fn exchanged() -> Rules {
     let mut rules = signer(Algorithm::EdDsa);
@@ -324,16 +337,7 @@ fn exchanged() -> Rules {
     if let Some(signer) = rules.signer.as_mut() {
         signer.access.clear();
         signer.audiences = ["https://bao.example".into()].into();
-        let certificate = certificates().current;
-        signer.exchange = Some(Exchange {
-            addresses: ["https://127.0.0.1:8200".into(), "https://bao.example".into()].into(),
-            ca: [certificate].into(),
-            mount: "team/jwt".into(),
-            paths: ["database/creds/app".into()].into(),
-            policies: ["app".into()].into(),
-            role: "deploy".into(),
-            token_uses: Some(2),
-        });
+        signer.exchange = Some(exchange());
     }
     rules
 }

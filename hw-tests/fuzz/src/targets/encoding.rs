@@ -1,6 +1,8 @@
 //! Signatures and references.
 
+use crate::encoding::exchange::{Exchange, Wanted, host_of};
 use crate::encoding::jwk::{Algorithm, PublicKey};
+use crate::encoding::naming::{LEASE_CLAIM, names};
 use crate::encoding::plain::{check_line, check_name, check_variable, nearest_name, shell_word, visible};
 use crate::encoding::reference::SCHEME;
 use crate::encoding::ssh_key::SshKey;
@@ -21,6 +23,56 @@ pub fn sshsig(data: &[u8]) {
             let with_pin = assertion.verify(&point, namespace, text::SIGNED, true).is_ok();
             assert!(good || !with_pin, "a PIN without a touch");
         }
+    }
+}
+
+/// Where tokens are exchanged, and for what: what is sound names hosts that are spoken to with TLS, and nothing by which tokens are made.
+pub fn exchange(data: &[u8]) {
+    let makes_tokens = |path: &str| ["auth", "sys"].contains(&path.split('/').next().unwrap_or_default().to_ascii_lowercase().as_str());
+    if let Ok(rule) = crate::encoding::jcs::from_slice::<Exchange>(data)
+        && rule.fault().is_none()
+    {
+        assert!(
+            rule.addresses
+                .iter()
+                .all(|address| host_of(address).is_some_and(|host| !host.plain))
+        );
+        assert_eq!(rule.roots().len(), rule.ca.len());
+        assert!(!rule.paths.iter().any(|path| makes_tokens(path)) && !rule.policies.contains("root"));
+    }
+    if let Ok(wanted) = serde_json::from_slice::<Wanted>(data)
+        && wanted.fault().is_none()
+    {
+        for fetch in &wanted.fetch {
+            assert!(!makes_tokens(&fetch.path) && !fetch.path.contains("..") && fetch.writes() != fetch.with.is_empty());
+            assert_eq!(check_variable(&fetch.name), Ok(()));
+        }
+        assert!(wanted.uses.is_none() || wanted.fetch.is_empty());
+    }
+}
+
+/// A digest in 32 bytes, and what is signed in the place of the text that has it: it names that text by its nonce or its claim, and no other one.
+pub fn naming(data: &[u8]) {
+    let Some((digest, message)) = data.split_first_chunk::<32>() else {
+        return;
+    };
+    let digest = Digest(*digest);
+    if names(message, &digest) {
+        for at in [0, 31] {
+            let mut other = digest;
+            other.0[at] ^= 1;
+            assert!(!names(message, &other), "it names two texts");
+        }
+        let payload = str::from_utf8(message)
+            .ok()
+            .and_then(|text| text.split_once('.'))
+            .map(|(_, payload)| payload);
+        let claims = payload.and_then(|payload| data_encoding::BASE64URL_NOPAD.decode(payload.as_bytes()).ok());
+        let by_nonce = message.windows(32).any(|window| window == digest.0);
+        let claim = LEASE_CLAIM.as_bytes();
+        // In JSON any letter may stand as an escape.
+        let by_claim = claims.is_some_and(|claims| claims.contains(&b'\\') || claims.windows(claim.len()).any(|window| window == claim));
+        assert!(by_nonce || by_claim, "it names what is not in it");
     }
 }
 

@@ -1,12 +1,16 @@
 //! Other programs' files.
 
+use serde_json::Value;
+
 use crate::cli::env_file;
 use crate::cli::import::source::Found;
 use crate::cli::import::{cost, env, onepux};
+use crate::cli::issuer::check::{Read, compare};
 use crate::cli::scan::objects::{Head, staged};
 use crate::encoding::SecretRef;
 use crate::encoding::plain::check_variable;
 use crate::encoding::reference::SCHEME;
+use crate::samples::import as samples;
 
 /// An environment file: what is found can be written plainly, and is found again.
 pub fn environment(data: &[u8]) {
@@ -75,5 +79,31 @@ pub fn onepux(data: &[u8]) {
 fn sound<L>(read: Option<(Vec<Found>, L)>) {
     for found in read.into_iter().flat_map(|(found, _)| found) {
         assert!(!found.place.is_empty() && str::from_utf8(&found.value).is_ok());
+    }
+}
+
+/// What an issuer serves: the discovery document, a zero byte, the key set. Where nothing is said to differ, every key of ours is there as it is,
+/// and no private half.
+pub fn issuer_served(data: &[u8]) {
+    let at = data.iter().position(|byte| *byte == 0).unwrap_or(data.len());
+    let (configuration, keys) = data.split_at(at);
+    let keys = keys.get(1..).unwrap_or_default();
+    let ours = samples::ours();
+    let read = |name: &str, bytes: &[u8]| Read {
+        name: name.to_owned(),
+        bytes: Ok(bytes.to_vec()),
+    };
+    let found = compare(&ours, &read("configuration", configuration), &read("keys", keys));
+    // What somebody else wrote is cut.
+    assert!(found.iter().all(|one| (1..2000).contains(&one.what.len())), "{found:?}");
+    if !found.is_empty() {
+        return;
+    }
+    let served: Value = serde_json::from_slice(keys).expect("it was read");
+    let served = served["keys"].as_array().expect("a list of keys");
+    assert_eq!(served.len(), ours.keys.len());
+    for (kid, key) in &ours.keys {
+        let there = served.iter().find(|one| one["kid"] == **kid).expect("the key");
+        assert!(there["x"] == key["x"] && there["y"] == key["y"] && there.get("d").is_none() && there.get("k").is_none());
     }
 }

@@ -41,12 +41,12 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// The configuration that trusts what is in this file.
-fn trusting(roots: &Path) -> String {
+pub(super) fn trusting(roots: &Path) -> String {
     format!("[limits]\npiv_attestation_roots = {roots:?}\n")
 }
 
 /// Where the launcher put the root of this card.
-fn root_of(name: &str) -> Result<std::path::PathBuf, Box<dyn Error>> {
+pub(super) fn root_of(name: &str) -> Result<std::path::PathBuf, Box<dyn Error>> {
     let control = env::var_os(name).ok_or("no YubiKey")?;
     Ok(Path::new(&control).with_extension("pem"))
 }
@@ -108,7 +108,7 @@ fn other_maker(machine: &Machine<'_>) -> Verdict {
 
 /// GENERATE ASYMMETRIC KEY PAIR for whatever it is asked for makes a key without touch (tag AB); GET METADATA says that PIN and touch are wanted
 /// each time (tag 02). ATTEST is the card's own.
-fn liar(card: YubiKeyCard) -> Between {
+pub(super) fn liar(card: YubiKeyCard) -> Between {
     Between::new(card, move |card, apdu| {
         let mut apdu = apdu.to_vec();
         if let [_, 0x47, ..] = apdu[..]

@@ -16,6 +16,7 @@ use p256::ecdsa::{Signature, VerifyingKey, signature::Verifier};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use super::attestation::{liar, root_of, trusting};
 use super::{answer, ended, enrol, new_secrets, plug, seen, serial, touches, vault};
 use crate::{
     card::SmartCard,
@@ -23,7 +24,7 @@ use crate::{
     finger::{Finger, Mode},
     key::{Attachment as _, PIN},
     piv::{Between, Settings, YubiKey, YubiKeyCard},
-    rig::{SECOND_YUBIKEY_READER, YUBIKEY_READER},
+    rig::{SECOND, SECOND_YUBIKEY_READER, YUBIKEY, YUBIKEY_READER},
     vpcd::VpcdSocket,
 };
 
@@ -75,6 +76,14 @@ pub(super) const CASES: &[Case] = &[
     Case {
         name: "T58 a key for a signer with cached touch, without touch, or with the PIN once is refused",
         run: other_policies,
+    },
+    Case {
+        name: "a signer's slot is attested under a root of the configuration, and under none but these a key is made",
+        run: attested,
+    },
+    Case {
+        name: "T58 a card that says a signer's key wants a touch, and is attested to want none, is refused where there are roots",
+        run: lies,
     },
     Case {
         name: "T56 a signer's key that somebody put another in the place of signs nothing, and no PIN goes to the card",
@@ -408,6 +417,67 @@ fn other_policies(machine: &Machine<'_>) -> Verdict {
         ensure!(shown.contains("does not want PIN and touch for each use"), "{shown}");
         let listed = machine.json(&["signer", "list"])?;
         ensure!(listed["signers"].as_array().is_some_and(Vec::is_empty), "{listed}");
+    }
+    Ok(())
+}
+
+fn attested(machine: &Machine<'_>) -> Verdict {
+    let second = root_of(&format!("{YUBIKEY}{SECOND}"))?;
+    machine.restart(&trusting(&root_of(YUBIKEY)?))?;
+    signer(machine)?;
+    let said = |machine: &Machine<'_>| -> Result<Value, Box<dyn Error>> {
+        Ok(machine.json(&["signer", "show", "prod/deployer"])?["signer"]["hardware"].clone())
+    };
+    let before = said(machine)?;
+    ensure!(before["attested"] == true, "{before}");
+    let shown = String::from_utf8(machine.home.run(["signer", "show", "prod/deployer"])?.stdout)?;
+    ensure!(shown.contains("attested under a maker's root"), "{shown}");
+    verified(machine, &printed(machine, TOKEN)?)?;
+    // Another maker's root: no key is made, the one that there is signs on, and what was sealed of it stays.
+    machine.restart(&trusting(&second))?;
+    let (status, shown) = machine.person(ROTATE)?;
+    ensure!(
+        status.code() == Some(62) && shown.contains("leads to none of the roots"),
+        "{status} {shown}"
+    );
+    ensure!(said(machine)? == before, "{}", said(machine)?);
+    verified(machine, &printed(machine, TOKEN)?)?;
+    // Without roots a key is made by the card's word, and that is said.
+    machine.restart("")?;
+    machine.done(ROTATE)?;
+    let after = said(machine)?;
+    ensure!(after["attested"] == false && after["slot"] != before["slot"], "{after}");
+    Ok(())
+}
+
+fn lies(machine: &Machine<'_>) -> Verdict {
+    vault(machine)?;
+    let roots = machine.home.path().join("roots.pem");
+    for trusted in [false, true] {
+        let finger = Arc::new(Finger::new(Mode::Grant));
+        let inside = Arc::new(YubiKey::start(Settings::default(), finger.clone())?);
+        fs::write(&roots, inside.root())?;
+        machine.restart(&if trusted { trusting(&roots) } else { String::new() })?;
+        let slot = VpcdSocket::new(SECOND_YUBIKEY_READER, Box::new(liar(YubiKeyCard::new(inside)))).with_finger(finger);
+        slot.plug()?;
+        seen(machine, SECOND_YUBIKEY_READER.name, true)?;
+        let number = Settings::default().serial.to_string();
+        let mut screen = new_secrets(machine, &[ADD, &["--serial", &number]].concat(), PIN)?;
+        machine.attend(&mut screen, PIN, &mut || false)?;
+        let (status, shown) = screen.finish()?;
+        slot.pull();
+        seen(machine, SECOND_YUBIKEY_READER.name, false)?;
+        let (code, signers) = if trusted { (62, 0) } else { (0, 1) };
+        ensure!(status.code() == Some(code), "roots: {trusted}: {status} {shown}");
+        ensure!(
+            !trusted || shown.contains("that it does not want PIN and touch for each use"),
+            "{shown}"
+        );
+        let listed = machine.json(&["signer", "list"])?;
+        ensure!(listed["signers"].as_array().is_some_and(|all| all.len() == signers), "{listed}");
+        if !trusted {
+            machine.done(&["signer", "remove", "prod/deployer"])?;
+        }
     }
     Ok(())
 }
