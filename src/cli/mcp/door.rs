@@ -16,6 +16,7 @@ use super::claims::labels;
 use super::lease::{Entry, State};
 use super::leases::{Daemon, Leases};
 use super::progress::Progress;
+use super::question::Question;
 use super::run::{Run, Standing};
 use super::said;
 use super::tools::{self, LONGEST_RUN, LONGEST_WAIT, LeaseArgs, NoArgs, RequestArgs, WaitArgs, arguments};
@@ -64,17 +65,21 @@ impl Door {
         let entry = self.leases.find(&args.lease)?;
         let mut progress = Progress::of(context);
         let mut states = entry.states();
+        let mut question = Question::default();
         let mut over = std::pin::pin!(tokio::time::sleep(wait(args.seconds, LONGEST_WAIT)));
         while states.borrow_and_update().is_open() {
             progress.say(&said::in_short(&entry)).await;
+            question.put(context, &entry).await;
             tokio::select! {
                 _ = states.changed() => {}
                 () = tokio::time::sleep(TICK) => {}
+                () = question.withdrawn() => entry.give_up(),
                 () = &mut over => break,
                 () = context.ct.cancelled() => break,
                 () = self.gone.cancelled() => return Err(stopped()),
             }
         }
+        question.take_back().await;
         Ok(said::lease(&entry, None, false))
     }
 

@@ -12,6 +12,7 @@ mod leases;
 mod output;
 pub mod outside;
 mod progress;
+mod question;
 mod relay;
 mod run;
 mod said;

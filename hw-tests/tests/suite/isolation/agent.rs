@@ -422,6 +422,45 @@ fn t24_p7_an_agent_behind_walls_uses_a_credential_by_proxy_that_it_does_not_have
     drop(watch);
 }
 
+#[test]
+fn t24_an_agent_at_a_terminal_is_stopped_by_ctrl_z_and_goes_on_in_the_foreground() {
+    if !inside("agent::t24_an_agent_at_a_terminal_is_stopped_by_ctrl_z_and_goes_on_in_the_foreground") {
+        return;
+    }
+    let rigged = Rigged::without_vault(NOBODY, None);
+    let run = rigged.home.command([
+        "run",
+        "--agent",
+        "--",
+        "sh",
+        "-c",
+        "echo is-$((1+1)); read word; echo had-$word; tty",
+    ]);
+    let words: Vec<String> = [run.get_program()]
+        .into_iter()
+        .chain(run.get_args())
+        .map(|word| format!("'{}'", word.to_str().unwrap()))
+        .collect();
+    let mut shell = Command::new("bash");
+    shell
+        .args(["--norc", "--noprofile", "-i"])
+        .current_dir(rigged.home.work())
+        .env_clear();
+    shell.envs(run.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut terminal = hw_tests::harness::Terminal::start(&shell).unwrap();
+    terminal.type_in(&format!("{}\n", words.join(" "))).unwrap();
+    terminal.expect("is-2").unwrap();
+    terminal.type_in("\x1a").unwrap();
+    terminal.expect("Stopped").unwrap();
+    terminal.type_in("echo shell-$((2+2))\n").unwrap();
+    terminal.expect("shell-4").unwrap();
+    terminal.type_in("fg\n").unwrap();
+    terminal.expect("read word").unwrap();
+    terminal.type_in("one\n").unwrap();
+    terminal.expect("had-one").unwrap();
+    terminal.expect("/dev/console").unwrap();
+}
+
 /// Each line prints nothing, or what it is about: its number of times that it worked is counted by its name.
 const WORK: &str = r#"
 try() { name=$1; shift; if "$@" > out 2>&1; then echo "ok $name"; else echo "failed $name: $(head -c 600 out)"; fi; }

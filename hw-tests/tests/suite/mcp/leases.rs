@@ -191,3 +191,76 @@ fn t20_a_lease_of_one_session_is_none_of_another_and_no_process_beside_it_joins_
     );
     drop(child);
 }
+
+/// An answer to what the server put to the person.
+fn answered(agent: &mut Agent, question: &Value, action: &str) {
+    agent.say(&json!({"jsonrpc": "2.0", "id": question["id"], "result": {"action": action}}));
+}
+
+#[test]
+fn t42_a_client_that_can_ask_its_person_shows_the_words_and_no_answer_approves_and_cancel_withdraws() {
+    let lab = Lab::new();
+    workspace(&lab, "true");
+    let _watch = lab.home.watch().unwrap();
+    let mut agent = Agent::silent(&lab, LEGACY);
+    agent.initialize_as(&json!({"elicitation": {"form": {}}}));
+    let ask = |agent: &mut Agent| {
+        lab.key.never().unwrap();
+        let asked = agent.call("request_lease", json!({"task": "deploy", "reason": "the docs are ready"}));
+        assert!(lab.key.await_asked(PATIENCE).unwrap());
+        asked
+    };
+    let asked = ask(&mut agent);
+    let wait = |lease: &Value, seconds| json!({"lease": lease["lease"], "seconds": seconds});
+    let waiting = agent.begin("wait_lease", wait(&asked, 40));
+    let question = agent.told("elicitation/create");
+    let said = question["params"]["message"].as_str().unwrap();
+    let words: Vec<&str> = asked["words"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|word| word.as_str().unwrap())
+        .collect();
+    assert!(said.contains(&words.join(" ")) && said.contains("prod/TOKEN"), "{said}");
+    assert_eq!(
+        question["params"]["requestedSchema"]["properties"],
+        json!({}),
+        "it asks for nothing"
+    );
+    answered(&mut agent, &question, "accept");
+    let state = agent.call("lease_status", json!({"lease": asked["lease"]}));
+    assert_eq!(state["state"], "pending", "{state}");
+    lab.key.press().unwrap();
+    assert_eq!(agent.outcome(waiting)["state"], "live");
+    agent.call("end_lease", json!({"lease": asked["lease"]}));
+
+    // Before anybody can have read it, it is the client's own answer.
+    let asked = ask(&mut agent);
+    let waiting = agent.begin("wait_lease", wait(&asked, 2));
+    let question = agent.told("elicitation/create");
+    answered(&mut agent, &question, "cancel");
+    assert_eq!(agent.outcome(waiting)["state"], "pending");
+    let waiting = agent.begin("wait_lease", wait(&asked, 40));
+    let question = agent.told("elicitation/create");
+    std::thread::sleep(std::time::Duration::from_millis(1200));
+    answered(&mut agent, &question, "cancel");
+    let over = agent.outcome(waiting);
+    assert_eq!((&over["state"], &over["why"]), (&json!("ended"), &json!("withdrawn")), "{over}");
+    lab.until("the end of the prompt", || lab.status()["prompts"] == 0);
+
+    // What is decided is taken back.
+    let asked = ask(&mut agent);
+    let waiting = agent.begin("wait_lease", wait(&asked, 40));
+    let question = agent.told("elicitation/create");
+    lab.key.press().unwrap();
+    assert_eq!(agent.outcome(waiting)["state"], "live");
+    assert_eq!(agent.told("notifications/cancelled")["params"]["requestId"], question["id"]);
+
+    // One that cannot is asked nothing.
+    let mut other = Agent::start(&lab);
+    let asked = ask(&mut other);
+    let waiting = other.begin("wait_lease", wait(&asked, 2));
+    assert_eq!(other.outcome(waiting)["state"], "pending");
+    assert!(!other.said().contains("elicitation/create"));
+    assert_eq!(lab.count("approved"), 2);
+}

@@ -57,9 +57,14 @@ impl Agent {
     }
 
     fn initialize(&mut self) {
+        self.initialize_as(&json!({}));
+    }
+
+    /// The same of a client that has these capabilities.
+    fn initialize_as(&mut self, capabilities: &Value) {
         let hello = self.request(
             "initialize",
-            json!({"protocolVersion": LEGACY, "capabilities": {}, "clientInfo": {"name": "test-agent", "version": "1.5"}}),
+            json!({"protocolVersion": LEGACY, "capabilities": capabilities, "clientInfo": {"name": "test-agent", "version": "1.5"}}),
         );
         assert_eq!(hello["result"]["protocolVersion"], LEGACY, "{hello}");
         self.say(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
@@ -162,6 +167,23 @@ impl Agent {
                 .recv_timeout(PATIENCE)
                 .unwrap_or_else(|error| panic!("no answer: {error}; {}", self.said()));
             if message["id"] == id && message.get("method").is_none() {
+                return message;
+            }
+            self.aside.push(message);
+        }
+    }
+
+    /// The next message of the server's own with this method.
+    fn told(&mut self, method: &str) -> Value {
+        if let Some(at) = self.aside.iter().position(|message| message["method"] == method) {
+            return self.aside.remove(at);
+        }
+        loop {
+            let message = self
+                .lines
+                .recv_timeout(PATIENCE)
+                .unwrap_or_else(|error| panic!("no {method}: {error}; {}", self.said()));
+            if message["method"] == method {
                 return message;
             }
             self.aside.push(message);
