@@ -38,7 +38,7 @@ pub enum Command {
     /// The daemon makes its private keys, the one that signs and the one that will sign next, and seals them; nobody ever gets them. The rules
     /// for what may be signed are sealed with them. `touchlease issuer export` writes the public keys for those who verify. With --piv the key is
     /// made on a YubiKey, and never leaves it: each signature takes its PIN and its touch.
-    Add(AddArgs),
+    Add(Box<AddArgs>),
     /// List signers with what they may sign, without a touch.
     List,
     /// Show one signer with its public keys, without a touch.
@@ -51,7 +51,7 @@ pub enum Command {
     /// The key that signed until now is kept, its public half only, so that what it signed is good to its end. Export the issuer anew
     /// afterwards. With --compromised every key is new, and nothing that was signed is good any more once verifiers have read that. A signer in
     /// hardware has no next key: with --piv one is made, which signs from now on.
-    Rotate(RotateArgs),
+    Rotate(Box<RotateArgs>),
     /// Remove a signer: one touch.
     Remove {
         /// As scope/NAME.
@@ -260,10 +260,10 @@ fn profile(text: &str) -> Result<(String, Profile), String> {
 /// See [`Failure`].
 pub fn run(session: &Session, command: Command) -> Result<(), Failure> {
     match command {
-        Command::Add(args) => add(session, args),
+        Command::Add(args) => add(session, *args),
         Command::List => list(session),
         Command::Show { signer } => show(session, &signer),
-        Command::Rotate(args) => rotate(session, args),
+        Command::Rotate(args) => rotate(session, *args),
         Command::Remove { signer } => remove(session, &signer),
     }
 }

@@ -39,6 +39,21 @@ const ENGINES: [&str; 9] = [
 /// Folders of the terminal multiplexers' and editors' sockets, with the user's number behind the name.
 const SERVERS: [&str; 3] = ["tmux-", "emacs", "zellij-"];
 
+/// Variables that name the socket of what runs what it is told: window managers, editors, terminals. A variable of ssh-agent's is none of them:
+/// git needs it.
+const NAMING: [&str; 10] = [
+    "I3SOCK",
+    "SWAYSOCK",
+    "NIRI_SOCKET",
+    "NVIM",
+    "NVIM_LISTEN_ADDRESS",
+    "EMACS_SOCKET_NAME",
+    "VSCODE_IPC_HOOK_CLI",
+    "KITTY_LISTEN_ON",
+    "ALACRITTY_SOCKET",
+    "WEZTERM_UNIX_SOCKET",
+];
+
 /// Folders of the users' sessions, by number, and the system's bus.
 const SESSIONS: &str = "/run/user";
 const SYSTEM_BUS: &str = "/run/dbus/system_bus_socket";
@@ -46,6 +61,9 @@ const SYSTEM_BUS: &str = "/run/dbus/system_bus_socket";
 /// Where programs of the user share memory, and where ours have files when `$XDG_RUNTIME_DIR` is not in memory.
 const SHARED_MEMORY: &str = "/dev/shm";
 const QUEUES: &str = "mqueue";
+
+/// Where servers of the system listen, and what each of them starts anew.
+const RUN: &str = "/run";
 
 /// Where pcscd listens, and the X server's socket.
 const PCSCD: &str = "/run/pcscd";
@@ -96,6 +114,10 @@ pub fn walls(around: &Surroundings<'_>) -> Result<Walls, AgentError> {
         mounts: mounts(around.mounts),
         all: vec![],
     };
+    if let Ok(run) = fs::canonicalize(RUN) {
+        // First: what lies over a part of it is laid over that.
+        covers.all.push((run, Cover::Still));
+    }
     around.empty(&mut covers, &folder);
     for ours in around.ours() {
         let above = ours.parent().unwrap_or(&ours);
@@ -112,9 +134,29 @@ pub fn walls(around: &Surroundings<'_>) -> Result<Walls, AgentError> {
         covers.add(&place, Cover::ReadOnly);
     }
     for socket in around.listeners().into_iter().chain(around.engines()) {
-        covers.add(&real(&socket)?, Cover::Nothing);
+        let socket = real(&socket)?;
+        match around.own_folder(&socket, &folder) {
+            Some(own) => covers.add(own, Cover::Empty(0o700)),
+            // There are none.
+            None if covers
+                .all
+                .iter()
+                .any(|(place, cover)| *cover == Cover::Still && socket.parent() == Some(place)) => {}
+            None => covers.add(&socket, Cover::Nothing),
+        }
     }
-    if covers.all.iter().any(|(place, _)| folder.starts_with(place)) {
+    // One that is not there yet comes into these.
+    let known = ENGINES.iter().chain([&SYSTEM_BUS]);
+    for own in known.filter_map(|socket| around.own_folder(Path::new(socket), &folder)) {
+        if let Ok(own) = fs::canonicalize(own) {
+            covers.add(&own, Cover::Empty(0o700));
+        }
+    }
+    if covers
+        .all
+        .iter()
+        .any(|(place, cover)| *cover != Cover::Still && folder.starts_with(place))
+    {
         return Err(AgentError::Inside(folder));
     }
     Ok(Walls {
@@ -163,10 +205,14 @@ impl Surroundings<'_> {
         let screen =
             (self.var)("USER").map(|user| Path::new("/run/screen").join([OsStr::new("S-"), &user].into_iter().collect::<OsString>()));
         let session = Path::new(SESSIONS).join(self.uid.to_string());
-        for place in named("XDG_RUNTIME_DIR").into_iter().chain([session]).chain(servers).chain(screen) {
+        let homes = self.homes();
+        let screens = screen
+            .into_iter()
+            .chain(named("SCREENDIR"))
+            .chain(homes.iter().map(|home| home.join(".screen")));
+        for place in named("XDG_RUNTIME_DIR").into_iter().chain([session]).chain(servers).chain(screens) {
             let Ok(place) = fs::canonicalize(place) else { continue };
             // One that the variable names by mistake.
-            let homes = self.homes();
             let needed = homes.iter().chain(&temporary).map(PathBuf::as_path);
             let mut needed = needed.chain([folder]);
             if !needed.any(|needed| needed.starts_with(&place)) {
@@ -176,6 +222,23 @@ impl Surroundings<'_> {
         if let Ok(place) = fs::canonicalize(SCREENS) {
             covers.add(&place, Cover::Empty(0o1777));
         }
+    }
+
+    /// The folder that a socket has for itself and its server: neither one that everybody has things in, nor above what is needed.
+    fn own_folder<'a>(&self, socket: &'a Path, folder: &Path) -> Option<&'a Path> {
+        let own = socket.parent()?;
+        let everybodys = ["/tmp", "/var/tmp", RUN, "/run/user", "/var/run", "/dev", "/dev/shm"].map(PathBuf::from);
+        let named = ["TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"];
+        let named = named.into_iter().filter_map(self.var).map(PathBuf::from);
+        let homes = self.homes();
+        let in_homes = homes
+            .iter()
+            .flat_map(|home| [".cache", ".config", ".local/share", ".local/state"].map(|name| home.join(name)));
+        let needed = everybodys.into_iter().chain(named).chain(in_homes).chain(homes.iter().cloned());
+        let needed: Vec<PathBuf> = needed.chain([folder.to_owned()]).collect();
+        // By either of its names.
+        let real = needed.iter().filter_map(|place| fs::canonicalize(place).ok()).collect::<Vec<_>>();
+        (!needed.iter().chain(&real).any(|needed| needed.starts_with(own))).then_some(own)
     }
 
     fn homes(&self) -> Vec<PathBuf> {
@@ -188,7 +251,9 @@ impl Surroundings<'_> {
             .into_iter()
             .filter_map(self.var);
         let tmux = (self.var)("TMUX").and_then(|text| Some(PathBuf::from(text.to_str()?.split(',').next()?)));
-        let found = buses.flat_map(|address| bus_sockets(&address)).chain(tmux);
+        let named = NAMING.into_iter().filter_map(self.var);
+        let named = named.map(|name| PathBuf::from(OsStr::from_bytes(name.as_bytes().strip_prefix(b"unix:").unwrap_or(name.as_bytes()))));
+        let found = buses.flat_map(|address| bus_sockets(&address)).chain(tmux).chain(named);
         found
             .chain([PathBuf::from(SYSTEM_BUS)])
             .filter(|socket| is_socket(socket))
@@ -223,7 +288,8 @@ impl Covers {
     fn add(&mut self, place: &Path, cover: Cover) {
         let within = |all: &[(PathBuf, Cover)], place: &Path| {
             let above = |(above, laid): &(PathBuf, Cover)| {
-                place.starts_with(above) && (cover != Cover::Closed || *laid == Cover::Closed || place == above)
+                let within = place.starts_with(above) && *laid != Cover::Still;
+                within && (cover != Cover::Closed || *laid == Cover::Closed || place == above)
             };
             all.iter().any(above)
         };
@@ -462,8 +528,13 @@ mod tests {
         fs::create_dir(&elsewhere).unwrap();
         let socket = root.path().join("dbus");
         let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let (terminal, screens) = (root.path().join("kitty"), root.path().join("screens"));
+        let _terminal = std::os::unix::net::UnixListener::bind(&terminal).unwrap();
+        fs::create_dir(&screens).unwrap();
         let var = |name: &str| match name {
             "TMUX_TMPDIR" => Some(elsewhere.clone().into_os_string()),
+            "KITTY_LISTEN_ON" => Some(format!("unix:{}", terminal.display()).into()),
+            "SCREENDIR" => Some(screens.clone().into_os_string()),
             "DBUS_SESSION_BUS_ADDRESS" => Some(format!("unix:path={}", socket.display()).into()),
             _ => None,
         };
@@ -484,7 +555,10 @@ mod tests {
                 fs::remove_dir(place).unwrap();
             }
         }
-        assert!(covers.contains(&(socket.canonicalize().unwrap(), Cover::Nothing)));
+        for socket in [&socket, &terminal] {
+            assert!(covers.contains(&(socket.canonicalize().unwrap(), Cover::Nothing)), "{socket:?}");
+        }
+        assert!(covers.contains(&(screens.canonicalize().unwrap(), Cover::Empty(0o700))));
     }
 
     #[test]

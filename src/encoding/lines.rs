@@ -17,9 +17,14 @@ pub struct Change<'a> {
 /// The changes that make `after` of `before`, in their order; as few lines as possible. The end of a last line counts as no difference.
 #[must_use]
 pub fn changes<'a>(before: &'a str, after: &'a str) -> Vec<Change<'a>> {
-    let (before, after): (Vec<&str>, Vec<&str>) = (before.lines().collect(), after.lines().collect());
+    compare(&before.lines().collect::<Vec<_>>(), &after.lines().collect::<Vec<_>>())
+}
+
+/// The same of texts that are taken apart already, into whatever: [`Change::at`] counts these parts.
+#[must_use]
+pub fn compare<'a>(before: &[&'a str], after: &[&'a str]) -> Vec<Change<'a>> {
     let same = |pair: &(&&str, &&str)| pair.0 == pair.1;
-    let head = before.iter().zip(&after).take_while(same).count();
+    let head = before.iter().zip(after).take_while(same).count();
     let tail = before[head..].iter().rev().zip(after[head..].iter().rev()).take_while(same).count();
     let (before, after) = (&before[head..before.len() - tail], &after[head..after.len() - tail]);
     if before.len().saturating_mul(after.len()) > MOST_CELLS {

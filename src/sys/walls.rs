@@ -10,6 +10,7 @@ pub mod bridge;
 pub mod fence;
 mod filter;
 pub mod processes;
+mod still;
 
 use std::ffi::CString;
 use std::fs;
@@ -48,7 +49,9 @@ pub enum Cover {
     Memory,
     /// What is there, to read only.
     ReadOnly,
-    /// Nothing that could be connected to: for a socket.
+    /// What is there now, without sockets, and nothing that comes later: see [`still`].
+    Still,
+    /// Nothing that could be connected to: for a socket, until its server starts anew.
     Nothing,
 }
 
@@ -328,6 +331,7 @@ impl Cover {
             }
             Self::Memory => tmpfs(place, MountFlags::NOSUID | MountFlags::NODEV, c"mode=1777"),
             Self::ReadOnly => fence::hold_still(place),
+            Self::Still => still::hold(place),
             Self::Nothing => Ok(mount_bind("/dev/null", place)?),
         }
     }

@@ -63,6 +63,31 @@ fn what_changes_is_shown_without_what_stands_beside_it_and_written_after_a_yes()
 }
 
 #[test]
+fn p5_of_settings_on_one_line_or_with_a_token_on_the_last_one_no_token_is_shown() {
+    let lab = Lab::new();
+    let (servers, hooks) = (lab.home.path().join(".claude.json"), lab.home.path().join(".claude/settings.json"));
+    let codex = lab.home.path().join(".codex/config.toml");
+    for file in [&hooks, &codex] {
+        fs::create_dir(file.parent().unwrap()).unwrap();
+    }
+    fs::write(&servers, "{\n  \"userID\": \"a\",\n  \"primaryApiKey\": \"correct-horse-1\"\n}\n").unwrap();
+    fs::write(&hooks, "{\"env\":{\"TOKEN\":\"correct-horse-2\"},\"hooks\":{}}").unwrap();
+    fs::write(
+        &codex,
+        "mcp_servers = { other = { command = \"o\", env = { TOKEN = \"correct-horse-3\" } } }\n",
+    )
+    .unwrap();
+    for client in ["claude", "codex"] {
+        for more in [&[][..], &["--remove"]] {
+            let arguments = [&["connect", client, "--yes"], more].concat();
+            let shown = shows(&lab.home, &arguments, 0, &["touchlease", "mcp"]);
+            assert!(!shown.contains("correct-horse"), "{shown}");
+        }
+    }
+    assert!(fs::read_to_string(&servers).unwrap().contains("correct-horse-1"));
+}
+
+#[test]
 fn a_broken_file_is_named_with_the_place_and_neither_of_two_is_written() {
     let lab = Lab::new();
     let (servers, hooks) = (lab.home.path().join(".claude.json"), lab.home.path().join(".claude/settings.json"));

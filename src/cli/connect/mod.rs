@@ -6,6 +6,7 @@
 mod claude;
 mod codex;
 mod settings;
+mod shown;
 
 use std::env;
 use std::ffi::OsString;

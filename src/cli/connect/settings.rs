@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::new_file::NewFile;
 use super::super::ui::Ui;
+use super::shown;
 use crate::encoding::lines;
 use crate::finding::quoted;
 use crate::sys::file::read_text;
@@ -152,14 +153,15 @@ impl Edit {
         &self.named
     }
 
-    /// The lines that change. Those around them are left out: other programs' settings have tokens in them.
+    /// What changes. What stands around it is left out, on the same line too: other programs' settings have tokens in them.
     pub fn show(&self, ui: Ui) {
         let new = if self.before.is_none() { " (new)" } else { "" };
         ui.line(&format!("{}{new}", self.named.display()));
         for change in lines::changes(self.before.as_deref().unwrap_or_default(), &self.after) {
             ui.line(&format!("  line {}", change.at));
-            change.gone.iter().for_each(|line| ui.line(&format!("  - {line}")));
-            change.came.iter().for_each(|line| ui.line(&format!("  + {line}")));
+            let (gone, came) = shown::parts(&change);
+            gone.iter().for_each(|line| ui.line(&format!("  - {line}")));
+            came.iter().for_each(|line| ui.line(&format!("  + {line}")));
         }
     }
 

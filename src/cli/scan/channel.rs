@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 use rustix::net::{Shutdown, shutdown};
 
@@ -248,6 +249,15 @@ impl<'a> Lines<'a> {
     fn count_to(&mut self, to: u64) {
         let mut chunk = vec![0; CHUNK];
         while self.at < to {
+            // Holes have no lines, and may be larger than anybody can read.
+            match seek(&self.item.file, SeekFrom::Data(self.at)) {
+                Ok(data) if data > self.at => {
+                    self.at = data.min(to);
+                    continue;
+                }
+                Err(Errno::NXIO) => return,
+                _ => {}
+            }
             let len = usize::try_from(to - self.at).unwrap_or(CHUNK).min(CHUNK);
             match self.item.file.read_at(&mut chunk[..len], self.at) {
                 Ok(read) if read > 0 => {
@@ -264,4 +274,22 @@ impl<'a> Lines<'a> {
 /// Line breaks in a text.
 pub fn breaks_in(text: &[u8]) -> u64 {
     text.iter().filter(|byte| **byte == b'\n').count() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn p13_the_line_of_what_lies_behind_a_hole_of_a_terabyte_is_known_at_once() {
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(b"a\nb\n", 0).unwrap();
+        file.write_all_at(b"\nvalue", 1 << 40).unwrap();
+        let item = Item {
+            name: Name::File("x".into()),
+            file,
+        };
+        assert_eq!(Lines::of(&item).spot((1 << 40) + 1).line, 4);
+    }
 }

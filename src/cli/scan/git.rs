@@ -95,6 +95,8 @@ impl Repository {
         }
         for (name, value) in [
             ("GIT_NO_LAZY_FETCH", "1"),
+            // A git that does not know that one (before 2.45, and 2.39.4 of the older ones) has no way to fetch: `none` is no protocol.
+            ("GIT_ALLOW_PROTOCOL", "none"),
             ("GIT_NO_REPLACE_OBJECTS", "1"),
             ("GIT_OPTIONAL_LOCKS", "0"),
             ("GIT_TERMINAL_PROMPT", "0"),
@@ -351,4 +353,104 @@ fn not_understood(what: &str) -> Failure {
         format!("git {what} fails, or says what is not understood"),
     )
     .hint("look whether the repository is whole: git fsck")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    /// A partial clone without the tree of its only commit, with a program of its own wherever git's settings may name one. Each leaves a file in the
+    /// folder that is given too.
+    fn hostile(folder: &Path) -> (PathBuf, PathBuf) {
+        let (repository, ran) = (folder.join("repository"), folder.join("ran"));
+        fs::create_dir(&ran).unwrap();
+        let git = |args: &[&str]| {
+            let mut command = Command::new("git");
+            let output = command.arg("-C").arg(folder).args(args).output().unwrap();
+            assert!(output.status.success(), "{args:?}: {output:?}");
+            String::from_utf8(output.stdout).unwrap().trim().to_owned()
+        };
+        let inside = |args: &[&str]| git(&[&["-C", "repository", "-c", "user.name=a", "-c", "user.email=a@b"], args].concat());
+        git(&["init", "-q", "repository"]);
+        fs::write(repository.join("file"), "text").unwrap();
+        inside(&["add", "file"]);
+        inside(&["commit", "-q", "-m", "one"]);
+        let tree = inside(&["rev-parse", "HEAD^{tree}"]);
+        fs::remove_file(repository.join(".git/objects").join(&tree[..2]).join(&tree[2..])).unwrap();
+        let program = |name: &str| {
+            let path = folder.join(name);
+            fs::write(&path, format!("#!/bin/sh\ntouch '{}'\n", ran.join(name).display())).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+            path.display().to_string()
+        };
+        for setting in [
+            "core.fsmonitor",
+            "core.pager",
+            "core.sshCommand",
+            "core.askPass",
+            "core.gitProxy",
+            "core.alternateRefsCommand",
+            "credential.helper",
+            "diff.external",
+            "diff.x.command",
+            "diff.x.textconv",
+            "filter.x.clean",
+            "filter.x.process",
+            "gpg.program",
+            "uploadpack.packObjectsHook",
+        ] {
+            inside(&["config", setting, &program(setting)]);
+        }
+        for hook in ["post-index-change", "reference-transaction", "pre-auto-gc"] {
+            fs::copy(program(hook), repository.join(".git/hooks").join(hook)).unwrap();
+        }
+        fs::write(repository.join(".git/info/attributes"), "* filter=x diff=x\n").unwrap();
+        for (name, value) in [
+            ("core.repositoryFormatVersion", "1"),
+            ("extensions.partialClone", "origin"),
+            ("protocol.allow", "always"),
+            ("protocol.ext.allow", "always"),
+            ("remote.origin.promisor", "true"),
+            ("remote.origin.url", &format!("ext::{} %S", program("fetch"))),
+        ] {
+            inside(&["config", name, value]);
+        }
+        (repository, ran)
+    }
+
+    #[test]
+    fn t21_git_runs_nothing_that_a_repository_names_whether_or_not_it_knows_how_not_to_fetch() {
+        let folder = tempfile::tempdir().unwrap();
+        let (place, ran) = hostile(folder.path());
+        let repository = Repository::at(&place).unwrap();
+        let all = [
+            &["rev-parse", "--git-dir"][..],
+            &["diff", "--cached", "--raw", "-z", "--no-ext-diff", "--ignore-submodules"],
+            &["cat-file", "--batch-all-objects", "--unordered", "--batch", "--buffer"],
+            &["ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            &["rev-list", "--objects", "--all", "--reflog"],
+        ];
+        let ran_without = |unset: &[&str]| {
+            for args in all {
+                let mut command = repository.git(args);
+                for name in unset {
+                    command.env_remove(name);
+                }
+                // What they come to in such a repository does not matter.
+                command.output().unwrap();
+            }
+            let names = fs::read_dir(&ran).unwrap();
+            let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            names.collect::<Vec<_>>()
+        };
+        assert!(ran_without(&[]).is_empty());
+        // An older git.
+        assert!(ran_without(&["GIT_NO_LAZY_FETCH"]).is_empty());
+        let neither = ran_without(&["GIT_NO_LAZY_FETCH", "GIT_ALLOW_PROTOCOL"]);
+        assert_eq!(neither, ["fetch"], "else nothing was tried");
+    }
 }

@@ -111,13 +111,19 @@ impl Guarded {
     }
 
     fn command(&self, text: &str, folder: &Path) -> Option<String> {
+        let mut folder = folder.to_owned();
         words(text).iter().find_map(|simple| {
             let each: Vec<&str> = simple.words.iter().map(String::as_str).collect();
             if simple.text {
-                self.paths(&each, folder)
-            } else {
-                self.words(&each, folder)
+                return self.paths(&each, &folder);
             }
+            let objection = self.words(&each, &folder);
+            // What follows is said from there.
+            if let Some(("cd" | "pushd", rest)) = each.split_first().map(|(program, rest)| (*program, rest)) {
+                let to = rest.iter().find(|word| !word.starts_with('-')).unwrap_or(&"~");
+                folder = self.absolute(to, &folder).unwrap_or_else(|| folder.clone());
+            }
+            objection
         })
     }
 
@@ -146,11 +152,20 @@ impl Guarded {
         if words.iter().any(|word| word.starts_with(NO_MASKING)) {
             return Some(format!("a command's output is masked for an agent: leave {NO_MASKING} out"));
         }
+        if shows_environments(words) {
+            return Some("ps with the option e shows what other programs were given, credentials too: leave it out".into());
+        }
+        // git, tar and make go there first.
+        let elsewhere = words.windows(2).find(|pair| ["-C", "--directory"].contains(&pair[0]));
+        let elsewhere = elsewhere.and_then(|pair| self.absolute(pair[1], folder));
         self.paths(words, folder)
+            .or_else(|| elsewhere.and_then(|folder| self.paths(words, &folder)))
     }
 
     fn paths(&self, words: &[&str], folder: &Path) -> Option<String> {
-        words.iter().find_map(|word| {
+        // What is run is found by PATH, and is no file here.
+        let words = words.iter().enumerate().filter(|(at, word)| *at > 0 || **word != "touchlease");
+        words.map(|(_, word)| word).find_map(|word| {
             // --file=PATH, NAME=PATH, @PATH and the like name a path too.
             let parts = word.split(['=', '@', ',', ':']).chain([*word]);
             parts.filter(|part| !part.is_empty()).find_map(|part| self.path(part, folder))
@@ -207,7 +222,22 @@ fn patched(text: &str) -> impl Iterator<Item = &str> {
 /// Environment and memory of a process, whoever's (proc_pid_environ(5)).
 fn is_of_a_process(path: &Path) -> bool {
     let names: Vec<_> = path.components().filter_map(|part| part.as_os_str().to_str()).collect();
-    matches!(names.as_slice(), ["/", "proc", .., "environ" | "mem"])
+    let is_one = |last: &str| {
+        let pattern = last.contains(['*', '?', '[']);
+        ["environ", "mem"]
+            .iter()
+            .any(|name| last == *name || pattern && matches(last.as_bytes(), name.as_bytes()))
+    };
+    matches!(names.as_slice(), ["/", "proc", _, .., last] if is_one(last))
+}
+
+/// `ps` with the option `e` of BSD, which has no dash (ps(1)); `ps -e` is another one.
+fn shows_environments(words: &[&str]) -> bool {
+    let Some(at) = words.iter().position(|word| *word == "ps" || word.ends_with("/ps")) else {
+        return false;
+    };
+    let options = words.get(at + 1).copied().unwrap_or_default();
+    options.contains('e') && options.bytes().all(|byte| byte.is_ascii_lowercase())
 }
 
 /// Whether a path with a shell's pattern in it can be one in this folder: `~/.local/share/touch*`.

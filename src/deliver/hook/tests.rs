@@ -52,6 +52,14 @@ fn t24_the_vault_and_what_belongs_to_it_is_not_read_however_it_is_named() {
         "cat /proc/4711/environ | tr '\\0' '\\n'",
         "strings /proc/self/task/1/mem",
         "bash -lc \"cat ~/.local/share//touchlease/./x\"",
+        "cd ~/.local/share && ls touchlease",
+        "cd /h; cd .local/share; cat touchlease/vault/roster/*",
+        "git -C ~/.local/share log touchlease",
+        "tar --directory ~/.config -cf - touchlease",
+        "cat /proc/*/env*",
+        "cd /proc/4711 && cat environ",
+        "ps auxe",
+        "sudo ps eww -p 4711",
     ] {
         assert!(runs(command).is_some(), "{command}");
     }
@@ -108,6 +116,10 @@ fn what_an_agent_does_all_day_is_let_through() {
         "cat /h/src/touchlease/src/main.rs",
         "ls ~/.local/share",
         "cat /proc/cpuinfo /proc/self/status",
+        "ls /proc/* /proc/meminfo",
+        "ps -ef; ps aux; ps -e -o pid,time; ps",
+        "cd ~/.config && TL status",
+        "cd /h/src/app && git -C .. log",
         "ls *",
         "echo '~/.local is mine'",
         "curl -sS https://api.example.com/v1/me",

@@ -73,6 +73,12 @@ pub enum Step {
 }
 
 impl Connection {
+    /// Whether it is proven where its session ends.
+    #[must_use]
+    pub fn is_proven(&self) -> bool {
+        matches!(self.bound, Bound::To(_))
+    }
+
     /// Takes the body of one frame.
     pub fn take(&mut self, body: &[u8]) -> Step {
         match (Message::read(body), &self.bound) {

@@ -291,6 +291,78 @@ fn t24_what_other_programs_share_in_memory_is_not_seen_from_behind_the_walls() {
     drop(other);
 }
 
+/// Connects to each until all have listened anew, and says which it reached when.
+const CONNECTS: &str = r#"
+import os, socket, sys, time
+
+def reached(path):
+    with socket.socket(socket.AF_UNIX) as it:
+        try:
+            it.connect(path)
+            return True
+        except OSError:
+            return False
+
+open("started", "w").close()
+while not os.path.exists("anew"):
+    time.sleep(0.05)
+for path in sys.argv[1:]:
+    print(path, "reached" if reached(path) else "no")
+"#;
+
+#[test]
+fn t24_the_socket_of_a_server_that_starts_anew_or_later_is_as_closed_as_the_one_before() {
+    if !inside("agent::t24_the_socket_of_a_server_that_starts_anew_or_later_is_as_closed_as_the_one_before") {
+        return;
+    }
+    let rigged = Rigged::new(NOBODY, None);
+    let (engine, bus) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for folder in [&engine, &bus] {
+        open_to_everybody(folder.path());
+    }
+    // As docker's, straight in /run, and one that comes there later.
+    let name = format!("touchlease-test-{}", std::process::id());
+    let run = Path::new("/run");
+    let sockets = [
+        engine.path().join("docker.sock"),
+        bus.path().join("bus"),
+        run.join(format!("{name}.sock")),
+        run.join(format!("{name}-later.sock")),
+    ];
+    let listen = |socket: &PathBuf| {
+        let _ = fs::remove_file(socket);
+        let listener = UnixListener::bind(socket).unwrap();
+        open_to_everybody(socket);
+        chown(socket, Some(NOBODY), Some(NOBODY)).unwrap();
+        listener
+    };
+    let first: Vec<_> = sockets[..3].iter().map(listen).collect();
+    let script = rigged.home.work().join("connects.py");
+    fs::write(&script, CONNECTS).unwrap();
+    let mut agent = rigged.home.detached(["run", "--agent", "--", "/usr/bin/python3", "connects.py"]);
+    agent.args(&sockets).env("DOCKER_HOST", format!("unix://{}", sockets[0].display()));
+    agent.env("DBUS_SESSION_BUS_ADDRESS", format!("unix:path={}", sockets[1].display()));
+    let agent = agent.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let agent = agent.spawn().unwrap();
+    until("the agent", || rigged.home.work().join("started").exists());
+    drop(first);
+    let _anew: Vec<_> = sockets.iter().map(listen).collect();
+    for socket in &sockets {
+        std::os::unix::net::UnixStream::connect(socket).unwrap();
+    }
+    fs::write(rigged.home.work().join("anew"), "").unwrap();
+    let out = agent.wait_with_output().unwrap();
+    for socket in &sockets[2..] {
+        let _ = fs::remove_file(socket);
+    }
+    let said = String::from_utf8(out.stdout.clone()).unwrap();
+    println!("T24 anew: {} of {} reached", said.matches(" reached").count(), said.lines().count());
+    assert!(
+        out.status.success() && said.lines().count() == 4 && !said.contains(" reached"),
+        "{out:?}"
+    );
+}
+
 #[test]
 fn t47_a_command_with_a_value_makes_no_core_file_whatever_its_limit_was() {
     if !inside("agent::t47_a_command_with_a_value_makes_no_core_file_whatever_its_limit_was") {

@@ -271,6 +271,32 @@ fn t22_without_a_proven_session_there_is_no_key_and_nothing_is_signed_and_nobody
 }
 
 #[test]
+fn t12_t22_whoever_has_a_forwarded_connection_keeps_nobody_from_the_agent_and_no_prompt_from_the_screen() {
+    let (lab, _) = lab("eddsa", &["deploy"], &[]);
+    let _watch = lab.home.watch().unwrap();
+    let agent = Agent::start(&lab, &[]);
+    let host = Host::new(1);
+    // ssh says of each connection that comes from over there that it is forwarded; then it is the far end's.
+    let _theirs: Vec<_> = (0..200)
+        .map(|_| {
+            let mut client = agent.connect();
+            assert_eq!(client.ask(&host.bind(&SESSION, true)), FAILURE);
+            client
+        })
+        .collect();
+    // Nor do those that say nothing at all.
+    let _silent: Vec<_> = (0..100).map(|_| agent.connect()).collect();
+    let mut ssh = agent.connect();
+    assert_eq!(ssh.ask(&host.bind(&SESSION, false)), SUCCESS);
+    let certificate = ssh.certificate();
+    let _more: Vec<_> = (0..100).map(|_| agent.connect()).collect();
+    assert!(is_signed(
+        &ssh.sign(&certificate, &userauth(&SESSION, "deploy", &certificate, Some(&host.key())))
+    ));
+    assert_eq!(agent.said().matches("was forwarded").count(), 1, "{}", agent.said());
+}
+
+#[test]
 fn t22_what_is_no_login_at_the_server_that_was_shown_is_not_signed() {
     let (lab, _) = lab("eddsa", &["deploy"], &["--max-uses", "9"]);
     let _watch = lab.home.watch().unwrap();

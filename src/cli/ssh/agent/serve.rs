@@ -1,6 +1,7 @@
 //! Connections of ssh and ssh-keygen, each in a thread of its own, and the leases that they share.
 
 use std::cell::Cell;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -23,6 +24,7 @@ use crate::cli::init::unexpected;
 use crate::cli::session::Session as Caller;
 use crate::cli::ui::{Tone, Ui};
 use crate::client::{Client, daemon_gone};
+use crate::clock::{Boot, Clock, SystemClock};
 use crate::deliver::ssh_agent::{Connection, Step, frame};
 use crate::encoding::SecretRef;
 use crate::paths::Places;
@@ -30,8 +32,11 @@ use crate::wire::reply::Granted;
 use crate::wire::request::{GrantAsk, LeaseAsk};
 use crate::wire::{Failure, Reply, Request};
 
-/// Most connections at a time.
+/// Most connections at a time. Whoever has proven no session gives way to the next one: over a connection that ssh forwarded anybody opens as many
+/// as he likes.
 const MOST: usize = 64;
+/// How long the same is not said again: what a forwarded connection asks for in vain is no reason to push a prompt off the screen.
+const SAID: Duration = Duration::from_secs(10);
 /// How long a client may leave its answer unread.
 const READ_WITHIN: Duration = Duration::from_secs(10);
 
@@ -49,6 +54,10 @@ pub struct Agent {
     asked: Mutex<Option<OwnedFd>>,
     ending: AtomicBool,
     connections: AtomicUsize,
+    /// Those that have proven no session, the oldest first.
+    strangers: Mutex<VecDeque<(Arc<AtomicBool>, UnixStream)>>,
+    /// Why something was refused, and when that was said.
+    said: Mutex<BTreeMap<&'static str, Boot>>,
 }
 
 /// While it lives a question is taken back when the client that waits for it goes away.
@@ -71,6 +80,8 @@ impl Agent {
             asked: Mutex::default(),
             ending: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
+            strangers: Mutex::default(),
+            said: Mutex::default(),
         }
     }
 
@@ -81,16 +92,32 @@ impl Agent {
             return;
         };
         let peer = rustix::net::sockopt::socket_peercred(&stream);
-        if !peer.is_ok_and(|peer| peer.uid == getuid()) || self.connections.load(Ordering::SeqCst) >= MOST {
+        if !peer.is_ok_and(|peer| peer.uid == getuid()) {
             return;
         }
-        self.connections.fetch_add(1, Ordering::SeqCst);
+        let (proven, Ok(handle)) = (Arc::new(AtomicBool::new(false)), stream.try_clone()) else {
+            return;
+        };
+        if self.connections.fetch_add(1, Ordering::SeqCst) >= MOST && !self.part_with_one() {
+            self.connections.fetch_sub(1, Ordering::SeqCst);
+            return;
+        }
+        locked(&self.strangers).push_back((proven.clone(), handle));
         let agent = self.clone();
         thread::spawn(move || {
             // A client that went away wants nothing any more.
-            let _ = agent.serve(stream);
+            let _ = agent.serve(stream, &proven);
+            locked(&agent.strangers).retain(|(one, _)| !Arc::ptr_eq(one, &proven));
             agent.connections.fetch_sub(1, Ordering::SeqCst);
         });
+    }
+
+    /// Ends the oldest connection that has proven no session, if there is one.
+    fn part_with_one(&self) -> bool {
+        let mut strangers = locked(&self.strangers);
+        strangers.retain(|(proven, _)| !proven.load(Ordering::SeqCst));
+        let oldest = strangers.pop_front();
+        oldest.is_some_and(|(_, stream)| stream.shutdown(std::net::Shutdown::Both).is_ok())
     }
 
     /// Takes back what is asked for; no question comes after.
@@ -102,7 +129,7 @@ impl Agent {
         drop(locked(&self.asking));
     }
 
-    fn serve(&self, mut stream: UnixStream) -> io::Result<()> {
+    fn serve(&self, mut stream: UnixStream, proven: &AtomicBool) -> io::Result<()> {
         stream.set_write_timeout(Some(READ_WITHIN))?;
         let mut connection = Connection::default();
         loop {
@@ -114,7 +141,9 @@ impl Agent {
             }
             let mut body = vec![0; length];
             stream.read_exact(&mut body)?;
-            let answer = self.answer(connection.take(&body), &stream);
+            let step = connection.take(&body);
+            proven.store(connection.is_proven(), Ordering::SeqCst);
+            let answer = self.answer(step, &stream);
             let length = u32::try_from(answer.len()).map_err(io::Error::other)?;
             stream.write_all(&[&length.to_be_bytes()[..], &answer].concat())?;
         }
@@ -124,7 +153,7 @@ impl Agent {
         let done = match step {
             Step::Answer(answer) => return answer,
             Step::Refuse(why) => {
-                self.ui.note(Tone::Bad, &format!("touchlease: {why}"));
+                self.say_why(why);
                 return frame::FAILURE.to_vec();
             }
             Step::List(session) => match &self.logins {
@@ -142,6 +171,17 @@ impl Agent {
             self.say(&failure);
             frame::FAILURE.to_vec()
         })
+    }
+
+    /// Not as often as it happens.
+    fn say_why(&self, why: &'static str) {
+        let now = SystemClock.boot();
+        let before = locked(&self.said).insert(why, now);
+        if before.is_none_or(|before| now.since(before) >= SAID) {
+            self.ui.note(Tone::Bad, &format!("touchlease: {why}"));
+        } else if let Some(before) = before {
+            locked(&self.said).insert(why, before);
+        }
     }
 
     /// Standard output is for what a shell has to know.
