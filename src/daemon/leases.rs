@@ -18,6 +18,7 @@ use crate::lease::ledger::{Lease, Over, Stake, Why};
 use crate::lease::office::Asker;
 use crate::lease::text::{GrantText, Holder, LeaseText};
 use crate::lease::{certificate, collapse, record, token};
+use crate::mint::LoginKey;
 use crate::secret::Secret;
 use crate::sys;
 use crate::vault::Material;
@@ -63,6 +64,22 @@ impl Kept {
     }
 }
 
+/// What a lease is to sign for its connection, before there is one.
+enum Signing {
+    /// Logins, with this key.
+    Logins(LoginKey),
+    /// SSH signatures.
+    Signatures,
+}
+
+/// What goes out with the reply.
+#[derive(Default)]
+struct Out {
+    values: Vec<Delivered>,
+    proxy: Option<ProxyView>,
+    placeholders: Vec<Placeholder>,
+}
+
 /// What a connection has signed, one by one.
 enum Signs {
     /// Logins, with the key of the lease.
@@ -102,6 +119,43 @@ impl Held {
 
     pub(super) fn id(&self) -> &str {
         self.lease.id()
+    }
+
+    /// A lease whose key stays here: for logins the certificate goes out.
+    fn begin_signing(&mut self, open: &Rc<OpenVault>, signing: Signing) -> Result<Out, Failure> {
+        let mut out = Out::default();
+        let signs = match signing {
+            Signing::Signatures => Signs::Signatures,
+            Signing::Logins(key) => {
+                let (login, certificate) = logins::certify(&self.house, open, &self.lease, key)?;
+                let sent = |text: &LeaseText, _: &Material| text.values().next().map(|grant| sent(grant, certificate));
+                out.values
+                    .extend(self.house.ledger.with_material(&self.lease, sent).map_err(|_| gone())?);
+                Signs::Logins(Box::new(login))
+            }
+        };
+        self.signs = Some((signs, open.clone()));
+        Ok(out)
+    }
+
+    /// A lease of values: of those that OpenBao gives, or of sealed ones, each on its way.
+    async fn hand_out(&mut self, open: &Rc<OpenVault>, ask: &LeaseAsk, asker: &Asker) -> Result<Out, Failure> {
+        let house = self.house.clone();
+        let mut out = Out::default();
+        if let Some((ending, values)) = exchanges::deliver(&house, open, &self.lease).await? {
+            self.exchange = Some(ending);
+            out.values = values;
+            return Ok(out);
+        }
+        if let Some(session) = &ask.session {
+            out.placeholders = proxies::join(&house, open, &self.lease, session).await?;
+        } else {
+            (self._proxy, out.proxy) = proxies::deliver(&house, open, &self.lease, ask, asker).await?.unzip();
+        }
+        if self.stake == Stake::Uses {
+            out.values = values(&house, open, &self.lease, ask)?;
+        }
+        Ok(out)
     }
 
     /// Signs a login in its session, or what an SSH signature is over, in base64; and whether it was the last.
@@ -150,7 +204,10 @@ pub(super) async fn request(house: &Rc<House>, path: &Path, ask: &LeaseAsk, aske
         Some((ask, key)) => (&{ ask }, Some(key)),
         None => (ask, None),
     };
-    let signs = signatures::check(ask)?;
+    let signing = match key {
+        Some(key) => Some(Signing::Logins(key)),
+        None => signatures::check(ask)?.then_some(Signing::Signatures),
+    };
     let (lease, joined) = collapse::request(&office, ask, asker).await?;
     // By what it was judged by: the file may say something else since the prompt came up.
     if office.lobby.limits.end_when_unplugged && !joined {
@@ -160,63 +217,24 @@ pub(super) async fn request(house: &Rc<House>, path: &Path, ask: &LeaseAsk, aske
         if !joined {
             watch_holder(house, &lease);
         }
-        let placeholders = come_to(house, &open, &lease, joined, ask).await?;
+        let out = Out {
+            placeholders: come_to(house, &open, &lease, joined, ask).await?,
+            ..Out::default()
+        };
         return Ok(Handled {
-            reply: granted(house, &lease, joined, vec![], None, placeholders)?,
+            reply: granted(house, &lease, joined, out)?,
             held: None,
         });
     }
     // From here on whatever goes wrong gives the lease up.
     let stake = if ask.deliver { Stake::Uses } else { Stake::Keeps };
     let mut held = Held::new(house, lease, stake, asker);
-    if let Some(key) = key {
-        let (login, certificate) = logins::certify(house, &open, &held.lease, key)?;
-        held.signs = Some((Signs::Logins(Box::new(login)), open.clone()));
-        let values = house
-            .ledger
-            .with_material(&held.lease, |text, _| text.values().next().map(|grant| sent(grant, certificate)));
-        return Ok(Handled {
-            reply: granted(
-                house,
-                &held.lease,
-                joined,
-                Vec::from_iter(values.map_err(|_| gone())?),
-                None,
-                vec![],
-            )?,
-            held: Some(Kept::Lease(held)),
-        });
-    }
-    if signs {
-        held.signs = Some((Signs::Signatures, open.clone()));
-        return Ok(Handled {
-            reply: granted(house, &held.lease, joined, vec![], None, vec![])?,
-            held: Some(Kept::Lease(held)),
-        });
-    }
-    if let Some((ending, values)) = exchanges::deliver(house, &open, &held.lease).await? {
-        held.exchange = Some(ending);
-        return Ok(Handled {
-            reply: granted(house, &held.lease, joined, values, None, vec![])?,
-            held: Some(Kept::Lease(held)),
-        });
-    }
-    let mut placeholders = vec![];
-    let delivered = match &ask.session {
-        Some(session) => {
-            placeholders = proxies::join(house, &open, &held.lease, session).await?;
-            None
-        }
-        None => proxies::deliver(house, &open, &held.lease, ask, asker).await?,
-    };
-    let (session, proxy) = delivered.unzip();
-    held._proxy = session;
-    let values = match stake {
-        Stake::Uses => values(house, &open, &held.lease, ask)?,
-        Stake::Keeps => vec![],
+    let out = match signing {
+        Some(signing) => held.begin_signing(&open, signing)?,
+        None => held.hand_out(&open, ask, asker).await?,
     };
     Ok(Handled {
-        reply: granted(house, &held.lease, joined, values, proxy, placeholders)?,
+        reply: granted(house, &held.lease, joined, out)?,
         held: Some(Kept::Lease(held)),
     })
 }
@@ -253,23 +271,16 @@ fn signs_nothing() -> Failure {
     .hint("touchlease ssh agent prod/ca")
 }
 
-fn granted(
-    house: &House,
-    lease: &Lease,
-    joined: bool,
-    values: Vec<Delivered>,
-    proxy: Option<ProxyView>,
-    placeholders: Vec<Placeholder>,
-) -> Result<Reply, Failure> {
+fn granted(house: &House, lease: &Lease, joined: bool, out: Out) -> Result<Reply, Failure> {
     let (view, _, _) = house.ledger.show(lease.id()).ok_or_else(gone)?;
     let at_end = house.ledger.with_material(lease, |text, _| text.at_end).map_err(|_| gone())?;
     Ok(Reply::Granted(Granted {
         lease: view,
         joined,
-        values,
+        values: out.values,
         at_end: at_end.to_string(),
-        proxy: proxy.map(Box::new),
-        placeholders,
+        proxy: out.proxy.map(Box::new),
+        placeholders: out.placeholders,
     }))
 }
 
