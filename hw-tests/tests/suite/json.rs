@@ -170,6 +170,7 @@ fn every_command_prints_one_json_object_and_nothing_else() {
         "signer rotate prod/deployer",
         "signer add ca --scope prod --principal deploy",
         "ssh cert prod/ca --key id.pub",
+        "signer add git --scope prod --namespace git",
         "scan bare",
     ] {
         printed.by_a_person(line, None);
@@ -181,6 +182,7 @@ fn every_command_prints_one_json_object_and_nothing_else() {
         "issuer export site",
         "issuer check site",
         "ssh ca prod/ca",
+        "ssh allowed-signers prod/git",
         revoked,
     ] {
         printed.by_an_agent(line);

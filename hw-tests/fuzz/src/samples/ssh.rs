@@ -85,7 +85,10 @@ pub fn agent() -> Vec<Vec<u8>> {
         frames(&[vec![11], sign.clone(), vec![19], [&[27][..], &string(b"query")].concat()]),
         frames(&[bind(&sessions[0], 1), bind(&sessions[2], 0), vec![11], sign.clone()]),
         frames(&[bind(&rsa, 0), vec![11]]),
-        frames(&[vec![11], [&[13][..], &string(b"key"), &string(&signed_data(Hash::Sha512)), &[0; 4]].concat()]),
+        frames(&[
+            vec![11],
+            [&[13][..], &string(b"key"), &string(&signed_data(Hash::Sha512)), &[0; 4]].concat(),
+        ]),
     ]);
     samples
 }

@@ -1,5 +1,6 @@
 //! Signatures and references.
 
+use crate::encoding::addresses::Addresses;
 use crate::encoding::exchange::{Exchange, Wanted, host_of};
 use crate::encoding::jwk::{Algorithm, PublicKey};
 use crate::encoding::naming::{LEASE_CLAIM, names};
@@ -9,7 +10,6 @@ use crate::encoding::ssh_key::SshKey;
 use crate::encoding::sshsig::{Assertion, Namespace};
 use crate::encoding::target::{Host, check_method, check_pattern, covers};
 use crate::encoding::{Digest, SecretRef, words};
-use crate::encoding::addresses::Addresses;
 use crate::samples::text;
 use crate::vault::Form;
 

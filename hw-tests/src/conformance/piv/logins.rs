@@ -1,7 +1,6 @@
 //! Logins by the agent with a CA in hardware: the certificate is the touch, and the key that it is for is the daemon's.
 
 use std::{
-    env,
     error::Error,
     io::{self, Read as _, Write as _},
     os::unix::net::UnixStream,
@@ -12,7 +11,7 @@ use p256::ecdsa::{Signature, SigningKey, signature::Signer as _};
 use super::{ended, touches, vault};
 use crate::conformance::{Case, Machine, Verdict, cases::ensure};
 
-/// The word by which a case has its own program started, as what asks the agent.
+/// The word by which a case has `conformance` started, as what asks the agent.
 pub const PROGRAM: &str = "ssh-login";
 const SESSION: [u8; 32] = [7; 32];
 
@@ -24,7 +23,8 @@ pub(super) const CASES: &[Case] = &[Case {
 fn logins(machine: &Machine<'_>) -> Verdict {
     vault(machine)?;
     machine.done(&["signer", "add", "prod/ca", "--principal", "deploy", "--piv"])?;
-    let program = env::current_exe()?.display().to_string();
+    // Not this program: it may be a test's. The one that knows the word lies beside the product.
+    let program = machine.rig.program().with_file_name("conformance").display().to_string();
     let agent = |more: &[&str]| {
         let asks = ["--", &program, PROGRAM, "deploy"];
         machine.approved(&[&["ssh", "agent", "prod/ca"], more, &asks].concat())

@@ -384,7 +384,7 @@ fn idle_streams(connections: usize) {
             assert!(end.is_none_or(|frame| frame.is_err()));
         }
         let count = connections * super::super::h2::MOST_STREAMS as usize;
-        println!("T61: {count} idle streams of HTTP/2 over {connections} connections, {each} bytes each");
+        println!("T61 streams: {count} idle streams of HTTP/2 over {connections} connections, {each} bytes each");
     });
 }
 

@@ -82,7 +82,7 @@ fn body_of(pieces: usize) {
         assert!(count >= total, "{count} of {total}");
         assert!(most < before + (8 << 20), "{before} bytes of memory became {most}");
         println!(
-            "T61: {} of {} MiB each way, memory grew by {} KiB",
+            "T61 body: {} of {} MiB each way, memory grew by {} KiB",
             total >> 20,
             total >> 20,
             most.saturating_sub(before) >> 10
@@ -121,7 +121,7 @@ fn thousands_of_idle_connections_cost_little_and_the_next_one_is_served() {
         let each = resident().saturating_sub(before) / count;
         // Each had a request, whose buffers the HTTP library keeps, and its other end is in this process too.
         assert!(each < 32 * 1024, "{each} bytes for each idle connection");
-        println!("T61: {count} of {wanted} idle connections, {each} bytes each");
+        println!("T61 idle: {count} of {wanted} idle connections, {each} bytes each");
         drop(idle);
     });
 }
@@ -303,7 +303,11 @@ fn t61_clients_that_leave_in_the_middle_leave_nothing_behind_and_the_host_sees_t
         .expect("the host sees all of them go");
         let grown = resident().saturating_sub(before);
         assert!(rig.uses() > count / 2 && grown < 16 << 20, "{} uses, {grown} bytes", rig.uses());
-        println!("T61: {} clients left in the middle, memory grew by {} KiB", rig.uses(), grown >> 10);
+        println!(
+            "T61 left: {} clients left in the middle, memory grew by {} KiB",
+            rig.uses(),
+            grown >> 10
+        );
     });
 }
 
@@ -337,6 +341,6 @@ fn t61_a_client_that_does_not_read_and_a_host_that_does_not_either_hold_few_byte
         assert!(each < 1 << 20, "{each} bytes for each that waits");
         let end = timeout(Duration::from_secs(1), rig.revoke("L")).await;
         end.expect("all of them cut within a second");
-        println!("T61: {count} connections that wait both ways, {each} bytes each");
+        println!("T61 stalled: {count} connections that wait both ways, {each} bytes each");
     });
 }
