@@ -126,12 +126,16 @@ impl Client {
         }
     }
 
-    /// Answers a prompt.
+    /// Answers a prompt. An answer that comes too late is none: what the daemon said before it hung up is read next.
     ///
     /// # Errors
-    /// The daemon went away.
+    /// The answer cannot be written down, or the socket fails.
     pub fn answer(&mut self, answer: &Answer) -> Result<(), Failure> {
-        self.send(&codec::encode(answer).map_err(|error| Failure::new(Outcome::Internal, "codec", error.to_string()).ours())?)
+        let line = codec::encode(answer).map_err(|error| Failure::new(Outcome::Internal, "codec", error.to_string()).ours())?;
+        match self.stream.write_all(&line) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => Ok(()),
+            sent => sent.map_err(went_away),
+        }
     }
 
     /// The next message; nothing when the daemon closed the connection. Waits.
@@ -208,9 +212,7 @@ impl Client {
     }
 
     fn send(&mut self, line: &[u8]) -> Result<(), Failure> {
-        self.stream
-            .write_all(line)
-            .map_err(|error| no_daemon(format!("the daemon went away: {error}")))
+        self.stream.write_all(line).map_err(went_away)
     }
 }
 
@@ -288,6 +290,10 @@ fn squatted(path: &Path, uid: u32) -> Failure {
     .hint("somebody may be waiting there for your secrets; look who made it, and remove it")
 }
 
+fn went_away(error: io::Error) -> Failure {
+    no_daemon(format!("the daemon went away: {error}"))
+}
+
 /// It answered nothing, and never will.
 pub fn daemon_gone() -> Failure {
     Failure::new(Outcome::NoDaemon, "daemon_gone", "the daemon stopped before it answered")
@@ -346,6 +352,21 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     use super::*;
+
+    #[test]
+    fn an_answer_that_comes_too_late_hides_nothing_of_what_the_daemon_said() {
+        let (mine, mut daemon) = UnixStream::pair().unwrap();
+        let mut client = Client::over(mine);
+        daemon.write_all(&codec::encode(&Event::Watching).unwrap()).unwrap();
+        daemon.write_all(&codec::encode(&Reply::Failed(daemon_gone())).unwrap()).unwrap();
+        client.answer(&Answer::Done).unwrap();
+        // With something unread, as when it is answered while it hangs up.
+        drop(daemon);
+        client.answer(&Answer::Done).unwrap();
+        assert!(matches!(client.message().unwrap(), Some(Message::Event(Event::Watching))));
+        assert!(matches!(client.message().unwrap(), Some(Message::Reply(reply)) if matches!(*reply, Reply::Failed(_))));
+        assert!(client.message().unwrap().is_none());
+    }
 
     #[test]
     fn a_daemon_that_hung_up_or_said_why_it_will_is_not_waiting_to_be_asked() {

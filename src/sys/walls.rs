@@ -49,7 +49,7 @@ pub enum Cover {
     Memory,
     /// What is there, to read only.
     ReadOnly,
-    /// What is there now, without sockets, and nothing that comes later: see [`still`].
+    /// What is there now, without sockets, and nothing that comes later: see `still`.
     Still,
     /// Nothing that could be connected to: for a socket, until its server starts anew.
     Nothing,

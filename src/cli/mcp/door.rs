@@ -63,13 +63,13 @@ impl Door {
 
     async fn wait_lease(&self, args: WaitArgs, context: &RequestContext<RoleServer>) -> Result<CallToolResult, Failure> {
         let entry = self.leases.find(&args.lease)?;
-        let mut progress = Progress::of(context);
+        let mut progress = Progress::of(context, self.gone.clone());
         let mut states = entry.states();
         let mut question = Question::default();
         let mut over = std::pin::pin!(tokio::time::sleep(wait(args.seconds, LONGEST_WAIT)));
         while states.borrow_and_update().is_open() {
             progress.say(&said::in_short(&entry)).await;
-            question.put(context, &entry).await;
+            self.gone.run_until_cancelled(question.put(context, &entry)).await;
             tokio::select! {
                 _ = states.changed() => {}
                 () = tokio::time::sleep(TICK) => {}
@@ -79,7 +79,7 @@ impl Door {
                 () = self.gone.cancelled() => return Err(stopped()),
             }
         }
-        question.take_back().await;
+        self.gone.run_until_cancelled(question.take_back()).await;
         Ok(said::lease(&entry, None, false))
     }
 
@@ -113,7 +113,7 @@ impl Door {
 
     async fn run_task(&self, args: WaitArgs, context: &RequestContext<RoleServer>) -> Result<CallToolResult, Failure> {
         let entry = self.leases.find(&args.lease)?;
-        let mut progress = Progress::of(context);
+        let mut progress = Progress::of(context, self.gone.clone());
         let mut slot = tokio::select! {
             slot = entry.run.lock() => slot,
             () = context.ct.cancelled() => return Err(stopped()),
