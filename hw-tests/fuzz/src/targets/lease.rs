@@ -155,6 +155,7 @@ pub fn configuration(data: &[u8]) {
         };
         let paths = [("vault", &config.vault), ("proxy_roots", &config.proxy_roots)];
         let mut again: String = paths.into_iter().filter_map(path).collect();
+        again.extend(config.proxy_upstream.as_ref().map(|host| format!("proxy_upstream = \"{host}\"\n")));
         again += "[limits]\n";
         again.extend(path(("piv_attestation_roots", &limits.piv_attestation_roots)));
         again.extend(limits.min_firmware.map(|least| format!("min_firmware = \"{least}\"\n")));
