@@ -14,7 +14,7 @@ use crate::deliver::proxy::hosts::{Authority, address_of, canonical};
 use crate::deliver::proxy::inject::{self, Head};
 use crate::deliver::proxy::placeholder::{self, MARK};
 use crate::deliver::proxy::prefix;
-use crate::deliver::proxy::protocol::{GrantSpec, Place, Scheme, Target};
+use crate::deliver::proxy::protocol::{BEARER, GrantSpec, Place, Scheme, Target};
 use crate::deliver::proxy::rules::{Asked, Rule, is_plain_path};
 use crate::secret::Secret;
 
@@ -39,6 +39,7 @@ pub fn host(data: &[u8]) {
         let again = format!("/{}/{}{target}", origin.scheme.as_str(), origin.host.shown(origin.scheme));
         assert_eq!(prefix::read(&again).ok(), Some((origin, target)));
     }
+    reversed(text);
     let Some(read) = Authority::parse(text, Some(443)) else { return };
     assert_eq!(canonical(read.host()).as_deref(), Some(read.host()));
     assert!(read.port() > 0 && !read.host().contains(['@', '/', '\\', '%', '?', '#', ' ']) && !read.host().ends_with('.'));
@@ -47,6 +48,42 @@ pub fn host(data: &[u8]) {
         let shown = read.shown(scheme);
         assert_eq!(Authority::parse(&shown, Some(scheme.port())), Some(read.clone()));
     }
+}
+
+/// What comes back in the reverse form leads nowhere but to a host behind the bearer, and stays with that host.
+fn reversed(text: &str) {
+    if let Ok(uri) = text.parse::<Uri>()
+        && let Some(said) = prefix::bearer(&uri)
+    {
+        assert_eq!(said.len(), BEARER);
+    }
+    if let Ok(said) = HeaderValue::from_str(text) {
+        let headers: HeaderMap = [(HOST, said)].into_iter().collect();
+        let means_us = ["127.0.0.1:8080", "localhost:8080"].contains(&text.to_ascii_lowercase().as_str());
+        assert_eq!(prefix::check(&headers, 8080).is_ok(), means_us);
+    }
+    let bearer = "0".repeat(BEARER);
+    let here = Origin {
+        scheme: Scheme::Https,
+        host: Authority::parse(HOST_NAME, Some(443)).expect("a host"),
+    };
+    let base = prefix::base(&bearer, &here);
+    if let Some(there) = prefix::located(text, &here, &bearer, &|host| host.port() != 81) {
+        let behind = there
+            .strip_prefix('/')
+            .and_then(|there| there.strip_prefix(&bearer))
+            .expect("behind the bearer");
+        let (origin, _) = prefix::read(behind).expect("a host");
+        assert!(origin == here || origin.host.port() != 81);
+    }
+    let cookie = prefix::kept(text, &base);
+    let mut attributes: Vec<&str> = cookie.split(';').skip(1).collect();
+    let path = attributes.pop().expect("a path");
+    assert!(path.starts_with(&format!(" Path={base}/")));
+    assert!(attributes.into_iter().all(|one| {
+        let name = one.split_once('=').map_or(one, |(name, _)| name).trim();
+        !["domain", "path", "secure"].iter().any(|gone| name.eq_ignore_ascii_case(gone))
+    }));
 }
 
 fn spec(place: Place, methods: Vec<String>, paths: Vec<String>) -> GrantSpec {
