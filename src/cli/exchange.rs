@@ -121,12 +121,8 @@ fn ask(args: &Args, view: &SignerView) -> Result<LeaseAsk, Failure> {
     };
     Ok(LeaseAsk {
         with: vec![GrantAsk {
-            secret: args.signer.to_string(),
-            via: "signer".into(),
-            env: None,
             token: Some(token),
-            certificate: None,
-            signature: None,
+            ..GrantAsk::of_signer(&args.signer)
         }],
         ttl: args.ttl,
         reason: args.reason.clone(),

@@ -133,12 +133,8 @@ fn cert(session: &Session, args: CertArgs) -> Result<(), Failure> {
     };
     let ask = LeaseAsk {
         with: vec![GrantAsk {
-            secret: args.signer.to_string(),
-            via: "signer".into(),
-            env: None,
-            token: None,
             certificate: Some(ask),
-            signature: None,
+            ..GrantAsk::of_signer(&args.signer)
         }],
         ttl: args.ttl,
         reason: args.reason,

@@ -56,12 +56,8 @@ pub fn run(session: &Session, args: Args) -> Result<(), Failure> {
     };
     let ask = LeaseAsk {
         with: vec![GrantAsk {
-            secret: args.signer.to_string(),
-            via: "signer".into(),
-            env: None,
             token: Some(token),
-            certificate: None,
-            signature: None,
+            ..GrantAsk::of_signer(&args.signer)
         }],
         ttl: args.ttl,
         uses: args.uses,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Value;
 use super::signer::{CertificateAsk, SignatureAsk, SignerAddAsk, SignerRotateAsk, SignerRules, TokenAsk};
+use crate::encoding::SecretRef;
 
 /// The first line of a connection.
 #[derive(Debug, Serialize, Deserialize)]
@@ -348,6 +349,21 @@ pub struct GrantAsk {
     /// What is to be signed, of a signer of SSH signatures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<SignatureAsk>,
+}
+
+impl GrantAsk {
+    /// Of a signer, with nothing to be signed yet.
+    #[must_use]
+    pub fn of_signer(signer: &SecretRef) -> Self {
+        Self {
+            secret: signer.to_string(),
+            via: "signer".into(),
+            env: None,
+            token: None,
+            certificate: None,
+            signature: None,
+        }
+    }
 }
 
 /// A new vault.

@@ -17,6 +17,7 @@ use std::thread;
 use std::time::Duration;
 
 use data_encoding::{BASE64, BASE64URL_NOPAD, HEXLOWER};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use serde_json::Value;
 
 use super::{AUD, ISSUER, export, lab, read, tokens};
@@ -48,6 +49,22 @@ fn flipped(token: &str) -> String {
     let at = token.len() - 10;
     let other = if &token[at..=at] == "A" { "B" } else { "A" };
     format!("{}{other}{}", &token[..at], &token[at + 1..])
+}
+
+/// An authority, `ca.pem`, and its certificate for `host` with the key, `NAME.pem` and `NAME.key`.
+fn certificates(folder: &Path, host: &str, name: &str) {
+    let ca_key = KeyPair::generate().unwrap();
+    let mut ca = CertificateParams::new(vec![]).unwrap();
+    // OpenSSL takes one with its issuer's name for one that signed itself.
+    ca.distinguished_name.push(DnType::CommonName, "a test");
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let root = ca.self_signed(&ca_key).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let leaf = CertificateParams::new(vec![host.to_owned()]).unwrap();
+    let leaf = leaf.signed_by(&key, &Issuer::new(ca, ca_key)).unwrap();
+    fs::write(folder.join("ca.pem"), root.pem()).unwrap();
+    fs::write(folder.join(format!("{name}.pem")), leaf.pem()).unwrap();
+    fs::write(folder.join(format!("{name}.key")), key.serialize_pem()).unwrap();
 }
 
 #[test]

@@ -100,12 +100,8 @@ impl Logins {
             source_addresses: args.source_addresses.clone(),
         };
         GrantAsk {
-            secret: self.ca.to_string(),
-            via: "signer".into(),
-            env: None,
-            token: None,
             certificate: Some(certificate),
-            signature: None,
+            ..GrantAsk::of_signer(&self.ca)
         }
     }
 }

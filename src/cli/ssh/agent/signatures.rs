@@ -94,15 +94,11 @@ impl Signatures {
 
 fn grant(signer: SecretRef, data: &SignedData) -> GrantAsk {
     GrantAsk {
-        secret: signer.to_string(),
-        via: "signer".into(),
-        env: None,
-        token: None,
-        certificate: None,
         signature: Some(SignatureAsk {
             digest: data.hex(),
             hash: data.hash,
             namespace: data.namespace.clone(),
         }),
+        ..GrantAsk::of_signer(&signer)
     }
 }

@@ -8,11 +8,10 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
 
 use super::super::{AUD, ISSUER, export, lab, tokens};
-use super::flipped;
+use super::{certificates, flipped};
 use crate::lab::{Lab, until};
 
 /// Where Debian has its modules (`apache2-bin`, `libapache2-mod-auth-openidc`, `libapache2-mod-oauth2`).
@@ -49,18 +48,7 @@ impl Apache {
             .tempdir()
             .unwrap();
         let at = |name: &str| folder.path().join(name).display().to_string();
-        let ca_key = KeyPair::generate().unwrap();
-        let mut ca = CertificateParams::new(vec![]).unwrap();
-        // OpenSSL takes one with its issuer's name for one that signed itself.
-        ca.distinguished_name.push(DnType::CommonName, "a test");
-        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let root = ca.self_signed(&ca_key).unwrap();
-        let key = KeyPair::generate().unwrap();
-        let leaf = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        let leaf = leaf.signed_by(&key, &Issuer::new(ca, ca_key)).unwrap();
-        fs::write(at("ca.pem"), root.pem()).unwrap();
-        fs::write(at("site.pem"), leaf.pem()).unwrap();
-        fs::write(at("site.key"), key.serialize_pem()).unwrap();
+        certificates(folder.path(), "localhost", "site");
         let modules = [
             "mpm_event",
             "authz_core",
@@ -163,26 +151,31 @@ fn t28_mod_auth_openidc_lets_a_token_in_and_refuses_it_after_its_end_for_another
         Apache::start(port, site.path(), &config)
     };
     let _watch = lab.home.watch().unwrap();
+    takes_its_tokens_alone(&lab, serve);
+}
+
+/// A server lets in with tokens for it, to their end, and with no others; it reads the keys when it starts.
+fn takes_its_tokens_alone(lab: &Lab, serve: impl Fn() -> Apache) {
     let apache = serve();
-    let token = tokens(&lab, &[]).remove(0);
+    let token = tokens(lab, &[]).remove(0);
     assert_eq!(apache.ask(&token), "200", "{}", apache.said());
     assert_eq!(apache.ask(&flipped(&token)), "401");
     assert_eq!(apache.ask(""), "401");
     let other = lab.prints(&["token", "prod/deployer", "--aud", "https://other.example"]);
     assert_eq!(apache.ask(other.trim_end()), "401");
-    let short = tokens(&lab, &["--ttl", "2s"]).remove(0);
+    let short = tokens(lab, &["--ttl", "2s"]).remove(0);
     assert_eq!(apache.ask(&short), "200", "{}", apache.said());
     // The second of its end still counts.
     thread::sleep(Duration::from_millis(3100));
     assert_eq!(apache.ask(&short), "401");
     lab.person(&["signer", "rotate", "prod/deployer"]);
     // Which knew the next key before it signed.
-    assert_eq!(apache.ask(&tokens(&lab, &[])[0]), "200", "{}", apache.said());
+    assert_eq!(apache.ask(&tokens(lab, &[])[0]), "200", "{}", apache.said());
     drop(apache);
     lab.person(&["signer", "rotate", "prod/deployer", "--compromised"]);
     let apache = serve();
     assert_eq!(apache.ask(&token), "401");
-    assert_eq!(apache.ask(&tokens(&lab, &[])[0]), "200", "{}", apache.said());
+    assert_eq!(apache.ask(&tokens(lab, &[])[0]), "200", "{}", apache.said());
 }
 
 /// Each published key as a line of mod_oauth2's.
@@ -211,25 +204,7 @@ fn t28_mod_oauth2_lets_a_token_in_and_refuses_it_after_its_end_for_another_audie
         Apache::start(free_port(), site.path(), &by_keys(&config, site.path()))
     };
     let _watch = lab.home.watch().unwrap();
-    let apache = serve();
-    let token = tokens(&lab, &[]).remove(0);
-    assert_eq!(apache.ask(&token), "200", "{}", apache.said());
-    assert_eq!(apache.ask(&flipped(&token)), "401");
-    assert_eq!(apache.ask(""), "401");
-    let other = lab.prints(&["token", "prod/deployer", "--aud", "https://other.example"]);
-    assert_eq!(apache.ask(other.trim_end()), "401");
-    let short = tokens(&lab, &["--ttl", "2s"]).remove(0);
-    assert_eq!(apache.ask(&short), "200", "{}", apache.said());
-    thread::sleep(Duration::from_millis(3100));
-    assert_eq!(apache.ask(&short), "401");
-    lab.person(&["signer", "rotate", "prod/deployer"]);
-    // Which knew the next key before it signed.
-    assert_eq!(apache.ask(&tokens(&lab, &[])[0]), "200", "{}", apache.said());
-    drop(apache);
-    lab.person(&["signer", "rotate", "prod/deployer", "--compromised"]);
-    let apache = serve();
-    assert_eq!(apache.ask(&token), "401");
-    assert_eq!(apache.ask(&tokens(&lab, &[])[0]), "200", "{}", apache.said());
+    takes_its_tokens_alone(&lab, serve);
 }
 
 /// What `issuer check` says: its exit code, and what differs.

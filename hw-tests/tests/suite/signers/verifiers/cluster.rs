@@ -8,12 +8,11 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::apache::free_port;
-use super::fed;
+use super::{certificates, fed};
 use crate::lab::until;
 
 /// A cluster: everything is gone with it.
@@ -35,7 +34,7 @@ impl Cluster {
     pub(super) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let program = PathBuf::from(env::var_os("OPENBAO").expect("hw-tests/with-verifiers sets OPENBAO"));
-        certificates(folder.path());
+        certificates(folder.path(), "127.0.0.1", "node");
         let ports: Vec<(u16, u16)> = (0..3).map(|_| (free_port(), free_port())).collect();
         let node = |n: usize| {
             let (port, between) = ports[n];
@@ -208,21 +207,6 @@ impl Drop for Cluster {
             }
         }
     }
-}
-
-/// An authority, and a certificate of it for this machine.
-fn certificates(folder: &Path) {
-    let ca_key = KeyPair::generate().unwrap();
-    let mut ca = CertificateParams::new(vec![]).unwrap();
-    ca.distinguished_name.push(DnType::CommonName, "a test");
-    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let root = ca.self_signed(&ca_key).unwrap();
-    let key = KeyPair::generate().unwrap();
-    let leaf = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-    let leaf = leaf.signed_by(&key, &Issuer::new(ca, ca_key)).unwrap();
-    fs::write(folder.join("ca.pem"), root.pem()).unwrap();
-    fs::write(folder.join("node.pem"), leaf.pem()).unwrap();
-    fs::write(folder.join("node.key"), key.serialize_pem()).unwrap();
 }
 
 /// Debian's PostgreSQL on loopback, in a folder of its own.
