@@ -6,7 +6,10 @@ use std::{
     collections::BTreeSet,
     fs,
     io::{BufRead, BufReader},
-    os::unix::process::{CommandExt, ExitStatusExt},
+    os::unix::{
+        net::UnixStream,
+        process::{CommandExt, ExitStatusExt},
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
@@ -397,7 +400,8 @@ fn a_socket_of_systemd_is_taken_and_left() {
     let mut wrapper = vec!["systemd-socket-activate", "-l", &socket];
     wrapper.extend(keep.iter().map(String::as_str));
     let mut activated = rigged.start(&wrapper);
-    until("the socket", || Path::new(&socket).exists());
+    // Its path is there before it listens; a refused socket is a dead one to the command, which starts a daemon of its own.
+    until("the socket", || UnixStream::connect(&socket).is_ok());
     let status = rigged.status();
     assert_eq!(status["pid"], activated.id(), "{status}");
     signal(activated.id(), "TERM");
