@@ -1,15 +1,44 @@
 //! Logs with software keys.
 
 use crate::audit::SignerKey;
-use crate::audit::event::{Event, Opened};
-use crate::audit::log::Durability;
+use crate::audit::event::{Event, Kind, Opened, Profile, Signed, Transport};
+use crate::audit::log::{Durability, Log};
 use crate::audit::record::{Line, NO_LINE, VERSION};
 use crate::audit::testing::{self, Folder, TestClock, VAULT};
+use crate::device::soft::SoftKey;
 use crate::encoding::Digest;
 
-/// The one key of the samples.
+/// The keys of the samples: one that signs, and a card that only opens.
 pub fn signer(id: &Digest) -> Option<SignerKey> {
-    testing::keys(id)
+    let card = SoftKey::piv("card", 3).enrolled();
+    let card = (card.id().0 == *id).then(|| SignerKey {
+        point: *card.signer(),
+        profile: Profile::Piv,
+        name: "card".into(),
+    });
+    card.or_else(|| testing::keys(id))
+}
+
+/// A lease that a card opened, or that a signer in hardware is for, which its text names where `grants` has it.
+fn unsigned(log: &mut Log, kind: Kind, grants: &str) {
+    let asked = log.append(testing::asked("deploy"), Durability::Grouped).expect("a line");
+    let card = SoftKey::piv("card", 3).enrolled();
+    let signed = Signed {
+        key: card.id().0,
+        kind,
+        name: "card".into(),
+        profile: Profile::Piv,
+        sshsig: None,
+        text: format!("{{\"asked\":\"{asked}\",{grants}\"id\":\"{kind:?}\",\"v\":1}}"),
+        transport: Transport::Usb,
+    };
+    log.append(Event::Approved(signed), Durability::Grouped).expect("a line");
+}
+
+/// A grant of that signer.
+fn in_hardware() -> String {
+    let key = data_encoding::BASE64URL_NOPAD.encode(SoftKey::piv("card", 3).enrolled().signer());
+    format!("\"grants\":[{{\"token\":{{\"class\":\"hardware\",\"key\":\"{key}\"}}}}],")
 }
 
 /// One line of every event.
@@ -30,7 +59,7 @@ pub fn line() -> Vec<Vec<u8>> {
     testing::every_event().into_iter().map(line).collect()
 }
 
-/// A log of two leases, one that goes wrong, and one whose clock was set.
+/// A log of two leases, one that goes wrong, one whose clock was set, and one of leases without a signature.
 pub fn log() -> Vec<Vec<u8>> {
     let made = |work: &dyn Fn(&mut crate::audit::log::Log, &TestClock)| {
         let (folder, clock) = (Folder::new(), TestClock::new());
@@ -51,10 +80,15 @@ pub fn log() -> Vec<Vec<u8>> {
             log.append(event, Durability::Grouped).expect("a line");
         }
     });
+    let without_signatures = made(&|log, _| {
+        unsigned(log, Kind::Attested, "");
+        unsigned(log, Kind::Signer, &in_hardware());
+        unsigned(log, Kind::Touch, "");
+    });
     let lines: Vec<&[u8]> = two.split_inclusive(|b| *b == b'\n').collect();
     let without = [&lines[..3], &lines[4..]].concat().concat();
     let cut = two[..two.len() - 5].to_vec();
-    vec![two.clone(), set, without, cut]
+    vec![two.clone(), set, without_signatures, without, cut]
 }
 
 /// Text, signature and name, with a zero byte between.

@@ -66,9 +66,13 @@ pub fn reference() -> Vec<Vec<u8>> {
         "9LIVES",
         "it's\u{7}",
         "",
+        "prod/u\u{308}ber",
+        "two words",
     ]
     .map(|text| text.as_bytes().to_vec())
-    .into()
+    .into_iter()
+    .chain([b"a/".repeat(90), vec![b'a'; 900]])
+    .collect()
 }
 
 /// Lines of `ssh-keygen`, and addresses.

@@ -1,6 +1,7 @@
 //! Texts that a prompt shows, and files that people write.
 
 use crate::encoding::Digest;
+use crate::lease::task::MOST_GRANTS;
 use crate::lease::text::ExportText;
 use crate::vault::statement::Statement;
 
@@ -155,7 +156,26 @@ pub fn task_file() -> Vec<Vec<u8>> {
     let two = "[task.a]\nabout = \"\"\nat_end = \"kill\"\n[[task.a.grant]]\nsecret = \"prod/A\"\nvia = \"file\"\nenv = \"A\"\n[task.b]\nabout = \"x\"\n";
     let proxy = "[task.a]\nabout = \"\"\n[[task.a.grant]]\nsecret = \"prod/A\"\nvia = \"proxy\"\nenv = \"A\"\nhosts = [\"[::1]:8443\", \"http://a.example:80\", \"127.0.0.1\"]\nmethods = [\"GET\"]\npaths = [\"/v4/*/pages/*\"]\n";
     let token = "[task.a]\nabout = \"\"\n[[task.a.grant]]\nsecret = \"prod/A\"\nvia = \"signer\"\nenv = \"A\"\naudience = \"a\"\nsubject = \"b\"\nclaims = { c = \"d\" }\n";
-    page.chain([two, proxy, token].map(|text| text.as_bytes().to_vec())).collect()
+    let grants = |more: &str| format!("[task.a]\nabout = \"\"\n{more}");
+    let grant = |more: &str| grants(&format!("[[task.a.grant]]\nsecret = \"prod/A\"\nenv = \"A\"\n{more}"));
+    let wrong = [
+        format!(
+            "uses = 0\n{}",
+            "[[task.a.grant]]\nsecret = \"prod/A\"\nvia = \"env\"\nenv = \"A\"\n"
+        ),
+        "[[task.a.grant]]\nsecret = \"prod/A\"\nvia = \"env\"\nenv = \"A\"\n".repeat(2),
+        "[[task.a.grant]]\nsecret = \"prod/A\"\nvia = \"env\"\nenv = \"A\"\n".repeat(MOST_GRANTS + 1),
+    ];
+    let wrong = wrong.iter().map(|more| grants(more)).chain([
+        grant("via = \"env\"\nhosts = [\"a.example\"]\n"),
+        grant("via = \"env\"\naudience = \"a\"\n"),
+        grant("via = \"signer\"\n"),
+    ]);
+    let again = token.replace("[task.a]\nabout = \"\"\n", "");
+    let twice = format!("{token}{}", again.replace("env = \"A\"", "env = \"B\""));
+    page.chain([two, proxy, token, &twice].map(|text| text.as_bytes().to_vec()))
+        .chain(wrong.map(String::into_bytes))
+        .collect()
 }
 
 pub fn configuration() -> Vec<Vec<u8>> {

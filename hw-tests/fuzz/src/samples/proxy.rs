@@ -116,6 +116,17 @@ pub fn head() -> Vec<Vec<u8>> {
         "POST /v1/x\nhost: api.example.com\nexpect: 200-ok",
         "GET /v1/x\nhost: api.example.com\nupgrade: websocket",
         "GET x:1\nhost: api.example.com",
+        "GET *\nhost: api.example.com",
+        "GET /v1/x\nhost: api.example.com\nte: trailers",
+        "GET /v1/x?a=b&_method=DELETE\nhost: api.example.com\nx-api-key: {1}",
+        "GET /v1/x?a=b&_%256dethod=PUT\nhost: api.example.com\nx-api-key: {1}",
+        "POST /v1/x\nhost: api.example.com\nx-api-key: {1}",
+        "GET /v1/x\nhost: api.example.com\nauthorization: Basic {b5}",
+        "GET /v1/x\nhost: api.example.com\ncookie: a=b\ncookie: c=d",
+        "GET /v1/x\nhost: api.example.com\ncookie: a=b\ncookie: c=de",
+        "GET /v1/x\nconnection: upgrade\nupgrade: WebSocket",
+        "GET /v1/x\nconnection: upgrade\nupgrade: websocket\nsec-websocket-extensions: permessage-deflate",
+        "GET /v1/x\ntransfer-encoding: gzip, chunked",
     ])
 }
 

@@ -76,15 +76,28 @@ pub fn agent() -> Vec<Vec<u8>> {
         .iter()
         .map(|session| frames(&[bind(session, 0), vec![11], sign.clone(), bind(session, 0), vec![11], sign.clone()]))
         .collect();
-    let rsa = [
-        [string(b"ssh-rsa"), string(&[1, 0, 1]), string(&[0xc7; 256])].concat(),
-        SESSION.to_vec(),
-        [string(b"rsa-sha2-512"), string(&[7; 256])].concat(),
+    let rsa = |modulus: &[u8], algorithm: &[u8]| {
+        [
+            [string(b"ssh-rsa"), string(&[1, 0, 1]), string(modulus)].concat(),
+            SESSION.to_vec(),
+            [string(algorithm), string(&[7; 256])].concat(),
+        ]
+    };
+    let (negative, modulus) = ([0xc7; 256], [&[0][..], &[0xc7; 256]].concat());
+    let [key, session, signature] = sessions[0].clone();
+    let wrong = [
+        rsa(&negative, b"rsa-sha2-512"),
+        rsa(&modulus, b"rsa-sha2-512"),
+        rsa(&modulus, b"rsa-sha2-256"),
+        rsa(&modulus, b"ssh-rsa"),
+        [key.clone(), vec![7; 3], signature.clone()],
+        [key.clone(), vec![8; 32], signature.clone()],
+        [key, session, [&signature[..], &[0]].concat()],
     ];
+    samples.extend(wrong.iter().map(|session| frames(&[bind(session, 0), vec![11], sign.clone()])));
     samples.extend([
         frames(&[vec![11], sign.clone(), vec![19], [&[27][..], &string(b"query")].concat()]),
         frames(&[bind(&sessions[0], 1), bind(&sessions[2], 0), vec![11], sign.clone()]),
-        frames(&[bind(&rsa, 0), vec![11]]),
         frames(&[
             vec![11],
             [&[13][..], &string(b"key"), &string(&signed_data(Hash::Sha512)), &[0; 4]].concat(),

@@ -21,9 +21,19 @@ pub fn log(data: &[u8]) {
     assert_eq!(report.lines as usize, lines);
     assert_eq!(Lines::new(data).count(), lines);
     assert!(report.is_good() || !report.faults.is_empty() || data.is_empty());
+    for receipt in log_receipts(data) {
+        let since = verify(data, &keys, Some(&receipt)).expect("memory can be read");
+        assert!(!since.is_good() || report.is_good() && since.since.is_some());
+    }
     for fault in &report.faults {
         assert!(fault.line >= 1 && !fault.wrong.to_string().is_empty());
     }
+}
+
+/// The first two receipts of a log.
+fn log_receipts(data: &[u8]) -> Vec<Receipt> {
+    let lines = Lines::new(data).map_while(Result::ok);
+    lines.filter_map(|line| Receipt::of(line.event.signed()?).ok()).take(2).collect()
 }
 
 /// The parts of a receipt: text, signature and name, with a zero byte between.

@@ -17,7 +17,7 @@ use crate::device::enrolled::{Link, Profile};
 use crate::device::find::is_fido;
 use crate::device::hid::Hid;
 use crate::device::hid::frame::{Answer, Frame, PACKET, Packet, packets as cut};
-use crate::device::nfc::applet::{Apdu, Contact, Nfc, contact};
+use crate::device::nfc::applet::{Apdu, Contact, Nfc, contact, contact_by_name};
 use crate::device::piv::attestation::{Claim, Roots};
 use crate::device::proof::{self, Expected};
 use crate::device::which;
@@ -118,6 +118,8 @@ pub fn descriptor(data: &[u8]) {
         assert!(is_fido(&[data, &[0xFF; 9]].concat()), "what is open stays open");
     }
     let _ = contact(data, data.get(..1));
+    // A reader of this name.
+    let _ = contact_by_name(&String::from_utf8_lossy(data));
 }
 
 /// Answers of a card: `length, bytes` one behind the other, the last of which is repeated by nobody.

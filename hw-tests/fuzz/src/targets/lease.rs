@@ -90,6 +90,14 @@ pub fn task_file(data: &[u8]) {
         }
     }
     assert!(Task::parse(text, "no task has a name with blanks").is_err());
+    for (name, hosts) in Task::by_proxy(text).unwrap_or_default() {
+        let grants = Task::parse(text, &name).expect("a task").grants;
+        assert!(
+            hosts
+                .iter()
+                .all(|host| grants.iter().any(|grant| grant.target.hosts.contains(host)))
+        );
+    }
 }
 
 fn written(task: &Task) -> String {

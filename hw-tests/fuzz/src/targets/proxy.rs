@@ -194,9 +194,19 @@ pub fn head(data: &[u8]) {
         Place::Basic { user: Some(name("me")) },
         Place::Query { name: name("key") },
         Place::Cookie { name: name("session") },
+        Place::Basic { user: None },
     ];
     let count = places.len();
-    let grants = places.into_iter().map(|place| spec(place, vec![], vec!["/v1/*".into()])).collect();
+    // One of them is for reading only.
+    let methods = |place: &Place| match place {
+        Place::Header { name, .. } if name == "x-api-key" => vec!["GET".into()],
+        _ => vec![],
+    };
+    let grants = places
+        .into_iter()
+        .map(|place| (methods(&place), place))
+        .map(|(methods, place)| spec(place, methods, vec!["/v1/*".into()]))
+        .collect();
     let mut values = VALUE.repeat(count).into_bytes();
     let values = Secret::from_slice_wiping(&mut values).expect("locked memory");
     let mut book = Book::default();
@@ -216,6 +226,7 @@ pub fn head(data: &[u8]) {
         assert_eq!((said.scheme, uri.scheme_str()), (Scheme::Http, Some("http")));
     }
     let _ = form::connect(&uri, &headers);
+    answered(headers.clone());
     let mut headers = headers;
     if form::check(&origin, Version::HTTP_11, &method, &uri, &headers).is_err() {
         headers.insert(HOST, HeaderValue::from_static(HOST_NAME));
@@ -236,6 +247,17 @@ pub fn head(data: &[u8]) {
     }
     assert!(!headers.contains_key("proxy-authorization") && !headers.contains_key("connection"));
     judged(&book, &method, &uri, headers);
+}
+
+/// The same headers as a host's: what is let through is for the client alone, and says of its body no more than that it is in chunks.
+fn answered(mut headers: HeaderMap) {
+    let changes = handshake::check_answer(&headers).is_ok();
+    assert!(!changes || headers.contains_key("connection") && !headers.contains_key("sec-websocket-extensions"));
+    if form::strip_answer(&mut headers).is_ok() {
+        assert!(!headers.contains_key("connection") && !headers.contains_key("transfer-encoding"));
+        handshake::ask(&mut headers);
+        assert!(handshake::check_answer(&headers).is_ok());
+    }
 }
 
 fn judged(book: &Book, method: &Method, uri: &Uri, mut headers: HeaderMap) {

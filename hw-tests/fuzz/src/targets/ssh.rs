@@ -2,7 +2,7 @@
 
 use crate::deliver::ssh_agent::frame::{FAILURE, LONGEST, Message};
 use crate::deliver::ssh_agent::{Connection, Step, frame};
-use crate::encoding::ssh_session::SshSession;
+use crate::encoding::ssh_session::{SshSession, is_signed};
 use crate::encoding::ssh_signed_data::SignedData;
 use crate::encoding::ssh_userauth::UserAuth;
 
@@ -25,7 +25,10 @@ pub fn agent(data: &[u8]) {
                 .filter(|_| binds == 1 && !bind.is_forwarding);
         }
         match step {
-            Step::List(session) => assert_eq!(Some(&session.checked), proven.as_ref()),
+            Step::List(session) => {
+                assert_eq!(Some(&session.checked), proven.as_ref());
+                listed(&session.checked);
+            }
             Step::Sign { session, key, data } => {
                 assert_eq!(Some(&session.checked), proven.as_ref());
                 assert_eq!(message, Message::Sign { key, data, flags: 0 });
@@ -47,6 +50,17 @@ pub fn agent(data: &[u8]) {
             Step::Refuse(why) => assert!(!why.is_empty() && message != Message::List && message != Message::Other),
         }
     }
+}
+
+/// What is answered for a session is in the form in which it is asked for: a key with its comment, and a signature.
+fn listed(session: &SshSession) {
+    let list = frame::identities(&[(session.blob(), "a key")]);
+    assert!(list.windows(session.blob().len()).any(|window| window == session.blob()));
+    assert!(frame::signature(session.id()).ends_with(session.id()));
+    assert!(
+        !is_signed(session.host(), session.blob(), session.id()),
+        "a host key signs no host key"
+    );
 }
 
 /// A request to be let in, or the signed data of a signature, and never both: what is read is what is signed, byte for byte.

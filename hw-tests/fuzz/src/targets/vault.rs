@@ -32,6 +32,13 @@ pub fn statement(data: &[u8]) {
     if let Ok(statement) = Statement::from_bytes(data) {
         assert_eq!(statement.to_bytes().as_deref(), Ok(data));
         assert_eq!(newer, Some(statement.v));
+        // A card's signature says nothing of PIN and touch, and it has no credentials.
+        assert!(
+            statement
+                .keys
+                .iter()
+                .all(|key| key.is_enrolled_as(key) && key.fido2().is_some() == key.way().contains("touch"))
+        );
         assert!(statement.may_follow(&statement) && statement.scopes.iter().all(|scope| statement.scope(&scope.name) == Some(scope)));
     }
 }
