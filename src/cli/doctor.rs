@@ -1,6 +1,7 @@
 //! `touchlease doctor`: what is wrong on this machine, and what helps.
 
 mod agents;
+mod program;
 
 use std::path::PathBuf;
 
@@ -27,6 +28,7 @@ pub struct Args {}
 /// None: what fails is a finding.
 pub fn run(session: &Session) -> Result<u8, Failure> {
     let mut findings = daemon(session);
+    findings.extend(program::file());
     findings.extend(private_files());
     findings.extend(agents::clients(&session.places));
     findings.extend(agents::proxy(&|name| std::env::var(name).ok()));

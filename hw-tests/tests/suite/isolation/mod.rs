@@ -27,6 +27,7 @@ const NOBODY: u32 = 65534;
 
 mod agent;
 mod cards;
+mod closed;
 mod loading;
 mod memory;
 mod outside;
