@@ -363,7 +363,7 @@ fn scan_rows(rows: &mut Vec<Row>, scan: &ScanText) {
     origin_rows(rows, &scan.origin, "looks where your secrets stand");
     strong(
         rows,
-        "looks for",
+        "seeks",
         format!(
             "{} of {}, from {} bytes on",
             count(scan.secrets, "secret"),
