@@ -42,7 +42,9 @@ pub fn check(judged: &Judged) -> Result<(), Failure> {
         (_, Some(_)) => {}
         (Some(asked), None) => {
             return Err(refuse("principal", format!("{name} lets in as {}, not as {asked:?}", names()))
-                .hint(format!("touchlease signer rotate {name} --principal NAME lets it for others")));
+                .hint(format!(
+                    "touchlease signer rotate {name} --keep-keys --principal NAME says anew as whom it lets in; repeat it for each, the old ones too"
+                )));
         }
         (None, None) => {
             let message = format!("{name} lets in as several users: {}", names());

@@ -58,7 +58,9 @@ pub fn check(judged: &Judged) -> Result<(), Failure> {
     let listed = |texts: &mut dyn Iterator<Item = &String>| texts.map(String::as_str).collect::<Vec<_>>().join(", ");
     if !signer.audiences.contains(&asked.aud) {
         let message = format!("{name} signs for {}, not for {:?}", listed(&mut signer.audiences.iter()), asked.aud);
-        return Err(refuse("audience", message).hint(format!("touchlease signer rotate {name} --aud URL lets it sign for others")));
+        return Err(refuse("audience", message).hint(format!(
+            "touchlease signer rotate {name} --keep-keys --aud URL says anew for whom it signs; repeat --aud for each, the old ones too"
+        )));
     }
     match (&asked.sub, subject(signer, asked)) {
         (_, Some(_)) => {}
