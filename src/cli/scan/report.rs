@@ -172,7 +172,7 @@ impl Report {
         let unread: Vec<_> = over.unread.iter().map(|(path, why)| format!("{path}: {why}")).collect();
         some(ui, Tone::Bad, "not read", &unread);
         some(ui, Tone::Dim, "no regular file", &over.special);
-        some(ui, Tone::Dim, "no files of anybody's", &over.pseudo);
+        some(ui, Tone::Dim, "not looked into, as the kernel makes it up", &over.pseudo);
         if over.links > 0 {
             ui.note(Tone::Dim, &format!("{} not followed", count(over.links, "link")));
         }
