@@ -64,7 +64,7 @@ pub fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
         },
         // A client that says it in another form: better no tool than one that nobody looked at.
         Err(why) => blocked(&format!(
-            "this call is not in a form that this version knows ({why}); {} takes the hook out",
+            "this call is not in a form that this version knows ({why}); ask the person, who can take the hook out: {}",
             args.client.connect(&["--remove"])
         )),
     }
