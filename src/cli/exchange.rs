@@ -20,7 +20,7 @@ use crate::wire::{Failure, Outcome, Reply, Request};
 /// Variables in which programs look for OpenBao's address: its own, and its parent's.
 const ADDRESS_VARIABLES: [&str; 2] = ["BAO_ADDR", "VAULT_ADDR"];
 
-/// Run a command with what a token that a touch signed is exchanged for.
+/// Run a command with credentials that OpenBao gives for a token: one touch.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Run a command with a token of OpenBao's, or with credentials that OpenBao makes: one touch.

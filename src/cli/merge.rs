@@ -13,7 +13,7 @@ use crate::wire::reply::{ContestView, MergeView, VersionView};
 use crate::wire::request::KeepAsk;
 use crate::wire::{Failure, Reply, Request};
 
-/// Show what was changed apart from each other, or join it.
+/// Show what two machines changed apart from each other, or join it.
 ///
 /// After a `git merge` a scope may have states of two machines. The next touch that opens it joins them: it takes in what only one side
 /// knew. Where both wrote the same secret, both versions stay until a person says which it is. Without arguments nothing is touched.

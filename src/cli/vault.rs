@@ -14,7 +14,7 @@ use crate::wire::reply::{ClashView, SideView, StepView};
 use crate::wire::request::JoinAsk;
 use crate::wire::{Failure, Outcome, Reply, Request};
 
-/// Decide about the vault as a whole.
+/// Make a new recovery code, join a forked roster, or accept an older copy.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Show the two sides of a roster that was changed in two places, and join them by a touch.
