@@ -194,7 +194,7 @@ impl Situation {
                 let tap = if taps.is_empty() || all {
                     ""
                 } else {
-                    ", or put another key to a reader"
+                    ", or use another key at a reader"
                 };
                 (Tone::Act, format!("touch {names} now: it blinks{tap}"))
             }
