@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
+use super::hint;
 use super::init::unexpected;
 use super::session::Session;
 use super::ui::Tone;
@@ -34,6 +35,11 @@ pub fn run(session: &Session) -> Result<u8, Failure> {
     findings.extend(agents::proxy(&|name| std::env::var(name).ok()));
     // In the order of what depends on what; within a part as it was found.
     findings.sort_by_key(|finding| ORDER.iter().position(|part| *part == finding.part));
+    if let Some(vault) = &session.vault {
+        for remedy in findings.iter_mut().filter_map(|finding| finding.remedy.as_mut()) {
+            *remedy = hint::in_vault(remedy, vault);
+        }
+    }
     let count = |level| findings.iter().filter(|finding| finding.level == level).count();
     let (problems, warnings) = (count(Level::Problem), count(Level::Warning));
     let ui = session.ui;

@@ -2,12 +2,12 @@
 
 use serde_json::json;
 
+use super::hint::in_vault;
 use super::key::say_weaker;
 use super::piv;
 use super::session::Session;
 use super::ui::Tone;
 use crate::client::OTHER_VERSION;
-use crate::finding::quoted;
 use crate::wire::request::InitAsk;
 use crate::wire::{Failure, Outcome, Reply, Request};
 
@@ -60,15 +60,10 @@ pub fn run(session: &Session, args: Args) -> Result<(), Failure> {
     ui.line(&format!("vault {path} is made; key \"{}\" opens it", args.key));
     say_weaker(ui, &profile, built_in_uv);
     say_code(session, &code, trouble.as_deref());
-    let vault = session
-        .vault
-        .as_ref()
-        .map_or_else(String::new, |vault| format!(" --vault {}", quoted(vault)));
     let spare = if args.key == "spare" { "second" } else { "spare" };
-    ui.note(
-        Tone::Act,
-        &format!("Next: enrol a second key, so that losing one locks nobody out: touchlease{vault} key add {spare}"),
-    );
+    let next = format!("Next: enrol a second key, so that losing one locks nobody out: touchlease key add {spare}");
+    let next = session.vault.as_ref().map_or_else(|| next.clone(), |vault| in_vault(&next, vault));
+    ui.note(Tone::Act, &next);
     Ok(())
 }
 

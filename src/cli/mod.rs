@@ -15,6 +15,7 @@ mod env_file;
 mod exchange;
 mod export;
 mod group;
+mod hint;
 mod hook;
 mod import;
 mod init;
@@ -48,7 +49,7 @@ mod watch;
 
 use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -164,7 +165,9 @@ pub fn main() -> u8 {
     let json = cli.common.json && !matches!(cli.command, Command::Mcp(_));
     let ui = Ui::new(json, std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()));
     let places = places.map_err(|error| no_place(&error));
-    finish(ui, places.and_then(|places| dispatch(cli, ui, places, met)))
+    let named = cli.common.vault.clone();
+    let done = places.and_then(|places| dispatch(cli, ui, places, met));
+    finish(ui, done.map_err(|failure| for_vault(failure, named.as_deref())))
 }
 
 fn is_run(words: &[OsString]) -> bool {
@@ -246,6 +249,14 @@ fn no_place(error: &PathsError) -> Failure {
         }
         PathsError::Relative { variable } => failure.hint(format!("write it from / on, or do without: unset {variable}")),
     }
+}
+
+/// The hint is about the vault that the command line named.
+fn for_vault(mut failure: Failure, named: Option<&Path>) -> Failure {
+    if let Some(vault) = named {
+        failure.hint = failure.hint.map(|said| hint::in_vault(&said, vault));
+    }
+    failure
 }
 
 fn finish(ui: Ui, done: Result<u8, Failure>) -> u8 {

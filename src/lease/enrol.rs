@@ -439,6 +439,11 @@ async fn credentials(
     };
     if has_pin {
         takes_pins(info.tries, info.power_cycle)?;
+    } else if !key.touch_only {
+        // Before its first touch, so that whoever wants a PIN can stop here. Whoever asked may have gone.
+        let _ = steps.asker.tell.send(Event::Note {
+            what: "this key has no PIN: it is enrolled for touch only, and whoever holds it and a copy of the vault opens it; to give it one first, stop with Ctrl-C and take: touchlease key pin set".into(),
+        });
     }
     let mut purposes = PURPOSES.iter().enumerate().peekable();
     let mut heard = |event: &KeyEvent| {
