@@ -131,8 +131,25 @@ impl Client {
     /// # Errors
     /// The answer cannot be written down, or the socket fails.
     pub fn answer(&mut self, answer: &Answer) -> Result<(), Failure> {
-        let line = codec::encode(answer).map_err(|error| Failure::new(Outcome::Internal, "codec", error.to_string()).ours())?;
-        match self.stream.write_all(&line) {
+        self.answers(&[answer])
+    }
+
+    /// The same with several, one after the other.
+    ///
+    /// # Errors
+    /// As [`Client::answer`].
+    pub fn answers(&mut self, answers: &[&Answer]) -> Result<(), Failure> {
+        let mut lines = Vec::with_capacity(answers.len());
+        for answer in answers {
+            lines.push(codec::encode(answer).map_err(|error| Failure::new(Outcome::Internal, "codec", error.to_string()).ours())?);
+        }
+        let sent = match lines.as_slice() {
+            [line] => self.stream.write_all(line),
+            lines => self.stream.write_all(&Zeroizing::new(
+                lines.iter().flat_map(|line| line.iter().copied()).collect::<Vec<_>>(),
+            )),
+        };
+        match sent {
             Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => Ok(()),
             sent => sent.map_err(went_away),
         }

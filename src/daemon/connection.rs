@@ -285,19 +285,8 @@ async fn pass_on(lines: &mut Lines, events: &mut UnboundedReceiver<Event>, held:
             }
             line = lines.next() => match line? {
                 None => return Ok(()),
-                Some(line) => match codec::decode(&line) {
-                    Ok(Answer::Done) => break Why::Ended,
-                    Ok(Answer::Sign { session, data }) => {
-                        let (signed, last) = held.sign(session.as_ref(), &data).map_or_else(
-                            |refused| (Event::Signed { signature: None, refused: Some(refused) }, false),
-                            |(signature, last)| (Event::Signed { signature: Some(signature), refused: None }, last),
-                        );
-                        lines.send(&signed).await?;
-                        if last {
-                            break Why::UsedUp;
-                        }
-                    }
-                    _ => {}
+                Some(line) => if let Some(why) = sign(lines, &held, line).await? {
+                    break why;
                 },
             },
         }
@@ -309,6 +298,35 @@ async fn pass_on(lines: &mut Lines, events: &mut UnboundedReceiver<Event>, held:
         lines.send(&Event::Note { what }).await?;
     }
     Ok(())
+}
+
+/// Signs what this line and those that came with it ask for; why the lease is over, if it is.
+async fn sign(lines: &mut Lines, held: &leases::Kept, line: Zeroizing<Vec<u8>>) -> io::Result<Option<Why>> {
+    let (mut asked, mut over) = (vec![], None);
+    let mut next = Some(line);
+    while let Some(line) = next {
+        match codec::decode(&line) {
+            Ok(Answer::Sign { session, data }) => asked.push((session, data)),
+            Ok(Answer::Done) => {
+                over = Some(Why::Ended);
+                break;
+            }
+            _ => {}
+        }
+        next = lines.ready.pop_front();
+    }
+    let signed = held.sign(&asked).into_iter().map(|signed| match signed {
+        Ok(signature) => Event::Signed {
+            signature: Some(signature),
+            refused: None,
+        },
+        Err(refused) => Event::Signed {
+            signature: None,
+            refused: Some(refused),
+        },
+    });
+    lines.send_all(signed).await?;
+    Ok(if held.is_used_up() { Some(Why::UsedUp) } else { over })
 }
 
 async fn handle(house: &Rc<House>, call: Call, screen: Option<u64>, asker: &Asker) -> Result<Handled, Failure> {
@@ -517,9 +535,22 @@ impl Lines {
     }
 
     async fn send<T: serde::Serialize>(&mut self, message: &T) -> io::Result<()> {
-        let line = codec::encode(message).map_err(io::Error::other)?;
+        self.send_all(std::iter::once(message)).await
+    }
+
+    async fn send_all<T: serde::Serialize>(&mut self, messages: impl Iterator<Item = T>) -> io::Result<()> {
+        let mut lines = messages.map(|message| codec::encode(&message).map_err(io::Error::other));
+        let Some(mut all) = lines.next().transpose()? else { return Ok(()) };
+        for line in lines {
+            let line = line?;
+            // Made anew where it grows, so that nothing is left behind that is not wiped.
+            let mut more = Zeroizing::new(Vec::with_capacity(all.len() + line.len()));
+            more.extend_from_slice(&all);
+            more.extend_from_slice(&line);
+            all = more;
+        }
         // A client that does not read must not keep a prompt open.
-        tokio::time::timeout(READ_WITHIN, self.stream.write_all(&line))
+        tokio::time::timeout(READ_WITHIN, self.stream.write_all(&all))
             .await
             .map_err(|_| io::ErrorKind::TimedOut)?
     }

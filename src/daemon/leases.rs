@@ -1,5 +1,6 @@
 //! Calls about leases.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -17,7 +18,7 @@ use crate::lease::grant::Via;
 use crate::lease::ledger::{Lease, Over, Stake, Why};
 use crate::lease::office::Asker;
 use crate::lease::text::{GrantText, Holder, LeaseText};
-use crate::lease::{certificate, collapse, record, token};
+use crate::lease::{certificate, collapse, login, record, signature, token};
 use crate::mint::LoginKey;
 use crate::secret::Secret;
 use crate::sys;
@@ -42,14 +43,16 @@ impl Kept {
     }
 
     /// As [`Held::sign`].
-    ///
-    /// # Errors
-    /// It is no lease; as there.
-    pub(super) fn sign(&self, session: Option<&SessionAsk>, data: &str) -> Result<(String, bool), Failure> {
+    pub(super) fn sign(&self, asked: &[SignAsk]) -> Vec<Result<String, Failure>> {
         match self {
-            Self::Lease(held) => held.sign(session, data),
-            Self::Proxy(_) => Err(signs_nothing()),
+            Self::Lease(held) => held.sign(asked),
+            Self::Proxy(_) => asked.iter().map(|_| Err(signs_nothing())).collect(),
         }
+    }
+
+    /// Whether the lease has uses left, as far as it is for signatures and has a limit.
+    pub(super) fn is_used_up(&self) -> bool {
+        matches!(self, Self::Lease(held) if held.used_up.get())
     }
 
     /// The child has ended, or the lease before it: what there is to hear of what was exchanged.
@@ -88,6 +91,25 @@ enum Signs {
     Signatures,
 }
 
+/// What is asked to be signed, in base64: a login in its session, or what an SSH signature is over.
+pub(super) type SignAsk = (Option<SessionAsk>, String);
+
+/// Something that may be signed, and is not in the log yet.
+enum Ready {
+    Login(login::Permitted),
+    Signature(signature::Permitted),
+}
+
+impl Ready {
+    /// What it is, in the log.
+    fn what(&self) -> &str {
+        match self {
+            Self::Login(permitted) => permitted.what(),
+            Self::Signature(permitted) => permitted.what(),
+        }
+    }
+}
+
 /// A connection's stake in a lease; given up when dropped.
 pub(super) struct Held {
     house: Rc<House>,
@@ -97,6 +119,8 @@ pub(super) struct Held {
     _proxy: Option<proxies::Session>,
     /// What it has signed, and the vault whose log has that.
     signs: Option<(Signs, Rc<OpenVault>)>,
+    /// Whether the last use has been for one of these.
+    used_up: Cell<bool>,
     /// What OpenBao gave, for a lease that is for that.
     exchange: Option<exchanges::Ending>,
     given_up: bool,
@@ -112,6 +136,7 @@ impl Held {
             stake,
             _proxy: None,
             signs: None,
+            used_up: Cell::new(false),
             exchange: None,
             given_up: false,
         }
@@ -158,17 +183,43 @@ impl Held {
         Ok(out)
     }
 
-    /// Signs a login in its session, or what an SSH signature is over, in base64; and whether it was the last.
-    ///
-    /// # Errors
-    /// The lease is for none, or for another one, or over.
-    pub(super) fn sign(&self, session: Option<&SessionAsk>, data: &str) -> Result<(String, bool), Failure> {
-        let (signature, left) = match (&self.signs, session) {
-            (Some((Signs::Logins(login), open)), Some(session)) => login.sign(&self.house, open, &self.lease, session, data)?,
-            (Some((Signs::Signatures, open)), None) => signatures::sign(&self.house, open, &self.lease, data)?,
+    /// Signs logins in their sessions, or what SSH signatures are over, in base64. What may not be signed costs no use, and what may is on the disk
+    /// before any signature goes out, all of it by one wait for the disk. With the lease's last use it ends: what comes behind that has no answer.
+    pub(super) fn sign(&self, asked: &[SignAsk]) -> Vec<Result<String, Failure>> {
+        let mut permitted = Vec::with_capacity(asked.len());
+        for ask in asked {
+            permitted.push(self.permit(ask));
+            if self.used_up.get() {
+                break;
+            }
+        }
+        let uses = permitted.iter().flatten().map(|(ready, left)| (ready.what(), *left));
+        let recorded = match &self.signs {
+            Some((_, open)) => record::used_together(&open.log, self.id(), "signer", uses),
+            None => Ok(()),
+        };
+        let signed = |(ready, _): (Ready, _)| recorded.clone().and_then(|()| self.sign_one(&ready));
+        permitted.into_iter().map(|one| one.and_then(signed)).collect()
+    }
+
+    /// What may be signed, and the uses that are left when this one is taken.
+    fn permit(&self, (session, data): &SignAsk) -> Result<(Ready, Option<u32>), Failure> {
+        let ready = match (&self.signs, session) {
+            (Some((Signs::Logins(login), _)), Some(session)) => Ready::Login(login.permit(&self.house, &self.lease, session, data)?),
+            (Some((Signs::Signatures, _)), None) => Ready::Signature(signatures::permit(&self.house, &self.lease, data)?),
             _ => return Err(signs_nothing()),
         };
-        Ok((signature, left == Some(0)))
+        let left = self.house.ledger.take_use(&self.lease).map_err(|_| gone())?;
+        self.used_up.set(left == Some(0));
+        Ok((ready, left))
+    }
+
+    fn sign_one(&self, ready: &Ready) -> Result<String, Failure> {
+        match (ready, &self.signs) {
+            (Ready::Login(permitted), Some((Signs::Logins(login), _))) => login.sign(permitted),
+            (Ready::Signature(permitted), _) => signatures::sign(&self.house, &self.lease, permitted),
+            (Ready::Login(_), _) => Err(signs_nothing()),
+        }
     }
 
     fn done(mut self, why: Why) -> Option<exchanges::Ending> {

@@ -6,8 +6,9 @@ use super::house::{House, OpenVault};
 use super::leases::gone;
 use crate::lease::failure::locked_memory;
 use crate::lease::ledger::Lease;
+use crate::lease::login::Permitted;
 use crate::lease::text::LeaseText;
-use crate::lease::{certificate, login, record, token};
+use crate::lease::{certificate, login, token};
 use crate::mint::LoginKey;
 use crate::secret::Secret;
 use crate::vault::Material;
@@ -76,26 +77,24 @@ pub(super) fn certify(house: &House, open: &OpenVault, lease: &Lease, key: Login
 }
 
 impl Login {
-    /// Signs one login: what may not be signed costs no use, and what may is on the disk before the signature goes out.
+    /// What is asked for, as something that may be signed.
     ///
     /// # Errors
-    /// It is not what was touched for; the lease is over; the log cannot be written.
-    pub(super) fn sign(
-        &self,
-        house: &House,
-        open: &OpenVault,
-        lease: &Lease,
-        session: &SessionAsk,
-        data: &str,
-    ) -> Result<(String, Option<u32>), Failure> {
+    /// It is not what was touched for; the lease is over.
+    pub(super) fn permit(&self, house: &House, lease: &Lease, session: &SessionAsk, data: &str) -> Result<Permitted, Failure> {
         let blob = BASE64
             .decode(data.as_bytes())
             .map_err(|_| refuse("no_login", "what is to be signed is not base64"))?;
         let permit = |text: &LeaseText, _: &Material| login::permit(text, &self.certificate, session, &blob);
-        let permitted = house.ledger.with_material(lease, permit).map_err(|_| gone())??;
-        let left = house.ledger.take_use(lease).map_err(|_| gone())?;
-        record::used(&open.log, lease.id(), "signer", permitted.what(), left)?;
-        Ok((BASE64.encode(&permitted.sign(&self.key)?), left))
+        house.ledger.with_material(lease, permit).map_err(|_| gone())?
+    }
+
+    /// Signs what stands in the log.
+    ///
+    /// # Errors
+    /// The key is none, which nobody can make it.
+    pub(super) fn sign(&self, permitted: &Permitted) -> Result<String, Failure> {
+        Ok(BASE64.encode(&permitted.sign(&self.key)?))
     }
 }
 

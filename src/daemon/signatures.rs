@@ -2,11 +2,11 @@
 
 use data_encoding::BASE64;
 
-use super::house::{House, OpenVault};
+use super::house::House;
 use super::leases::gone;
 use crate::lease::ledger::Lease;
+use crate::lease::signature::{self, Permitted};
 use crate::lease::text::LeaseText;
-use crate::lease::{record, signature};
 use crate::vault::Material;
 use crate::wire::request::LeaseAsk;
 use crate::wire::{Failure, Outcome, Unhinted};
@@ -29,21 +29,26 @@ pub(super) fn check(ask: &LeaseAsk) -> Result<bool, Failure> {
     }
 }
 
-/// Signs once: what may not be signed costs no use, and what may is on the disk before the signature goes out.
+/// What is asked for, as something that may be signed.
 ///
 /// # Errors
-/// It is not what was touched for; the lease is over; the log cannot be written.
-pub(super) fn sign(house: &House, open: &OpenVault, lease: &Lease, data: &str) -> Result<(String, Option<u32>), Failure> {
+/// It is not what was touched for; the lease is over.
+pub(super) fn permit(house: &House, lease: &Lease, data: &str) -> Result<Permitted, Failure> {
     let blob = BASE64
         .decode(data.as_bytes())
         .map_err(|_| refuse("no_signature", "what is to be signed is not base64").hint(HOW))?;
     let permit = |text: &LeaseText, _: &Material| signature::permit(text, &blob);
-    let permitted = house.ledger.with_material(lease, permit).map_err(|_| gone())??;
-    let left = house.ledger.take_use(lease).map_err(|_| gone())?;
-    record::used(&open.log, lease.id(), "signer", permitted.what(), left)?;
+    house.ledger.with_material(lease, permit).map_err(|_| gone())?
+}
+
+/// Signs what stands in the log.
+///
+/// # Errors
+/// The lease is over; the record's private key is not that of the public key that was shown.
+pub(super) fn sign(house: &House, lease: &Lease, permitted: &Permitted) -> Result<String, Failure> {
     let signed = |text: &LeaseText, material: &Material| permitted.sign(text, material);
     let signature = house.ledger.with_material(lease, signed).map_err(|_| gone())??;
-    Ok((BASE64.encode(&signature), left))
+    Ok(BASE64.encode(&signature))
 }
 
 const HOW: &str = "touchlease ssh agent prod/git -- git commit -S";

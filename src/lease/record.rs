@@ -341,14 +341,33 @@ pub fn refused(log: &Journal, failure: &Failure, now: Boot) {
 /// # Errors
 /// The log cannot be written: the use does not happen.
 pub fn used(log: &Journal, lease: &str, delivery: &str, what: &str, left: Option<u32>) -> Result<(), Failure> {
-    let durability = if left.is_some() { Durability::Synced } else { Durability::Grouped };
-    let event = Event::Used(Used {
-        delivery: delivery.into(),
-        lease: lease.into(),
-        left,
-        what: what.into(),
-    });
-    log.write(event, durability).map(drop)
+    used_together(log, lease, delivery, std::iter::once((what, left)))
+}
+
+/// Writes several uses, what each is and how many are left after it, with one wait for the disk where one of them wants that.
+///
+/// # Errors
+/// The log cannot be written: none of them happens.
+pub fn used_together<'a>(
+    log: &Journal,
+    lease: &str,
+    delivery: &str,
+    uses: impl Iterator<Item = (&'a str, Option<u32>)>,
+) -> Result<(), Failure> {
+    let mut durability = Durability::Grouped;
+    let mut event = |(what, left): (&str, Option<u32>)| {
+        if left.is_some() {
+            durability = Durability::Synced;
+        }
+        Event::Used(Used {
+            delivery: delivery.into(),
+            lease: lease.into(),
+            left,
+            what: what.into(),
+        })
+    };
+    let events: Vec<_> = uses.map(&mut event).collect();
+    log.write_all(&events, durability).map(drop)
 }
 
 /// Writes that an answer had a value in it, which was masked; `left_out` such events before had no line.
@@ -437,25 +456,31 @@ impl Journal {
     }
 
     fn write(&self, event: Event, durability: Durability) -> Result<Digest, Failure> {
+        let lines = self.write_all(std::slice::from_ref(&event), durability)?;
+        Ok(lines.last().copied().unwrap_or_else(|| self.log.borrow().tip().1))
+    }
+
+    /// All of them or none.
+    fn write_all(&self, events: &[Event], durability: Durability) -> Result<Vec<Digest>, Failure> {
+        if events.is_empty() {
+            return Ok(vec![]);
+        }
         let mut log = self.log.borrow_mut();
         // A disk that was full may have room again: one attempt to go on from what is known to be durable.
         if log.is_poisoned() {
             log.reopen().map_err(IntoFailure::failure)?;
         }
-        let step = step(&event);
-        let statement = match &event {
-            Event::Roster(roster) => Some(roster.statement),
-            _ => None,
-        };
-        let line = log.append(event, durability).map_err(IntoFailure::failure)?;
-        if statement.is_some() {
-            self.roster.set(statement);
+        let lines = log.append_many(events, durability).map_err(IntoFailure::failure)?;
+        for (event, line) in events.iter().zip(&lines) {
+            if let Event::Roster(roster) = event {
+                self.roster.set(Some(roster.statement));
+            }
+            tracing::debug!(%line, "{}", step(event));
         }
-        tracing::debug!(%line, "{step}");
         if durability == Durability::Grouped {
             self.written.notify_one();
         }
-        Ok(line)
+        Ok(lines)
     }
 }
 

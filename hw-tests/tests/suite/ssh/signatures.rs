@@ -412,3 +412,43 @@ fn of_another_kind_of_signer_the_commands_say_what_it_signs() {
         .clone();
     assert_eq!(git["namespaces"], serde_json::json!(["git"]));
 }
+
+#[test]
+fn t22_programs_that_sign_at_the_same_time_share_a_lease_and_each_signature_is_a_use_in_the_log() {
+    let signing = Signing::new("eddsa", &["--max-uses", "9"], &["--uses", "9"]);
+    let lab = &signing.lab;
+    let _watch = lab.home.watch().unwrap();
+    let (key, before) = (signing.blob(), signing.touches());
+    let public = SshKey::from_blob(&key).unwrap();
+    let data = |digest| SignedData {
+        namespace: "file".into(),
+        hash: Hash::Sha512,
+        digest: vec![digest; 64],
+    };
+    // Two leases and a half.
+    let wanted = 0..22_u8;
+    std::thread::scope(|scope| {
+        for n in wanted.clone() {
+            let (agent, key, public, data) = (&signing.agent, &key, &public, data(n).to_blob());
+            scope.spawn(move || {
+                let answer = agent.connect().ask(&[&[13][..], &string(key), &string(&data), &[0; 4]].concat());
+                assert_eq!(answer.first(), Some(&14), "{}", agent.said());
+                // Each has the one that it asked for.
+                assert!(touchlease::encoding::ssh_session::is_signed(public, &data, &answer[5..]));
+            });
+        }
+    });
+    assert_eq!(signing.touches(), before + 3);
+    lab.until("the end of two of them", || lab.count("ended") == 2);
+    let used: Vec<_> = lab.events().into_iter().filter(|(name, _)| name == "used").collect();
+    let left: Vec<_> = used.iter().map(|(_, members)| members["left"].as_u64().unwrap()).collect();
+    let counts = (0..9).rev();
+    assert_eq!(left, counts.clone().chain(counts.clone()).chain(counts.take(4)).collect::<Vec<_>>());
+    for n in wanted {
+        let digest = data(n).hex();
+        let lines = used
+            .iter()
+            .filter(|(_, members)| members["what"].as_str().unwrap().contains(&digest));
+        assert_eq!(lines.count(), 1, "{digest}");
+    }
+}

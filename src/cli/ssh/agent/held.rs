@@ -1,45 +1,135 @@
 //! A lease that this process holds, and what the daemon signs with it.
 
+use std::mem;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Mutex, TryLockError};
+
 use data_encoding::BASE64;
 
+use super::serve::locked;
 use crate::cli::init::unexpected;
-use crate::client::{Client, Message, daemon_gone};
+use crate::client::{Client, Message};
 use crate::wire::signer::SessionAsk;
-use crate::wire::{Answer, Event, Failure};
+use crate::wire::{Answer, Event, Failure, Outcome};
 
-/// The connection of a lease.
-pub(super) struct Held(Client);
+/// Most that is asked for together: the daemon takes as much in one go.
+const TOGETHER: usize = 32;
+
+/// The connection of a lease. What several threads want signed while it is in use goes to the daemon together, which then waits for its disk once.
+pub(super) struct Held {
+    connection: Mutex<Client>,
+    wanted: Mutex<Vec<Wanted>>,
+    over: AtomicBool,
+}
+
+/// What one thread waits for.
+struct Wanted {
+    answer: Answer,
+    told: Sender<Signed>,
+}
+
+/// What came of it.
+pub(super) enum Signed {
+    /// The signature, in SSH's form.
+    Done(Vec<u8>),
+    /// Why there is none.
+    Refused(Failure),
+    /// Nothing was said of it: others had the last uses of the lease, or the daemon is gone.
+    Unsaid,
+}
 
 impl Held {
     pub(super) fn new(client: Client) -> Self {
-        Self(client)
+        Self {
+            connection: Mutex::new(client),
+            wanted: Mutex::default(),
+            over: AtomicBool::new(false),
+        }
     }
 
-    /// Whether the daemon has said nothing yet, which would be that the lease is over.
+    /// Whether the daemon has not said that the lease is over, as far as can be told without waiting.
     pub(super) fn is_live(&self) -> bool {
-        self.0.is_waiting() && !self.0.is_ready()
+        let is_quiet = |client: &Client| client.is_waiting() && !client.is_ready();
+        let quiet = match self.connection.try_lock() {
+            Ok(client) => is_quiet(&client),
+            Err(TryLockError::Poisoned(client)) => is_quiet(client.get_ref()),
+            // Whoever uses it hears of its end.
+            Err(TryLockError::WouldBlock) => true,
+        };
+        quiet && !self.over.load(Ordering::SeqCst)
     }
 
     /// Has the daemon sign: a login in its session, or what an SSH signature is over.
-    pub(super) fn sign(&mut self, session: Option<SessionAsk>, data: &[u8]) -> Result<Vec<u8>, Failure> {
-        self.0.answer(&Answer::Sign {
-            session,
-            data: BASE64.encode(data),
-        })?;
+    pub(super) fn sign(&self, session: Option<SessionAsk>, data: &[u8]) -> Signed {
+        let (told, signed) = channel();
+        let data = BASE64.encode(data);
+        let answer = Answer::Sign { session, data };
+        locked(&self.wanted).push(Wanted { answer, told });
+        // Whoever has the connection takes along what others wait for: what was asked for here may be answered by then.
+        let mut client = locked(&self.connection);
+        let wanted = mem::take(&mut *locked(&self.wanted));
+        for wanted in in_parts(wanted) {
+            self.exchange(&mut client, &wanted);
+        }
+        drop(client);
+        signed.try_recv().unwrap_or(Signed::Unsaid)
+    }
+
+    /// Asks for all of it, and passes the answers on, which come in the same order.
+    fn exchange(&self, client: &mut Client, wanted: &[Wanted]) {
+        let answers: Vec<_> = wanted.iter().map(|one| &one.answer).collect();
+        let mut failed = client.answers(&answers).err();
+        for one in wanted {
+            let signed = match &failed {
+                Some(failure) => Signed::Refused(failure.clone()),
+                None if self.over.load(Ordering::SeqCst) => Signed::Unsaid,
+                None => self.hear(client).unwrap_or_else(|failure| {
+                    failed = Some(failure.clone());
+                    Signed::Refused(failure)
+                }),
+            };
+            // It waits for as long as this thread has the connection.
+            let _ = one.told.send(signed);
+        }
+        if failed.is_some() {
+            self.over.store(true, Ordering::SeqCst);
+        }
+    }
+
+    fn hear(&self, client: &mut Client) -> Result<Signed, Failure> {
         loop {
-            match self.0.message()? {
+            match client.message()? {
                 Some(Message::Event(Event::Signed {
                     signature: Some(signature),
                     ..
-                })) => return BASE64.decode(signature.as_bytes()).map_err(|_| unexpected()),
+                })) => return BASE64.decode(signature.as_bytes()).map(Signed::Done).map_err(|_| unexpected()),
                 Some(Message::Event(Event::Signed {
                     refused: Some(refused), ..
-                })) => return Err(refused),
-                // The lease's end, which may come at any time.
+                })) => return Ok(Signed::Refused(refused)),
+                // It was taken back, or its time is over: nobody is asked anew for that.
+                Some(Message::Event(Event::Ended { .. })) => return Err(ended()),
                 Some(Message::Event(_)) => {}
                 Some(Message::Reply(_)) => return Err(unexpected()),
-                None => return Err(daemon_gone()),
+                None => {
+                    self.over.store(true, Ordering::SeqCst);
+                    return Ok(Signed::Unsaid);
+                }
             }
         }
     }
+}
+
+fn in_parts(mut wanted: Vec<Wanted>) -> Vec<Vec<Wanted>> {
+    let mut parts = vec![];
+    while wanted.len() > TOGETHER {
+        let rest = wanted.split_off(TOGETHER);
+        parts.push(mem::replace(&mut wanted, rest));
+    }
+    parts.push(wanted);
+    parts
+}
+
+fn ended() -> Failure {
+    Failure::new(Outcome::Refused, "lease_over", "the lease ended before it could be used").hint("sign again")
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use data_encoding::BASE64;
 
 use super::Args;
-use super::held::Held;
+use super::held::{Held, Signed};
 use super::serve::{Agent, locked};
 use crate::cli::init::unexpected;
 use crate::deliver::ssh_agent::{Session, frame};
@@ -17,7 +17,7 @@ use crate::wire::request::GrantAsk;
 use crate::wire::signer::{CertificateAsk, LoginAsk, SessionAsk};
 
 /// Whoever asks for a lease keeps it locked: another connection to the same server gets the same.
-type Slot = Arc<Mutex<Option<Login>>>;
+type Slot = Arc<Mutex<Option<Arc<Login>>>>;
 
 /// The leases of a signer of certificates, by the host key that they are for.
 pub(super) struct Logins {
@@ -51,22 +51,30 @@ impl Logins {
         }
         let login = match &mut *login {
             Some(login) => login,
-            empty => empty.insert(self.ask(agent, session, stream)?),
+            empty => empty.insert(Arc::new(self.ask(agent, session, stream)?)),
         };
         Ok(frame::identities(&[(&login.certificate, &format!("touchlease {}", login.id))]))
     }
 
     pub(super) fn sign(&self, session: &Session, key: &[u8], data: &[u8]) -> Result<Vec<u8>, Failure> {
         let slot = self.slot(session);
-        let mut login = locked(&slot);
-        let Some(lease) = login.as_mut().filter(|login| login.certificate == key) else {
+        let there = locked(&slot).clone();
+        let Some(login) = there.filter(|login| login.certificate == key) else {
             return Ok(frame::FAILURE.to_vec());
         };
-        let signed = lease.held.sign(Some(said(session)), data);
-        if !lease.held.is_live() {
-            *login = None;
+        let signed = login.held.sign(Some(said(session)), data);
+        if !login.held.is_live() {
+            let mut there = locked(&slot);
+            if there.as_ref().is_some_and(|other| Arc::ptr_eq(other, &login)) {
+                *there = None;
+            }
         }
-        Ok(frame::signature(&signed?))
+        match signed {
+            Signed::Done(signature) => Ok(frame::signature(&signature)),
+            Signed::Refused(refused) => Err(refused),
+            // With another lease it is another certificate, of which ssh does not know.
+            Signed::Unsaid => Ok(frame::FAILURE.to_vec()),
+        }
     }
 
     fn slot(&self, session: &Session) -> Slot {

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
-use super::held::Held;
+use super::held::{Held, Signed};
 use super::serve::{Agent, locked};
 use crate::cli::ssh::signing_key;
 use crate::deliver::ssh_agent::frame;
@@ -17,18 +17,20 @@ use crate::wire::signer::SignatureAsk;
 use crate::wire::{Failure, Outcome};
 
 /// Whoever asks for a lease keeps it locked: what is to be signed meanwhile waits for it.
-type Slot = Arc<Mutex<Option<Lease>>>;
+type Slot = Arc<Mutex<Option<Arc<Lease>>>>;
 
-/// The leases of signers of signatures, by signer and namespace.
+/// The leases of signers of signatures, by public key, in its wire form, and namespace: a lease's key stays, whatever its signer's is by then.
 pub(super) struct Signatures {
     signers: Vec<SecretRef>,
-    leases: Mutex<BTreeMap<(String, String), Slot>>,
+    leases: Mutex<BTreeMap<(Vec<u8>, String), Slot>>,
 }
 
 struct Lease {
     held: Held,
-    /// The key that signs, as it was when the lease was asked for.
-    key: Vec<u8>,
+    /// The key that it is for.
+    key: SshKey,
+    /// Whether that is what it signs with, which the first signature shows: it is one and the same key for as long as the lease lives.
+    is_of_it: OnceLock<bool>,
 }
 
 impl Signatures {
@@ -50,36 +52,67 @@ impl Signatures {
         Ok(frame::identities(&keys))
     }
 
-    /// Signs with a live lease of the namespace that has a use left, or with one that is asked for.
+    /// Signs with a live lease of this key in the namespace that has a use left, or with one that is asked for.
     pub(super) fn sign(&self, agent: &Agent, key: &[u8], data: &SignedData, stream: &UnixStream) -> Result<Vec<u8>, Failure> {
-        let keys = self.keys(agent)?;
-        let Some((signer, public)) = keys.into_iter().find(|(_, known)| known.to_blob() == key) else {
-            return Ok(frame::FAILURE.to_vec());
-        };
-        let place = (signer.to_string(), data.namespace.clone());
-        let slot = locked(&self.leases).entry(place).or_default().clone();
-        let mut lease = locked(&slot);
-        if lease.as_ref().is_some_and(|lease| !lease.held.is_live() || lease.key != key) {
-            *lease = None;
-        }
-        let live = match &mut *lease {
-            Some(lease) => lease,
-            empty => {
-                let (_, held) = agent.ask(grant(signer, data), stream)?;
-                empty.insert(Lease { held, key: key.to_vec() })
-            }
+        let place = (key.to_vec(), data.namespace.clone());
+        let known = locked(&self.leases).get(&place).cloned();
+        let slot = match known {
+            Some(slot) => slot,
+            // Of a key that is none of these nothing is kept.
+            None if self.signer(agent, key)?.is_none() => return Ok(frame::FAILURE.to_vec()),
+            None => locked(&self.leases).entry(place).or_default().clone(),
         };
         let blob = data.to_blob();
-        let signed = live.held.sign(None, &blob);
-        // Rotated while somebody was asked: nobody would look for the key that signed.
-        let is_of_it = signed.as_ref().is_ok_and(|signature| is_signed(&public, &blob, signature));
-        if !live.held.is_live() || signed.is_ok() && !is_of_it {
-            *lease = None;
+        loop {
+            let Some(lease) = self.lease(&slot, agent, key, data, stream)? else {
+                return Ok(frame::FAILURE.to_vec());
+            };
+            let signed = lease.held.sign(None, &blob);
+            // Rotated while somebody was asked: nobody would look for the key that signed.
+            let is_of_it = |signature: &[u8]| *lease.is_of_it.get_or_init(|| is_signed(&lease.key, &blob, signature));
+            let result = match signed {
+                // Others had the last of its uses.
+                Signed::Unsaid => None,
+                Signed::Refused(refused) => Some(Err(refused)),
+                Signed::Done(signature) if is_of_it(&signature) => Some(Ok(frame::signature(&signature))),
+                Signed::Done(_) => {
+                    forget(&slot, &lease);
+                    Some(Err(Failure::new(
+                        Outcome::Refused,
+                        "other_key",
+                        "the signer's key was changed meanwhile",
+                    )
+                    .hint("sign again")))
+                }
+            };
+            if !lease.held.is_live() {
+                forget(&slot, &lease);
+            }
+            if let Some(result) = result {
+                return result;
+            }
         }
-        match signed? {
-            signature if is_of_it => Ok(frame::signature(&signature)),
-            _ => Err(Failure::new(Outcome::Refused, "other_key", "the signer's key was changed meanwhile").hint("sign again")),
+    }
+
+    /// The live lease there, or one that is asked for; nothing for a key that no signer has any more.
+    fn lease(&self, slot: &Slot, agent: &Agent, key: &[u8], data: &SignedData, stream: &UnixStream) -> Result<Option<Arc<Lease>>, Failure> {
+        let mut there = locked(slot);
+        if let Some(lease) = there.as_ref().filter(|lease| lease.held.is_live()) {
+            return Ok(Some(lease.clone()));
         }
+        *there = None;
+        // It may have been rotated since.
+        let Some((signer, key)) = self.signer(agent, key)? else {
+            return Ok(None);
+        };
+        let (_, held) = agent.ask(grant(signer, data), stream)?;
+        let is_of_it = OnceLock::new();
+        Ok(Some(there.insert(Arc::new(Lease { held, key, is_of_it })).clone()))
+    }
+
+    /// The signer whose key this is, now.
+    fn signer(&self, agent: &Agent, key: &[u8]) -> Result<Option<(SecretRef, SshKey)>, Failure> {
+        Ok(self.keys(agent)?.into_iter().find(|(_, known)| known.to_blob() == key))
     }
 
     fn keys(&self, agent: &Agent) -> Result<Vec<(SecretRef, SshKey)>, Failure> {
@@ -89,6 +122,14 @@ impl Signatures {
         let caller = agent.caller(None);
         let key = |signer: &SecretRef| Ok((signer.clone(), signing_key(&caller, signer)?));
         self.signers.iter().map(key).collect()
+    }
+}
+
+/// Takes a lease that is over out of its place, where there may be another by now; its connection ends with the last who uses it.
+fn forget(slot: &Slot, lease: &Arc<Lease>) {
+    let mut there = locked(slot);
+    if there.as_ref().is_some_and(|other| Arc::ptr_eq(other, lease)) {
+        *there = None;
     }
 }
 
