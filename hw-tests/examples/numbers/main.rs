@@ -4,15 +4,20 @@
 //! ratios within one run count. The exit code is not 0 when a peer is missing or a goal is missed; each is said.
 #![allow(clippy::disallowed_methods)] // it measures
 
+mod agent;
+mod cores;
 mod idle;
 mod lease;
 mod log;
 mod mask;
 mod page;
+mod proxy;
 mod rig;
 mod run;
 mod scan;
+mod server;
 mod size;
+mod ssh;
 mod table;
 mod worker;
 
@@ -54,13 +59,16 @@ fn main() -> ExitCode {
 
 type Part = fn(&mut Table) -> Result<(), Failure>;
 
-const PARTS: [(&str, Part); 7] = [
+const PARTS: [(&str, Part); 10] = [
     ("lease", lease::rows),
     ("run", run::rows),
+    ("agent", agent::rows),
     ("size", size::rows),
     ("mask", mask::rows),
     ("scan", scan::rows),
     ("log", log::rows),
+    ("ssh", ssh::rows),
+    ("proxy", proxy::rows),
     ("idle", idle::rows),
 ];
 
@@ -68,10 +76,16 @@ fn measure(table: &mut Table, only: &[String]) -> Result<(), Failure> {
     if let Some(unknown) = only.iter().find(|only| PARTS.iter().all(|(name, _)| name != only)) {
         return Err(format!("there is no part {unknown}: {}", PARTS.map(|(name, _)| name).join(", ")).into());
     }
-    PARTS
+    // What one part lacks, a peer among it, is no reason to be without the others.
+    for (name, rows) in PARTS
         .iter()
         .filter(|(name, _)| only.is_empty() || only.iter().any(|only| only == name))
-        .try_for_each(|(_, rows)| rows(table))
+    {
+        if let Err(failure) = rows(table) {
+            table.missing(&format!("the rest of the part {name}"), &table::one_line(&failure));
+        }
+    }
+    Ok(())
 }
 
 fn ended(done: Result<(), Failure>) -> ExitCode {

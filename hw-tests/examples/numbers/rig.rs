@@ -38,6 +38,11 @@ pub struct Rig {
 impl Rig {
     /// A vault with `prod/TOKEN` and this many more secrets, on a key with or without a PIN.
     pub fn new(pin: bool, more: usize) -> Result<Self, Failure> {
+        Self::with(pin, more, Config::default())
+    }
+
+    /// The same, where a person has configured something.
+    pub fn with(pin: bool, more: usize, config: Config) -> Result<Self, Failure> {
         let own = Arc::new(Stopwatch::start(pin)?);
         let socket = HidSocket::new(own.clone());
         socket.plug()?;
@@ -45,7 +50,7 @@ impl Rig {
         let home = Home::new(product()?)?;
         let clock = Arc::new(Ahead::default());
         let broker = Broker::new(Processes::new("/proc/self/exe".into()), clock.clone());
-        let daemon = home.daemon_over(broker.clone(), clock.clone(), Config::default())?;
+        let daemon = home.daemon_over(broker.clone(), clock.clone(), config)?;
         let mut init = vec!["init", "--key", "blue"];
         init.extend((!pin).then_some("--touch-only"));
         asked(home.terminal(init)?, pin)?;

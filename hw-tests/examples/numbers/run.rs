@@ -9,7 +9,7 @@ use std::time::Duration;
 use touchlease::deliver::env::find;
 
 use super::rig::Rig;
-use super::table::{Failure, Table, Times, Work, interleaved, millis};
+use super::table::{Failure, Table, Times, Work, interleaved, millis, one_line};
 
 const ROUNDS: usize = 200;
 
@@ -17,7 +17,12 @@ pub fn rows(table: &mut Table) -> Result<(), Failure> {
     let rig = Rig::new(false, 0)?;
     // Held by this process, so all its children may use it.
     quiet(rig.home.command(["lease", "request", "--with", "prod/TOKEN"]))?;
-    let peers = [age(&rig)?, pass(&rig)?, rage(&rig)?, gopass()];
+    let peers = [
+        Peer::or_missing("age", age(&rig)),
+        Peer::or_missing("pass", pass(&rig)),
+        Peer::or_missing("rage", rage(&rig)),
+        gopass(),
+    ];
     let mut names = vec![];
     let mut works: Vec<Work<'_>> = vec![
         Box::new(|| quiet(environment(&rig, "env", &["FOO=bar", "true"]))),
@@ -31,7 +36,7 @@ pub fn rows(table: &mut Table) -> Result<(), Failure> {
                 names.push(name);
                 works.push(work);
             }
-            Peer::Missing(name, why) => table.missing(&format!("{name}, one secret, against env"), why),
+            Peer::Missing(name, why) => table.missing(&format!("{name}, one secret, against env"), &why),
         }
     }
     let times = interleaved(ROUNDS, &mut works)?;
@@ -114,7 +119,14 @@ fn from_a_shell(rig: &Rig, table: &mut Table) -> Result<(), Failure> {
 /// Another program.
 pub enum Peer<'a> {
     There(&'static str, String, Work<'a>),
-    Missing(&'static str, &'static str),
+    Missing(&'static str, String),
+}
+
+impl<'a> Peer<'a> {
+    /// One that cannot be set up is missing, and why is in its row.
+    pub fn or_missing(name: &'static str, made: Result<Self, Failure>) -> Self {
+        made.unwrap_or_else(|failure| Self::Missing(name, one_line(&failure)))
+    }
 }
 
 /// A file for one X25519 identity, decrypted.
@@ -128,7 +140,7 @@ fn rage(rig: &Rig) -> Result<Peer<'_>, Failure> {
 
 fn age_like<'a>(rig: &'a Rig, name: &'static str, keygen: &str, missing: &'static str) -> Result<Peer<'a>, Failure> {
     let Some(version) = version(name, "--version") else {
-        return Ok(Peer::Missing(name, missing));
+        return Ok(Peer::Missing(name, missing.into()));
     };
     let path = |end: &str| rig.home.path().join(format!("{name}-{end}")).display().to_string();
     let (identity, secret, sealed) = (path("identity"), path("secret"), path("sealed"));
@@ -147,7 +159,7 @@ fn age_like<'a>(rig: &'a Rig, name: &'static str, keygen: &str, missing: &'stati
 /// `pass show`, with an OpenPGP key of the default kind, without a passphrase, and its agent running.
 pub fn pass(rig: &Rig) -> Result<Peer<'_>, Failure> {
     let (Some(gpg), true) = (version("gpg", "--version"), exists("pass")) else {
-        return Ok(Peer::Missing("pass", "apt-get install pass gnupg"));
+        return Ok(Peer::Missing("pass", "apt-get install pass gnupg".into()));
     };
     let gnupg = rig.home.path().join(".gnupg");
     std::os::unix::fs::DirBuilderExt::mode(&mut fs::DirBuilder::new(), 0o700).create(&gnupg)?;
@@ -175,7 +187,7 @@ pub fn pass(rig: &Rig) -> Result<Peer<'_>, Failure> {
 
 /// Debian 12's package of this name is another program.
 pub fn gopass() -> Peer<'static> {
-    Peer::Missing("gopass", "not in Debian 12 (its package gopass is another program)")
+    Peer::Missing("gopass", "not in Debian 12 (its package gopass is another program)".into())
 }
 
 pub fn environment(rig: &Rig, program: &str, arguments: &[&str]) -> Command {

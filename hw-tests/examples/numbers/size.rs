@@ -10,7 +10,7 @@ use touchlease::encoding::sshsig::Namespace;
 
 use super::rig::Rig;
 use super::run::{self, Peer, environment, quiet, version};
-use super::table::{Failure, Table, Work, interleaved, millis};
+use super::table::{Failure, Table, Work, interleaved, micros, millis};
 
 const MANY: usize = 100_000;
 const FEW: usize = 10;
@@ -103,14 +103,19 @@ fn by_command(table: &mut Table) -> Result<(), Failure> {
         )
     })];
     let mut against = vec![];
-    for (peer, goal) in [(run::pass(&rig)?, 8.0), (run::gopass(), 4.0), (keepassxc(&rig)?, 40.0)] {
+    let others = [
+        (Peer::or_missing("pass", run::pass(&rig)), 8.0),
+        (run::gopass(), 4.0),
+        (Peer::or_missing("keepassxc-cli", keepassxc(&rig)), 40.0),
+    ];
+    for (peer, goal) in others {
         match peer {
             Peer::There(name, version, work) => {
                 table.version(name, version);
                 against.push((name, goal));
                 works.push(work);
             }
-            Peer::Missing(name, why) => table.missing(&format!("{name}, one secret by its command"), why),
+            Peer::Missing(name, why) => table.missing(&format!("{name}, one secret by its command"), &why),
         }
     }
     let times = interleaved(STARTS, &mut works)?;
@@ -134,7 +139,7 @@ fn by_command(table: &mut Table) -> Result<(), Failure> {
 /// `keepassxc-cli show` of one entry of a thousand, in a database whose key derivation takes the least that the program allows (100 ms).
 fn keepassxc(rig: &Rig) -> Result<Peer<'_>, Failure> {
     let Some(version) = version("keepassxc-cli", "--version") else {
-        return Ok(Peer::Missing("keepassxc-cli", "apt-get install keepassxc"));
+        return Ok(Peer::Missing("keepassxc-cli", "apt-get install keepassxc".into()));
     };
     let path = |end: &str| rig.home.path().join(end).display().to_string();
     let (xml, database) = (path("entries.xml"), path("entries.kdbx"));
@@ -166,8 +171,4 @@ fn typed(mut command: Command, text: &str) -> Result<(), Failure> {
         return Ok(());
     }
     Err(format!("{command:?}: {}", String::from_utf8_lossy(&ended.stderr)).into())
-}
-
-fn micros(time: Duration) -> String {
-    format!("{:.0} us", time.as_secs_f64() * 1e6)
 }

@@ -107,6 +107,12 @@ impl Times {
         self.0.insert(at, time);
     }
 
+    /// Those of another series as well.
+    pub fn take_in(&mut self, other: Self) {
+        self.0.extend(other.0);
+        self.0.sort_unstable();
+    }
+
     /// The time that this share of the runs, 0 to 1, stayed within.
     pub fn within(&self, share: f64) -> Duration {
         let last = self.0.len().saturating_sub(1);
@@ -121,6 +127,36 @@ impl Times {
     /// Its median as a multiple of another's.
     pub fn over(&self, other: &Self) -> f64 {
         self.median().as_secs_f64() / other.median().as_secs_f64()
+    }
+}
+
+impl From<Vec<Duration>> for Times {
+    fn from(mut times: Vec<Duration>) -> Self {
+        times.sort_unstable();
+        Self(times)
+    }
+}
+
+/// What was done in some time, one after the other or several at a time.
+#[derive(Clone, Debug, Default)]
+pub struct Load {
+    /// How long each took.
+    pub each: Times,
+    /// From the beginning of the first to the end of the last.
+    pub whole: Duration,
+    pub done: usize,
+}
+
+impl Load {
+    /// Another stretch of the same.
+    pub fn take_in(&mut self, other: Self) {
+        self.each.take_in(other.each);
+        self.whole += other.whole;
+        self.done += other.done;
+    }
+
+    pub fn per_second(&self) -> f64 {
+        self.done as f64 / self.whole.as_secs_f64()
     }
 }
 
@@ -156,6 +192,16 @@ pub fn timed(work: &mut Work<'_>) -> Result<Duration, Failure> {
     let start = Instant::now();
     work()?;
     Ok(start.elapsed())
+}
+
+/// What went wrong, for a cell.
+pub fn one_line(failure: &Failure) -> String {
+    failure.to_string().replace(['\n', '|'], " ").trim().to_owned()
+}
+
+/// In microseconds, for a cell.
+pub fn micros(time: Duration) -> String {
+    format!("{:.0} us", time.as_secs_f64() * 1e6)
 }
 
 /// In milliseconds, for a cell.
