@@ -2,6 +2,7 @@
 
 mod agent;
 mod logins;
+mod openssh;
 mod servers;
 mod signatures;
 
