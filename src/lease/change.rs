@@ -202,6 +202,7 @@ fn dropped(secret: &SecretRef, before: &Signer, after: Option<&Signer>) -> Vec<D
         secret: secret.clone(),
         alg: before.alg,
         issuer: before.issuer.clone(),
+        signs: before.for_ssh(),
         public,
         was,
     };

@@ -97,7 +97,8 @@ pub struct Signer {
 }
 
 /// What a signer signs: one of these, for ever, so that nothing that it signed can be taken for another thing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum SignerKind {
     /// JSON Web Tokens.
     Tokens,
@@ -163,6 +164,12 @@ impl Signer {
     #[must_use]
     pub fn kind(&self) -> SignerKind {
         SignerKind::of(self.principals.is_some(), self.namespaces.is_some())
+    }
+
+    /// What it signs for SSH; nothing of a signer of tokens.
+    #[must_use]
+    pub fn for_ssh(&self) -> Option<SignerKind> {
+        Some(self.kind()).filter(|kind| *kind != SignerKind::Tokens)
     }
 
     /// Its public keys.

@@ -71,7 +71,8 @@ fn taken(secret: &JoinedText, zone: &TimeZone) -> String {
     let earlier = if secret.earlier_key { ", under an earlier key" } else { "" };
     let changed = clock_time(secret.changed, zone);
     let signer = secret.issuer.as_ref();
-    let signer = signer.map(|issuer| format!("; {}", signers::of_what(issuer))).unwrap_or_default();
+    let signer = signer.map(|issuer| format!("; {}", signers::of_what(issuer, secret.signs)));
+    let signer = signer.unwrap_or_default();
     format!("{}  version {} of {changed}{earlier}{signer}", secret.secret, secret.version)
 }
 
@@ -106,6 +107,7 @@ pub(super) mod tests {
                     changed: 1_790_000_000,
                     earlier_key: true,
                     issuer: Some("https://id.example".into()),
+                    signs: None,
                 }],
                 judged: Digest([3; 32]),
             },

@@ -12,6 +12,7 @@ use crate::encoding::jwk::{Algorithm, Profile, PublicKey};
 use crate::encoding::plain::count;
 use crate::encoding::ssh_key::SshKey;
 use crate::lease::text::{BeforeText, CertificateText, DroppedText, ExchangeText, GrantText, KeyState, SignatureText, TokenText};
+use crate::vault::signer::SignerKind;
 use crate::wire::signer::{HardwareRules, SignerClass, SignerRules};
 
 /// Digits of a key's name that are enough to tell it from another.
@@ -248,15 +249,17 @@ pub(super) fn most(ttl: Option<u64>, uses: Option<u32>) -> Vec<String> {
 /// Public keys that will be a signer's no more, each with what that means.
 pub(super) fn drops(rows: &mut Vec<Row>, drops: &[DroppedText]) {
     for (i, dropped) in drops.iter().enumerate() {
-        let signed = if dropped.issuer.is_empty() {
-            "certificate or signature"
-        } else {
-            "token"
+        let good = match (dropped.signs, dropped.issuer.is_empty()) {
+            (Some(SignerKind::Certificates), _) => "no certificate of it stays good",
+            // The lines lie with whoever verifies, and a signature has no end.
+            (Some(SignerKind::Signatures), _) => "what it signed is good wherever its line stays in allowed_signers",
+            (Some(SignerKind::Tokens), _) | (None, false) => "no token of it stays good",
+            (None, true) => "no certificate or signature of it stays good",
         };
         let what = match dropped.was {
-            KeyState::Current => format!("which signs now: no {signed} of it stays good"),
+            KeyState::Current => format!("which signs now: {good}"),
             KeyState::Next => "which was to sign next".to_owned(),
-            KeyState::Previous => format!("which signed before: no {signed} of it stays good"),
+            KeyState::Previous => format!("which signed before: {good}"),
         };
         let text = format!("key {} of {}, {what}", shown(dropped.alg, &dropped.public), dropped.secret);
         strong(rows, if i == 0 { "drops" } else { "" }, text);
@@ -266,16 +269,19 @@ pub(super) fn drops(rows: &mut Vec<Row>, drops: &[DroppedText]) {
 /// What is removed: of a signer, that it is one.
 pub(super) fn removed(secret: &SecretRef, drops: &[DroppedText]) -> String {
     match drops.iter().find(|dropped| dropped.secret == *secret) {
-        Some(dropped) => format!("{secret}, {}", of_what(&dropped.issuer)),
+        Some(dropped) => format!("{secret}, {}", of_what(&dropped.issuer, dropped.signs)),
         None => secret.to_string(),
     }
 }
 
-/// What a signer signs, by whom it names as the issuer: one for SSH names nobody.
-pub(super) fn of_what(issuer: &str) -> String {
-    match issuer.is_empty() {
-        true => "a signer of SSH certificates or signatures".to_owned(),
-        false => format!("a signer of tokens issued by {issuer}"),
+/// What a signer signs, by whom it names as the issuer: one for SSH names nobody. A text from before there were two kinds for SSH does not
+/// say which it was.
+pub(super) fn of_what(issuer: &str, signs: Option<SignerKind>) -> String {
+    match (signs, issuer.is_empty()) {
+        (Some(SignerKind::Certificates), _) => "a signer of SSH certificates".to_owned(),
+        (Some(SignerKind::Signatures), _) => "a signer of SSH signatures".to_owned(),
+        (None, true) => "a signer of SSH certificates or signatures".to_owned(),
+        (Some(SignerKind::Tokens) | None, _) => format!("a signer of tokens issued by {issuer}"),
     }
 }
 
@@ -480,24 +486,43 @@ pub(super) mod tests {
         let Ok(secret) = "prod/ca".parse::<SecretRef>() else {
             panic!("no name")
         };
-        let dropped = |was| DroppedText {
+        let dropped = |issuer: &str, signs| DroppedText {
             secret: secret.clone(),
             alg: Algorithm::EdDsa,
-            issuer: String::new(),
+            issuer: issuer.to_owned(),
+            signs,
             public: keys()[2].clone(),
-            was,
+            was: KeyState::Previous,
         };
-        assert_eq!(
-            removed(&secret, &[dropped(KeyState::Current)]),
-            "prod/ca, a signer of SSH certificates or signatures"
-        );
-        let mut shown = Vec::new();
-        drops(&mut shown, &[dropped(KeyState::Previous)]);
-        assert!(
-            shown[0]
-                .text
-                .ends_with("which signed before: no certificate or signature of it stays good")
-        );
+        for (dropped, is, was) in [
+            (
+                dropped("", Some(SignerKind::Certificates)),
+                "a signer of SSH certificates",
+                "no certificate of it stays good",
+            ),
+            (
+                dropped("", Some(SignerKind::Signatures)),
+                "a signer of SSH signatures",
+                "what it signed is good wherever its line stays in allowed_signers",
+            ),
+            (
+                dropped("https://id.example", None),
+                "a signer of tokens issued by https://id.example",
+                "no token of it stays good",
+            ),
+            // A receipt from before there were two kinds for SSH.
+            (
+                dropped("", None),
+                "a signer of SSH certificates or signatures",
+                "no certificate or signature of it stays good",
+            ),
+        ] {
+            let dropped = [dropped];
+            assert_eq!(removed(&secret, &dropped), format!("prod/ca, {is}"));
+            let mut shown = Vec::new();
+            drops(&mut shown, &dropped);
+            assert!(shown[0].text.ends_with(&format!("which signed before: {was}")), "{}", shown[0].text);
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::{KeepText, Origin, Text};
 use crate::encoding::jwk::Algorithm;
 use crate::encoding::sshsig::Namespace;
 use crate::encoding::{Digest, SecretRef};
+use crate::vault::signer::SignerKind;
 use crate::wire::request::RulesAsk;
 
 /// A change to a vault.
@@ -48,6 +49,9 @@ pub struct DroppedText {
     pub alg: Algorithm,
     /// Whose tokens it signed; empty for a signer of SSH certificates or signatures.
     pub issuer: String,
+    /// What a signer for SSH signed. Left out for one of tokens, and in texts from before there were two kinds for SSH.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signs: Option<SignerKind>,
     /// The key, as in [`crate::wire::signer::SignerRules`].
     pub public: String,
     /// What it was.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::encoding::{Digest, SecretRef};
+use crate::vault::signer::SignerKind;
 use crate::vault::{Claim, Standing};
 use crate::wire::request::RulesAsk;
 
@@ -49,6 +50,9 @@ pub struct JoinedText {
     /// Whose tokens it signs, of a signer; empty for one of SSH certificates or signatures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issuer: Option<String>,
+    /// As in [`super::DroppedText`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signs: Option<SignerKind>,
 }
 
 /// Of several versions of a secret, which one stays.
@@ -118,6 +122,7 @@ pub fn names_all(standing: &Standing) -> bool {
 
 impl JoinedText {
     fn of(claim: &Claim) -> Self {
+        let signer = claim.listed.rules.signer.as_ref();
         Self {
             secret: SecretRef {
                 scope: claim.listed.scope.clone(),
@@ -126,7 +131,8 @@ impl JoinedText {
             version: claim.listed.version,
             changed: claim.listed.changed,
             earlier_key: claim.earlier_key,
-            issuer: claim.listed.rules.signer.as_ref().map(|signer| signer.issuer.clone()),
+            issuer: signer.map(|signer| signer.issuer.clone()),
+            signs: signer.and_then(|signer| signer.for_ssh()),
         }
     }
 }

@@ -20,7 +20,7 @@ fn origin(joins: &str) -> String {
 
 pub fn lease_text() -> Vec<Vec<u8>> {
     let joins = format!(
-        r#""joins":{{"count":1,"judged":"{DIGEST}","secrets":[{{"changed":1800000000,"earlier_key":true,"secret":"prod/A","version":2}}]}},"#
+        r#""joins":{{"count":2,"judged":"{DIGEST}","secrets":[{{"changed":1800000000,"earlier_key":true,"secret":"prod/A","version":2}},{{"changed":1800000000,"issuer":"","secret":"prod/git","signs":"signatures","version":1}}]}},"#
     );
     let grant = format!(r#"{{"env":"TOKEN","judged":"{DIGEST}","secret":"prod/TOKEN","version":3,"via":"env"}}"#);
     let proxy = r#"{"form":"header:x-api-key","hosts":["api.example.com"],"methods":["GET"],"paths":["/v4/*"]}"#;
@@ -75,9 +75,20 @@ pub fn change_text() -> Vec<Vec<u8>> {
         r#"{"before":{"audiences":["https://b.example"],"claims":{},"subjects":["robot"],"ttl":60,"uses":1},"rules":"#,
     );
     let dropping = change("").replace(r#""at":1800000000,"#, &drops);
-    [change(""), change(&keeps), change("").replace(rules, &signer), turned, dropping]
-        .map(String::into_bytes)
-        .into()
+    let issued = r#""issuer":"https://id.example","public""#;
+    let for_ssh = dropping.replace(issued, r#""issuer":"","public""#);
+    let of_certificates = for_ssh.replace(r#""was""#, r#""signs":"certificates","was""#);
+    [
+        change(""),
+        change(&keeps),
+        change("").replace(rules, &signer),
+        turned,
+        dropping,
+        for_ssh,
+        of_certificates,
+    ]
+    .map(String::into_bytes)
+    .into()
 }
 
 pub fn clock_text() -> Vec<Vec<u8>> {
