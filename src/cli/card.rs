@@ -14,7 +14,7 @@ use crate::encoding::Digest;
 use crate::encoding::plain::{self, count};
 use crate::encoding::words::four_words;
 use crate::lease::grant::Via;
-use crate::lease::requester::{Claimed, command_line};
+use crate::lease::requester::{Claimed, SSH_COMMAND, command_line};
 use crate::lease::text::{
     BeforeText, ChangeText, ClockText, EnrolText, ExportText, GrantText, Holder, LeaseText, OlderText, Origin, ProxyText, RequesterText,
     ScanText, Text as _, UnlockText, WriteText,
@@ -455,9 +455,7 @@ fn origin_rows(rows: &mut Vec<Row>, origin: &Origin, verb: &str) {
 fn requester_rows(rows: &mut Vec<Row>, requester: &RequesterText, verb: &str) {
     let claimed = &requester.claimed;
     let who = claimed
-        .labels
-        .keys()
-        .next()
+        .label()
         .map_or_else(|| claimed.in_short(), |label| format!("{} ({label})", claimed.in_short()));
     rows.push(Row {
         short: Some(format!("{} {verb}", claimed.program())),
@@ -470,6 +468,12 @@ fn requester_rows(rows: &mut Vec<Row>, requester: &RequesterText, verb: &str) {
     );
     if let Some(agent) = agent(claimed) {
         push(rows, "agent", agent);
+    }
+    if let Some(client) = claimed.ssh_client() {
+        must(rows, "asked by", format!("{client} (claimed)"));
+    }
+    if let Some(command) = claimed.labels.get(SSH_COMMAND) {
+        spare(rows, "", command.clone());
     }
     if claimed.labels.contains_key("mcp_proxy") {
         must(

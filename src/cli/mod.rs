@@ -48,6 +48,7 @@ mod vault;
 mod watch;
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
@@ -198,6 +199,7 @@ fn dispatch(cli: Cli, ui: Ui, places: Places, met: Option<Client>) -> Result<u8,
         ui,
         places,
         vault,
+        labels: BTreeMap::new(),
         met: Cell::new(met),
     };
     let done = match cli.command {

@@ -1,6 +1,7 @@
 //! One call to the daemon, from the question to the reply: the prompt on the person's own terminal, progress on standard error.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -43,6 +44,8 @@ pub struct Session {
     pub places: paths::Places,
     /// The vault that the command line names.
     pub vault: Option<PathBuf>,
+    /// What is known of whoever asks through this process: labels besides those of its own environment.
+    pub labels: BTreeMap<String, String>,
     /// A connection that was made before it was known what to ask.
     pub met: Cell<Option<Client>>,
 }
@@ -73,7 +76,7 @@ impl Session {
             v: VERSION,
             vault: self.vault.clone(),
             screen,
-            labels: LABELS.iter().filter_map(label).collect(),
+            labels: LABELS.iter().filter_map(label).chain(self.labels.clone()).collect(),
             places: Some(claim(&self.places)),
             request,
         }

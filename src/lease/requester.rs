@@ -31,6 +31,15 @@ pub const AGENTS: [&str; 12] = [
     "qwen",
 ];
 
+/// Label: the program that asks through `touchlease ssh agent`, and those that started it ([`Claimed::in_full`]).
+pub const SSH_CLIENT: &str = "ssh_client";
+/// Label: its command line.
+pub const SSH_COMMAND: &str = "ssh_command";
+/// Between a program and the one that started it.
+const STARTED_BY: &str = " <- ";
+/// As many of these as are read at a glance.
+const IN_SHORT: usize = 4;
+
 /// The process a lease belongs to: pid and start time name it for good, a pid alone may be used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ProcessId {
@@ -149,11 +158,30 @@ impl Claimed {
         }
     }
 
-    /// Whether an agent asks, by the labels that agents set or by one of `agents` among the ancestors. Whoever hides both asks as a
-    /// person does; what is refused for it is never more than that person's own screen.
+    /// Whether an agent asks, by the labels that agents set or by one of `agents` among the ancestors, or above the program that asks through
+    /// `touchlease ssh agent`. Whoever hides both asks as a person does; what is refused for it is never more than that person's own screen.
     #[must_use]
     pub fn is_agent(&self, agents: &[&str]) -> bool {
-        !self.labels.is_empty() || self.ancestors.iter().any(|name| agents.contains(&name.as_str()))
+        let is_of_one = |(label, value): (&String, &String)| match label.as_str() {
+            SSH_CLIENT => value.split(STARTED_BY).any(|name| agents.contains(&name)),
+            SSH_COMMAND => false,
+            _ => true,
+        };
+        self.labels.iter().any(is_of_one) || self.ancestors.iter().any(|name| agents.contains(&name.as_str()))
+    }
+
+    /// The first label that an agent set, if one did.
+    #[must_use]
+    pub fn label(&self) -> Option<&str> {
+        let mut labels = self.labels.keys().map(String::as_str);
+        labels.find(|label| ![SSH_CLIENT, SSH_COMMAND].contains(label))
+    }
+
+    /// Who asks through `touchlease ssh agent`: the program and those that started it, at a glance.
+    #[must_use]
+    pub fn ssh_client(&self) -> Option<String> {
+        let client = self.labels.get(SSH_CLIENT)?;
+        Some(client.split(STARTED_BY).take(IN_SHORT).collect::<Vec<_>>().join(STARTED_BY))
     }
 
     /// The program's name, without its folder.
@@ -165,11 +193,17 @@ impl Claimed {
     /// One line: the innermost program and those that started it.
     #[must_use]
     pub fn in_short(&self) -> String {
-        std::iter::once(self.program())
-            .chain(self.ancestors.iter().map(String::as_str))
-            .take(4)
-            .collect::<Vec<_>>()
-            .join(" <- ")
+        self.lineage().take(IN_SHORT).collect::<Vec<_>>().join(STARTED_BY)
+    }
+
+    /// The same with all that started it, as far as they are known.
+    #[must_use]
+    pub fn in_full(&self) -> String {
+        self.lineage().collect::<Vec<_>>().join(STARTED_BY)
+    }
+
+    fn lineage(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.program()).chain(self.ancestors.iter().map(String::as_str))
     }
 }
 
@@ -268,6 +302,16 @@ mod tests {
         labelled.labels.insert("CLAUDECODE".into(), "1".into());
         let agents = [&person, &below, &labelled].map(|claimed| claimed.is_agent(&AGENTS));
         assert_eq!(agents, [false, true, true]);
+        // What asks through `touchlease ssh agent` is looked at as well.
+        let through = |client: &str| {
+            let labels = [(SSH_CLIENT, client), (SSH_COMMAND, "ssh -l codex host")];
+            let labels = labels.map(|(label, value)| (label.to_owned(), value.to_owned())).into();
+            Claimed { labels, ..person.clone() }
+        };
+        let (by_hand, by_agent) = (through("ssh <- git <- zsh"), through("ssh <- git <- bash <- codex <- zsh"));
+        assert_eq!([&by_hand, &by_agent].map(|claimed| claimed.is_agent(&AGENTS)), [false, true]);
+        assert_eq!((by_hand.label(), labelled.label()), (None, Some("CLAUDECODE")));
+        assert_eq!(by_agent.ssh_client().as_deref(), Some("ssh <- git <- bash <- codex"));
         assert!(AGENTS.iter().all(|name| name.len() <= 15), "the kernel keeps 15 bytes of a name");
     }
 

@@ -2,6 +2,7 @@
 //!
 //! The key is the daemon's. What runs here speaks ssh's protocol on one side and the daemon's on the other, and has nothing to lose.
 
+mod client;
 mod held;
 mod logins;
 mod serve;

@@ -89,6 +89,14 @@ impl Client {
         answer
     }
 
+    /// Whether the agent ends the connection instead of an answer.
+    pub(super) fn is_hung_up_on(&mut self, body: &[u8]) -> bool {
+        let length = u32::try_from(body.len()).unwrap().to_be_bytes();
+        // It may be gone before all of it was said.
+        let _ = self.0.write_all(&[&length[..], body].concat());
+        !matches!(self.0.read(&mut [0]), Ok(1..))
+    }
+
     /// The only certificate that is listed.
     pub(super) fn certificate(&mut self) -> Vec<u8> {
         let answer = self.ask(&[11]);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use hw_tests::key::KeyHandle;
 use touchlease::encoding::ssh_key::SshKey;
 use touchlease::encoding::ssh_signed_data::{Hash, SignedData};
+use touchlease::lease::requester::SSH_COMMAND;
 use touchlease::lease::text::{LeaseText, Text};
 
 use super::agent::{Agent, FAILURE, Host, SESSION, string, userauth};
@@ -253,10 +254,14 @@ fn t22_a_key_of_signatures_signs_nothing_else_and_one_of_logins_no_signature() {
         }
         let other = [string(b"ssh-ed25519"), string(&[9; 32])].concat();
         assert_eq!(program.ask(&sign(&other, &good)), FAILURE);
-        assert_eq!(
-            program.ask(&[&[13][..], &string(&key), &string(&good), &[0, 0, 0, 2]].concat()),
-            FAILURE
-        );
+        for behind in [&[0, 0, 0, 2][..], &[0, 0, 0], &[0, 0, 0, 0, 0], &[0; 260_000]] {
+            assert_eq!(program.ask(&[&[13][..], &string(&key), &string(&good), behind].concat()), FAILURE);
+        }
+        // A frame may be 256 KiB; whoever says more has nobody to talk to.
+        let longest = vec![0; (256 << 10) - 13 - key.len()];
+        assert_eq!(program.ask(&sign(&key, &longest)), FAILURE);
+        let mut too_long = agent.connect();
+        assert!(too_long.is_hung_up_on(&sign(&key, &[&longest[..], &[0]].concat())));
     }
     // What a rule refuses is in the log as asked for by nobody: no key blinked.
     assert_eq!((signing.touches(), lab.count("asked")), before);
@@ -303,12 +308,49 @@ fn t22_the_prompt_shows_namespace_and_digest_and_is_taken_back_when_whoever_sign
         "sha512",
         "and 2 MORE in that namespace",
         "SHA256:",
+        "asked by ssh-keygen <- ",
+        "-Y sign -n git",
     ] {
         assert!(shown.contains(part), "{part} in {shown}");
     }
     keygen.kill().unwrap();
     keygen.wait().unwrap();
     lab.until("the prompt to be taken back", || lab.status()["prompts"] == 0);
+}
+
+#[test]
+fn t10_t33_who_asks_through_the_agent_is_in_the_text_and_what_an_agent_started_has_no_screen_of_its_own() {
+    let signing = Signing::new("eddsa", &[], &[]);
+    let lab = &signing.lab;
+    let recorder = lab.recorder();
+    signing.sign("file", "content").unwrap();
+    let lease = LeaseText::decode(&recorder.texts().pop().unwrap()).unwrap();
+    let claimed = &lease.origin.requester.claimed;
+    assert!(claimed.ssh_client().unwrap().starts_with("ssh-keygen <- "), "{claimed:?}");
+    assert!(claimed.labels[SSH_COMMAND].contains("-Y sign -n file"), "{claimed:?}");
+    drop(recorder);
+    // At the terminal where a person started the agent he is asked for what he runs, and not for what an agent runs.
+    lab.until("no screen", || lab.status()["screens"] == 0);
+    let sign = format!("rm -f signed.sig; ssh-keygen -Y sign -n file -f {} signed", signing.key.display());
+    let at_a_terminal = |sign: &str, code: i32, parts: &[&str]| {
+        let command = ["ssh", "agent", "prod/git", "--", "sh", "-c", sign];
+        lab.shows(&command, code, parts)
+    };
+    at_a_terminal(&sign, 0, &["asked by ssh-keygen <- ", "(claimed)"]);
+    let by_an_agent = format!("export CLAUDECODE=1; {sign}");
+    let before = signing.touches();
+    let shown = at_a_terminal(&by_an_agent, 255, &["no screen", "touchlease watch"]);
+    assert!(!shown.contains("asked by") && signing.touches() == before, "{shown}");
+    // With a screen elsewhere it is asked for, and nothing but what the command prints stands on standard output (T33).
+    let _watch = lab.home.watch().unwrap();
+    let printed = format!(
+        "export CLAUDECODE=1; echo content | ssh-keygen -q -Y sign -n file -f {}",
+        signing.key.display()
+    );
+    let printed = lab.prints(&["ssh", "agent", "prod/git", "--", "sh", "-c", &printed]);
+    let armor = ("-----BEGIN SSH SIGNATURE-----\n", "-----END SSH SIGNATURE-----\n");
+    assert!(printed.starts_with(armor.0) && printed.ends_with(armor.1), "{printed}");
+    assert_eq!(signing.touches(), before + 1);
 }
 
 #[test]

@@ -17,6 +17,7 @@ use rustix::process::getuid;
 use serde_json::json;
 
 use super::Args;
+use super::client;
 use super::held::Held;
 use super::logins::Logins;
 use super::signatures::Signatures;
@@ -28,6 +29,7 @@ use crate::clock::{Boot, Clock, SystemClock};
 use crate::deliver::ssh_agent::{Connection, Step, frame};
 use crate::encoding::SecretRef;
 use crate::paths::Places;
+use crate::sys::process::peer_uid;
 use crate::wire::reply::Granted;
 use crate::wire::request::{GrantAsk, LeaseAsk};
 use crate::wire::{Failure, Reply, Request};
@@ -91,8 +93,7 @@ impl Agent {
         let Ok(stream) = stream.and_then(|stream| stream.set_nonblocking(false).map(|()| stream)) else {
             return;
         };
-        let peer = rustix::net::sockopt::socket_peercred(&stream);
-        if !peer.is_ok_and(|peer| peer.uid == getuid()) {
+        if !peer_uid(stream.as_fd()).is_ok_and(|uid| uid == getuid().as_raw()) {
             return;
         }
         let (proven, Ok(handle)) = (Arc::new(AtomicBool::new(false)), stream.try_clone()) else {
@@ -195,6 +196,8 @@ impl Agent {
 
     /// Asks a person; and the connection that holds the lease.
     pub(super) fn ask(&self, grant: GrantAsk, stream: &UnixStream) -> Result<(Granted, Held), Failure> {
+        // Whoever waits may be gone when it is his turn.
+        let labels = client::labels(stream);
         let _turn = locked(&self.asking);
         let client = Client::connect_or_start(&self.places)?;
         let _watched = self.watch(&client, stream);
@@ -211,7 +214,11 @@ impl Agent {
             deliver: true,
             ..LeaseAsk::default()
         };
-        let asked = self.caller(Some(client)).ask_held(Request::Lease(lease));
+        let caller = Caller {
+            labels,
+            ..self.caller(Some(client))
+        };
+        let asked = caller.ask_held(Request::Lease(lease));
         locked(&self.asked).take();
         let (Reply::Granted(granted), client) = asked? else {
             return Err(unexpected());
@@ -225,6 +232,7 @@ impl Agent {
             ui: self.ui,
             places: self.places.clone(),
             vault: self.vault.clone(),
+            labels: BTreeMap::new(),
             met: Cell::new(client),
         }
     }
