@@ -27,7 +27,9 @@ pub enum Command {
     ///
     /// The touch signs a token, which logs in at the OpenBao that the signer's sealed rules name. The command gets a token with the policies of
     /// these rules, in BAO_TOKEN and VAULT_TOKEN; or, with --read and --write, what is there, and no token. When the command ends, or the lease
-    /// before it, everything is revoked. The command's output is masked.
+    /// before it, everything is revoked. The command's output is masked. `touchlease signer add --exchange URL` makes such a signer.
+    ///
+    /// As in: touchlease exchange openbao prod/bao --read DB=database/creds/app -- ./migrate.sh, which finds DB_USERNAME and DB_PASSWORD.
     Openbao(Args),
 }
 

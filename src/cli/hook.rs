@@ -2,7 +2,7 @@
 
 use std::env;
 use std::fs::{self, DirBuilder};
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -35,7 +35,7 @@ const VARIABLES: [&str; 7] = [
 ///
 /// Reads the call from standard input. Ends with 0 where it may be made, and with 2 and the reason on standard error where it would read
 /// the vault, or have touchlease print a secret. `touchlease connect` writes it into the client's settings. It stops a model that tries, not
-/// a program that hides: `touchlease run --agent` does.
+/// a program that hides: `touchlease run --agent` does. What it says is for the model, and in words with --json too.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The client that runs it.
@@ -45,9 +45,18 @@ pub struct Args {
 /// # Errors
 /// None: where our own folders cannot be told nothing is let through.
 pub fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
-    mark(&session.places, args.client);
     // For the model: words, in every form of output.
     let ui = Ui::new(false, true);
+    if io::stdin().is_terminal() {
+        // A person tries it, and would wait for ever.
+        let why = "a client runs this before each tool; no call comes from a terminal";
+        let connect = args.client.connect(&[]);
+        ui.fail(&Failure::new(Outcome::Refused, "hook", why).hint(format!(
+            "{connect} has the client run it, and touchlease doctor says whether it does"
+        )));
+        return Ok(BLOCKED);
+    }
+    mark(&session.places, args.client);
     let blocked = |why: &str| {
         ui.fail(&Failure::new(Outcome::Refused, "hook", why).hint(
             "do not look for a way around this: the person has set it up. Credentials are asked for with the tools of the touchlease server",
@@ -62,10 +71,9 @@ pub fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
             Ok(Some(why)) => blocked(&why),
             Err(failure) => blocked(&failure.message),
         },
-        // A client that says it in another form: better no tool than one that nobody looked at.
+        // A client that says it in another form: better no tool than one that nobody looked at. How the hook is taken out is nothing for a model.
         Err(why) => blocked(&format!(
-            "this call is not in a form that this version knows ({why}); ask the person, who can take the hook out: {}",
-            args.client.connect(&["--remove"])
+            "this call is not in a form that this version of touchlease knows ({why}): tell the person that it does not fit the client"
         )),
     }
 }

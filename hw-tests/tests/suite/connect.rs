@@ -135,6 +135,16 @@ fn t24_the_hook_lets_a_call_through_or_says_why_not_by_the_agents_own_exit_code(
             assert_eq!(out.status.code(), Some(code), "{input}: {out:?}");
             let said = String::from_utf8_lossy(&out.stderr);
             assert!(said.contains(part) && out.stdout.is_empty(), "{input}: {out:?}");
+            assert!(!said.contains("--remove"), "a model is not told how it is taken out: {said}");
         }
     }
+    // A person who tries it has an answer, and it is not noted that the client ran it.
+    let notes = lab.home.places().unwrap().state.join("hooks");
+    std::fs::remove_dir_all(&notes).unwrap();
+    lab.shows(
+        &["hook", "codex"],
+        2,
+        &["no call comes from a terminal", "touchlease connect codex has the client run it"],
+    );
+    assert!(!notes.exists());
 }
