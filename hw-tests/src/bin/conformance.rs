@@ -20,7 +20,7 @@ usage: conformance RIG [PART-OF-A-NAME]
   contact, contactless under hw-tests/with-readers
   hidraw               under hw-tests/kernel/uml or hw-tests/kernel/qemu
   piv                  YubiKeys by their PIV application under hw-tests/with-readers: cases of their own
-  ssh-login USER       no rig: what a case of them runs to speak to the agent for ssh
+  ssh-login USER [HOW] no rig: what a case of them runs to speak to the agent for ssh, or as HOW says
   --real               two real keys over USB, and a person; RESETS THEM
   --real-contactless   the same on a contactless reader
 
@@ -36,7 +36,8 @@ fn main() -> ExitCode {
     };
     if rig == logins::PROGRAM {
         let socket = env::var("SSH_AUTH_SOCK").unwrap_or_default();
-        return match logins::ask(&arguments.next().unwrap_or_default(), &socket) {
+        let [user, how] = [arguments.next(), arguments.next()].map(Option::unwrap_or_default);
+        return match logins::ask(&user, &how, &socket) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("conformance: {error}");

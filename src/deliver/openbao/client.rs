@@ -17,6 +17,7 @@ use serde::Deserialize;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use zeroize::Zeroizing;
 
+use crate::deliver::mask::{Patterns, masked};
 use crate::deliver::proxy::address::Reach;
 use crate::deliver::proxy::hosts::Authority;
 use crate::deliver::proxy::protocol::Scheme;
@@ -52,6 +53,8 @@ pub struct Ask<'a> {
     pub token: Option<&'a Secret>,
     /// JSON, to be posted; it is a GET where there is none.
     pub body: Option<Zeroizing<Vec<u8>>>,
+    /// What is secret in the body: a server that says it back is not repeated.
+    pub secret: Option<&'a Secret>,
     /// Whether it may be made twice: a node that breaks off may have served it.
     pub again: bool,
 }
@@ -62,6 +65,8 @@ pub struct Answer {
     pub status: StatusCode,
     /// Its body.
     pub body: Zeroizing<Vec<u8>>,
+    /// What the server says is wrong, where it is no good one.
+    why: String,
     /// The address of the node.
     pub node: String,
 }
@@ -122,8 +127,13 @@ impl Cluster {
                 match answered {
                     Ok((status, body)) => {
                         self.first.set(at);
+                        let why = if status.is_success() {
+                            String::new()
+                        } else {
+                            said(status, &body, ask)
+                        };
                         let node = address.clone();
-                        return Ok(Answer { status, body, node });
+                        return Ok(Answer { status, body, why, node });
                     }
                     Err(NoAnswer::Broken(broken)) if !ask.again => return Err(format!("{address}: {broken}")),
                     Err(NoAnswer::Next(broken) | NoAnswer::Broken(broken)) => why = format!("{address}: {broken}"),
@@ -152,7 +162,7 @@ impl Cluster {
         let body = body.map_err(|error| NoAnswer::Broken(format!("its answer is cut off, or too long: {error}")))?;
         let body = Zeroizing::new(body.to_bytes().to_vec());
         match is_elsewhere(status, &body, ask.again) {
-            true => Err(NoAnswer::Next(said(status, &body))),
+            true => Err(NoAnswer::Next(said(status, &body, ask))),
             false => Ok((status, body)),
         }
     }
@@ -165,7 +175,7 @@ impl Answer {
     /// What the server says instead.
     pub fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, String> {
         if !self.status.is_success() {
-            return Err(format!("{}: {}", self.node, said(self.status, &self.body)));
+            return Err(format!("{}: {}", self.node, self.why));
         }
         // What serde says of a body may have parts of it.
         serde_json::from_slice(&self.body).map_err(|_| format!("{}: its answer is not in the form of OpenBao's", self.node))
@@ -216,11 +226,19 @@ fn is_elsewhere(status: StatusCode, body: &[u8], again: bool) -> bool {
         || status.as_u16() == 500 && (again || leaderless())
 }
 
-/// What a server says is wrong: its own words, made fit for a screen.
-fn said(status: StatusCode, body: &[u8]) -> String {
+/// What a server says is wrong: its own words, made fit for a screen and for the log, without what it was sent.
+fn said(status: StatusCode, body: &[u8], ask: &Ask<'_>) -> String {
     let errors = serde_json::from_slice::<Errors>(body)
         .map(|said| said.errors.join("; "))
         .unwrap_or_default();
+    let sent = ask.token.into_iter().chain(ask.secret).map(Secret::expose);
+    // Of a signed token the last part alone is secret: what the others say is in the log.
+    let parts = sent
+        .flat_map(|sent| [Some(sent), sent.rsplit(|byte| *byte == b'.').next()])
+        .flatten();
+    let patterns = Patterns::new(parts.map(|part| ("sent", part)));
+    let (errors, _) = masked(&patterns, errors.as_bytes());
+    let errors = String::from_utf8_lossy(&errors);
     let words = errors.split_whitespace().collect::<Vec<_>>().join(" ");
     let words: String = visible(&words).chars().take(LONGEST_WHY).collect();
     match (status.is_redirection(), words.is_empty()) {

@@ -15,3 +15,6 @@ pub mod client;
 pub mod protocol;
 pub mod session;
 pub mod worker;
+
+#[cfg(test)]
+mod tests;

@@ -20,6 +20,8 @@ const WITHIN: Duration = Duration::from_secs(20);
 /// For one try to revoke.
 const REVOKE_WITHIN: Duration = Duration::from_secs(3);
 const LONGEST_ACCESSOR: usize = 128;
+/// As long as they are, in bytes: one without storage has a certificate's worth of text in it.
+const LONGEST_TOKEN: usize = 8 << 10;
 /// Most values of one thing that is fetched.
 const MOST_FIELDS: usize = 64;
 /// Variables that hold the token: OpenBao's own, and that of programs that know its parent.
@@ -122,9 +124,9 @@ pub async fn open(
     })
 }
 
-async fn log_in(way: &Way<'_>, login: &Login, jwt: &Secret) -> Result<Session, Fault> {
+async fn log_in(way: &Way<'_>, login: &Login, secret: &Secret) -> Result<Session, Fault> {
     let fault = |why| Fault { reason: "login", why };
-    let jwt = str::from_utf8(jwt.expose()).map_err(|_| fault("the signed token is no text".into()))?;
+    let jwt = str::from_utf8(secret.expose()).map_err(|_| fault("the signed token is no text".into()))?;
     let role = &login.exchange.role;
     let body = serde_json::to_vec(&Jwt { jwt, role }).map_err(|_| fault("the request cannot be written".into()))?;
     let path = format!("auth/{}/login", login.exchange.mount);
@@ -132,27 +134,27 @@ async fn log_in(way: &Way<'_>, login: &Login, jwt: &Secret) -> Result<Session, F
         path: &path,
         token: None,
         body: Some(Zeroizing::new(body)),
+        secret: Some(secret),
         again: true,
     };
     let answer = way.ask(&ask).await.map_err(fault)?;
     let Given { auth } = answer.json().map_err(fault)?;
+    let accessor = accessor(&auth.accessor);
     let session = Session {
-        token: locked(auth.client_token)?,
-        accessor: accessor(&auth.accessor).map_err(fault)?,
+        token: token(auth.client_token, "login")?,
+        accessor: accessor.clone().unwrap_or_default(),
     };
-    match auth.num_uses {
-        0 => Ok(session),
+    let fault = match (accessor, auth.num_uses) {
+        (Ok(_), 0) => return Ok(session),
+        (Err(why), _) => fault(why),
         // It would be gone, and everything that was had with it, before the lease is over. It has a use for that.
-        _ => {
-            let _ = session.revoke(way.cluster).await;
-            Err(Fault {
-                reason: "role_uses",
-                why: format!(
-                    "the role {role} limits the uses of its tokens (token_num_uses), and the lease does that here: it has to be 0"
-                ),
-            })
-        }
-    }
+        (Ok(_), _) => Fault {
+            reason: "role_uses",
+            why: format!("the role {role} limits the uses of its tokens (token_num_uses), and the lease does that here: it has to be 0"),
+        },
+    };
+    let _ = session.revoke(way.cluster).await;
+    Err(fault)
 }
 
 /// A token that cannot take itself back is none to have: asked first, so that a no at the end means that it is gone.
@@ -198,7 +200,7 @@ async fn narrow(way: &Way<'_>, login: &Login, parent: &Secret, left: impl Fn() -
             "{why} (the role's policies have to let its tokens make others: update on auth/token/create)"
         ))
     })?;
-    let token = locked(std::mem::take(&mut auth.client_token))?;
+    let token = token(std::mem::take(&mut auth.client_token), "limits")?;
     if auth.lease_duration == 0 || auth.lease_duration > seconds || auth.num_uses != uses {
         return Err(fault(
             "OpenBao gave a token with other limits than those that were asked for".into(),
@@ -229,6 +231,7 @@ async fn fetched(way: &Way<'_>, child: &Secret, fetch: &Fetch) -> Result<BTreeMa
                 path: &fetch.path,
                 token: Some(child),
                 body: None,
+                secret: None,
                 // What is read may be made by that: credentials of a database. They end with the token, as often as there are some.
                 again: true,
             };
@@ -269,7 +272,15 @@ impl Way<'_> {
     async fn post(&self, path: &str, token: &Secret, body: &Value, again: bool) -> Result<Answer, String> {
         let body = Zeroizing::new(body.to_string().into_bytes());
         let (token, body) = (Some(token), Some(body));
-        self.ask(&Ask { path, token, body, again }).await
+        let secret = None;
+        self.ask(&Ask {
+            path,
+            token,
+            body,
+            secret,
+            again,
+        })
+        .await
     }
 }
 
@@ -289,6 +300,7 @@ impl Session {
             path: "auth/token/revoke-self",
             token: Some(&self.token),
             body: Some(Zeroizing::new(b"{}".to_vec())),
+            secret: None,
             again: true,
         };
         let answer = cluster.ask(&ask, REVOKE_WITHIN).await?;
@@ -342,8 +354,18 @@ impl Values {
     }
 }
 
-fn locked(text: String) -> Result<Secret, Fault> {
-    Secret::from_slice_wiping(&mut text.into_bytes()).map_err(|error| no_memory(&error))
+/// One that a header can have.
+fn token(text: String, reason: &'static str) -> Result<Secret, Fault> {
+    let mut bytes = text.into_bytes();
+    let is_one = (1..=LONGEST_TOKEN).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic);
+    let locked = Secret::from_slice_wiping(&mut bytes).map_err(|error| no_memory(&error))?;
+    match is_one {
+        true => Ok(locked),
+        false => Err(Fault {
+            reason,
+            why: "what OpenBao gave as a token is none".into(),
+        }),
+    }
 }
 
 fn no_memory(error: &std::io::Error) -> Fault {

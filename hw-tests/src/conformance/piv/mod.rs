@@ -7,6 +7,7 @@ pub mod logins;
 pub mod outside;
 mod pins;
 mod signers;
+mod signing;
 mod touches;
 
 use std::{
@@ -44,6 +45,7 @@ pub fn all() -> Vec<Case> {
         pins::CASES,
         touches::CASES,
         signers::CASES,
+        signing::CASES,
         logins::CASES,
     ]
     .concat()

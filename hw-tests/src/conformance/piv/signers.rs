@@ -28,8 +28,8 @@ use crate::{
     vpcd::VpcdSocket,
 };
 
-const AUD: &str = "https://registry.example";
-const ADD: &[&str] = &[
+pub(super) const AUD: &str = "https://registry.example";
+pub(super) const ADD: &[&str] = &[
     "signer",
     "add",
     "deployer",
@@ -41,7 +41,7 @@ const ADD: &[&str] = &[
     AUD,
     "--piv",
 ];
-const TOKEN: &[&str] = &["token", "prod/deployer", "--aud", AUD];
+pub(super) const TOKEN: &[&str] = &["token", "prod/deployer", "--aud", AUD];
 const ROTATE: &[&str] = &["signer", "rotate", "prod/deployer", "--piv"];
 
 pub(super) const CASES: &[Case] = &[
@@ -104,12 +104,12 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// A vault with the first card as "blue", and `prod/deployer` on it.
-fn signer(machine: &Machine<'_>) -> Verdict {
+pub(super) fn signer(machine: &Machine<'_>) -> Verdict {
     vault(machine)?;
     machine.done(ADD).map(drop)
 }
 
-fn printed(machine: &Machine<'_>, arguments: &[&str]) -> Result<String, Box<dyn Error>> {
+pub(super) fn printed(machine: &Machine<'_>, arguments: &[&str]) -> Result<String, Box<dyn Error>> {
     let output = machine.approved(arguments)?;
     ended(&output, 0, &[])?;
     Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())
@@ -120,7 +120,7 @@ fn part(text: &str) -> Result<Value, Box<dyn Error>> {
 }
 
 /// Claims of a token that is signed by one of the keys that are exported now.
-fn verified(machine: &Machine<'_>, token: &str) -> Result<Value, Box<dyn Error>> {
+pub(super) fn verified(machine: &Machine<'_>, token: &str) -> Result<Value, Box<dyn Error>> {
     let [header, payload, signature] = token.split('.').collect::<Vec<_>>()[..] else {
         return Err(format!("no token: {token}").into());
     };
