@@ -199,3 +199,36 @@ auth: {{ htpasswd: {{ realm: test, path: {passwords} }} }}
     );
     println!("client skopeo with docker-registry: 2 of 2 with the lease, 1 of 1 refused without");
 }
+
+/// Where gh sends what it does at github.com.
+const GITHUB: &str = "api.github.com";
+
+#[test]
+#[ignore = "needs hw-tests/with-clients"]
+fn gh_reads_and_writes_at_github_with_a_placeholder_for_the_token() {
+    let to = Arc::<Mutex<u16>>::default();
+    let (beyond, asked) = leading_to(to.clone());
+    let bench = Bench::with(Config {
+        proxy_upstream: Some(format!("http://localhost:{beyond}").parse().unwrap()),
+        ..Config::default()
+    });
+    let api = streams::Server::start_as(&bench, "github_api.py", GITHUB);
+    *to.lock().unwrap() = api.port;
+    // As gh writes it.
+    bench.put(GITHUB, &["--send-as", "header:authorization:token "]);
+    let script = "export GH_TOKEN=$API GH_CONFIG_DIR=$PWD/gh GH_PROMPT_DISABLED=1 GH_NO_UPDATE_NOTIFIER=1 NO_COLOR=1
+        gh api user --jq .login
+        gh api repos/me/app/issues -f title=one --jq .number
+        gh issue create --repo me/app --title two --body text
+        gh issue list --repo me/app --json number,title --jq '.[] | \"\\(.number) \\(.title)\"'
+        gh auth status 2>&1 | grep -o 'Logged in to github.com as me'
+        GH_TOKEN=ghp_wrong gh api user > /dev/null 2> wrong || grep -o 'HTTP 401' wrong";
+    let said = "me\n1\nhttps://github.com/me/app/issues/2\n1 one\n2 two\nLogged in to github.com as me\nHTTP 401\n";
+    prints(&bench, CANARY, script, said);
+    let asked = asked.lock().unwrap();
+    assert!(
+        !asked.is_empty() && asked.iter().all(|line| *line == format!("CONNECT {GITHUB}:443 HTTP/1.1")),
+        "{asked:?}"
+    );
+    println!("client gh with a stand-in for GitHub: 5 of 5 with the lease, 1 of 1 refused without");
+}

@@ -22,7 +22,12 @@ pub fn python() -> String {
 
 impl Server {
     pub fn start(bench: &Bench, script: &str) -> Self {
-        let (certificate, key) = bench.authority.files();
+        Self::start_as(bench, script, "localhost")
+    }
+
+    /// Under another name.
+    pub fn start_as(bench: &Bench, script: &str, name: &str) -> Self {
+        let (certificate, key) = bench.authority.files_for(name);
         let mut server = Command::new(python());
         server.arg(format!("{}/clients/{script}", env!("CARGO_MANIFEST_DIR")));
         server.arg(certificate).arg(key).arg(CANARY).stdout(Stdio::piped());

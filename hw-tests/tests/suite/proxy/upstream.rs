@@ -54,12 +54,7 @@ impl Authority {
         Self { issuer, pem }
     }
 
-    /// Files of a certificate for `localhost` and of its key, in PEM.
-    pub fn files(&self) -> (PathBuf, PathBuf) {
-        self.files_for("localhost")
-    }
-
-    /// The same for another name.
+    /// Files of a certificate for this name and of its key, in PEM.
     pub fn files_for(&self, name: &str) -> (PathBuf, PathBuf) {
         let key = KeyPair::generate().unwrap();
         let leaf = CertificateParams::new(vec![name.to_owned()])
