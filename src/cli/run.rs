@@ -29,7 +29,7 @@ use crate::encoding::plain::count;
 use crate::lease::task::{self, Task};
 use crate::paths::Places;
 use crate::sys::file::{read_text, read_up_to};
-use crate::sys::walls::Walls;
+use crate::sys::walls::{Brought, Walls};
 use crate::wire::reply::{Delivered, Granted, ProxyView};
 use crate::wire::request::{GrantAsk, LeaseAsk, ProxyAsk, TaskAsk};
 use crate::wire::{Answer, Event, Failure, Outcome, Reply, Request};
@@ -354,7 +354,11 @@ impl What {
             return Ok(None);
         };
         let outside = Outside::open(proxy.map(proxied::session).as_deref()).map_err(|error| undelivered(&error))?;
-        walls.brought.push(outside.folder().to_owned());
+        let folder = outside.folder().to_owned();
+        walls.brought.push(Brought {
+            from: folder.clone(),
+            to: folder,
+        });
         self.plain.push(outside.variable());
         Ok(Some(outside))
     }
@@ -388,7 +392,7 @@ impl What {
             certificates,
             masking: self.masking,
             at_end,
-            // An agent has another folder there, in which nothing is of ours.
+            // An agent has another folder there, in which nothing is of ours. What it has to see is put where its own sandboxes see it.
             runtime_dir: std::env::var_os("XDG_RUNTIME_DIR")
                 .map(PathBuf::from)
                 .filter(|_| self.walls.is_none()),

@@ -68,13 +68,22 @@ pub enum Device {
     Link(CString, CString),
 }
 
+/// A folder of ours that the program has to see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Brought {
+    /// Where it is.
+    pub from: PathBuf,
+    /// Where it is seen in there.
+    pub to: PathBuf,
+}
+
 /// What a program is started behind.
 #[derive(Clone, Debug, Default)]
 pub struct Walls {
     /// What lies over which place, in the order in which it is put there. Paths without links, from / on.
     pub covers: Vec<(PathBuf, Cover)>,
     /// Folders that are seen in there all the same, to read only, where something lies over what they are in.
-    pub brought: Vec<PathBuf>,
+    pub brought: Vec<Brought>,
     /// What is left of `/dev`. Whatever else is there, or comes later, is not; terminals are the program's own.
     pub devices: Vec<Device>,
     /// The folder in which the program starts.
@@ -230,15 +239,39 @@ impl Walls {
 
     fn lay_covers(&self) -> Result<(), Fault> {
         let at = |path: &Path| Fault::at::<io::Error>(path.display().to_string());
-        let trees = self.brought.iter().map(|folder| Ok((folder, copy(folder).map_err(at(folder))?)));
+        let trees = self
+            .brought
+            .iter()
+            .map(|Brought { from, to }| Ok((to, copy(from).map_err(at(from))?)));
         let trees: Vec<_> = trees.collect::<Result<_, _>>()?;
         for (place, cover) in &self.covers {
-            cover.lay(place).map_err(at(place))?;
+            match cover {
+                // Nobody makes a folder in there afterwards.
+                Cover::Still => still::hold(
+                    place,
+                    trees
+                        .iter()
+                        .filter_map(|(to, _)| (to.parent() == Some(place)).then(|| to.file_name())?),
+                ),
+                cover => cover.lay(place),
+            }
+            .map_err(at(place))?;
         }
         for (folder, tree) in &trees {
             bring(folder, tree).map_err(at(folder))?;
         }
         Ok(())
+    }
+
+    /// Where a folder of ours is to be seen in there by what the program starts in sandboxes of its own, too: these put a `/dev` of their own in
+    /// the place of this one, and with it what is in `/dev/shm`; `/run` they leave (bubblewrap as Codex and sandbox-runtime call it).
+    #[must_use]
+    pub fn within(&self, folder: &Path) -> PathBuf {
+        let mut still = self.covers.iter().filter(|(_, cover)| self.namespaces && *cover == Cover::Still);
+        match (still.next(), folder.file_name()) {
+            (Some((place, _)), Some(name)) => place.join(name),
+            _ => folder.to_owned(),
+        }
     }
 
     fn raise_fence(&self, fence: &Fence) -> Result<(), Fault> {
@@ -331,7 +364,7 @@ impl Cover {
             }
             Self::Memory => tmpfs(place, MountFlags::NOSUID | MountFlags::NODEV, c"mode=1777"),
             Self::ReadOnly => fence::hold_still(place),
-            Self::Still => still::hold(place),
+            Self::Still => still::hold(place, []),
             Self::Nothing => Ok(mount_bind("/dev/null", place)?),
         }
     }

@@ -87,8 +87,14 @@ pub fn walls_for(session: &Session, agent: Agent, asks: bool) -> Result<Walls, F
         warn(session, what);
     }
     if !walls.scopes {
-        let what = "this kernel's Landlock knows no scopes (Linux 6.12 does): the agent can signal your other programs and reach their abstract sockets";
-        warn(session, what);
+        let without = "this kernel's Landlock knows no scopes (Linux 6.12 does)";
+        // Who has no number in there gets no signal from there.
+        let reach = if walls.processes {
+            "reach abstract sockets of your other programs"
+        } else {
+            "signal your other programs and reach their abstract sockets"
+        };
+        warn(session, &format!("{without}: the agent can {reach}"));
     }
     Ok(walls)
 }

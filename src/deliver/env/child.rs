@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_process_group, pidfd_open, pidfd_send_signal, waitid,
@@ -13,6 +14,7 @@ use rustix::process::{
 use super::{DeliverError, Delivery, How, PrivateFiles, Var, find};
 use crate::sys::spawn::Program;
 use crate::sys::wait::is_readable;
+use crate::sys::walls::Brought;
 
 /// How the child ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,7 +112,8 @@ pub(super) fn program(delivery: &Delivery) -> Result<(Program, Vec<PrivateFiles>
                 Some(folder) => folder,
                 none => none.insert(PrivateFiles::new(delivery.runtime_dir.as_deref())?),
             };
-            paths.push(folder.add(var.value.expose())?);
+            let file = folder.add(var.value.expose())?;
+            paths.push(seen(delivery, folder).join(file.file_name().unwrap_or_default()));
         }
     }
     let ours: Vec<_> = std::env::vars_os().collect();
@@ -118,12 +121,14 @@ pub(super) fn program(delivery: &Delivery) -> Result<(Program, Vec<PrivateFiles>
     let trusted = delivery.certificates.as_ref().map(|trusted| -> Result<_, DeliverError> {
         let mut folder = PrivateFiles::new(delivery.runtime_dir.as_deref())?;
         let file = folder.add(&trusted.pem)?;
-        Ok((trusted, folder, file))
+        let place = seen(delivery, &folder);
+        let file = place.join(file.file_name().unwrap_or_default());
+        Ok((trusted, folder, place, file))
     });
     let trusted = trusted.transpose()?;
-    if let Some((trusted, folder, file)) = &trusted {
+    if let Some((trusted, _, place, file)) = &trusted {
         let file = trusted.files.iter().map(|name| (name.as_os_str(), file.as_os_str().as_bytes()));
-        let folder = folder.path().as_os_str().as_bytes();
+        let folder = place.as_os_str().as_bytes();
         environment.extend(file.chain(trusted.folders.iter().map(|name| (name.as_os_str(), folder))));
     }
     let mut paths = paths.iter().map(|path| path.as_os_str().as_bytes());
@@ -142,16 +147,22 @@ pub(super) fn program(delivery: &Delivery) -> Result<(Program, Vec<PrivateFiles>
         program: name.clone(),
         source,
     })?;
-    let files: Vec<_> = files.into_iter().chain(trusted.map(|(_, folder, _)| folder)).collect();
+    let files: Vec<_> = files.into_iter().chain(trusted.map(|(_, folder, ..)| folder)).collect();
     let mut walls = delivery.walls.clone();
     if let Some(walls) = &mut walls {
-        let readable = match &mut walls.fence {
-            Some(fence) => &mut fence.readable,
-            None => &mut walls.brought,
-        };
-        readable.extend(files.iter().map(|folder| folder.path().to_owned()));
+        let folders = files.iter().map(|folder| (folder.path().to_owned(), seen(delivery, folder)));
+        match &mut walls.fence {
+            Some(fence) => fence.readable.extend(folders.map(|(folder, _)| folder)),
+            None => walls.brought.extend(folders.map(|(from, to)| Brought { from, to })),
+        }
     }
     Ok((program.behind(walls).without_cores(!delivery.vars.is_empty()), files))
+}
+
+/// Where the child sees a folder of ours.
+fn seen(delivery: &Delivery, folder: &PrivateFiles) -> PathBuf {
+    let walls = delivery.walls.as_ref();
+    walls.map_or_else(|| folder.path().to_owned(), |walls| walls.within(folder.path()))
 }
 
 fn text((name, value): &(OsString, OsString)) -> (&OsStr, &[u8]) {

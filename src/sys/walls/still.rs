@@ -4,7 +4,7 @@
 //! the first one, in every namespace (`detach_mounts` in fs/namespace.c), and the second one was never covered. A folder that lies over another one
 //! stays, since what is below it cannot be reached by that name any more.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -25,8 +25,8 @@ enum Kept {
     Places(Vec<OsString>),
 }
 
-/// Puts such a folder in the place of `place`.
-pub(super) fn hold(place: &Path) -> io::Result<()> {
+/// Puts such a folder in the place of `place`, with an empty folder of each of these names, which are ours.
+pub(super) fn hold<'a>(place: &Path, names: impl IntoIterator<Item = &'a OsStr>) -> io::Result<()> {
     let mut kept = vec![];
     for entry in fs::read_dir(place)? {
         let entry = entry?;
@@ -66,6 +66,12 @@ pub(super) fn hold(place: &Path) -> io::Result<()> {
                 folder.create(&path)?;
                 names.iter().try_for_each(|name| folder.create(path.join(name)))?;
             }
+        }
+    }
+    for name in names {
+        match folder.create(place.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
         }
     }
     Ok(mount_remount(place, MountFlags::BIND | MountFlags::RDONLY | flags, "")?)

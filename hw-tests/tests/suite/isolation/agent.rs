@@ -461,7 +461,7 @@ fn t24_p7_an_agent_behind_walls_uses_a_credential_by_proxy_that_it_does_not_have
         assert!(out.status.success(), "{out:?}");
         let lines: Vec<&str> = said.lines().collect();
         assert_eq!((lines.len(), &lines[1..]), (4, &["fine 200", "403", "403"][..]), "{out:?}");
-        assert!(lines[0].starts_with("/dev/shm/touchlease-run-"), "{said}");
+        assert!(lines[0].starts_with("/run/touchlease-run-"), "{said}");
         for (file, reason) in [("wrong.json", "wrong_host"), ("refused.json", "not_granted")] {
             let refused = fs::read_to_string(rigged.home.work().join(file)).unwrap();
             assert!(refused.contains(reason), "{refused}");

@@ -26,8 +26,11 @@ const PROBE: &str = env!("CARGO_BIN_EXE_probe");
 const NOBODY: u32 = 65534;
 
 mod agent;
+mod buses;
 mod cards;
+mod certificates;
 mod closed;
+mod degraded;
 mod loading;
 mod memory;
 mod outside;
@@ -219,6 +222,15 @@ pub fn own(folder: &Path, user: u32) {
         .status()
         .unwrap();
     assert!(chown.success());
+}
+
+/// A folder of the system's with nothing in it, in memory. The mount namespace is the test's own: see [`inside`].
+fn emptied(place: &str, owner: u32) {
+    assert!(std::env::var_os(rig::CONTACT).is_some());
+    fs::create_dir_all(place).unwrap();
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "none", place]).status().unwrap();
+    assert!(mounted.success());
+    own(Path::new(place), owner);
 }
 
 fn signal(pid: u32, name: &str) {

@@ -90,7 +90,8 @@ told = subprocess.run([sys.argv[1], "mcp", "--workspace", "/"], capture_output=T
 print("workspace", told.returncode, b"the folder in which that was started" in told.stderr)
 "#;
 
-fn ready(folder: &Path) -> (Rigged, Authority) {
+/// A home with a vault, whose proxy trusts an authority of the test's.
+pub(super) fn ready(folder: &Path) -> (Rigged, Authority) {
     let rigged = Rigged::without_vault(NOBODY, None);
     let authority = Authority::new(folder);
     let config = rigged.home.places().unwrap().config;

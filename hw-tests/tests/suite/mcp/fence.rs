@@ -312,6 +312,36 @@ fn t24_a_workspace_that_holds_the_home_runs_no_task() {
     assert_eq!(lab.count("used"), 0);
 }
 
+/// What older kernels answer to the question for Landlock's ABI is put there by strace.
+#[test]
+fn t24_where_landlock_is_older_than_the_fence_needs_a_task_runs_nothing_and_says_so() {
+    let lab = Lab::new();
+    workspace(&lab, "touch ran");
+    let _watch = lab.home.watch().unwrap();
+    for answer in ["error=ENOSYS", "error=EOPNOTSUPP", "retval=1", "retval=3", "retval=5"] {
+        let mut server = Command::new("strace");
+        let told = lab.home.detached(["mcp"]);
+        server.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=landlock_create_ruleset", "-e"]);
+        server.arg(format!("inject=landlock_create_ruleset:{answer}"));
+        server.arg(told.get_program()).args(told.get_args()).env_clear();
+        server.envs(told.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        server.current_dir(lab.home.work());
+        let mut agent = Agent::of(server, LEGACY);
+        agent.initialize();
+        let lease = agent.lease(&lab);
+        let refused = agent.call("run_task", json!({"lease": lease}));
+        assert_eq!(refused["error"]["reason"], "no_fence", "{answer} {refused}");
+        let error = refused["error"].to_string();
+        assert!(
+            error.contains("older than ABI 6") && error.contains("touchlease run --task"),
+            "{error}"
+        );
+        // Who cannot run it gives it back.
+        assert_eq!(agent.call("end_lease", json!({"lease": lease}))["state"], "ended");
+    }
+    assert!(lab.count("used") == 0 && !lab.home.work().join("ran").exists());
+}
+
 /// What is kept may be a link, by one more, in a folder that the command can rename.
 const LINKS: &str = r#"#!/bin/sh
 try() { name=$1; shift; "$@" 2> /dev/null && echo "$name reached"; }

@@ -10,7 +10,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     os::unix::fs::PermissionsExt,
-    process::{Child, ChildStdin, Stdio},
+    process::{Child, ChildStdin, Command, Stdio},
     sync::{Arc, Mutex, mpsc},
     thread,
 };
@@ -86,7 +86,11 @@ impl Agent {
 
     /// The same with more arguments.
     fn with(lab: &Lab, arguments: &[&str], version: &'static str) -> Self {
-        let mut command = lab.home.detached([&["mcp"], arguments].concat());
+        Self::of(lab.home.detached([&["mcp"], arguments].concat()), version)
+    }
+
+    /// A server that is started so.
+    fn of(mut command: Command, version: &'static str) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut server = command.spawn().unwrap();
         let wrote = Arc::new(Mutex::new(vec![]));
