@@ -4,13 +4,14 @@
 //! touch, what [`unsigned`] gives.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::marker::PhantomData;
 
 use data_encoding::{BASE64, BASE64URL_NOPAD};
 use serde::Serialize;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use super::key;
+use super::key::SigningKey;
 use super::ssh_cert::CertificateError;
 use crate::encoding::access::Access;
 use crate::encoding::jwk::{Algorithm, Profile, PublicKey};
@@ -68,8 +69,9 @@ pub struct Claims {
 
 /// Signs with one signer of one lease, for as long as the lease is looked at.
 pub struct Minter<'a> {
-    private: &'a [u8],
+    key: SigningKey,
     public: PublicKey,
+    lease: PhantomData<&'a Material>,
 }
 
 /// By what the header names the key.
@@ -116,10 +118,15 @@ impl<'a> Minter<'a> {
     pub fn of(material: &'a Material, secret: &SecretRef, public: PublicKey) -> Result<Self, MintError> {
         let value = material.value(&secret.scope, &secret.name).ok_or(MintError::NoKey)?;
         let (private, _) = split(value).ok_or(MintError::NoKey)?;
-        if key::public_of(public.algorithm(), private).as_ref() != Some(&public) {
+        let key = SigningKey::read(public.algorithm(), private).ok_or(MintError::OtherKey)?;
+        if key.public().as_ref() != Some(&public) {
             return Err(MintError::OtherKey);
         }
-        Ok(Self { private, public })
+        Ok(Self {
+            key,
+            public,
+            lease: PhantomData,
+        })
     }
 
     /// The public key that was shown.
@@ -129,7 +136,7 @@ impl<'a> Minter<'a> {
 
     /// Signs `message`.
     pub(super) fn sign(&self, message: &[u8]) -> Option<[u8; 64]> {
-        key::sign(self.public.algorithm(), self.private, message)
+        self.key.sign(message)
     }
 
     /// One token. Header and claims are ours: nobody names an algorithm, a key id, a second audience or another end.
@@ -223,6 +230,7 @@ pub(super) mod tests {
     use p256::ecdsa::signature::Verifier;
     use serde_json::{Value, json};
 
+    use super::super::key;
     use super::*;
     use crate::encoding::es256;
     use crate::vault::signer::OUR_CLAIMS;
@@ -244,8 +252,9 @@ pub(super) mod tests {
 
     pub(crate) fn minter(algorithm: Algorithm) -> Minter<'static> {
         Minter {
-            private: &[7; 32],
+            key: SigningKey::read(algorithm, &[7; 32]).unwrap(),
             public: key::public_of(algorithm, &[7; 32]).unwrap(),
+            lease: PhantomData,
         }
     }
 

@@ -2,9 +2,8 @@
 
 use std::io;
 
-use p256::elliptic_curve::sec1::ToSec1Point;
+use p256::ecdsa::signature::Signer;
 
-use crate::encoding::es256;
 use crate::encoding::jwk::{Algorithm, PublicKey};
 use crate::secret::Secret;
 use crate::vault::signer::PRIVATE;
@@ -30,33 +29,48 @@ pub fn generate(algorithm: Algorithm, fill: &mut dyn FnMut(&mut [u8])) -> io::Re
 /// The public half of a private key. `None` for bytes that are none.
 #[must_use]
 pub fn public_of(algorithm: Algorithm, private: &[u8]) -> Option<PublicKey> {
-    let bytes = match algorithm {
-        // The key is wiped when it is dropped (`elliptic_curve::SecretKey`, `ed25519_dalek::SigningKey`).
-        Algorithm::Es256 => p256::SecretKey::from_slice(private)
-            .ok()?
-            .public_key()
-            .to_sec1_point(false)
-            .as_bytes()
-            .to_vec(),
-        Algorithm::EdDsa => signing_key(private)?.verifying_key().as_bytes().to_vec(),
-    };
-    PublicKey::from_bytes(algorithm, &bytes).ok()
+    SigningKey::read(algorithm, private)?.public()
 }
 
 /// Signs `message`: r and s of ES256 (RFC 7518, 3.4), or the Ed25519 signature (RFC 8037, 3.1). `None` for bytes that are no key.
 #[must_use]
 pub(super) fn sign(algorithm: Algorithm, private: &[u8], message: &[u8]) -> Option<[u8; 64]> {
-    match algorithm {
-        Algorithm::Es256 => es256::sign(private.try_into().ok()?, message),
-        Algorithm::EdDsa => {
-            use p256::ecdsa::signature::Signer;
-            Some(signing_key(private)?.try_sign(message).ok()?.to_bytes())
-        }
-    }
+    SigningKey::read(algorithm, private)?.sign(message)
 }
 
-fn signing_key(private: &[u8]) -> Option<ed25519_dalek::SigningKey> {
-    Some(ed25519_dalek::SigningKey::from_bytes(private.try_into().ok()?))
+/// A private key with its public half, which takes as long to find as a signature: so once for both. Wiped when it is dropped
+/// (`ecdsa::SigningKey`, `ed25519_dalek::SigningKey`).
+pub(super) enum SigningKey {
+    Es256(Box<p256::ecdsa::SigningKey>),
+    EdDsa(Box<ed25519_dalek::SigningKey>),
+}
+
+impl SigningKey {
+    /// `None` for bytes that are no key.
+    pub(super) fn read(algorithm: Algorithm, private: &[u8]) -> Option<Self> {
+        Some(match algorithm {
+            Algorithm::Es256 => Self::Es256(Box::new(p256::ecdsa::SigningKey::from_slice(private).ok()?)),
+            Algorithm::EdDsa => Self::EdDsa(Box::new(ed25519_dalek::SigningKey::from_bytes(private.try_into().ok()?))),
+        })
+    }
+
+    pub(super) fn public(&self) -> Option<PublicKey> {
+        match self {
+            Self::Es256(key) => PublicKey::from_bytes(Algorithm::Es256, key.verifying_key().to_sec1_point(false).as_bytes()).ok(),
+            Self::EdDsa(key) => PublicKey::from_bytes(Algorithm::EdDsa, key.verifying_key().as_bytes()).ok(),
+        }
+    }
+
+    /// As [`sign`].
+    pub(super) fn sign(&self, message: &[u8]) -> Option<[u8; 64]> {
+        match self {
+            Self::Es256(key) => {
+                let signature: p256::ecdsa::Signature = key.try_sign(message).ok()?;
+                Some(signature.to_bytes().into())
+            }
+            Self::EdDsa(key) => Some(key.try_sign(message).ok()?.to_bytes()),
+        }
+    }
 }
 
 #[cfg(test)]
