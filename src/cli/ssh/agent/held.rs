@@ -16,17 +16,32 @@ use crate::wire::{Answer, Event, Failure, Outcome};
 /// Most that is asked for together: the daemon takes as much in one go.
 const TOGETHER: usize = 32;
 
-/// The connection of a lease. What several threads want signed while it is in use goes to the daemon together, which then waits for its disk once.
+/// The connection of a lease. What several threads want signed while one of them uses it goes to the daemon together, which then waits for its disk
+/// once.
 pub(super) struct Held {
     connection: Mutex<Client>,
-    wanted: Mutex<Vec<Wanted>>,
+    queue: Mutex<Queue>,
     over: AtomicBool,
+}
+
+/// Threads that want something signed.
+#[derive(Default)]
+struct Queue {
+    wanted: Vec<Wanted>,
+    /// One of them uses the connection, and hands it on when it has its answer.
+    is_led: bool,
 }
 
 /// What one thread waits for.
 struct Wanted {
     answer: Answer,
-    told: Sender<Signed>,
+    told: Sender<Told>,
+}
+
+enum Told {
+    /// To use the connection, for all that wait.
+    Lead,
+    Signed(Signed),
 }
 
 /// What came of it.
@@ -43,7 +58,7 @@ impl Held {
     pub(super) fn new(client: Client) -> Self {
         Self {
             connection: Mutex::new(client),
-            wanted: Mutex::default(),
+            queue: Mutex::default(),
             over: AtomicBool::new(false),
         }
     }
@@ -62,18 +77,40 @@ impl Held {
 
     /// Has the daemon sign: a login in its session, or what an SSH signature is over.
     pub(super) fn sign(&self, session: Option<SessionAsk>, data: &[u8]) -> Signed {
-        let (told, signed) = channel();
+        let (tell, told) = channel();
         let data = BASE64.encode(data);
         let answer = Answer::Sign { session, data };
-        locked(&self.wanted).push(Wanted { answer, told });
-        // Whoever has the connection takes along what others wait for: what was asked for here may be answered by then.
+        let leads = {
+            let mut queue = locked(&self.queue);
+            queue.wanted.push(Wanted { answer, told: tell });
+            !mem::replace(&mut queue.is_led, true)
+        };
+        if leads {
+            self.lead();
+        }
+        loop {
+            match told.recv() {
+                Ok(Told::Signed(signed)) => return signed,
+                Ok(Told::Lead) => self.lead(),
+                Err(_) => return Signed::Unsaid,
+            }
+        }
+    }
+
+    /// Asks for all that is wanted by now, this thread's own among it, and lets another go on with what came meanwhile.
+    fn lead(&self) {
+        let mut wanted = mem::take(&mut locked(&self.queue).wanted);
         let mut client = locked(&self.connection);
-        let wanted = mem::take(&mut *locked(&self.wanted));
-        for wanted in in_parts(wanted) {
+        while !wanted.is_empty() {
+            let rest = wanted.split_off(wanted.len().min(TOGETHER));
             self.exchange(&mut client, &wanted);
+            wanted = rest;
         }
         drop(client);
-        signed.try_recv().unwrap_or(Signed::Unsaid)
+        let mut queue = locked(&self.queue);
+        // It waits for its answer, and for nothing else.
+        let next = queue.wanted.first().map(|next| next.told.send(Told::Lead));
+        queue.is_led = next.is_some();
     }
 
     /// Asks for all of it, and passes the answers on, which come in the same order.
@@ -89,8 +126,8 @@ impl Held {
                     Signed::Refused(failure)
                 }),
             };
-            // It waits for as long as this thread has the connection.
-            let _ = one.told.send(signed);
+            // It waits for that.
+            let _ = one.told.send(Told::Signed(signed));
         }
         if failed.is_some() {
             self.over.store(true, Ordering::SeqCst);
@@ -118,16 +155,6 @@ impl Held {
             }
         }
     }
-}
-
-fn in_parts(mut wanted: Vec<Wanted>) -> Vec<Vec<Wanted>> {
-    let mut parts = vec![];
-    while wanted.len() > TOGETHER {
-        let rest = wanted.split_off(TOGETHER);
-        parts.push(mem::replace(&mut wanted, rest));
-    }
-    parts.push(wanted);
-    parts
 }
 
 fn ended() -> Failure {
