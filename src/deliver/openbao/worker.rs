@@ -11,7 +11,7 @@ use super::client::Cluster;
 use super::protocol::{Login, Order, Report};
 use super::session::{self, Fault, Had, Session};
 use crate::clock::{Boot, Clock, SystemClock};
-use crate::deliver::proxy::upstream::{Resolve, system_resolver};
+use crate::deliver::proxy::names::{Resolve, system_resolver};
 use crate::secret::Secret;
 use crate::vault::LONGEST_TOKEN;
 use crate::worker::inbox::Inbox;

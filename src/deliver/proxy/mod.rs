@@ -26,6 +26,7 @@ pub mod h2;
 pub mod handshake;
 pub mod hosts;
 pub mod inject;
+pub mod names;
 mod peer;
 pub mod placeholder;
 pub mod prefix;

@@ -321,7 +321,7 @@ mod tests {
     use tokio::task::LocalSet;
     use tokio::time::timeout;
 
-    use super::super::upstream::system_resolver;
+    use super::super::names::system_resolver;
     use super::*;
 
     #[test]

@@ -1,9 +1,7 @@
 //! Ways to hosts: a name is looked up once, its addresses are judged, and one of those is connected to (T39).
 
-use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +19,7 @@ use super::address::{Reach, may_reach};
 use super::beyond;
 use super::h2;
 use super::hosts::Authority;
+use super::names::{Completion, Resolve};
 use super::protocol::Scheme;
 use super::refuse::Refusal;
 
@@ -34,9 +33,6 @@ const MOST_ADDRESSES: usize = 4;
 /// A connection to a host, in the clear on our side.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
-
-/// Looks names up: host and port to addresses.
-pub type Resolve = Box<dyn Fn(String, u16) -> Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>>>>>;
 
 /// How hosts are reached.
 pub struct Upstreams {
@@ -66,12 +62,6 @@ pub fn roots(extra: &[String], system: bool) -> io::Result<RootCertStore> {
         }
     }
     Ok(store)
-}
-
-/// The system's way to look names up.
-#[must_use]
-pub fn system_resolver() -> Resolve {
-    Box::new(|host, port| Box::pin(async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) }))
 }
 
 impl Upstreams {
@@ -139,10 +129,15 @@ impl Upstreams {
         // This machine is nothing that another one leads to.
         let here = host.host() == "localhost" || host.address().is_some_and(is_this_machine);
         let proxy = self.proxy.as_ref().filter(|_| !here);
+        // Without the proxy the command would have been led wherever its system takes the name for.
+        let completion = match reach {
+            Reach::Granted { .. } => Completion::None,
+            Reach::Open => Completion::System,
+        };
         let addresses = match proxy {
             // Where names are known to that proxy alone, there is nothing to judge.
-            Some(_) => self.look_up(host, ASIDE).await.unwrap_or_default(),
-            None => self.look_up(host, CONNECT).await?,
+            Some(_) => self.look_up(host, completion, ASIDE).await.unwrap_or_default(),
+            None => self.look_up(host, completion, CONNECT).await?,
         };
         let own = |address: IpAddr, port: u16| port == self.own_port && address.to_canonical().is_loopback();
         let meant =
@@ -170,7 +165,7 @@ impl Upstreams {
 
     /// Where a person's configuration says that hosts are reached through another proxy, that is reached wherever it is.
     async fn connect_through(&self, proxy: &Authority, host: &Authority) -> Result<TcpStream, Refusal> {
-        let addresses = self.look_up(proxy, CONNECT).await.unwrap_or_default();
+        let addresses = self.look_up(proxy, Completion::System, CONNECT).await.unwrap_or_default();
         let tcp = first(&addresses, proxy.port()).await;
         let mut tcp =
             tcp.ok_or_else(|| beyond::failed("the proxy behind this one, proxy_upstream in the configuration, is not reached"))?;
@@ -180,11 +175,11 @@ impl Upstreams {
         }
     }
 
-    async fn look_up(&self, host: &Authority, patience: Duration) -> Result<Vec<SocketAddr>, Refusal> {
+    async fn look_up(&self, host: &Authority, completion: Completion, patience: Duration) -> Result<Vec<SocketAddr>, Refusal> {
         if let Some(address) = host.address() {
             return Ok(vec![SocketAddr::new(address, host.port())]);
         }
-        match timeout(patience, (self.resolve)(host.host().to_owned(), host.port())).await {
+        match timeout(patience, (self.resolve)(host.host().to_owned(), host.port(), completion)).await {
             Ok(Ok(addresses)) => Ok(addresses),
             Ok(Err(_)) => Err(bad_gateway("upstream_unknown", "the host's name is not known")),
             Err(_) => Err(gateway_timeout()),

@@ -4,6 +4,7 @@ mod attacks;
 mod beyond;
 mod clients;
 mod ends;
+mod names;
 mod packages;
 mod registries;
 mod sessions;

@@ -92,7 +92,7 @@ fn behind(named: &str, known: &'static [(&'static str, &'static str)], test: imp
         upstream: Some(proxy),
         ..trusting(&certificate.pem())
     };
-    let resolve: Resolve = Box::new(move |host, port| {
+    let resolve: Resolve = Box::new(move |host, port, _| {
         Box::pin(async move {
             let here = [("proxy.company.example", "127.0.0.1")];
             let found = here.iter().chain(known).find(|(name, _)| *name == host);

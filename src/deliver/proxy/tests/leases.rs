@@ -145,7 +145,7 @@ fn t39_what_is_connected_to_is_what_was_checked() {
     let answers = Rc::new(Cell::new(0));
     let looked_up = answers.clone();
     // A name that stands for a public address when it is checked and for this machine ever after.
-    let resolve: Resolve = Box::new(move |_, port| {
+    let resolve: Resolve = Box::new(move |_, port, _| {
         looked_up.set(looked_up.get() + 1);
         let address = if looked_up.get() == 1 { [192, 0, 2, 1] } else { [127, 0, 0, 1] };
         Box::pin(async move { Ok(vec![SocketAddr::from((address, port))]) })
@@ -196,7 +196,7 @@ fn t39_this_machine_is_reached_at_its_address_in_a_network_only_where_a_rule_nam
         println!("T39: 0 of 1 own addresses: this machine is in no network");
         return;
     };
-    let resolve: Resolve = Box::new(move |_, port| Box::pin(async move { Ok(vec![SocketAddr::new(own, port)]) }));
+    let resolve: Resolve = Box::new(move |_, port, _| Box::pin(async move { Ok(vec![SocketAddr::new(own, port)]) }));
     with_resolver(opening(Network::Open), resolve, async |rig| {
         // Whoever listens on all addresses.
         let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();

@@ -27,8 +27,8 @@ use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 use tokio::time::timeout;
 
+use super::names::{Resolve, system_resolver};
 use super::protocol::{GrantSpec, Network, Opening, Order, Place, Report, Scheme, Target, Verdict};
-use super::upstream::{Resolve, system_resolver};
 use super::worker;
 use crate::clock::SystemClock;
 use crate::worker::inbox::Inbox;
