@@ -103,6 +103,59 @@ fn a_broken_file_is_named_with_the_place_and_neither_of_two_is_written() {
 }
 
 #[test]
+fn a_file_of_another_owner_is_left_alone_and_a_link_is_shown_with_where_it_leads() {
+    let lab = Lab::new();
+    let file = lab.home.path().join(".codex/config.toml");
+    fs::create_dir(file.parent().unwrap()).unwrap();
+    fs::write(&file, MINE).unwrap();
+    std::os::unix::fs::chown(&file, Some(65534), None).unwrap();
+    let refused = lab.json(&["connect", "codex", "--yes"]);
+    assert_eq!(refused["error"]["reason"], "client_settings", "{refused}");
+    assert!(
+        refused["error"]["message"].as_str().unwrap().contains("belongs to uid 65534"),
+        "{refused}"
+    );
+    assert_eq!(
+        (fs::read_to_string(&file).unwrap().as_str(), names(file.parent().unwrap())),
+        (MINE, 1)
+    );
+    std::os::unix::fs::chown(&file, Some(0), None).unwrap();
+    // As a project that somebody else wrote may have it.
+    let link = lab.home.work().join(".codex");
+    std::os::unix::fs::symlink(file.parent().unwrap(), &link).unwrap();
+    let leads = format!("which is {}", file.canonicalize().unwrap().display());
+    shows(&lab.home, &["connect", "codex", "--project", "--yes"], 0, &[&leads]);
+}
+
+#[test]
+fn a_setting_that_keeps_every_hook_from_being_run_is_named_by_doctor() {
+    let lab = Lab::new();
+    let mut found = vec![];
+    for (client, file, off) in [
+        ("claude", ".claude/settings.json", "{\"disableAllHooks\": true}"),
+        (
+            "claude",
+            "work/.claude/settings.local.json",
+            "{\"disableAllHooks\": true, // by mistake\n}",
+        ),
+        ("codex", "work/.codex/config.toml", "[features]\nhooks = false\n"),
+    ] {
+        let file = lab.home.path().join(file);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, off).unwrap();
+        shows(&lab.home, &["connect", client, "--yes"], 0, &["written"]);
+        let doctor = lab.json(&["doctor"]);
+        let agents = doctor["findings"].as_array().unwrap().iter();
+        let agents = agents.filter(|finding| finding["part"] == "agents" && finding["reason"] == "hooks_off");
+        found.extend(agents.filter_map(|finding| Some(finding["what"].as_str()?.to_owned())));
+        assert!(found.last().is_some_and(|said| said.contains(file.to_str().unwrap())), "{doctor}");
+        fs::remove_file(&file).unwrap();
+        shows(&lab.home, &["connect", client, "--yes", "--remove"], 0, &[]);
+    }
+    assert_eq!(found.len(), 3, "{found:?}");
+}
+
+#[test]
 fn t24_the_hook_lets_a_call_through_or_says_why_not_by_the_agents_own_exit_code() {
     use std::{io::Write, process::Stdio};
     let lab = Lab::new();

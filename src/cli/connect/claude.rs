@@ -140,6 +140,16 @@ impl Settings for Json {
         (server.is_some(), !self.ours().is_empty())
     }
 
+    fn hooks_off(&self) -> Option<&'static str> {
+        let set = self.0.object_value()?.get("disableAllHooks")?.value()?;
+        // Whatever is not nothing, as the client reads it (2.1.332).
+        let off = match set.as_boolean_lit() {
+            Some(set) => set.value(),
+            None => set.as_null_keyword().is_none() && text(&set).as_deref() != Some("false"),
+        };
+        off.then_some("disableAllHooks")
+    }
+
     fn text(&self) -> String {
         self.0.to_string()
     }

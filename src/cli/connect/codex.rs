@@ -130,6 +130,19 @@ impl Settings for Toml {
         (server, hook)
     }
 
+    fn hooks_off(&self) -> Option<&'static str> {
+        // Its name, and the one that it had (0.171).
+        let off = |name: &str| {
+            self.0
+                .get("features")
+                .and_then(|features| features.get(name))
+                .and_then(Item::as_bool)
+                == Some(false)
+        };
+        let names = [("hooks", "features.hooks = false"), ("codex_hooks", "features.codex_hooks = false")];
+        names.into_iter().find(|(name, _)| off(name)).map(|(_, setting)| setting)
+    }
+
     fn text(&self) -> String {
         self.0.to_string()
     }

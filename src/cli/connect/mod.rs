@@ -111,6 +111,22 @@ pub fn connected(client: Client, var: &dyn Fn(&str) -> Option<OsString>) -> Resu
     Ok((server, hook))
 }
 
+/// A file of settings by which a client runs no hook at all, and the setting: the user's own, and those of the project in `folder`.
+pub fn hooks_off(client: Client, var: &dyn Fn(&str) -> Option<OsString>, folder: &Path) -> Option<(PathBuf, &'static str)> {
+    let own = client.places(var, None).map(|(_, hooks)| hooks);
+    let project = client.places(var, Some(folder)).map(|(_, hooks)| hooks);
+    let local = project.as_ref().filter(|_| client == Client::Claude);
+    let local = local.map(|file| file.with_file_name("settings.local.json"));
+    let mut files = own.into_iter().chain(project).chain(local);
+    files.find_map(|file| {
+        let off = match client {
+            Client::Codex => settings::hooks_off::<codex::Toml>(&file),
+            Client::Claude => settings::hooks_off::<claude::Json>(&file),
+        };
+        off.map(|setting| (file, setting))
+    })
+}
+
 /// What is to stand in the settings.
 struct Wanted {
     /// The program.

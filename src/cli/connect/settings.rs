@@ -2,13 +2,16 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use rustix::process::geteuid;
 
 use super::super::new_file::NewFile;
 use super::super::ui::Ui;
 use super::shown;
 use crate::encoding::lines;
+use crate::encoding::plain::shell_word;
 use crate::finding::quoted;
 use crate::sys::file::read_text;
 use crate::wire::{Failure, Outcome};
@@ -46,15 +49,21 @@ pub trait Settings: Sized {
     fn remove_hook(&mut self) -> Result<(), SettingsError>;
     /// Whether the server and the hook are there.
     fn has(&self) -> (bool, bool);
+    /// By which setting no hook at all is run.
+    fn hooks_off(&self) -> Option<&'static str>;
     /// As it is written.
     fn text(&self) -> String;
 }
 
-/// Whether a hook's command is ours, wherever the program lay when it was written.
+/// Whether a hook's command is ours, wherever the program lay when it was written: one word of a shell's, whose file has our name.
 pub fn is_our_hook(command: &str) -> bool {
     ["codex", "claude"].iter().any(|client| {
-        let program = command.strip_suffix(client).and_then(|rest| rest.strip_suffix(" hook "));
-        program.is_some_and(|program| program.trim_end_matches('\'').ends_with(super::NAME))
+        let word = command.strip_suffix(client).and_then(|rest| rest.strip_suffix(" hook "));
+        word.is_some_and(|word| {
+            let inside = word.strip_prefix('\'').and_then(|word| word.strip_suffix('\''));
+            let program = inside.map_or_else(|| word.to_owned(), |inside| inside.replace(r"'\''", "'"));
+            shell_word(&program) == word && program.rsplit('/').next() == Some(super::NAME)
+        })
     })
 }
 
@@ -68,6 +77,11 @@ pub fn has<S: Settings>(path: &Path) -> Result<(bool, bool), SettingsError> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok((false, false)),
         Err(error) => Err(SettingsError::Form(error.to_string())),
     }
+}
+
+/// By which setting of a file no hook is run; nothing where it is not there, or is not of its form.
+pub fn hooks_off<S: Settings>(path: &Path) -> Option<&'static str> {
+    S::parse(&read_text(path, LARGEST).ok()?).ok()?.hooks_off()
 }
 
 /// One file, and what becomes of it.
@@ -99,6 +113,12 @@ impl Edit {
             Err(error) if error.kind() == ErrorKind::NotFound && named.symlink_metadata().is_err() => named.to_owned(),
             Err(error) => return Err(unread(&format!("it is a link to nowhere, or not to be reached: {error}"))),
         };
+        // A file that is written anew is ours, and this one's owner would not have it any more.
+        if let Ok(found) = fs::metadata(&place)
+            && found.uid() != geteuid().as_raw()
+        {
+            return Err(unread(&format!("it belongs to uid {}, not to you", found.uid())));
+        }
         let before = match read_text(&place, LARGEST) {
             Ok(text) => Some(text),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
@@ -157,6 +177,11 @@ impl Edit {
     pub fn show(&self, ui: Ui) {
         let new = if self.before.is_none() { " (new)" } else { "" };
         ui.line(&format!("{}{new}", self.named.display()));
+        // A project may have a link in it to settings that are not the project's.
+        let is_link = |place: &Path| place.symlink_metadata().is_ok_and(|found| found.is_symlink());
+        if self.named.ancestors().take(2).any(is_link) {
+            ui.line(&format!("  which is {}", self.place.display()));
+        }
         for change in lines::changes(self.before.as_deref().unwrap_or_default(), &self.after) {
             ui.line(&format!("  line {}", change.at));
             let (gone, came) = shown::parts(&change);
@@ -333,6 +358,7 @@ mod tests {
             "touchlease hook codex",
             "/a/touchlease hook claude",
             "'/my programs/touchlease' hook codex",
+            r"'/it'\''s/touchlease' hook claude",
         ] {
             assert!(is_our_hook(ours), "{ours}");
         }
@@ -342,6 +368,15 @@ mod tests {
             "touchlease hook",
             "echo touchlease",
             " hook codex",
+            // Another program whose name ends so, or a shell's line that has ours in it somewhere.
+            "/a/nottouchlease hook codex",
+            "nottouchlease hook claude",
+            "/a/touchlease/ hook codex",
+            "echo /a/touchlease hook codex",
+            "true || touchlease hook codex",
+            "'true || touchlease' hook codex",
+            "$(x)/touchlease hook codex",
+            "'touchlease hook codex",
         ] {
             assert!(!is_our_hook(other), "{other}");
         }

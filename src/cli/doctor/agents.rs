@@ -3,9 +3,10 @@
 use std::env;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::Path;
 use std::time::Duration;
 
-use super::super::connect::{Client, connected};
+use super::super::connect::{Client, connected, hooks_off};
 use super::super::hook;
 use crate::finding::{Finding, Part, quoted};
 use crate::paths::Places;
@@ -18,7 +19,13 @@ pub fn clients(places: &Places) -> Vec<Finding> {
     let each = [(Client::Codex, "Codex"), (Client::Claude, "Claude Code")];
     each.into_iter()
         .filter_map(|(client, name)| {
-            let state = connected(client, &|name| env::var_os(name));
+            let var = |name: &str| env::var_os(name);
+            let state = connected(client, &var);
+            if let Ok((_, true)) = state
+                && let Some((file, setting)) = hooks_off(client, &var, &env::current_dir().unwrap_or_default())
+            {
+                return Some(switched_off(name, &file, setting));
+            }
             finding(client, name, state, hook::was_run(places, client))
         })
         .collect()
@@ -48,6 +55,15 @@ fn finding(client: Client, name: &str, state: Result<(bool, bool), (std::path::P
         Ok((true, _)) => Part::Agents.note("no_hook", format!("{name} knows the server, and has no hook"), connect),
         Ok((false, _)) => Part::Agents.note("no_server", format!("{name} has the hook, and does not know the server"), connect),
     })
+}
+
+/// A hook that was run once may be none any more.
+fn switched_off(name: &str, file: &Path, setting: &str) -> Finding {
+    Part::Agents.warning(
+        "hooks_off",
+        format!("{name} runs no hook: {setting} in {}", file.display()),
+        format!("\"${{EDITOR:-vi}}\" {}", quoted(file)),
+    )
 }
 
 /// Whether the proxy that this process's variables name can be reached, where it is one of ours.

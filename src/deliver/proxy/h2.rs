@@ -1,7 +1,8 @@
 //! HTTP/2 on both sides: its limits, and the tasks of its streams, which end with the client's connection.
 //!
 //! What makes floods of it cheap to answer is the library's: a client that resets streams faster than they are taken is cut off after twenty
-//! (CVE-2023-44487), one whose head never ends after the frames that the longest head takes (CVE-2024-27316).
+//! (CVE-2023-44487), one that has them reset by what it does wrong after 256 (CVE-2025-8671), one whose head never ends after the frames that the
+//! longest head takes (CVE-2024-27316).
 
 use std::rc::{Rc, Weak};
 
@@ -20,6 +21,8 @@ pub const ALPN_1: &[u8] = b"http/1.1";
 pub const MOST_STREAMS: u32 = 100;
 /// Streams that a client reset before they were looked at.
 const MOST_RESET: usize = 20;
+/// Streams that were reset by what the client did wrong. One that has not read yet how many it may have at one time is to get by.
+const MOST_WRONG: usize = 256;
 /// Bytes that are under way in one stream, and in a connection.
 const STREAM: u32 = 256 * 1024;
 const CONNECTION: u32 = 1024 * 1024;
@@ -51,6 +54,7 @@ pub fn server(tied: &Rc<Tied>) -> server::conn::http2::Builder<Here> {
         .timer(TokioTimer::new())
         .max_concurrent_streams(MOST_STREAMS)
         .max_pending_accept_reset_streams(MOST_RESET)
+        .max_local_error_reset_streams(MOST_WRONG)
         .max_header_list_size(LONGEST_HEAD as u32)
         .initial_stream_window_size(STREAM)
         .initial_connection_window_size(CONNECTION)

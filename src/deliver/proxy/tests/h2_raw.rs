@@ -15,6 +15,7 @@ const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
@@ -227,6 +228,55 @@ fn t38_a_client_that_resets_its_streams_faster_than_they_are_taken_is_cut_off() 
             host.requests().len(),
             rig.uses()
         );
+    });
+}
+
+#[test]
+fn t38_a_client_that_has_its_streams_reset_by_what_it_does_wrong_is_cut_off() {
+    with_tls(async |rig, host| {
+        let mark = rig.grant(tls_grant(host.port)).await;
+        let mut raw = Raw::new(&rig, host.port).await;
+        let head = fields(&usual(host.port, &mark));
+        let mut flood = Vec::new();
+        for number in 0..2000_u32 {
+            let stream = 2 * number + 1;
+            flood.extend(frame(HEADERS, END_HEADERS | END_STREAM, stream, &head));
+            // By nothing, which is an error of the stream (RFC 9113, 6.9).
+            flood.extend(frame(WINDOW_UPDATE, 0, stream, &[0; 4]));
+        }
+        let _ = raw.0.write_all(&flood).await;
+        let (frames, over) = raw.hear().await;
+        assert!(over && frames.iter().any(|(kind, ..)| *kind == GOAWAY), "{frames:?}");
+        let sent = host.requests().len();
+        assert!(sent < 300, "{sent} requests of 2000 went out");
+        println!("T38 made resets: {sent} of 2000 went out");
+    });
+}
+
+/// A field of 4,000 bytes that is indexed once and then named by a byte (RFC 7541, 6.1): a head of 44 MB in 15 KB.
+#[test]
+fn t38_a_head_that_is_small_on_the_way_and_large_here_is_refused() {
+    with_tls(async |rig, host| {
+        let mark = rig.grant(tls_grant(host.port)).await;
+        let mut raw = Raw::new(&rig, host.port).await;
+        let mut head = fields(&usual(host.port, &mark));
+        // With incremental indexing, by a new name (6.2.1): 62 from then on.
+        let mut large = fields(&[field("x-large", &"x".repeat(4000))]);
+        large[0] = 0x40;
+        head.extend(large);
+        head.extend([0x80 | 62; 11_000]);
+        raw.send(HEADERS, END_HEADERS | END_STREAM, 1, &head).await;
+        let (frames, over) = raw.hear().await;
+        // 431 or the end of it: whichever, nothing goes on.
+        let refused = frames.iter().any(|(kind, ..)| matches!(*kind, HEADERS | RST_STREAM | GOAWAY));
+        assert!(over || refused, "{frames:?}");
+        assert!(host.requests().is_empty());
+        // And the next connection serves who behaves.
+        let mut raw = Raw::new(&rig, host.port).await;
+        raw.send(HEADERS, END_HEADERS | END_STREAM, 1, &fields(&usual(host.port, &mark)))
+            .await;
+        raw.hear().await;
+        assert_eq!(host.requests().len(), 1);
     });
 }
 
