@@ -31,6 +31,7 @@ use crate::lease::failure::IntoFailure;
 use crate::lease::ledger::{Ledger, Over};
 use crate::lease::office::{Lobby, Office};
 use crate::lease::record::{self, Journal};
+use crate::lease::task_files::TaskFiles;
 use crate::lease::text::InsteadText;
 use crate::lease::writer::Writer;
 use crate::paths::Places;
@@ -109,6 +110,8 @@ pub struct OpenVault {
     pub vault: RefCell<Arc<Vault>>,
     /// Its log.
     pub log: Rc<Journal>,
+    /// The task files that were approved.
+    pub task_files: TaskFiles,
 }
 
 /// What was named in place of a vault: a file in one, or one that came out of it.
@@ -281,10 +284,12 @@ impl House {
     pub fn open_as_is(&self, path: &Path) -> Result<Rc<OpenVault>, Failure> {
         let vault = Vault::open_as_is(path, &self.places.state).map_err(IntoFailure::failure)?;
         let log = self.log_of(vault.id())?;
+        let task_files = TaskFiles::new(&self.places.state_of(&vault.id().to_string()));
         Ok(Rc::new(OpenVault {
             shown: path.display().to_string(),
             vault: RefCell::new(Arc::new(vault)),
             log,
+            task_files,
         }))
     }
 
@@ -308,10 +313,12 @@ impl House {
     pub fn keep(&self, path: &Path, vault: Vault) -> Result<Rc<OpenVault>, Failure> {
         let log = self.log_of(vault.id())?;
         let statement = vault.roster_digest();
+        let task_files = TaskFiles::new(&self.places.state_of(&vault.id().to_string()));
         let open = Rc::new(OpenVault {
             shown: path.display().to_string(),
             vault: RefCell::new(Arc::new(vault)),
             log,
+            task_files,
         });
         let before = self.shelf.put(path, &open)?;
         record::roster(&open.log, statement);
@@ -330,6 +337,7 @@ impl House {
             questions: &self.questions,
             vault: &open.vault,
             log: &open.log,
+            task_files: &open.task_files,
             boot_id: &self.boot_id,
         }
     }

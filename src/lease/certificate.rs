@@ -338,6 +338,7 @@ mod tests {
         // Also where the rules let one touch be for more, and where both say the same.
         let request = |grants, uses| super::super::request::Request {
             task: None,
+            task_file: None,
             grants,
             ttl: None,
             uses,

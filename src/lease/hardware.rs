@@ -216,6 +216,7 @@ mod tests {
     fn asked(grants: Vec<Judged>, uses: Option<u32>) -> Result<Option<u32>, String> {
         let request = Request {
             task: None,
+            task_file: None,
             grants,
             ttl: None,
             uses,

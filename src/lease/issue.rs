@@ -29,7 +29,7 @@ use super::policy::{Judgement, Terms, judge};
 use super::record::{self, Question};
 use super::request::{Judged, Request};
 use super::requester::Requester;
-use super::text::{GrantText, Holder, LeaseKind, LeaseText, ProxyText, Text, VERSION};
+use super::text::{GrantText, Holder, LeaseKind, LeaseText, ProxyText, TaskText, Text, VERSION};
 use super::touch::touch_or_sign;
 use super::{certificate, signature, token};
 use crate::encoding::Digest;
@@ -88,6 +88,7 @@ pub async fn issue(office: &Office<'_>, prepared: Prepared, asker: &Asker) -> Re
         let sweeps = office.ledger.sweeps();
         let material = office.unseal(&proof, &fixed, &standing, &terms.wanted())?;
         let approved = asked.approved(&proof, &fixed)?;
+        terms.keep_task_file(office, &asker.requester);
         let material = office.join(material, &standing, &asked, &prompt).await?;
         let lease = office.ledger.begin(
             approved,
@@ -143,6 +144,25 @@ impl Terms {
         }
     }
 
+    /// The task, and what has changed of it since somebody approved it here.
+    fn task(&self, office: &Office<'_>, requester: &Requester) -> Option<TaskText> {
+        let task = self.request.task.clone()?;
+        let file = self.request.task_file.as_deref().unwrap_or_default();
+        Some(TaskText {
+            changed: office.task_files.change(&requester.claimed.folder, &task.name, file).map(Box::new),
+            ..task
+        })
+    }
+
+    /// The file is what the next one is compared with. Where it cannot be kept, the next prompt shows no less for it.
+    fn keep_task_file(&self, office: &Office<'_>, requester: &Requester) {
+        if let (Some(task), Some(file)) = (&self.request.task, &self.request.task_file)
+            && let Err(error) = office.task_files.keep(&requester.claimed.folder, &task.name, file)
+        {
+            tracing::warn!(%error, "an approved task file is not kept");
+        }
+    }
+
     fn wanted(&self) -> Vec<Wanted> {
         let wanted = |judged: &Judged| {
             let secret = &judged.grant.secret;
@@ -164,7 +184,7 @@ impl Terms {
             id: office.lobby.random_id(),
             asked,
             origin: office.origin(requester, standing),
-            task: request.task.clone(),
+            task: self.task(office, requester),
             reason: request.reason.clone(),
             command: request.command.clone(),
             grants: request.grants.iter().map(grant_text).collect(),

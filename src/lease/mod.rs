@@ -28,6 +28,7 @@ pub mod roster;
 pub mod scan;
 pub mod signature;
 pub mod task;
+pub mod task_files;
 pub mod text;
 pub mod token;
 mod touch;

@@ -14,6 +14,7 @@ use super::ledger::Ledger;
 use super::making::make;
 use super::record::{self, AskedLine, Journal};
 use super::requester::Requester;
+use super::task_files::TaskFiles;
 use super::text::{Fixed, JoinText, Origin, RequesterText, VaultState, names_all};
 use super::writer::Writer;
 use crate::clock::Clock;
@@ -57,6 +58,8 @@ pub struct Office<'a> {
     pub vault: &'a RefCell<Arc<Vault>>,
     /// Its log.
     pub log: &'a Rc<Journal>,
+    /// The task files that were approved.
+    pub task_files: &'a TaskFiles,
     /// This boot.
     pub boot_id: &'a str,
 }

@@ -253,6 +253,7 @@ mod tests {
         let ttl = ttl.map(Duration::from_secs);
         Request {
             task: None,
+            task_file: None,
             grants,
             ttl,
             uses,
@@ -325,6 +326,7 @@ mod tests {
                     name: "deploy".into(),
                     about: "Deploy".into(),
                     digest: Digest::of(b"file"),
+                    changed: None,
                 }),
                 by_task,
                 ..request(vec![judged("prod/B", rules.clone())], ttl, uses)

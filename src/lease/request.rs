@@ -34,6 +34,8 @@ pub struct Judged {
 pub struct Request {
     /// The task.
     pub task: Option<TaskText>,
+    /// The whole file in which that stands.
+    pub task_file: Option<String>,
     /// What is asked for.
     pub grants: Vec<Judged>,
     /// Life, where one was asked for.
@@ -99,7 +101,9 @@ impl Request {
                 name: task.name,
                 about: task.about,
                 digest: task.digest,
+                changed: None,
             }),
+            task_file: ask.task.as_ref().map(|task| task.file.clone()),
             grants,
         })
     }

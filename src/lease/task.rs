@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use super::grant::{AtEnd, Grant, Target, Via};
 use crate::config::parse_duration;
-use crate::encoding::plain::{PlainError, check_line, check_name, check_variable};
+use crate::encoding::plain::{PlainError, check_line, check_name, check_variable, visible};
 use crate::encoding::{Digest, SecretRef};
 use crate::wire::signer::TokenAsk;
 
@@ -152,6 +152,21 @@ impl Task {
     pub fn names(text: &str) -> Result<Vec<String>, TaskError> {
         let file: File = toml::from_str(text).map_err(Box::new)?;
         Ok(file.task.into_keys().collect())
+    }
+
+    /// What a file says of task `name`, fit for a screen: a line for each member and each grant, by name. Comments, order and other ways to
+    /// write the same make no difference. Nothing where there is no such task.
+    #[must_use]
+    pub fn lines(text: &str, name: &str) -> Option<Vec<String>> {
+        let file: toml::Table = toml::from_str(text).ok()?;
+        let task = file.get("task")?.get(name)?.as_table()?;
+        let said = |(member, value): (&String, &toml::Value)| match value {
+            toml::Value::Array(grants) if member == "grant" => grants.iter().map(|grant| format!("grant = {grant}")).collect(),
+            value => vec![format!("{member} = {value}")],
+        };
+        let mut members: Vec<_> = task.iter().collect();
+        members.sort_by_key(|(member, _)| *member);
+        Some(members.into_iter().flat_map(said).map(|line| visible(&line)).collect())
     }
 
     /// The tasks of a file that can be used through a proxy, and the hosts that they name. One that is wrong is no task.
@@ -303,6 +318,40 @@ env = "CLOUDFLARE_API_TOKEN"
             (900, Some(20), AtEnd::Terminate)
         );
         assert_eq!(task.grants[0].secret.to_string(), "prod/CLOUDFLARE_TOKEN");
+    }
+
+    #[test]
+    fn t10_what_a_file_says_of_a_task_is_the_same_in_whatever_way_it_is_written() {
+        let said = [
+            "about = \"Deploy the docs\"",
+            "command = [\"./deploy.sh\"]",
+            "grant = { env = \"CLOUDFLARE_API_TOKEN\", secret = \"prod/CLOUDFLARE_TOKEN\", via = \"env\" }",
+            "ttl = \"15m\"",
+            "uses = 20",
+        ];
+        let other = r#"
+[task . "deploy"]
+uses = 0x14 # command = ["other"]
+"about" = "\u0044eploy the docs"
+ttl = '15m'
+command = ["./deploy.\u0073h"]
+grant = [{ via = "env", secret = """\
+     prod/CLOUDFLARE_TOKEN""", env = "CLOUDFLARE_API_TOKEN" }]
+"#;
+        for file in [DEPLOY, other] {
+            assert_eq!(Task::lines(file, "deploy").unwrap(), said, "{file}");
+        }
+        assert_eq!(
+            Task::parse(DEPLOY, "deploy").unwrap().grants,
+            Task::parse(other, "deploy").unwrap().grants
+        );
+        assert_eq!(Task::lines(DEPLOY, "none"), None);
+        // A text of several lines is one line, and what is in it is none.
+        let hidden = DEPLOY.replace("\"./deploy.sh\"", "\"\"\"x\nttl = \"1m\"\u{202e}\"\"\"");
+        let lines = Task::lines(&hidden, "deploy").unwrap();
+        assert_eq!(lines.len(), said.len());
+        assert!(lines[1].starts_with("command = [") && lines[1].contains("<U+202E>"), "{lines:?}");
+        assert!(lines.iter().all(|line| !line.contains(char::is_control)), "{lines:?}");
     }
 
     #[test]

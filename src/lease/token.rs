@@ -388,6 +388,7 @@ mod tests {
             };
             let request = Request {
                 task: None,
+                task_file: None,
                 grants: (0..grants).map(one).collect(),
                 ttl: None,
                 uses,

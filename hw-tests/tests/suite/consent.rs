@@ -393,3 +393,46 @@ fn t12_identical_retries_of_one_holder_are_one_lease_and_one_touch() {
     assert_eq!(lab.key.counts().unwrap().given, before.given + 1);
     assert!(lab.clock.boot().0 > 0);
 }
+
+#[test]
+fn t10_what_changed_in_a_task_since_it_was_approved_is_shown_before_the_touch_and_signed_with_it() {
+    let lab = Lab::new();
+    let work = lab.home.work();
+    let write = |command: &str| {
+        let task = format!(
+            "[task.deploy]\nabout = \"Deploy the docs\"\ncommand = [\"{command}\"]\n\n[[task.deploy.grant]]\nsecret = \"prod/TOKEN\"\nvia = \"env\"\nenv = \"TOKEN\"\n"
+        );
+        std::fs::write(work.join("touchlease.toml"), task).unwrap();
+    };
+    let (run, new, changed) = (
+        ["run", "--task", "deploy"],
+        "not approved in this folder before",
+        "in 2 lines since",
+    );
+    write("true");
+    lab.shows(&run, 0, &[new]);
+    let same = lab.person(&run);
+    assert!(!same.contains(new) && !same.contains(changed), "{same}");
+    write("env");
+    // Whoever is refused approves nothing.
+    lab.key.never().unwrap();
+    let mut denied = lab.home.terminal(run).unwrap();
+    denied.expect(changed).unwrap();
+    denied.type_in("d").unwrap();
+    assert_eq!(denied.finish().unwrap().0.code(), Some(60));
+    lab.key.grant().unwrap();
+    let shown = lab.shows(&run, 0, &[changed, "- command = [\"true\"]", "+ command = [\"env\"]"]);
+    assert!(!shown.contains("- about"), "{shown}");
+    let same = lab.person(&run);
+    assert!(!same.contains(changed), "it was approved so: {same}");
+    let approved = lab.events().into_iter().filter(|(name, _)| name == "approved");
+    let texts = approved.map(|(_, members)| serde_json::from_str(members["text"].as_str().unwrap()).unwrap());
+    let signed: Vec<Value> = texts
+        .map(|text: Value| text["task"].clone())
+        .filter(|task| !task.is_null())
+        .collect();
+    let from = &signed[0]["digest"];
+    let lines = json!(["- command = [\"true\"]", "+ command = [\"env\"]"]);
+    let told: Vec<_> = signed.iter().map(|task| task["changed"].clone()).collect();
+    assert_eq!(told, [json!({}), Value::Null, json!({"from": from, "lines": lines}), Value::Null]);
+}

@@ -81,6 +81,31 @@ pub struct TaskText {
     pub about: String,
     /// SHA-256 of the task file.
     pub digest: Digest,
+    /// How it differs from what was last approved here; nothing where the whole file is the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed: Option<Box<TaskChange>>,
+}
+
+/// How a task differs from what was last approved of it, in the text.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskChange {
+    /// SHA-256 of the task file that was approved then; nothing where no approval of this task is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Digest>,
+    /// What is gone, behind `- `, and what came, behind `+ `, as [`crate::lease::task::Task::lines`] has it: 16 at most, of some 170
+    /// characters. None where the file differs elsewhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lines: Vec<String>,
+    /// How many differ besides.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub more: u32,
+}
+
+// `skip_serializing_if` calls it so.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// A grant, in the text.

@@ -20,7 +20,8 @@ pub use change::{
 };
 pub use export::{ExportKind, ExportText};
 pub use lease::{
-    CertificateText, ExchangeText, GrantText, Holder, LeaseKind, LeaseText, LoginText, ProxyText, SignatureText, TaskText, TokenText,
+    CertificateText, ExchangeText, GrantText, Holder, LeaseKind, LeaseText, LoginText, ProxyText, SignatureText, TaskChange, TaskText,
+    TokenText,
 };
 pub use merge::{JoinText, JoinedText, KeepText, StatesText, VersionText, names_all};
 pub use notice::{CardText, EnrolKind, EnrolText, FactoryText, RecoversText, RosterBeside, UnlockKind, UnlockText};
@@ -213,6 +214,7 @@ pub(crate) mod tests {
                 name: "deploy".into(),
                 about: "Deploy the docs".into(),
                 digest: Digest([5; 32]),
+                changed: None,
             }),
             reason: Some("release 1.2".into()),
             command: vec!["./deploy.sh".into()],

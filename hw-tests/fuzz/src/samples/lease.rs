@@ -32,6 +32,8 @@ pub fn lease_text() -> Vec<Vec<u8>> {
         )
     };
     let task = format!(r#""reason":"release","task":{{"about":"Deploy","digest":"{DIGEST}","name":"deploy"}},"#);
+    let differs = format!(r#""from":"{DIGEST}","lines":["- uses = 1","+ uses = 2"],"more":3"#);
+    let changed = |how: &str| task.replace(r#""digest""#, &format!(r#""changed":{{{how}}},"digest""#));
     let key = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
     let token = format!(
         r#""token":{{"alg":"EdDSA","aud":"https://a.example","claims":{{"env":"prod"}},"class":"sealed","iss":"https://id.example","key":"{key}","sub":"deployer"}}"#
@@ -45,6 +47,8 @@ pub fn lease_text() -> Vec<Vec<u8>> {
         lease("", r#"{"by":"connection"}"#, "").replace(&grant, &certificate),
         lease("", r#"{"by":"connection"}"#, "").replace(&grant, &signed),
         lease(&joins, r#"{"by":"process","name":"make","pid":7}"#, &task),
+        lease("", r#"{"by":"connection"}"#, &changed("")),
+        lease("", r#"{"by":"connection"}"#, &changed(&differs)),
     ];
     texts.map(String::into_bytes).into_iter().chain(prompts()).collect()
 }

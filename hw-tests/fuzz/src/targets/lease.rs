@@ -87,6 +87,8 @@ pub fn task_file(data: &[u8]) {
                 ..Task::parse(&written(&task), &name).expect("the same, written plainly")
             };
             assert_eq!(again, task);
+            let lines = Task::lines(text, &name).expect("it has the task");
+            assert!(lines.len() > task.grants.len() && !lines.concat().contains(char::is_control));
         }
     }
     assert!(Task::parse(text, "no task has a name with blanks").is_err());
