@@ -15,14 +15,14 @@ use serde_json::json;
 use crate::lab::{Lab, PATIENCE, lease_call, product, until};
 
 /// A tmux server of its own, with one window. Its socket lies in the lab's home, and goes with it.
-struct Tmux(String);
+pub struct Tmux(String);
 
 impl Tmux {
     fn start(lab: &Lab, columns: u32, command: &[&str]) -> Self {
         Self::sized(lab, (columns, 30), command)
     }
 
-    fn sized(lab: &Lab, (columns, rows): (u32, u32), command: &[&str]) -> Self {
+    pub fn sized(lab: &Lab, (columns, rows): (u32, u32), command: &[&str]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("tmux-{}", COUNT.fetch_add(1, Ordering::Relaxed));
         let tmux = Self(lab.home.path().join(name).display().to_string());
@@ -51,7 +51,7 @@ impl Tmux {
         tmux
     }
 
-    fn run(&self, arguments: &[&str]) -> Output {
+    pub fn run(&self, arguments: &[&str]) -> Output {
         Command::new("tmux").args(["-S", &self.0]).args(arguments).output().unwrap()
     }
 
@@ -61,7 +61,7 @@ impl Tmux {
     }
 
     /// What is to be seen without scrolling.
-    fn visible(&self) -> Vec<String> {
+    pub fn visible(&self) -> Vec<String> {
         self.captured(&[])
     }
 

@@ -1,5 +1,7 @@
 //! Ask, be pending, be touched, use the credential through the proxy, give back, be refused.
 
+use std::{thread, time::Duration};
+
 use hw_tests::key::KeyHandle;
 
 use super::*;
@@ -86,4 +88,48 @@ fn t42_p7_codex_asks_is_touched_uses_the_proxy_gives_back_and_is_refused() {
 #[ignore = "needs hw-tests/with-agents"]
 fn t42_p7_claude_code_asks_is_touched_uses_the_proxy_gives_back_and_is_refused() {
     from_request_to_refusal(Client::Claude, &[]);
+}
+
+/// A person who reads first and then says no: what the agent's client has answered by then, having nobody to ask, ended nothing.
+fn denied_after_reading(client: Client, more: &[&str]) {
+    let mut desk = Desk::new(client);
+    let model = Model::start(vec![
+        Step::Lease("request_lease", json!({"task": "deploy", "reason": "the docs are ready"})),
+        Step::Lease("wait_lease", json!({"lease": "L1"})),
+        Step::Lease("lease_status", json!({"lease": "L1"})),
+        Step::Lease("run_task", json!({"lease": "L1"})),
+        Step::Lease("list_tasks", json!({})),
+        Step::Say("it was denied"),
+    ]);
+    desk.bench.lab.key.never().unwrap();
+    let agent = desk.start(&model, more);
+    if !desk.bench.lab.key.await_asked(PATIENCE).unwrap() {
+        panic!("nobody was asked: {:?}; {:?}", agent.wait_with_output(), model.results());
+    }
+    thread::sleep(Duration::from_millis(2500));
+    assert_eq!(desk.bench.lab.status()["prompts"], 1, "nobody withdrew it");
+    desk.bench.watch.type_in("d").unwrap();
+    let out = agent.wait_with_output().unwrap();
+    assert!(out.status.success(), "{out:?}");
+    let results = model.results();
+    let expected = ["pending", "a person denied", "a person denied", "not_live", "Deploy the docs"];
+    assert_eq!(results.len(), expected.len(), "{results:?}");
+    for (result, part) in results.iter().zip(expected) {
+        assert!(result.contains(part), "{part} in {result}");
+    }
+    let lab = &desk.bench.lab;
+    assert_eq!((lab.count("denied"), lab.count("approved"), desk.upstream.seen().len()), (1, 0, 0));
+    println!("agent {client:?}: went on after 1 of 1 denials");
+}
+
+#[test]
+#[ignore = "needs hw-tests/with-agents"]
+fn codex_goes_on_when_a_person_denies_and_its_own_answer_to_the_question_ends_nothing() {
+    denied_after_reading(Client::Codex, &["--sandbox", "workspace-write"]);
+}
+
+#[test]
+#[ignore = "needs hw-tests/with-agents"]
+fn claude_code_goes_on_when_a_person_denies() {
+    denied_after_reading(Client::Claude, &[]);
 }

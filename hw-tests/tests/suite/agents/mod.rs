@@ -4,6 +4,7 @@ mod connect;
 mod leases;
 mod model;
 mod protocol;
+mod questions;
 mod sandboxes;
 
 use std::{
@@ -13,7 +14,7 @@ use std::{
     process::{Child, Command, Output, Stdio},
 };
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use self::model::{Model, Step};
 use crate::{
@@ -43,7 +44,13 @@ impl Desk {
     fn new(client: Client) -> Self {
         let bench = Bench::new();
         let upstream = bench.upstream();
-        bench.put(&upstream.host(), &[]);
+        let host = upstream.host();
+        Self::over(client, bench, upstream, &host)
+    }
+
+    /// The same of what is there already, for a host that leads to `upstream`.
+    fn over(client: Client, bench: Bench, upstream: Upstream, host: &str) -> Self {
+        bench.put(host, &[]);
         let desk = Self { bench, upstream, client };
         desk.workspace();
         if client == Client::Codex {

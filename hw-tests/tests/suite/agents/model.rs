@@ -14,11 +14,14 @@ use serde_json::{Value, json};
 pub enum Step {
     /// Calls a tool of the touchlease server.
     Lease(&'static str, Value),
-    /// Runs a command with the agent's own shell tool.
+    /// Runs a command with the agent's own shell tool; [`PLACEHOLDER`] in it stands for the last that the agent was given.
     Shell(String),
     /// Says something, and is done.
     Say(&'static str),
 }
+
+/// See [`Step::Shell`].
+pub const PLACEHOLDER: &str = "@PLACEHOLDER@";
 
 /// The model, until the test ends.
 pub struct Model {
@@ -62,23 +65,32 @@ impl Model {
     pub fn results(&self) -> Vec<String> {
         let turns = self.shared.lock().unwrap();
         // The last message has all of the conversation in it.
-        let longest = turns
-            .heard
-            .iter()
-            .max_by_key(|body| body.to_string().len())
-            .cloned()
-            .unwrap_or_default();
-        let openai = longest["input"].as_array().into_iter().flatten();
-        let openai = openai
-            .filter(|item| item["type"] == "function_call_output")
-            .map(|item| said(&item["output"]));
-        let anthropic = longest["messages"].as_array().into_iter().flatten();
-        let anthropic = anthropic.flat_map(|message| message["content"].as_array().cloned().unwrap_or_default());
-        let anthropic = anthropic
-            .filter(|part| part["type"] == "tool_result")
-            .map(|part| said(&part["content"]));
-        openai.chain(anthropic).collect()
+        let longest = turns.heard.iter().max_by_key(|body| body.to_string().len());
+        longest.map(results).unwrap_or_default()
     }
+}
+
+/// What tools answered in a conversation.
+fn results(conversation: &Value) -> Vec<String> {
+    let openai = conversation["input"].as_array().into_iter().flatten();
+    let openai = openai
+        .filter(|item| item["type"] == "function_call_output")
+        .map(|item| said(&item["output"]));
+    let anthropic = conversation["messages"].as_array().into_iter().flatten();
+    let anthropic = anthropic.flat_map(|message| message["content"].as_array().cloned().unwrap_or_default());
+    let anthropic = anthropic
+        .filter(|part| part["type"] == "tool_result")
+        .map(|part| said(&part["content"]));
+    openai.chain(anthropic).collect()
+}
+
+/// The last placeholder that tools have answered with.
+fn placeholder(conversation: &Value) -> String {
+    let said = results(conversation).concat().replace('\\', "");
+    let from = said.rfind("\"placeholder\":\"").map(|at| at + 15);
+    let from = from.or_else(|| said.rfind("export API='").map(|at| at + 12));
+    let given = said[from.unwrap_or(said.len())..].split(['"', '\'']).next();
+    given.unwrap_or_default().to_owned()
 }
 
 fn said(content: &Value) -> String {
@@ -120,6 +132,7 @@ fn answer(target: &str, body: Value, turns: &Mutex<Turns>) -> (&'static str, Str
     // Both ask for more than turns: how long a text is, a title for the conversation.
     let is_turn = body["tools"].as_array().is_some_and(|tools| !tools.is_empty()) && !target.contains("count_tokens");
     let step = match turns.steps.get(turns.next) {
+        Some(Step::Shell(command)) if is_turn => Step::Shell(command.replace(PLACEHOLDER, &placeholder(&body))),
         Some(step) if is_turn => step.clone(),
         _ => Step::Say("done"),
     };

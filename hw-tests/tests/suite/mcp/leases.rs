@@ -37,15 +37,11 @@ fn an_agent_asks_is_pending_is_touched_and_gives_back_in_both_generations_of_the
         assert_eq!((&again["id"], &again["asked_before"]), (&pending["id"], &json!(true)));
         let lease = pending["lease"].clone();
         let waits = agent.begin("wait_lease", json!({"lease": lease}));
+        agent.told("notifications/progress");
         assert!(lab.key.await_asked(PATIENCE).unwrap());
         lab.key.press().unwrap();
         let live = agent.outcome(waits);
         assert_eq!((&live["state"], &live["id"]), (&json!("live"), &pending["id"]), "{live}");
-        assert!(
-            agent.aside.iter().any(|told| told["method"] == "notifications/progress"),
-            "{:?}",
-            agent.aside
-        );
         let status = agent.call("lease_status", json!({"lease": lease}));
         assert!(
             status["state"] == "live" && status["seconds_left"].as_u64().unwrap() > 800,
@@ -129,6 +125,15 @@ fn without_a_screen_and_when_a_person_denies_the_agent_is_told_what_and_what_hel
         "{denied}"
     );
     assert_eq!((lab.count("approved"), lab.count("denied")), (0, 1));
+    // It goes on, and may ask anew when it has waited.
+    assert_eq!(agent.call("list_tasks", json!({}))["tasks"][0]["name"], "deploy");
+    lab.clock.suspend(std::time::Duration::from_secs(60));
+    let again = agent.call("request_lease", ask);
+    assert_eq!((&again["state"], &again["lease"]), (&json!("pending"), &json!("L3")), "{again}");
+    assert!(lab.key.await_asked(PATIENCE).unwrap());
+    lab.key.press().unwrap();
+    let live = agent.call("wait_lease", json!({"lease": again["lease"]}));
+    assert_eq!(live["state"], "live", "{live}");
 }
 
 #[test]

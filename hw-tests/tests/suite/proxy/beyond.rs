@@ -11,7 +11,7 @@ use touchlease::config::Config;
 
 use super::{Bench, CANARY, Upstream, curl};
 
-const NAME: &str = "api.company.example";
+pub const NAME: &str = "api.company.example";
 
 /// A proxy that leads to this port of this machine, whatever it is asked for: where it listens, and what it was asked for.
 pub fn leading_to(to: Arc<Mutex<u16>>) -> (u16, Arc<Mutex<Vec<String>>>) {

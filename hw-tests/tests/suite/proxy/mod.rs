@@ -1,7 +1,7 @@
 //! Delivery by proxy, end to end: a command that has a placeholder, an upstream that gets the value, and everybody in between.
 
 mod attacks;
-mod beyond;
+pub mod beyond;
 mod clients;
 mod ends;
 mod names;
@@ -36,8 +36,8 @@ use upstream::{Authority, Upstream};
 pub struct Bench {
     pub lab: Lab,
     pub authority: Authority,
+    pub watch: Terminal,
     _folder: TempDir,
-    _watch: Terminal,
 }
 
 impl Bench {
@@ -56,8 +56,8 @@ impl Bench {
         Self {
             lab,
             authority,
+            watch,
             _folder: folder,
-            _watch: watch,
         }
     }
 
