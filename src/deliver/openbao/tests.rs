@@ -24,7 +24,7 @@ use super::client::{Ask, Cluster};
 use super::protocol::{Login, Order, Report};
 use super::worker;
 use crate::clock::{Clock, SystemClock};
-use crate::deliver::proxy::upstream::Resolve;
+use crate::deliver::proxy::names::Resolve;
 use crate::encoding::exchange::{Exchange, Fetch, Wanted};
 use crate::worker::inbox::Inbox;
 
@@ -119,7 +119,7 @@ impl Server {
 
     fn resolve(&self) -> Resolve {
         let at = SocketAddr::from(([127, 0, 0, 1], self.port));
-        Box::new(move |_, _| Box::pin(async move { Ok(vec![at]) }))
+        Box::new(move |_, _, _| Box::pin(async move { Ok(vec![at]) }))
     }
 
     fn paths(&self) -> Vec<String> {
