@@ -104,7 +104,11 @@ pub fn burst(side: &Side, clients: usize, signatures: usize) -> Result<Load, Fai
 fn ready(clients: &[Client], waiting: &[bool]) -> Result<Vec<usize>, Failure> {
     let of: Vec<_> = (0..clients.len()).filter(|at| waiting[*at]).collect();
     let mut fds: Vec<_> = of.iter().map(|at| PollFd::new(&clients[*at].0, PollFlags::IN)).collect();
-    poll(&mut fds, None)?;
+    match poll(&mut fds, None) {
+        // A signal: whoever asks looks again.
+        Err(rustix::io::Errno::INTR) => return Ok(vec![]),
+        polled => polled?,
+    };
     let answered = of.iter().zip(&fds).filter(|(_, fd)| !fd.revents().is_empty());
     Ok(answered.map(|(at, _)| *at).collect())
 }
