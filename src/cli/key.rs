@@ -308,7 +308,7 @@ pub(super) fn say_weaker(ui: Ui, profile: &str, built_in_uv: bool) {
     if profile == "touch-only" {
         ui.note(
             Tone::Bad,
-            "this key is touch-only: whoever holds it and a copy of the vault can open it. For more, once another key is enrolled: touchlease key remove, touchlease key pin set, touchlease key add.",
+            "this key is touch-only: whoever holds it and a copy of the vault can open it. For more, once another key is enrolled: `touchlease key remove NAME`, `touchlease key pin set`, `touchlease key add NAME`.",
         );
     } else if built_in_uv && profile == "pin" {
         ui.note(
