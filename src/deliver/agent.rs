@@ -133,9 +133,10 @@ pub fn walls(around: &Surroundings<'_>) -> Result<Walls, AgentError> {
     for place in cgroups(around.mounts) {
         covers.add(&place, Cover::ReadOnly);
     }
+    let needed = around.needed(&folder);
     for socket in around.listeners().into_iter().chain(around.engines()) {
         let socket = real(&socket)?;
-        match around.own_folder(&socket, &folder) {
+        match own_folder(&socket, &needed) {
             Some(own) => covers.add(own, Cover::Empty(0o700)),
             // There are none.
             None if covers
@@ -147,7 +148,7 @@ pub fn walls(around: &Surroundings<'_>) -> Result<Walls, AgentError> {
     }
     // One that is not there yet comes into these.
     let known = ENGINES.iter().chain([&SYSTEM_BUS]);
-    for own in known.filter_map(|socket| around.own_folder(Path::new(socket), &folder)) {
+    for own in known.filter_map(|socket| own_folder(Path::new(socket), &needed)) {
         if let Ok(own) = fs::canonicalize(own) {
             covers.add(&own, Cover::Empty(0o700));
         }
@@ -224,9 +225,8 @@ impl Surroundings<'_> {
         }
     }
 
-    /// The folder that a socket has for itself and its server: neither one that everybody has things in, nor above what is needed.
-    fn own_folder<'a>(&self, socket: &'a Path, folder: &Path) -> Option<&'a Path> {
-        let own = socket.parent()?;
+    /// Folders that stay as they are, by either of their names: those that everybody has things in, and what is needed.
+    fn needed(&self, folder: &Path) -> Vec<PathBuf> {
         let everybodys = ["/tmp", "/var/tmp", RUN, "/run/user", "/var/run", "/dev", "/dev/shm"].map(PathBuf::from);
         let named = ["TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"];
         let named = named.into_iter().filter_map(self.var).map(PathBuf::from);
@@ -235,10 +235,10 @@ impl Surroundings<'_> {
             .iter()
             .flat_map(|home| [".cache", ".config", ".local/share", ".local/state"].map(|name| home.join(name)));
         let needed = everybodys.into_iter().chain(named).chain(in_homes).chain(homes.iter().cloned());
-        let needed: Vec<PathBuf> = needed.chain([folder.to_owned()]).collect();
-        // By either of its names.
-        let real = needed.iter().filter_map(|place| fs::canonicalize(place).ok()).collect::<Vec<_>>();
-        (!needed.iter().chain(&real).any(|needed| needed.starts_with(own))).then_some(own)
+        let mut needed: Vec<PathBuf> = needed.chain([folder.to_owned()]).collect();
+        let real: Vec<PathBuf> = needed.iter().filter_map(|place| fs::canonicalize(place).ok()).collect();
+        needed.extend(real);
+        needed
     }
 
     fn homes(&self) -> Vec<PathBuf> {
@@ -274,6 +274,12 @@ impl Surroundings<'_> {
             .filter(|socket| access(socket, Access::WRITE_OK).is_ok())
             .collect()
     }
+}
+
+/// The folder that a socket has for itself and its server: neither what is needed, nor above that.
+fn own_folder<'a>(socket: &'a Path, needed: &[PathBuf]) -> Option<&'a Path> {
+    let own = socket.parent()?;
+    (!needed.iter().any(|needed| needed.starts_with(own))).then_some(own)
 }
 
 /// What is covered so far.
