@@ -308,7 +308,8 @@ fn shortest_term(lease: &LeaseText) -> String {
 /// Whether one command gets it or a whole shell, and the same where room is short.
 fn holder(lease: &LeaseText) -> (String, String) {
     match &lease.holder {
-        Holder::Connection => ("this command; ends with it".into(), "this command".into()),
+        // Of `run`, or an agent's server, which runs several commands under one lease.
+        Holder::Connection => ("the touchlease that asks; ends with it".into(), "the touchlease that asks".into()),
         Holder::Process { name, pid } => (
             format!("{name}, pid {pid}, and what it starts; ends with it"),
             format!("{name} and what it starts"),
