@@ -222,7 +222,7 @@ fn failure(error: BackupError) -> Failure {
 /// The file may be anybody's: what it holds is not repeated, and a tar library repeats it.
 fn unverified(error: BackupError, file: &Path) -> Failure {
     let not_ours = |why: &str| format!("{} is no backup of a vault, or was damaged: {why}", file.display());
-    let hint = "name a file that `touchlease backup create FILE` wrote; nothing of this one is used";
+    let hint = "name a file that `backup create` wrote; nothing of this one is used";
     match error {
         BackupError::Archive(error) if error.raw_os_error().is_some() => unreadable(file, &error),
         BackupError::Archive(_) => {
@@ -247,7 +247,7 @@ fn unreadable(file: &Path, error: &io::Error) -> Failure {
         format!("{} cannot be read: {error}", file.display()),
     )
     .hint(match error.kind() {
-        io::ErrorKind::NotFound => "name a file that `touchlease backup create FILE` wrote",
+        io::ErrorKind::NotFound => "name a file that `backup create` wrote",
         _ => "check the path, its permissions, and the space that is left",
     })
 }

@@ -56,12 +56,22 @@ impl Found {
     }
 }
 
+/// As a shell splits it, as far as remedies go: a path with blanks is in quotes.
+fn words(command: &str) -> Vec<String> {
+    let parts = command.split('\'').enumerate();
+    let words = parts.flat_map(|(i, part)| match i % 2 {
+        0 => part.split_whitespace().map(str::to_owned).collect(),
+        _ => vec![part.to_owned()],
+    });
+    words.collect()
+}
+
 /// A remedy that is a command of ours is one that the program takes.
 fn known(finding: &Value) {
     let Some(remedy) = finding["remedy"].as_str() else { return };
     let commands = remedy.split(['(', ')', ';', ':']).map(str::trim);
     for command in commands.filter(|command| command.starts_with("touchlease ")) {
-        let taken = touchlease::cli::command().try_get_matches_from(command.split_whitespace());
+        let taken = touchlease::cli::command().try_get_matches_from(words(command));
         assert!(taken.is_ok(), "{command}: {}", taken.err().unwrap());
     }
 }
@@ -247,7 +257,15 @@ fn t44_another_vault_is_looked_at_where_the_command_line_names_it() {
     let other = lab.home.work().join("no vault here");
     let out = lab.home.run(["--json", "doctor", "--vault", other.to_str().unwrap()]).unwrap();
     let found = Found::of(&out);
-    assert!(found.get("vault", "no_vault")["what"].as_str().unwrap().contains("no vault here"));
+    let no_vault = found.get("vault", "no_vault");
+    assert!(no_vault["what"].as_str().unwrap().contains("no vault here"));
+    // And it is made where it was named.
+    let remedy = words(no_vault["remedy"].as_str().unwrap());
+    assert_eq!(
+        remedy[..4],
+        ["touchlease", "--vault", other.to_str().unwrap(), "init"],
+        "{no_vault}"
+    );
 }
 
 #[test]

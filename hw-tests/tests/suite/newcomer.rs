@@ -374,7 +374,7 @@ fn a_file_that_is_no_backup_is_named_and_nothing_in_it_is_repeated() {
             let of_form = if file == "letter" { (65, "backup_file") } else { (71, "backup") };
             assert_eq!((code, reason.as_str()), of_form, "{out:?}");
             assert!(
-                message.contains(file) && hint.contains("touchlease backup create FILE"),
+                message.contains(file) && hint.contains("`backup create` wrote"),
                 "{message}: {hint}"
             );
             assert!(!holds(&out.stdout, SLIP) && !message.contains("cksum"), "{message}");
@@ -382,7 +382,7 @@ fn a_file_that_is_no_backup_is_named_and_nothing_in_it_is_repeated() {
     }
     let (code, _, message, hint) = failed(&agent(&lab, &["backup", "verify", "/nope.tar"]));
     assert!(
-        code == 65 && message.contains("/nope.tar") && hint.contains("`touchlease backup create FILE` wrote"),
+        code == 65 && message.contains("/nope.tar") && hint.contains("`backup create` wrote"),
         "{message}: {hint}"
     );
 }
