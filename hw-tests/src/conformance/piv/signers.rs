@@ -510,7 +510,7 @@ fn replaced(machine: &Machine<'_>) -> Verdict {
     ended(
         &request.finish()?,
         63,
-        &["does not hold the signer's key any more", "touchlease signer rotate"],
+        &["does not hold the signer's key any more", "signer rotate SECRET --piv"],
     )?;
     let left = super::rows(machine)?;
     ensure!(left["pin_tries"] == 3, "{left}");
