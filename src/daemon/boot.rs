@@ -24,6 +24,7 @@ use crate::device::broker::{Broker, Processes};
 use crate::lease::requester::AGENTS;
 use crate::paths::Places;
 use crate::sys::file::read_text;
+use crate::sys::memory;
 use crate::sys::process::{self, close_inherited, forbid_cores};
 use crate::vault::random;
 use crate::wire::{Failure, Outcome, codec};
@@ -64,6 +65,8 @@ pub fn run(places: Places, background: Background<'_>) -> Result<(), Failure> {
         _ => {}
     }
     let (outside, listening) = ready?;
+    // A tenth of what a daemon that waits has to itself: the words of the command line, the configuration.
+    memory::give_back_free_pages();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| broken("runtime", &error))?;
     LocalSet::new()
