@@ -44,6 +44,9 @@ pub fn rows(table: &mut Table) -> Result<(), Failure> {
         "<= ssh-agent's",
         mine <= other,
     );
+    let (mine, other) = (own(daemon.pid())?, own(agent.pid())?);
+    table.fact("of these its own, no pages of files: ssh-agent", format!("{other} KiB"));
+    table.fact("the same of the daemon", format!("{mine} KiB"));
     let wakes = wakes(&[daemon.pid()])?;
     table.goal("daemon, idle, wake-ups in 10 s", wakes.to_string(), "0", wakes == 0);
     table.version("ssh-agent", version("ssh", "-V").unwrap_or_default());
@@ -106,6 +109,12 @@ fn started(command: &mut Command, socket: &Path) -> Result<Running, Failure> {
 
 pub fn resident(pid: u32) -> Result<u64, Failure> {
     field(Path::new(&format!("/proc/{pid}/status")), "VmRSS:")
+}
+
+/// What it has written to, and nobody shares with it: pages of files are there once for all who map them, and count for as many as the kernel
+/// happened to map around those that were touched.
+fn own(pid: u32) -> Result<u64, Failure> {
+    field(Path::new(&format!("/proc/{pid}/status")), "RssAnon:")
 }
 
 /// How often any thread of these processes got a core in 10 s, but for the one that counts.
