@@ -8,11 +8,9 @@ use std::{
 
 use p256::ecdsa::{Signature, SigningKey, signature::Signer as _};
 
-use super::{answer, ended, plug, touches, vault};
-use crate::{
-    conformance::{Case, Machine, Verdict, cases::ensure, machine::LIMIT},
-    key::PIN,
-};
+use super::touches::pulled_and_back;
+use super::{answer, ended, touches, vault};
+use crate::conformance::{Case, Machine, Verdict, cases::ensure};
 
 /// The word by which a case has `conformance` started, as what asks the agent.
 pub const PROGRAM: &str = "ssh-login";
@@ -75,17 +73,9 @@ fn pulled(machine: &Machine<'_>) -> Verdict {
     vault(machine)?;
     machine.done(&["signer", "add", "prod/ca", "--principal", "deploy", "--piv"])?;
     let words = asks(machine, &[], None);
-    let mut request = machine.request(&words.iter().map(String::as_str).collect::<Vec<_>>())?;
-    request.watch.expect_within("now: it blinks", LIMIT)?;
-    machine.blinks(0)?;
-    machine.keys[0].pull()?;
-    request.watch.expect_within("\"blue\" was pulled out", LIMIT)?;
-    machine.is_gone("blue")?;
-    plug(machine, 0)?;
-    answer(&mut request.watch, "PIN of \"blue\" (3 tries left): ", PIN)?;
-    let (touched, ()) = touches(machine, 0, || machine.approve(&mut request))?;
-    ended(&request.finish()?, 0, &["signed"])?;
-    ensure!(touched == 1 && machine.events("used")?.len() == 1, "{touched} touches");
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    ended(&pulled_and_back(machine, &words)?, 0, &["signed"])?;
+    ensure!(machine.events("used")?.len() == 1, "it was not signed once");
     Ok(())
 }
 

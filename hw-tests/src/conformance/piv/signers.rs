@@ -17,6 +17,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::attestation::{liar, root_of, trusting};
+use super::touches::pulled_and_back;
 use super::{answer, ended, enrol, new_secrets, plug, seen, serial, touches, vault};
 use crate::{
     card::SmartCard,
@@ -345,18 +346,8 @@ fn pins(machine: &Machine<'_>) -> Verdict {
 
 fn pulled(machine: &Machine<'_>) -> Verdict {
     signer(machine)?;
-    let mut request = machine.request(TOKEN)?;
-    request.watch.expect_within("now: it blinks", LIMIT)?;
-    machine.blinks(0)?;
-    machine.keys[0].pull()?;
-    request.watch.expect_within("\"blue\" was pulled out", LIMIT)?;
-    machine.is_gone("blue")?;
-    plug(machine, 0)?;
-    answer(&mut request.watch, "PIN of \"blue\" (3 tries left): ", PIN)?;
-    let (touched, ()) = touches(machine, 0, || machine.approve(&mut request))?;
-    let output = request.finish()?;
+    let output = pulled_and_back(machine, TOKEN)?;
     ended(&output, 0, &[])?;
-    ensure!(touched == 1, "{touched} touches");
     verified(machine, String::from_utf8(output.stdout)?.trim_end())?;
     let audit = machine.json(&["audit", "verify"])?;
     ensure!(audit["good"] == true && audit["in_hardware"] == 1, "{audit}");

@@ -1,16 +1,16 @@
 //! What goes wrong with a signature in hardware: nothing is asked for that its rules do not allow, and nothing is handed out that its key did not sign.
 
 use std::{
-    fs,
-    process::{Command, Stdio},
+    process::Command,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use super::signers::{ADD, AUD, TOKEN, printed, signer, verified};
+use super::touches::held_meanwhile;
 use super::{ended, new_secrets, outside, rows, seen, touches, vault};
 use crate::{
     card::SmartCard,
-    conformance::{Case, Machine, Verdict, cases::ensure, machine::LIMIT},
+    conformance::{Case, Machine, Verdict, cases::ensure},
     finger::{Finger, Mode},
     key::{Attachment as _, PIN},
     piv::{Between, FACTORY_PIN, Settings, YubiKey, YubiKeyCard},
@@ -202,18 +202,7 @@ fn reset(machine: &Machine<'_>) -> Verdict {
 
 fn held(machine: &Machine<'_>) -> Verdict {
     signer(machine)?;
-    let program = machine.home.path().join("scdaemon");
-    fs::copy("/bin/sleep", &program)?;
-    let mut scdaemon = Command::new(&program).arg("60").stdin(Stdio::null()).spawn()?;
-    let holder = outside::Card::hold(YUBIKEY_READER)?;
-    let mut request = machine.request(TOKEN)?;
-    let said = request.watch.expect_within("is in use by scdaemon", LIMIT).map(drop);
-    let remedy = request.watch.expect_within("gpgconf --kill scdaemon", LIMIT).map(drop);
-    drop(holder);
-    scdaemon.kill()?;
-    scdaemon.wait()?;
-    said?;
-    remedy?;
+    let mut request = held_meanwhile(machine, TOKEN)?;
     let (touched, output) = touches(machine, 0, || {
         machine.approve(&mut request)?;
         request.finish()

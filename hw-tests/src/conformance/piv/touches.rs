@@ -1,8 +1,9 @@
 //! Touches of cards, of which no call ends the wait: given up, denied, pulled out, kept off by others.
 
 use std::{
+    error::Error,
     fs,
-    process::{Command, Stdio},
+    process::{Command, Output, Stdio},
 };
 
 use super::{RUN, answer, ended, enrol, outside, plug, serial, touches, vault};
@@ -39,16 +40,48 @@ pub(super) const CASES: &[Case] = &[
     },
 ];
 
-fn blinking(machine: &Machine<'_>) -> Result<Request, Box<dyn std::error::Error>> {
-    let mut request = machine.request(RUN)?;
+fn blinking(machine: &Machine<'_>, words: &[&str]) -> Result<Request, Box<dyn Error>> {
+    let mut request = machine.request(words)?;
     request.watch.expect_within("now: it blinks", LIMIT)?;
     machine.blinks(0)?;
     Ok(request)
 }
 
+/// What a command ends with whose card is pulled out while it blinks, and touched when it is back.
+pub(super) fn pulled_and_back(machine: &Machine<'_>, words: &[&str]) -> Result<Output, Box<dyn Error>> {
+    let mut request = blinking(machine, words)?;
+    machine.keys[0].pull()?;
+    request.watch.expect_within("\"blue\" was pulled out", LIMIT)?;
+    machine.is_gone("blue")?;
+    plug(machine, 0)?;
+    // The PIN went with the card.
+    answer(&mut request.watch, "PIN of \"blue\" (3 tries left): ", PIN)?;
+    let (touched, ()) = touches(machine, 0, || machine.approve(&mut request))?;
+    ensure!(touched == 1, "{touched} touches");
+    request.finish()
+}
+
+/// A command whose reader another program has held, until it and its remedy were named.
+pub(super) fn held_meanwhile(machine: &Machine<'_>, words: &[&str]) -> Result<Request, Box<dyn Error>> {
+    // The name alone is looked for: another program of this name is beside the one that holds the reader.
+    let program = machine.home.path().join("scdaemon");
+    fs::copy("/bin/sleep", &program)?;
+    let mut scdaemon = Command::new(&program).arg("60").stdin(Stdio::null()).spawn()?;
+    let holder = outside::Card::hold(YUBIKEY_READER)?;
+    let mut request = machine.request(words)?;
+    let said = request.watch.expect_within("is in use by scdaemon", LIMIT).map(drop);
+    let remedy = request.watch.expect_within("gpgconf --kill scdaemon", LIMIT).map(drop);
+    drop(holder);
+    scdaemon.kill()?;
+    scdaemon.wait()?;
+    said?;
+    remedy?;
+    Ok(request)
+}
+
 fn denied(machine: &Machine<'_>) -> Verdict {
     vault(machine)?;
-    let mut request = blinking(machine)?;
+    let mut request = blinking(machine, RUN)?;
     request.watch.type_in("d")?;
     request.watch.expect_within("do not touch \"blue\" for 15 s", LIMIT)?;
     request.watch.expect_within("denied", LIMIT)?;
@@ -66,7 +99,7 @@ fn denied(machine: &Machine<'_>) -> Verdict {
 
 fn abandoned(machine: &Machine<'_>) -> Verdict {
     vault(machine)?;
-    let mut watch = blinking(machine)?.abandon()?;
+    let mut watch = blinking(machine, RUN)?.abandon()?;
     watch.expect_within("do not touch \"blue\" for 15 s", LIMIT)?;
     watch.expect_within("not approved", LIMIT)?;
     machine.keys[0].expire()?;
@@ -75,16 +108,7 @@ fn abandoned(machine: &Machine<'_>) -> Verdict {
 
 fn pulled(machine: &Machine<'_>) -> Verdict {
     vault(machine)?;
-    let mut request = blinking(machine)?;
-    machine.keys[0].pull()?;
-    request.watch.expect_within("\"blue\" was pulled out", LIMIT)?;
-    machine.is_gone("blue")?;
-    plug(machine, 0)?;
-    // The PIN went with the card.
-    answer(&mut request.watch, "PIN of \"blue\" (3 tries left): ", PIN)?;
-    let (touched, ()) = touches(machine, 0, || machine.approve(&mut request))?;
-    ended(&request.finish()?, 0, &["done"])?;
-    ensure!(touched == 1, "{touched} touches");
+    ended(&pulled_and_back(machine, RUN)?, 0, &["done"])?;
     let shown = machine.json(&["audit", "verify"])?;
     ensure!(shown["good"] == true, "{shown}");
     Ok(())
@@ -92,19 +116,7 @@ fn pulled(machine: &Machine<'_>) -> Verdict {
 
 fn held(machine: &Machine<'_>) -> Verdict {
     vault(machine)?;
-    // The name alone is looked for: another program of this name is beside the one that holds the reader.
-    let program = machine.home.path().join("scdaemon");
-    fs::copy("/bin/sleep", &program)?;
-    let mut scdaemon = Command::new(&program).arg("60").stdin(Stdio::null()).spawn()?;
-    let holder = outside::Card::hold(YUBIKEY_READER)?;
-    let mut request = machine.request(RUN)?;
-    let said = request.watch.expect_within("is in use by scdaemon", LIMIT).map(drop);
-    let remedy = request.watch.expect_within("gpgconf --kill scdaemon", LIMIT).map(drop);
-    drop(holder);
-    scdaemon.kill()?;
-    scdaemon.wait()?;
-    said?;
-    remedy?;
+    let mut request = held_meanwhile(machine, RUN)?;
     machine.approve(&mut request)?;
     ended(&request.finish()?, 0, &["done"])
 }
@@ -115,7 +127,7 @@ fn two(machine: &Machine<'_>) -> Verdict {
     let serial = serial(SECOND_YUBIKEY_READER.port);
     let (status, shown) = enrol(machine, &["key", "add", "spare", "--piv", "--serial", &serial])?;
     ensure!(status.success(), "{status} {shown}");
-    let mut request = blinking(machine)?;
+    let mut request = blinking(machine, RUN)?;
     machine.blinks(1)?;
     machine.keys[1].press()?;
     request.watch.expect_within("do not touch \"blue\" for 15 s", LIMIT)?;

@@ -203,20 +203,26 @@ fn t38_what_reaches_a_host_of_an_http2_request_is_one_well_formed_request_or_not
     });
 }
 
+/// What is heard after 2,000 requests in one go, each with this frame (kind, payload) of its stream behind it.
+async fn flooded(rig: &Rig, port: u16, mark: &str, (kind, payload): (u8, &[u8])) -> (Heard, bool) {
+    let mut raw = Raw::new(rig, port).await;
+    let head = fields(&usual(port, mark));
+    let mut flood = Vec::new();
+    for number in 0..2000_u32 {
+        let stream = 2 * number + 1;
+        flood.extend(frame(HEADERS, END_HEADERS | END_STREAM, stream, &head));
+        flood.extend(frame(kind, 0, stream, payload));
+    }
+    // It may be cut off on the way.
+    let _ = raw.0.write_all(&flood).await;
+    raw.hear().await
+}
+
 #[test]
 fn t38_a_client_that_resets_its_streams_faster_than_they_are_taken_is_cut_off() {
     with_tls(async |rig, host| {
         let mark = rig.grant(tls_grant(host.port)).await;
-        let mut raw = Raw::new(&rig, host.port).await;
-        let head = fields(&usual(host.port, &mark));
-        let mut flood = Vec::new();
-        for number in 0..2000_u32 {
-            let stream = 2 * number + 1;
-            flood.extend(frame(HEADERS, END_HEADERS | END_STREAM, stream, &head));
-            flood.extend(frame(RST_STREAM, 0, stream, &CANCEL.to_be_bytes()));
-        }
-        let _ = raw.0.write_all(&flood).await;
-        let (frames, over) = raw.hear().await;
+        let (frames, over) = flooded(&rig, host.port, &mark, (RST_STREAM, &CANCEL.to_be_bytes())).await;
         let away = frames
             .iter()
             .find(|(kind, ..)| *kind == GOAWAY)
@@ -235,17 +241,8 @@ fn t38_a_client_that_resets_its_streams_faster_than_they_are_taken_is_cut_off() 
 fn t38_a_client_that_has_its_streams_reset_by_what_it_does_wrong_is_cut_off() {
     with_tls(async |rig, host| {
         let mark = rig.grant(tls_grant(host.port)).await;
-        let mut raw = Raw::new(&rig, host.port).await;
-        let head = fields(&usual(host.port, &mark));
-        let mut flood = Vec::new();
-        for number in 0..2000_u32 {
-            let stream = 2 * number + 1;
-            flood.extend(frame(HEADERS, END_HEADERS | END_STREAM, stream, &head));
-            // By nothing, which is an error of the stream (RFC 9113, 6.9).
-            flood.extend(frame(WINDOW_UPDATE, 0, stream, &[0; 4]));
-        }
-        let _ = raw.0.write_all(&flood).await;
-        let (frames, over) = raw.hear().await;
+        // By nothing, which is an error of the stream (RFC 9113, 6.9).
+        let (frames, over) = flooded(&rig, host.port, &mark, (WINDOW_UPDATE, &[0; 4])).await;
         assert!(over && frames.iter().any(|(kind, ..)| *kind == GOAWAY), "{frames:?}");
         let sent = host.requests().len();
         assert!(sent < 300, "{sent} requests of 2000 went out");
