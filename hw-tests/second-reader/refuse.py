@@ -199,7 +199,7 @@ def signer(rules):
     for name, values in read["claims"].items():
         need(CLAIM.fullmatch(name) and name.lower() not in OURS and fits(values, texts) and ascending(values), "a claim that cannot be")
     need(len({name.lower() for name in read["claims"]}) == len(read["claims"]), "claims that differ in case only")
-    need(rules["ttl"] in range(1, 3601) and rules["uses"] in range(1, 101), "a signer without limits")
+    need(rules["ttl"] in range(1, 3601) and (rules["uses"] in range(1, 101) or of_ssh and not hardware and rules["uses"] is None), "a signer without limits")
     need(hardware is None or rules["uses"] == 1 and len(hardware["firmware"]) == 3, "a signer in hardware of several signatures, or of no firmware")
     need(not rules["single_line"], "a signer of one line")
     keys = [key for key in (read["current"], read.get("next"), read["previous"]) if key]

@@ -294,14 +294,20 @@ fn term(lease: &LeaseText) -> String {
     let whole = duration(lease.ttl);
     match lease.uses {
         Some(uses) => format!("{whole} from the touch, or {}, whichever ends first", count(uses, "use")),
-        None => format!("{whole} from the touch"),
+        None => match signers::signs_any(lease) {
+            Some(any) => format!("{whole} from the touch, and {any} until then"),
+            None => format!("{whole} from the touch"),
+        },
     }
 }
 
 fn shortest_term(lease: &LeaseText) -> String {
     match lease.uses {
         Some(uses) => format!("{}, {} at most", duration(lease.ttl), count(uses, "use")),
-        None => duration(lease.ttl),
+        None => match signers::signs_any(lease) {
+            Some(any) => format!("{}, {any}", duration(lease.ttl)),
+            None => duration(lease.ttl),
+        },
     }
 }
 
@@ -446,7 +452,9 @@ fn limited(rules: &RulesAsk, signer: Option<String>) -> String {
     if let Some(form) = &rules.send_as {
         text += &format!("; sent as {form}");
     }
-    let most = signers::most(rules.ttl, rules.uses);
+    // What a secret's rules say nothing of, everybody expects to be without a limit; of a signer nobody does.
+    let uses = rules.uses.or(rules.signer.as_ref().map(|_| 0));
+    let most = signers::most(rules.ttl, uses);
     most.iter().for_each(|most| text += &format!("; {most}"));
     text
 }
@@ -635,6 +643,37 @@ mod tests {
             assert!(shown.contains(part), "{part} in\n{shown}");
         }
         assert!(shown.contains(&fixed.words().join("  ")));
+    }
+
+    #[test]
+    fn t09_that_a_lease_signs_as_often_as_time_allows_is_seen_on_the_smallest_screen_too() {
+        let mut lease = sample();
+        lease.grants[0].via = super::Via::Signer;
+        lease.grants[0].signature = Some(signers::tests::signature());
+        lease.ttl = 300;
+        let shown = |lease: &LeaseText, width, height: &dyn Fn(&Card) -> usize| {
+            let card = lease_card(lease);
+            let shown = card.lines(width, height(&card), plain_screen()).unwrap().join("\n");
+            shown.split_ascii_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        let smallest = |card: &Card| card.least_height(40, plain_screen());
+        lease.uses = Some(2);
+        assert!(shown(&lease, 40, &smallest).contains("and 1 MORE in that namespace that nobody has seen yet"));
+        lease.uses = None;
+        let small = shown(&lease, 40, &smallest);
+        for part in [
+            "5 min, any number of signatures",
+            "and ANY NUMBER MORE in that namespace that nobody has seen yet",
+        ] {
+            assert!(small.contains(part), "{part} in {small}");
+        }
+        let large = shown(&lease, 120, &|_| 60);
+        assert!(
+            large.contains("5 min from the touch, and any number of signatures until then"),
+            "{large}"
+        );
+        // Of one that gives something else nothing is said that is not so.
+        assert!(signers::signs_any(&LeaseText { uses: None, ..sample() }).is_none());
     }
 
     #[test]

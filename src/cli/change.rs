@@ -24,7 +24,7 @@ use crate::secret::Secret;
 use crate::vault::{Form, LARGEST_VALUE};
 use crate::wire::reply::SecretView;
 use crate::wire::request::{PutAsk, RulesAsk};
-use crate::wire::{Failure, Outcome, Reply, Request, Value};
+use crate::wire::{Failure, Outcome, Reply, Request, Uses, Value};
 
 /// Add secrets, or new values for them.
 ///
@@ -425,6 +425,19 @@ fn warn(session: &Session, secret: &SecretRef, value: &Secret) {
 pub fn how_many<N: FromStr + PartialOrd + From<u8>>(text: &str) -> Result<N, String> {
     let n = text.parse().ok().filter(|n| *n > N::from(0));
     n.ok_or_else(|| "give a whole number, 1 or more".into())
+}
+
+/// A number of uses as it is typed, or that there is to be no limit.
+///
+/// # Errors
+/// It is neither, or 0.
+pub fn uses(text: &str) -> Result<Uses, String> {
+    match text {
+        "any" => Ok(Uses::Any),
+        text => how_many(text)
+            .map(Uses::Most)
+            .map_err(|_| "give a whole number, 1 or more, or any".into()),
+    }
 }
 
 /// A duration as it is typed, in seconds.

@@ -99,6 +99,7 @@ fn row(secret: &SecretView) -> [String; 4] {
         rules.send_as.as_ref().map(|form| format!("sent as {form}")),
         rules.ttl.map(|ttl| format!("at most {}", duration(ttl))),
         rules.uses.map(|uses| format!("at most {}", count(uses, "use"))),
+        (rules.signer.is_some() && rules.uses.is_none()).then(|| "any number of uses".to_owned()),
     ];
     [
         secret.secret.clone(),

@@ -32,7 +32,7 @@ use crate::sys::file::{read_text, read_up_to};
 use crate::sys::walls::{Brought, Walls};
 use crate::wire::reply::{Delivered, Granted, ProxyView};
 use crate::wire::request::{GrantAsk, LeaseAsk, ProxyAsk, TaskAsk};
-use crate::wire::{Answer, Event, Failure, Outcome, Reply, Request};
+use crate::wire::{Answer, Event, Failure, Outcome, Reply, Request, Uses};
 
 /// Largest task file or environment file, in bytes: more than anybody writes into one.
 const LARGEST_FILE: usize = 1 << 20;
@@ -117,7 +117,7 @@ impl AskArgs {
             task: self.task.as_deref().map(read_task).transpose()?,
             with,
             ttl: self.ttl,
-            uses: self.uses,
+            uses: self.uses.map(Uses::Most),
             reason: self.reason.clone(),
             ..LeaseAsk::default()
         })

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::card::duration;
 use super::card::signers::{accesses, claims, class, gives, joined, kid, place, profiles, trusted};
-use super::change::{how_many, seconds};
+use super::change::{how_many, seconds, uses};
 use super::init::unexpected;
 use super::piv::{SignerPivArgs, ask_for_signer};
 use super::session::Session;
@@ -23,7 +23,7 @@ use crate::encoding::plain::count;
 use crate::sys::file::read_text;
 use crate::vault::signer::SignerKind;
 use crate::wire::signer::{HardwareRules, MayAsk, SignerAddAsk, SignerRotateAsk, SignerRules, SignerView};
-use crate::wire::{Failure, Outcome, Reply, Request};
+use crate::wire::{Failure, Outcome, Reply, Request, Uses};
 
 /// Largest file of certificates.
 const LARGEST_CA: usize = 64 << 10;
@@ -140,9 +140,9 @@ pub struct MayArgs {
     /// Let no token or certificate, or lease of signatures, live longer, as 5m; 1h at most [default: 10m].
     #[arg(long, value_name = "DURATION", value_parser = seconds)]
     max_ttl: Option<u64>,
-    /// Let one touch be for this many tokens, logins or signatures [default: 1].
-    #[arg(long, value_name = "N", value_parser = how_many::<u32>)]
-    max_uses: Option<u32>,
+    /// Let one touch be for this many tokens, logins or signatures, 100 at most, or for any number of logins or signatures: any [default: 1].
+    #[arg(long, value_name = "N", value_parser = uses)]
+    max_uses: Option<Uses>,
 }
 
 /// Where tokens are exchanged. It is sealed with the signer, and stays so: another place is another signer.
@@ -468,14 +468,18 @@ fn row(view: &SignerView) -> Option<[String; 7]> {
 
 fn limits(view: &SignerView) -> String {
     let life = view.rules.ttl.map(duration).unwrap_or_default();
-    let uses = view.rules.uses.unwrap_or(1);
-    let each = match kind(view) {
-        SignerKind::Certificates if uses > 1 => format!("1 certificate or {uses} logins"),
-        SignerKind::Certificates => "1 certificate or login".into(),
-        SignerKind::Signatures => count(uses, "signature"),
-        SignerKind::Tokens => count(uses, "token"),
+    let each = match (kind(view), view.rules.uses) {
+        (SignerKind::Certificates, Some(1)) => "1 certificate or login".into(),
+        (SignerKind::Certificates, uses) => format!("1 certificate or {}", how_often(uses, "login")),
+        (SignerKind::Signatures, uses) => how_often(uses, "signature"),
+        (SignerKind::Tokens, uses) => how_often(uses, "token"),
     };
     format!("{life}, {each} a touch")
+}
+
+/// How many of these one touch is for.
+fn how_often(uses: Option<u32>, what: &str) -> String {
+    uses.map_or_else(|| format!("any number of {what}s"), |uses| count(uses, what))
 }
 
 /// What it signs.

@@ -10,7 +10,7 @@ use super::session::Session;
 use crate::encoding::SecretRef;
 use crate::wire::request::{GrantAsk, LeaseAsk};
 use crate::wire::signer::TokenAsk;
-use crate::wire::{Answer, Failure, Outcome, Reply, Request};
+use crate::wire::{Answer, Failure, Outcome, Reply, Request, Uses};
 
 /// Print a token that a signer signs: one touch.
 ///
@@ -60,7 +60,7 @@ pub fn run(session: &Session, args: Args) -> Result<(), Failure> {
             ..GrantAsk::of_signer(&args.signer)
         }],
         ttl: args.ttl,
-        uses: args.uses,
+        uses: args.uses.map(Uses::Most),
         reason: args.reason,
         deliver: true,
         ..LeaseAsk::default()

@@ -19,14 +19,14 @@ use crate::lease::office::Asker;
 use crate::lease::text::LeaseText;
 use crate::mint::{key, self_signed};
 use crate::secret::Secret;
-use crate::vault::signer::{PRIVATE, SignerKind};
+use crate::vault::signer::{MOST_TOKENS, PRIVATE, SignerKind};
 use crate::vault::{Changes, Delivery, Found, Listed, Put, Rules, Signer, Turn, Vault, VaultError, Vouched};
 use crate::wire::signer::{MayAsk, SignerAddAsk, SignerClass, SignerRotateAsk, SignerView};
-use crate::wire::{Failure, Outcome, Reply};
+use crate::wire::{Failure, Outcome, Reply, Uses};
 
 /// Longest life of a token, in seconds, and how many one touch is for, when whoever makes a signer says nothing of it.
 const USUAL_TTL: u64 = 600;
-const USUAL_USES: u64 = 1;
+const USUAL_USES: Uses = Uses::Most(1);
 
 /// All signers, or those that are named; no touch.
 ///
@@ -127,7 +127,8 @@ pub(super) async fn add(house: &House, path: &Path, ask: SignerAddAsk, asker: &A
     if in_hardware && ask.alg != Algorithm::Es256 {
         return Err(Failure::new(Outcome::BadInput, "alg", "a signer in hardware signs by ES256").hint("leave --alg out"));
     }
-    check_uses(&ask.signer, in_hardware, ask.may.uses)?;
+    let kind = SignerKind::of(!ask.may.principals.is_empty(), !ask.may.namespaces.is_empty());
+    check_uses(&ask.signer, kind, in_hardware, ask.may.uses)?;
     let (mut subjects, principals, namespaces) = (ask.may.subjects, ask.may.principals, ask.may.namespaces);
     if subjects.is_empty() && principals.is_empty() && namespaces.is_empty() {
         subjects.insert(name.clone());
@@ -161,7 +162,7 @@ pub(super) async fn add(house: &House, path: &Path, ask: SignerAddAsk, asker: &A
         name: name.clone(),
     };
     check_subjects(&open, &secret, &signer).await?;
-    let (ttl, uses) = (ask.may.ttl.unwrap_or(USUAL_TTL), ask.may.uses.map_or(USUAL_USES, u64::from));
+    let (ttl, uses) = (ask.may.ttl.unwrap_or(USUAL_TTL), limit(ask.may.uses.unwrap_or(USUAL_USES)));
     let mut value = both(&current.0, &next.0)?;
     let mut made = None;
     if let Some(hardware) = ask.hardware {
@@ -184,15 +185,28 @@ pub(super) async fn add(house: &House, path: &Path, ask: SignerAddAsk, asker: &A
     reply.map_err(|failure| hardware::left(failure, made.as_ref()))
 }
 
-/// How many one touch may be for: in hardware each signature is one.
-fn check_uses(signer: &str, in_hardware: bool, uses: Option<u32>) -> Result<(), Failure> {
+/// How many one touch may be for: in hardware each signature is one, and nobody can take a token back.
+fn check_uses(signer: &str, kind: SignerKind, in_hardware: bool, uses: Option<Uses>) -> Result<(), Failure> {
     match uses {
-        Some(uses) if in_hardware && uses != 1 => {
-            let message = format!("{signer} signs in hardware, where each signature is a touch of its own: one touch is not for {uses}");
+        Some(uses) if in_hardware && uses != Uses::Most(1) => {
+            let many = limit(uses).map_or("any number".to_owned(), |uses| uses.to_string());
+            let message = format!("{signer} signs in hardware, where each signature is a touch of its own: one touch is not for {many}");
             Err(Failure::new(Outcome::BadInput, "one_touch_each", message)
                 .hint("leave --max-uses out, or make a sealed signer, without --piv"))
         }
+        Some(Uses::Any) if kind == SignerKind::Tokens => {
+            let message = format!("{signer} signs tokens, which nobody can take back: one touch is for {MOST_TOKENS} at most");
+            Err(Failure::new(Outcome::BadInput, "any_tokens", message).hint("say for how many: --max-uses 20"))
+        }
         _ => Ok(()),
+    }
+}
+
+/// As rules have it.
+fn limit(uses: Uses) -> Option<u64> {
+    match uses {
+        Uses::Most(most) => Some(u64::from(most)),
+        Uses::Any => None,
     }
 }
 
@@ -219,7 +233,7 @@ pub(super) async fn rotate(house: &House, path: &Path, ask: SignerRotateAsk, ask
     if !ask.keep_keys && in_hardware != ask.hardware.is_some() {
         return Err(other_class(&ask.signer, in_hardware));
     }
-    check_uses(&ask.signer, in_hardware, ask.may.uses)?;
+    check_uses(&ask.signer, signer.kind(), in_hardware, ask.may.uses)?;
     check_kind(&ask.signer, &signer, &ask.may)?;
     take_over(&mut signer, &ask);
     signer.profiles = profiles(std::mem::take(&mut signer.profiles), signer.alg, in_hardware)?;
@@ -231,7 +245,7 @@ pub(super) async fn rotate(house: &House, path: &Path, ask: SignerRotateAsk, ask
         check_subjects(&open, &secret, &signer).await?;
     }
     let ttl = ask.may.ttl.or(before.ttl).unwrap_or(USUAL_TTL);
-    let uses = ask.may.uses.map(u64::from).or(before.uses).unwrap_or(USUAL_USES);
+    let uses = ask.may.uses.map_or(before.uses, limit);
     let mut changes = Changes {
         judged: [(name.clone(), found.clear)].into(),
         ..Changes::default()
@@ -387,11 +401,11 @@ fn signer(vault: &Vault, secret: &SecretRef) -> Result<Found, Failure> {
     }
 }
 
-fn rules(signer: Signer, ttl: u64, uses: u64) -> Rules {
+fn rules(signer: Signer, ttl: u64, uses: Option<u64>) -> Rules {
     Rules {
         signer: Some(Box::new(signer)),
         ttl: Some(ttl),
-        uses: Some(uses),
+        uses,
         ..Rules::value(&[Delivery::Signer])
     }
 }

@@ -13,7 +13,7 @@ use crate::mint::{Certificate, CertificateError, Minter};
 use crate::secret::Secret;
 use crate::vault::{Material, Signer};
 use crate::wire::signer::CertificateAsk;
-use crate::wire::{Failure, Outcome, Unhinted};
+use crate::wire::{Failure, Outcome, Unhinted, Uses};
 
 /// Hexadecimal digits of a lease's id that are its certificate's number.
 const SERIAL_DIGITS: usize = 16;
@@ -89,12 +89,12 @@ fn check_limits(judged: &Judged, signer: &Signer, asked: &CertificateAsk, addres
 ///
 /// # Errors
 /// It is asked for with something else, or several times.
-pub fn check_alone(grants: &[Judged], uses: Option<u32>) -> Result<(), Failure> {
+pub fn check_alone(grants: &[Judged], uses: Uses) -> Result<(), Failure> {
     let certificates = || grants.iter().filter_map(|judged| judged.grant.certificate.as_ref());
     let for_logins = certificates().any(|asked| asked.login.is_some());
     match (certificates().next().is_some(), grants.len(), uses) {
-        (false, ..) | (true, 1, Some(1)) => Ok(()),
-        (true, 1, Some(_)) if for_logins => Ok(()),
+        (false, ..) | (true, 1, Uses::Most(1)) => Ok(()),
+        (true, 1, _) if for_logins => Ok(()),
         _ => Err(refuse("certificate_alone", "an SSH certificate takes a touch of its own".into()).hint("ask for each by itself")),
     }
 }
@@ -330,11 +330,15 @@ mod tests {
     #[test]
     fn a_certificate_takes_a_touch_of_its_own() {
         let one = || judged(|_| {});
-        assert!(check_alone(&[one()], Some(1)).is_ok());
-        for (grants, uses) in [(vec![one()], Some(2)), (vec![one()], None), (vec![one(), one()], Some(1))] {
+        assert!(check_alone(&[one()], Uses::Most(1)).is_ok());
+        for (grants, uses) in [
+            (vec![one()], Uses::Most(2)),
+            (vec![one()], Uses::Any),
+            (vec![one(), one()], Uses::Most(1)),
+        ] {
             assert_eq!(check_alone(&grants, uses).unwrap_err().reason, "certificate_alone");
         }
-        assert!(check_alone(&[], None).is_ok());
+        assert!(check_alone(&[], Uses::Any).is_ok());
         // Also where the rules let one touch be for more, and where both say the same.
         let request = |grants, uses| super::super::request::Request {
             task: None,
@@ -353,7 +357,11 @@ mod tests {
             Judgement::Refuse(failure) => Err(failure.reason),
         };
         assert_eq!(asked(vec![one()], None), Ok(Some(1)));
-        for (grants, uses) in [(vec![one()], Some(2)), (vec![one(), one()], None)] {
+        for (grants, uses) in [
+            (vec![one()], Some(Uses::Most(2))),
+            (vec![one()], Some(Uses::Any)),
+            (vec![one(), one()], None),
+        ] {
             assert_eq!(asked(grants, uses), Err("certificate_alone".into()));
         }
     }

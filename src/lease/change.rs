@@ -181,7 +181,7 @@ fn before(now: &RulesAsk, then: &RulesAsk) -> Option<BeforeText> {
         source_addresses: changes(&is.source_addresses, &will.source_addresses),
         subjects: changes(&is.subjects, &will.subjects),
         ttl: now.ttl.filter(|ttl| then.ttl != Some(*ttl)),
-        uses: now.uses.filter(|uses| then.uses != Some(*uses)),
+        uses: (now.uses != then.uses).then(|| now.uses.unwrap_or(0)),
     };
     (before != BeforeText::default()).then_some(before)
 }

@@ -20,7 +20,7 @@ use crate::device::enrolled::PivSlot;
 use crate::encoding::Digest;
 use crate::vault::{Hardware, Signer, Standing};
 use crate::wire::signer::SignerClass;
-use crate::wire::{Failure, Outcome};
+use crate::wire::{Failure, Outcome, Uses};
 
 /// Who can touch for a lease: enrolled keys that open its scopes, or the card of the signer that it is of.
 pub struct Touchable {
@@ -42,7 +42,7 @@ pub fn class(signer: &Signer) -> SignerClass {
 ///
 /// # Errors
 /// It is asked for with something else, or several times.
-pub fn check_alone(grants: &[Judged], uses: Option<u32>) -> Result<(), Failure> {
+pub fn check_alone(grants: &[Judged], uses: Option<Uses>) -> Result<(), Failure> {
     let in_hardware = |judged: &&Judged| slot(judged).is_some();
     let Some(signer) = grants.iter().find(in_hardware) else {
         return Ok(());
@@ -56,10 +56,15 @@ pub fn check_alone(grants: &[Judged], uses: Option<u32>) -> Result<(), Failure> 
             }),
         )
     };
-    match uses {
-        Some(uses) if uses > 1 => refuse(
+    let several = match uses {
+        Some(Uses::Most(uses)) if uses > 1 => Some(uses.to_string()),
+        Some(Uses::Any) => Some("any number".to_owned()),
+        _ => None,
+    };
+    match several {
+        Some(several) => refuse(
             "one_touch_each",
-            format!("{name} signs in hardware, where each signature is a touch of its own: one touch is not for {uses}"),
+            format!("{name} signs in hardware, where each signature is a touch of its own: one touch is not for {several}"),
         ),
         _ if grants.len() > 1 => refuse(
             "signer_alone",
@@ -213,7 +218,7 @@ mod tests {
         judged
     }
 
-    fn asked(grants: Vec<Judged>, uses: Option<u32>) -> Result<Option<u32>, String> {
+    fn asked(grants: Vec<Judged>, uses: Option<Uses>) -> Result<Option<u32>, String> {
         let request = Request {
             task: None,
             task_file: None,
@@ -244,13 +249,15 @@ mod tests {
             ..token()
         };
         assert_eq!(asked(vec![token()], None), Ok(Some(1)));
-        assert_eq!(asked(vec![token()], Some(1)), Ok(Some(1)));
+        assert_eq!(asked(vec![token()], Some(Uses::Most(1))), Ok(Some(1)));
         assert_eq!(asked(vec![certificate()], None), Ok(Some(1)));
-        assert_eq!(asked(vec![token()], Some(3)), Err("one_touch_each".into()));
-        assert_eq!(asked(vec![certificate()], Some(2)), Err("one_touch_each".into()));
+        assert_eq!(asked(vec![token()], Some(Uses::Most(3))), Err("one_touch_each".into()));
+        for uses in [Uses::Most(2), Uses::Any] {
+            assert_eq!(asked(vec![certificate()], Some(uses)), Err("one_touch_each".into()));
+        }
         assert_eq!(asked(vec![token(), other()], None), Err("signer_alone".into()));
         // A sealed one, as its rules allow.
-        assert_eq!(asked(vec![other()], Some(3)), Ok(Some(3)));
+        assert_eq!(asked(vec![other()], Some(Uses::Most(3))), Ok(Some(3)));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::config::Limits;
 use crate::encoding::SecretRef;
 use crate::vault::signer::SignerKind;
 use crate::vault::{Delivery, SCOPES_PER_TOUCH};
-use crate::wire::{Failure, Outcome, Unhinted};
+use crate::wire::{Failure, Outcome, Unhinted, Uses};
 
 /// What policy says. There is no third answer.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ fn terms(request: &Request, limits: &Limits) -> Result<(Duration, Option<u32>), 
     request.grants.iter().try_for_each(check_delivery)?;
     hardware::check_alone(&request.grants, request.uses)?;
     exchange::check_alone(&request.grants)?;
-    certificate::check_alone(&request.grants, request.uses.or(Some(1)))?;
+    certificate::check_alone(&request.grants, request.uses.unwrap_or(Uses::Most(1)))?;
     signature::check_alone(&request.grants)?;
     Ok((life(request, limits)?, uses(request)?))
 }
@@ -160,7 +160,8 @@ fn uses(request: &Request) -> Result<Option<u32>, Failure> {
     });
     match (request.uses, caps.min_by_key(|(cap, _)| *cap)) {
         (_, Some((0, secret))) => Err(too_many_tokens(secret)),
-        (Some(asked), Some((cap, secret))) if asked > cap => {
+        (Some(Uses::Any), Some((cap, secret))) => Err(any_over_cap(request, secret, cap)),
+        (Some(Uses::Most(asked)), Some((cap, secret))) if asked > cap => {
             let whose = format!("the rules of {secret} allow");
             Err(match request.task.as_ref().filter(|_| request.by_task.uses) {
                 Some(task) => {
@@ -171,10 +172,25 @@ fn uses(request: &Request) -> Result<Option<u32>, Failure> {
                     .hint(format!("ask for less: --uses {cap}")),
             })
         }
-        (Some(asked), _) => Ok(Some(asked)),
+        (Some(Uses::Most(asked)), _) => Ok(Some(asked)),
+        (Some(Uses::Any), None) => Ok(None),
         (None, _) if has_tokens(request) => Ok(Some(1)),
         (None, cap) => Ok(cap.map(|(cap, _)| cap)),
     }
+}
+
+/// Time alone is to be the limit, and the rules want another one too.
+fn any_over_cap(request: &Request, secret: &SecretRef, cap: u32) -> Failure {
+    let message = format!("any number of uses was asked for; the rules of {secret} allow {cap}");
+    let of_ssh = |judged: &Judged| judged.grant.certificate.is_some() || judged.grant.signature.is_some();
+    refuse("uses_over_cap", message).hint(match request.grants.iter().any(of_ssh) {
+        true => {
+            format!(
+                "ask for less: --uses {cap}; or a person lets it sign as often as time allows: touchlease signer rotate {secret} --keep-keys --max-uses any"
+            )
+        }
+        false => format!("ask for less: --uses {cap}"),
+    })
 }
 
 /// What the rules cap is tokens of one touch, and each use makes one for each grant of the signer (T28).
@@ -256,7 +272,7 @@ mod tests {
             task_file: None,
             grants,
             ttl,
-            uses,
+            uses: uses.map(Uses::Most),
             by_task: ByTask { ttl: true, uses: true },
             reason: None,
             command: vec![],

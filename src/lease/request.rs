@@ -11,7 +11,7 @@ use crate::encoding::plain::{check_line, check_variable};
 use crate::encoding::{Digest, SecretRef};
 use crate::vault::{Delivery, Rules, Vault};
 use crate::wire::request::{GrantAsk, LeaseAsk};
-use crate::wire::{Failure, Outcome};
+use crate::wire::{Failure, Outcome, Uses};
 
 /// Longest reason, in bytes.
 pub(super) const LONGEST_REASON: usize = 200;
@@ -40,8 +40,8 @@ pub struct Request {
     pub grants: Vec<Judged>,
     /// Life, where one was asked for.
     pub ttl: Option<Duration>,
-    /// Limit of uses, where one was asked for.
-    pub uses: Option<u32>,
+    /// Limit of uses, or none, where it was asked for.
+    pub uses: Option<Uses>,
     /// Whether the life, and the limit, are those of the task's file.
     pub by_task: ByTask,
     /// Why.
@@ -83,12 +83,12 @@ impl Request {
         if let Some(reason) = &ask.reason {
             check_line("the reason", reason, LONGEST_REASON).map_err(|error| plain(&error))?;
         }
-        if ask.uses == Some(0) {
+        if ask.uses == Some(Uses::Most(0)) {
             return Err(Failure::new(Outcome::BadInput, "uses", "a lease of no uses gives nothing").hint("ask for one at least: --uses 1"));
         }
         Ok(Self {
             ttl: ask.ttl.map(Duration::from_secs).or(task.as_ref().and_then(|task| task.ttl)),
-            uses: ask.uses.or(task.as_ref().and_then(|task| task.uses)),
+            uses: ask.uses.or(task.as_ref().and_then(|task| task.uses).map(Uses::Most)),
             by_task: ByTask {
                 ttl: ask.ttl.is_none(),
                 uses: ask.uses.is_none(),

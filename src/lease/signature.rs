@@ -157,6 +157,7 @@ mod tests {
     use super::*;
     use crate::encoding::ssh_signed_data::Hash;
     use crate::vault::signer::tests::rules;
+    use crate::wire::Uses;
     use crate::wire::signer::{CertificateAsk, TokenAsk};
 
     fn judged() -> Judged {
@@ -237,7 +238,7 @@ mod tests {
         assert_eq!(certificate::check(&of_certificate).unwrap_err().reason, "no_ca");
     }
 
-    fn lease(uses: u32) -> LeaseText {
+    fn lease(uses: Option<u32>) -> LeaseText {
         let judged = judged();
         LeaseText {
             grants: vec![GrantText {
@@ -247,7 +248,7 @@ mod tests {
                 signature: text(&judged),
                 ..sample().grants[0].clone()
             }],
-            uses: Some(uses),
+            uses,
             ..sample()
         }
     }
@@ -261,16 +262,55 @@ mod tests {
     }
 
     #[test]
+    fn any_number_of_signatures_is_asked_for_by_that_word_and_where_the_sealed_rules_leave_it_to_time() {
+        use super::super::policy::{Judgement, judge};
+        use super::super::request::{ByTask, Request};
+        let judged_with = |cap, uses| {
+            let mut one = judged();
+            one.rules.uses = cap;
+            let request = Request {
+                task: None,
+                task_file: None,
+                grants: vec![one],
+                ttl: None,
+                uses,
+                by_task: ByTask::default(),
+                reason: None,
+                command: vec![],
+                at_end: super::super::grant::AtEnd::Kill,
+                holder: super::super::text::Holder::Connection,
+            };
+            match judge(request, &crate::config::Limits::default()) {
+                Judgement::Ask(terms) => Ok((terms.uses, terms.ttl.as_secs())),
+                Judgement::Refuse(failure) => Err((failure.reason, failure.hint.unwrap_or_default())),
+            }
+        };
+        // It ends with its time all the same.
+        assert_eq!(judged_with(None, Some(Uses::Any)), Ok((None, 300)));
+        assert_eq!(judged_with(None, Some(Uses::Most(1000))), Ok((Some(1000), 300)));
+        // Without a word it is one, whatever the rules allow.
+        assert_eq!(judged_with(None, None), Ok((Some(1), 300)));
+        let (reason, hint) = judged_with(Some(20), Some(Uses::Any)).unwrap_err();
+        assert_eq!(reason, "uses_over_cap");
+        assert_eq!(
+            hint,
+            "ask for less: --uses 20; or a person lets it sign as often as time allows: touchlease signer rotate prod/git --keep-keys --max-uses any"
+        );
+    }
+
+    #[test]
     fn t09_of_one_use_only_what_was_shown_is_signed_and_of_several_whatever_is_in_the_namespace() {
         let permits = |uses, data: &[u8]| permit(&lease(uses), data).map_or_else(|failure| failure.reason, |may| may.what().to_owned());
         let good = data("git", 7).to_blob();
         assert_eq!(
-            permits(1, &good),
+            permits(Some(1), &good),
             format!("signature in git over sha512 {} by prod/git", "07".repeat(64))
         );
-        assert_eq!(permits(1, &data("git", 8).to_blob()), "other_digest");
-        assert!(permits(2, &data("git", 8).to_blob()).starts_with("signature in git"));
-        for uses in [1, 2] {
+        assert_eq!(permits(Some(1), &data("git", 8).to_blob()), "other_digest");
+        for uses in [Some(2), None] {
+            assert!(permits(uses, &data("git", 8).to_blob()).starts_with("signature in git"));
+        }
+        for uses in [Some(1), Some(2), None] {
             // Of the rules, and not of this lease.
             assert_eq!(permits(uses, &data("file", 7).to_blob()), "namespace");
             assert_eq!(permits(uses, &[&good[..], &[0]].concat()), "no_signature");

@@ -379,7 +379,8 @@ mod tests {
     fn t28_the_cap_of_tokens_of_one_touch_holds_for_all_grants_of_a_signer_together() {
         use super::super::policy::{Judgement, judge};
         use super::super::request::{ByTask, Request};
-        let asked = |grants: u32, uses, cap| {
+        use crate::wire::Uses;
+        let asked = |grants: u32, uses: Option<u32>, cap| {
             let one = |i: u32| {
                 let mut one = judged(ask());
                 one.rules.uses = Some(cap);
@@ -391,7 +392,7 @@ mod tests {
                 task_file: None,
                 grants: (0..grants).map(one).collect(),
                 ttl: None,
-                uses,
+                uses: uses.map(Uses::Most),
                 by_task: ByTask::default(),
                 reason: None,
                 command: vec![],

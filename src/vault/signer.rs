@@ -31,7 +31,7 @@ pub const PRIVATE: usize = 32;
 pub const NO_PRIVATE: [u8; 1] = [0];
 /// The longest life of a token in seconds, whatever rules say: nobody can take one back.
 pub const LONGEST_TOKEN: u64 = 3600;
-/// Most tokens under one touch.
+/// Most tokens under one touch, and the highest limit of logins and SSH signatures.
 pub const MOST_TOKENS: u64 = 100;
 /// Most audiences, subjects, claims, and values of a claim.
 const MOST: usize = 64;
@@ -279,8 +279,8 @@ impl Signer {
                 "a signer names the longest life of a token, 1 hour at most",
             ),
             (
-                rules.uses.is_none_or(|uses| uses > MOST_TOKENS),
-                "a signer names how many tokens one touch may be for, 100 at most",
+                rules.uses.map_or(tokens || self.hardware.is_some(), |uses| uses > MOST_TOKENS),
+                "a signer names how many tokens one touch may be for, 100 at most; a sealed one of SSH certificates or signatures may leave that to time",
             ),
             (
                 tokens && !some(&self.audiences, is_audience),

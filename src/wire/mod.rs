@@ -9,12 +9,14 @@ pub mod outcome;
 pub mod reply;
 pub mod request;
 pub mod signer;
+pub mod uses;
 pub mod value;
 
 pub use event::{Answer, Event, PromptView, Room, Side, TouchState};
 pub use outcome::{Failure, Outcome, Unhinted};
 pub use reply::Reply;
 pub use request::{Call, Places, Request};
+pub use uses::Uses;
 pub use value::Value;
 
 /// Version of the protocol; a daemon and a client of different versions refuse each other.

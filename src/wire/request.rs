@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::Value;
 use super::signer::{CertificateAsk, SignatureAsk, SignerAddAsk, SignerRotateAsk, SignerRules, TokenAsk};
+use super::{Uses, Value};
 use crate::encoding::SecretRef;
 
 /// The first line of a connection.
@@ -279,9 +279,9 @@ pub struct LeaseAsk {
     /// Seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<u64>,
-    /// Limit of uses.
+    /// Limit of uses, or that there is to be none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub uses: Option<u32>,
+    pub uses: Option<Uses>,
     /// Why, in the requester's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::Value;
 use super::request::RulesAsk;
+use super::{Uses, Value};
 use crate::encoding::exchange::{Exchange, Wanted};
 use crate::encoding::jwk::{Algorithm, Profile};
 use crate::encoding::self_signed::Certificates;
@@ -236,9 +236,9 @@ pub struct MayAsk {
     /// Longest life of a token in seconds; of a new one: 600.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<u64>,
-    /// Most tokens of one touch; of a new one: 1.
+    /// Most tokens of one touch, or any number of logins or SSH signatures; of a new one: 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub uses: Option<u32>,
+    pub uses: Option<Uses>,
 }
 
 /// A signer to be rotated.

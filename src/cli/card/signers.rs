@@ -11,7 +11,9 @@ use crate::encoding::exchange::{Exchange, Fetch};
 use crate::encoding::jwk::{Algorithm, Profile, PublicKey};
 use crate::encoding::plain::count;
 use crate::encoding::ssh_key::SshKey;
-use crate::lease::text::{BeforeText, CertificateText, DroppedText, ExchangeText, GrantText, KeyState, SignatureText, TokenText};
+use crate::lease::text::{
+    BeforeText, CertificateText, DroppedText, ExchangeText, GrantText, KeyState, LeaseText, SignatureText, TokenText,
+};
 use crate::vault::signer::SignerKind;
 use crate::wire::signer::{HardwareRules, SignerClass, SignerRules};
 
@@ -239,10 +241,13 @@ fn changed(rows: &mut Vec<Row>, label: &'static str, text: String, before: Optio
     }
 }
 
-/// The limits of a life and of one touch, each in words.
+/// The limits of a life and of one touch, each in words. No uses at all are any number of them.
 pub(super) fn most(ttl: Option<u64>, uses: Option<u32>) -> Vec<String> {
     let ttl = ttl.map(|ttl| format!("at most {}", duration(ttl)));
-    let uses = uses.map(|uses| format!("at most {}", count(uses, "use")));
+    let uses = uses.map(|uses| match uses {
+        0 => "any number of uses".to_owned(),
+        uses => format!("at most {}", count(uses, "use")),
+    });
     ttl.into_iter().chain(uses).collect()
 }
 
@@ -346,6 +351,16 @@ pub(super) fn certificate_rows(rows: &mut Vec<Row>, certificate: &CertificateTex
     must(rows, "from", if from.is_empty() { "everywhere".into() } else { from.join(" or ") });
 }
 
+/// What a lease without a limit of uses lets sign.
+pub(super) fn signs_any(lease: &LeaseText) -> Option<&'static str> {
+    let logs_in = lease.certificate().is_some_and(|(_, certificate)| certificate.login.is_some());
+    match lease.uses {
+        None if lease.signature().is_some() => Some("any number of signatures"),
+        None if logs_in => Some("any number of logins"),
+        _ => None,
+    }
+}
+
 /// What an SSH signature is over: of one, exactly this; of several, more that nobody knows yet.
 pub(super) fn signature_rows(rows: &mut Vec<Row>, signature: &SignatureText, uses: Option<u32>) {
     must(rows, "in", format!("the namespace {}", signature.namespace));
@@ -354,10 +369,12 @@ pub(super) fn signature_rows(rows: &mut Vec<Row>, signature: &SignatureText, use
     let key = key.map_or_else(|| "(none)".to_owned(), |key| format!("{} {}", key.name(), key.fingerprint()));
     must(rows, "with key", key);
     must(rows, "over", format!("{} {}", signature.hash, signature.digest));
-    match uses.unwrap_or(1).saturating_sub(1) {
-        0 => {}
-        more => strong(rows, "", format!("and {more} MORE in that namespace that nobody has seen yet")),
-    }
+    let more = match uses {
+        Some(0 | 1) => return,
+        Some(uses) => (uses - 1).to_string(),
+        None => "ANY NUMBER".to_owned(),
+    };
+    strong(rows, "", format!("and {more} MORE in that namespace that nobody has seen yet"));
 }
 
 /// What may be signed with a signer, in words.
@@ -584,6 +601,11 @@ pub(super) mod tests {
             uses: Some(1),
             ..BeforeText::default()
         };
+        let without = BeforeText {
+            uses: Some(0),
+            ..BeforeText::default()
+        };
+        assert!(texts(&tokens, &without).contains(&"before any number of uses".to_owned()));
         let shown = texts(&tokens, &before);
         for part in [
             "(until now: https://old.example)",
@@ -598,6 +620,17 @@ pub(super) mod tests {
                 .iter()
                 .any(|row| row.contains("until now") || row.starts_with("before"))
         );
+    }
+
+    pub(in crate::cli::card) fn signature() -> SignatureText {
+        SignatureText {
+            alg: Algorithm::EdDsa,
+            class: SignerClass::Sealed,
+            digest: "07".repeat(64),
+            hash: crate::encoding::ssh_signed_data::Hash::Sha512,
+            key: crate::vault::signer::tests::keys()[0].clone(),
+            namespace: "git".into(),
+        }
     }
 
     pub(in crate::cli::card) fn token() -> TokenText {

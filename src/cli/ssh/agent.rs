@@ -23,12 +23,12 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use self::serve::Agent;
 use self::socket::Socket;
-use crate::cli::change::{how_many, seconds};
+use crate::cli::change::{seconds, uses};
 use crate::cli::session::Session;
 use crate::cli::ui::Tone;
 use crate::encoding::SecretRef;
 use crate::vault::signer::SignerKind;
-use crate::wire::{Failure, Outcome};
+use crate::wire::{Failure, Outcome, Uses};
 
 /// Let ssh get in at servers with certificates, and git and ssh-keygen sign: a touch for each server, and for what is signed.
 ///
@@ -65,9 +65,10 @@ pub struct Args {
     /// Let one touch be good for this long, as 90s or 10m [default: 5m, or less where the rules say so].
     #[arg(long, value_name = "DURATION", value_parser = seconds)]
     ttl: Option<u64>,
-    /// Let one touch be for this many logins at its server, or signatures in its namespace, as far as the signer's rules allow it [default: 1].
-    #[arg(long, value_name = "N", value_parser = how_many::<u32>)]
-    uses: Option<u32>,
+    /// Let one touch be for this many logins at its server, or signatures in its namespace, or for any number of them until --ttl is over: any. As
+    /// far as the signer's rules allow it [default: 1].
+    #[arg(long, value_name = "N", value_parser = uses)]
+    uses: Option<Uses>,
     /// Say why, in one line, to the person who touches.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,

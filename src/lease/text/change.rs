@@ -119,7 +119,7 @@ pub struct BeforeText {
     /// Longest life, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<u64>,
-    /// Most uses of one touch.
+    /// Most uses of one touch; 0 where it had no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uses: Option<u32>,
 }

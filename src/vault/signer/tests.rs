@@ -86,6 +86,52 @@ fn t28_rules_of_a_signer_without_audience_subject_or_end_are_refused() {
 }
 
 #[test]
+fn only_a_sealed_signer_for_ssh_may_leave_it_to_time_how_often_it_signs() {
+    let for_ssh = |change: fn(&mut Signer)| {
+        let mut rules = rules();
+        let signer = rules.signer.as_mut().unwrap();
+        (signer.audiences, signer.subjects) = Default::default();
+        signer.claims.clear();
+        signer.issuer.clear();
+        change(signer);
+        rules
+    };
+    let ca = for_ssh(|signer| signer.principals = Some(["deploy".into()].into()));
+    let git = for_ssh(|signer| signer.namespaces = Some(["git".into()].into()));
+    for rules in [&ca, &git] {
+        for (uses, may) in [
+            (None, true),
+            (Some(1), true),
+            (Some(100), true),
+            (Some(101), false),
+            (Some(0), false),
+        ] {
+            let rules = Rules { uses, ..rules.clone() };
+            assert_eq!(rules.check().is_ok(), may, "{uses:?}");
+        }
+        // Its time has an end all the same.
+        assert!(
+            Rules {
+                uses: None,
+                ttl: None,
+                ..rules.clone()
+            }
+            .check()
+            .is_err()
+        );
+    }
+    let mut card = in_hardware();
+    let signer = card.signer.as_mut().unwrap();
+    (signer.audiences, signer.subjects, signer.claims) = Default::default();
+    signer.issuer.clear();
+    signer.principals = Some(["deploy".into()].into());
+    card.check().unwrap();
+    for rules in [card, in_hardware(), rules()] {
+        assert!(Rules { uses: None, ..rules }.check().is_err());
+    }
+}
+
+#[test]
 fn t28_claims_that_every_token_has_cannot_be_allowed_to_anybody() {
     for name in OUR_CLAIMS {
         assert!(!with(|signer| drop(signer.claims.insert(name.into(), BTreeSet::new()))), "{name}");

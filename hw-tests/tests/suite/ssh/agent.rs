@@ -242,6 +242,45 @@ fn t22_the_agent_signs_a_login_at_the_server_that_was_shown_and_each_costs_a_use
 }
 
 #[test]
+fn t22_without_a_limit_of_uses_one_touch_logs_in_at_its_server_and_no_other_until_time_is_over_or_it_is_taken_back() {
+    let (lab, _) = lab("eddsa", &["deploy"], &["--max-uses", "any"]);
+    let recorder = lab.recorder();
+    let agent = Agent::start(&lab, &["--uses", "any", "--ttl", "2m"]);
+    let (host, other) = (Host::new(1), Host::new(2));
+    let before = lab.key.counts().unwrap().given;
+    let mut ssh = agent.connect();
+    ssh.ask(&host.bind(&SESSION, false));
+    let certificate = ssh.certificate();
+    let text = LeaseText::decode(&recorder.texts().pop().unwrap()).unwrap();
+    assert_eq!((text.uses, text.ttl, lab.count("used")), (None, 120, 0));
+    let login = userauth(&SESSION, "deploy", &certificate, Some(&host.key()));
+    for n in 1..=12 {
+        assert!(is_signed(&ssh.sign(&certificate, &login)), "{}", agent.said());
+        assert_eq!(lab.count("used"), n, "each is in the log when its signature is there");
+    }
+    assert_eq!((lab.key.counts().unwrap().given, lab.count("ended")), (before + 1, 0));
+    // What it is for is as narrow as ever.
+    drop(recorder);
+    assert_eq!(
+        ssh.sign(&certificate, &userauth(&SESSION, "root", &certificate, Some(&host.key()))),
+        FAILURE
+    );
+    let mut elsewhere = agent.connect();
+    elsewhere.ask(&other.bind(&SESSION, false));
+    assert!(elsewhere.lists_nothing());
+    assert_eq!(elsewhere.sign(&certificate, &login), FAILURE);
+    let used = lab.events().into_iter().filter(|(name, _)| name == "used").collect::<Vec<_>>();
+    assert!(used.iter().all(|(_, members)| members["left"].is_null()), "{used:?}");
+    // One certificate for a key of one's own is one all the same.
+    let _watch = lab.home.watch().unwrap();
+    super::certificate(&lab, &[]);
+    lab.prints(&["lease", "revoke", "--all"]);
+    assert_eq!(ssh.sign(&certificate, &login), FAILURE);
+    assert_eq!(lab.count("used"), 13);
+    lab.prints(&["audit", "verify"]);
+}
+
+#[test]
 fn t22_without_a_proven_session_there_is_no_key_and_nothing_is_signed_and_nobody_is_asked() {
     let (lab, _) = lab("es256", &["deploy"], &["--max-uses", "9"]);
     let _watch = lab.home.watch().unwrap();

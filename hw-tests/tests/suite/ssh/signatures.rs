@@ -203,6 +203,134 @@ fn t22_several_signatures_are_one_touch_in_one_namespace_until_uses_or_time_are_
 }
 
 #[test]
+fn t22_t55_without_a_limit_of_uses_one_touch_signs_until_its_time_is_over_and_each_signature_is_in_the_log_when_it_is_there() {
+    let signing = Signing::new("eddsa", &["--max-uses", "any"], &["--uses", "any", "--ttl", "2m"]);
+    let lab = &signing.lab;
+    let shown = text(&lab.agent_to_its_end(&["signer", "show", "prod/git"]));
+    assert!(shown.contains("10 min, any number of signatures a touch"), "{shown}");
+    let recorder = lab.recorder();
+    let before = signing.touches();
+    Command::new("git")
+        .args(["init", "-q"])
+        .arg(lab.home.work().join("repo"))
+        .output()
+        .unwrap();
+    let done = signing.commit("one");
+    assert!(is_done(&done), "{done:?} {}", signing.agent.said());
+    let touched_for = recorder.texts().pop().unwrap();
+    assert!(
+        !touched_for.contains("\"uses\""),
+        "the text that is signed has no limit in it: {touched_for}"
+    );
+    let (log, key) = (lab.home.log().unwrap(), signing.blob());
+    let public = SshKey::from_blob(&key).unwrap();
+    let mut program = signing.agent.connect();
+    let mut sign = |n: u8| {
+        let data = SignedData {
+            namespace: "git".into(),
+            hash: Hash::Sha512,
+            digest: vec![n; 64],
+        };
+        let blob = data.to_blob();
+        let answer = program.ask(&[&[13][..], &string(&key), &string(&blob), &[0; 4]].concat());
+        // Whoever kills the daemon now leaves the line behind: the kernel has it.
+        let is_written = fs::read_to_string(&log).is_ok_and(|log| log.contains(&data.hex()));
+        let is_signed = answer.len() > 5 && touchlease::encoding::ssh_session::is_signed(&public, &blob, &answer[5..]);
+        (is_signed, is_written)
+    };
+    for n in 1..=110 {
+        assert_eq!(sign(n), (true, true), "{n}: {}", signing.agent.said());
+    }
+    assert!(is_done(&signing.commit("another")));
+    assert!(text(&signing.git(&["log", "--show-signature", "-1"])).contains("Good \"git\" signature"));
+    assert_eq!((signing.touches(), lab.count("used"), lab.count("ended")), (before + 1, 112, 0));
+    let used = lab.events().into_iter().filter(|(name, _)| name == "used").collect::<Vec<_>>();
+    assert!(used.iter().all(|(_, members)| members["left"].is_null()), "{used:?}");
+    // What cannot be written is not signed, and the lease goes on when it can be.
+    let away = log.with_extension("away");
+    fs::rename(&log, &away).unwrap();
+    assert_eq!(sign(111), (false, false));
+    fs::rename(&away, &log).unwrap();
+    assert_eq!(sign(112), (true, true));
+    assert_eq!(signing.touches(), before + 1);
+    // Its end is that of any lease: taken back, it signs nothing from then on.
+    drop(recorder);
+    lab.prints(&["lease", "revoke", "--all"]);
+    assert_eq!(sign(113), (false, false));
+    assert_eq!((signing.touches(), lab.count("ended")), (before + 1, 1));
+    lab.prints(&["audit", "verify"]);
+    let watch = lab.home.watch().unwrap();
+    assert_eq!(sign(114), (true, true));
+    drop(watch);
+    lab.clock.suspend(Duration::from_secs(121));
+    assert_eq!(sign(115), (false, false));
+    assert_eq!(signing.touches(), before + 2);
+}
+
+#[test]
+fn t22_any_number_of_uses_is_for_sealed_signers_of_ssh_whose_rules_say_so_and_for_no_others() {
+    let signing = Signing::new("eddsa", &["--max-uses", "20"], &["--uses", "any"]);
+    let lab = &signing.lab;
+    let watch = lab.home.watch().unwrap();
+    let before = (signing.touches(), lab.count("asked"));
+    signing.sign("file", "content").unwrap_err();
+    let said = signing.agent.said();
+    assert!(
+        said.contains("any number of uses was asked for; the rules of prod/git allow 20"),
+        "{said}"
+    );
+    assert!(
+        said.contains("touchlease signer rotate prod/git --keep-keys --max-uses any"),
+        "{said}"
+    );
+    assert_eq!((signing.touches(), lab.count("asked")), before);
+    drop(watch);
+    // As the hint says; the prompt says what it was.
+    let shown = lab.person(&["signer", "rotate", "prod/git", "--keep-keys", "--max-uses", "any"]);
+    for part in ["any number of uses", "at most 20 uses", "any number of signatures a touch"] {
+        assert!(shown.contains(part), "{part} in {shown}");
+    }
+    let watch = lab.home.watch().unwrap();
+    for content in ["a", "b"] {
+        signing.sign("file", content).unwrap();
+    }
+    // One for the rules, one for the lease.
+    assert_eq!(signing.touches(), before.0 + 2);
+    drop(watch);
+    let shown = lab.person(&["signer", "rotate", "prod/git", "--keep-keys", "--max-uses", "5"]);
+    for part in ["at most 5 uses", "any number of uses", "5 signatures a touch"] {
+        assert!(shown.contains(part), "{part} in {shown}");
+    }
+    let tokens = [
+        "signer",
+        "add",
+        "tokens",
+        "--scope",
+        "prod",
+        "--issuer",
+        "https://id.example",
+        "--aud",
+        "a",
+    ];
+    let any = [&tokens[..], &["--max-uses", "any"]].concat();
+    assert_eq!(refused(lab, &any), (65, "any_tokens".into()));
+    lab.person(&tokens);
+    let any = ["signer", "rotate", "prod/tokens", "--keep-keys", "--max-uses", "any"];
+    assert_eq!(refused(lab, &any), (65, "any_tokens".into()));
+    assert_eq!(
+        refused(lab, &["token", "prod/tokens", "--aud", "a", "--uses", "any"]),
+        (64, "usage".into())
+    );
+    for word in ["0", "Any", "-1", "many"] {
+        assert_eq!(
+            refused(lab, &["ssh", "agent", "prod/git", "--uses", word]),
+            (64, "usage".into()),
+            "{word}"
+        );
+    }
+}
+
+#[test]
 fn t22_a_key_of_signatures_signs_nothing_else_and_one_of_logins_no_signature() {
     let signing = Signing::new("eddsa", &["--max-uses", "9"], &["--uses", "9"]);
     let lab = &signing.lab;

@@ -57,6 +57,12 @@ pub fn add(kit: &mut Kit<'_>) {
     let signatures = of_signatures(kit);
     let about = "A signer of SSH signatures in the place of a secret: to be read.".to_owned();
     made.push(("namespaces".to_owned(), about, "fine", sealed(&signatures, &value)));
+    for (name, what, clear) in [("ssh-any", "certificates", &ca), ("namespaces-any", "signatures", &signatures)] {
+        let any = clear.replacen("\"uses\":3", "\"uses\":null", 1);
+        assert_ne!(any, *clear);
+        let about = format!("A signer of SSH {what} without a limit of uses in the place of a secret: to be read.");
+        made.push((name.to_owned(), about, "fine", sealed(&any, &value)));
+    }
     for (name, about, from, to) in WRONG_NAMESPACES {
         let changed = signatures.replacen(from, to, 1);
         assert_ne!(changed, signatures, "{name}");
@@ -343,6 +349,7 @@ const WRONG_NAMESPACES: &[(&str, &str, &str, &str)] = &[
 
 const WRONG_CARDS: &[(&str, &str, &str, &str)] = &[
     ("uses", "of two tokens of one touch", "\"uses\":1", "\"uses\":2"),
+    ("uses-none", "of any number of tokens of one touch", "\"uses\":1", "\"uses\":null"),
     (
         "next",
         "with a key that signs next",
