@@ -10,8 +10,8 @@ const NOT_MEASURED: &str = "\
   time (about 100 ms), the person's, and one to two milliseconds for each frame over USB.
 - The daemon of the lease rows runs in the measuring program, with workers in processes of their own as always; what they open is a
   packet socket in place of a hidraw node.
-- `ssh agent`: a lease is for 100 signatures at most, so what is measured are bursts of 99. Each signature is on the disk in the log before it goes
-  out, which OpenSSH's agent does not do: the row of an append and fdatasync says what that takes by itself.
+- `ssh agent`: OpenSSH's agent keeps no log. Of a lease with a limit of uses each signature is on the disk in the log before it goes out: the row of an
+  append and fdatasync says what that takes by itself.
 - The proxy's rows have the daemon and its log in them, without a limit of uses: with one each request waits for the disk as well. Peers keep no log here.
 - Readers: no PC/SC service runs, so its part of looking for keys is the attempt to reach it.
 - Other machines: the ratios are of one run on one machine, everything in turn, on a machine that others use too. Absolute times are
