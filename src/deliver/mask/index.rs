@@ -155,10 +155,10 @@ impl Index {
         found.dedup();
     }
 
-    /// The first place from `from` on where the rest of `hay` is the beginning of a string, else the end.
-    pub fn first_begun(&self, hay: &[u8], from: usize) -> usize {
+    /// The first place from `from` on where the rest of `hay`, of at least `least` bytes, is the beginning of a string, else the end.
+    pub fn first_begun(&self, hay: &[u8], from: usize, least: usize) -> usize {
         let from = from.max(hay.len().saturating_sub(self.span.saturating_sub(1)));
-        (from..hay.len())
+        (from..(hay.len() + 1).saturating_sub(least))
             .find(|at| match hay[*at..].first_chunk::<BEGIN>() {
                 Some(window) => self.begin.has(hash4(window)) && self.is_begun(&hay[*at..]),
                 None => self.is_begun(&hay[*at..]),

@@ -116,6 +116,16 @@ impl Patterns {
         self.index.find(hay, 0, found);
     }
 
+    /// How many bytes at the front of `hay` no form has a part in, where nothing of one came before: up to the first that is whole, or of which
+    /// at least `least` bytes (not none) are begun at the end.
+    #[must_use]
+    pub fn clear(&self, hay: &[u8], least: usize) -> usize {
+        let mut found = Vec::new();
+        self.index.find(hay, 0, &mut found);
+        let begun = self.index.first_begun(hay, 0, least);
+        found.first().map_or(begun, |first| begun.min(first.start))
+    }
+
     /// The most bytes that one occurrence takes.
     #[must_use]
     pub fn span(&self) -> usize {

@@ -56,7 +56,7 @@ impl<P: Deref<Target = Patterns>> Masker<P> {
     #[must_use]
     pub fn new(patterns: P) -> Self {
         Self {
-            buf: vec![0; FIRST + patterns.index.span()],
+            buf: Vec::new(),
             patterns,
             end: 0,
             used: 0,
@@ -96,6 +96,12 @@ impl<P: Deref<Target = Patterns>> Masker<P> {
         self.sent < self.end && (self.end - self.open < HELD || self.match_at_open().is_some())
     }
 
+    /// Whether nothing is held, and nothing waits to go out: what comes next is as at the start of a stream.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        self.open == self.end && self.output.is_empty()
+    }
+
     /// Room for the next bytes of the stream: little at first, at least [`CHUNK`] once a read has filled it; only after all output
     /// was written.
     pub fn space(&mut self) -> &mut [u8] {
@@ -106,15 +112,13 @@ impl<P: Deref<Target = Patterns>> Masker<P> {
         self.covered = self.covered.saturating_sub(self.open);
         self.found.clear();
         self.open = 0;
-        if self.filled_up {
-            self.grow();
-        }
+        self.grow(if self.filled_up { CHUNK } else { FIRST });
         &mut self.buf[self.end..]
     }
 
-    /// To the full size, once.
-    fn grow(&mut self) {
-        let full = CHUNK + self.patterns.index.span();
+    /// To this size and what may be held, once.
+    fn grow(&mut self, size: usize) {
+        let full = size + self.patterns.index.span();
         if self.buf.len() < full {
             let mut larger = vec![0; full];
             larger[..self.end].copy_from_slice(&self.buf[..self.end]);
@@ -131,7 +135,7 @@ impl<P: Deref<Target = Patterns>> Masker<P> {
         self.used = self.used.max(self.end);
         let hay = &self.buf[..self.end];
         self.patterns.index.find(hay, self.open, &mut self.found);
-        self.open = self.patterns.index.first_begun(hay, self.open);
+        self.open = self.patterns.index.first_begun(hay, self.open, 1);
         self.release(self.open);
     }
 

@@ -1,6 +1,7 @@
 //! Answers on their way to the client: a value that a host sends back goes on masked, in the head, the body and the trailers, however it
 //! is cut and compressed.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -51,21 +52,21 @@ impl AnswerBody {
 pub struct Lookout {
     session: Rc<Session>,
     patterns: Arc<Patterns>,
-    ids: Vec<GrantId>,
-    host: String,
+    ids: Rc<[GrantId]>,
+    host: Rc<str>,
     told: Vec<u32>,
 }
 
 impl Lookout {
     /// All values that are in force now.
     #[must_use]
-    pub fn new(session: &Rc<Session>, host: &str) -> Self {
+    pub fn new(session: &Rc<Session>, host: Rc<str>) -> Self {
         let (patterns, ids) = session.book.borrow().masks();
         Self {
             session: session.clone(),
             patterns,
             ids,
-            host: host.to_owned(),
+            host,
             told: Vec::new(),
         }
     }
@@ -88,8 +89,16 @@ impl Lookout {
         }
     }
 
+    /// Whether a text, to its end, has nothing of a value in it.
+    fn is_clear(&self, text: &[u8]) -> bool {
+        self.patterns.clear(text, BEGUN) == text.len()
+    }
+
     /// The text with masks in it, where it has a value.
     fn masked(&mut self, text: &[u8]) -> Option<Vec<u8>> {
+        if self.is_clear(text) {
+            return None;
+        }
         let (out, secrets) = masked(&self.patterns, text);
         self.tell(&secrets);
         (!secrets.is_empty()).then_some(out)
@@ -123,7 +132,7 @@ impl Lookout {
 ///
 /// # Errors
 /// It is encoded in a way that nobody here looks into: it is withheld.
-pub fn through_mask(mut lookout: Lookout, method: &Method, head: &mut Parts, body: Incoming) -> Result<AnswerBody, Refusal> {
+pub async fn through_mask(mut lookout: Lookout, method: &Method, head: &mut Parts, body: Incoming) -> Result<AnswerBody, Refusal> {
     if lookout.patterns.is_empty() {
         return Ok(AnswerBody::Plain(body));
     }
@@ -138,7 +147,7 @@ pub fn through_mask(mut lookout: Lookout, method: &Method, head: &mut Parts, bod
         // The ranges are those of what was encoded.
         head.headers.remove(ACCEPT_RANGES);
     }
-    Ok(AnswerBody::Masked(Box::new(Masked::new(lookout, decoder, body))))
+    Ok(Masked::new(lookout, decoder, body).begin().await)
 }
 
 fn decoder(head: &Parts) -> Result<Decoder, Refusal> {
@@ -176,7 +185,12 @@ pub struct Masked {
     trailers: Option<HeaderMap>,
     at: At,
     pause: Option<Pin<Box<Sleep>>>,
+    /// What came with the head.
+    first: Option<Masking>,
 }
+
+/// What a body gives when it is asked for more.
+type Masking = Option<Result<Frame<Bytes>, Failure>>;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum At {
@@ -196,7 +210,45 @@ impl Masked {
             trailers: None,
             at: At::Body,
             pause: None,
+            first: None,
         }
+    }
+
+    /// A short answer, which comes with its head as a rule, goes on in one piece: so that its length stands in the head again.
+    async fn begin(mut self) -> AnswerBody {
+        self.first = poll_fn(|context| {
+            Poll::Ready(match self.poll(context) {
+                Poll::Ready(first) => Some(first),
+                Poll::Pending => None,
+            })
+        })
+        .await;
+        match self.first.take() {
+            Some(Some(Ok(frame))) if self.is_done() => match frame.into_data() {
+                Ok(whole) => AnswerBody::own(whole),
+                Err(trailers) => self.after(Some(Some(Ok(trailers)))),
+            },
+            first => self.after(first),
+        }
+    }
+
+    fn after(self, first: Option<Masking>) -> AnswerBody {
+        AnswerBody::Masked(Box::new(Self { first, ..self }))
+    }
+
+    /// Whether the host has said all, and all of it went on.
+    fn is_done(&self) -> bool {
+        matches!(self.decoder, Decoder::Identity) && self.input.is_empty() && self.masker.is_at_rest() && self.body.is_end_stream()
+    }
+
+    /// What of the input needs no mask, and goes on as it came: nothing is copied. At the end a beginning of few bytes is none of a value.
+    fn clear(&mut self) -> Option<Bytes> {
+        if !matches!(self.decoder, Decoder::Identity) || !self.masker.is_at_rest() {
+            return None;
+        }
+        let least = if self.body.is_end_stream() { BEGUN } else { 1 };
+        let count = self.lookout.patterns.clear(&self.input, least);
+        (count > 0).then(|| self.input.split_to(count))
     }
 
     /// What is decided of the answer, if anything is.
@@ -230,11 +282,16 @@ impl Masked {
             }
             match self.at {
                 At::Over => return Poll::Ready(self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers)))),
-                At::Body | At::End => match self.decode() {
-                    Ok(true) => continue,
-                    Ok(false) => {}
-                    Err(error) => return self.fail(error),
-                },
+                At::Body | At::End => {
+                    if let Some(clear) = self.clear() {
+                        return Poll::Ready(Some(Ok(Frame::data(clear))));
+                    }
+                    match self.decode() {
+                        Ok(true) => continue,
+                        Ok(false) => {}
+                        Err(error) => return self.fail(error),
+                    }
+                }
             }
             if self.at == At::End {
                 if !self.input.is_empty() || !self.decoder.may_end() {
@@ -293,7 +350,10 @@ impl Body for AnswerBody {
         match self.get_mut() {
             Self::Own(body) => Pin::new(body).poll_frame(context).map_err(|never| match never {}),
             Self::Plain(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
-            Self::Masked(body) => body.poll(context),
+            Self::Masked(body) => match body.first.take() {
+                Some(first) => Poll::Ready(first),
+                None => body.poll(context),
+            },
         }
     }
 

@@ -63,6 +63,8 @@ pub struct Book {
     /// whose lease is over gets an answer that says so.
     seen: HashSet<(String, u16)>,
     patterns: Arc<Patterns>,
+    /// Whose values they are of.
+    ids: Rc<[GrantId]>,
 }
 
 impl Default for Book {
@@ -72,6 +74,7 @@ impl Default for Book {
             placeholders: HashMap::new(),
             seen: HashSet::new(),
             patterns: Arc::new(Patterns::new([])),
+            ids: Rc::new([]),
         }
     }
 }
@@ -136,12 +139,13 @@ impl Book {
     fn renew(&mut self) {
         let secrets = self.live.iter().map(|live| (live.secret.as_str(), live.value.expose()));
         self.patterns = Arc::new(Patterns::new(secrets));
+        self.ids = self.live.iter().map(|live| live.id.clone()).collect();
     }
 
     /// What is looked for in answers, and whose it is, in the order of the mask's numbers.
     #[must_use]
-    pub fn masks(&self) -> (Arc<Patterns>, Vec<GrantId>) {
-        (self.patterns.clone(), self.live.iter().map(|live| live.id.clone()).collect())
+    pub fn masks(&self) -> (Arc<Patterns>, Rc<[GrantId]>) {
+        (self.patterns.clone(), self.ids.clone())
     }
 
     /// What a placeholder stands for.

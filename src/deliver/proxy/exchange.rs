@@ -44,7 +44,7 @@ impl Client {
 
     /// Answers a request that came for `origin`.
     pub async fn exchange(&self, origin: &Origin, request: Request<Incoming>) -> Response<AnswerBody> {
-        let method = request.method().as_str().to_owned();
+        let method = request.method().clone();
         match self.try_exchange(origin, request).await {
             Ok(answer) => answer,
             Err(Refused { mut refusal, grant }) => {
@@ -53,8 +53,8 @@ impl Client {
                 }
                 // What had a placeholder in it is for the log.
                 if grant.is_some() || ["unknown_placeholder", scan::IN_BODY].contains(&refusal.reason) {
-                    let host = origin.host.shown(origin.scheme);
-                    self.tied.session.refused(grant, refusal.reason, &method, &host).await;
+                    let (method, host) = (method.as_str(), origin.shown());
+                    self.tied.session.refused(grant, refusal.reason, method, host).await;
                 }
                 refusal.answer(AnswerBody::own)
             }
@@ -80,8 +80,8 @@ impl Client {
         }
         let in_body = scan::Lookout::new(
             &self.tied,
-            method.as_str(),
-            origin.host.shown(origin.scheme),
+            method.clone(),
+            origin.shown().clone(),
             spots.first().map(|spot| spot.live.id.clone()),
         );
         let request = Request::from_parts(head, Scanned::new(body, in_body.clone(), !spots.is_empty()));
@@ -102,8 +102,8 @@ impl Client {
         form::strip_answer(&mut head.headers)?;
         // A way around us.
         head.headers.remove("alt-svc");
-        let lookout = Lookout::new(&self.tied.session, &origin.host.shown(origin.scheme));
-        let body = through_mask(lookout, &method, &mut head, body)?;
+        let lookout = Lookout::new(&self.tied.session, origin.shown().clone());
+        let body = through_mask(lookout, &method, &mut head, body).await?;
         Ok(Response::from_parts(head, body))
     }
 
@@ -114,7 +114,7 @@ impl Client {
         let (mut head, _) = answer.into_parts();
         head.extensions.clear();
         form::strip_answer(&mut head.headers)?;
-        let mut lookout = Lookout::new(&self.tied.session, &origin.host.shown(origin.scheme));
+        let mut lookout = Lookout::new(&self.tied.session, origin.shown().clone());
         lookout.mask_headers(&mut head.headers);
         handshake::agree(&mut head.headers);
         let tied = self.tied.clone();
@@ -201,28 +201,27 @@ fn outgoing(origin: &Origin, mut head: Parts, spots: &[Spot]) -> Result<Parts, R
     // Which one it is, the way says.
     head.version = Version::default();
     head.extensions.clear();
-    let mut headers = HeaderMap::with_capacity(head.headers.capacity());
-    let host = HeaderValue::try_from(origin.host.shown(origin.scheme));
-    headers.insert(HOST, host.map_err(|_| Refusal::malformed("bad_host", "the host is none"))?);
-    head.headers.remove(HOST);
-    head.headers.remove(CONTENT_LENGTH);
-    headers.extend(std::mem::take(&mut head.headers));
+    let headers = &mut head.headers;
+    if headers.get(HOST).is_none_or(|said| said.as_bytes() != origin.shown().as_bytes()) {
+        let host = HeaderValue::from_str(origin.shown());
+        headers.insert(HOST, host.map_err(|_| Refusal::malformed("bad_host", "the host is none"))?);
+    }
+    headers.remove(CONTENT_LENGTH);
     if !spots.is_empty() {
         // A value that is fetched in pieces is in none of them. A host may always answer with the whole (RFC 9110, 14.2).
         headers.remove(RANGE);
         headers.remove(IF_RANGE);
     }
-    accept_known(&mut headers);
+    accept_known(headers);
     if headers.contains_key(GRPC_ACCEPT) {
         headers.insert(GRPC_ACCEPT, HeaderValue::from_static("identity"));
     }
-    head.headers = headers;
     Ok(head)
 }
 
-/// Asks only for encodings that can be looked into; of a part, for none.
+/// Asks only for encodings that can be looked into; of a part, for none, and so where the client wants none.
 fn accept_known(headers: &mut HeaderMap) {
-    if headers.contains_key(RANGE) {
+    if headers.contains_key(RANGE) || !headers.contains_key(ACCEPT_ENCODING) {
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         return;
     }

@@ -1,9 +1,9 @@
 //! Whether a request is in the one form that nobody can take for another: its host is said once or the same each time (T37), its body has
 //! one length (T38).
 
-use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
-};
+use std::rc::Rc;
+
+use hyper::header::{CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING};
 use hyper::{Method, StatusCode, Uri, Version};
 
 use super::hosts::Authority;
@@ -17,6 +17,27 @@ pub struct Origin {
     pub scheme: Scheme,
     /// Whom.
     pub host: Authority,
+    shown: Rc<str>,
+}
+
+impl Origin {
+    /// This host, spoken to in this way.
+    #[must_use]
+    pub fn new(scheme: Scheme, host: Authority) -> Self {
+        let shown = host.shown(scheme).into();
+        Self { scheme, host, shown }
+    }
+
+    /// The host as a `Host` header and a message have it, [`Authority::shown`].
+    #[must_use]
+    pub fn shown(&self) -> &Rc<str> {
+        &self.shown
+    }
+
+    /// Whether this text is the host, in whatever spelling is taken.
+    fn is(&self, text: &str) -> bool {
+        text == &*self.shown || Authority::parse(text, Some(self.scheme.port())).as_ref() == Some(&self.host)
+    }
 }
 
 /// The origin that a request in absolute form is for.
@@ -38,10 +59,7 @@ pub fn absolute(uri: &Uri) -> Result<Origin, Refusal> {
         .authority()
         .and_then(|authority| Authority::parse(authority.as_str(), Some(Scheme::Http.port())));
     let host = host.ok_or_else(bad_host)?;
-    Ok(Origin {
-        scheme: Scheme::Http,
-        host,
-    })
+    Ok(Origin::new(Scheme::Http, host))
 }
 
 /// The host and port of a CONNECT. Clients leave the port out of its `Host`; another host in it is an error (T37).
@@ -103,10 +121,8 @@ pub fn check(origin: &Origin, version: Version, method: &Method, uri: &Uri, head
     // In HTTP/2 the host is in the target (RFC 9113, 8.3.1), and one that is only in `Host` would leave the scheme unsaid.
     let many = version == Version::HTTP_2;
     if uri.authority().is_some() || many {
-        let written = uri
-            .authority()
-            .and_then(|authority| Authority::parse(authority.as_str(), Some(origin.scheme.port())));
-        if uri.scheme_str() != Some(origin.scheme.as_str()) || written.as_ref() != Some(&origin.host) {
+        let same = uri.authority().is_some_and(|authority| origin.is(authority.as_str()));
+        if uri.scheme_str() != Some(origin.scheme.as_str()) || !same {
             return Err(disagree());
         }
     }
@@ -115,10 +131,7 @@ pub fn check(origin: &Origin, version: Version, method: &Method, uri: &Uri, head
     }
     let mut hosts = headers.get_all(HOST).iter();
     let said = hosts.next();
-    let same = |host: &HeaderValue| {
-        let host = host.to_str().ok();
-        host.and_then(|host| Authority::parse(host, Some(origin.scheme.port()))).as_ref() == Some(&origin.host)
-    };
+    let same = |host: &HeaderValue| host.to_str().is_ok_and(|host| origin.is(host));
     if hosts.next().is_some() || !said.map_or(many, same) {
         return Err(disagree());
     }
@@ -171,12 +184,10 @@ fn check_framing(headers: &HeaderMap) -> Result<(), Refusal> {
             "a header with an underscore for a dash could be taken for that other one",
         ));
     }
-    let lengths: Vec<&HeaderValue> = headers.get_all(CONTENT_LENGTH).iter().collect();
-    let codings: Vec<&HeaderValue> = headers.get_all(TRANSFER_ENCODING).iter().collect();
+    let (lengths, codings) = (headers.get_all(CONTENT_LENGTH), headers.get_all(TRANSFER_ENCODING));
     let digits = |value: &HeaderValue| !value.is_empty() && value.as_bytes().iter().all(u8::is_ascii_digit);
-    let plain =
-        lengths.iter().all(|length| digits(length)) && codings.iter().all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
-    if lengths.len() + codings.len() > 1 || !plain {
+    let plain = lengths.iter().all(digits) && codings.iter().all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    if lengths.iter().chain(&codings).count() > 1 || !plain {
         return Err(Refusal::malformed(
             "bad_length",
             "the length of a request's body is said once: Content-Length, or chunked",
@@ -191,6 +202,21 @@ fn check_framing(headers: &HeaderMap) -> Result<(), Refusal> {
         None => Ok(()),
     }
 }
+
+/// What is for one hop only, whether or not `Connection` names it.
+const HOP: [&str; 11] = [
+    "connection",
+    "transfer-encoding",
+    "upgrade",
+    "te",
+    "expect",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authorization",
+    "proxy-authenticate",
+    "proxy-authentication-info",
+    "http2-settings",
+];
 
 /// Takes out what is for the next hop only (RFC 9110, 7.6.1). `Trailer` stays: it is about the message.
 pub fn strip_hop(headers: &mut HeaderMap) {
@@ -232,17 +258,8 @@ pub fn strip_answer(headers: &mut HeaderMap) -> Result<(), Refusal> {
 }
 
 fn strip_known_hop(headers: &mut HeaderMap) {
-    for name in [CONNECTION, TRANSFER_ENCODING, UPGRADE, TE, EXPECT] {
-        headers.remove(name);
-    }
-    for name in [
-        "keep-alive",
-        "proxy-connection",
-        "proxy-authorization",
-        "proxy-authenticate",
-        "proxy-authentication-info",
-        "http2-settings",
-    ] {
+    let there: Vec<HeaderName> = headers.keys().filter(|name| HOP.contains(&name.as_str())).cloned().collect();
+    for name in there {
         headers.remove(name);
     }
 }

@@ -45,7 +45,7 @@ use super::ways::{LONGEST_HEAD, MOST_HEADERS};
 /// Connections at one time; further ones wait to be taken.
 const MOST_CONNECTIONS: usize = 16 * 1024;
 /// For a request's head, and so for a connection that waits for its next request.
-const HEAD: Duration = Duration::from_secs(300);
+pub const HEAD: Duration = Duration::from_secs(300);
 /// For the beginning of what is inside CONNECT.
 const GREETING: Duration = Duration::from_secs(60);
 /// The first byte of TLS (RFC 8446, 5.1): a handshake record.
@@ -260,7 +260,7 @@ async fn answer_for<T: AsyncRead + AsyncWrite + Unpin>(
 
 /// Requests to one host, in HTTP/2 where they are `many` at one time.
 async fn inner(tied: Rc<Tied>, scheme: Scheme, host: Authority, client: impl ClientStream + 'static, many: bool) {
-    let origin = Rc::new(Origin { scheme, host });
+    let origin = Rc::new(Origin::new(scheme, host));
     let asker = Rc::new(Client::new(tied.clone(), many));
     let service = service_fn(move |request| {
         let (asker, origin) = (asker.clone(), origin.clone());

@@ -65,13 +65,13 @@ pub fn read(text: &str) -> Result<(Origin, String), Refusal> {
     } else {
         format!("/{target}")
     };
-    Ok((Origin { scheme, host }, target))
+    Ok((Origin::new(scheme, host), target))
 }
 
 /// Where this host is, in this form.
 #[must_use]
 pub fn base(bearer: &str, origin: &Origin) -> String {
-    format!("/{bearer}/{}/{}", origin.scheme.as_str(), origin.host.shown(origin.scheme))
+    format!("/{bearer}/{}/{}", origin.scheme.as_str(), origin.shown())
 }
 
 /// A place at this host, or at another one that is reached in this form. Others are left as they are, and so are relative ones.
@@ -94,7 +94,7 @@ pub fn located(text: &str, here: &Origin, bearer: &str, known: &dyn Fn(&Authorit
     let (host, target) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     let host = Authority::parse(host, Some(scheme.port())).filter(known)?;
     let slash = if target.starts_with('/') { "" } else { "/" };
-    Some(format!("{}{slash}{target}", base(bearer, &Origin { scheme, host })))
+    Some(format!("{}{slash}{target}", base(bearer, &Origin::new(scheme, host))))
 }
 
 /// A cookie for the host alone, of those that are reached in this form: to the client all of them are this machine.

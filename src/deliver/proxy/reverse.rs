@@ -40,7 +40,7 @@ fn received(session: &Session, mut request: Request<Incoming>) -> Result<(Origin
         return Err(session.not_granted(&origin.host));
     }
     *request.uri_mut() = Uri::try_from(target).map_err(|_| form::bad_target())?;
-    let host = HeaderValue::try_from(origin.host.shown(origin.scheme)).map_err(|_| form::bad_host())?;
+    let host = HeaderValue::from_str(origin.shown()).map_err(|_| form::bad_host())?;
     let headers = request.headers_mut();
     headers.insert(HOST, host);
     // It has the bearer in it.

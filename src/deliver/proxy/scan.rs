@@ -6,6 +6,7 @@ use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use hyper::Method;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 
@@ -28,8 +29,8 @@ pub const IN_BODY: &str = "placeholder_in_body";
 pub struct Lookout {
     /// Not to be kept by what it keeps.
     tied: Weak<Tied>,
-    method: String,
-    host: String,
+    method: Method,
+    host: Rc<str>,
     /// Whose credential the request carries: a placeholder in pieces is known before it is whole, and by then may be anybody's.
     carried: Option<GrantId>,
     answered: Cell<bool>,
@@ -39,10 +40,10 @@ pub struct Lookout {
 impl Lookout {
     /// For a request to `host`.
     #[must_use]
-    pub fn new(tied: &Rc<Tied>, method: &str, host: String, carried: Option<GrantId>) -> Rc<Self> {
+    pub fn new(tied: &Rc<Tied>, method: Method, host: Rc<str>, carried: Option<GrantId>) -> Rc<Self> {
         Rc::new(Self {
             tied: Rc::downgrade(tied),
-            method: method.to_owned(),
+            method,
             host,
             carried,
             answered: Cell::new(false),
@@ -70,7 +71,7 @@ impl Lookout {
             return;
         }
         let (session, method, host) = (tied.session.clone(), self.method.clone(), self.host.clone());
-        tokio::task::spawn_local(async move { session.refused(grant, IN_BODY, &method, &host).await });
+        tokio::task::spawn_local(async move { session.refused(grant, IN_BODY, method.as_str(), &host).await });
         tied.cut();
     }
 }
@@ -91,7 +92,7 @@ impl Scanned {
     pub fn new(body: Incoming, lookout: Rc<Lookout>, credential: bool) -> Self {
         Self {
             body,
-            end: Vec::with_capacity(2 * OVERLAP),
+            end: Vec::new(),
             lookout,
             credential,
         }

@@ -2,6 +2,7 @@
 //! no other leases (T35).
 
 use std::cell::{Cell, RefCell};
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -15,13 +16,14 @@ use tokio::time::timeout;
 
 use super::address::Reach;
 use super::form::{self, Origin};
+use super::front::HEAD;
 use super::h2;
 use super::refuse::Refusal;
 use super::scan::Scanned;
 use super::session::Tied;
 
-/// For the head of an answer: models think for minutes.
-const ANSWER: Duration = Duration::from_secs(900);
+/// For the head of an answer, three times as long: models think for minutes.
+const ANSWER: Duration = HEAD;
 /// Most bytes of an answer's head; a request's has the same bound.
 pub const LONGEST_HEAD: usize = 64 * 1024;
 /// Most headers.
@@ -221,35 +223,54 @@ impl Sender {
     ) -> Result<Result<Response<Incoming>, Request<Scanned>>, Refusal> {
         shape(&mut request, origin, matches!(self, Self::Many(_)))?;
         let sent = match self {
-            Self::One(sender) => timeout(ANSWER, sender.try_send_request(request)).await,
-            Self::Many(sender) => timeout(ANSWER, sender.try_send_request(request)).await,
+            Self::One(sender) => in_time(sender.try_send_request(request)).await,
+            Self::Many(sender) => in_time(sender.try_send_request(request)).await,
         };
         match sent {
-            Ok(Ok(answer)) => Ok(Ok(answer)),
-            Ok(Err(mut error)) => error.take_message().map(Err).ok_or_else(broke_off),
-            Err(_) => Err(silent()),
+            Some(Ok(answer)) => Ok(Ok(answer)),
+            Some(Err(mut error)) => error.take_message().map(Err).ok_or_else(broke_off),
+            None => Err(silent()),
         }
     }
 }
 
+/// Waits for an answer, in parts that are as long as the wait for a client's next head: the runtime wakes itself for each timer that ends
+/// before all others, and of timers of one length the next one never does.
+async fn in_time<T>(answer: impl Future<Output = T>) -> Option<T> {
+    let mut answer = pin!(answer);
+    for _ in 0..3 {
+        if let Ok(answer) = timeout(ANSWER, answer.as_mut()).await {
+            return Some(answer);
+        }
+    }
+    None
+}
+
 /// The host as the version has it: in the target (RFC 9113, 8.3.1), or in `Host`; the body's end likewise.
 fn shape(request: &mut Request<Scanned>, origin: &Origin, many: bool) -> Result<(), Refusal> {
-    let host = origin.host.shown(origin.scheme);
     let none = form::bad_target;
-    let path = request.uri().path_and_query().cloned().ok_or_else(none)?;
     let open_ended = !request.body().is_end_stream() && request.body().size_hint().exact().is_none();
     if many {
-        let uri = Uri::builder().scheme(origin.scheme.as_str()).authority(host).path_and_query(path);
+        let path = request.uri().path_and_query().cloned().ok_or_else(none)?;
+        let uri = Uri::builder()
+            .scheme(origin.scheme.as_str())
+            .authority(&**origin.shown())
+            .path_and_query(path);
         *request.uri_mut() = uri.build().map_err(|_| none())?;
         request.headers_mut().remove(HOST);
         request.headers_mut().remove(TRANSFER_ENCODING);
         return Ok(());
     }
-    *request.uri_mut() = Uri::from(path);
-    let host = HeaderValue::try_from(host);
-    request
-        .headers_mut()
-        .insert(HOST, host.map_err(|_| Refusal::malformed("bad_host", "the host is none"))?);
+    if request.uri().authority().is_some() {
+        // It was shaped for the other version before.
+        let path = request.uri().path_and_query().cloned().ok_or_else(none)?;
+        *request.uri_mut() = Uri::from(path);
+    }
+    if !request.headers().contains_key(HOST) {
+        let host = HeaderValue::from_str(origin.shown());
+        let host = host.map_err(|_| Refusal::malformed("bad_host", "the host is none"))?;
+        request.headers_mut().insert(HOST, host);
+    }
     if open_ended {
         // The library takes a GET without it for one without a body.
         request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));

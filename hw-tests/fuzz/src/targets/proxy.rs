@@ -63,10 +63,7 @@ fn reversed(text: &str) {
         assert_eq!(prefix::check(&headers, 8080).is_ok(), means_us);
     }
     let bearer = "0".repeat(BEARER);
-    let here = Origin {
-        scheme: Scheme::Https,
-        host: Authority::parse(HOST_NAME, Some(443)).expect("a host"),
-    };
+    let here = Origin::new(Scheme::Https, Authority::parse(HOST_NAME, Some(443)).expect("a host"));
     let base = prefix::base(&bearer, &here);
     if let Some(there) = prefix::located(text, &here, &bearer, &|host| host.port() != 81) {
         let behind = there
@@ -218,10 +215,7 @@ pub fn head(data: &[u8]) {
     let Some((method, uri, headers)) = read(text.trim_start_matches('!'), &made) else {
         return;
     };
-    let origin = Origin {
-        scheme: Scheme::Https,
-        host: Authority::parse(HOST_NAME, Some(443)).expect("a host"),
-    };
+    let origin = Origin::new(Scheme::Https, Authority::parse(HOST_NAME, Some(443)).expect("a host"));
     if let Ok(said) = form::absolute(&uri) {
         assert_eq!((said.scheme, uri.scheme_str()), (Scheme::Http, Some("http")));
     }

@@ -68,6 +68,35 @@ fn t40_an_echo_is_masked_at_every_split() {
 }
 
 #[test]
+fn t40_a_short_answer_keeps_its_length_where_nothing_of_a_value_is_in_it() {
+    with_rig(opening(Network::GrantedOnly), async |rig| {
+        let of_length = |text: &str| format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len()).into_bytes();
+        let texts = [
+            ("nothing", "nothing".to_owned()),
+            // Beginnings that are too short to be anything's.
+            (&VALUE[..7], VALUE[..7].to_owned()),
+            (&VALUE[4..], VALUE[4..].to_owned()),
+            // And what is long enough.
+            (&VALUE[..8], MASK.to_owned()),
+            (VALUE, MASK.to_owned()),
+        ];
+        let host = host_of(texts.iter().map(|(text, _)| of_length(text)).collect()).await;
+        let mark = rig.grant(grant(host.port)).await;
+        for (number, (text, shown)) in texts.iter().enumerate() {
+            let answer = asked(&rig, &host, &mark, number).await;
+            assert_eq!(answer.text(), *shown);
+            let length = format!("content-length: {}", text.len());
+            assert_eq!(
+                answer.head.to_ascii_lowercase().contains(&length),
+                *text == shown,
+                "{}",
+                answer.head
+            );
+        }
+    });
+}
+
+#[test]
 fn t40_an_echo_byte_by_byte_over_the_wire_is_masked() {
     with_rig(opening(Network::GrantedOnly), async |rig| {
         let text = format!("data: {VALUE}\n\n");
