@@ -17,6 +17,9 @@ use tokio::task::spawn_blocking;
 /// The table of hosts (hosts(5)).
 const HOSTS: &str = "/etc/hosts";
 
+/// Bytes of a table that is read at once: it takes less than to have another thread read it. Some have lists of a hundred thousand names in it.
+const SHORT: u64 = 8 * 1024;
+
 /// What a name may stand for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Completion {
@@ -38,9 +41,16 @@ pub fn system_resolver() -> Resolve {
                 return Ok(lookup_host((host, port)).await?.collect());
             }
             let whole = format!("{host}.");
-            let listed = spawn_blocking(move || listed(BufReader::new(File::open(Path::new(HOSTS))?), &host));
             // Without a table there is nothing in it.
-            let listed = listed.await.map_err(io::Error::other)?.unwrap_or_default();
+            let listed = match File::open(Path::new(HOSTS)).and_then(|table| Ok((table.metadata()?.len(), table))) {
+                Ok((..=SHORT, table)) => listed(BufReader::new(table), &host),
+                Ok((_, table)) => {
+                    let listed = spawn_blocking(move || listed(BufReader::new(table), &host));
+                    listed.await.map_err(io::Error::other)?
+                }
+                Err(error) => Err(error),
+            };
+            let listed = listed.unwrap_or_default();
             if !listed.is_empty() {
                 return Ok(listed.into_iter().map(|address| SocketAddr::new(address, port)).collect());
             }
