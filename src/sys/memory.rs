@@ -33,6 +33,38 @@ pub fn give_back_free_pages() {
     }
 }
 
+/// Gives back the pages of this program's code and constants that were used so far. What of it is used again comes from the page cache as it
+/// came before; what only a start needs stays away.
+pub fn give_back_program_pages() {
+    /// Of the first object, which is the program itself: its segments that nobody can write to, so that none of their pages differs from the file.
+    unsafe extern "C" fn of_the_program(object: *mut libc::dl_phdr_info, _: libc::size_t, _: *mut libc::c_void) -> libc::c_int {
+        // SAFETY: the loader gives a valid object for the time of this call, and its headers stay mapped.
+        let (base, headers) = unsafe {
+            let object = &*object;
+            (
+                object.dlpi_addr,
+                std::slice::from_raw_parts(object.dlpi_phdr, object.dlpi_phnum.into()),
+            )
+        };
+        let constant = headers
+            .iter()
+            .filter(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0);
+        for header in constant {
+            let start = (base + header.p_vaddr) as usize;
+            let from = start.next_multiple_of(rustix::param::page_size());
+            let len = (start + header.p_memsz as usize).saturating_sub(from);
+            // SAFETY: a mapping of a file that is never written to; a page of it that is touched again is read again.
+            // Refused, the pages stay.
+            let _ = unsafe { madvise(from as *mut _, len, Advice::LinuxDontNeed) };
+        }
+        1
+    }
+    // SAFETY: the function has the form that is called, and keeps nothing.
+    unsafe {
+        libc::dl_iterate_phdr(Some(of_the_program), ptr::null_mut());
+    }
+}
+
 /// A private, locked, zero-filled mapping, wiped and unmapped when dropped.
 ///
 /// `memfd_secret(2)` where the kernel has it (its pages leave the kernel's own direct map, so not even root reads them through

@@ -22,6 +22,7 @@ use super::session::Session;
 use super::upstream::{Upstreams, roots};
 use crate::clock::{Clock, SystemClock, Wall};
 use crate::secret::Secret;
+use crate::sys::memory;
 use crate::worker::inbox::Inbox;
 
 /// Reports that the daemon has not read yet; who makes more of them waits.
@@ -57,6 +58,9 @@ pub async fn run(socket: UnixStream, clock: &dyn Clock, resolve: Resolve) -> io:
             return Err(error);
         }
     };
+    // Certificates were read, made and signed: nothing that is done again, and more of the program than all that follows.
+    memory::give_back_free_pages();
+    memory::give_back_program_pages();
     let ca_pem = session.ca.pem().to_owned();
     inbox
         .send(
