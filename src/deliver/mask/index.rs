@@ -96,6 +96,7 @@ pub(super) struct Index {
     short: Option<Table<4>>,
     long: Option<Table<8>>,
     begin: Bits,
+    pairs: Pairs,
     /// The most bytes of a stream that one occurrence takes.
     span: usize,
 }
@@ -121,6 +122,7 @@ impl Index {
             short: None,
             long: None,
             begin: Bits::default(),
+            pairs: Pairs::default(),
             span: 0,
         };
         index.build();
@@ -159,11 +161,16 @@ impl Index {
     pub fn first_begun(&self, hay: &[u8], from: usize, least: usize) -> usize {
         let from = from.max(hay.len().saturating_sub(self.span.saturating_sub(1)));
         (from..(hay.len() + 1).saturating_sub(least))
-            .find(|at| match hay[*at..].first_chunk::<BEGIN>() {
-                Some(window) => self.begin.has(hash4(window)) && self.is_begun(&hay[*at..]),
-                None => self.is_begun(&hay[*at..]),
-            })
+            .find(|at| self.may_begin(&hay[*at..]) && self.is_begun(&hay[*at..]))
             .unwrap_or(hay.len())
+    }
+
+    #[inline]
+    fn may_begin(&self, tail: &[u8]) -> bool {
+        match tail {
+            [first, second, ..] if !self.pairs.has(*first, *second) => false,
+            _ => tail.first_chunk::<BEGIN>().is_none_or(|window| self.begin.has(hash4(window))),
+        }
     }
 
     /// The secret whose string `tail` is the beginning of, if it is one's.
@@ -209,6 +216,7 @@ impl Index {
         for pattern in &self.patterns {
             if let Some(window) = self.arena[pattern.start..].first_chunk::<BEGIN>() {
                 self.begin.set(hash4(window));
+                self.pairs.set(window[0], window[1]);
             }
         }
         let (long, short): (Vec<_>, Vec<_>) = leaders.into_iter().partition(|at| self.patterns[*at].len >= LONG);
@@ -441,6 +449,32 @@ impl Bits {
     fn has(&self, hash: u32) -> bool {
         let bits = bits(hash);
         self.0[self.place(hash)] & bits == bits
+    }
+}
+
+/// The two bytes that strings begin with: of most places in a text they tell that none does, for less than a hash costs.
+struct Pairs(Box<[u64; 1024]>);
+
+impl Default for Pairs {
+    fn default() -> Self {
+        Self(Box::new([0; 1024]))
+    }
+}
+
+impl Pairs {
+    fn set(&mut self, first: u8, second: u8) {
+        self.0[usize::from(first) << 2 | usize::from(second >> 6)] |= 1 << (second & 63);
+    }
+
+    #[inline]
+    fn has(&self, first: u8, second: u8) -> bool {
+        self.0[usize::from(first) << 2 | usize::from(second >> 6)] >> (second & 63) & 1 == 1
+    }
+}
+
+impl Drop for Pairs {
+    fn drop(&mut self) {
+        self.0.zeroize();
     }
 }
 

@@ -267,6 +267,9 @@ impl Masked {
 
     /// Decodes what there is room for. True when something came of it, or was taken.
     fn decode(&mut self) -> Result<bool, Failure> {
+        if matches!(self.decoder, Decoder::Identity) && self.input.is_empty() {
+            return Ok(false);
+        }
         let space = self.masker.space();
         let (taken, made) = self.decoder.step(&self.input, space)?;
         self.input.advance(taken);
