@@ -73,9 +73,21 @@ pub fn make<E>(value: &[u8], random: impl Fn(&mut [u8]) -> Result<(), E>) -> Res
 /// Where in `text` something with the look of a placeholder's inside begins: the mark and as many characters as ours have behind it.
 #[must_use]
 pub fn find(text: &[u8]) -> Option<usize> {
-    let random = |byte: &u8| byte.is_ascii_uppercase() || (b'2'..=b'7').contains(byte);
-    let inside = |window: &[u8]| window.starts_with(MARK.as_bytes()) && window[MARK.len()..].iter().all(random);
-    text.windows(MARK.len() + RANDOM).position(inside)
+    let mark = MARK.as_bytes();
+    let is_inside = |byte: &u8| byte.is_ascii_uppercase() || (b'2'..=b'7').contains(byte);
+    let mut at = 0;
+    while let Some(window) = text.get(at..at + MARK.len() + RANDOM) {
+        at += match window.iter().rposition(|byte| !is_inside(byte)) {
+            // It is of one alphabet: nowhere before this character's end.
+            Some(other) => other + 1,
+            None if window.starts_with(mark) => return Some(at),
+            None => {
+                let next = window[1..].iter().position(|byte| *byte == mark[0]);
+                next.map_or(window.len(), |next| 1 + next)
+            }
+        };
+    }
+    None
 }
 
 /// Bytes that have to be kept of a stream so that [`find`] misses nothing between two pieces of it.
@@ -85,6 +97,40 @@ pub const OVERLAP: usize = MARK.len() + RANDOM - 1;
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn t40_a_placeholder_is_found_wherever_it_stands_and_nothing_else_is() {
+        let naive = |text: &[u8]| {
+            let inside = |byte: &u8| byte.is_ascii_uppercase() || (b'2'..=b'7').contains(byte);
+            text.windows(OVERLAP + 1)
+                .position(|window| window.starts_with(MARK.as_bytes()) && window[MARK.len()..].iter().all(inside))
+        };
+        let pieces = [
+            "TOUCHLEASE",
+            "TOUCH",
+            "T",
+            "ABCDEFGH",
+            "234567",
+            "x",
+            "TTTT",
+            "OUCHLEASE",
+            "ABCDEFGHIJKLMNOP",
+            "1",
+        ];
+        let mut seed = 1_u64;
+        let (mut some, mut none) = (0, 0);
+        for _ in 0..20_000 {
+            let mut text = String::new();
+            for _ in 0..12 {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                text.push_str(pieces[(seed >> 33) as usize % pieces.len()]);
+            }
+            let found = find(text.as_bytes());
+            assert_eq!(found, naive(text.as_bytes()), "{text}");
+            *(if found.is_some() { &mut some } else { &mut none }) += 1;
+        }
+        assert!(some > 500 && none > 500, "{some} {none}");
+    }
 
     fn random(bytes: &mut [u8]) -> Result<(), getrandom::Error> {
         getrandom::fill(bytes)
