@@ -42,6 +42,11 @@ impl Client {
         }
     }
 
+    /// It asks no more.
+    pub fn rest(&self) {
+        self.ways.rest();
+    }
+
     /// Answers a request that came for `origin`.
     pub async fn exchange(&self, origin: &Origin, request: Request<Incoming>) -> Response<AnswerBody> {
         let method = request.method().clone();

@@ -110,7 +110,7 @@ async fn front(tied: Rc<Tied>, client: TcpStream, known: Known) {
     let _ = client.set_nodelay(true);
     let client = Entrance::new(client, known.clone());
     let asker = Rc::new(Client::new(tied, false));
-    let service = service_fn(move |request: Request<Incoming>| {
+    let service = service_fn(|request: Request<Incoming>| {
         let asker = asker.clone();
         // Here and not in the future, before which more of the connection may be read.
         let session = &asker.tied.session;
@@ -131,6 +131,7 @@ async fn front(tied: Rc<Tied>, client: TcpStream, known: Known) {
     });
     // What a client does wrong it hears of; that it is gone needs no telling.
     let _ = builder().serve_connection(TokioIo::new(client), service).with_upgrades().await;
+    asker.rest();
 }
 
 /// A request to the proxy itself, by a client that has the bearer.
@@ -262,7 +263,7 @@ async fn answer_for<T: AsyncRead + AsyncWrite + Unpin>(
 async fn inner(tied: Rc<Tied>, scheme: Scheme, host: Authority, client: impl ClientStream + 'static, many: bool) {
     let origin = Rc::new(Origin::new(scheme, host));
     let asker = Rc::new(Client::new(tied.clone(), many));
-    let service = service_fn(move |request| {
+    let service = service_fn(|request| {
         let (asker, origin) = (asker.clone(), origin.clone());
         async move { Ok::<_, Infallible>(asker.exchange(&origin, request).await) }
     });
@@ -273,6 +274,7 @@ async fn inner(tied: Rc<Tied>, scheme: Scheme, host: Authority, client: impl Cli
     } else {
         let _ = builder().serve_connection(client, service).with_upgrades().await;
     }
+    asker.rest();
 }
 
 /// A stream of which the beginning was read.

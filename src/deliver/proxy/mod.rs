@@ -25,6 +25,7 @@ pub mod front;
 pub mod h2;
 pub mod handshake;
 pub mod hosts;
+pub mod idle;
 pub mod inject;
 pub mod names;
 mod peer;

@@ -11,6 +11,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 use super::book::{Book, GrantId};
 use super::ca::Ca;
 use super::hosts::Authority;
+use super::idle::Idle;
 use super::protocol::{Network, Offer, Report, Verdict};
 use super::refuse::Refusal;
 use super::upstream::Upstreams;
@@ -53,6 +54,8 @@ pub struct Session {
     untold: RefCell<BTreeSet<(GrantId, String)>>,
     telling: Cell<bool>,
     ties: RefCell<HashMap<u64, Rc<Ties>>>,
+    /// Ways to hosts that no connection of a client has.
+    pub idle: Idle,
 }
 
 impl Session {
@@ -83,6 +86,7 @@ impl Session {
             untold: RefCell::default(),
             telling: Cell::new(false),
             ties: RefCell::default(),
+            idle: Idle::default(),
         })
     }
 
@@ -132,6 +136,19 @@ impl Session {
             number,
             ties,
             _place: place,
+        }
+    }
+
+    /// A way to a host, which carries credentials of these leases from now on.
+    #[must_use]
+    pub fn way(self: &Rc<Self>, leases: &[String]) -> Held {
+        let (number, ties) = (self.number(), Rc::new(Ties::default()));
+        ties.leases.borrow_mut().extend(leases.iter().cloned());
+        self.ties.borrow_mut().insert(number, ties.clone());
+        Held {
+            session: Rc::downgrade(self),
+            number,
+            ties,
         }
     }
 
@@ -213,6 +230,7 @@ impl Session {
         for ties in &cut {
             ties.cut();
         }
+        self.idle.forget(lease);
         // An aborted task drops what it holds, its sockets among it, when it is next looked at: in the next turns of this one thread.
         let gone = async {
             while cut.iter().any(|ties| ties.is_busy()) {
@@ -257,6 +275,12 @@ pub struct Ties {
 }
 
 impl Ties {
+    fn holds<T>(&self, task: &JoinHandle<T>) {
+        let mut tasks = self.tasks.borrow_mut();
+        tasks.retain(|task| !task.is_finished());
+        tasks.push(task.abort_handle());
+    }
+
     fn cut(&self) {
         for task in self.tasks.borrow().iter() {
             task.abort();
@@ -281,9 +305,7 @@ pub struct Tied {
 impl Tied {
     /// This task is part of the connection.
     pub fn holds<T>(&self, task: &JoinHandle<T>) {
-        let mut tasks = self.ties.tasks.borrow_mut();
-        tasks.retain(|task| !task.is_finished());
-        tasks.push(task.abort_handle());
+        self.ties.holds(task);
     }
 
     /// The connection ends, in the middle of what it does.
@@ -301,6 +323,30 @@ impl Drop for Tied {
     fn drop(&mut self) {
         self.session.ties.borrow_mut().remove(&self.number);
         // The ways to hosts that were opened for this client have no other use.
+        self.ties.cut();
+    }
+}
+
+/// A way to a host, for as long as somebody holds it: a client's connection, or nobody, for a moment.
+pub struct Held {
+    /// Not to be kept by what it keeps.
+    session: Weak<Session>,
+    number: u64,
+    ties: Rc<Ties>,
+}
+
+impl Held {
+    /// This task is the way.
+    pub fn holds<T>(&self, task: &JoinHandle<T>) {
+        self.ties.holds(task);
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(session) = self.session.upgrade() {
+            session.ties.borrow_mut().remove(&self.number);
+        }
         self.ties.cut();
     }
 }

@@ -1,5 +1,5 @@
-//! The ways to hosts of one client's connection: made when they are needed, kept for its next requests, and used for no other host and for
-//! no other leases (T35).
+//! The ways to hosts of one client's connection: made when they are needed, or taken over from one that is gone ([`idle`]), kept for its next
+//! requests, and used for no other host and for no other leases (T35).
 
 use std::cell::{Cell, RefCell};
 use std::pin::pin;
@@ -18,9 +18,10 @@ use super::address::Reach;
 use super::form::{self, Origin};
 use super::front::HEAD;
 use super::h2;
+use super::idle;
 use super::refuse::Refusal;
 use super::scan::Scanned;
-use super::session::Tied;
+use super::session::{Held, Tied};
 
 /// For the head of an answer, three times as long: models think for minutes.
 const ANSWER: Duration = HEAD;
@@ -39,11 +40,17 @@ enum Sender {
     Many(http2::SendRequest<Scanned>),
 }
 
-struct Kept {
+/// One that a client has.
+pub struct Kept {
     number: u64,
     origin: Origin,
-    leases: Vec<String>,
+    /// Whose credentials go over it.
+    pub leases: Vec<String>,
+    /// Why the host was reached at the address that it is reached at.
+    pub reach: Reach,
     sender: Sender,
+    /// Of HTTP/2 it is the client's connection that holds it.
+    held: Option<Held>,
 }
 
 /// Those of one client.
@@ -78,6 +85,15 @@ impl Ways {
         self.many
     }
 
+    /// The client is gone: what is between two requests waits for another one that has the same credential.
+    pub fn rest(&self) {
+        for way in self.kept.take() {
+            if way.held.is_some() && !way.leases.is_empty() && way.sender.is_ready() {
+                idle::rest(&self.tied.session, way);
+            }
+        }
+    }
+
     /// Sends a request, whose target is a path, over a way that was kept or a new one.
     ///
     /// # Errors
@@ -91,7 +107,7 @@ impl Ways {
     ) -> Result<Response<Incoming>, Refusal> {
         let mut turn = None;
         loop {
-            if let Some(mut way) = self.take(origin, &leases).await {
+            if let Some(mut way) = self.take(origin, &leases, reach).await {
                 match way.sender.send(origin, request).await? {
                     Ok(answer) => {
                         self.keep(way);
@@ -110,12 +126,7 @@ impl Ways {
             }
             turn = Some(self.making.lock().await);
         }
-        let mut way = Kept {
-            number: self.made.replace(self.made.get() + 1),
-            origin: origin.clone(),
-            leases,
-            sender: self.connect(origin, reach).await?,
-        };
+        let mut way = self.connect(origin, leases, reach).await?;
         match way.share() {
             Some(shared) => self.keep(shared),
             None => self.one_each.set(true),
@@ -130,25 +141,44 @@ impl Ways {
         }
     }
 
-    async fn take(&self, origin: &Origin, leases: &[String]) -> Option<Kept> {
+    async fn take(&self, origin: &Origin, leases: &[String], reach: Reach) -> Option<Kept> {
         loop {
-            let mut way = {
-                let mut kept = self.kept.borrow_mut();
-                // One client's requests come one after the other: what is not for the next is not kept either.
-                let fits = |way: &Kept| way.origin == *origin && way.leases == leases;
-                kept.retain(|way| !way.sender.is_closed() && (self.many || fits(way)));
-                let free = |way: &Kept| !self.many || way.sender.is_ready();
-                let at = kept.iter().position(|way| fits(way) && free(way))?;
-                match kept[at].share() {
-                    Some(shared) => shared,
-                    None => kept.swap_remove(at),
-                }
-            };
+            let mut way = self.own(origin, leases).or_else(|| self.left(origin, leases, reach))?;
             if way.sender.ready().await {
                 return Some(way);
             }
             self.kept.borrow_mut().retain(|kept| kept.number != way.number);
         }
+    }
+
+    /// One that this client had before.
+    fn own(&self, origin: &Origin, leases: &[String]) -> Option<Kept> {
+        let mut kept = self.kept.borrow_mut();
+        // One client's requests come one after the other: what is not for the next is not kept either.
+        let fits = |way: &Kept| way.is_for(origin, leases);
+        kept.retain(|way| way.is_open() && (self.many || fits(way)));
+        let free = |way: &Kept| !self.many || way.sender.is_ready();
+        let at = kept.iter().position(|way| fits(way) && free(way))?;
+        Some(match kept[at].share() {
+            Some(shared) => shared,
+            None => kept.swap_remove(at),
+        })
+    }
+
+    /// One that another client had.
+    fn left(&self, origin: &Origin, leases: &[String], reach: Reach) -> Option<Kept> {
+        if self.many || leases.is_empty() {
+            return None;
+        }
+        let way = self.tied.session.idle.take(origin, leases, reach)?;
+        Some(Kept {
+            number: self.number(),
+            ..way
+        })
+    }
+
+    fn number(&self) -> u64 {
+        self.made.replace(self.made.get() + 1)
     }
 
     fn keep(&self, way: Kept) {
@@ -162,25 +192,47 @@ impl Ways {
         }
     }
 
-    async fn connect(&self, origin: &Origin, reach: Reach) -> Result<Sender, Refusal> {
-        let upstreams = &self.tied.session.upstreams;
-        let (stream, many) = upstreams.open(origin.scheme, &origin.host, reach, self.many).await?;
+    async fn connect(&self, origin: &Origin, leases: Vec<String>, reach: Reach) -> Result<Kept, Refusal> {
+        let session = &self.tied.session;
+        let (stream, many) = session.upstreams.open(origin.scheme, &origin.host, reach, self.many).await?;
         let stream = TokioIo::new(stream);
         // The connection's end is the sender's, too.
-        if many {
+        let (sender, held) = if many {
             let (sender, connection) = h2::client(&self.tied).handshake(stream).await.map_err(|_| broke_off())?;
             self.tied.holds(&tokio::task::spawn_local(connection));
-            return Ok(Sender::Many(sender));
-        }
-        let mut builder = http1::Builder::new();
-        builder.max_buf_size(LONGEST_HEAD).max_headers(MOST_HEADERS);
-        let (sender, connection) = builder.handshake(stream).await.map_err(|_| broke_off())?;
-        self.tied.holds(&tokio::task::spawn_local(connection.with_upgrades()));
-        Ok(Sender::One(sender))
+            (Sender::Many(sender), None)
+        } else {
+            let mut builder = http1::Builder::new();
+            builder.max_buf_size(LONGEST_HEAD).max_headers(MOST_HEADERS);
+            let (sender, connection) = builder.handshake(stream).await.map_err(|_| broke_off())?;
+            let held = session.way(&leases);
+            held.holds(&tokio::task::spawn_local(connection.with_upgrades()));
+            (Sender::One(sender), Some(held))
+        };
+        Ok(Kept {
+            number: self.number(),
+            origin: origin.clone(),
+            leases,
+            reach,
+            sender,
+            held,
+        })
     }
 }
 
 impl Kept {
+    /// Whether it is this host's, and carries the credentials of these leases and of no other.
+    #[must_use]
+    pub fn is_for(&self, origin: &Origin, leases: &[String]) -> bool {
+        self.origin == *origin && self.leases == leases
+    }
+
+    /// Whether the host has not ended it.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        !self.sender.is_closed()
+    }
+
     /// Another hold on the same connection; there is none on one that takes one request at a time.
     fn share(&self) -> Option<Self> {
         let Sender::Many(sender) = &self.sender else { return None };
@@ -188,7 +240,9 @@ impl Kept {
             number: self.number,
             origin: self.origin.clone(),
             leases: self.leases.clone(),
+            reach: self.reach,
             sender: Sender::Many(sender.clone()),
+            held: None,
         })
     }
 }

@@ -141,6 +141,72 @@ fn t35_a_connection_that_carried_one_lease_is_used_for_no_other_lease_or_host() 
 }
 
 #[test]
+fn t35_a_next_client_goes_on_with_a_connection_that_carried_the_same_leases_and_with_no_other() {
+    with_rig(opening(Network::GrantedOnly), async |rig| {
+        let (first, second) = (Host::new(|_| ok("done")).await, Host::new(|_| ok("done")).await);
+        let a = rig
+            .grants("A", vec![grant(first.port), grant(second.port), grant(first.port)])
+            .await;
+        let b = rig.grants("B", vec![grant(first.port)]).await.remove(0);
+        for (host, mark) in [
+            (&first, &a[0]),
+            (&first, &a[0]),
+            // The same lease's other credential for this host.
+            (&first, &a[2]),
+            (&first, &b),
+            (&first, &a[0]),
+            (&second, &a[1]),
+            (&first, &String::new()),
+            (&first, &b),
+            (&first, &String::new()),
+        ] {
+            let headers = if mark.is_empty() { String::new() } else { auth(mark) };
+            let answer = rig
+                .ask(&format!("GET http://localhost:{}/allowed/x", host.port), &headers, b"")
+                .await;
+            assert_eq!(answer.status, 200);
+            rig.settle().await;
+        }
+        let connections: Vec<usize> = first.requests().iter().map(|seen| seen.connection).collect();
+        assert_eq!(
+            connections,
+            [0, 0, 0, 1, 0, 2, 1, 3],
+            "those without a credential are of one client"
+        );
+        assert_eq!(second.requests().len(), 1);
+    });
+}
+
+#[test]
+fn t35_a_connection_that_waits_for_a_next_client_ends_with_its_lease_and_soon_by_itself() {
+    with_rig(opening(Network::GrantedOnly), async |rig| {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let marks = [rig.grants("A", vec![grant(port)]).await, rig.grants("B", vec![grant(port)]).await].concat();
+        for (mark, revoked, within) in [
+            (&marks[0], true, Duration::from_secs(1)),
+            (&marks[1], false, Duration::from_secs(5)),
+        ] {
+            let (line, headers) = (format!("GET http://localhost:{port}/allowed/x"), auth(mark));
+            let (answer, mut host) = tokio::join!(rig.ask(&line, &headers, b""), async {
+                let (mut host, _) = listener.accept().await.unwrap();
+                let mut head = [0; 4096];
+                assert!(host.read(&mut head).await.unwrap() > 0);
+                host.write_all(&ok("done")).await.unwrap();
+                host
+            });
+            assert_eq!(answer.status, 200);
+            rig.settle().await;
+            assert!(timeout(Duration::from_millis(100), host.read(&mut [0])).await.is_err(), "it waits");
+            if revoked {
+                rig.revoke("A").await;
+            }
+            assert_eq!(timeout(within, host.read(&mut [0])).await.expect("it ends").unwrap_or(0), 0);
+        }
+    });
+}
+
+#[test]
 fn t39_what_is_connected_to_is_what_was_checked() {
     let answers = Rc::new(Cell::new(0));
     let looked_up = answers.clone();
