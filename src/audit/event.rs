@@ -26,7 +26,7 @@ pub enum Event {
     TimedOut(OfAsked),
     /// Refused by a rule, before or after the prompt.
     Refused(Refused),
-    /// A lease was used once.
+    /// A lease was used, once or several times in the same way.
     Used(Used),
     /// An answer to the proxy had a secret's value in it, and went on masked.
     Echoed(Echoed),
@@ -116,7 +116,8 @@ pub struct Cut {
 pub struct Recovered {
     /// What was cut off: lines that were refused, and grouped lines that follow again right after.
     pub cut: Option<Cut>,
-    /// Events that could not be recorded meanwhile. None of them handed anything out.
+    /// Events that could not be recorded meanwhile. None of them handed anything out; what was done again in the last moments before is told
+    /// again, unless its session ended meanwhile.
     pub missed: u64,
 }
 
@@ -245,6 +246,10 @@ pub struct Used {
     pub lease: String,
     /// Uses left; none when they are not limited.
     pub left: Option<u32>,
+    /// How often it was done again, after a line of the same without this number, and told together within a second: such a line may follow the
+    /// end of its lease. Absent: it was done once, and the line was there before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub times: Option<u32>,
     /// What for: the command's name, or method, host and path.
     pub what: String,
 }

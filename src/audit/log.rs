@@ -1,7 +1,7 @@
 //! The one writer of the log.
 //!
-//! A line is one `write(2)` to a file opened with `O_APPEND`, then `fdatasync(2)`, either at once or together with others a second
-//! later at most. After a failed write or sync nothing more is written: Linux drops the pages that it could not write and reports that
+//! A line is one `write(2)` to a file opened with `O_APPEND`, then `fdatasync(2)`, either at once or together with others less than a second
+//! later. After a failed write or sync nothing more is written: Linux drops the pages that it could not write and reports that
 //! once (fsync(2), "EIO"), so what can be read back is not what is on the disk. [`Log::reopen`] goes back to what is known to be
 //! durable and writes the grouped lines, which are kept for that, again.
 
@@ -19,8 +19,8 @@ use super::record::{Line, NO_LINE, VERSION};
 use crate::clock::{Boot, Clock};
 use crate::encoding::Digest;
 
-/// How long a grouped line may wait for the disk.
-pub const GROUPED_FOR: Duration = Duration::from_secs(1);
+/// How long a grouped line may wait for the disk: with the time that a proxy's worker keeps to itself what was done again, less than a second.
+pub const GROUPED_FOR: Duration = Duration::from_millis(750);
 
 /// When a line has to be on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -515,11 +515,11 @@ mod tests {
     }
 
     #[test]
-    fn grouped_lines_are_due_after_a_second_and_any_sync_takes_them_along() {
+    fn grouped_lines_are_due_within_a_second_and_any_sync_takes_them_along() {
         let (_folder, clock, mut log) = setup();
         assert_eq!(log.due(), None);
         log.append(used("1"), Durability::Grouped).unwrap();
-        let due = clock.boot() + Duration::from_secs(1);
+        let due = clock.boot() + GROUPED_FOR;
         clock.pass(400);
         log.append(used("1"), Durability::Grouped).unwrap();
         assert_eq!(log.due(), Some(due));

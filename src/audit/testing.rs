@@ -180,7 +180,18 @@ pub fn used(lease: &str) -> Event {
         delivery: "env".into(),
         lease: lease.into(),
         left: Some(19),
+        times: None,
         what: "make".into(),
+    })
+}
+
+pub fn again(lease: &str, times: u32) -> Event {
+    Event::Used(Used {
+        delivery: "proxy".into(),
+        lease: lease.into(),
+        left: None,
+        times: Some(times),
+        what: "GET a.example/x".into(),
     })
 }
 
@@ -225,6 +236,7 @@ pub fn every_event() -> Vec<Event> {
             reason: "refused".into(),
         }),
         used("1"),
+        again("1", 20),
         ended("1"),
         Event::Change(Change {
             names: vec!["prod/TOKEN".into()],

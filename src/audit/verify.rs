@@ -1,7 +1,7 @@
 //! The reader that believes nothing: chain, order, signatures, touches.
 //!
-//! One line is in memory at a time; besides, 32 bytes for each question and lease that is open, and 32 for each signature, to find
-//! replays.
+//! One line is in memory at a time; besides, 32 bytes for each question and lease that is open, 16 for each that ended since the daemon began,
+//! and 32 for each signature, to find replays.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{self, BufRead};
@@ -52,6 +52,8 @@ struct Verifier<'a> {
     asked: HashMap<Digest, u64>,
     /// Leases that have not ended, by the digests of their ids.
     leases: HashSet<Digest>,
+    /// Half-digests of the ids of those that ended under this daemon: what was done again of them before is told a moment later.
+    over: HashSet<[u8; 16]>,
     /// Half-digests of signed texts and of ids of leases.
     spent: HashSet<[u8; 16]>,
     report: Report,
@@ -68,6 +70,7 @@ impl<'a> Verifier<'a> {
             moment: None,
             asked: HashMap::new(),
             leases: HashSet::new(),
+            over: HashSet::new(),
             spent: HashSet::new(),
             report: Report::default(),
         }
@@ -128,6 +131,7 @@ impl<'a> Verifier<'a> {
             Event::Opened(opened) => {
                 self.asked.clear();
                 self.leases.clear();
+                self.over.clear();
                 same(*self.report.vault.get_or_insert(opened.vault) == opened.vault, Wrong::Vault)
             }
             Event::Asked(_) => {
@@ -141,8 +145,17 @@ impl<'a> Verifier<'a> {
                 same(open, Wrong::NotAsked)
             }
             Event::Approved(signed) => self.approved(signed),
-            Event::Used(used) => same(self.leases.contains(&id_digest(&used.lease)), Wrong::UnknownLease),
-            Event::Ended(ended) => same(self.leases.remove(&id_digest(&ended.lease)), Wrong::UnknownLease),
+            Event::Used(used) => {
+                let id = id_digest(&used.lease);
+                let told_later = used.times.is_some() && self.over.contains(&half(&id));
+                same(told_later || self.leases.contains(&id), Wrong::UnknownLease)
+            }
+            Event::Ended(ended) => {
+                let id = id_digest(&ended.lease);
+                same(self.leases.remove(&id), Wrong::UnknownLease)?;
+                self.over.insert(half(&id));
+                Ok(())
+            }
             Event::RecoveryCode(used) => same(self.asked.remove(&used.asked).is_some(), Wrong::NotAsked),
             Event::Change(change) => self.changed(&change.signed),
             Event::ClockAccepted(signed) | Event::OlderAccepted(signed) | Event::Exported(signed) => self.changed(signed),
@@ -225,9 +238,7 @@ impl<'a> Verifier<'a> {
 
     /// Half a digest is enough to tell a billion of them apart.
     fn spend(&mut self, digest: &Digest) -> Result<(), Wrong> {
-        let mut half = [0; 16];
-        half.copy_from_slice(&digest.0[..16]);
-        same(self.spent.insert(half), Wrong::Replay)
+        same(self.spent.insert(half(digest)), Wrong::Replay)
     }
 
     fn fault(&mut self, wrong: Wrong) {
@@ -261,6 +272,12 @@ pub(super) fn check_signature(key: &SignerKey, namespace: Namespace, text: &[u8]
         return Err(SshsigError::Key);
     }
     assertion.verify(&key.point, namespace, text, key.profile == Profile::Pin)
+}
+
+fn half(digest: &Digest) -> [u8; 16] {
+    let mut half = [0; 16];
+    half.copy_from_slice(&digest.0[..16]);
+    half
 }
 
 fn id_digest(id: &str) -> Digest {

@@ -1,7 +1,7 @@
 //! The proxy's workers, one for each session. A session is the connection of a `run`: it opens with it and ends with it, and leases come
 //! and go behind it. A value goes from the lease's material into the worker's socket, and nowhere else.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::rc::Rc;
@@ -10,14 +10,14 @@ use std::time::Duration;
 use data_encoding::HEXLOWER;
 use tokio::process::Child;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, WeakUnboundedSender, unbounded_channel};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::house::{House, OpenVault};
 use super::proxied::{Wanted, masked, order, roots, target};
 use crate::clock::Boot;
 use crate::deliver::mask::Patterns;
-use crate::deliver::proxy::protocol::{Network, Offer, Opening, Order, Report, SUBCOMMAND, Target, Verdict};
+use crate::deliver::proxy::protocol::{Again, Network, Offer, Opening, Order, Report, SUBCOMMAND, Target, Use, Verdict};
 use crate::encoding::Digest;
 use crate::encoding::plain;
 use crate::lease::failure::locked_memory;
@@ -38,6 +38,8 @@ const READY_WITHIN: Duration = Duration::from_secs(5);
 const CUT_WITHIN: Duration = Duration::from_millis(800);
 /// Lines of refusals and echoes in the log, of one lease in a second: a flood of them must not fill the disk, nor hold anybody up (P4).
 const LINES_A_SECOND: u32 = 20;
+/// How leases are used here, in the log.
+const DELIVERY: &str = "proxy";
 /// Longest path in a line of the log, in bytes.
 const LONGEST_PATH: usize = 200;
 
@@ -55,13 +57,36 @@ pub(super) struct Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.sessions.0.borrow_mut().remove(&self.key);
+        self.sessions.open.borrow_mut().remove(&self.key);
     }
 }
 
-/// The sessions that there are, by the digests of their bearers: who knows a bearer may send leases to its session, as he may use them there.
+/// The sessions that there are.
 #[derive(Default)]
-pub(super) struct Sessions(RefCell<HashMap<Digest, WeakUnboundedSender<Grant>>>);
+pub(super) struct Sessions {
+    /// By the digests of their bearers: who knows a bearer may send leases to its session, as he may use them there.
+    open: RefCell<HashMap<Digest, WeakUnboundedSender<Grant>>>,
+    /// Leases that workers have, of all sessions.
+    given: Cell<usize>,
+    one_less: Notify,
+}
+
+/// That a worker has a lease.
+struct Had(Rc<Sessions>);
+
+impl Had {
+    fn new(sessions: &Rc<Sessions>) -> Self {
+        sessions.given.set(sessions.given.get() + 1);
+        Self(sessions.clone())
+    }
+}
+
+impl Drop for Had {
+    fn drop(&mut self) {
+        self.0.given.set(self.0.given.get().saturating_sub(1));
+        self.0.one_less.notify_one();
+    }
+}
 
 /// How a session is reached.
 struct Opened {
@@ -95,6 +120,7 @@ struct Given {
     /// All values of the lease, those that the command has too: none of them gets into the log.
     forms: Patterns,
     brake: Brake,
+    _had: Had,
     /// Once the worker has taken it in.
     placeholders: Option<Vec<String>>,
 }
@@ -200,8 +226,18 @@ pub(super) async fn join(house: &Rc<House>, open: &OpenVault, lease: &Lease, key
 }
 
 impl Sessions {
+    /// Until no worker has a lease, when all of them are over: by then it is in the log what was done last. A worker that does not say so is killed.
+    pub(super) async fn finish(&self) {
+        let none = async {
+            while self.given.get() > 0 {
+                self.one_less.notified().await;
+            }
+        };
+        let _ = timeout(2 * CUT_WITHIN, none).await;
+    }
+
     fn find(&self, key: &str) -> Result<UnboundedSender<Grant>, Failure> {
-        let known = Digest::from_hex(key).and_then(|key| self.0.borrow().get(&key).and_then(WeakUnboundedSender::upgrade));
+        let known = Digest::from_hex(key).and_then(|key| self.open.borrow().get(&key).and_then(WeakUnboundedSender::upgrade));
         known.ok_or_else(|| {
             Failure::new(Outcome::BadInput, "no_session", "the proxy that is named is not running")
                 .hint("ask from within a session that runs: touchlease run --proxy -- COMMAND")
@@ -275,7 +311,7 @@ async fn open_session(house: &Rc<House>, opening: Opening, asker: &Asker) -> Res
     };
     tokio::task::spawn_local(keeper.keep(grants));
     let (key, sessions) = (Digest::of(bearer.expose()), house.sessions.clone());
-    sessions.0.borrow_mut().insert(key, orders.downgrade());
+    sessions.open.borrow_mut().insert(key, orders.downgrade());
     let session = Session { orders, key, sessions };
     Ok(Opened {
         session,
@@ -393,6 +429,7 @@ impl Keeper {
             secrets,
             forms: grant.forms,
             brake: Brake::new(self.house.clock.boot()),
+            _had: Had::new(&self.house.sessions),
             placeholders: None,
         };
         self.given.insert(id.clone(), given);
@@ -443,15 +480,12 @@ impl Keeper {
 
     async fn hear(&mut self, report: Report) -> io::Result<()> {
         match report {
-            Report::Use {
-                seq,
-                lease,
-                method,
-                host,
-                path,
-                ..
-            } => {
-                let verdict = self.used(&lease, &format!("{method} {host}"), &path);
+            Report::Use { seq, lease, used } => {
+                let verdict = self.used(&lease, &used);
+                self.say(&Order::Answer { seq, verdict }, &[]).await?;
+            }
+            Report::Repeated { seq, lease, again } => {
+                let verdict = self.used_again(&lease, &again);
                 self.say(&Order::Answer { seq, verdict }, &[]).await?;
             }
             Report::Granted { lease, placeholders } => self.answer(&lease, Ok(placeholders)),
@@ -489,24 +523,32 @@ impl Keeper {
         Ok(())
     }
 
-    /// Counts a use, and writes it down, before it happens.
-    fn used(&self, lease: &str, whom: &str, path: &str) -> Verdict {
+    /// Counts a use, and writes it down, before it happens. Without a limit of uses the same may be done again without a question.
+    fn used(&self, lease: &str, used: &Use) -> Verdict {
         let Some(given) = self.given.get(lease).filter(|_| !self.cutting.contains_key(lease)) else {
             return Verdict::Gone;
         };
-        // Masked before it is cut: a part of a value is none of its forms.
-        let what = format!("{}{}", masked(&given.forms, whom), shortened(&masked(&given.forms, path)));
-        match self.house.ledger.take_use(&given.lease) {
-            Err(NoUse::Gone) => Verdict::Gone,
-            Err(NoUse::UsedUp) => Verdict::UsedUp,
+        let left = match self.house.ledger.take_use(&given.lease) {
+            Err(NoUse::Gone) => return Verdict::Gone,
+            Err(NoUse::UsedUp) => return Verdict::UsedUp,
+            Ok(left) => left,
+        };
+        match record::used(&given.log, lease, DELIVERY, &given.says(used), left) {
+            Ok(()) if left.is_none() => Verdict::GoOn,
+            Ok(()) => Verdict::Go,
             // What is not in the log does not happen.
-            Ok(left) => match record::used(&given.log, lease, "proxy", &plain::visible(&what), left) {
-                Ok(()) => Verdict::Go,
-                Err(failure) => {
-                    tracing::error!(reason = failure.reason, "a use could not be recorded");
-                    Verdict::Gone
-                }
-            },
+            Err(failure) => unrecorded(&failure),
+        }
+    }
+
+    /// Writes down what was done again a moment ago, also of a lease that is over since, and says whether it may go on.
+    fn used_again(&self, lease: &str, again: &[Again]) -> Verdict {
+        let Some(given) = self.given.get(lease) else { return Verdict::Gone };
+        let said = again.iter().map(|again| (given.says(&again.used), again.times));
+        match record::used_again(&given.log, lease, DELIVERY, said) {
+            Ok(()) if self.house.ledger.look_up(lease).is_some() => Verdict::GoOn,
+            Ok(()) => Verdict::Gone,
+            Err(failure) => unrecorded(&failure),
         }
     }
 
@@ -564,6 +606,20 @@ impl Keeper {
             });
         }
     }
+}
+
+impl Given {
+    /// What the log says of a use. Masked before it is cut: a part of a value is none of its forms.
+    fn says(&self, used: &Use) -> String {
+        let whom = masked(&self.forms, &format!("{} {}", used.method, used.host));
+        let path = shortened(&masked(&self.forms, &used.path));
+        plain::visible(&format!("{whom}{path}"))
+    }
+}
+
+fn unrecorded(failure: &Failure) -> Verdict {
+    tracing::error!(reason = failure.reason, "a use could not be recorded");
+    Verdict::Unrecorded
 }
 
 impl Brake {

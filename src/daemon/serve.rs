@@ -122,6 +122,7 @@ async fn stop(house: &House) {
     // A change that was begun is made, and its requester told. Leases' ends are passed on meanwhile.
     house.writer.finish().await;
     house.exchanges.finish().await;
+    house.sessions.finish().await;
     // The connections that hold a lease pass its end on to their children.
     tokio::task::yield_now().await;
     tokio::time::sleep(Duration::from_millis(50)).await;

@@ -363,11 +363,29 @@ pub fn used_together<'a>(
             delivery: delivery.into(),
             lease: lease.into(),
             left,
+            times: None,
             what: what.into(),
         })
     };
     let events: Vec<_> = uses.map(&mut event).collect();
     log.write_all(&events, durability).map(drop)
+}
+
+/// Writes how often each of these was done again, of a lease without a limit of uses, a moment ago.
+///
+/// # Errors
+/// The log cannot be written: none of it is, and none of it is done again.
+pub fn used_again(log: &Journal, lease: &str, delivery: &str, again: impl Iterator<Item = (String, u32)>) -> Result<(), Failure> {
+    let event = |(what, times)| {
+        Event::Used(Used {
+            delivery: delivery.into(),
+            lease: lease.into(),
+            left: None,
+            times: Some(times),
+            what,
+        })
+    };
+    log.write_all(&again.map(event).collect::<Vec<_>>(), Durability::Grouped).map(drop)
 }
 
 /// Writes that an answer had a value in it, which was masked; `left_out` such events before had no line.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::io::Interest;
 use tokio::net::UnixStream;
 
 use super::frame::{HEAD, LONGEST_JSON, LONGEST_TAIL, cut_frame, head_and_json};
@@ -47,7 +48,7 @@ impl Inbox {
                 self.buffer = longest(&self.buffer)?;
             }
             self.outbox.0.readable().await?;
-            match self.outbox.0.try_read(&mut self.buffer.expose_mut()[self.filled..]) {
+            match read_all(&self.outbox.0, &mut self.buffer.expose_mut()[self.filled..]) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(n) => self.filled += n,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -101,6 +102,22 @@ impl Outbox {
         }
         Ok(())
     }
+}
+
+/// Reads what is there. Where it does not fill `room` there is no more, which would else be known after one more read that comes to nothing;
+/// tokio's own readers do the same.
+fn read_all(socket: &UnixStream, room: &mut [u8]) -> io::Result<usize> {
+    let mut got = None;
+    let read = socket.try_io(Interest::READABLE, || {
+        let count = rustix::io::read(socket, &mut *room)?;
+        got = Some(count);
+        if (1..room.len()).contains(&count) {
+            Err(io::ErrorKind::WouldBlock.into())
+        } else {
+            Ok(count)
+        }
+    });
+    got.map_or(read, Ok)
 }
 
 /// Room for the longest frame, with the start of one.

@@ -134,6 +134,7 @@ fn used(lease: &str) -> Event {
         delivery: "proxy".into(),
         lease: lease.into(),
         left: None,
+        times: None,
         what: "GET api.cloudflare.com /client/v4/accounts".into(),
     })
 }

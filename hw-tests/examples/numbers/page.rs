@@ -12,7 +12,9 @@ const NOT_MEASURED: &str = "\
   packet socket in place of a hidraw node.
 - `ssh agent`: OpenSSH's agent keeps no log. Of a lease with a limit of uses each signature is on the disk in the log before it goes out: the row of an
   append and fdatasync says what that takes by itself.
-- The proxy's rows have the daemon and its log in them, without a limit of uses: with one each request waits for the disk as well. Peers keep no log here.
+- The proxy's rows have the daemon and its log in them, without a limit of uses: with one each request waits for the disk as well. A request that is
+  repeated is asked of the daemon once and counted from then on, which most rows have; one with a path of its own is asked, and has rows of its own.
+  Peers keep no log here.
 - Readers: no PC/SC service runs, so its part of looking for keys is the attempt to reach it.
 - Other machines: the ratios are of one run on one machine, everything in turn, on a machine that others use too. Absolute times are
   of that machine; where the load (the average over the minute before the row was done) is above its number of cores, absolute goals

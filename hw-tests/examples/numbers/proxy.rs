@@ -1,5 +1,6 @@
 //! Requests through the proxy of `touchlease run`, each with a credential that is put in, asked of the daemon and recorded, against proxies that put one
-//! in by their configuration, in turn. The same client and the same host serve all.
+//! in by their configuration, in turn. The same client and the same host serve all. A request that is repeated is asked of the daemon once, and counted;
+//! one with a path of its own is asked, so both are measured.
 //!
 //! Without TLS everything has one core. With it the proxies, and the daemon, have the first core; client and host have the last.
 
@@ -16,7 +17,7 @@ use std::time::Duration;
 use touchlease::config::Config;
 
 use self::client::{Door, Form, anew, kept, trusting};
-use self::origin::{Authority, LARGE, LARGE_BYTES, OPEN, SMALL, SMALL_BYTES, VALUE};
+use self::origin::{Authority, LARGE, LARGE_BYTES, OPEN, OWN, SMALL, SMALL_BYTES, VALUE};
 use self::peers::{Peer, Place, Start};
 use super::cores::Cores;
 use super::rig::{Rig, asked};
@@ -241,7 +242,8 @@ fn without_tls(table: &mut Table, ours: &Ours, place: &Place<'_>) -> Result<(), 
     for (name, load) in &others {
         table.peer(&format!("the same through {name}, added"), micros(added(load)));
     }
-    let what = "the same through touchlease's proxy, with the credential put in and the use recorded, added, against nginx";
+    let what =
+        "the same request repeated through touchlease's proxy, with the credential put in and each use recorded, added, against nginx";
     let nginx = others.iter().find(|(name, _)| *name == "nginx").map(|(_, load)| added(load));
     if let Some(nginx) = nginx {
         let ratio = added(&own[1]).as_secs_f64() / nginx.as_secs_f64();
@@ -251,6 +253,11 @@ fn without_tls(table: &mut Table, ours: &Ours, place: &Place<'_>) -> Result<(), 
         authorization: None,
         ..ours.plain.clone()
     };
+    let Turns { own, .. } = in_turn(table, &[&ours.plain], &mut vec![], &|door| kept(door, OWN, SMALL_BYTES, 1, STRETCH))?;
+    table.fact(
+        "the same with the credential, each request with a path of its own, added",
+        micros(added(&own[0])),
+    );
     let Turns { own, .. } = in_turn(table, &[&without], &mut vec![], &|door| kept(door, OPEN, SMALL_BYTES, 1, STRETCH))?;
     table.fact("the same without a credential, added", micros(added(&own[0])));
 
@@ -263,8 +270,15 @@ fn without_tls(table: &mut Table, ours: &Ours, place: &Place<'_>) -> Result<(), 
         table,
         &own[1],
         &others,
-        "through touchlease's proxy, with the credential",
+        "request repeated through touchlease's proxy, with the credential",
         &[("haproxy", 1.0)],
+    );
+    let Turns { own, .. } = in_turn(table, &[&ours.plain], &mut vec![], &|door| {
+        kept(door, OWN, SMALL_BYTES, MANY, STRETCH)
+    })?;
+    table.fact(
+        "the same with the credential, each request with a path of its own",
+        per_second(&own[0]),
     );
     let Turns { own, .. } = in_turn(table, &[&without], &mut vec![], &|door| {
         kept(door, OPEN, SMALL_BYTES, MANY, STRETCH)
@@ -310,7 +324,7 @@ fn small(table: &mut Table, direct: &Door, ours: &Ours, peers: &mut Vec<Peer>) -
         table,
         &own[1],
         &others,
-        "through touchlease's proxy, looked into, with the credential",
+        "request repeated through touchlease's proxy, looked into, with the credential",
         &goals,
     );
     if let Some((_, theirs)) = others.iter().find(|(name, _)| *name == "hudsucker") {

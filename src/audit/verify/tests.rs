@@ -343,6 +343,40 @@ fn a_lease_that_ended_is_not_used() {
 }
 
 #[test]
+fn what_was_done_again_is_told_of_a_lease_of_this_daemon_and_of_no_other() {
+    let faults = faults_of(|log| {
+        one_lease(log, "1");
+        add(log, again("1", 20));
+        add(log, again("2", 20));
+    });
+    assert!(
+        matches!(
+            faults[..],
+            [Fault {
+                line: 8,
+                wrong: Wrong::UnknownLease
+            }]
+        ),
+        "{faults:?}"
+    );
+    let (folder, mut log) = setup();
+    one_lease(&mut log, "1");
+    drop(log);
+    add(&mut open(&folder, &TestClock::new()), again("1", 20));
+    let faults = check(&fs::read(folder.log()).unwrap(), None).faults;
+    assert!(
+        matches!(
+            faults[..],
+            [Fault {
+                line: 8,
+                wrong: Wrong::UnknownLease
+            }]
+        ),
+        "{faults:?}"
+    );
+}
+
+#[test]
 fn t54_history_written_anew_no_longer_fits_its_receipts() {
     let (folder, mut log) = setup();
     let held = receipt(&one_lease(&mut log, "1"));
@@ -436,6 +470,7 @@ impl Verifier<'_> {
             moment: self.moment.clone(),
             asked: self.asked.clone(),
             leases: self.leases.clone(),
+            over: self.over.clone(),
             spent: self.spent.clone(),
             report,
             ..*self

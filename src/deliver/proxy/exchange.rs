@@ -164,7 +164,7 @@ impl Client {
         }
     }
 
-    /// Has the daemon count the use of each lease. The connection is one that carries them from before on, so that a lease which ends
+    /// Has the use of each lease counted. The connection is one that carries them from before on, so that a lease which ends
     /// meanwhile ends this request.
     async fn permit(&self, origin: &Origin, head: &Parts, spots: &[Spot]) -> Result<Vec<String>, Refused> {
         let session = &self.tied.session;
@@ -177,12 +177,16 @@ impl Client {
             } else {
                 leases.push(live.id.0.clone());
                 self.tied.carries(&live.id.0);
-                session.ask(&live.id, head.method.as_str(), &host, head.uri.path()).await
+                session.uses.permit(&live.id, head.method.as_str(), &host, head.uri.path()).await
             };
             let refusal = match verdict {
-                Verdict::Go if session.book.borrow().is_live(&live.id) => continue,
+                Verdict::Go | Verdict::GoOn if session.book.borrow().is_live(&live.id) => continue,
                 Verdict::UsedUp => Refusal::rule("used_up", "the lease's uses are used up; ask for the task again"),
-                Verdict::Go | Verdict::Gone => Refusal::rule("lease_ended", "the lease is over; ask for the task again"),
+                Verdict::Unrecorded => Refusal::rule(
+                    "not_recorded",
+                    "the log cannot be written, and what is not in it does not happen; `touchlease doctor` says what is wrong with it",
+                ),
+                Verdict::Go | Verdict::GoOn | Verdict::Gone => Refusal::rule("lease_ended", "the lease is over; ask for the task again"),
             };
             let grant = Some(live.id.clone());
             return Err(Refused {

@@ -2,8 +2,8 @@
 //! the proxy's address, with the session's bearer in it, and placeholders; no value is ever in its process.
 //!
 //! What the worker knows are messages ([`protocol`]): no vault, no lease's life, no daemon. [`exchange`] is the page to read: one request
-//! from the client's words to the host's answer. Beside it, [`rules`] says whether a credential may go with a request, [`inject`] where in
-//! it, [`address`] and [`upstream`] to whom, [`answer`] what comes back.
+//! from the client's words to the host's answer. Beside it, [`rules`] says whether a credential may go with a request, [`uses`] whether now,
+//! [`inject`] where in it, [`address`] and [`upstream`] to whom, [`answer`] what comes back.
 //!
 //! **What is not in it.** HTTP/2 without TLS, WebSockets within HTTP/2 (RFC 8441), and any other change of the protocol, towards hosts that are
 //! looked into. Hosts that are not have all of it, through their tunnels.
@@ -27,6 +27,7 @@ pub mod handshake;
 pub mod hosts;
 pub mod idle;
 pub mod inject;
+pub mod kinds;
 pub mod names;
 mod peer;
 pub mod placeholder;
@@ -39,6 +40,7 @@ pub mod scan;
 pub mod session;
 pub mod tunnel;
 pub mod upstream;
+pub mod uses;
 pub mod ways;
 pub mod websocket;
 pub mod worker;

@@ -3,7 +3,9 @@
 //!
 //! The daemon begins with [`Order::Open`], and the worker answers [`Report::Ready`] or [`Report::Failed`]. From then on either speaks
 //! when it has to: each [`Order::Grant`] is answered by one [`Report::Granted`] or [`Report::NotGranted`], each [`Order::Revoke`] by one
-//! [`Report::Revoked`], each [`Report::Use`] by one [`Order::Answer`]. A worker whose daemon is gone is gone too.
+//! [`Report::Revoked`], each [`Report::Use`] and each [`Report::Repeated`] by one [`Order::Answer`]. A worker whose daemon is gone is gone too.
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +17,11 @@ pub const BEARER: usize = 32;
 pub const USER: &str = "x";
 /// Longest value that a proxy puts into a request, in bytes.
 pub const LONGEST_VALUE: usize = 16 * 1024;
+/// How long the worker keeps to itself that something was done again. With the time that the log's lines are grouped, less than a second.
+pub const TOLD_WITHIN: Duration = Duration::from_millis(200);
+/// How long a yes to the same holds from when the daemon was last asked or told something of the lease: by then everything is refused that
+/// a daemon which does not answer any more, or has ended the lease, would refuse (P4).
+pub const GOOD_FOR: Duration = Duration::from_millis(800);
 
 /// What the daemon says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,7 +41,7 @@ pub enum Order {
         /// Its id.
         lease: String,
     },
-    /// The answer to [`Report::Use`].
+    /// The answer to [`Report::Use`] and to [`Report::Repeated`].
     Answer {
         /// Whose.
         seq: u64,
@@ -154,15 +161,43 @@ pub enum Place {
     },
 }
 
+/// A use of a lease, by what of the request stands in the log. The same once more is another use of the same kind.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Use {
+    /// The grant.
+    pub index: usize,
+    /// The request's method.
+    pub method: String,
+    /// Host, with the port where it is not the scheme's.
+    pub host: String,
+    /// The raw path, without the query.
+    pub path: String,
+}
+
+/// How often something was done again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Again {
+    /// What.
+    pub used: Use,
+    /// How often since it was last told; at least once.
+    pub times: u32,
+}
+
 /// Whether a use may go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {
-    /// It is counted and, where it has to be, in the log.
+    /// This one: it is counted and in the log, on the disk.
     Go,
+    /// It is in the log, and the lease has no limit of uses: the same may be done again without a question, as long as it is told soon.
+    GoOn,
     /// The lease is no more.
     Gone,
     /// Its uses are.
     UsedUp,
+    /// The log cannot be written: what is not in it does not happen.
+    Unrecorded,
 }
 
 /// What the worker says.
@@ -208,14 +243,17 @@ pub enum Report {
         seq: u64,
         /// The lease.
         lease: String,
-        /// The grant.
-        index: usize,
-        /// The request's method.
-        method: String,
-        /// Host, with the port where it is not the scheme's.
-        host: String,
-        /// The raw path, without the query.
-        path: String,
+        /// What for.
+        used: Use,
+    },
+    /// What was done again of what the daemon let [go on](Verdict::GoOn). It is told within [`TOLD_WITHIN`], and before [`Report::Revoked`].
+    Repeated {
+        /// As in [`Report::Use`].
+        seq: u64,
+        /// The lease.
+        lease: String,
+        /// Each kind once.
+        again: Vec<Again>,
     },
     /// An answer had the value in it, and went on masked. Once for each answer and grant.
     Echoed {

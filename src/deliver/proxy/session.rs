@@ -3,28 +3,27 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::{AbortHandle, JoinHandle};
 
 use super::book::{Book, GrantId};
 use super::ca::Ca;
 use super::hosts::Authority;
 use super::idle::Idle;
-use super::protocol::{Network, Offer, Report, Verdict};
+use super::protocol::{Network, Offer, Report};
 use super::refuse::Refusal;
 use super::upstream::Upstreams;
+use super::uses::Uses;
+use crate::clock::Clock;
 use crate::secret::Secret;
 
-/// Longest texts of a request in a report: the log's lines are for people.
-const LONGEST_PATH: usize = 2048;
+/// Longest names in a report: the log's lines are for people.
 const LONGEST_NAME: usize = 300;
 /// How long cut connections may take to be gone before their lease's end is reported all the same.
 const CUT: Duration = Duration::from_millis(500);
-/// Questions to the daemon at one time. Their answers fit into a socket's buffer, so that it never waits for this end to read them.
-pub const MOST_ASKED: usize = 64;
-
 /// Echoes, of different grants or hosts, that wait to be told.
 const MOST_UNTOLD: usize = 256;
 
@@ -46,9 +45,9 @@ pub struct Session {
     pub base: Secret,
     /// The proxy's own port.
     pub port: u16,
+    /// What of them may be used.
+    pub uses: Rc<Uses>,
     reports: mpsc::Sender<Report>,
-    asking: Semaphore,
-    waiting: RefCell<HashMap<u64, oneshot::Sender<Verdict>>>,
     next: Cell<u64>,
     /// Echoes that the daemon has not heard of, and whether somebody is at it.
     untold: RefCell<BTreeSet<(GrantId, String)>>,
@@ -68,7 +67,7 @@ impl Session {
         upstreams: Upstreams,
         (bearer, base): (Secret, Secret),
         port: u16,
-        reports: mpsc::Sender<Report>,
+        (reports, clock): (mpsc::Sender<Report>, Arc<dyn Clock>),
     ) -> Rc<Self> {
         Rc::new(Self {
             network,
@@ -79,9 +78,8 @@ impl Session {
             bearer,
             base,
             port,
+            uses: Uses::new(reports.clone(), clock),
             reports,
-            asking: Semaphore::new(MOST_ASKED),
-            waiting: RefCell::default(),
             next: Cell::new(0),
             untold: RefCell::default(),
             telling: Cell::new(false),
@@ -91,9 +89,7 @@ impl Session {
     }
 
     fn number(&self) -> u64 {
-        let number = self.next.get();
-        self.next.set(number + 1);
-        number
+        self.next.replace(self.next.get() + 1)
     }
 
     /// The task to ask for, of whoever wants this host, however he speaks to it.
@@ -149,38 +145,6 @@ impl Session {
             session: Rc::downgrade(self),
             number,
             ties,
-        }
-    }
-
-    /// Asks the daemon whether a credential may go into this request. A daemon that is gone says no.
-    pub async fn ask(&self, id: &GrantId, method: &str, host: &str, path: &str) -> Verdict {
-        // It is never closed.
-        let Ok(_asking) = self.asking.acquire().await else {
-            return Verdict::Gone;
-        };
-        let seq = self.number();
-        let (told, answer) = oneshot::channel();
-        self.waiting.borrow_mut().insert(seq, told);
-        let _waiting = Waiting { session: self, seq };
-        let report = Report::Use {
-            seq,
-            lease: id.0.clone(),
-            index: id.1,
-            method: short(method, LONGEST_NAME),
-            host: short(host, LONGEST_NAME),
-            path: short(path, LONGEST_PATH),
-        };
-        match self.reports.send(report).await {
-            Ok(()) => answer.await.unwrap_or(Verdict::Gone),
-            Err(_) => Verdict::Gone,
-        }
-    }
-
-    /// The daemon's answer.
-    pub fn answered(&self, seq: u64, verdict: Verdict) {
-        if let Some(told) = self.waiting.borrow_mut().remove(&seq) {
-            // Whoever asked may be gone by now.
-            let _ = told.send(verdict);
         }
     }
 
@@ -252,18 +216,6 @@ async fn tell(session: Weak<Session>) {
         // A session that is over does not wait for it.
         drop(session);
         let _ = reports.send(Report::Echoed { lease, index, host }).await;
-    }
-}
-
-/// Not asked any more, when whoever did is cut.
-struct Waiting<'a> {
-    session: &'a Session,
-    seq: u64,
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.session.waiting.borrow_mut().remove(&self.seq);
     }
 }
 
@@ -351,7 +303,7 @@ impl Drop for Held {
     }
 }
 
-fn short(text: &str, most: usize) -> String {
+pub(super) fn short(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         Some((end, _)) => format!("{}...", &text[..end]),
         None => text.to_owned(),
@@ -361,14 +313,13 @@ fn short(text: &str, most: usize) -> String {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::sync::Arc;
-
     use rustls::RootCertStore;
     use tokio::task::LocalSet;
     use tokio::time::timeout;
 
     use super::super::names::system_resolver;
     use super::*;
+    use crate::clock::SystemClock;
 
     #[test]
     fn t61_echoes_that_the_daemon_has_no_room_for_are_told_once_each_and_wait_in_bounded_memory() {
@@ -379,7 +330,15 @@ mod tests {
             let upstreams = Upstreams::new(RootCertStore::empty(), provider, system_resolver(), 1).unwrap();
             let (told, mut reports) = mpsc::channel(1);
             let bearer = || Secret::from_slice_wiping(&mut [b'0'; 32]).unwrap();
-            let session = Session::new(Network::Open, vec![], ca, upstreams, (bearer(), bearer()), 1, told);
+            let session = Session::new(
+                Network::Open,
+                vec![],
+                ca,
+                upstreams,
+                (bearer(), bearer()),
+                1,
+                (told, Arc::new(SystemClock)),
+            );
             for number in 0..10_000 {
                 session.echoed(("L".into(), number % 3), "a.example");
             }

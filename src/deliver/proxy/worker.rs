@@ -20,7 +20,7 @@ use super::names::{Resolve, system_resolver};
 use super::protocol::{BEARER, Opening, Order, Report, Target};
 use super::session::Session;
 use super::upstream::{Upstreams, roots};
-use crate::clock::{Clock, SystemClock, Wall};
+use crate::clock::{Clock, SystemClock};
 use crate::secret::Secret;
 use crate::sys::memory;
 use crate::worker::inbox::Inbox;
@@ -35,7 +35,7 @@ pub fn main() -> u8 {
         // Each tunnel has two descriptors. Fewer than wanted are no fault: new clients wait then.
         let _ = crate::sys::process::raise_descriptors();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        LocalSet::new().block_on(&runtime, run(socket, &SystemClock, system_resolver()))
+        LocalSet::new().block_on(&runtime, run(socket, Arc::new(SystemClock), system_resolver()))
     })
 }
 
@@ -43,14 +43,14 @@ pub fn main() -> u8 {
 ///
 /// # Errors
 /// The daemon is gone, or sends nonsense; the session cannot be opened, which was reported.
-pub async fn run(socket: UnixStream, clock: &dyn Clock, resolve: Resolve) -> io::Result<()> {
+pub async fn run(socket: UnixStream, clock: Arc<dyn Clock>, resolve: Resolve) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     let mut inbox = Inbox::new(tokio::net::UnixStream::from_std(socket)?)?;
     let (Order::Open(opening), bearers) = inbox.next().await? else {
         return Err(io::ErrorKind::InvalidData.into());
     };
     let (told, mut reports) = mpsc::channel(MOST_REPORTS);
-    let (session, listener) = match open(opening, bearers, clock.wall(), resolve, told).await {
+    let (session, listener) = match open(opening, bearers, clock, resolve, told).await {
         Ok(opened) => opened,
         Err(error) => {
             let why = format!("the proxy cannot be opened: {error}");
@@ -97,10 +97,8 @@ pub async fn run(socket: UnixStream, clock: &dyn Clock, resolve: Resolve) -> io:
         tokio::select! {
             biased;
             order = inbox.next::<Order>() => match order {
-                Ok((order, tail)) => if let Some(report) = obey(&session, order, &tail).await {
-                    // One for each order; if nobody writes it, that ends this loop too.
-                    let _ = answer.send(report);
-                },
+                // If nobody writes what is answered, that ends this loop too.
+                Ok((order, tail)) => obey(&session, order, &tail, &|report| drop(answer.send(report))).await,
                 Err(error) => break error,
             },
             told = &mut telling => break match told {
@@ -120,7 +118,7 @@ pub async fn run(socket: UnixStream, clock: &dyn Clock, resolve: Resolve) -> io:
 async fn open(
     opening: Opening,
     bearers: Secret,
-    now: Wall,
+    clock: Arc<dyn Clock>,
     resolve: Resolve,
     told: mpsc::Sender<Report>,
 ) -> io::Result<(Rc<Session>, TcpListener)> {
@@ -130,7 +128,7 @@ async fn open(
     let bearer = part(&bearers, 0)?;
     let base = part(&bearers, BEARER)?;
     let provider = Arc::new(provider());
-    let ca = Ca::new(&opening.hosts, now.seconds(), provider.clone())?;
+    let ca = Ca::new(&opening.hosts, clock.wall().seconds(), provider.clone())?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let port = listener.local_addr()?.port();
     let upstreams = Upstreams::new(roots(&opening.roots, opening.system_roots)?, provider, resolve, port)?;
@@ -139,7 +137,7 @@ async fn open(
         None => upstreams,
     };
     Ok((
-        Session::new(opening.network, opening.offers, ca, upstreams, (bearer, base), port, told),
+        Session::new(opening.network, opening.offers, ca, upstreams, (bearer, base), port, (told, clock)),
         listener,
     ))
 }
@@ -166,28 +164,29 @@ fn part(bearers: &Secret, at: usize) -> io::Result<Secret> {
     Ok(part)
 }
 
-/// Does what the daemon says, and what is answered to it.
-async fn obey(session: &Session, order: Order, tail: &Secret) -> Option<Report> {
+/// Does what the daemon says, and answers it.
+async fn obey(session: &Session, order: Order, tail: &Secret, answer: &dyn Fn(Report)) {
     match order {
         // Once is at the beginning.
-        Order::Open(_) => None,
+        Order::Open(_) => {}
         Order::Grant { lease, grants } => {
             let granted = session
                 .book
                 .borrow_mut()
                 .grant(&lease, grants, tail, |host| session.ca.covers(host));
-            Some(match granted {
-                Ok(placeholders) => Report::Granted { lease, placeholders },
+            answer(match granted {
+                Ok(placeholders) => {
+                    session.uses.begin(&lease);
+                    Report::Granted { lease, placeholders }
+                }
                 Err((index, why)) => Report::NotGranted { lease, index, why },
-            })
+            });
         }
         Order::Revoke { lease } => {
+            session.uses.end(&lease).into_iter().for_each(answer);
             session.revoke(&lease).await;
-            Some(Report::Revoked { lease })
+            answer(Report::Revoked { lease });
         }
-        Order::Answer { seq, verdict } => {
-            session.answered(seq, verdict);
-            None
-        }
+        Order::Answer { seq, verdict } => session.uses.answered(seq, verdict),
     }
 }

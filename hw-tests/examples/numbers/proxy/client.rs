@@ -2,8 +2,10 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,6 +15,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use super::super::table::{Failure, Load};
+use super::origin::OWN;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -80,6 +83,45 @@ impl<T: Read + Write + Send> Stream for T {}
 struct Connection {
     stream: Box<dyn Stream>,
     buffer: Vec<u8>,
+}
+
+/// What a client asks for again and again, or where its number is put.
+struct Request {
+    bytes: Vec<u8>,
+    /// Where the digits stand.
+    digits: Option<Range<usize>>,
+}
+
+impl Request {
+    /// Of a path that is [`OWN`], each is for another one, of all clients.
+    fn new(door: &Door, path: &str) -> Self {
+        static CLIENTS: AtomicUsize = AtomicUsize::new(0);
+        let bytes = door.request(path);
+        let is_own = |window: &[u8]| window == OWN.as_bytes();
+        let at = Some(OWN)
+            .filter(|own| *own == path)
+            .and_then(|own| bytes.windows(own.len()).position(is_own));
+        let digits = at.map(|at| at + "/own/".len()..at + OWN.len());
+        let mut request = Self { bytes, digits };
+        if let Some(digits) = request.digits.clone() {
+            let client = format!("{:05}0000000", CLIENTS.fetch_add(1, Ordering::Relaxed) % 100_000);
+            request.bytes[digits].copy_from_slice(client.as_bytes());
+        }
+        request
+    }
+
+    fn next(&mut self) -> &[u8] {
+        for digit in self.digits.clone().into_iter().flatten().rev() {
+            match &mut self.bytes[digit] {
+                nine @ b'9' => *nine = b'0',
+                digit => {
+                    *digit += 1;
+                    break;
+                }
+            }
+        }
+        &self.bytes
+    }
 }
 
 impl Connection {
@@ -175,20 +217,19 @@ fn is_fine(head: &[u8]) -> Result<(), Failure> {
 
 /// Requests over connections that are kept, of so many clients for so long. Each connection has had one before.
 pub fn kept(door: &Door, path: &str, length: usize, clients: usize, time: Duration) -> Result<Load, Failure> {
-    let request = door.request(path);
-    let open = || -> Result<Connection, Failure> {
-        let mut connection = Connection::open(door)?;
-        connection.ask(&request, length)?;
-        Ok(connection)
+    let open = || -> Result<(Connection, Request), Failure> {
+        let (mut connection, mut request) = (Connection::open(door)?, Request::new(door, path));
+        connection.ask(request.next(), length)?;
+        Ok((connection, request))
     };
     let connections = (0..clients).map(|_| open()).collect::<Result<Vec<_>, _>>()?;
     let began = Instant::now();
     let each = thread::scope(|scope| {
-        let (request, until) = (&request, began + time);
+        let until = began + time;
         let threads: Vec<_> = connections
             .into_iter()
-            .map(|mut connection| {
-                scope.spawn(move || again(until, || connection.ask(request, length)).map_err(|failure| failure.to_string()))
+            .map(|(mut connection, mut request)| {
+                scope.spawn(move || again(until, || connection.ask(request.next(), length)).map_err(|failure| failure.to_string()))
             })
             .collect();
         let mut each = vec![];

@@ -19,6 +19,8 @@ pub const VALUE: &str = "ghp_0123456789abcdefghijklmnopqrstuvwxyz";
 pub const SMALL: &str = "/small";
 pub const LARGE: &str = "/large";
 pub const OPEN: &str = "/open";
+/// 1 KiB as well, below it: in place of the digits stands a number of its own for each request.
+pub const OWN: &str = "/own/000000000000";
 
 pub const SMALL_BYTES: usize = 1 << 10;
 pub const LARGE_BYTES: usize = 1 << 20;
@@ -101,6 +103,7 @@ fn talk(mut stream: impl Read + Write) -> io::Result<()> {
         let answer = match target {
             OPEN => &small[..],
             SMALL if is_known(&head) => &small,
+            own if own.len() == OWN.len() && own.starts_with("/own/") && is_known(&head) => &small,
             LARGE if is_known(&head) => &large,
             _ => b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n",
         };

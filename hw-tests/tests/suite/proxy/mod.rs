@@ -1,5 +1,6 @@
 //! Delivery by proxy, end to end: a command that has a placeholder, an upstream that gets the value, and everybody in between.
 
+mod again;
 mod attacks;
 pub mod beyond;
 mod clients;
@@ -88,6 +89,11 @@ impl Bench {
         let events = self.lab.events().into_iter();
         events.filter(|(event, _)| event == name).map(|(_, members)| members).collect()
     }
+}
+
+/// How many uses lines of the log tell of.
+pub fn uses(used: &[Value]) -> u64 {
+    used.iter().map(|used| used["times"].as_u64().unwrap_or(1)).sum()
 }
 
 /// A request with the placeholder as a Bearer token, as `curl` makes it: its status and its answer.

@@ -204,7 +204,7 @@ fn t61_a_thousand_requests_at_once_and_a_daemon_that_reads_nothing_while_it_writ
     with_rig(opening(Network::GrantedOnly), async |rig| {
         let mark = rig.grant(grant(1)).await;
         rig.verdict.set(Verdict::UsedUp);
-        rig.slow.set(true);
+        rig.pace.slow.set(true);
         let head = rig.head("GET http://localhost:1/allowed/x", &format!("Authorization: Bearer {mark}\r\n"));
         let mut clients = Vec::new();
         for _ in 0..1000 {
@@ -216,8 +216,8 @@ fn t61_a_thousand_requests_at_once_and_a_daemon_that_reads_nothing_while_it_writ
             assert_eq!(Answer::read(client).await.reason(), "used_up");
         }
         assert_eq!(rig.uses(), 1000);
-        let most = rig.most_asked.get();
-        assert!(most <= super::super::session::MOST_ASKED, "{most} questions at one time");
+        let most = rig.pace.most_asked.get();
+        assert!(most <= super::super::uses::MOST_ASKED, "{most} questions at one time");
         println!("P4: 1000 of 1000 requests at once, {most} asked at one time");
     });
 }

@@ -13,11 +13,13 @@ mod reverse;
 mod rules;
 mod smuggling;
 mod tls;
+mod uses;
 mod websocket;
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use data_encoding::BASE64;
@@ -28,7 +30,7 @@ use tokio::task::LocalSet;
 use tokio::time::timeout;
 
 use super::names::{Resolve, system_resolver};
-use super::protocol::{GrantSpec, Network, Opening, Order, Place, Report, Scheme, Target, Verdict};
+use super::protocol::{GrantSpec, Network, Opening, Order, Place, Report, Scheme, Target, Use, Verdict};
 use super::worker;
 use crate::clock::SystemClock;
 use crate::worker::inbox::Inbox;
@@ -48,12 +50,20 @@ pub struct Rig {
     /// All reports but answers to orders.
     pub told: Rc<RefCell<Vec<Report>>>,
     pub verdict: Rc<Cell<Verdict>>,
-    /// The daemon takes in all that there is to hear before it answers anything.
-    pub slow: Rc<Cell<bool>>,
-    /// Most questions that it then had before it at one time.
-    pub most_asked: Rc<Cell<usize>>,
+    /// How the daemon answers.
+    pub pace: Rc<Pace>,
     orders: mpsc::UnboundedSender<(Order, Vec<u8>)>,
     answers: tokio::sync::Mutex<mpsc::UnboundedReceiver<Report>>,
+}
+
+#[derive(Default)]
+pub struct Pace {
+    /// It takes in all that there is to hear before it answers anything.
+    pub slow: Cell<bool>,
+    /// Most questions that it then had before it at one time.
+    pub most_asked: Cell<usize>,
+    /// It reads nothing, as a process that is stopped.
+    pub stopped: Cell<bool>,
 }
 
 pub fn opening(network: Network) -> Opening {
@@ -76,7 +86,7 @@ pub fn with_resolver(opening: Opening, resolve: Resolve, test: impl AsyncFnOnce(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     LocalSet::new().block_on(&runtime, async {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
-        tokio::task::spawn_local(async move { worker::run(theirs, &SystemClock, resolve).await });
+        tokio::task::spawn_local(async move { worker::run(theirs, Arc::new(SystemClock), resolve).await });
         ours.set_nonblocking(true).unwrap();
         let mut inbox = Inbox::new(tokio::net::UnixStream::from_std(ours).unwrap()).unwrap();
         inbox
@@ -89,17 +99,15 @@ pub fn with_resolver(opening: Opening, resolve: Resolve, test: impl AsyncFnOnce(
         let (orders, taken) = mpsc::unbounded_channel();
         let (answered, answers) = mpsc::unbounded_channel();
         let (told, verdict) = (Rc::<RefCell<Vec<Report>>>::default(), Rc::new(Cell::new(Verdict::Go)));
-        let (slow, most_asked) = (Rc::<Cell<bool>>::default(), Rc::<Cell<usize>>::default());
-        let pace = (slow.clone(), most_asked.clone());
-        tokio::task::spawn_local(daemon(inbox, taken, answered, told.clone(), verdict.clone(), pace));
+        let pace = Rc::<Pace>::default();
+        tokio::task::spawn_local(daemon(inbox, taken, answered, told.clone(), verdict.clone(), pace.clone()));
         let answers = tokio::sync::Mutex::new(answers);
         test(Rig {
             port,
             ca_pem,
             told,
             verdict,
-            slow,
-            most_asked,
+            pace,
             orders,
             answers,
         })
@@ -113,7 +121,7 @@ async fn daemon(
     answered: mpsc::UnboundedSender<Report>,
     told: Rc<RefCell<Vec<Report>>>,
     verdict: Rc<Cell<Verdict>>,
-    (slow, most_asked): (Rc<Cell<bool>>, Rc<Cell<usize>>),
+    pace: Rc<Pace>,
 ) {
     let mut asked = Vec::new();
     loop {
@@ -121,21 +129,24 @@ async fn daemon(
             Some((order, tail)) = orders.recv() => inbox.send(&order, &tail).await.unwrap(),
             report = inbox.next::<Report>() => {
                 let Ok((report, _)) = report else { return };
+                while pace.stopped.get() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
                 match report {
-                    Report::Use { seq, .. } => {
+                    Report::Use { seq, .. } | Report::Repeated { seq, .. } => {
                         told.borrow_mut().push(report);
                         asked.push(seq);
                     }
                     Report::Echoed { .. } | Report::Refused { .. } => told.borrow_mut().push(report),
                     other => answered.send(other).unwrap(),
                 }
-                if slow.get() {
+                if pace.slow.get() {
                     continue;
                 }
             }
             () = tokio::time::sleep(Duration::from_millis(5)), if !asked.is_empty() => {}
         }
-        most_asked.set(most_asked.get().max(asked.len()));
+        pace.most_asked.set(pace.most_asked.get().max(asked.len()));
         for seq in asked.drain(..) {
             let order = Order::Answer {
                 seq,
@@ -234,6 +245,15 @@ impl Rig {
             .iter()
             .filter(|report| matches!(report, Report::Use { .. }))
             .count()
+    }
+
+    /// How often something was done again without a question, as the daemon was told.
+    pub fn again(&self) -> u32 {
+        let times = |report: &Report| match report {
+            Report::Repeated { again, .. } => again.iter().map(|again| again.times).sum(),
+            _ => 0,
+        };
+        self.told.borrow().iter().map(times).sum()
     }
 
     pub fn echoes(&self) -> usize {
