@@ -40,7 +40,7 @@ use super::refuse::{Refusal, no_bearer};
 use super::reverse;
 use super::session::{Session, Tied};
 use super::tunnel;
-use super::ways::{LONGEST_HEAD, MOST_HEADERS};
+use super::ways::LONGEST_HEAD;
 
 /// Connections at one time; further ones wait to be taken.
 const MOST_CONNECTIONS: usize = 16 * 1024;
@@ -101,7 +101,6 @@ fn builder() -> http1::Builder {
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
         .max_buf_size(LONGEST_HEAD)
-        .max_headers(MOST_HEADERS)
         .auto_date_header(false);
     builder
 }

@@ -1,5 +1,6 @@
 //! Where in a request a placeholder stands, whether it may, and the value in its place.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -126,12 +127,12 @@ fn holds(text: &[u8]) -> bool {
     if find(text).is_some() {
         return true;
     }
-    let mut text = text.to_vec();
+    let mut text = Cow::Borrowed(text);
     for _ in 0..DEEPEST {
         if !text.contains(&b'%') {
             return false;
         }
-        text = unescaped(&text);
+        text = unescaped(&text).into();
         if find(&text).is_some() {
             return true;
         }

@@ -25,10 +25,9 @@ use super::session::{Held, Tied};
 
 /// For the head of an answer, three times as long: models think for minutes.
 const ANSWER: Duration = HEAD;
-/// Most bytes of an answer's head; a request's has the same bound.
+/// Most bytes of an answer's head; a request's has the same bound. Headers are a hundred at most, as Apache has it: for as many the library has room
+/// on its stack, and for more it takes memory and fills it for each head.
 pub const LONGEST_HEAD: usize = 64 * 1024;
-/// Most headers.
-pub const MOST_HEADERS: usize = 256;
 /// Ways that a client with many requests at one time keeps.
 const MOST_KEPT: usize = 8;
 
@@ -203,7 +202,7 @@ impl Ways {
             (Sender::Many(sender), None)
         } else {
             let mut builder = http1::Builder::new();
-            builder.max_buf_size(LONGEST_HEAD).max_headers(MOST_HEADERS);
+            builder.max_buf_size(LONGEST_HEAD);
             let (sender, connection) = builder.handshake(stream).await.map_err(|_| broke_off())?;
             let held = session.way(&leases);
             held.holds(&tokio::task::spawn_local(connection.with_upgrades()));
