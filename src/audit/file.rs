@@ -15,6 +15,8 @@ const CHUNK: usize = 64 << 10;
 pub(super) struct LogFile {
     file: File,
     path: PathBuf,
+    /// Device and inode, which nothing else has for as long as it is open.
+    place: (u64, u64),
 }
 
 /// An error that a test has in store.
@@ -67,6 +69,7 @@ impl LogFile {
         Ok(Self {
             file,
             path: path.to_owned(),
+            place: (stat.st_dev, stat.st_ino),
         })
     }
 
@@ -76,10 +79,10 @@ impl LogFile {
 
     /// Is the file still the one under its name, and as long as we left it? A deleted file takes writes without an error.
     pub(super) fn check(&self, len: u64) -> Result<(), AuditError> {
-        let (ours, named) = (fstat(&self.file)?, stat_path(&self.path)?);
-        if (ours.st_dev, ours.st_ino) != (named.st_dev, named.st_ino) {
+        let named = stat_path(&self.path)?;
+        if self.place != (named.st_dev, named.st_ino) {
             Err(AuditError::Gone)
-        } else if u64::try_from(ours.st_size) != Ok(len) {
+        } else if u64::try_from(named.st_size) != Ok(len) {
             Err(AuditError::Changed)
         } else {
             Ok(())
