@@ -58,9 +58,7 @@ pub async fn run(socket: UnixStream, clock: Arc<dyn Clock>, resolve: Resolve) ->
             return Err(error);
         }
     };
-    // Certificates were read, made and signed: nothing that is done again, and more of the program than all that follows.
-    memory::give_back_free_pages();
-    memory::give_back_program_pages();
+    give_back();
     let ca_pem = session.ca.pem().to_owned();
     inbox
         .send(
@@ -157,6 +155,13 @@ fn beyond(proxy: &Target) -> io::Result<Authority> {
     host.ok_or_else(|| io::Error::other("the proxy behind it is not in its form"))
 }
 
+/// What a session and a lease begin with, certificates that are read and signed, values whose forms are made, is done once, and takes more of the
+/// program than all the requests that follow.
+fn give_back() {
+    memory::give_back_free_pages();
+    memory::give_back_program_pages();
+}
+
 /// The bearer that begins there.
 fn part(bearers: &Secret, at: usize) -> io::Result<Secret> {
     let mut part = Secret::zeroed(BEARER)?;
@@ -174,6 +179,7 @@ async fn obey(session: &Session, order: Order, tail: &Secret, answer: &dyn Fn(Re
                 .book
                 .borrow_mut()
                 .grant(&lease, grants, tail, |host| session.ca.covers(host));
+            give_back();
             answer(match granted {
                 Ok(placeholders) => {
                     session.uses.begin(&lease);
