@@ -1,11 +1,15 @@
 //! Bytes that must not be printed, copied, written out or left behind.
 
+pub mod signing_key;
+
 use std::fmt;
 use std::io;
 
 use zeroize::Zeroize;
 
 use crate::sys::arena::LockedBytes;
+
+pub use signing_key::{LoadError, SigningKey};
 
 /// Secret bytes in locked memory: not swapped, not in core dumps, not inherited by a fork, wiped when dropped.
 ///

@@ -1,7 +1,10 @@
-//! ES256: ECDSA on P-256 with SHA-256 (FIPS 186-5, 6; RFC 6979), for what keys sign and what the recovery code signs.
+//! ES256: ECDSA on P-256 with SHA-256 (FIPS 186-5, 6), for what keys sign and what the recovery code signs.
+//!
+//! Verified by `ring`, which takes a sixth of the time of `p256`: a log has thousands of receipts, and a login two signatures of its server.
 
-use p256::ecdsa::signature::{Signer, Verifier};
-use p256::ecdsa::{self, SigningKey, VerifyingKey};
+use p256::ecdsa::signature::Signer;
+use p256::ecdsa::{self, SigningKey};
+use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use thiserror::Error;
 
 /// A P-256 public key as an uncompressed SEC 1 point (65 bytes, first byte 0x04).
@@ -26,12 +29,15 @@ pub enum Es256Error {
 /// # Errors
 /// See [`Es256Error`].
 pub fn verify(key: &Point, message: &[u8], signature: &Signature) -> Result<(), Es256Error> {
-    let key = VerifyingKey::from_sec1_bytes(key).map_err(|_| Es256Error::Key)?;
-    let signature = ecdsa::Signature::from_slice(signature).map_err(|_| Es256Error::Signature)?;
-    key.verify(message, &signature).map_err(|_| Es256Error::Signature)
+    let verified = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key).verify(message, signature);
+    // It says nothing of why.
+    verified.map_err(|_| match p256::PublicKey::from_sec1_bytes(key) {
+        Ok(_) => Es256Error::Signature,
+        Err(_) => Es256Error::Key,
+    })
 }
 
-/// Signs `message` with a private scalar. `None` for one outside the curve's order.
+/// Signs `message` with a private scalar, by the nonce of RFC 6979: one message has one signature. `None` for a scalar outside the curve's order.
 #[must_use]
 pub fn sign(scalar: &[u8; 32], message: &[u8]) -> Option<Signature> {
     let signature: ecdsa::Signature = SigningKey::from_slice(scalar).ok()?.try_sign(message).ok()?;

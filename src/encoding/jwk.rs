@@ -126,6 +126,12 @@ impl PublicKey {
         BASE64URL_NOPAD.encode(&self.bytes)
     }
 
+    /// Whether this is its text.
+    #[must_use]
+    pub fn is(&self, algorithm: Algorithm, text: &str) -> bool {
+        self.algorithm == algorithm && self.to_text() == text
+    }
+
     /// With which algorithm its signatures are checked.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {

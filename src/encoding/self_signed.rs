@@ -1,13 +1,12 @@
 //! Certificates of a signer's own keys (RFC 5280), for verifiers that know keys by certificates alone: a key signs its own, and nothing else.
 
 use data_encoding::{BASE64, BASE64URL_NOPAD};
-use p256::ecdsa::signature::Verifier;
-use p256::ecdsa::{DerSignature, VerifyingKey};
 use serde::{Deserialize, Serialize};
 use x509_cert::Certificate;
 use x509_cert::der::{Decode, Encode};
 use x509_cert::spki::ObjectIdentifier;
 
+use super::es256;
 use super::jwk::{Algorithm, PublicKey};
 
 /// ecdsa-with-SHA256 (RFC 5758, 3.2).
@@ -38,9 +37,8 @@ pub fn check(text: &str, key: &PublicKey) -> Option<Vec<u8>> {
         && certificate.signature_algorithm().oid == ECDSA_SHA256
         && certificate.signature_algorithm() == tbs.signature();
     let of_it = key.algorithm() == Algorithm::Es256 && tbs.subject_public_key_info().to_der().ok()? == key.info()?;
-    let signature = DerSignature::try_from(certificate.signature().as_bytes()?).ok()?;
-    let signer = VerifyingKey::from_sec1_bytes(key.as_bytes()).ok()?;
-    let signed = signer.verify(&tbs.to_der().ok()?, &signature).is_ok();
+    let signature = es256::from_der(certificate.signature().as_bytes()?)?;
+    let signed = es256::verify(key.as_bytes().try_into().ok()?, &tbs.to_der().ok()?, &signature).is_ok();
     (one && of_it && signed).then_some(der)
 }
 

@@ -3,12 +3,13 @@
 //! A server signs the exchange hash of the first key exchange of a session with its host key, and that hash is the session's id (RFC 4253, 7.2
 //! and 8). So whoever shows all three has proof that this session ends at whoever has that host key.
 
-use p256::ecdsa::signature::Verifier;
+use p384::ecdsa::signature::Verifier;
 use rsa::traits::PublicKeyParts;
 use rsa::{BoxedUint, pkcs1v15};
 use sha2::{Sha256, Sha512};
 use thiserror::Error;
 
+use super::es256;
 use super::ssh_key::SshKey;
 use super::sshsig::{SshsigError, mpint, take};
 
@@ -105,9 +106,10 @@ fn verify(host: &SshKey, message: &[u8], signature: &[u8]) -> Result<bool, Sessi
         ("ssh-ed25519", b"ssh-ed25519") => by_ed25519(&first, message, &bytes),
         ("ecdsa-sha2-nistp256", b"ecdsa-sha2-nistp256") => {
             let point = take(&mut fields).map_err(form)?;
-            let key = p256::ecdsa::VerifyingKey::from_sec1_bytes(&point);
-            let numbers = scalars::<32>(&bytes).and_then(|raw| p256::ecdsa::Signature::from_slice(&raw).ok());
-            key.is_ok_and(|key| numbers.is_some_and(|numbers| key.verify(message, &numbers).is_ok()))
+            let key = point.as_slice().try_into().ok();
+            let numbers = scalars::<32>(&bytes).and_then(|raw| raw.try_into().ok());
+            key.zip(numbers)
+                .is_some_and(|(key, numbers)| es256::verify(key, message, &numbers).is_ok())
         }
         ("ecdsa-sha2-nistp384", b"ecdsa-sha2-nistp384") => {
             let point = take(&mut fields).map_err(form)?;

@@ -164,7 +164,7 @@ pub fn mint(text: &LeaseText, material: &Material, grant: &GrantText, nonce: &[u
     let made = match material.signed() {
         // By its touch: what it says was fixed before.
         Some(signed) => ssh_cert::with_signature(&ca, &certificate, &signed.message, &signed.signature),
-        None => Minter::of(material, &grant.secret, ca).and_then(|minter| minter.certificate(&certificate, nonce)),
+        None => Minter::of(material, &grant.secret, &ca).and_then(|minter| minter.certificate(&certificate, nonce)),
     };
     let made = made.map_err(|error| unminted(error, grant))?;
     locked(made)

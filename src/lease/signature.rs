@@ -8,7 +8,6 @@ use super::request::Judged;
 use super::text::{GrantText, LeaseText, SignatureText};
 use super::token::unminted;
 use crate::encoding::SecretRef;
-use crate::encoding::jwk::PublicKey;
 use crate::encoding::plain::visible;
 use crate::encoding::ssh_signed_data::SignedData;
 use crate::mint::Minter;
@@ -36,8 +35,7 @@ impl Permitted {
     /// The record's private key is not that of the public key that was shown.
     pub fn sign(&self, text: &LeaseText, material: &Material) -> Result<Vec<u8>, Failure> {
         let (grant, says) = text.signature().ok_or_else(none)?;
-        let key = PublicKey::from_text(says.alg, &says.key).map_err(|error| internal("signature", error))?;
-        let signed = Minter::of(material, &grant.secret, key).and_then(|minter| minter.ssh_signature(&self.data));
+        let signed = Minter::of_text(material, &grant.secret, says.alg, &says.key).and_then(|minter| minter.ssh_signature(&self.data));
         signed.map_err(|error| unminted(error, grant))
     }
 }

@@ -190,14 +190,13 @@ impl At {
 /// The record's private key is not that of the public key that was shown; no locked memory.
 pub fn mint(text: &LeaseText, material: &Material, grant: &GrantText, jti: String, at: At) -> Result<Secret, Failure> {
     let says = says(grant)?;
-    let key = PublicKey::from_text(says.alg, &says.key).map_err(|error| internal("token", error))?;
     let token = match material.signed() {
         // By its touch: what it says was fixed before.
         Some(signed) => {
             let unsigned = str::from_utf8(&signed.message).map_err(|error| internal("token", error))?;
             jwt::with_signature(unsigned, &signed.signature)
         }
-        None => Minter::of(material, &grant.secret, key)
+        None => Minter::of_text(material, &grant.secret, says.alg, &says.key)
             .and_then(|minter| minter.token(&claims(text, says, jti, at)?, named(says)))
             .map_err(|error| unminted(error, grant))?,
     };
@@ -255,6 +254,7 @@ pub(super) fn unminted(error: MintError, grant: &GrantText) -> Failure {
     match error {
         MintError::NoKey | MintError::OtherKey => Failure::new(Outcome::VaultRefused, "signer_key", format!("{secret}: {error}"))
             .hint(format!("make its keys anew: touchlease signer rotate {secret} --compromised")),
+        MintError::Memory => locked_memory(error),
         MintError::Times | MintError::Claims | MintError::Certificate(_) | MintError::Signing => internal("token", error),
     }
 }

@@ -4,19 +4,18 @@
 //! touch, what [`unsigned`] gives.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::marker::PhantomData;
 
 use data_encoding::{BASE64, BASE64URL_NOPAD};
 use serde::Serialize;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use super::key::SigningKey;
 use super::ssh_cert::CertificateError;
 use crate::encoding::access::Access;
 use crate::encoding::jwk::{Algorithm, Profile, PublicKey};
 use crate::encoding::{Digest, SecretRef, self_signed};
-use crate::vault::signer::{ACCESS, is_ours, split};
+use crate::secret::{LoadError, SigningKey};
+use crate::vault::signer::{ACCESS, is_ours};
 use crate::vault::{LONGEST_TOKEN, Material};
 
 /// Why there is no token.
@@ -37,9 +36,22 @@ pub enum MintError {
     /// A certificate that sshd would take for another one.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
-    /// The library refuses to sign, or to write JSON.
+    /// The kernel locks no memory for the key.
+    #[error("there is no locked memory for the signer's key")]
+    Memory,
+    /// The library refuses to sign, or to write JSON; the system has no randomness for a signature.
     #[error("it cannot be signed")]
     Signing,
+}
+
+impl From<LoadError> for MintError {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::OtherKey => Self::OtherKey,
+            LoadError::Memory => Self::Memory,
+            LoadError::Library => Self::Signing,
+        }
+    }
 }
 
 /// What a token says.
@@ -69,9 +81,7 @@ pub struct Claims {
 
 /// Signs with one signer of one lease, for as long as the lease is looked at.
 pub struct Minter<'a> {
-    key: SigningKey,
-    public: PublicKey,
-    lease: PhantomData<&'a Material>,
+    key: &'a SigningKey,
 }
 
 /// By what the header names the key.
@@ -114,24 +124,30 @@ impl<'a> Minter<'a> {
     /// The signer `secret` of a lease, of which `public` was shown.
     ///
     /// # Errors
-    /// [`MintError::NoKey`], [`MintError::OtherKey`].
-    pub fn of(material: &'a Material, secret: &SecretRef, public: PublicKey) -> Result<Self, MintError> {
-        let value = material.value(&secret.scope, &secret.name).ok_or(MintError::NoKey)?;
-        let (private, _) = split(value).ok_or(MintError::NoKey)?;
-        let key = SigningKey::read(public.algorithm(), private).ok_or(MintError::OtherKey)?;
-        if key.public().as_ref() != Some(&public) {
-            return Err(MintError::OtherKey);
+    /// [`MintError::NoKey`], [`MintError::OtherKey`], [`MintError::Memory`], [`MintError::Signing`].
+    pub fn of(material: &'a Material, secret: &SecretRef, public: &PublicKey) -> Result<Self, MintError> {
+        let key = material.signing_key(&secret.scope, &secret.name, public).ok_or(MintError::NoKey)?;
+        Ok(Self { key: key? })
+    }
+
+    /// The same of the `algorithm` and the `text` of the public key (base64url): what one signature after the other is asked by, without reading the key
+    /// anew each time.
+    ///
+    /// # Errors
+    /// As [`Minter::of`]; [`MintError::OtherKey`] too for a text that is no public key.
+    pub fn of_text(material: &'a Material, secret: &SecretRef, algorithm: Algorithm, text: &str) -> Result<Self, MintError> {
+        match material.loaded_key(&secret.scope, &secret.name) {
+            Some(key) if key.public().is(algorithm, text) => Ok(Self { key }),
+            _ => {
+                let public = PublicKey::from_text(algorithm, text).map_err(|_| MintError::OtherKey)?;
+                Self::of(material, secret, &public)
+            }
         }
-        Ok(Self {
-            key,
-            public,
-            lease: PhantomData,
-        })
     }
 
     /// The public key that was shown.
     pub(super) fn public(&self) -> &PublicKey {
-        &self.public
+        self.key.public()
     }
 
     /// Signs `message`.
@@ -145,7 +161,7 @@ impl<'a> Minter<'a> {
     /// [`MintError::Times`], [`MintError::Claims`], [`MintError::OtherKey`] (a certificate of another key, or a name that the key has not),
     /// [`MintError::Signing`].
     pub fn token(&self, claims: &Claims, named: Named<'_>) -> Result<Zeroizing<String>, MintError> {
-        let unsigned = unsigned(&self.public, claims, named)?;
+        let unsigned = unsigned(self.public(), claims, named)?;
         let signature = self.sign(unsigned.as_bytes()).ok_or(MintError::Signing)?;
         Ok(with_signature(&unsigned, &Zeroizing::new(signature)))
     }
@@ -250,11 +266,12 @@ pub(super) mod tests {
         }
     }
 
+    /// Of a key that stays until the tests end.
     pub(crate) fn minter(algorithm: Algorithm) -> Minter<'static> {
+        let public = key::public_of(algorithm, &[7; 32]).unwrap();
+        let key = SigningKey::load(&[7; 32], &public).unwrap();
         Minter {
-            key: SigningKey::read(algorithm, &[7; 32]).unwrap(),
-            public: key::public_of(algorithm, &[7; 32]).unwrap(),
-            lease: PhantomData,
+            key: Box::leak(Box::new(key)),
         }
     }
 
@@ -273,7 +290,7 @@ pub(super) mod tests {
             let (header, payload, _, _) = parts(&minter.token(&claims(), Named::default()).unwrap());
             assert_eq!(
                 header,
-                json!({ "alg": algorithm.as_str(), "kid": minter.public.thumbprint(), "typ": "JWT" })
+                json!({ "alg": algorithm.as_str(), "kid": minter.public().thumbprint(), "typ": "JWT" })
             );
             assert_eq!(
                 payload,
@@ -290,7 +307,7 @@ pub(super) mod tests {
     fn t28_the_header_names_the_key_as_the_profile_says_and_a_certificate_of_another_key_is_refused() {
         use super::super::self_signed::certificate;
         let minter = minter(Algorithm::Es256);
-        let own = certificate(&[7; 32], &minter.public).unwrap();
+        let own = certificate(&[7; 32], minter.public()).unwrap();
         let header = |profile, certificate| {
             let token = minter.token(&claims(), Named { profile, certificate })?;
             Ok::<_, MintError>(parts(&token).0)
@@ -298,12 +315,12 @@ pub(super) mod tests {
         let libtrust = header(Profile::Libtrust, None).unwrap();
         assert_eq!(
             libtrust,
-            json!({ "alg": "ES256", "kid": minter.public.libtrust().unwrap(), "typ": "JWT" })
+            json!({ "alg": "ES256", "kid": minter.public().libtrust().unwrap(), "typ": "JWT" })
         );
         let der = BASE64URL_NOPAD.decode(own.as_bytes()).unwrap();
         assert_eq!(
             header(Profile::X5c, Some(&own)).unwrap(),
-            json!({ "alg": "ES256", "kid": minter.public.thumbprint(), "typ": "JWT", "x5c": [BASE64.encode(&der)] })
+            json!({ "alg": "ES256", "kid": minter.public().thumbprint(), "typ": "JWT", "x5c": [BASE64.encode(&der)] })
         );
         let other = certificate(&[8; 32], &key::public_of(Algorithm::Es256, &[8; 32]).unwrap()).unwrap();
         for certificate in [None, Some(""), Some(other.as_str())] {
@@ -345,11 +362,11 @@ pub(super) mod tests {
     fn a_signature_is_over_what_stands_before_it_and_verifies() {
         let es256 = minter(Algorithm::Es256);
         let (_, _, signed, signature) = parts(&es256.token(&claims(), Named::default()).unwrap());
-        let point = es256.public.as_bytes().try_into().unwrap();
+        let point = es256.public().as_bytes().try_into().unwrap();
         es256::verify(point, signed.as_bytes(), &signature.try_into().unwrap()).unwrap();
         let eddsa = minter(Algorithm::EdDsa);
         let (_, _, signed, signature) = parts(&eddsa.token(&claims(), Named::default()).unwrap());
-        let key = ed25519_dalek::VerifyingKey::from_bytes(eddsa.public.as_bytes().try_into().unwrap()).unwrap();
+        let key = ed25519_dalek::VerifyingKey::from_bytes(eddsa.public().as_bytes().try_into().unwrap()).unwrap();
         let signature = ed25519_dalek::Signature::from_slice(&signature).unwrap();
         key.verify(signed.as_bytes(), &signature).unwrap();
         key.verify(&signed.as_bytes()[1..], &signature).unwrap_err();

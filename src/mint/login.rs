@@ -8,11 +8,11 @@ use super::ssh_cert::signature_blob;
 use crate::encoding::jwk::Algorithm;
 use crate::encoding::ssh_key::SshKey;
 use crate::encoding::ssh_userauth::UserAuth;
-use crate::secret::Secret;
+use crate::secret::SigningKey;
 
 /// An Ed25519 key of one lease.
 pub struct LoginKey {
-    private: Secret,
+    key: SigningKey,
     public: SshKey,
 }
 
@@ -23,8 +23,10 @@ impl LoginKey {
     /// No locked memory.
     pub fn generate(fill: &mut dyn FnMut(&mut [u8])) -> io::Result<Self> {
         let (private, public) = key::generate(Algorithm::EdDsa, fill)?;
-        let public = SshKey::of(&public).map_err(io::Error::other)?;
-        Ok(Self { private, public })
+        Ok(Self {
+            key: SigningKey::load(private.expose(), &public).map_err(io::Error::other)?,
+            public: SshKey::of(&public).map_err(io::Error::other)?,
+        })
     }
 
     /// Its public half, for which the certificate is.
@@ -36,7 +38,7 @@ impl LoginKey {
     /// Signs a request to be let in (RFC 8709, 6), and nothing else. Which one `lease::login` decides.
     #[must_use]
     pub fn sign(&self, request: &UserAuth) -> Option<Vec<u8>> {
-        let signature = key::sign(Algorithm::EdDsa, self.private.expose(), &request.to_blob())?;
+        let signature = self.key.sign(&request.to_blob())?;
         Some(signature_blob(Algorithm::EdDsa, &self.public, &signature))
     }
 }

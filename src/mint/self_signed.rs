@@ -8,7 +8,9 @@ use rcgen::{
 };
 
 use super::key;
+use crate::encoding::es256;
 use crate::encoding::jwk::{Algorithm, PublicKey};
+use crate::sys::stack::scrubbed;
 
 /// A P-256 key of a signer, as `rcgen` signs with it.
 struct Own<'a> {
@@ -48,7 +50,9 @@ impl PublicKeyData for Own<'_> {
 impl SigningKey for Own<'_> {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
         let failed = rcgen::Error::RemoteKeyError;
-        let signature = key::sign(Algorithm::Es256, self.private, message).ok_or(failed.clone())?;
+        // By the nonce of RFC 6979: the certificate of a key is the same whenever it is made.
+        let scalar = self.private.try_into().map_err(|_| failed.clone())?;
+        let signature = scrubbed(|| es256::sign(scalar, message)).ok_or(failed.clone())?;
         let signature = ecdsa::Signature::from_slice(&signature).map_err(|_| failed)?;
         Ok(signature.to_der().as_bytes().to_vec())
     }

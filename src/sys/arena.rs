@@ -67,6 +67,19 @@ impl LockedBytes {
         })
     }
 
+    /// Where the bytes begin: at the beginning of a slot or of a page, so at a multiple of 64; of no bytes, nowhere.
+    pub(super) fn start(&self) -> NonNull<u8> {
+        match &*self.place {
+            Place::Slots(start) => *start,
+            Place::Pages(pages) => pages.start(),
+        }
+    }
+
+    /// Whether they are there: in a forked copy they are not.
+    pub(super) fn is_of_this_process(&self) -> bool {
+        self.forks == FORKS.load(Ordering::Relaxed)
+    }
+
     /// The bytes.
     #[must_use]
     pub fn as_slice(&self) -> &[u8] {
@@ -89,7 +102,7 @@ impl LockedBytes {
 
 impl Drop for LockedBytes {
     fn drop(&mut self) {
-        if self.forks != FORKS.load(Ordering::Relaxed) {
+        if !self.is_of_this_process() {
             return;
         }
         // SAFETY: nothing looks at the place after this.

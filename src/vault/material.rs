@@ -1,11 +1,13 @@
 //! Unsealing: from the proof of a touch to the values that its lease names, and to no others.
 
+use std::cell::OnceCell;
 use std::fmt;
 
 use crate::device::proof::{Proof, SignedMessage};
 use crate::encoding::Digest;
+use crate::encoding::jwk::PublicKey;
 use crate::encoding::sshsig::Namespace;
-use crate::secret::Secret;
+use crate::secret::{LoadError, Secret, SigningKey};
 
 use super::accepted::Accepted;
 use super::bytes::Id;
@@ -14,7 +16,7 @@ use super::index::Entry;
 use super::record::{self, LARGEST_RECORD, Record};
 use super::scope::Ring;
 use super::tree::Index;
-use super::{RecoveryCode, ScopeEntry, Signer, Standing, Vault, scope};
+use super::{RecoveryCode, ScopeEntry, Signer, Standing, Vault, scope, signer};
 
 /// A secret that a lease names, with the clear part that was judged and shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,11 +48,20 @@ pub struct Wanted {
 /// ```
 #[derive(Debug)]
 pub struct Material {
-    values: Vec<(String, String, Secret)>,
+    values: Vec<Value>,
     /// Scopes whose heads are still to be joined on the disk.
     joins: Vec<Join>,
     /// What the touch itself signed.
     signed: Option<SignedMessage>,
+}
+
+#[derive(Debug)]
+struct Value {
+    scope: String,
+    name: String,
+    bytes: Secret,
+    /// Of a sealed signer: the key that signs, from its first signature on.
+    key: OnceCell<SigningKey>,
 }
 
 /// A scope that was opened from several heads, and its keys.
@@ -69,8 +80,28 @@ impl Material {
     /// The value of a secret.
     #[must_use]
     pub fn value(&self, scope: &str, name: &str) -> Option<&Secret> {
-        let found = self.values.iter().find(|(s, n, _)| s == scope && n == name);
-        found.map(|(_, _, value)| value)
+        self.find(scope, name).map(|value| &value.bytes)
+    }
+
+    fn find(&self, scope: &str, name: &str) -> Option<&Value> {
+        self.values.iter().find(|value| value.scope == scope && value.name == name)
+    }
+
+    /// The key by which a sealed signer signs, if it has signed before.
+    #[must_use]
+    pub(crate) fn loaded_key(&self, scope: &str, name: &str) -> Option<&SigningKey> {
+        self.find(scope, name)?.key.get()
+    }
+
+    /// The key by which a sealed signer signs, whose public half has to be `public`. It is loaded at the first call, and wiped with the values.
+    /// `None` where there is no such signer.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub(crate) fn signing_key(&self, scope: &str, name: &str, public: &PublicKey) -> Option<Result<&SigningKey, LoadError>> {
+        let value = self.find(scope, name)?;
+        let (private, _) = signer::split(&value.bytes)?;
+        Some(value.signing_key(private, public))
     }
 
     /// What a signer's key in hardware signed: the lease's touch.
@@ -88,7 +119,21 @@ impl Material {
     /// Every value: scope, name, bytes.
     #[must_use]
     pub fn into_values(self) -> Vec<(String, String, Secret)> {
-        self.values
+        let parts = |value: Value| (value.scope, value.name, value.bytes);
+        self.values.into_iter().map(parts).collect()
+    }
+}
+
+impl Value {
+    fn signing_key(&self, private: &[u8], public: &PublicKey) -> Result<&SigningKey, LoadError> {
+        let key = match self.key.get() {
+            Some(key) => key,
+            None => {
+                let key = SigningKey::load(private, public)?;
+                self.key.get_or_init(|| key)
+            }
+        };
+        (key.public() == public).then_some(key).ok_or(LoadError::OtherKey)
     }
 }
 
@@ -172,8 +217,12 @@ impl Vault {
         for (scope, ring) in scopes.into_iter().zip(rings) {
             let index = self.index(scope, &ring, standing, accepted)?;
             for wanted in wanted.iter().filter(|w| w.scope == scope.name) {
-                let value = self.unseal_one(&index, &ring, wanted)?;
-                values.push((wanted.scope.clone(), wanted.name.clone(), value));
+                values.push(Value {
+                    scope: wanted.scope.clone(),
+                    name: wanted.name.clone(),
+                    bytes: self.unseal_one(&index, &ring, wanted)?,
+                    key: OnceCell::new(),
+                });
             }
             let is_joined = index.is_joined();
             drop(index);

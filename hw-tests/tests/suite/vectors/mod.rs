@@ -7,6 +7,7 @@ mod hkdf;
 mod hpke;
 mod jcs;
 mod pin;
+mod ssh;
 
 use data_encoding::HEXLOWER_PERMISSIVE;
 use vault_random::{TryCryptoRng, TryRng};
