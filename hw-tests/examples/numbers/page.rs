@@ -14,7 +14,7 @@ const NOT_MEASURED: &str = "\
   append and fdatasync says what that takes by itself.
 - The proxy's rows have the daemon and its log in them, without a limit of uses: with one each request waits for the disk as well. A request that is
   repeated is asked of the daemon once and counted from then on, which most rows have; one with a path of its own is asked, and has rows of its own.
-  Peers keep no log here.
+  Peers keep no log here. Without TLS all of a row has one core; with it each program runs where the system puts it.
 - Readers: no PC/SC service runs, so its part of looking for keys is the attempt to reach it.
 - Other machines: the ratios are of one run on one machine, everything in turn, on a machine that others use too. Absolute times are
   of that machine; where the load (the average over the minute before the row was done) is above its number of cores, absolute goals

@@ -2,7 +2,7 @@
 //! in by their configuration, in turn. The same client and the same host serve all. A request that is repeated is asked of the daemon once, and counted;
 //! one with a path of its own is asked, so both are measured.
 //!
-//! Without TLS everything has one core. With it the proxies, and the daemon, have the first core; client and host have the last.
+//! Without TLS everything has one core. With it each runs where the system puts it, as for somebody who has started it.
 
 mod client;
 mod origin;
@@ -46,11 +46,9 @@ fn on(cores: &Cores, table: &mut Table) -> Result<(), Failure> {
         Authority::new(folder.path(), "host-ca")?,
         Authority::new(folder.path(), "stand-in-ca")?,
     );
-    cores.on_the_last()?;
     let tls = origin::serve(Some(&host))?;
     cores.on_the_first()?;
     let plain = origin::serve(None)?;
-    let ours = Ours::start(&host, plain, tls)?;
     let place = Place {
         folder: folder.path(),
         plain,
@@ -59,9 +57,10 @@ fn on(cores: &Cores, table: &mut Table) -> Result<(), Failure> {
         stand_in: &stand_in,
     };
 
+    without_tls(table, &Ours::start(&host, plain, tls)?, &place)?;
+    cores.on_all()?;
+    let ours = Ours::start(&host, plain, tls)?;
     let idle = ours.resident()?;
-    without_tls(table, &ours, &place)?;
-    cores.on_the_first()?;
     let mut all = started(
         table,
         &place,
@@ -75,7 +74,6 @@ fn on(cores: &Cores, table: &mut Table) -> Result<(), Failure> {
         tls: Some(trusting(&host.certificate)?),
         ..direct(tls)
     };
-    cores.on_the_last()?;
     small(table, &direct, &ours, &mut all)?;
     new_connections(table, &ours, &mut all)?;
     large(table, &direct, &ours, &mut all)?;
