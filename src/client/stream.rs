@@ -6,9 +6,10 @@ use std::io;
 use serde::Serialize;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::{Client, Message, OTHER_VERSION, no_daemon, parse};
+use crate::sys::arrived::arrived;
 use crate::wire::codec::{self, LineBuffer};
 use crate::wire::{Failure, Outcome};
 
@@ -35,9 +36,24 @@ impl Stream {
     /// # Errors
     /// The daemon went away.
     pub async fn send<T: Serialize>(&mut self, message: &T) -> Result<(), Failure> {
-        let line = codec::encode(message).map_err(|error| Failure::new(Outcome::Internal, "codec", error.to_string()).ours())?;
-        let sent = self.stream.write_all(&line).await;
+        let sent = self.stream.write_all(&encoded(message)?).await;
         sent.map_err(|error| no_daemon(format!("the daemon went away: {error}")))
+    }
+
+    /// Says several messages, one after the other. To a daemon that hung up nothing is said: what it said before is read next.
+    ///
+    /// # Errors
+    /// The socket fails.
+    pub async fn send_all<T: Serialize>(&mut self, messages: impl Iterator<Item = T>) -> Result<(), Failure> {
+        let lines = messages.map(|message| encoded(&message)).collect::<Result<Vec<_>, _>>()?;
+        let all = match lines.as_slice() {
+            [line] => line,
+            lines => &Zeroizing::new(lines.iter().map(|line| &line[..]).collect::<Vec<_>>().concat()),
+        };
+        match self.stream.write_all(all).await {
+            Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => Ok(()),
+            sent => sent.map_err(|error| no_daemon(format!("the daemon went away: {error}"))),
+        }
     }
 
     /// The next message; nothing when the daemon closed the connection. May be dropped at any time without losing a byte.
@@ -49,21 +65,22 @@ impl Stream {
             if let Some(line) = self.lines.pop_front() {
                 return parse(&line).map(Some);
             }
-            let unread = |error: io::Error| no_daemon(format!("the daemon cannot be read: {error}"));
-            self.stream.readable().await.map_err(unread)?;
-            let mut chunk = [0; 4 << 10];
-            match self.stream.try_read(&mut chunk) {
-                Ok(0) => return Ok(None),
-                Ok(n) => {
-                    let lines = &mut self.lines;
-                    let pushed = self.buffer.push(&chunk[..n], |line| lines.push_back(line));
-                    chunk[..n].zeroize();
-                    pushed.map_err(|error| Failure::new(Outcome::Internal, "protocol", error.to_string()).hint(OTHER_VERSION))?;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            let (buffer, lines) = (&mut self.buffer, &mut self.lines);
+            let read = arrived(&mut self.stream, |bytes| {
+                let pushed = buffer.push(bytes, |line| lines.push_back(line));
+                pushed.map(|()| bytes.len())
+            });
+            let read = match read.await {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
-                Err(error) => return Err(unread(error)),
+                read => read.map_err(|error| no_daemon(format!("the daemon cannot be read: {error}")))?,
+            };
+            if read.map_err(|error| Failure::new(Outcome::Internal, "protocol", error.to_string()).hint(OTHER_VERSION))? == 0 {
+                return Ok(None);
             }
         }
     }
+}
+
+fn encoded<T: Serialize>(message: &T) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    codec::encode(message).map_err(|error| Failure::new(Outcome::Internal, "codec", error.to_string()).ours())
 }

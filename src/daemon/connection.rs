@@ -12,7 +12,7 @@ use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::house::House;
 use super::peer::Peer;
@@ -22,6 +22,7 @@ use crate::lease::office::Asker;
 use crate::lease::requester::Requester;
 use crate::presence::{Attached, ScreenKind, Whereabouts};
 use crate::sys;
+use crate::sys::arrived::arrived;
 use crate::wire::codec::{self, LineBuffer};
 use crate::wire::{Answer, Call, Event, Failure, LONGEST_CALL, MOST_PUT_BYTES, MOST_PUTS, Outcome, Reply, Request, Unhinted, VERSION};
 
@@ -498,19 +499,13 @@ impl Lines {
             if let Some(line) = self.ready.pop_front() {
                 return Ok(Some(line));
             }
-            self.stream.readable().await?;
-            let mut chunk = [0; 16 << 10];
-            let read = self.stream.try_read(&mut chunk);
-            match read {
-                Ok(0) => return Ok(None),
-                Ok(n) => {
-                    let pushed = self.buffer.push(&chunk[..n], |line| self.ready.push_back(line));
-                    // No more than what came: wiping all of it is most of what a short call costs.
-                    chunk[..n].zeroize();
-                    pushed.map_err(io::Error::other)?;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
+            let (buffer, ready) = (&mut self.buffer, &mut self.ready);
+            let read = arrived(&mut self.stream, |bytes| {
+                let pushed = buffer.push(bytes, |line| ready.push_back(line));
+                pushed.map(|()| bytes.len())
+            });
+            if read.await?.map_err(io::Error::other)? == 0 {
+                return Ok(None);
             }
         }
     }
@@ -539,18 +534,24 @@ impl Lines {
     }
 
     async fn send_all<T: serde::Serialize>(&mut self, messages: impl Iterator<Item = T>) -> io::Result<()> {
-        let mut lines = messages.map(|message| codec::encode(&message).map_err(io::Error::other));
-        let Some(mut all) = lines.next().transpose()? else { return Ok(()) };
-        for line in lines {
-            let line = line?;
-            // Made anew where it grows, so that nothing is left behind that is not wiped.
-            let mut more = Zeroizing::new(Vec::with_capacity(all.len() + line.len()));
-            more.extend_from_slice(&all);
-            more.extend_from_slice(&line);
-            all = more;
+        let lines = messages.map(|message| codec::encode(&message).map_err(io::Error::other));
+        let lines = lines.collect::<io::Result<Vec<_>>>()?;
+        let all = match lines.as_slice() {
+            [] => return Ok(()),
+            [line] => line,
+            // Made once in its size, so that nothing is left behind that is not wiped.
+            lines => &Zeroizing::new(lines.iter().map(|line| &line[..]).collect::<Vec<_>>().concat()),
+        };
+        // Most often it is taken at once, and nobody has to watch the time.
+        let sent = match self.stream.try_write(all) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            sent => sent?,
+        };
+        if sent == all.len() {
+            return Ok(());
         }
         // A client that does not read must not keep a prompt open.
-        tokio::time::timeout(READ_WITHIN, self.stream.write_all(&all))
+        tokio::time::timeout(READ_WITHIN, self.stream.write_all(&all[sent..]))
             .await
             .map_err(|_| io::ErrorKind::TimedOut)?
     }

@@ -85,7 +85,7 @@ impl Login {
         let blob = BASE64
             .decode(data.as_bytes())
             .map_err(|_| refuse("no_login", "what is to be signed is not base64"))?;
-        let permit = |text: &LeaseText, _: &Material| login::permit(text, &self.certificate, session, &blob);
+        let permit = |text: &LeaseText, _: &Material| login::permit(text, self.key.public(), &self.certificate, session, &blob);
         house.ledger.with_material(lease, permit).map_err(|_| gone())?
     }
 

@@ -73,13 +73,13 @@ pub fn session(asked: &SessionAsk) -> Result<SshSession, Failure> {
 }
 
 /// Reads what is to be signed, and holds it against what was shown for this lease: the session is with the server whose host key stands there,
-/// the request is of this session, for this user, with this `certificate` and no other key. Pure.
+/// the request is of this session, for this user, with this `certificate`, which is for `key`, and no other one. Pure.
 ///
 /// # Errors
 /// It is anything else.
-pub fn permit(text: &LeaseText, certificate: &[u8], asked: &SessionAsk, blob: &[u8]) -> Result<Permitted, Failure> {
-    let says = text.certificate().and_then(|(_, says)| Some((says, says.login.as_ref()?)));
-    let (says, login) = says.ok_or_else(|| internal("login", "the lease is for no login"))?;
+pub fn permit(text: &LeaseText, key: &SshKey, certificate: &[u8], asked: &SessionAsk, blob: &[u8]) -> Result<Permitted, Failure> {
+    let login = text.certificate().and_then(|(_, says)| says.login.as_ref());
+    let login = login.ok_or_else(|| internal("login", "the lease is for no login"))?;
     let session = session(asked)?;
     let request = UserAuth::read(blob).map_err(|error| refuse("no_login", error.to_string()).hint("use it with ssh, as SSH_AUTH_SOCK"))?;
     if session.host().to_line() != login.host_key {
@@ -89,7 +89,6 @@ pub fn permit(text: &LeaseText, certificate: &[u8], asked: &SessionAsk, blob: &[
         );
         return Err(refuse("other_host", message).hint("each server takes a touch of its own: ssh to it again"));
     }
-    let key = SshKey::from_line(&says.key).map_err(|error| internal("login", error))?;
     // Whoever asks could sign the session of any server with a host key of his own: only the server itself can tell, by the host key in the request.
     if request.host.is_none() && !login.old_server {
         let message = "the server does not want its host key in what is signed, so it may be another one than was touched for";

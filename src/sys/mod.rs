@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod arena;
+pub mod arrived;
 pub mod child;
 pub mod disk;
 pub mod file;

@@ -77,8 +77,13 @@ impl LineBuffer {
     pub fn push(&mut self, read: &[u8], mut line: impl FnMut(Zeroizing<Vec<u8>>)) -> Result<(), CodecError> {
         let mut rest = read;
         while let Some(end) = rest.iter().position(|b| *b == b'\n') {
-            self.extend(&rest[..end])?;
-            line(std::mem::take(&mut self.held));
+            if self.held.is_empty() && end <= self.limit {
+                // No larger than it is: all of it is wiped.
+                line(Zeroizing::new(rest[..end].to_vec()));
+            } else {
+                self.extend(&rest[..end])?;
+                line(std::mem::take(&mut self.held));
+            }
             rest = &rest[end + 1..];
         }
         self.extend(rest)

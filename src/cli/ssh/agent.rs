@@ -3,6 +3,7 @@
 //! The key is the daemon's. What runs here speaks ssh's protocol on one side and the daemon's on the other, and has nothing to lose.
 
 mod client;
+mod frames;
 mod held;
 mod logins;
 mod serve;
@@ -90,6 +91,8 @@ pub fn run(session: &Session, args: Args) -> Result<u8, Failure> {
     let ended = runtime.block_on(serve(session, &agent, &socket, &command));
     // A prompt that still stands is taken away, and the terminal is as it was.
     agent.stop();
+    // Whoever waits for something else waits for nothing any more.
+    runtime.shutdown_background();
     ended
 }
 

@@ -1,47 +1,27 @@
 //! A lease that this process holds, and what the daemon signs with it.
 
-use std::mem;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Sender, channel};
-use std::sync::{Mutex, TryLockError};
-
 use data_encoding::BASE64;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
 
-use super::serve::locked;
 use crate::cli::init::unexpected;
-use crate::client::{Client, Message};
+use crate::client::{Message, Stream};
 use crate::wire::signer::SessionAsk;
 use crate::wire::{Answer, Event, Failure, Outcome};
 
 /// Most that is asked for together: the daemon takes as much in one go.
 const TOGETHER: usize = 32;
 
-/// The connection of a lease. What several threads want signed while one of them uses it goes to the daemon together, which then waits for its disk
-/// once.
+/// The connection of a lease, which a task has. What several want signed while it waits for the daemon goes there together, and is answered
+/// together: with a limit of uses the daemon waits for its disk once. The connection, and with it the lease, ends when this is dropped.
 pub(super) struct Held {
-    connection: Mutex<Client>,
-    queue: Mutex<Queue>,
-    over: AtomicBool,
+    queue: UnboundedSender<Wanted>,
 }
 
-/// Threads that want something signed.
-#[derive(Default)]
-struct Queue {
-    wanted: Vec<Wanted>,
-    /// One of them uses the connection, and hands it on when it has its answer.
-    is_led: bool,
-}
-
-/// What one thread waits for.
+/// What somebody waits for.
 struct Wanted {
     answer: Answer,
-    told: Sender<Told>,
-}
-
-enum Told {
-    /// To use the connection, for all that wait.
-    Lead,
-    Signed(Signed),
+    told: oneshot::Sender<Signed>,
 }
 
 /// What came of it.
@@ -50,109 +30,89 @@ pub(super) enum Signed {
     Done(Vec<u8>),
     /// Why there is none.
     Refused(Failure),
-    /// Nothing was said of it: others had the last uses of the lease, or the daemon is gone.
+    /// Nothing was said of it: others had the last uses of the lease, it was over before it was asked, or the daemon is gone.
     Unsaid,
 }
 
 impl Held {
-    pub(super) fn new(client: Client) -> Self {
-        Self {
-            connection: Mutex::new(client),
-            queue: Mutex::default(),
-            over: AtomicBool::new(false),
-        }
+    /// Has a task of the runtime that this is called in.
+    pub(super) fn new(daemon: Stream) -> Self {
+        let (queue, wanted) = unbounded_channel();
+        tokio::spawn(pass_on(daemon, wanted));
+        Self { queue }
     }
 
-    /// Whether the daemon has not said that the lease is over, as far as can be told without waiting.
+    /// Whether nothing was heard of the lease's end.
     pub(super) fn is_live(&self) -> bool {
-        let is_quiet = |client: &Client| client.is_waiting() && !client.is_ready();
-        let quiet = match self.connection.try_lock() {
-            Ok(client) => is_quiet(&client),
-            Err(TryLockError::Poisoned(client)) => is_quiet(client.get_ref()),
-            // Whoever uses it hears of its end.
-            Err(TryLockError::WouldBlock) => true,
-        };
-        quiet && !self.over.load(Ordering::SeqCst)
+        !self.queue.is_closed()
     }
 
     /// Has the daemon sign: a login in its session, or what an SSH signature is over.
-    pub(super) fn sign(&self, session: Option<SessionAsk>, data: &[u8]) -> Signed {
-        let (tell, told) = channel();
+    pub(super) async fn sign(&self, session: Option<SessionAsk>, data: &[u8]) -> Signed {
+        let (told, signed) = oneshot::channel();
         let data = BASE64.encode(data);
         let answer = Answer::Sign { session, data };
-        let leads = {
-            let mut queue = locked(&self.queue);
-            queue.wanted.push(Wanted { answer, told: tell });
-            !mem::replace(&mut queue.is_led, true)
-        };
-        if leads {
-            self.lead();
-        }
-        loop {
-            match told.recv() {
-                Ok(Told::Signed(signed)) => return signed,
-                Ok(Told::Lead) => self.lead(),
-                Err(_) => return Signed::Unsaid,
-            }
-        }
+        // Of one that is over nothing is said.
+        let _ = self.queue.send(Wanted { answer, told });
+        signed.await.unwrap_or(Signed::Unsaid)
     }
+}
 
-    /// Asks for all that is wanted by now, this thread's own among it, and lets another go on with what came meanwhile.
-    fn lead(&self) {
-        let mut wanted = mem::take(&mut locked(&self.queue).wanted);
-        let mut client = locked(&self.connection);
-        while !wanted.is_empty() {
-            let rest = wanted.split_off(wanted.len().min(TOGETHER));
-            self.exchange(&mut client, &wanted);
-            wanted = rest;
-        }
-        drop(client);
-        let mut queue = locked(&self.queue);
-        // It waits for its answer, and for nothing else.
-        let next = queue.wanted.first().map(|next| next.told.send(Told::Lead));
-        queue.is_led = next.is_some();
-    }
-
-    /// Asks for all of it, and passes the answers on, which come in the same order.
-    fn exchange(&self, client: &mut Client, wanted: &[Wanted]) {
-        let answers: Vec<_> = wanted.iter().map(|one| &one.answer).collect();
-        let mut failed = client.answers(&answers).err();
-        for one in wanted {
-            let signed = match &failed {
-                Some(failure) => Signed::Refused(failure.clone()),
-                None if self.over.load(Ordering::SeqCst) => Signed::Unsaid,
-                None => self.hear(client).unwrap_or_else(|failure| {
-                    failed = Some(failure.clone());
-                    Signed::Refused(failure)
-                }),
-            };
-            // It waits for that.
-            let _ = one.told.send(Told::Signed(signed));
-        }
-        if failed.is_some() {
-            self.over.store(true, Ordering::SeqCst);
-        }
-    }
-
-    fn hear(&self, client: &mut Client) -> Result<Signed, Failure> {
-        loop {
-            match client.message()? {
-                Some(Message::Event(Event::Signed {
-                    signature: Some(signature),
-                    ..
-                })) => return BASE64.decode(signature.as_bytes()).map(Signed::Done).map_err(|_| unexpected()),
-                Some(Message::Event(Event::Signed {
-                    refused: Some(refused), ..
-                })) => return Ok(Signed::Refused(refused)),
-                // It was taken back, or its time is over: nobody is asked anew for that.
-                Some(Message::Event(Event::Ended { .. })) => return Err(ended()),
-                Some(Message::Event(_)) => {}
-                Some(Message::Reply(_)) => return Err(unexpected()),
-                None => {
-                    self.over.store(true, Ordering::SeqCst);
-                    return Ok(Signed::Unsaid);
+/// Has signed what is wanted, until the lease is over or nobody can want anything any more. Who still waits then is told nothing.
+async fn pass_on(mut daemon: Stream, mut queue: UnboundedReceiver<Wanted>) {
+    let mut wanted = Vec::with_capacity(TOGETHER);
+    loop {
+        tokio::select! {
+            // What has been said of its end by now counts for what is wanted now.
+            biased;
+            said = daemon.message() => match said {
+                Ok(Some(Message::Event(event))) if !matches!(event, Event::Ended { .. }) => {}
+                _ => break,
+            },
+            count = queue.recv_many(&mut wanted, TOGETHER) => {
+                if count == 0 || !exchange(&mut daemon, &mut wanted).await {
+                    break;
                 }
             }
+        }
+    }
+}
+
+/// Asks for all of it, and passes the answers on, which come in the same order. Whether the lease goes on.
+async fn exchange(daemon: &mut Stream, wanted: &mut Vec<Wanted>) -> bool {
+    let mut failed = daemon.send_all(wanted.iter().map(|one| &one.answer)).await.err();
+    let mut over = false;
+    for one in wanted.drain(..) {
+        let signed = match &failed {
+            Some(failure) => Signed::Refused(failure.clone()),
+            None if over => Signed::Unsaid,
+            None => hear(daemon).await.unwrap_or_else(|failure| {
+                failed = Some(failure.clone());
+                Signed::Refused(failure)
+            }),
+        };
+        over |= matches!(signed, Signed::Unsaid);
+        // It waits for that.
+        let _ = one.told.send(signed);
+    }
+    failed.is_none() && !over
+}
+
+async fn hear(daemon: &mut Stream) -> Result<Signed, Failure> {
+    loop {
+        match daemon.message().await? {
+            Some(Message::Event(Event::Signed {
+                signature: Some(signature),
+                ..
+            })) => return BASE64.decode(signature.as_bytes()).map(Signed::Done).map_err(|_| unexpected()),
+            Some(Message::Event(Event::Signed {
+                refused: Some(refused), ..
+            })) => return Ok(Signed::Refused(refused)),
+            // It was taken back, or its time is over: nobody is asked anew for that.
+            Some(Message::Event(Event::Ended { .. })) => return Err(ended()),
+            Some(Message::Event(_)) => {}
+            Some(Message::Reply(_)) => return Err(unexpected()),
+            None => return Ok(Signed::Unsaid),
         }
     }
 }

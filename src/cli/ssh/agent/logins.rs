@@ -1,12 +1,13 @@
 //! Logins: a certificate and a lease for each server.
 
 use std::collections::BTreeMap;
-use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use data_encoding::BASE64;
+use tokio::sync::Mutex;
 
 use super::Args;
+use super::frames::Frames;
 use super::held::{Held, Signed};
 use super::serve::{Agent, locked};
 use crate::cli::init::unexpected;
@@ -22,7 +23,7 @@ type Slot = Arc<Mutex<Option<Arc<Login>>>>;
 /// The leases of a signer of certificates, by the host key that they are for.
 pub(super) struct Logins {
     ca: SecretRef,
-    leases: Mutex<BTreeMap<Vec<u8>, Slot>>,
+    leases: std::sync::Mutex<BTreeMap<Vec<u8>, Slot>>,
 }
 
 /// A lease for one server.
@@ -38,33 +39,33 @@ impl Logins {
     pub(super) fn new(ca: SecretRef) -> Self {
         Self {
             ca,
-            leases: Mutex::default(),
+            leases: std::sync::Mutex::default(),
         }
     }
 
     /// The certificate for this server: that of a live lease, or of one that is asked for.
-    pub(super) fn list(&self, agent: &Agent, session: &Session, stream: &UnixStream) -> Result<Vec<u8>, Failure> {
+    pub(super) async fn list(&self, agent: &Arc<Agent>, session: &Session, client: &Frames) -> Result<Vec<u8>, Failure> {
         let slot = self.slot(session);
-        let mut login = locked(&slot);
+        let mut login = slot.lock().await;
         if login.as_ref().is_some_and(|login| !login.held.is_live()) {
             *login = None;
         }
         let login = match &mut *login {
             Some(login) => login,
-            empty => empty.insert(Arc::new(self.ask(agent, session, stream)?)),
+            empty => empty.insert(Arc::new(self.ask(agent, session, client).await?)),
         };
         Ok(frame::identities(&[(&login.certificate, &format!("touchlease {}", login.id))]))
     }
 
-    pub(super) fn sign(&self, session: &Session, key: &[u8], data: &[u8]) -> Result<Vec<u8>, Failure> {
+    pub(super) async fn sign(&self, session: &Session, key: &[u8], data: &[u8]) -> Result<Vec<u8>, Failure> {
         let slot = self.slot(session);
-        let there = locked(&slot).clone();
+        let there = slot.lock().await.clone();
         let Some(login) = there.filter(|login| login.certificate == key) else {
             return Ok(frame::FAILURE.to_vec());
         };
-        let signed = login.held.sign(Some(said(session)), data);
+        let signed = login.held.sign(Some(said(session)), data).await;
         if !login.held.is_live() {
-            let mut there = locked(&slot);
+            let mut there = slot.lock().await;
             if there.as_ref().is_some_and(|other| Arc::ptr_eq(other, &login)) {
                 *there = None;
             }
@@ -82,8 +83,8 @@ impl Logins {
         locked(&self.leases).entry(host).or_default().clone()
     }
 
-    fn ask(&self, agent: &Agent, session: &Session, stream: &UnixStream) -> Result<Login, Failure> {
-        let (granted, held) = agent.ask(self.grant(&agent.args, session), stream)?;
+    async fn ask(&self, agent: &Arc<Agent>, session: &Session, client: &Frames) -> Result<Login, Failure> {
+        let (granted, held) = agent.ask(self.grant(&agent.args, session), client).await?;
         let line = granted.values.first().ok_or_else(unexpected)?.value.0.expose();
         let certificate = line.split(|byte| *byte == b' ').nth(1);
         let certificate = certificate.and_then(|base64| BASE64.decode(base64).ok());

@@ -1,8 +1,9 @@
-//! Connections of ssh and ssh-keygen, each in a thread of its own, and the leases that they share.
+//! Connections of ssh and ssh-keygen, all in one thread, and the leases that they share. What waits for a person, or asks the daemon for anything
+//! but a signature, has a thread aside.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -16,11 +17,12 @@ use rustix::net::{Shutdown, shutdown};
 use rustix::process::getuid;
 use serde_json::json;
 
-use super::Args;
 use super::client;
+use super::frames::Frames;
 use super::held::Held;
 use super::logins::Logins;
 use super::signatures::Signatures;
+use super::{Args, failed};
 use crate::cli::init::unexpected;
 use crate::cli::session::Session as Caller;
 use crate::cli::ui::{Tone, Ui};
@@ -39,8 +41,6 @@ use crate::wire::{Failure, Reply, Request};
 const MOST: usize = 64;
 /// How long the same is not said again: what a forwarded connection asks for in vain is no reason to push a prompt off the screen.
 const SAID: Duration = Duration::from_secs(10);
-/// How long a client may leave its answer unread.
-const READ_WITHIN: Duration = Duration::from_secs(10);
 
 /// What all connections share.
 pub struct Agent {
@@ -49,7 +49,7 @@ pub struct Agent {
     places: Places,
     vault: Option<PathBuf>,
     logins: Option<Logins>,
-    signatures: Signatures,
+    pub(super) signatures: Signatures,
     /// One question at a time: they share a terminal.
     asking: Mutex<()>,
     /// The connection to the daemon of the question that stands.
@@ -57,7 +57,7 @@ pub struct Agent {
     ending: AtomicBool,
     connections: AtomicUsize,
     /// Those that have proven no session, the oldest first.
-    strangers: Mutex<VecDeque<(Arc<AtomicBool>, UnixStream)>>,
+    strangers: Mutex<VecDeque<(Arc<AtomicBool>, OwnedFd)>>,
     /// Why something was refused, and when that was said.
     said: Mutex<BTreeMap<&'static str, Boot>>,
 }
@@ -89,14 +89,11 @@ impl Agent {
 
     /// Serves a connection, if it is of this user.
     pub fn meet(self: &Arc<Self>, stream: tokio::net::UnixStream) {
-        let stream = stream.into_std();
-        let Ok(stream) = stream.and_then(|stream| stream.set_nonblocking(false).map(|()| stream)) else {
-            return;
-        };
         if !peer_uid(stream.as_fd()).is_ok_and(|uid| uid == getuid().as_raw()) {
             return;
         }
-        let (proven, Ok(handle)) = (Arc::new(AtomicBool::new(false)), stream.try_clone()) else {
+        let frames = Frames::new(stream);
+        let (proven, Ok(handle)) = (Arc::new(AtomicBool::new(false)), frames.handle()) else {
             return;
         };
         if self.connections.fetch_add(1, Ordering::SeqCst) >= MOST && !self.part_with_one() {
@@ -105,9 +102,9 @@ impl Agent {
         }
         locked(&self.strangers).push_back((proven.clone(), handle));
         let agent = self.clone();
-        thread::spawn(move || {
+        tokio::spawn(async move {
             // A client that went away wants nothing any more.
-            let _ = agent.serve(stream, &proven);
+            let _ = agent.serve(frames, &proven).await;
             locked(&agent.strangers).retain(|(one, _)| !Arc::ptr_eq(one, &proven));
             agent.connections.fetch_sub(1, Ordering::SeqCst);
         });
@@ -118,7 +115,7 @@ impl Agent {
         let mut strangers = locked(&self.strangers);
         strangers.retain(|(proven, _)| !proven.load(Ordering::SeqCst));
         let oldest = strangers.pop_front();
-        oldest.is_some_and(|(_, stream)| stream.shutdown(std::net::Shutdown::Both).is_ok())
+        oldest.is_some_and(|(_, stream)| shutdown(stream, Shutdown::Both).is_ok())
     }
 
     /// Takes back what is asked for; no question comes after.
@@ -130,27 +127,18 @@ impl Agent {
         drop(locked(&self.asking));
     }
 
-    fn serve(&self, mut stream: UnixStream, proven: &AtomicBool) -> io::Result<()> {
-        stream.set_write_timeout(Some(READ_WITHIN))?;
+    async fn serve(self: &Arc<Self>, mut client: Frames, proven: &AtomicBool) -> io::Result<()> {
         let mut connection = Connection::default();
-        loop {
-            let mut length = [0; 4];
-            stream.read_exact(&mut length)?;
-            let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
-            if length == 0 || length > frame::LONGEST {
-                return Ok(());
-            }
-            let mut body = vec![0; length];
-            stream.read_exact(&mut body)?;
+        while let Some(body) = client.next().await? {
             let step = connection.take(&body);
             proven.store(connection.is_proven(), Ordering::SeqCst);
-            let answer = self.answer(step, &stream);
-            let length = u32::try_from(answer.len()).map_err(io::Error::other)?;
-            stream.write_all(&[&length.to_be_bytes()[..], &answer].concat())?;
+            let answer = self.answer(step, &client).await;
+            client.answer(&answer).await?;
         }
+        Ok(())
     }
 
-    fn answer(&self, step: Step, stream: &UnixStream) -> Vec<u8> {
+    async fn answer(self: &Arc<Self>, step: Step, client: &Frames) -> Vec<u8> {
         let done = match step {
             Step::Answer(answer) => return answer,
             Step::Refuse(why) => {
@@ -158,20 +146,30 @@ impl Agent {
                 return frame::FAILURE.to_vec();
             }
             Step::List(session) => match &self.logins {
-                Some(logins) => logins.list(self, &session, stream),
+                Some(logins) => logins.list(self, &session, client).await,
                 None => Ok(frame::identities(&[])),
             },
             Step::Sign { session, key, data } => match &self.logins {
-                Some(logins) => logins.sign(&session, &key, &data),
+                Some(logins) => logins.sign(&session, &key, &data).await,
                 None => return frame::FAILURE.to_vec(),
             },
-            Step::ListKeys => self.signatures.list(self),
-            Step::SignData { key, data } => self.signatures.sign(self, &key, &data, stream),
+            Step::ListKeys => self.aside(|agent| agent.signatures.list(agent)).await,
+            Step::SignData { key, data } => self.signatures.sign(self, key, &data, client).await,
         };
         done.unwrap_or_else(|failure| {
             self.say(&failure);
             frame::FAILURE.to_vec()
         })
+    }
+
+    /// What waits for the daemon, or for a person, in a thread where nobody else waits for it.
+    pub(super) async fn aside<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let agent = self.clone();
+        let done = tokio::task::spawn_blocking(move || work(&agent)).await;
+        done.unwrap_or_else(|error| Err(failed(&io::Error::other(error))))
     }
 
     /// Not as often as it happens.
@@ -195,12 +193,19 @@ impl Agent {
     }
 
     /// Asks a person; and the connection that holds the lease.
-    pub(super) fn ask(&self, grant: GrantAsk, stream: &UnixStream) -> Result<(Granted, Held), Failure> {
+    pub(super) async fn ask(self: &Arc<Self>, grant: GrantAsk, client: &Frames) -> Result<(Granted, Held), Failure> {
+        let waiting = client.handle().map(UnixStream::from).map_err(|error| failed(&error))?;
+        let (granted, daemon) = self.aside(move |agent| agent.ask_for(grant, &waiting)).await?;
+        let daemon = daemon.into_stream().map_err(|error| failed(&error))?;
+        Ok((granted, Held::new(daemon)))
+    }
+
+    fn ask_for(&self, grant: GrantAsk, waiting: &UnixStream) -> Result<(Granted, Client), Failure> {
         // Whoever waits may be gone when it is his turn.
-        let labels = client::labels(stream);
+        let labels = client::labels(waiting);
         let _turn = locked(&self.asking);
         let client = Client::connect_or_start(&self.places)?;
-        let _watched = self.watch(&client, stream);
+        let _watched = self.watch(&client, waiting);
         // Whoever ends the agent from here on ends this connection.
         if self.ending.load(Ordering::SeqCst) {
             return Err(daemon_gone());
@@ -220,10 +225,10 @@ impl Agent {
         };
         let asked = caller.ask_held(Request::Lease(lease));
         locked(&self.asked).take();
-        let (Reply::Granted(granted), client) = asked? else {
-            return Err(unexpected());
-        };
-        Ok((granted, Held::new(client)))
+        match asked? {
+            (Reply::Granted(granted), client) => Ok((granted, client)),
+            _ => Err(unexpected()),
+        }
     }
 
     /// Who speaks to the daemon.

@@ -1,9 +1,11 @@
 //! SSH signatures, for `ssh-keygen -Y sign` and git: keys that are listed without a touch, and a lease for what is signed.
 
 use std::collections::BTreeMap;
-use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 
+use tokio::sync::Mutex;
+
+use super::frames::Frames;
 use super::held::{Held, Signed};
 use super::serve::{Agent, locked};
 use crate::cli::ssh::signing_key;
@@ -22,7 +24,7 @@ type Slot = Arc<Mutex<Option<Arc<Lease>>>>;
 /// The leases of signers of signatures, by public key, in its wire form, and namespace: a lease's key stays, whatever its signer's is by then.
 pub(super) struct Signatures {
     signers: Vec<SecretRef>,
-    leases: Mutex<BTreeMap<(Vec<u8>, String), Slot>>,
+    leases: std::sync::Mutex<BTreeMap<(Vec<u8>, String), Slot>>,
 }
 
 struct Lease {
@@ -37,7 +39,7 @@ impl Signatures {
     pub(super) fn new(signers: Vec<SecretRef>) -> Self {
         Self {
             signers,
-            leases: Mutex::default(),
+            leases: std::sync::Mutex::default(),
         }
     }
 
@@ -53,21 +55,21 @@ impl Signatures {
     }
 
     /// Signs with a live lease of this key in the namespace that has a use left, or with one that is asked for.
-    pub(super) fn sign(&self, agent: &Agent, key: &[u8], data: &SignedData, stream: &UnixStream) -> Result<Vec<u8>, Failure> {
-        let place = (key.to_vec(), data.namespace.clone());
+    pub(super) async fn sign(&self, agent: &Arc<Agent>, key: Vec<u8>, data: &SignedData, client: &Frames) -> Result<Vec<u8>, Failure> {
+        let place = (key, data.namespace.clone());
         let known = locked(&self.leases).get(&place).cloned();
         let slot = match known {
             Some(slot) => slot,
             // Of a key that is none of these nothing is kept.
-            None if self.signer(agent, key)?.is_none() => return Ok(frame::FAILURE.to_vec()),
-            None => locked(&self.leases).entry(place).or_default().clone(),
+            None if signer(agent, &place.0).await?.is_none() => return Ok(frame::FAILURE.to_vec()),
+            None => locked(&self.leases).entry(place.clone()).or_default().clone(),
         };
         let blob = data.to_blob();
         loop {
-            let Some(lease) = self.lease(&slot, agent, key, data, stream)? else {
+            let Some(lease) = lease(&slot, agent, &place.0, data, client).await? else {
                 return Ok(frame::FAILURE.to_vec());
             };
-            let signed = lease.held.sign(None, &blob);
+            let signed = lease.held.sign(None, &blob).await;
             // Rotated while somebody was asked: nobody would look for the key that signed.
             let is_of_it = |signature: &[u8]| *lease.is_of_it.get_or_init(|| is_signed(&lease.key, &blob, signature));
             let result = match signed {
@@ -76,7 +78,7 @@ impl Signatures {
                 Signed::Refused(refused) => Some(Err(refused)),
                 Signed::Done(signature) if is_of_it(&signature) => Some(Ok(frame::signature(&signature))),
                 Signed::Done(_) => {
-                    forget(&slot, &lease);
+                    forget(&slot, &lease).await;
                     Some(Err(Failure::new(
                         Outcome::Refused,
                         "other_key",
@@ -86,33 +88,12 @@ impl Signatures {
                 }
             };
             if !lease.held.is_live() {
-                forget(&slot, &lease);
+                forget(&slot, &lease).await;
             }
             if let Some(result) = result {
                 return result;
             }
         }
-    }
-
-    /// The live lease there, or one that is asked for; nothing for a key that no signer has any more.
-    fn lease(&self, slot: &Slot, agent: &Agent, key: &[u8], data: &SignedData, stream: &UnixStream) -> Result<Option<Arc<Lease>>, Failure> {
-        let mut there = locked(slot);
-        if let Some(lease) = there.as_ref().filter(|lease| lease.held.is_live()) {
-            return Ok(Some(lease.clone()));
-        }
-        *there = None;
-        // It may have been rotated since.
-        let Some((signer, key)) = self.signer(agent, key)? else {
-            return Ok(None);
-        };
-        let (_, held) = agent.ask(grant(signer, data), stream)?;
-        let is_of_it = OnceLock::new();
-        Ok(Some(there.insert(Arc::new(Lease { held, key, is_of_it })).clone()))
-    }
-
-    /// The signer whose key this is, now.
-    fn signer(&self, agent: &Agent, key: &[u8]) -> Result<Option<(SecretRef, SshKey)>, Failure> {
-        Ok(self.keys(agent)?.into_iter().find(|(_, known)| known.to_blob() == key))
     }
 
     fn keys(&self, agent: &Agent) -> Result<Vec<(SecretRef, SshKey)>, Failure> {
@@ -125,9 +106,31 @@ impl Signatures {
     }
 }
 
+/// The live lease there, or one that is asked for; nothing for a key that no signer has any more.
+async fn lease(slot: &Slot, agent: &Arc<Agent>, key: &[u8], data: &SignedData, client: &Frames) -> Result<Option<Arc<Lease>>, Failure> {
+    let mut there = slot.lock().await;
+    if let Some(lease) = there.as_ref().filter(|lease| lease.held.is_live()) {
+        return Ok(Some(lease.clone()));
+    }
+    *there = None;
+    // It may have been rotated since.
+    let Some((signer, key)) = signer(agent, key).await? else {
+        return Ok(None);
+    };
+    let (_, held) = agent.ask(grant(signer, data), client).await?;
+    let is_of_it = OnceLock::new();
+    Ok(Some(there.insert(Arc::new(Lease { held, key, is_of_it })).clone()))
+}
+
+/// The signer whose key this is, now.
+async fn signer(agent: &Arc<Agent>, key: &[u8]) -> Result<Option<(SecretRef, SshKey)>, Failure> {
+    let keys = agent.aside(|agent| agent.signatures.keys(agent)).await?;
+    Ok(keys.into_iter().find(|(_, known)| known.to_blob() == key))
+}
+
 /// Takes a lease that is over out of its place, where there may be another by now; its connection ends with the last who uses it.
-fn forget(slot: &Slot, lease: &Arc<Lease>) {
-    let mut there = locked(slot);
+async fn forget(slot: &Slot, lease: &Arc<Lease>) {
+    let mut there = slot.lock().await;
     if there.as_ref().is_some_and(|other| Arc::ptr_eq(other, lease)) {
         *there = None;
     }
