@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::init::unexpected;
 use super::list;
+use super::rules::RulesArgs;
 use super::session::Session;
 use super::tty::Tty;
 use super::ui::Tone;
@@ -21,7 +22,7 @@ use crate::encoding::reference::ReferenceError;
 use crate::lease::change::several_scopes;
 use crate::lease::failure::locked_memory;
 use crate::secret::Secret;
-use crate::vault::{Form, LARGEST_VALUE};
+use crate::vault::LARGEST_VALUE;
 use crate::wire::reply::SecretView;
 use crate::wire::request::{PutAsk, RulesAsk};
 use crate::wire::{Failure, Outcome, Reply, Request, Uses, Value};
@@ -67,93 +68,6 @@ pub struct RmArgs {
     secrets: Vec<SecretRef>,
 }
 
-#[derive(Debug, clap::Args)]
-pub struct RulesArgs {
-    /// Allow these deliveries only [default: env,file; with --host: proxy].
-    ///
-    /// In this version env, file and proxy work.
-    #[arg(long = "allow", value_name = "DELIVERY", value_delimiter = ',', value_parser = ["env", "file", "proxy"])]
-    allow: Vec<String>,
-    /// Let only the proxy use it, towards this host, as api.example.com or api.example.com:8443. Repeat for more.
-    ///
-    /// Over TLS; a host that is spoken to without is written http://HOST:PORT.
-    #[arg(long = "host", value_name = "HOST")]
-    hosts: Vec<String>,
-    /// Let the proxy use it for requests with these methods only, as GET,PUT [default: any].
-    #[arg(long = "method", value_name = "METHOD", value_delimiter = ',')]
-    methods: Vec<String>,
-    /// Let the proxy use it for this path only, as '/v4/accounts/*'. Repeat for more [default: any].
-    ///
-    /// A * stands for one whole segment, and at the end for all that is below.
-    #[arg(long = "path", value_name = "PATTERN")]
-    paths: Vec<String>,
-    /// Where in a request the proxy puts it: bearer, basic[:USER], header:NAME[:PREFIX], query:NAME or cookie:NAME [default: bearer].
-    #[arg(long, value_name = "FORM")]
-    send_as: Option<Form>,
-    /// Refuse leases longer than this, as 10m.
-    #[arg(long, value_name = "DURATION", value_parser = seconds)]
-    max_ttl: Option<u64>,
-    /// Limit every lease to this many uses.
-    #[arg(long, value_name = "N", value_parser = how_many::<u32>)]
-    max_uses: Option<u32>,
-}
-
-impl RulesArgs {
-    /// Whether none is given.
-    pub fn is_default(&self) -> bool {
-        let said = [&self.allow, &self.hosts, &self.methods, &self.paths];
-        said.iter().all(|words| words.is_empty()) && self.send_as.is_none() && self.max_ttl.is_none() && self.max_uses.is_none()
-    }
-
-    /// These rules in the place of those that `before` has. A secret that gets its first host goes through a proxy from now on, as a
-    /// new one would.
-    fn over(self, before: RulesAsk) -> RulesAsk {
-        let first_host = before.hosts.is_empty() && !self.hosts.is_empty();
-        let or = |said: &Vec<String>, before: Vec<String>| if said.is_empty() { before } else { said.clone() };
-        RulesAsk {
-            deliveries: if self.allow.is_empty() && !first_host {
-                before.deliveries
-            } else {
-                self.rules().deliveries
-            },
-            hosts: or(&self.hosts, before.hosts),
-            methods: or(&self.methods, before.methods),
-            paths: or(&self.paths, before.paths),
-            send_as: match self.send_as {
-                Some(form) => said(&form),
-                None => before.send_as,
-            },
-            ttl: self.max_ttl.or(before.ttl),
-            uses: self.max_uses.or(before.uses),
-            signer: None,
-        }
-    }
-
-    /// A secret with hosts goes through a proxy only, unless something else is allowed in so many words.
-    pub fn rules(&self) -> RulesAsk {
-        let deliveries = match (self.allow.is_empty(), self.hosts.is_empty()) {
-            (false, _) => self.allow.clone(),
-            (true, true) => vec!["env".into(), "file".into()],
-            (true, false) => vec!["proxy".into()],
-        };
-        RulesAsk {
-            deliveries,
-            hosts: self.hosts.clone(),
-            methods: self.methods.clone(),
-            paths: self.paths.clone(),
-            send_as: self.send_as.as_ref().and_then(said),
-            ttl: self.max_ttl,
-            uses: self.max_uses,
-            signer: None,
-        }
-    }
-}
-
-/// On the wire, where a Bearer token is what is meant when nothing is said.
-fn said(form: &Form) -> Option<String> {
-    (*form != Form::Bearer).then(|| form.to_string())
-}
-
 /// # Errors
 /// See [`Failure`].
 pub fn put(session: &Session, args: PutArgs) -> Result<(), Failure> {
@@ -164,6 +78,8 @@ pub fn put(session: &Session, args: PutArgs) -> Result<(), Failure> {
     }
     let secrets = names(&args.secrets)?;
     once(&secrets)?;
+    let named: Vec<String> = secrets.iter().map(SecretRef::to_string).collect();
+    args.rules.check(Some(&format!("put {}", named.join(" "))), &args.rules.rules())?;
     // Nobody types a value for a vault or a scope that is not there.
     let known = known(session, &secrets)?;
     check_new(&secrets, &known)?;
@@ -279,13 +195,18 @@ pub fn edit(session: &Session, args: EditArgs) -> Result<(), Failure> {
         );
     }
     let before = rules_of(session, &args.secret)?;
+    let is_signer = before.signer.is_some();
+    let (rules, reset) = match args.reset_rules {
+        true => (args.rules.rules(), " --reset-rules"),
+        false => (args.rules.over(before), ""),
+    };
+    // A signer's are another matter, and the daemon says so.
+    if !is_signer {
+        args.rules.check(Some(&format!("edit {}{reset}", args.secret)), &rules)?;
+    }
     let request = Request::Edit {
         secret: args.secret.to_string(),
-        rules: if args.reset_rules {
-            args.rules.rules()
-        } else {
-            args.rules.over(before)
-        },
+        rules,
     };
     changed(session, request, "changed", json!({}))
 }

@@ -32,6 +32,7 @@ mod piv;
 mod prompt;
 mod recover;
 mod rotate;
+mod rules;
 mod run;
 mod scan;
 mod scope;

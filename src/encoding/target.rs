@@ -21,6 +21,47 @@ const PLAIN: &str = "http://";
 const LONGEST_PATTERN: usize = 512;
 /// Longest method in bytes.
 const LONGEST_METHOD: usize = 24;
+/// The methods of the HTTP Method Registry (IANA; RFC 9110, 16.1.1; QUERY is of RFC 10008) of which a credential can be a part; the usual ones
+/// first.
+pub const METHODS: [&str; 37] = [
+    "GET",
+    "POST",
+    "PUT",
+    "PATCH",
+    "DELETE",
+    "HEAD",
+    "OPTIONS",
+    "ACL",
+    "BASELINE-CONTROL",
+    "BIND",
+    "CHECKIN",
+    "CHECKOUT",
+    "COPY",
+    "LABEL",
+    "LINK",
+    "LOCK",
+    "MERGE",
+    "MKACTIVITY",
+    "MKCALENDAR",
+    "MKCOL",
+    "MKREDIRECTREF",
+    "MKWORKSPACE",
+    "MOVE",
+    "ORDERPATCH",
+    "PROPFIND",
+    "PROPPATCH",
+    "QUERY",
+    "REBIND",
+    "REPORT",
+    "SEARCH",
+    "UNBIND",
+    "UNCHECKOUT",
+    "UNLINK",
+    "UNLOCK",
+    "UPDATE",
+    "UPDATEREDIRECTREF",
+    "VERSION-CONTROL",
+];
 /// Of these no credential is a part: one opens a tunnel, the others have what was sent sent back.
 const NO_METHODS: [&str; 3] = ["CONNECT", "TRACE", "TRACK"];
 
@@ -129,6 +170,12 @@ pub fn check_method(method: &str) -> Result<(), TargetError> {
     let letters = method.bytes().all(|b| b.is_ascii_uppercase() || b == b'-');
     let sound = letters && (1..=LONGEST_METHOD).contains(&method.len()) && !NO_METHODS.contains(&method);
     sound.then_some(()).ok_or(TargetError::Method)
+}
+
+/// Whether the registry has this method.
+#[must_use]
+pub fn is_registered(method: &str) -> bool {
+    METHODS.contains(&method)
 }
 
 /// Checks a pattern.
@@ -256,6 +303,12 @@ mod tests {
         ] {
             assert!(text.parse::<Host>().is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn every_registered_method_can_be_sealed() {
+        assert!(METHODS.iter().all(|method| check_method(method).is_ok()));
+        assert!(!is_registered("GTE") && !is_registered("LIST") && !is_registered("get"));
     }
 
     #[test]

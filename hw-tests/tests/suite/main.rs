@@ -33,6 +33,7 @@ mod screen;
 mod second_reader;
 mod signers;
 mod size;
+mod slips;
 mod spine;
 mod ssh;
 mod storms;

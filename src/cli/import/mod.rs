@@ -14,9 +14,9 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::change::RulesArgs;
 use super::init::unexpected;
 use super::list;
+use super::rules::RulesArgs;
 use super::session::Session;
 use super::ui::Tone;
 use crate::encoding::plain::count;
@@ -62,6 +62,7 @@ pub fn run(session: &Session, args: Args) -> Result<(), Failure> {
     // Before the file is read, which may ask for its password.
     let scope = scope(session, args.scope)?;
     let rules = args.rules.rules();
+    args.rules.check(None, &rules)?;
     let source = Source::read(&args.file, args.format, args.key_file.as_deref())?;
     let mut plan = Plan::of(source, &scope, &rules)?;
     let names = plan.entries.iter().map(|entry| entry.secret.clone()).collect::<Vec<_>>();

@@ -1,0 +1,58 @@
+//! Slips of the pen on a command line: said before anything is typed or touched, with the line that is meant, which works.
+
+use serde_json::{Value, json};
+
+use crate::{lab::Lab, newcomer::failed};
+
+/// The words of the first command that a hint names.
+fn command(hint: &str) -> Vec<&str> {
+    let (_, command) = hint.split_once("touchlease ").unwrap_or_else(|| panic!("no command: {hint}"));
+    command.split("; ").next().unwrap().split(' ').collect()
+}
+
+#[test]
+fn rules_that_cannot_be_are_refused_before_a_value_is_typed_and_the_line_of_the_hint_is_taken() {
+    let lab = Lab::new();
+    for (rules, says) in [
+        (&["--host", "https://API.example.com/v1/*"][..], "without https://"),
+        (&["--host", "api.example.com", "--method", "GTE"], "HTTP has no method \"GTE\""),
+        (&["--host", "api.example.com", "--allow", "env"], "is delivered by proxy"),
+        (&["--host", "api.example.com", "--method", "LIST"], "LIST is in no registry"),
+    ] {
+        let put = lab.home.terminal([&["put", "prod/NEW"], rules].concat()).unwrap();
+        let (status, shown) = put.finish().unwrap();
+        let shown = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(status.code(), Some(65), "{shown}");
+        assert!(shown.contains(says) && !shown.contains("value of"), "{shown}");
+        let out = lab.agent_to_its_end(&[&["--json", "put", "prod/NEW", "--from-file", "nope"], rules].concat());
+        let (code, reason, _, hint) = failed(&out);
+        assert_eq!((code, reason.as_str()), (65, "rules"), "before the file is looked for");
+        let mut line = command(&hint);
+        line.splice(..2, []);
+        let line: Vec<String> = line.into_iter().map(|word| word.trim_matches('\'').to_owned()).collect();
+        lab.put("prod/NEW", b"correct-horse", &line.iter().map(String::as_str).collect::<Vec<_>>());
+        lab.person(&["rm", "prod/NEW"]);
+    }
+}
+
+#[test]
+fn a_rule_that_is_edited_wrongly_asks_nobody_and_the_line_of_the_hint_is_taken() {
+    let lab = Lab::new();
+    let _watch = lab.home.watch().unwrap();
+    lab.put("prod/API", b"correct-horse", &["--host", "api.example.com", "--max-ttl", "5m"]);
+    let out = lab.agent_to_its_end(&["--json", "edit", "prod/API", "--allow", "env", "--max-uses", "3"]);
+    let (_, reason, _, hint) = failed(&out);
+    assert_eq!(reason, "rules");
+    lab.person(&command(&hint));
+    let listed: Value = serde_json::from_slice(&lab.agent_to_its_end(&["--json", "list", "prod"]).stdout).unwrap();
+    let rules = &listed["secrets"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|one| one["secret"] == "prod/API")
+        .unwrap()["rules"];
+    assert_eq!(
+        (&rules["deliveries"], &rules["hosts"], &rules["ttl"], &rules["uses"]),
+        (&json!(["env", "proxy"]), &json!(["api.example.com"]), &json!(300), &json!(3))
+    );
+}
