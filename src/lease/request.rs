@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::failure::IntoFailure;
 use super::grant::{AtEnd, Grant, Target, Via};
 use super::requester::{self, Requester};
-use super::task::{self, Task, check_grants};
+use super::task::{self, GrantsError, Task, check_grants};
 use super::text::{Holder, TaskText};
 use crate::encoding::plain::{check_line, check_variable};
 use crate::encoding::{Digest, SecretRef};
@@ -76,8 +76,7 @@ impl Request {
             grants.push(ad_hoc(asked, vault)?);
         }
         check_grants(&grants).map_err(|problem| {
-            Failure::new(Outcome::BadInput, "grants", format!("the request is refused: {problem}"))
-                .hint("name the task or the secrets: --task deploy, --with prod/TOKEN")
+            Failure::new(Outcome::BadInput, "grants", format!("the request is refused: {problem}")).hint(other_grants(&problem))
         })?;
         let grants = grants.into_iter().map(|grant| look_up(vault, grant)).collect::<Result<_, _>>()?;
         if let Some(reason) = &ask.reason {
@@ -123,6 +122,23 @@ impl Judged {
     #[must_use]
     pub fn digest(&self) -> Digest {
         Digest::of(&self.clear)
+    }
+}
+
+/// What to ask for instead.
+fn other_grants(problem: &GrantsError) -> String {
+    match problem {
+        GrantsError::None => "name the task or the secrets: --task deploy, --with prod/TOKEN".into(),
+        GrantsError::Many(_) => "ask for some of them now, and for the others by a request of their own".into(),
+        GrantsError::Token(_) => "ask for it once; a number of them: --uses 2".into(),
+        GrantsError::Variable { secret, via, .. } => {
+            let option = match via {
+                Via::File => "--with-file",
+                Via::Proxy => "--with-proxy",
+                Via::Env | Via::Signer => "--with",
+            };
+            format!("name it once, or give the other one a variable of its own: {option} OTHER={secret}")
+        }
     }
 }
 

@@ -208,7 +208,7 @@ impl Entry {
             .map(GrantEntry::check)
             .collect::<Result<Vec<_>, _>>()
             .map_err(wrong)?;
-        check_grants(&grants).map_err(wrong)?;
+        check_grants(&grants).map_err(|error| wrong(error.to_string()))?;
         Ok(Task {
             name: name.into(),
             about: self.about,
@@ -254,27 +254,51 @@ impl GrantEntry {
     }
 }
 
+/// What is wrong with a set of grants.
+#[derive(Debug, Error)]
+pub(super) enum GrantsError {
+    /// There is none.
+    #[error("it has no grant, so there is nothing to touch for")]
+    None,
+    /// More than one request may have.
+    #[error("it has {0} grants; {MOST_GRANTS} are allowed")]
+    Many(usize),
+    /// Each grant of a signer is a token of every use: two alike say nothing more, and only count.
+    #[error("the same token of {0} is asked for twice; more of them are more uses")]
+    Token(SecretRef),
+    /// Two grants for one variable.
+    #[error("the variable {env} is given twice")]
+    Variable {
+        /// The variable.
+        env: String,
+        /// The second one that is to stand in it.
+        secret: SecretRef,
+        /// And how.
+        via: Via,
+    },
+}
+
 /// What has to hold for any set of grants, from a file or ad hoc.
-pub(super) fn check_grants(grants: &[Grant]) -> Result<(), String> {
+pub(super) fn check_grants(grants: &[Grant]) -> Result<(), GrantsError> {
     if grants.is_empty() {
-        return Err("it has no grant, so there is nothing to touch for".into());
+        return Err(GrantsError::None);
     }
     if grants.len() > MOST_GRANTS {
-        return Err(format!("it has {} grants; {MOST_GRANTS} are allowed", grants.len()));
+        return Err(GrantsError::Many(grants.len()));
     }
     for (i, grant) in grants.iter().enumerate() {
-        // Each grant of a signer is a token of every use: two alike say nothing more, and only count.
         // A certificate is the only grant of its lease anyway.
         let alike = |other: &Grant| (&other.secret, &other.token) == (&grant.secret, &grant.token);
         if grant.token.is_some() && grants[..i].iter().any(alike) {
-            return Err(format!(
-                "the same token of {} is asked for twice; more of them are more uses",
-                grant.secret
-            ));
+            return Err(GrantsError::Token(grant.secret.clone()));
         }
         let Some(env) = &grant.env else { continue };
         if grants[..i].iter().any(|other| other.env.as_ref() == Some(env)) {
-            return Err(format!("the variable {env} is given twice"));
+            return Err(GrantsError::Variable {
+                env: env.clone(),
+                secret: grant.secret.clone(),
+                via: grant.via,
+            });
         }
     }
     Ok(())

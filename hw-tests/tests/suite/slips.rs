@@ -11,6 +11,37 @@ fn command(hint: &str) -> Vec<&str> {
 }
 
 #[test]
+fn a_secret_that_is_named_twice_gets_a_variable_of_its_own_by_the_hint_and_both_are_there() {
+    let lab = Lab::new();
+    let _watch = lab.home.watch().unwrap();
+    let ask = ["--with", "prod/TOKEN", "--with", "prod/TOKEN"];
+    let out = lab.agent_to_its_end(&[&["--json", "run"], &ask[..], &["--", "true"]].concat());
+    let (code, reason, message, hint) = failed(&out);
+    assert_eq!((code, reason.as_str()), (65, "grants"));
+    assert!(message.contains("the variable TOKEN is given twice"), "{message}");
+    let (_, option) = hint.split_once("--with ").unwrap();
+    assert_eq!(option, "OTHER=prod/TOKEN");
+    let both = [
+        "run",
+        "--with",
+        "prod/TOKEN",
+        "--with",
+        option,
+        "--",
+        "sh",
+        "-c",
+        "test -n \"$TOKEN\" && test \"$TOKEN\" = \"$OTHER\"",
+    ];
+    let ran = lab.agent_to_its_end(&both);
+    assert!(ran.status.success(), "{ran:?}");
+    for (option, given) in [("--with-file", "F=prod/TOKEN"), ("--with-proxy", "F=prod/TOKEN")] {
+        let out = lab.agent_to_its_end(&["--json", "run", option, given, option, given, "--", "true"]);
+        let (_, _, _, hint) = failed(&out);
+        assert!(hint.ends_with(&format!("{option} OTHER=prod/TOKEN")), "{hint}");
+    }
+}
+
+#[test]
 fn rules_that_cannot_be_are_refused_before_a_value_is_typed_and_the_line_of_the_hint_is_taken() {
     let lab = Lab::new();
     for (rules, says) in [
