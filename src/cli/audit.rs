@@ -62,12 +62,7 @@ pub enum Command {
 /// See [`Failure`].
 pub fn run(session: &Session, command: Command) -> Result<(), Failure> {
     if matches!(command, Command::AcceptClock) {
-        let Reply::Done = session.ask(Request::AcceptClock)? else {
-            return Err(unexpected());
-        };
-        session.ui.json(&json!({ "accepted": true }));
-        session.ui.line("the clock is accepted as it is");
-        return Ok(());
+        return accept_clock(session);
     }
     let mut log = String::new();
     let (reply, _) = session.ask_parts(Request::Audit, &mut |part| {
@@ -92,6 +87,22 @@ pub fn run(session: &Session, command: Command) -> Result<(), Failure> {
         // Answered above.
         Command::AcceptClock => Ok(()),
     }
+}
+
+fn accept_clock(session: &Session) -> Result<(), Failure> {
+    let Reply::Clock { accepted } = session.ask(Request::AcceptClock)? else {
+        return Err(unexpected());
+    };
+    session.ui.json(&json!({ "accepted": accepted }));
+    if accepted {
+        session.ui.line("the clock is accepted as it is");
+    } else {
+        session.ui.note(
+            Tone::Dim,
+            "the clock agrees with the last line of the log: nothing was wrong, and there is nothing to accept",
+        );
+    }
+    Ok(())
 }
 
 /// Ids of the leases that have given an SSH certificate, as far as this machine's log of the vault can be read.

@@ -370,8 +370,8 @@ pub(super) async fn audit(house: &House, path: &Path, asker: &Asker) -> Result<R
 /// See [`Failure`].
 pub(super) async fn accept_clock(house: &House, path: &Path, asker: &Asker) -> Result<Reply, Failure> {
     let open = house.open(path)?;
-    clock::accept(&house.office(&open), asker).await?;
-    Ok(Reply::Done)
+    let accepted = clock::accept(&house.office(&open), asker).await?;
+    Ok(Reply::Clock { accepted })
 }
 
 /// # Errors

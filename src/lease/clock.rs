@@ -7,12 +7,12 @@ use super::text::{ClockKind, ClockText, Text, VERSION};
 use super::touch::touch;
 use crate::wire::Failure;
 
-/// Asks for the touch and writes it down. Nothing to do when the clock is believed anyway.
+/// Asks for the touch and writes it down, and says that it was done; nothing is done when the clock is believed anyway.
 ///
 /// # Errors
 /// Every way in which a request can end without it.
-pub async fn accept(office: &Office<'_>, asker: &Asker) -> Result<(), Failure> {
-    let Err(moved) = office.log.check_clock() else { return Ok(()) };
+pub async fn accept(office: &Office<'_>, asker: &Asker) -> Result<bool, Failure> {
+    let Err(moved) = office.log.check_clock() else { return Ok(false) };
     let scope = office.vault.borrow().scopes().first().map(|scope| (*scope).to_owned());
     let scope = scope.ok_or_else(|| internal("no_scope", "the vault has no scope"))?;
     let turn = office.lobby.turn(asker).await.inspect_err(|refusal| office.refused(refusal))?;
@@ -40,7 +40,7 @@ pub async fn accept(office: &Office<'_>, asker: &Asker) -> Result<(), Failure> {
         let proof = touch(&office.lobby, &prompt, &fixed, candidates).await?;
         asked.clock_accepted(&proof, &fixed)?;
         prompt.approved();
-        Ok(())
+        Ok(true)
     };
     path.await.inspect_err(|failure| asked.failed(failure))
 }

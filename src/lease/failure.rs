@@ -24,11 +24,14 @@ impl IntoFailure for PromptError {
         let message = self.to_string();
         match self {
             Self::NoScreen => Failure::new(Outcome::NoScreen, "no_screen", message)
-                .hint("a person has to see what is touched for: run `touchlease watch` in another terminal"),
+                .hint("a person runs `touchlease watch` in a terminal of his own and leaves it open; then ask again"),
+            Self::OwnWatch => Failure::new(Outcome::NoScreen, "no_screen", message)
+                .hint("open another terminal window and run `touchlease watch` there; then ask again"),
             Self::ScreenGone => {
                 Failure::new(Outcome::NoScreen, "screen_gone", message).hint("run `touchlease watch` in another terminal, and ask again")
             }
-            Self::TooSmall(_) => Failure::new(Outcome::NoScreen, "screen_small", message).hint("enlarge the terminal, and ask again"),
+            Self::TooSmall(_) => Failure::new(Outcome::NoScreen, "screen_small", message)
+                .hint("enlarge the terminal in which it is to be seen, that of `touchlease watch` where one runs, and ask again"),
             Self::NotOnWatch => Failure::new(Outcome::NoScreen, "not_on_watch", message)
                 .hint("enlarge the terminal in which `touchlease watch` runs, or end it there with q, and ask again"),
             Self::TooMany { .. } => Failure::new(Outcome::Refused, "too_many_prompts", message).hint(

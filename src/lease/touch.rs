@@ -251,9 +251,9 @@ pub(super) fn hidden() -> Failure {
     Failure::new(
         Outcome::NoScreen,
         "screen_small",
-        "the terminal became too small for the request while keys were asked",
+        "the terminal became too small for this request while a key was asked, so it was taken back",
     )
-    .hint("enlarge it, and ask again")
+    .hint("enlarge the terminal, and run the command again")
 }
 
 /// What the broker reports: to the screens, and into the log where it matters later.

@@ -24,17 +24,22 @@ const QUEUE_LIMIT: Duration = Duration::from_secs(300);
 /// Why no prompt is on a screen.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum PromptError {
-    /// No `touchlease watch` runs, or only one that the requester owns.
-    #[error("no screen is open on which a person could see this request")]
+    /// No `touchlease watch` runs.
+    #[error("nobody would see this request: no `touchlease watch` is open, and it does not come from a person's own terminal")]
     NoScreen,
+    /// One runs that does not serve: the requester may have started it for itself, or nobody sees it.
+    #[error(
+        "nobody would see this request: the `touchlease watch` that is open does not count, as it is in the terminal or the session of whoever asks, or not in the foreground"
+    )]
+    OwnWatch,
     /// A screen is open and did not answer, or was closed while the prompt stood on it.
     #[error("the screen went away before the request was answered")]
     ScreenGone,
     /// Screens are open, and it fits on none.
-    #[error("the screen is too small for this request: {0}")]
+    #[error("this request does not fit on the screen that is open: it {0}")]
     TooSmall(Room),
     /// It stands on the requester's own terminal, and on none of the watches that are open.
-    #[error("the request does not stand on the `touchlease watch` that is open")]
+    #[error("the request does not fit on the `touchlease watch` that is open")]
     NotOnWatch,
     /// Ten prompts in ten minutes.
     #[error("there have been ten prompts within ten minutes; the next may open in {} s", .again.as_secs() + 1)]
@@ -207,8 +212,13 @@ impl Desk {
     }
 
     pub(super) fn screens_for(&self, whose: Whose<'_>) -> Result<Vec<u64>, PromptError> {
-        let ids: Vec<u64> = self.state.borrow().serving(whose).map(|screen| screen.id).collect();
-        if ids.is_empty() { Err(PromptError::NoScreen) } else { Ok(ids) }
+        let state = self.state.borrow();
+        let ids: Vec<u64> = state.serving(whose).map(|screen| screen.id).collect();
+        match ids.is_empty() {
+            false => Ok(ids),
+            true if state.screens.iter().any(|screen| screen.kind == ScreenKind::Watch) => Err(PromptError::OwnWatch),
+            true => Err(PromptError::NoScreen),
+        }
     }
 
     pub(super) fn check_brake(&self, whose: Whose<'_>) -> Result<(), PromptError> {

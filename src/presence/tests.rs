@@ -77,6 +77,17 @@ fn without_a_screen_no_prompt_opens() {
 }
 
 #[test]
+fn a_watch_that_the_requester_owns_is_said_to_be_the_reason() {
+    run(async {
+        let (desk, requester) = (desk(), agent());
+        let own = desk.attach(ScreenKind::Watch, agent(), unbounded_channel().0);
+        assert_eq!(open(&desk, &requester, None).await.err(), Some(PromptError::OwnWatch));
+        drop(own);
+        assert_eq!(open(&desk, &requester, None).await.err(), Some(PromptError::NoScreen));
+    });
+}
+
+#[test]
 fn a_screen_that_does_not_say_shown_is_not_trusted_with_the_prompt() {
     run(async {
         let (desk, requester) = (desk(), agent());

@@ -124,6 +124,11 @@ pub enum Reply {
         /// Whether it was not, and was accepted as it is; else there was nothing to accept.
         accepted: bool,
     },
+    /// Whether the clock is to be believed.
+    Clock {
+        /// Whether it was not, and was accepted as it is; else there was nothing to accept.
+        accepted: bool,
+    },
     /// A key was enrolled with the recovery code.
     Recovered {
         /// Its name.

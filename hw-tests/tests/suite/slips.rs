@@ -87,3 +87,32 @@ fn a_rule_that_is_edited_wrongly_asks_nobody_and_the_line_of_the_hint_is_taken()
         (&json!(["env", "proxy"]), &json!(["api.example.com"]), &json!(300), &json!(3))
     );
 }
+
+#[test]
+fn a_clock_with_which_nothing_is_wrong_is_not_said_to_be_accepted_and_nothing_is_written() {
+    let lab = Lab::new();
+    let log = || std::fs::read(lab.home.log().unwrap()).unwrap();
+    let before = log();
+    lab.shows(
+        &["audit", "accept-clock"],
+        0,
+        &["nothing was wrong, and there is nothing to accept"],
+    );
+    let out = lab.agent_to_its_end(&["--json", "audit", "accept-clock"]);
+    let said: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!((&said["accepted"], log()), (&json!(false), before));
+    lab.clock.set_by(-3_600_000);
+    lab.shows(&["audit", "accept-clock"], 0, &["the clock is accepted as it is"]);
+}
+
+#[test]
+fn who_asks_without_a_screen_is_told_whether_none_is_open_or_his_own_does_not_count() {
+    let lab = Lab::new();
+    let (code, reason, message, hint) = failed(&lab.agent_to_its_end(&["--json", "run", "--with", "prod/TOKEN", "--", "true"]));
+    assert_eq!((code, reason.as_str()), (67, "no_screen"));
+    assert!(message.contains("no `touchlease watch` is open"), "{message}");
+    assert!(
+        hint.contains("run `touchlease watch`") || hint.contains("runs `touchlease watch`"),
+        "{hint}"
+    );
+}
