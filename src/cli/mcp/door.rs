@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CallToolResult, Implementation, ListToolsResult, PaginatedRequestParams, ServerCapabilities,
-    ServerConfig, Tool,
+    CallToolRequestParams, CallToolResponse, CallToolResult, CancelledNotificationParam, Implementation, ListToolsResult,
+    PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool,
 };
-use rmcp::service::{RequestContext, RoleServer};
+use rmcp::service::{NotificationContext, RequestContext, RoleServer};
 use rmcp::{ErrorData, ServerHandler};
 use tokio_util::sync::CancellationToken;
 
 use super::super::session::Session;
+use super::cancelled::Waiting;
 use super::claims::labels;
 use super::lease::{Entry, State};
 use super::leases::{Daemon, Leases};
@@ -32,6 +33,8 @@ const OVER_WITHIN: Duration = Duration::from_secs(2);
 pub struct Door {
     workspace: Workspace,
     leases: Leases,
+    /// Calls that wait for a person.
+    waiting: Waiting,
     /// The client has gone.
     gone: CancellationToken,
 }
@@ -41,6 +44,7 @@ impl Door {
         Self {
             workspace,
             leases: Leases::new(Daemon::of(session)),
+            waiting: Waiting::default(),
             gone,
         }
     }
@@ -58,6 +62,10 @@ impl Door {
             asked = asked => asked?,
             () = self.gone.cancelled() => return Err(stopped()),
         };
+        if context.ct.is_cancelled() && !before {
+            // Nobody learns its name.
+            entry.give_up();
+        }
         Ok(said::lease(&entry, None, before))
     }
 
@@ -66,6 +74,7 @@ impl Door {
         let mut progress = Progress::of(context, self.gone.clone());
         let mut states = entry.states();
         let mut question = Question::default();
+        let waits = self.waiting.begin(context.id.clone(), &entry);
         let mut over = std::pin::pin!(tokio::time::sleep(wait(args.seconds, LONGEST_WAIT)));
         while states.borrow_and_update().is_open() {
             progress.say(&said::in_short(&entry)).await;
@@ -78,6 +87,9 @@ impl Door {
                 () = context.ct.cancelled() => break,
                 () = self.gone.cancelled() => return Err(stopped()),
             }
+        }
+        if context.ct.is_cancelled() {
+            waits.is_cancelled();
         }
         self.gone.run_until_cancelled(question.take_back()).await;
         Ok(said::lease(&entry, None, false))
@@ -182,6 +194,10 @@ impl ServerHandler for Door {
         ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
             .with_server_info(Implementation::new("touchlease", env!("CARGO_PKG_VERSION")))
             .with_instructions(tools::INSTRUCTIONS)
+    }
+
+    async fn on_cancelled(&self, cancelled: CancelledNotificationParam, _: NotificationContext<RoleServer>) {
+        self.waiting.cancelled(&cancelled);
     }
 
     async fn list_tools(&self, _: Option<PaginatedRequestParams>, _: RequestContext<RoleServer>) -> Result<ListToolsResult, ErrorData> {

@@ -4,11 +4,13 @@
 //! server's own end gives every lease back. It has no screen. Values never come here: a command that a task file fixes gets them in a
 //! process beside this one ([`worker`]), which takes the lease's uses and masks what the command writes.
 
+mod cancelled;
 pub mod claims;
 mod door;
 mod gone;
 mod lease;
 mod leases;
+mod lines;
 mod output;
 pub mod outside;
 mod progress;
@@ -29,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::door::Door;
 use self::gone::Heard;
+use self::lines::{Answering, Looked};
 use self::workspace::Workspace;
 use super::session::Session;
 use crate::sys;
@@ -74,12 +77,13 @@ async fn serve(session: &Session, workspace: Workspace) -> Result<(), Failure> {
     let gone = CancellationToken::new();
     let door = Door::new(session, workspace, gone.clone());
     let (input, output) = stdio_pipes();
-    let transport = AsyncRwTransport::new_server(Heard::new(input, gone.clone()), output).with_max_line_length(LONGEST_MESSAGE);
+    let (input, faults) = Looked::new(Heard::new(input, gone.clone()), LONGEST_MESSAGE);
+    let transport = AsyncRwTransport::new_server(input, output).with_max_line_length(LONGEST_MESSAGE);
     let unserved = |what: String| {
         Failure::new(Outcome::BadInput, "mcp", what)
             .hint("an agent starts `touchlease mcp` and speaks first; docs/agents.md shows its configuration")
     };
-    let server = match door.serve(transport).await {
+    let server = match door.serve(Answering::new(transport, faults)).await {
         Ok(server) => server,
         // It said nothing: whoever looks whether the program starts.
         Err(_) if gone.is_cancelled() => return Ok(()),

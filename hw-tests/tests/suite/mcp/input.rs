@@ -41,6 +41,10 @@ fn p13_unknown_tools_wrong_types_and_junk_are_refused_and_the_session_goes_on() 
     ] {
         agent.say_raw(junk);
     }
+    // JSON-RPC 2.0, 5.1: what is no JSON, and what is no request; of an empty line nothing is said.
+    let codes: Vec<Value> = (0..5).map(|_| agent.fault()["error"]["code"].clone()).collect();
+    assert_eq!(codes.iter().filter(|code| **code == -32700).count(), 2, "{codes:?}");
+    assert_eq!(codes.iter().filter(|code| **code == -32600).count(), 3, "{codes:?}");
     let unknown = agent.request("tools/never", json!({}));
     assert_eq!(unknown["error"]["code"], -32601, "{unknown}");
     assert_eq!(agent.call("list_tasks", json!({}))["tasks"][0]["name"], "deploy");
@@ -66,6 +70,7 @@ fn p13_a_message_without_an_end_costs_no_memory_and_not_the_session() {
         agent.say_raw(&part);
     }
     agent.say_raw(b"\n");
+    assert_eq!(agent.fault()["error"]["code"], -32700);
     assert_eq!(agent.call("list_tasks", json!({}))["tasks"][0]["name"], "deploy");
     let grown = resident(&agent).saturating_sub(before);
     assert!(grown < 16 << 10, "{grown} KiB more after 64 MiB");

@@ -153,6 +153,45 @@ fn an_agent_that_goes_away_while_it_waits_takes_its_prompt_with_it() {
 }
 
 #[test]
+fn a_client_that_stops_waiting_takes_the_prompt_away_and_one_whose_time_is_over_leaves_it() {
+    let lab = Lab::new();
+    workspace(&lab, "true");
+    let _watch = lab.home.watch().unwrap();
+    let ask = json!({"task": "deploy", "reason": "the docs are ready"});
+    for start in [Agent::start, Agent::modern] {
+        lab.clock.suspend(std::time::Duration::from_secs(700));
+        lab.key.never().unwrap();
+        let mut agent = start(&lab);
+        let asked = agent.call("request_lease", ask.clone());
+        let waits = agent.begin("wait_lease", json!({"lease": asked["lease"]}));
+        agent.told("notifications/progress");
+        let cancel = |agent: &mut Agent, id: u64, reason: &str| {
+            agent.say(&json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": id, "reason": reason}}));
+        };
+        cancel(&mut agent, waits, "McpError: MCP error -32001: Request timed out");
+        let state = agent.call("wait_lease", json!({"lease": asked["lease"], "seconds": 1}));
+        assert_eq!(
+            (&state["state"], &lab.status()["prompts"]),
+            (&json!("pending"), &json!(1)),
+            "{state}"
+        );
+        let waits = agent.begin("wait_lease", json!({"lease": asked["lease"]}));
+        agent.told("notifications/progress");
+        cancel(&mut agent, waits, "AbortError: This operation was aborted");
+        lab.until("the end of the prompt", || lab.status()["prompts"] == 0);
+        let state = agent.call("wait_lease", json!({"lease": asked["lease"]}));
+        assert_eq!((&state["state"], &state["why"]), (&json!("ended"), &json!("withdrawn")), "{state}");
+        // A lease that was approved is none that waits.
+        lab.key.delay(std::time::Duration::ZERO).unwrap();
+        let lease = agent.lease(&lab);
+        let over = agent.asked;
+        cancel(&mut agent, over, "AbortError");
+        assert_eq!(agent.call("lease_status", json!({"lease": lease}))["state"], "live");
+        agent.hang_up();
+    }
+}
+
+#[test]
 fn p4_whatever_ends_a_lease_is_seen_by_the_agent_at_once() {
     let lab = Lab::new();
     workspace(&lab, "true");

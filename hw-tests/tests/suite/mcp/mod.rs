@@ -177,6 +177,24 @@ impl Agent {
         }
     }
 
+    /// The next error that answers no request of its own.
+    fn fault(&mut self) -> Value {
+        let is_one = |message: &Value| message.get("error").is_some() && message["id"].is_null();
+        if let Some(at) = self.aside.iter().position(is_one) {
+            return self.aside.remove(at);
+        }
+        loop {
+            let message = self
+                .lines
+                .recv_timeout(PATIENCE)
+                .unwrap_or_else(|error| panic!("no error: {error}; {}", self.said()));
+            if is_one(&message) {
+                return message;
+            }
+            self.aside.push(message);
+        }
+    }
+
     /// The next message of the server's own with this method.
     fn told(&mut self, method: &str) -> Value {
         if let Some(at) = self.aside.iter().position(|message| message["method"] == method) {
