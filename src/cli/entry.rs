@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 
 use super::tty::{HiddenLine, Typed};
-use crate::device::PinForm;
 use crate::device::pin_form::checked;
 use crate::secret::Secret;
 
@@ -17,6 +16,8 @@ pub struct Entries(VecDeque<Entry>);
 struct Entry {
     key: String,
     question: String,
+    /// The same behind what was wrong with what was typed for it: with the next question that is gone.
+    after: Option<String>,
     /// To be answered first.
     warning: Option<String>,
     line: HiddenLine,
@@ -32,8 +33,8 @@ pub enum Entered {
     Denied,
     /// The PIN of this key.
     Pin(String, Secret),
-    /// What was typed is no PIN, and went nowhere: it is asked for again.
-    NoPin(PinForm),
+    /// What was typed is no PIN, and went nowhere: it is asked for again, and the question says why.
+    NoPin,
 }
 
 impl Entries {
@@ -43,7 +44,10 @@ impl Entries {
     /// A `warning` stands first: the PIN is asked for once somebody has answered it with `yes`.
     pub fn ask(&mut self, key: &str, question: String, warning: Option<String>) {
         match self.0.iter_mut().find(|entry| entry.key == key) {
-            Some(entry) if entry.warning.is_some() == warning.is_some() => entry.question = question,
+            Some(entry) if entry.warning.is_some() == warning.is_some() => {
+                entry.question = question;
+                entry.after = None;
+            }
             Some(entry) => *entry = Entry::new(key, question, warning),
             None => self.0.push_back(Entry::new(key, question, warning)),
         }
@@ -71,7 +75,7 @@ impl Entries {
     pub fn question(&self) -> Option<&str> {
         self.0
             .front()
-            .map(|entry| entry.warning.as_ref().unwrap_or(&entry.question).as_str())
+            .map(|entry| entry.warning.as_ref().or(entry.after.as_ref()).unwrap_or(&entry.question).as_str())
     }
 
     /// Takes keys; nothing when no PIN is being typed.
@@ -94,7 +98,13 @@ impl Entries {
             }
             Some(typed) => match checked(typed) {
                 Ok(pin) => Entered::Pin(entry.key.clone(), pin),
-                Err(form) => return Some(Entered::NoPin(form)),
+                Err(form) => {
+                    // In short: question and all stand in one line.
+                    let why = form.to_string();
+                    let why = why.split(": ").next().unwrap_or(&why);
+                    entry.after = Some(format!("{why}; {}", entry.question));
+                    return Some(Entered::NoPin);
+                }
             },
         };
         self.0.pop_front();
@@ -107,6 +117,7 @@ impl Entry {
         Self {
             key: key.to_owned(),
             question,
+            after: None,
             warning,
             line: HiddenLine::default(),
         }
@@ -164,10 +175,13 @@ mod tests {
     fn t57_what_is_no_pin_is_asked_for_again_and_goes_nowhere() {
         let mut entries = Entries::default();
         entries.ask("blue", "blue: ".into(), None);
-        for (typed, form) in [("\n", PinForm::Empty), ("123\n", PinForm::Short)] {
-            assert!(matches!(entries.push(typed.as_bytes()), Some(Entered::NoPin(no)) if no == form));
-            assert_eq!(entries.question(), Some("blue: "));
+        for (typed, why) in [("\n", "no PIN was typed"), ("123\n", "a PIN has 4 characters or more")] {
+            assert!(matches!(entries.push(typed.as_bytes()), Some(Entered::NoPin)));
+            assert_eq!(entries.question(), Some(format!("{why}; blue: ").as_str()));
         }
+        // What stands there is about what was typed last, and nothing of it stays.
+        entries.ask("blue", "wrong PIN; blue: ".into(), None);
+        assert_eq!(entries.question(), Some("wrong PIN; blue: "));
         assert_eq!(pin(entries.push(b"1234\n")), Some(("blue".into(), b"1234".to_vec())));
     }
 

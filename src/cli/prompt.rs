@@ -231,12 +231,8 @@ impl Shown {
         let answer = match self.entries.push(keys) {
             None => return (is_no(keys) && !self.now.is_being_written()).then_some(deny),
             Some(Entered::More) => return None,
-            Some(Entered::Yes) => {
+            Some(Entered::Yes | Entered::NoPin) => {
                 self.redraw(tty);
-                return None;
-            }
-            Some(Entered::NoPin(form)) => {
-                self.say(&form.to_string(), tty);
                 return None;
             }
             Some(Entered::Denied) => deny,

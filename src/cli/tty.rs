@@ -5,10 +5,13 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::Signal;
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use zeroize::Zeroizing;
 
 use crate::secret::Secret;
+use crate::sys::signals::Catcher;
 
 /// Longest PIN or secret that can be typed, in bytes.
 const LONGEST: usize = 4096;
@@ -91,13 +94,32 @@ impl Tty {
     /// A line that is typed and seen, without its end.
     ///
     /// # Errors
-    /// The terminal went away; Ctrl-D is [`io::ErrorKind::Interrupted`].
+    /// The terminal went away; Ctrl-C and Ctrl-D are [`io::ErrorKind::Interrupted`].
     pub fn ask(&mut self, question: &str) -> io::Result<String> {
         self.write(question);
         let mut line = String::new();
-        match BufReader::new(&self.file).read_line(&mut line)? {
-            0 => Err(io::ErrorKind::Interrupted.into()),
-            _ => Ok(line.trim_end_matches(['\r', '\n']).to_owned()),
+        let typed = self.line_typed().and_then(|()| BufReader::new(&self.file).read_line(&mut line));
+        match typed {
+            Ok(1..) => Ok(line.trim_end_matches(['\r', '\n']).to_owned()),
+            stopped => {
+                // Behind the question, and the terminal's ^C, something will be said.
+                self.write("\n");
+                Err(stopped.err().unwrap_or_else(|| io::ErrorKind::Interrupted.into()))
+            }
+        }
+    }
+
+    /// Waits for a line, or for Ctrl-C, which would end this process without a word.
+    fn line_typed(&self) -> io::Result<()> {
+        let interrupts = Catcher::new(&[Signal::INT])?;
+        loop {
+            let mut two = [PollFd::new(&self.file, PollFlags::IN), PollFd::new(&interrupts, PollFlags::IN)];
+            match poll(&mut two, None) {
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+                Ok(_) if !two[1].revents().is_empty() => return Err(io::ErrorKind::Interrupted.into()),
+                Ok(_) => return Ok(()),
+            }
         }
     }
 

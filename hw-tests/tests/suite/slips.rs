@@ -116,3 +116,27 @@ fn who_asks_without_a_screen_is_told_whether_none_is_open_or_his_own_does_not_co
         "{hint}"
     );
 }
+
+#[test]
+fn ctrl_c_at_a_question_that_is_answered_in_a_line_ends_with_a_sentence_and_changes_nothing() {
+    let lab = Lab::new();
+    let enrolled = || lab.agent_to_its_end(&["--json", "key", "list"]).stdout;
+    let before = enrolled();
+    for (stop, question) in [("\u{3}", "is it lost or stolen?"), ("\u{4}", "is it lost or stolen?")] {
+        let mut terminal = lab.home.terminal(["recover", "green"]).unwrap();
+        terminal.expect(question).unwrap();
+        terminal.type_in(stop).unwrap();
+        let (status, shown) = terminal.finish().unwrap();
+        assert_eq!(status.code(), Some(60), "{shown}");
+        assert!(shown.contains("touchlease: nothing was changed"), "{shown}");
+    }
+    let mut terminal = lab.home.terminal(["connect", "claude"]).unwrap();
+    terminal.expect("write this? [y/N]").unwrap();
+    terminal.type_in("\u{3}").unwrap();
+    let (status, shown) = terminal.finish().unwrap();
+    assert!(
+        status.code() == Some(64) && shown.contains("touchlease: nothing was written"),
+        "{shown}"
+    );
+    assert_eq!(enrolled(), before);
+}

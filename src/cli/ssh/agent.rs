@@ -138,6 +138,14 @@ async fn serve(session: &Session, agent: &Arc<Agent>, socket: &Socket, command: 
             .ui
             .note(Tone::Dim, "ends with Ctrl-C; leave `touchlease watch` open, where it asks");
     }
+    // A hang-up leaves nobody to read it.
+    let stopped = |said: &str| {
+        session.ui.note(
+            Tone::Dim,
+            &format!("{said}: nothing is signed at this socket any more, and what was touched for here is over"),
+        );
+        Ok(0)
+    };
     loop {
         tokio::select! {
             met = listener.accept() => match met {
@@ -147,9 +155,9 @@ async fn serve(session: &Session, agent: &Arc<Agent>, socket: &Socket, command: 
             },
             status = wait(&mut child) => return status.map(code).map_err(|error| failed(&error)),
             // Ctrl-C reaches a command too, and what it does about it is its own matter.
-            _ = interrupt.recv() => if child.is_none() { return Ok(0) },
-            _ = quit.recv() => if child.is_none() { return Ok(0) },
-            _ = terminate.recv() => match &child { Some(child) => pass(child, Signal::TERM), None => return Ok(0) },
+            _ = interrupt.recv() => if child.is_none() { return stopped("\nstopped by Ctrl-C") },
+            _ = quit.recv() => if child.is_none() { return stopped("\nstopped by Ctrl-\\") },
+            _ = terminate.recv() => match &child { Some(child) => pass(child, Signal::TERM), None => return stopped("told to stop") },
             _ = hangup.recv() => match &child { Some(child) => pass(child, Signal::HUP), None => return Ok(0) },
         }
     }

@@ -64,6 +64,11 @@ impl Agent {
         assert!(kill.unwrap().success());
         assert_eq!(self.child.wait().unwrap().code(), Some(0));
         assert!(!self.socket.exists() && !self.socket.parent().unwrap().exists());
+        let said = self.said();
+        assert!(
+            said.contains("stopped by Ctrl-C: nothing is signed at this socket any more"),
+            "{said}"
+        );
     }
 }
 
