@@ -15,7 +15,7 @@ use crate::encoding::Digest;
 use crate::encoding::plain::{self, count};
 use crate::encoding::words::four_words;
 use crate::lease::grant::Via;
-use crate::lease::requester::{Claimed, SSH_COMMAND, command_line};
+use crate::lease::requester::{Claimed, SSH_COMMAND, UNMASKED, command_line};
 use crate::lease::text::{
     BeforeText, ChangeText, ClockText, EnrolText, ExportText, GrantText, Holder, LeaseText, OlderText, Origin, ProxyText, RequesterText,
     ScanText, Text as _, UnlockText, WriteText,
@@ -485,6 +485,13 @@ fn requester_rows(rows: &mut Vec<Row>, requester: &RequesterText, verb: &str) {
     }
     if let Some(command) = claimed.labels.get(SSH_COMMAND) {
         spare(rows, "", command.clone());
+    }
+    if claimed.labels.contains_key(UNMASKED) {
+        must(
+            rows,
+            "output",
+            "not masked: a value that the command prints is to be seen (claimed)".into(),
+        );
     }
     if claimed.labels.contains_key("mcp_proxy") {
         must(

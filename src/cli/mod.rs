@@ -62,6 +62,7 @@ use self::ui::Ui;
 use crate::client::Client;
 use crate::deliver::{openbao, proxy, scan as scanning};
 use crate::device::worker;
+use crate::lease::requester::UNMASKED;
 use crate::paths::{PathsError, Places};
 use crate::wire::{Failure, Outcome};
 
@@ -200,7 +201,7 @@ fn dispatch(cli: Cli, ui: Ui, places: Places, met: Option<Client>) -> Result<u8,
         ui,
         places,
         vault,
-        labels: BTreeMap::new(),
+        labels: labels(&cli.command),
         met: Cell::new(met),
     };
     let done = match cli.command {
@@ -239,6 +240,12 @@ fn dispatch(cli: Cli, ui: Ui, places: Places, met: Option<Client>) -> Result<u8,
         Command::Completions(args) => completions::run(&session, &args),
     };
     done.map(|()| 0)
+}
+
+/// What this process alone knows of the request that it makes, and the person who touches should.
+fn labels(command: &Command) -> BTreeMap<String, String> {
+    let unmasked = matches!(command, Command::Run(args) if args.leaves_output());
+    unmasked.then(|| (UNMASKED.to_owned(), "1".to_owned())).into_iter().collect()
 }
 
 fn no_place(error: &PathsError) -> Failure {

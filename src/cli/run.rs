@@ -101,6 +101,13 @@ pub struct Args {
     command: Vec<OsString>,
 }
 
+impl Args {
+    /// Whether values in the command's output stay in it.
+    pub fn leaves_output(&self) -> bool {
+        self.no_masking
+    }
+}
+
 impl AskArgs {
     /// The request, with the task file of this folder or one above it.
     ///

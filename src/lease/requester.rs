@@ -35,6 +35,8 @@ pub const AGENTS: [&str; 12] = [
 pub const SSH_CLIENT: &str = "ssh_client";
 /// Label: its command line.
 pub const SSH_COMMAND: &str = "ssh_command";
+/// The label by which `run --no-masking` says that what its command prints is left as it is: nothing but the client could know.
+pub const UNMASKED: &str = "output_unmasked";
 /// Between a program and the one that started it.
 const STARTED_BY: &str = " <- ";
 /// As many of these as are read at a glance.
@@ -164,7 +166,7 @@ impl Claimed {
     pub fn is_agent(&self, agents: &[&str]) -> bool {
         let is_of_one = |(label, value): (&String, &String)| match label.as_str() {
             SSH_CLIENT => value.split(STARTED_BY).any(|name| agents.contains(&name)),
-            SSH_COMMAND => false,
+            SSH_COMMAND | UNMASKED => false,
             _ => true,
         };
         self.labels.iter().any(is_of_one) || self.ancestors.iter().any(|name| agents.contains(&name.as_str()))
@@ -174,7 +176,7 @@ impl Claimed {
     #[must_use]
     pub fn label(&self) -> Option<&str> {
         let mut labels = self.labels.keys().map(String::as_str);
-        labels.find(|label| ![SSH_CLIENT, SSH_COMMAND].contains(label))
+        labels.find(|label| ![SSH_CLIENT, SSH_COMMAND, UNMASKED].contains(label))
     }
 
     /// Who asks through `touchlease ssh agent`: the program and those that started it, at a glance.
@@ -302,6 +304,10 @@ mod tests {
         labelled.labels.insert("CLAUDECODE".into(), "1".into());
         let agents = [&person, &below, &labelled].map(|claimed| claimed.is_agent(&AGENTS));
         assert_eq!(agents, [false, true, true]);
+        // Nor is one who wants to see what his command prints.
+        let mut unmasked = person.clone();
+        unmasked.labels.insert(UNMASKED.into(), "1".into());
+        assert_eq!((unmasked.is_agent(&AGENTS), unmasked.label()), (false, None));
         // What asks through `touchlease ssh agent` is looked at as well.
         let through = |client: &str| {
             let labels = [(SSH_CLIENT, client), (SSH_COMMAND, "ssh -l codex host")];

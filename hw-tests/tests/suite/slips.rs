@@ -140,3 +140,16 @@ fn ctrl_c_at_a_question_that_is_answered_in_a_line_ends_with_a_sentence_and_chan
     );
     assert_eq!(enrolled(), before);
 }
+
+#[test]
+fn a_command_whose_output_is_left_as_it_is_says_so_in_the_prompt_and_in_what_is_signed() {
+    let lab = Lab::new();
+    let recorder = lab.recorder();
+    let shown = lab.person(&["run", "--no-masking", "--with", "prod/TOKEN", "--", "true"]);
+    assert!(shown.contains("not masked: a value that the command prints"), "{shown}");
+    let shown = lab.person(&["run", "--with", "prod/TOKEN", "--", "true"]);
+    assert!(!shown.contains("not masked"), "{shown}");
+    let texts: Vec<Value> = recorder.texts().iter().map(|text| serde_json::from_str(text).unwrap()).collect();
+    let labels = |text: &Value| text["origin"]["requester"]["claimed"]["labels"]["output_unmasked"].clone();
+    assert_eq!((labels(&texts[0]), labels(&texts[1])), (json!("1"), Value::Null));
+}
