@@ -25,9 +25,11 @@ use crate::wire::{Failure, Outcome, Reply, Request};
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
+/// Remedies name the vault where the command line does, as every hint: what the environment names is there for them too.
+///
 /// # Errors
 /// None: what fails is a finding.
-pub fn run(session: &Session) -> Result<u8, Failure> {
+pub fn run(session: &Session, names_vault: bool) -> Result<u8, Failure> {
     let mut findings = daemon(session);
     findings.extend(program::file());
     findings.extend(private_files());
@@ -35,7 +37,7 @@ pub fn run(session: &Session) -> Result<u8, Failure> {
     findings.extend(agents::proxy(&|name| std::env::var(name).ok()));
     // In the order of what depends on what; within a part as it was found.
     findings.sort_by_key(|finding| ORDER.iter().position(|part| *part == finding.part));
-    if let Some(vault) = &session.vault {
+    if let Some(vault) = session.vault.as_ref().filter(|_| names_vault) {
         for remedy in findings.iter_mut().filter_map(|finding| finding.remedy.as_mut()) {
             *remedy = hint::in_vault(remedy, vault);
         }

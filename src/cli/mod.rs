@@ -193,6 +193,7 @@ fn run_alone(words: &[OsString]) -> Option<Cli> {
 }
 
 fn dispatch(cli: Cli, ui: Ui, places: Places, met: Option<Client>) -> Result<u8, Failure> {
+    let on_the_line = cli.common.vault.is_some();
     let named = cli.common.vault.or_else(|| std::env::var_os("TOUCHLEASE_VAULT").map(PathBuf::from));
     let vault = named.map(std::path::absolute).transpose();
     let vault =
@@ -233,7 +234,7 @@ fn dispatch(cli: Cli, ui: Ui, places: Places, met: Option<Client>) -> Result<u8,
         Command::Lock(_) => lock::lock(&session),
         Command::Unlock(args) => lock::unlock(&session, args),
         Command::Status(_) => status::run(&session),
-        Command::Doctor(_) => return doctor::run(&session),
+        Command::Doctor(_) => return doctor::run(&session, on_the_line),
         Command::Audit(Group(command)) => audit::run(&session, command),
         Command::Backup(Group(command)) => backup::run(&session, command),
         Command::Daemon(args) => daemon::run(&session, &args),

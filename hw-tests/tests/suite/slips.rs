@@ -1,6 +1,7 @@
 //! Slips of the pen on a command line: said before anything is typed or touched, with the line that is meant, which works.
 
 use serde_json::{Value, json};
+use touchlease::config::Config;
 
 use crate::{lab::Lab, newcomer::failed};
 
@@ -115,6 +116,29 @@ fn who_asks_without_a_screen_is_told_whether_none_is_open_or_his_own_does_not_co
         hint.contains("run `touchlease watch`") || hint.contains("runs `touchlease watch`"),
         "{hint}"
     );
+}
+
+#[test]
+fn what_doctor_proposes_names_the_vault_that_the_command_line_names_and_not_that_of_the_environment() {
+    let lab = Lab::empty(Config::default());
+    let other = lab.home.work().join("other").display().to_string();
+    let remedy = |arguments: &[&str], environment: Option<&str>| {
+        let mut command = lab.home.detached([&["--json", "doctor"], arguments].concat());
+        command.envs(environment.map(|vault| ("TOUCHLEASE_VAULT", vault)));
+        let said: Value = serde_json::from_slice(&command.output().unwrap().stdout).unwrap();
+        let found = said["findings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|one| one["reason"] == "no_vault")
+            .unwrap();
+        assert!(found["what"].as_str().unwrap().contains("other"), "{found}");
+        found["remedy"].as_str().unwrap().to_owned()
+    };
+    let by_environment = remedy(&[], Some(&other));
+    assert!(by_environment.starts_with("touchlease init"), "{by_environment}");
+    let by_line = remedy(&["--vault", &other], None);
+    assert!(by_line.starts_with(&format!("touchlease --vault {other} init")), "{by_line}");
 }
 
 #[test]
