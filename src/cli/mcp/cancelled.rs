@@ -41,7 +41,7 @@ impl Waiting {
 
 impl Waits<'_> {
     /// Leaves it to what the client says of it, which the library hands on after it has ended the call.
-    pub fn is_cancelled(self) {
+    pub fn end_by_the_client(self) {
         std::mem::forget(self);
     }
 }

@@ -89,7 +89,7 @@ impl Door {
             }
         }
         if context.ct.is_cancelled() {
-            waits.is_cancelled();
+            waits.end_by_the_client();
         }
         self.gone.run_until_cancelled(question.take_back()).await;
         Ok(said::lease(&entry, None, false))
