@@ -168,7 +168,7 @@ impl Client {
     /// meanwhile ends this request.
     async fn permit(&self, origin: &Origin, head: &Parts, spots: &[Spot]) -> Result<Vec<String>, Refused> {
         let session = &self.tied.session;
-        let host = origin.host.shown(origin.scheme);
+        let host = origin.shown();
         let mut leases: Vec<String> = Vec::new();
         for Spot { live, .. } in spots {
             let verdict = if leases.contains(&live.id.0) {
@@ -177,7 +177,7 @@ impl Client {
             } else {
                 leases.push(live.id.0.clone());
                 self.tied.carries(&live.id.0);
-                session.uses.permit(&live.id, head.method.as_str(), &host, head.uri.path()).await
+                session.uses.permit(&live.id, head.method.as_str(), host, head.uri.path()).await
             };
             let refusal = match verdict {
                 Verdict::Go | Verdict::GoOn if session.book.borrow().is_live(&live.id) => continue,
