@@ -52,8 +52,11 @@ async fn sent(rig: &Rig, number: usize, vector: &Vector) -> (Host, String) {
         .await
         .unwrap();
     let (mut heard, mut piece) = (Vec::new(), [0; 4096]);
-    while let Ok(Ok(count @ 1..)) = timeout(Duration::from_millis(60), client.read(&mut piece)).await {
+    // What reaches a host has an answer, however busy the machine is. Of the others some have none.
+    let mut patience = Duration::from_millis(if vector.reaches > 0 { 10_000 } else { 60 });
+    while let Ok(Ok(count @ 1..)) = timeout(patience, client.read(&mut piece)).await {
         heard.extend_from_slice(&piece[..count]);
+        patience = Duration::from_millis(60);
     }
     (host, String::from_utf8_lossy(&heard).into_owned())
 }
