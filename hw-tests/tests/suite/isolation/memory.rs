@@ -1,5 +1,7 @@
 //! What is left in memory, in core files, logs and files.
 
+use touchlease::vault::{RecoveryCode, Vault};
+
 use super::*;
 
 #[test]
@@ -72,6 +74,11 @@ fn t45_a_worker_has_its_socket_and_neither_argument_nor_environment_nor_output()
 
 /// How often `part` is in the memory of a process.
 fn in_memory(pid: u32, part: &str) -> usize {
+    any_in_memory(pid, &[part])
+}
+
+/// How often any of `parts` is.
+fn any_in_memory<P: AsRef<[u8]>>(pid: u32, parts: &[P]) -> usize {
     use std::os::unix::fs::FileExt;
     let memory = fs::File::open(format!("/proc/{pid}/mem")).unwrap();
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
@@ -85,7 +92,8 @@ fn in_memory(pid: u32, part: &str) -> usize {
         let mut bytes = vec![0; usize::try_from(to - from).unwrap()];
         // A part that cannot be read holds nothing for anybody.
         let read = memory.read_at(&mut bytes, from).unwrap_or(0);
-        found += memchr::memmem::find_iter(&bytes[..read], part).count();
+        let times = |part: &P| memchr::memmem::find_iter(&bytes[..read], part.as_ref()).count();
+        found += parts.iter().map(times).sum::<usize>();
     }
     found
 }
@@ -124,6 +132,75 @@ const LONG: usize = 1000;
 /// A person's terminal is asked at most 60 times in ten minutes, by one daemon.
 const BY_ONE_DAEMON: usize = 50;
 /// A value of this case alone: others keep theirs in memory folders meanwhile.
+/// A private key as it is in memory, each form in halves: its bytes, its words, and its words as `ring` has a P-256 scalar (times 2^256 modulo the order).
+fn forms_of_key(private: &[u8]) -> Vec<Vec<u8>> {
+    const ORDER: (u128, u128) = (0xffff_ffff_0000_0000_ffff_ffff_ffff_ffff, 0xbce6_faad_a717_9e84_f3b9_cac2_fc63_2551);
+    let half = |at: usize| u128::from_be_bytes(private[at..at + 16].try_into().unwrap());
+    let (mut high, mut low) = (half(0), half(16));
+    let words = |high: u128, low: u128| [low.to_le_bytes(), high.to_le_bytes()].map(|half| half.to_vec());
+    let mut forms = words(high, low).to_vec();
+    for _ in 0..256 {
+        let carried = high >> 127 == 1;
+        (high, low) = (high << 1 | low >> 127, low << 1);
+        if carried || (high, low) >= ORDER {
+            let (rest, borrowed) = low.overflowing_sub(ORDER.1);
+            (high, low) = (high.wrapping_sub(ORDER.0).wrapping_sub(u128::from(borrowed)), rest);
+        }
+    }
+    forms.extend(words(high, low));
+    forms.extend(private.chunks(16).map(<[u8]>::to_vec));
+    forms
+}
+
+/// The keys are known here by the recovery code: nobody else gets at them.
+#[test]
+fn t45_a_sealed_signers_keys_are_in_no_memory_of_the_daemon_after_a_lease() {
+    if !inside("memory::t45_a_sealed_signers_keys_are_in_no_memory_of_the_daemon_after_a_lease") {
+        return;
+    }
+    const AUD: &str = "https://registry.example.com";
+    let rigged = Rigged::without_vault(0, None);
+    let shown = shows(&rigged.home, &["init", "--key", "blue"], 0, &[]);
+    let is_code = |word: &&str| word.split('-').count() == 9 && word.split('-').all(|group| group.len() == 4);
+    let code = RecoveryCode::parse(shown.split_whitespace().find(is_code).unwrap()).unwrap();
+    let places = rigged.home.places().unwrap();
+    let (mut forms, mut found) = (vec![], 0);
+    for alg in ["es256", "eddsa"] {
+        let add = [
+            "signer",
+            "add",
+            alg,
+            "--scope",
+            "prod",
+            "--alg",
+            alg,
+            "--issuer",
+            "https://id.example.com",
+            "--aud",
+            AUD,
+            "--max-uses",
+            "3",
+        ];
+        shows(&rigged.home, &add, 0, &[]);
+        let vault = Vault::open(&places.vault, &places.state).unwrap();
+        let keys = vault.unseal_with_recovery(&code, "prod", alg).unwrap();
+        forms.extend(keys.expose().chunks(32).flat_map(forms_of_key));
+    }
+    let daemon = rigged.daemon_pid();
+    for alg in ["es256", "eddsa"] {
+        let name = format!("prod/{alg}");
+        shows(&rigged.home, &["token", &name, "--aud", AUD, "--uses", "3"], 0, &[]);
+        until("the end", || rigged.status()["leases"] == 0);
+        found += any_in_memory(daemon, &forms);
+    }
+    assert!(in_memory(daemon, "touchlease:lease") > 0, "the search finds what there is");
+    assert_eq!(found, 0);
+    println!(
+        "T45 signers in memory: {found} hits of {} forms of 4 keys, after 6 tokens",
+        forms.len()
+    );
+}
+
 const TRACED: &str = "incorrect-mule-capacitor-1937";
 
 #[test]
