@@ -53,7 +53,7 @@ async fn sent(rig: &Rig, number: usize, vector: &Vector) -> (Host, String) {
         .unwrap();
     let (mut heard, mut piece) = (Vec::new(), [0; 4096]);
     // What reaches a host has an answer, however busy the machine is. Of the others some have none.
-    let mut patience = Duration::from_millis(if vector.reaches > 0 { 10_000 } else { 60 });
+    let mut patience = Duration::from_millis(if vector.reaches > 0 { 1000 } else { 60 });
     while let Ok(Ok(count @ 1..)) = timeout(patience, client.read(&mut piece)).await {
         heard.extend_from_slice(&piece[..count]);
         patience = Duration::from_millis(60);
