@@ -158,7 +158,7 @@ pub mod presence {
 }
 #[path = "../../../src/mint/mod.rs"]
 pub mod mint;
-#[path = "../../../src/secret.rs"]
+#[path = "../../../src/secret/mod.rs"]
 pub mod secret;
 #[path = "../../../src/sys"]
 pub mod sys {

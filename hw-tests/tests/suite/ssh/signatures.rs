@@ -187,7 +187,11 @@ fn t22_several_signatures_are_one_touch_in_one_namespace_until_uses_or_time_are_
     lab.until("no screen", || lab.status()["screens"] == 0);
     signing.sign("file", "f").unwrap_err();
     assert_eq!((signing.touches(), lab.count("used")), (before + 4, 6));
-    assert!(signing.agent.said().contains("no screen"), "{}", signing.agent.said());
+    assert!(
+        signing.agent.said().contains("nobody would see this request"),
+        "{}",
+        signing.agent.said()
+    );
     // A rotation: the next key signs at once, and was allowed before.
     lab.person(&["signer", "rotate", "prod/git"]);
     let _watch = lab.home.watch().unwrap();
@@ -468,7 +472,7 @@ fn t10_t33_who_asks_through_the_agent_is_in_the_text_and_what_an_agent_started_h
     at_a_terminal(&sign, 0, &["asked by ssh-keygen <- ", "(claimed)"]);
     let by_an_agent = format!("export CLAUDECODE=1; {sign}");
     let before = signing.touches();
-    let shown = at_a_terminal(&by_an_agent, 255, &["no screen", "touchlease watch"]);
+    let shown = at_a_terminal(&by_an_agent, 255, &["nobody would see this request", "touchlease watch"]);
     assert!(!shown.contains("asked by") && signing.touches() == before, "{shown}");
     // With a screen elsewhere it is asked for, and nothing but what the command prints stands on standard output (T33).
     let _watch = lab.home.watch().unwrap();
