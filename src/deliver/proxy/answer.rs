@@ -238,7 +238,11 @@ impl Masked {
 
     /// Whether the host has said all, and all of it went on.
     fn is_done(&self) -> bool {
-        matches!(self.decoder, Decoder::Identity) && self.input.is_empty() && self.masker.is_at_rest() && self.body.is_end_stream()
+        matches!(self.decoder, Decoder::Identity)
+            && self.input.is_empty()
+            && self.masker.is_at_rest()
+            && self.body.is_end_stream()
+            && self.trailers.is_none()
     }
 
     /// What of the input needs no mask, and goes on as it came: nothing is copied. At the end a beginning of few bytes is none of a value.

@@ -1,7 +1,7 @@
 //! Ways to hosts whose client is gone, for a moment: the next connection of the session that asks the same host with the very same leases goes
 //! on with one, and is spared a connection and its TLS (T35).
 //!
-//! Only ways that carried a credential come here, over which a request goes only with the same one: whatever a host thinks who is at the other
+//! Only ways that carried a credential come here, over which a request goes only with those of the same leases: whatever a host thinks who is at the other
 //! end, by that credential or by what it keeps for the connection, it is the same one as before. A request with one has no `Authorization` of
 //! the client's own (T36), so that no client's own standing is left behind on a connection.
 

@@ -28,7 +28,7 @@ const ANSWER: Duration = HEAD;
 /// Most bytes of an answer's head; a request's has the same bound. Headers are a hundred at most, as Apache has it: for as many the library has room
 /// on its stack, and for more it takes memory and fills it for each head.
 pub const LONGEST_HEAD: usize = 64 * 1024;
-/// Ways that a client with many requests at one time keeps.
+/// Ways that a client with many requests at one time keeps beside those that are in use.
 const MOST_KEPT: usize = 8;
 
 /// One connection to a host.
@@ -142,7 +142,7 @@ impl Ways {
 
     async fn take(&self, origin: &Origin, leases: &[String], reach: Reach) -> Option<Kept> {
         loop {
-            let mut way = self.own(origin, leases).or_else(|| self.left(origin, leases, reach))?;
+            let mut way = self.own(origin, leases, reach).or_else(|| self.left(origin, leases, reach))?;
             if way.sender.ready().await {
                 return Some(way);
             }
@@ -151,10 +151,10 @@ impl Ways {
     }
 
     /// One that this client had before.
-    fn own(&self, origin: &Origin, leases: &[String]) -> Option<Kept> {
+    fn own(&self, origin: &Origin, leases: &[String], reach: Reach) -> Option<Kept> {
         let mut kept = self.kept.borrow_mut();
         // One client's requests come one after the other: what is not for the next is not kept either.
-        let fits = |way: &Kept| way.is_for(origin, leases);
+        let fits = |way: &Kept| way.is_for(origin, leases) && way.reach == reach;
         kept.retain(|way| way.is_open() && (self.many || fits(way)));
         let free = |way: &Kept| !self.many || way.sender.is_ready();
         let at = kept.iter().position(|way| fits(way) && free(way))?;
@@ -183,9 +183,12 @@ impl Ways {
     fn keep(&self, way: Kept) {
         let mut kept = self.kept.borrow_mut();
         if kept.iter().all(|other| other.number != way.number) {
-            if kept.len() >= MOST_KEPT {
-                // The oldest ends when its answer has.
-                kept.remove(0);
+            // One that is in the middle of an answer would be cut. Of those there are no more than requests at one time.
+            let between = |way: &Kept| way.held.is_none() || way.sender.is_ready();
+            if kept.len() >= MOST_KEPT
+                && let Some(oldest) = kept.iter().position(between)
+            {
+                kept.remove(oldest);
             }
             kept.push(way);
         }
