@@ -183,8 +183,8 @@ impl Held {
         Ok(out)
     }
 
-    /// Signs logins in their sessions, or what SSH signatures are over, in base64. What may not be signed costs no use, and what may is on the disk
-    /// before any signature goes out, all of it by one wait for the disk. With the lease's last use it ends: what comes behind that has no answer.
+    /// Signs logins in their sessions, or what SSH signatures are over, in base64. What may not be signed costs no use, and what may is in the log
+    /// before any signature goes out, with a limit of uses on the disk, all of it by one wait for that. With the lease's last use it ends: what comes behind that has no answer.
     pub(super) fn sign(&self, asked: &[SignAsk]) -> Vec<Result<String, Failure>> {
         let mut permitted = Vec::with_capacity(asked.len());
         for ask in asked {
@@ -216,7 +216,11 @@ impl Held {
 
     fn sign_one(&self, ready: &Ready) -> Result<String, Failure> {
         match (ready, &self.signs) {
-            (Ready::Login(permitted), Some((Signs::Logins(login), _))) => login.sign(permitted),
+            (Ready::Login(permitted), Some((Signs::Logins(login), _))) => {
+                // The disk may have taken longer than the lease had left (P4); its material, by which the others sign, says so by itself.
+                self.house.ledger.left(&self.lease).map_err(|_| gone())?;
+                login.sign(permitted)
+            }
             (Ready::Signature(permitted), _) => signatures::sign(&self.house, &self.lease, permitted),
             (Ready::Login(_), _) => Err(signs_nothing()),
         }

@@ -58,7 +58,9 @@ impl Logins {
     }
 
     pub(super) async fn sign(&self, session: &Session, key: &[u8], data: &[u8]) -> Result<Vec<u8>, Failure> {
-        let slot = self.slot(session);
+        // Of a server that nobody has asked for yet nothing is kept.
+        let known = locked(&self.leases).get(&session.checked.host().to_blob()).cloned();
+        let Some(slot) = known else { return Ok(frame::FAILURE.to_vec()) };
         let there = slot.lock().await.clone();
         let Some(login) = there.filter(|login| login.certificate == key) else {
             return Ok(frame::FAILURE.to_vec());

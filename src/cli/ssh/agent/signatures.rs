@@ -64,35 +64,17 @@ impl Signatures {
             None if signer(agent, &place.0).await?.is_none() => return Ok(frame::FAILURE.to_vec()),
             None => locked(&self.leases).entry(place.clone()).or_default().clone(),
         };
-        let blob = data.to_blob();
-        loop {
-            let Some(lease) = lease(&slot, agent, &place.0, data, client).await? else {
-                return Ok(frame::FAILURE.to_vec());
-            };
-            let signed = lease.held.sign(None, &blob).await;
-            // Rotated while somebody was asked: nobody would look for the key that signed.
-            let is_of_it = |signature: &[u8]| *lease.is_of_it.get_or_init(|| is_signed(&lease.key, &blob, signature));
-            let result = match signed {
-                // Others had the last of its uses.
-                Signed::Unsaid => None,
-                Signed::Refused(refused) => Some(Err(refused)),
-                Signed::Done(signature) if is_of_it(&signature) => Some(Ok(frame::signature(&signature))),
-                Signed::Done(_) => {
-                    forget(&slot, &lease).await;
-                    Some(Err(Failure::new(
-                        Outcome::Refused,
-                        "other_key",
-                        "the signer's key was changed meanwhile",
-                    )
-                    .hint("sign again")))
-                }
-            };
-            if !lease.held.is_live() {
-                forget(&slot, &lease).await;
-            }
-            if let Some(result) = result {
-                return result;
-            }
+        let signed = sign_in(&slot, agent, &place.0, data, client).await;
+        self.tidy(&place, &slot);
+        signed
+    }
+
+    /// Keeps no place in which there is no lease, as of a namespace that is refused.
+    fn tidy(&self, place: &(Vec<u8>, String), slot: &Slot) {
+        let mut leases = locked(&self.leases);
+        // Nobody else waits for it: there are the one in the list and this one.
+        if Arc::strong_count(slot) == 2 && slot.try_lock().is_ok_and(|there| there.is_none()) {
+            leases.remove(place);
         }
     }
 
@@ -103,6 +85,39 @@ impl Signatures {
         let caller = agent.caller(None);
         let key = |signer: &SecretRef| Ok((signer.clone(), signing_key(&caller, signer)?));
         self.signers.iter().map(key).collect()
+    }
+}
+
+async fn sign_in(slot: &Slot, agent: &Arc<Agent>, key: &[u8], data: &SignedData, client: &Frames) -> Result<Vec<u8>, Failure> {
+    let blob = data.to_blob();
+    loop {
+        let Some(lease) = lease(slot, agent, key, data, client).await? else {
+            return Ok(frame::FAILURE.to_vec());
+        };
+        let signed = lease.held.sign(None, &blob).await;
+        // Rotated while somebody was asked: nobody would look for the key that signed.
+        let is_of_it = |signature: &[u8]| *lease.is_of_it.get_or_init(|| is_signed(&lease.key, &blob, signature));
+        let result = match signed {
+            // Others had the last of its uses.
+            Signed::Unsaid => None,
+            Signed::Refused(refused) => Some(Err(refused)),
+            Signed::Done(signature) if is_of_it(&signature) => Some(Ok(frame::signature(&signature))),
+            Signed::Done(_) => {
+                forget(slot, &lease).await;
+                Some(Err(Failure::new(
+                    Outcome::Refused,
+                    "other_key",
+                    "the signer's key was changed meanwhile",
+                )
+                .hint("sign again")))
+            }
+        };
+        if !lease.held.is_live() {
+            forget(slot, &lease).await;
+        }
+        if let Some(result) = result {
+            return result;
+        }
     }
 }
 
