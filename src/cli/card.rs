@@ -4,21 +4,23 @@ mod changed;
 mod enrol;
 pub mod joins;
 mod older;
+mod requester;
 mod roster;
 pub mod signers;
 
 use jiff::{Timestamp, tz::TimeZone};
 
+use self::requester::{asked_at, requester_rows};
 use super::columns::wrap;
 use super::ui::{Tone, Ui};
 use crate::encoding::Digest;
 use crate::encoding::plain::{self, count};
 use crate::encoding::words::four_words;
 use crate::lease::grant::Via;
-use crate::lease::requester::{Claimed, SSH_COMMAND, UNMASKED, command_line};
+use crate::lease::requester::command_line;
 use crate::lease::text::{
-    BeforeText, ChangeText, ClockText, EnrolText, ExportText, GrantText, Holder, LeaseText, OlderText, Origin, ProxyText, RequesterText,
-    ScanText, Text as _, UnlockText, WriteText,
+    BeforeText, ChangeText, ClockText, EnrolText, ExportText, GrantText, Holder, LeaseText, OlderText, Origin, ProxyText, ScanText,
+    Text as _, UnlockText, WriteText,
 };
 use crate::vault::Statement;
 use crate::vault::signer::SignerKind;
@@ -461,72 +463,6 @@ fn limited(rules: &RulesAsk, signer: Option<String>) -> String {
 
 fn origin_rows(rows: &mut Vec<Row>, origin: &Origin, verb: &str) {
     requester_rows(rows, &origin.requester, verb);
-}
-
-fn requester_rows(rows: &mut Vec<Row>, requester: &RequesterText, verb: &str) {
-    let claimed = &requester.claimed;
-    let who = claimed
-        .label()
-        .map_or_else(|| claimed.in_short(), |label| format!("{} ({label})", claimed.in_short()));
-    rows.push(Row {
-        short: Some(format!("{} {verb}", claimed.program())),
-        ..Row::new("who", format!("{who} {verb}"), Tone::Strong, Need::Must)
-    });
-    push(
-        rows,
-        "",
-        format!("as claimed; the kernel says pid {}, uid {}", requester.pid, requester.uid),
-    );
-    if let Some(agent) = agent(claimed) {
-        push(rows, "agent", agent);
-    }
-    if let Some(client) = claimed.ssh_client() {
-        must(rows, "asked by", format!("{client} (claimed)"));
-    }
-    if let Some(command) = claimed.labels.get(SSH_COMMAND) {
-        spare(rows, "", command.clone());
-    }
-    if claimed.labels.contains_key(UNMASKED) {
-        must(
-            rows,
-            "output",
-            "not masked: a value that the command prints is to be seen (claimed)".into(),
-        );
-    }
-    if claimed.labels.contains_key("mcp_proxy") {
-        must(
-            rows,
-            "used by",
-            "whatever the agent runs too, through the proxy that it is behind".into(),
-        );
-    }
-    if !claimed.folder.is_empty() {
-        spare(rows, "in", claimed.folder.clone());
-    }
-}
-
-/// What an agent's client says of itself over MCP.
-fn agent(claimed: &Claimed) -> Option<String> {
-    let client = claimed.labels.get("mcp_client")?;
-    let told = [("mcp_session", "session"), ("mcp_turn", "turn"), ("mcp_call", "call")];
-    let told = told
-        .into_iter()
-        .filter_map(|(label, word)| Some(format!(", {word} {}", claimed.labels.get(label)?)));
-    let place = claimed.labels.get("mcp_workspace").map(|folder| format!(", in {folder}"));
-    Some(format!(
-        "{client}{}{} (claimed)",
-        told.collect::<String>(),
-        place.unwrap_or_default()
-    ))
-}
-
-/// A requester's own terminal is not believed to have a person before it.
-fn asked_at(terminal: &str) -> Row {
-    let whole = format!("another terminal, {terminal}, where it can be answered too; if you did not ask there, d");
-    Row {
-        short: Some(format!("another terminal, {terminal}")),
-        ..Row::new("asked at", whole, Tone::Bad, Need::Must)
-    }
 }
 
 /// What has to be seen.

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::{Client, Message, OTHER_VERSION, no_daemon, parse};
 use crate::sys::arrived::arrived;
-use crate::wire::codec::{self, LineBuffer};
+use crate::wire::codec::{self, CodecError, LineBuffer};
 use crate::wire::{Failure, Outcome};
 
 /// See the module. No value comes over it: what is read is not kept in locked memory.
@@ -36,7 +36,8 @@ impl Stream {
     /// # Errors
     /// The daemon went away.
     pub async fn send<T: Serialize>(&mut self, message: &T) -> Result<(), Failure> {
-        let sent = self.stream.write_all(&encoded(message)?).await;
+        let line = codec::encode(message).map_err(uncoded)?;
+        let sent = self.stream.write_all(&line).await;
         sent.map_err(|error| no_daemon(format!("the daemon went away: {error}")))
     }
 
@@ -45,12 +46,8 @@ impl Stream {
     /// # Errors
     /// The socket fails.
     pub async fn send_all<T: Serialize>(&mut self, messages: impl Iterator<Item = T>) -> Result<(), Failure> {
-        let lines = messages.map(|message| encoded(&message)).collect::<Result<Vec<_>, _>>()?;
-        let all = match lines.as_slice() {
-            [line] => line,
-            lines => &Zeroizing::new(lines.iter().map(|line| &line[..]).collect::<Vec<_>>().concat()),
-        };
-        match self.stream.write_all(all).await {
+        let all = codec::encode_all(messages).map_err(uncoded)?;
+        match self.stream.write_all(&all).await {
             Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => Ok(()),
             sent => sent.map_err(|error| no_daemon(format!("the daemon went away: {error}"))),
         }
@@ -81,6 +78,6 @@ impl Stream {
     }
 }
 
-fn encoded<T: Serialize>(message: &T) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    codec::encode(message).map_err(|error| Failure::new(Outcome::Internal, "codec", error.to_string()).ours())
+fn uncoded(error: CodecError) -> Failure {
+    Failure::new(Outcome::Internal, "codec", error.to_string()).ours()
 }

@@ -534,16 +534,12 @@ impl Lines {
     }
 
     async fn send_all<T: serde::Serialize>(&mut self, messages: impl Iterator<Item = T>) -> io::Result<()> {
-        let lines = messages.map(|message| codec::encode(&message).map_err(io::Error::other));
-        let lines = lines.collect::<io::Result<Vec<_>>>()?;
-        let all = match lines.as_slice() {
-            [] => return Ok(()),
-            [line] => line,
-            // Made once in its size, so that nothing is left behind that is not wiped.
-            lines => &Zeroizing::new(lines.iter().map(|line| &line[..]).collect::<Vec<_>>().concat()),
-        };
+        let all = codec::encode_all(messages).map_err(io::Error::other)?;
+        if all.is_empty() {
+            return Ok(());
+        }
         // Most often it is taken at once, and nobody has to watch the time.
-        let sent = match self.stream.try_write(all) {
+        let sent = match self.stream.try_write(&all) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             sent => sent?,
         };

@@ -1,6 +1,8 @@
 //! The proxy's workers, one for each session. A session is the connection of a `run`: it opens with it and ends with it, and leases come
 //! and go behind it. A value goes from the lease's material into the worker's socket, and nowhere else.
 
+mod brake;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -13,9 +15,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, WeakUnboundedSender,
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
+use self::brake::{Brake, shortened};
 use super::house::{House, OpenVault};
 use super::proxied::{Wanted, masked, order, roots, target};
-use crate::clock::Boot;
 use crate::deliver::mask::Patterns;
 use crate::deliver::proxy::protocol::{Again, Network, Offer, Opening, Order, Report, SUBCOMMAND, Target, Use, Verdict};
 use crate::encoding::Digest;
@@ -36,13 +38,8 @@ use crate::worker::{self, inbox::Inbox};
 const READY_WITHIN: Duration = Duration::from_secs(5);
 /// How long a worker may take to cut what a lease carried, before it is killed (P4).
 const CUT_WITHIN: Duration = Duration::from_millis(800);
-/// Lines of refusals and echoes in the log, of one lease in a second: a flood of them must not fill the disk, nor hold anybody up (P4).
-const LINES_A_SECOND: u32 = 20;
 /// How leases are used here, in the log.
 const DELIVERY: &str = "proxy";
-/// Longest path in a line of the log, in bytes.
-const LONGEST_PATH: usize = 200;
-
 /// Hosts of tasks that a session is told of.
 const MOST_OFFERS: usize = 256;
 
@@ -123,13 +120,6 @@ struct Given {
     _had: Had,
     /// Once the worker has taken it in.
     placeholders: Option<Vec<String>>,
-}
-
-/// How many lines there were in this second.
-struct Brake {
-    since: Boot,
-    said: u32,
-    unsaid: u64,
 }
 
 /// The daemon's side of a worker.
@@ -622,33 +612,6 @@ fn unrecorded(failure: &Failure) -> Verdict {
     Verdict::Unrecorded
 }
 
-impl Brake {
-    fn new(since: Boot) -> Self {
-        Self { since, said: 0, unsaid: 0 }
-    }
-
-    /// Whether there is a line for it; then how many had none before.
-    fn take(&mut self, now: Boot) -> Option<u64> {
-        if now.since(self.since) >= Duration::from_secs(1) {
-            (self.since, self.said) = (now, 0);
-        }
-        if self.said >= LINES_A_SECOND {
-            self.unsaid += 1;
-            return None;
-        }
-        self.said += 1;
-        Some(std::mem::take(&mut self.unsaid))
-    }
-}
-
-fn shortened(path: &str) -> String {
-    if path.len() <= LONGEST_PATH {
-        return path.to_owned();
-    }
-    let end = (0..=LONGEST_PATH).rev().find(|end| path.is_char_boundary(*end)).unwrap_or_default();
-    format!("{}...", &path[..end])
-}
-
 fn over() -> Failure {
     Failure::new(Outcome::Refused, "lease_over", "the lease ended before it could be used").hint("ask again")
 }
@@ -764,14 +727,6 @@ mod tests {
     }
 
     #[test]
-    fn p4_a_flood_of_refusals_has_twenty_lines_a_second_and_says_what_it_left_out() {
-        let mut brake = Brake::new(Boot(0));
-        let said: Vec<u64> = (0..3000).filter_map(|ms| brake.take(Boot(ms))).collect();
-        assert_eq!(said.len(), 60);
-        assert_eq!((said[0], said[20], said[40], said[41]), (0, 980, 980, 0));
-    }
-
-    #[test]
     fn p5_a_value_of_the_lease_in_a_path_is_masked_in_the_log_before_the_path_is_cut() {
         let value = "ghp_Sup3rS3cretValueThatNobodyMaySee0123";
         let forms = Patterns::new([("prod/BOT", value.as_bytes())]);
@@ -800,11 +755,5 @@ mod tests {
             upstream: None,
         };
         assert!(head_and_json(&Order::Open(opening), 32).is_ok());
-    }
-
-    #[test]
-    fn a_long_path_is_cut_at_a_letter() {
-        assert_eq!(shortened("/v4"), "/v4");
-        assert_eq!(shortened(&format!("/{}ä", "x".repeat(198))), format!("/{}...", "x".repeat(198)));
     }
 }

@@ -33,6 +33,19 @@ pub fn encode<T: Serialize>(message: &T) -> Result<Zeroizing<Vec<u8>>, CodecErro
     Ok(line)
 }
 
+/// Several messages as lines, one after the other; nothing of none.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_all<T: Serialize>(messages: impl Iterator<Item = T>) -> Result<Zeroizing<Vec<u8>>, CodecError> {
+    let mut lines = messages.map(|message| encode(&message)).collect::<Result<Vec<_>, _>>()?;
+    if lines.len() <= 1 {
+        return Ok(lines.pop().unwrap_or_default());
+    }
+    // Made once in its size, so that nothing is left behind that is not wiped.
+    Ok(Zeroizing::new(lines.iter().map(|line| &line[..]).collect::<Vec<_>>().concat()))
+}
+
 /// Reads one line, with or without its newline.
 ///
 /// # Errors
