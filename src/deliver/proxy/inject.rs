@@ -189,6 +189,10 @@ fn in_authorization(book: &Book, value: &[u8]) -> Result<Option<Spot>, Refused> 
             return Ok(None);
         }
         let pair = String::from_utf8(decoded).unwrap_or_default();
+        // RFC 7617, 2: none in either half. A line end there is how a helper was made to give one host's password to another (T30).
+        if pair.contains(char::is_control) {
+            return Err(misplaced(book, pair.as_bytes(), "placeholder_in_header"));
+        }
         let (user, password) = pair.split_once(':').unwrap_or((&pair, ""));
         let of_user = book.standing(user).is_some();
         let (candidate, before, after) = if of_user {

