@@ -1,10 +1,11 @@
 //! One request to a host that is looked into, and its answer: the page to read. Each step takes what the one before made.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, IF_RANGE, RANGE};
+use hyper::header::{ACCEPT_ENCODING, ALT_SVC, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, IF_RANGE, RANGE};
 use hyper::http::request::Parts;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode, Uri, Version};
@@ -23,13 +24,15 @@ use super::ways::Ways;
 use super::websocket;
 
 /// How messages of an answer may be compressed one by one (gRPC over HTTP2, "Message-Encoding"): not, here.
-const GRPC_ACCEPT: &str = "grpc-accept-encoding";
+static GRPC_ACCEPT: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 
 /// One client's connection, or what is inside its CONNECT.
 pub struct Client {
     /// Where it is held.
     pub tied: Rc<Tied>,
     ways: Ways,
+    /// Whom the request before was for, in absolute form: a client of a proxy asks the same host again.
+    last: RefCell<Option<Rc<Origin>>>,
 }
 
 impl Client {
@@ -39,7 +42,22 @@ impl Client {
         Self {
             ways: Ways::new(tied.clone(), many),
             tied,
+            last: RefCell::default(),
         }
+    }
+
+    /// The origin that a request in absolute form is for.
+    ///
+    /// # Errors
+    /// As [`form::absolute`].
+    pub fn absolute(&self, uri: &Uri) -> Result<Rc<Origin>, Refusal> {
+        let same = self.last.borrow().clone().filter(|last| last.is_target_of(uri));
+        if let Some(same) = same {
+            return Ok(same);
+        }
+        let origin = Rc::new(form::absolute(uri)?);
+        self.last.replace(Some(origin.clone()));
+        Ok(origin)
     }
 
     /// It asks no more.
@@ -106,7 +124,7 @@ impl Client {
         head.version = Version::HTTP_11;
         form::strip_answer(&mut head.headers)?;
         // A way around us.
-        head.headers.remove("alt-svc");
+        head.headers.remove(ALT_SVC);
         let lookout = Lookout::new(&self.tied.session, origin.shown().clone());
         let body = through_mask(lookout, &method, &mut head, body).await?;
         Ok(Response::from_parts(head, body))
@@ -202,11 +220,15 @@ impl Client {
 /// The request as it goes to the host: written anew, with the values in it.
 fn outgoing(origin: &Origin, mut head: Parts, spots: &[Spot]) -> Result<Parts, Refusal> {
     let query = inject::put(spots, &mut head.headers, head.uri.query())?;
-    let target = match query {
-        Some(query) => format!("{}?{}", head.uri.path(), query.as_str()),
-        None => head.uri.path().to_owned(),
+    let same = head
+        .uri
+        .path_and_query()
+        .filter(|target| query.is_none() && target.as_str().starts_with('/'));
+    head.uri = match (same, query.as_ref().map(|query| query.as_str()).or(head.uri.query())) {
+        (Some(same), _) => Uri::from(same.clone()),
+        (None, Some(query)) => Uri::try_from(format!("{}?{query}", head.uri.path())).map_err(|_| form::bad_target())?,
+        (None, None) => Uri::try_from(head.uri.path()).map_err(|_| form::bad_target())?,
     };
-    head.uri = Uri::try_from(target).map_err(|_| form::bad_target())?;
     // Which one it is, the way says.
     head.version = Version::default();
     head.extensions.clear();
@@ -222,8 +244,8 @@ fn outgoing(origin: &Origin, mut head: Parts, spots: &[Spot]) -> Result<Parts, R
         headers.remove(IF_RANGE);
     }
     accept_known(headers);
-    if headers.contains_key(GRPC_ACCEPT) {
-        headers.insert(GRPC_ACCEPT, HeaderValue::from_static("identity"));
+    if headers.contains_key(&GRPC_ACCEPT) {
+        headers.insert(&GRPC_ACCEPT, HeaderValue::from_static("identity"));
     }
     Ok(head)
 }

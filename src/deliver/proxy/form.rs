@@ -34,6 +34,12 @@ impl Origin {
         &self.shown
     }
 
+    /// Whether a target in absolute form is written as this one is shown.
+    #[must_use]
+    pub fn is_target_of(&self, uri: &Uri) -> bool {
+        uri.scheme_str() == Some(self.scheme.as_str()) && uri.authority().is_some_and(|authority| authority.as_str() == &*self.shown)
+    }
+
     /// Whether this text is the host, in whatever spelling is taken.
     fn is(&self, text: &str) -> bool {
         text == &*self.shown || Authority::parse(text, Some(self.scheme.port())).as_ref() == Some(&self.host)
@@ -204,19 +210,22 @@ fn check_framing(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 /// What is for one hop only, whether or not `Connection` names it.
-const HOP: [&str; 11] = [
-    "connection",
-    "transfer-encoding",
-    "upgrade",
-    "te",
-    "expect",
-    "keep-alive",
-    "proxy-connection",
-    "proxy-authorization",
-    "proxy-authenticate",
-    "proxy-authentication-info",
-    "http2-settings",
-];
+fn is_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "transfer-encoding"
+            | "upgrade"
+            | "te"
+            | "expect"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authorization"
+            | "proxy-authenticate"
+            | "proxy-authentication-info"
+            | "http2-settings"
+    )
+}
 
 /// Takes out what is for the next hop only (RFC 9110, 7.6.1). `Trailer` stays: it is about the message.
 pub fn strip_hop(headers: &mut HeaderMap) {
@@ -258,7 +267,7 @@ pub fn strip_answer(headers: &mut HeaderMap) -> Result<(), Refusal> {
 }
 
 fn strip_known_hop(headers: &mut HeaderMap) {
-    let there: Vec<HeaderName> = headers.keys().filter(|name| HOP.contains(&name.as_str())).cloned().collect();
+    let there: Vec<HeaderName> = headers.keys().filter(|name| is_hop(name)).cloned().collect();
     for name in there {
         headers.remove(name);
     }

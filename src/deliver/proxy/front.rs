@@ -19,12 +19,13 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, Response};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::LazyConfigAcceptor;
+use zeroize::Zeroizing;
 
 use super::address::Reach;
 use super::answer::AnswerBody;
@@ -35,19 +36,22 @@ use super::h2;
 use super::hosts::{Authority, canonical};
 use super::peer;
 use super::prefix;
-use super::protocol::{Network, Scheme, USER};
+use super::protocol::{BEARER, Network, Scheme, USER};
 use super::refuse::{Refusal, no_bearer};
 use super::reverse;
 use super::session::{Session, Tied};
+use super::timer::{self, HyperTimer};
 use super::tunnel;
 use super::ways::LONGEST_HEAD;
 
 /// Connections at one time; further ones wait to be taken.
 const MOST_CONNECTIONS: usize = 16 * 1024;
 /// For a request's head, and so for a connection that waits for its next request.
-pub const HEAD: Duration = Duration::from_secs(300);
+pub const HEAD: Duration = timer::LONGEST;
 /// For the beginning of what is inside CONNECT.
 const GREETING: Duration = Duration::from_secs(60);
+/// Room for user and bearer, and for what of Base64 is filled up.
+const PAIR: usize = USER.len() + 1 + BEARER + 2;
 /// The first byte of TLS (RFC 8446, 5.1): a handshake record.
 const HANDSHAKE: u8 = 0x16;
 
@@ -98,7 +102,7 @@ fn is_foreign(peer: SocketAddr, client: &TcpStream) -> bool {
 fn builder() -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
-        .timer(TokioTimer::new())
+        .timer(HyperTimer::default())
         .header_read_timeout(HEAD)
         .max_buf_size(LONGEST_HEAD)
         .auto_date_header(false);
@@ -141,7 +145,7 @@ async fn ask(client: &Rc<Client>, request: Request<Incoming>) -> Response<Answer
             Err(refusal) => refusal.answer(AnswerBody::own),
         };
     }
-    match form::absolute(request.uri()) {
+    match client.absolute(request.uri()) {
         Ok(origin) => client.exchange(&origin, request).await,
         Err(refusal) => refusal.answer(AnswerBody::own),
     }
@@ -156,12 +160,14 @@ fn has_bearer(headers: &HeaderMap, bearer: &[u8]) -> bool {
     let Some((scheme, rest)) = said.as_bytes().split_at_checked(6) else {
         return false;
     };
-    let Ok(pair) = BASE64.decode(rest.trim_ascii()) else { return false };
-    let user = [USER.as_bytes(), b":"].concat();
-    let Some(given) = pair.strip_prefix(user.as_slice()) else {
+    let rest = rest.trim_ascii();
+    let mut room = Zeroizing::new([0; PAIR]);
+    let Some(pair) = BASE64.decode_len(rest.len()).ok().and_then(|most| room.get_mut(..most)) else {
         return false;
     };
-    scheme.eq_ignore_ascii_case(b"basic ") && is_same(given, bearer)
+    let Ok(count) = BASE64.decode_mut(rest, pair) else { return false };
+    let given = pair[..count].strip_prefix(USER.as_bytes()).and_then(|rest| rest.strip_prefix(b":"));
+    scheme.eq_ignore_ascii_case(b"basic ") && given.is_some_and(|given| is_same(given, bearer))
 }
 
 /// Compared in a time that tells nothing.

@@ -164,8 +164,9 @@ fn unescaped(text: &[u8]) -> Vec<u8> {
 
 fn in_header(book: &Book, name: &HeaderName, value: &[u8]) -> Result<Spot, Refused> {
     let text = std::str::from_utf8(value).unwrap_or_default();
-    let bare = book.standing(text).is_some();
-    let candidate = if bare { text } else { text.rsplit(' ').next().unwrap_or_default() };
+    // There is no blank in a placeholder.
+    let candidate = text.rsplit(' ').next().unwrap_or_default();
+    let bare = candidate.len() == text.len();
     let before = &text[..text.len() - candidate.len()];
     let wanted = |place: &Place| matches!(place, Place::Header { name: rule, prefix } if name.as_str() == rule && (bare || prefix.eq_ignore_ascii_case(before)));
     let live = lookup(book, candidate, value, "placeholder_in_header", wanted)?;
@@ -327,7 +328,9 @@ fn check_company(head: Head<'_>, spots: &[Spot]) -> Result<(), Refused> {
 /// Whether a header makes another request of one; servers with CGI's names take `_` for `-` (RFC 3875, 4.1.18).
 #[must_use]
 pub fn overrides(name: &HeaderName) -> bool {
-    OVERRIDES.contains(&name.as_str().replace('_', "-").as_str())
+    let name = name.as_str();
+    // All of them begin so.
+    name.starts_with(['x', 'f']) && OVERRIDES.contains(&name.replace('_', "-").as_str())
 }
 
 fn names_a_method(query: &str) -> bool {
@@ -340,15 +343,17 @@ fn names_a_method(query: &str) -> bool {
     })
 }
 
-/// Puts the values into `headers`, and gives the query with them.
+/// Puts the values into `headers`, and gives the query with them, where one goes there.
 ///
 /// The copies made here are ordinary memory of the HTTP library, which frees them once they are sent, and does not wipe them.
 ///
 /// # Errors
 /// A value is no text for a header: not those that were checked.
 pub fn put(spots: &[Spot], headers: &mut HeaderMap, query: Option<&str>) -> Result<Option<Zeroizing<String>>, Refusal> {
-    let mut pairs: Option<Vec<Zeroizing<String>>> =
-        query.map(|query| query.split('&').map(|pair| Zeroizing::new(pair.to_owned())).collect());
+    let in_query = spots.iter().any(|spot| matches!(spot.at, At::Query(_)));
+    let mut pairs: Option<Vec<Zeroizing<String>>> = query
+        .filter(|_| in_query)
+        .map(|query| query.split('&').map(|pair| Zeroizing::new(pair.to_owned())).collect());
     for Spot { live, at } in spots {
         let value = live.value().expose();
         match at {

@@ -38,6 +38,7 @@ pub mod reverse;
 pub mod rules;
 pub mod scan;
 pub mod session;
+pub mod timer;
 pub mod tunnel;
 pub mod upstream;
 pub mod uses;

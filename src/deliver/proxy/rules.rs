@@ -194,6 +194,10 @@ pub fn is_plain_path(path: &str) -> bool {
     if !path.starts_with('/') || !path.bytes().all(|byte| byte.is_ascii_graphic() && !b"\\?#".contains(&byte)) {
         return false;
     }
+    if !path.contains('%') {
+        // As most are: there is nothing to undo in it.
+        return has_plain_segments(path.as_bytes());
+    }
     let mut path = path.as_bytes().to_vec();
     let mut slashes = has_plain_segments(&path).then(|| count(&path));
     for _ in 0..DEEPEST {

@@ -267,7 +267,10 @@ impl Tied {
 
     /// The connection carries a credential of this lease from now on.
     pub fn carries(&self, lease: &str) {
-        self.ties.leases.borrow_mut().insert(lease.to_owned());
+        let mut leases = self.ties.leases.borrow_mut();
+        if !leases.contains(lease) {
+            leases.insert(lease.to_owned());
+        }
     }
 }
 

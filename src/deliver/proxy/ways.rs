@@ -2,7 +2,6 @@
 //! requests, and used for no other host and for no other leases (T35).
 
 use std::cell::{Cell, RefCell};
-use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,19 +11,18 @@ use hyper::header::{HOST, HeaderValue, TRANSFER_ENCODING};
 use hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::sync::Mutex;
-use tokio::time::timeout;
 
 use super::address::Reach;
 use super::form::{self, Origin};
-use super::front::HEAD;
 use super::h2;
 use super::idle;
 use super::refuse::Refusal;
 use super::scan::Scanned;
 use super::session::{Held, Tied};
+use super::timer::LazyTimer;
 
-/// For the head of an answer, three times as long: models think for minutes.
-const ANSWER: Duration = HEAD;
+/// For the head of an answer: models think for minutes.
+const ANSWER: Duration = Duration::from_secs(900);
 /// Most bytes of an answer's head; a request's has the same bound. Headers are a hundred at most, as Apache has it: for as many the library has room
 /// on its stack, and for more it takes memory and fills it for each head.
 pub const LONGEST_HEAD: usize = 64 * 1024;
@@ -34,7 +32,7 @@ const MOST_KEPT: usize = 8;
 /// One connection to a host.
 enum Sender {
     /// HTTP/1.1: one request after the other.
-    One(http1::SendRequest<Scanned>),
+    One(http1::SendRequest<Scanned>, LazyTimer),
     /// HTTP/2: many at one time.
     Many(http2::SendRequest<Scanned>),
 }
@@ -209,7 +207,7 @@ impl Ways {
             let (sender, connection) = builder.handshake(stream).await.map_err(|_| broke_off())?;
             let held = session.way(&leases);
             held.holds(&tokio::task::spawn_local(connection.with_upgrades()));
-            (Sender::One(sender), Some(held))
+            (Sender::One(sender, LazyTimer::default()), Some(held))
         };
         Ok(Kept {
             number: self.number(),
@@ -252,21 +250,21 @@ impl Kept {
 impl Sender {
     fn is_closed(&self) -> bool {
         match self {
-            Self::One(sender) => sender.is_closed(),
+            Self::One(sender, _) => sender.is_closed(),
             Self::Many(sender) => sender.is_closed(),
         }
     }
 
     fn is_ready(&self) -> bool {
         match self {
-            Self::One(sender) => sender.is_ready(),
+            Self::One(sender, _) => sender.is_ready(),
             Self::Many(sender) => sender.is_ready(),
         }
     }
 
     async fn ready(&mut self) -> bool {
         match self {
-            Self::One(sender) => sender.ready().await.is_ok(),
+            Self::One(sender, _) => sender.ready().await.is_ok(),
             Self::Many(sender) => sender.ready().await.is_ok(),
         }
     }
@@ -279,8 +277,8 @@ impl Sender {
     ) -> Result<Result<Response<Incoming>, Request<Scanned>>, Refusal> {
         shape(&mut request, origin, matches!(self, Self::Many(_)))?;
         let sent = match self {
-            Self::One(sender) => in_time(sender.try_send_request(request)).await,
-            Self::Many(sender) => in_time(sender.try_send_request(request)).await,
+            Self::One(sender, timer) => timer.wait(ANSWER, sender.try_send_request(request)).await,
+            Self::Many(sender) => LazyTimer::default().wait(ANSWER, sender.try_send_request(request)).await,
         };
         match sent {
             Some(Ok(answer)) => Ok(Ok(answer)),
@@ -288,18 +286,6 @@ impl Sender {
             None => Err(silent()),
         }
     }
-}
-
-/// Waits for an answer, in parts that are as long as the wait for a client's next head: the runtime wakes itself for each timer that ends
-/// before all others, and of timers of one length the next one never does.
-async fn in_time<T>(answer: impl Future<Output = T>) -> Option<T> {
-    let mut answer = pin!(answer);
-    for _ in 0..3 {
-        if let Ok(answer) = timeout(ANSWER, answer.as_mut()).await {
-            return Some(answer);
-        }
-    }
-    None
 }
 
 /// The host as the version has it: in the target (RFC 9113, 8.3.1), or in `Host`; the body's end likewise.
