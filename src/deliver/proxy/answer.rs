@@ -26,7 +26,7 @@ use crate::deliver::mask::{BEGUN, Masker, Patterns, masked};
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// How the messages of an answer are compressed one by one (gRPC over HTTP2, "Message-Encoding").
-const GRPC_ENCODING: &str = "grpc-encoding";
+static GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -94,6 +94,14 @@ impl Lookout {
         self.patterns.clear(text, BEGUN) == text.len()
     }
 
+    /// The same of names and values, as it is of nearly every answer.
+    fn are_clear(&self, headers: &HeaderMap) -> bool {
+        let book = self.session.book.borrow();
+        headers.iter().all(|(name, value)| {
+            self.is_clear(value.as_bytes()) && self.is_clear(name.as_str().as_bytes()) && book.in_name(name.as_str()).is_empty()
+        })
+    }
+
     /// The text with masks in it, where it has a value.
     fn masked(&mut self, text: &[u8]) -> Option<Vec<u8>> {
         if self.is_clear(text) {
@@ -107,6 +115,9 @@ impl Lookout {
     /// Masks the values in a head, or in trailers. A name that has one goes altogether.
     pub fn mask_headers(&mut self, headers: &mut HeaderMap) {
         if self.patterns.is_empty() {
+            return;
+        }
+        if self.are_clear(headers) {
             return;
         }
         let names: Vec<HeaderName> = headers.keys().cloned().collect();
@@ -152,7 +163,7 @@ pub async fn through_mask(mut lookout: Lookout, method: &Method, head: &mut Part
 
 fn decoder(head: &Parts) -> Result<Decoder, Refusal> {
     let withheld = |hint: &str| Refusal::upstream(StatusCode::BAD_GATEWAY, "answer_withheld", hint);
-    let in_messages = head.headers.get_all(GRPC_ENCODING).iter();
+    let in_messages = head.headers.get_all(&GRPC_ENCODING).iter();
     if in_messages.into_iter().any(|coding| coding != "identity") {
         return Err(withheld(
             "the host compressed its messages though it was not asked to, and that cannot be looked into",

@@ -169,7 +169,8 @@ impl Book {
     #[must_use]
     pub fn in_name(&self, name: &str) -> Vec<u32> {
         let here = |value: &[u8]| {
-            !is_too_short(value)
+            name.len() >= value.len()
+                && !is_too_short(value)
                 && name
                     .as_bytes()
                     .windows(value.len())
