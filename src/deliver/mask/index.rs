@@ -160,17 +160,22 @@ impl Index {
     /// The first place from `from` on where the rest of `hay`, of at least `least` bytes, is the beginning of a string, else the end.
     pub fn first_begun(&self, hay: &[u8], from: usize, least: usize) -> usize {
         let from = from.max(hay.len().saturating_sub(self.span.saturating_sub(1)));
-        (from..(hay.len() + 1).saturating_sub(least))
-            .find(|at| self.may_begin(&hay[*at..]) && self.is_begun(&hay[*at..]))
-            .unwrap_or(hay.len())
+        let end = (hay.len() + 1).saturating_sub(least);
+        let begun = |at: usize| self.may_begin(&hay[at..]) && self.is_begun(&hay[at..]);
+        // One byte is no pair.
+        let last = hay.len().saturating_sub(1);
+        for (at, pair) in (from..end).zip(hay.get(from..).unwrap_or_default().windows(2)) {
+            if self.pairs.has(pair[0], pair[1]) && begun(at) {
+                return at;
+            }
+        }
+        (from.max(last)..end).find(|at| begun(*at)).unwrap_or(hay.len())
     }
 
+    /// Of a place whose first two bytes a string begins with.
     #[inline]
     fn may_begin(&self, tail: &[u8]) -> bool {
-        match tail {
-            [first, second, ..] if !self.pairs.has(*first, *second) => false,
-            _ => tail.first_chunk::<BEGIN>().is_none_or(|window| self.begin.has(hash4(window))),
-        }
+        tail.first_chunk::<BEGIN>().is_none_or(|window| self.begin.has(hash4(window)))
     }
 
     /// The secret whose string `tail` is the beginning of, if it is one's.
