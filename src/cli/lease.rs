@@ -227,14 +227,23 @@ fn row(lease: &LeaseView, digits: usize) -> [String; 7] {
         lease.task.clone().unwrap_or_default(),
         lease.secrets.join(", "),
         duration(lease.left),
-        lease.uses_left.map(|uses| uses.to_string()).unwrap_or_default(),
+        lease.uses_left.map_or_else(|| used(lease), |left| left.to_string()),
         lease.key.clone(),
         lease.requester.clone(),
     ]
 }
 
+/// Of one that time alone limits.
+fn used(lease: &LeaseView) -> String {
+    match lease.used {
+        0 => String::new(),
+        used => format!("{used} used"),
+    }
+}
+
 fn describe(session: &Session, lease: &LeaseView) {
-    let uses = lease.uses_left.map(|uses| format!(", {}", count(uses, "use"))).unwrap_or_default();
+    let uses = lease.uses_left.map_or_else(|| used(lease), |left| count(left, "use"));
+    let uses = if uses.is_empty() { uses } else { format!(", {uses}") };
     let entries = [
         ("lease", lease.id.clone()),
         ("task", lease.task.clone().unwrap_or_default()),

@@ -251,7 +251,7 @@ impl Asking<'_> {
                     shown.queue(waiting, tty);
                 }
             }
-            Event::Watching | Event::Ended { .. } | Event::Signed { .. } => {}
+            Event::Watching | Event::Ended { .. } | Event::Signed { .. } | Event::Back { .. } => {}
         }
         Ok(())
     }

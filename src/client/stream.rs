@@ -2,14 +2,16 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::BorrowedFd;
 
 use serde::Serialize;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use zeroize::Zeroizing;
 
 use super::{Client, Message, OTHER_VERSION, no_daemon, parse};
 use crate::sys::arrived::arrived;
+use crate::sys::pass;
 use crate::wire::codec::{self, CodecError, LineBuffer};
 use crate::wire::{Failure, Outcome};
 
@@ -51,6 +53,21 @@ impl Stream {
             Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => Ok(()),
             sent => sent.map_err(|error| no_daemon(format!("the daemon went away: {error}"))),
         }
+    }
+
+    /// Says one message, with a descriptor beside it.
+    ///
+    /// # Errors
+    /// The daemon went away; there are no descriptors left.
+    pub async fn send_beside<T: Serialize>(&mut self, message: &T, fd: BorrowedFd<'_>) -> Result<(), Failure> {
+        let line = codec::encode(message).map_err(uncoded)?;
+        let sent = async {
+            let send = || pass::send(&self.stream, &line, &[fd]);
+            let sent = self.stream.async_io(Interest::WRITABLE, send).await?;
+            self.stream.write_all(&line[sent..]).await
+        };
+        sent.await
+            .map_err(|error: io::Error| no_daemon(format!("the daemon went away: {error}")))
     }
 
     /// The next message; nothing when the daemon closed the connection. May be dropped at any time without losing a byte.

@@ -15,6 +15,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use zeroize::Zeroizing;
 
 use super::house::House;
+use super::loans::{self, Loans};
 use super::peer::Peer;
 use super::{doctor, forks, keys, leases, merges, peer, places, scans, scopes, signers, vaults};
 use crate::lease::ledger::Why;
@@ -22,7 +23,7 @@ use crate::lease::office::Asker;
 use crate::lease::requester::Requester;
 use crate::presence::{Attached, ScreenKind, Whereabouts};
 use crate::sys;
-use crate::sys::arrived::arrived;
+use crate::sys::arrived::{arrived, arrived_beside};
 use crate::wire::codec::{self, LineBuffer};
 use crate::wire::{Answer, Call, Event, Failure, LONGEST_CALL, MOST_PUT_BYTES, MOST_PUTS, Outcome, Reply, Request, Unhinted, VERSION};
 
@@ -33,11 +34,16 @@ const URGENT_WITHIN: Duration = Duration::from_secs(2);
 /// How long a client may leave what it is sent unread.
 const READ_WITHIN: Duration = Duration::from_secs(10);
 
+/// Most descriptors that wait for their lines.
+const MOST_BESIDE: usize = 16;
+
 /// The lines of one socket.
 struct Lines {
     stream: UnixStream,
     buffer: LineBuffer,
     ready: VecDeque<Zeroizing<Vec<u8>>>,
+    /// Descriptors that came beside the lines, in their order, where they are taken; elsewhere the kernel closes what comes.
+    beside: Option<VecDeque<OwnedFd>>,
 }
 
 /// What a call comes to: a reply, and a lease that the connection uses from then on.
@@ -274,19 +280,25 @@ async fn talk(house: &Rc<House>, lines: &mut Lines, peer: Peer, mut call: Call) 
 
 /// The connection uses a lease: it passes the lease's end on, and its own end is the lease's if it held it.
 async fn pass_on(lines: &mut Lines, events: &mut UnboundedReceiver<Event>, held: leases::Kept) -> io::Result<()> {
+    let mut loans = held.loans();
+    lines.beside = loans.is_some().then(VecDeque::new);
     let why = loop {
         tokio::select! {
             biased;
             Some(event) = events.recv() => {
                 let over = matches!(&event, Event::Ended { id, .. } if held.is_of(id));
+                if let Some(loans) = loans.as_mut().filter(|_| over) {
+                    lines.send_all(loans.all_back().await.into_iter()).await?;
+                }
                 lines.send(&event).await?;
                 if over {
                     break Why::Ended;
                 }
             }
+            back = back(&mut loans) => lines.send_all(back.into_iter()).await?,
             line = lines.next() => match line? {
                 None => return Ok(()),
-                Some(line) => if let Some(why) = sign(lines, &held, line).await? {
+                Some(line) => if let Some(why) = sign(lines, &held, &mut loans, line).await? {
                     break why;
                 },
             },
@@ -301,22 +313,40 @@ async fn pass_on(lines: &mut Lines, events: &mut UnboundedReceiver<Event>, held:
     Ok(())
 }
 
-/// Signs what this line and those that came with it ask for; why the lease is over, if it is.
-async fn sign(lines: &mut Lines, held: &leases::Kept, line: Zeroizing<Vec<u8>>) -> io::Result<Option<Why>> {
-    let (mut asked, mut over) = (vec![], None);
+/// The next clients that go back; none of a lease that has none lent.
+async fn back(loans: &mut Option<Loans>) -> Vec<Event> {
+    match loans {
+        Some(loans) => loans.back().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Signs what this line and those that came with it ask for, and takes the clients that they lend; why the lease is over, if it is.
+async fn sign(lines: &mut Lines, held: &leases::Kept, loans: &mut Option<Loans>, line: Zeroizing<Vec<u8>>) -> io::Result<Option<Why>> {
+    let (mut asked, mut said, mut over) = (vec![], vec![], None);
     let mut next = Some(line);
     while let Some(line) = next {
         match codec::decode(&line) {
-            Ok(Answer::Sign { session, data }) => asked.push((session, data)),
+            Ok(Answer::Sign { session, data }) => asked.push(Ok((session, data))),
+            Ok(Answer::Lend { id, frames, .. }) => {
+                let client = lines.beside.as_mut().and_then(VecDeque::pop_front);
+                said.extend(match loans {
+                    Some(loans) => loans.take(id, client, frames),
+                    None => Some(loans::unserved(id, frames)),
+                });
+            }
             Ok(Answer::Done) => {
                 over = Some(Why::Ended);
                 break;
             }
-            _ => {}
+            // What answers a prompt may come too late.
+            Ok(_) => {}
+            // Answers are told apart by their order.
+            Err(error) => asked.push(Err(unreadable(&error.to_string()))),
         }
         next = lines.ready.pop_front();
     }
-    let signed = held.sign(&asked).into_iter().map(|signed| match signed {
+    let signed = held.sign(asked).into_iter().map(|signed| match signed {
         Ok(signature) => Event::Signed {
             signature: Some(signature),
             refused: None,
@@ -326,7 +356,7 @@ async fn sign(lines: &mut Lines, held: &leases::Kept, line: Zeroizing<Vec<u8>>) 
             refused: Some(refused),
         },
     });
-    lines.send_all(signed).await?;
+    lines.send_all(signed.chain(said)).await?;
     Ok(if held.is_used_up() { Some(Why::UsedUp) } else { over })
 }
 
@@ -490,6 +520,7 @@ impl Lines {
             stream,
             buffer: LineBuffer::new(LONGEST_CALL),
             ready: VecDeque::new(),
+            beside: None,
         }
     }
 
@@ -500,11 +531,26 @@ impl Lines {
                 return Ok(Some(line));
             }
             let (buffer, ready) = (&mut self.buffer, &mut self.ready);
-            let read = arrived(&mut self.stream, |bytes| {
+            let mut push = |bytes: &[u8]| {
                 let pushed = buffer.push(bytes, |line| ready.push_back(line));
                 pushed.map(|()| bytes.len())
-            });
-            if read.await?.map_err(io::Error::other)? == 0 {
+            };
+            let read = match &mut self.beside {
+                None => arrived(&mut self.stream, push).await?,
+                Some(beside) => {
+                    let read = arrived_beside(&self.stream, |bytes, fds| {
+                        beside.extend(fds);
+                        push(bytes)
+                    });
+                    let read = read.await?;
+                    // Nobody has so many lines under way that each have one.
+                    if beside.len() > MOST_BESIDE {
+                        return Err(io::ErrorKind::InvalidData.into());
+                    }
+                    read
+                }
+            };
+            if read.map_err(io::Error::other)? == 0 {
                 return Ok(None);
             }
         }

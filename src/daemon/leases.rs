@@ -1,12 +1,13 @@
 //! Calls about leases.
 
-use std::cell::Cell;
 use std::path::Path;
 use std::rc::Rc;
 
 use super::connection::Handled;
 use super::house::{House, OpenVault};
-use super::logins::{self, Login};
+use super::loans::Loans;
+use super::logins;
+use super::signing::{SignAsk, Signing, Signs, signs_nothing};
 use super::{exchanges, peer, proxies, signatures};
 use crate::device::enrolled::Piv;
 use crate::device::{EnrolledKey, KeyId};
@@ -18,14 +19,13 @@ use crate::lease::grant::Via;
 use crate::lease::ledger::{Lease, Over, Stake, Why};
 use crate::lease::office::Asker;
 use crate::lease::text::{GrantText, Holder, LeaseText};
-use crate::lease::{certificate, collapse, login, record, signature, token};
+use crate::lease::{certificate, collapse, record, token};
 use crate::mint::LoginKey;
 use crate::secret::Secret;
 use crate::sys;
 use crate::vault::Material;
 use crate::wire::reply::{Delivered, Granted, Placeholder, ProxyView};
 use crate::wire::request::{LeaseAsk, ProxyAsk};
-use crate::wire::signer::SessionAsk;
 use crate::wire::{Call, Failure, Outcome, Reply, Request, Value};
 
 /// What a connection keeps for as long as it lasts.
@@ -42,17 +42,29 @@ impl Kept {
         matches!(self, Self::Lease(held) if held.id() == lease)
     }
 
-    /// As [`Held::sign`].
-    pub(super) fn sign(&self, asked: &[SignAsk]) -> Vec<Result<String, Failure>> {
-        match self {
-            Self::Lease(held) => held.sign(asked),
-            Self::Proxy(_) => asked.iter().map(|_| Err(signs_nothing())).collect(),
+    /// As [`Signing::sign`].
+    pub(super) fn sign(&self, asked: Vec<SignAsk>) -> Vec<Result<String, Failure>> {
+        match self.signing() {
+            Some(signing) => signing.sign(asked),
+            None => asked.iter().map(|_| Err(signs_nothing())).collect(),
         }
     }
 
-    /// Whether the lease has uses left, as far as it is for signatures and has a limit.
+    /// Whether the lease has no uses left, as far as it is for signatures and has a limit.
     pub(super) fn is_used_up(&self) -> bool {
-        matches!(self, Self::Lease(held) if held.used_up.get())
+        self.signing().is_some_and(|signing| signing.is_used_up())
+    }
+
+    /// A lease of signatures that time alone limits has clients lent to it.
+    pub(super) fn loans(&self) -> Option<Loans> {
+        self.signing().filter(|signing| signing.is_endless()).map(Loans::new)
+    }
+
+    fn signing(&self) -> Option<&Rc<Signing>> {
+        match self {
+            Self::Lease(held) => held.signing.as_ref(),
+            Self::Proxy(_) => None,
+        }
     }
 
     /// The child has ended, or the lease before it: what there is to hear of what was exchanged.
@@ -68,7 +80,7 @@ impl Kept {
 }
 
 /// What a lease is to sign for its connection, before there is one.
-enum Signing {
+enum ToSign {
     /// Logins, with this key.
     Logins(LoginKey),
     /// SSH signatures.
@@ -83,44 +95,15 @@ struct Out {
     placeholders: Vec<Placeholder>,
 }
 
-/// What a connection has signed, one by one.
-enum Signs {
-    /// Logins, with the key of the lease.
-    Logins(Box<Login>),
-    /// SSH signatures, with the signer's key.
-    Signatures,
-}
-
-/// What is asked to be signed, in base64: a login in its session, or what an SSH signature is over.
-pub(super) type SignAsk = (Option<SessionAsk>, String);
-
-/// Something that may be signed, and is not in the log yet.
-enum Ready {
-    Login(login::Permitted),
-    Signature(signature::Permitted),
-}
-
-impl Ready {
-    /// What it is, in the log.
-    fn what(&self) -> &str {
-        match self {
-            Self::Login(permitted) => permitted.what(),
-            Self::Signature(permitted) => permitted.what(),
-        }
-    }
-}
-
 /// A connection's stake in a lease; given up when dropped.
 pub(super) struct Held {
     house: Rc<House>,
-    lease: Lease,
+    lease: Rc<Lease>,
     stake: Stake,
     /// The proxy of the connection, which ends with it.
     _proxy: Option<proxies::Session>,
-    /// What it has signed, and the vault whose log has that.
-    signs: Option<(Signs, Rc<OpenVault>)>,
-    /// Whether the last use has been for one of these.
-    used_up: Cell<bool>,
+    /// Of one whose key stays here: what it has signed.
+    signing: Option<Rc<Signing>>,
     /// What OpenBao gave, for a lease that is for that.
     exchange: Option<exchanges::Ending>,
     given_up: bool,
@@ -132,11 +115,10 @@ impl Held {
         house.ledger.listen(&lease, stake, asker.tell.clone());
         Self {
             house: house.clone(),
-            lease,
+            lease: Rc::new(lease),
             stake,
             _proxy: None,
-            signs: None,
-            used_up: Cell::new(false),
+            signing: None,
             exchange: None,
             given_up: false,
         }
@@ -147,11 +129,11 @@ impl Held {
     }
 
     /// A lease whose key stays here: for logins the certificate goes out.
-    fn begin_signing(&mut self, open: &Rc<OpenVault>, signing: Signing) -> Result<Out, Failure> {
+    fn begin_signing(&mut self, open: &Rc<OpenVault>, signs: ToSign) -> Result<Out, Failure> {
         let mut out = Out::default();
-        let signs = match signing {
-            Signing::Signatures => Signs::Signatures,
-            Signing::Logins(key) => {
+        let signs = match signs {
+            ToSign::Signatures => Signs::Signatures,
+            ToSign::Logins(key) => {
                 let (login, certificate) = logins::certify(&self.house, open, &self.lease, key)?;
                 let sent = |text: &LeaseText, _: &Material| text.values().next().map(|grant| sent(grant, certificate));
                 out.values
@@ -159,7 +141,7 @@ impl Held {
                 Signs::Logins(Box::new(login))
             }
         };
-        self.signs = Some((signs, open.clone()));
+        self.signing = Some(Rc::new(Signing::new(&self.house, &self.lease, signs, open)?));
         Ok(out)
     }
 
@@ -181,49 +163,6 @@ impl Held {
             out.values = values(&house, open, &self.lease, ask)?;
         }
         Ok(out)
-    }
-
-    /// Signs logins in their sessions, or what SSH signatures are over, in base64. What may not be signed costs no use, and what may is in the log
-    /// before any signature goes out, with a limit of uses on the disk, all of it by one wait for that. With the lease's last use it ends: what comes behind that has no answer.
-    pub(super) fn sign(&self, asked: &[SignAsk]) -> Vec<Result<String, Failure>> {
-        let mut permitted = Vec::with_capacity(asked.len());
-        for ask in asked {
-            permitted.push(self.permit(ask));
-            if self.used_up.get() {
-                break;
-            }
-        }
-        let uses = permitted.iter().flatten().map(|(ready, left)| (ready.what(), *left));
-        let recorded = match &self.signs {
-            Some((_, open)) => record::used_together(&open.log, self.id(), "signer", uses),
-            None => Ok(()),
-        };
-        let signed = |(ready, _): (Ready, _)| recorded.clone().and_then(|()| self.sign_one(&ready));
-        permitted.into_iter().map(|one| one.and_then(signed)).collect()
-    }
-
-    /// What may be signed, and the uses that are left when this one is taken.
-    fn permit(&self, (session, data): &SignAsk) -> Result<(Ready, Option<u32>), Failure> {
-        let ready = match (&self.signs, session) {
-            (Some((Signs::Logins(login), _)), Some(session)) => Ready::Login(login.permit(&self.house, &self.lease, session, data)?),
-            (Some((Signs::Signatures, _)), None) => Ready::Signature(signatures::permit(&self.house, &self.lease, data)?),
-            _ => return Err(signs_nothing()),
-        };
-        let left = self.house.ledger.take_use(&self.lease).map_err(|_| gone())?;
-        self.used_up.set(left == Some(0));
-        Ok((ready, left))
-    }
-
-    fn sign_one(&self, ready: &Ready) -> Result<String, Failure> {
-        match (ready, &self.signs) {
-            (Ready::Login(permitted), Some((Signs::Logins(login), _))) => {
-                // The disk may have taken longer than the lease had left (P4); its material, by which the others sign, says so by itself.
-                self.house.ledger.left(&self.lease).map_err(|_| gone())?;
-                login.sign(permitted)
-            }
-            (Ready::Signature(permitted), _) => signatures::sign(&self.house, &self.lease, permitted),
-            (Ready::Login(_), _) => Err(signs_nothing()),
-        }
     }
 
     fn done(mut self, why: Why) -> Option<exchanges::Ending> {
@@ -260,8 +199,8 @@ pub(super) async fn request(house: &Rc<House>, path: &Path, ask: &LeaseAsk, aske
         None => (ask, None),
     };
     let signing = match key {
-        Some(key) => Some(Signing::Logins(key)),
-        None => signatures::check(ask)?.then_some(Signing::Signatures),
+        Some(key) => Some(ToSign::Logins(key)),
+        None => signatures::check(ask)?.then_some(ToSign::Signatures),
     };
     let (lease, joined) = collapse::request(&office, ask, asker).await?;
     // By what it was judged by: the file may say something else since the prompt came up.
@@ -315,15 +254,6 @@ pub(super) async fn proxy(house: &Rc<House>, ask: &ProxyAsk, asker: &Asker) -> R
         reply: Reply::Proxy(view),
         held: Some(Kept::Proxy(session)),
     })
-}
-
-fn signs_nothing() -> Failure {
-    Failure::new(
-        Outcome::Refused,
-        "no_login",
-        "the lease of this connection is for no such signature",
-    )
-    .hint("touchlease ssh agent prod/ca")
 }
 
 fn granted(house: &House, lease: &Lease, joined: bool, out: Out) -> Result<Reply, Failure> {

@@ -4,6 +4,7 @@ use data_encoding::BASE64;
 
 use super::house::{House, OpenVault};
 use super::leases::gone;
+use crate::encoding::ssh_session::SshSession;
 use crate::lease::failure::locked_memory;
 use crate::lease::ledger::Lease;
 use crate::lease::login::Permitted;
@@ -77,15 +78,28 @@ pub(super) fn certify(house: &House, open: &OpenVault, lease: &Lease, key: Login
 }
 
 impl Login {
+    /// The certificate, in its wire form.
+    pub(super) fn certificate(&self) -> &[u8] {
+        &self.certificate
+    }
+
+    /// What is asked for in base64, as something that may be signed.
+    ///
+    /// # Errors
+    /// The host key did not sign the session; as [`Login::permit`].
+    pub(super) fn read(&self, house: &House, lease: &Lease, session: &SessionAsk, data: &str) -> Result<Permitted, Failure> {
+        let blob = BASE64
+            .decode(data.as_bytes())
+            .map_err(|_| refuse("no_login", "what is to be signed is not base64"))?;
+        self.permit(house, lease, &login::session(session)?, &blob)
+    }
+
     /// What is asked for, as something that may be signed.
     ///
     /// # Errors
     /// It is not what was touched for; the lease is over.
-    pub(super) fn permit(&self, house: &House, lease: &Lease, session: &SessionAsk, data: &str) -> Result<Permitted, Failure> {
-        let blob = BASE64
-            .decode(data.as_bytes())
-            .map_err(|_| refuse("no_login", "what is to be signed is not base64"))?;
-        let permit = |text: &LeaseText, _: &Material| login::permit(text, self.key.public(), &self.certificate, session, &blob);
+    pub(super) fn permit(&self, house: &House, lease: &Lease, session: &SshSession, blob: &[u8]) -> Result<Permitted, Failure> {
+        let permit = |text: &LeaseText, _: &Material| login::permit(text, self.key.public(), &self.certificate, session, blob);
         house.ledger.with_material(lease, permit).map_err(|_| gone())?
     }
 
@@ -93,8 +107,8 @@ impl Login {
     ///
     /// # Errors
     /// The key is none, which nobody can make it.
-    pub(super) fn sign(&self, permitted: &Permitted) -> Result<String, Failure> {
-        Ok(BASE64.encode(&permitted.sign(&self.key)?))
+    pub(super) fn sign(&self, permitted: &Permitted) -> Result<Vec<u8>, Failure> {
+        permitted.sign(&self.key)
     }
 }
 

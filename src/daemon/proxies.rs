@@ -536,7 +536,11 @@ impl Keeper {
         let Some(given) = self.given.get(lease) else { return Verdict::Gone };
         let said = again.iter().map(|again| (given.says(&again.used), again.times));
         match record::used_again(&given.log, lease, DELIVERY, said) {
-            Ok(()) if self.house.ledger.look_up(lease).is_some() => Verdict::GoOn,
+            Ok(()) if self.house.ledger.look_up(lease).is_some() => {
+                let times = again.iter().map(|again| u64::from(again.times)).sum();
+                self.house.ledger.count_again(&given.lease, times);
+                Verdict::GoOn
+            }
             Ok(()) => Verdict::Gone,
             Err(failure) => unrecorded(&failure),
         }

@@ -4,6 +4,7 @@ use data_encoding::BASE64;
 
 use super::house::House;
 use super::leases::gone;
+use crate::encoding::ssh_signed_data::SignedData;
 use crate::lease::ledger::Lease;
 use crate::lease::signature::{self, Permitted};
 use crate::lease::text::LeaseText;
@@ -29,15 +30,23 @@ pub(super) fn check(ask: &LeaseAsk) -> Result<bool, Failure> {
     }
 }
 
+/// What is asked for in base64, as something that may be signed.
+///
+/// # Errors
+/// It is no signed data; as [`permit`].
+pub(super) fn read(house: &House, lease: &Lease, data: &str) -> Result<Permitted, Failure> {
+    let blob = BASE64
+        .decode(data.as_bytes())
+        .map_err(|_| refuse("no_signature", "what is to be signed is not base64").hint(HOW))?;
+    permit(house, lease, signature::read(&blob)?)
+}
+
 /// What is asked for, as something that may be signed.
 ///
 /// # Errors
 /// It is not what was touched for; the lease is over.
-pub(super) fn permit(house: &House, lease: &Lease, data: &str) -> Result<Permitted, Failure> {
-    let blob = BASE64
-        .decode(data.as_bytes())
-        .map_err(|_| refuse("no_signature", "what is to be signed is not base64").hint(HOW))?;
-    let permit = |text: &LeaseText, _: &Material| signature::permit(text, &blob);
+pub(super) fn permit(house: &House, lease: &Lease, data: SignedData) -> Result<Permitted, Failure> {
+    let permit = |text: &LeaseText, _: &Material| signature::permit(text, data);
     house.ledger.with_material(lease, permit).map_err(|_| gone())?
 }
 
@@ -45,10 +54,9 @@ pub(super) fn permit(house: &House, lease: &Lease, data: &str) -> Result<Permitt
 ///
 /// # Errors
 /// The lease is over; the record's private key is not that of the public key that was shown.
-pub(super) fn sign(house: &House, lease: &Lease, permitted: &Permitted) -> Result<String, Failure> {
+pub(super) fn sign(house: &House, lease: &Lease, permitted: &Permitted) -> Result<Vec<u8>, Failure> {
     let signed = |text: &LeaseText, material: &Material| permitted.sign(text, material);
-    let signature = house.ledger.with_material(lease, signed).map_err(|_| gone())??;
-    Ok(BASE64.encode(&signature))
+    house.ledger.with_material(lease, signed).map_err(|_| gone())?
 }
 
 const HOW: &str = "touchlease ssh agent prod/git -- git commit -S";

@@ -8,3 +8,4 @@ pub mod openbao;
 pub mod proxy;
 pub mod scan;
 pub mod ssh_agent;
+pub mod ssh_client;

@@ -95,6 +95,8 @@ struct Live {
     deadline: Boot,
     ceiling: Wall,
     uses_left: Option<u32>,
+    /// Uses that were taken.
+    used: u64,
     material: Material,
     /// Connections whose child uses it now.
     users: u32,
@@ -203,6 +205,7 @@ impl Ledger {
             deadline: self.clock.boot() + Duration::from_secs(text.ttl),
             ceiling,
             uses_left: text.uses,
+            used: 0,
             asker: parties.asker,
             holder: parties.holder,
             text,
@@ -268,13 +271,17 @@ impl Ledger {
     pub fn take_use(&self, lease: &Lease) -> Result<Option<u32>, NoUse> {
         let mut leases = self.leases.borrow_mut();
         let live = leases.get_mut(&lease.id).filter(|live| self.is_in_time(live)).ok_or(NoUse::Gone)?;
-        match &mut live.uses_left {
-            Some(0) => Err(NoUse::UsedUp),
-            Some(left) => {
-                *left -= 1;
-                Ok(Some(*left))
-            }
-            None => Ok(None),
+        if let Some(left) = &mut live.uses_left {
+            *left = left.checked_sub(1).ok_or(NoUse::UsedUp)?;
+        }
+        live.used += 1;
+        Ok(live.uses_left)
+    }
+
+    /// Counts what was done again so many times, of a lease without a limit of uses.
+    pub fn count_again(&self, lease: &Lease, times: u64) {
+        if let Some(live) = self.leases.borrow_mut().get_mut(&lease.id) {
+            live.used += times;
         }
     }
 
@@ -450,6 +457,7 @@ impl Live {
             not_after: self.text.not_after,
             left: self.deadline.since(now).as_secs(),
             uses_left: self.uses_left,
+            used: self.used,
         }
     }
 }

@@ -72,17 +72,31 @@ pub fn session(asked: &SessionAsk) -> Result<SshSession, Failure> {
     SshSession::check(&key, &id, &signature).map_err(|error| unbound(&error.to_string()))
 }
 
+/// Whether what was shown for this lease is logins in this session, as far as its host key says.
+#[must_use]
+pub fn is_for(text: &LeaseText, session: &SshSession) -> bool {
+    shown(text).is_some_and(|login| login.host_key == session.host().to_line())
+}
+
+/// What stands beside the certificate of a lease in the list of keys.
+#[must_use]
+pub fn comment(lease: &str) -> String {
+    format!("touchlease {lease}")
+}
+
+fn shown(text: &LeaseText) -> Option<&LoginText> {
+    text.certificate().and_then(|(_, says)| says.login.as_ref())
+}
+
 /// Reads what is to be signed, and holds it against what was shown for this lease: the session is with the server whose host key stands there,
 /// the request is of this session, for this user, with this `certificate`, which is for `key`, and no other one. Pure.
 ///
 /// # Errors
 /// It is anything else.
-pub fn permit(text: &LeaseText, key: &SshKey, certificate: &[u8], asked: &SessionAsk, blob: &[u8]) -> Result<Permitted, Failure> {
-    let login = text.certificate().and_then(|(_, says)| says.login.as_ref());
-    let login = login.ok_or_else(|| internal("login", "the lease is for no login"))?;
-    let session = session(asked)?;
+pub fn permit(text: &LeaseText, key: &SshKey, certificate: &[u8], session: &SshSession, blob: &[u8]) -> Result<Permitted, Failure> {
+    let login = shown(text).ok_or_else(|| internal("login", "the lease is for no login"))?;
     let request = UserAuth::read(blob).map_err(|error| refuse("no_login", error.to_string()).hint("use it with ssh, as SSH_AUTH_SOCK"))?;
-    if session.host().to_line() != login.host_key {
+    if !is_for(text, session) {
         let message = format!(
             "the session is with the host key {}, not with the one that was touched for",
             session.host().fingerprint()

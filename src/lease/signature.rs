@@ -107,14 +107,20 @@ impl LeaseText {
     }
 }
 
-/// Reads what is to be signed, and holds it against what was shown for this lease. Pure.
+/// Reads what is to be signed. Pure.
+///
+/// # Errors
+/// It is anything else than the signed data of an SSH signature.
+pub fn read(blob: &[u8]) -> Result<SignedData, Failure> {
+    SignedData::read(blob).map_err(|error| refuse("no_signature", error.to_string()).hint("use it with ssh-keygen -Y sign, or git"))
+}
+
+/// Holds what is to be signed against what was shown for this lease. Pure.
 ///
 /// # Errors
 /// It is anything else.
-pub fn permit(text: &LeaseText, blob: &[u8]) -> Result<Permitted, Failure> {
+pub fn permit(text: &LeaseText, data: SignedData) -> Result<Permitted, Failure> {
     let (grant, says) = text.signature().ok_or_else(none)?;
-    let data =
-        SignedData::read(blob).map_err(|error| refuse("no_signature", error.to_string()).hint("use it with ssh-keygen -Y sign, or git"))?;
     let name = &grant.secret;
     if data.namespace != says.namespace {
         return Err(other_namespace(name, std::iter::once(&says.namespace), &data.namespace));
@@ -298,7 +304,11 @@ mod tests {
 
     #[test]
     fn t09_of_one_use_only_what_was_shown_is_signed_and_of_several_whatever_is_in_the_namespace() {
-        let permits = |uses, data: &[u8]| permit(&lease(uses), data).map_or_else(|failure| failure.reason, |may| may.what().to_owned());
+        let permits = |uses, data: &[u8]| {
+            read(data)
+                .and_then(|data| permit(&lease(uses), data))
+                .map_or_else(|failure| failure.reason, |may| may.what().to_owned())
+        };
         let good = data("git", 7).to_blob();
         assert_eq!(
             permits(Some(1), &good),
@@ -314,6 +324,6 @@ mod tests {
             assert_eq!(permits(uses, &[&good[..], &[0]].concat()), "no_signature");
             assert_eq!(permits(uses, b"anything"), "no_signature");
         }
-        assert!(permit(&sample(), &good).is_err());
+        assert!(permit(&sample(), data("git", 7)).is_err());
     }
 }

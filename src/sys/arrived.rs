@@ -3,12 +3,15 @@
 use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::task::{Poll, ready};
 
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, Interest, ReadBuf};
 use tokio::net::UnixStream;
 use zeroize::Zeroize;
+
+use super::pass;
 
 /// Most bytes at once.
 const CHUNK: usize = 16 << 10;
@@ -30,4 +33,19 @@ pub async fn arrived<T>(stream: &mut UnixStream, mut take: impl FnMut(&[u8]) -> 
         Poll::Ready(Ok(taken))
     })
     .await
+}
+
+/// The same, with the descriptors that came beside the bytes.
+///
+/// # Errors
+/// The socket fails; more descriptors came at once than [`pass::MOST`], and all of them are closed.
+pub async fn arrived_beside<T>(stream: &UnixStream, mut take: impl FnMut(&[u8], Vec<OwnedFd>) -> T) -> io::Result<T> {
+    let receive = || {
+        let mut chunk = [0; CHUNK];
+        let (count, beside) = pass::receive(stream, &mut chunk)?;
+        let taken = take(&chunk[..count], beside);
+        chunk[..count].zeroize();
+        Ok(taken)
+    };
+    stream.async_io(Interest::READABLE, receive).await
 }

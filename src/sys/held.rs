@@ -37,9 +37,13 @@ impl<T> Held<T> {
     }
 
     /// The value.
+    ///
+    /// # Panics
+    /// In a forked copy of the process, which has no locked memory of the one that it was copied from: there may be anything in its place.
     #[must_use]
     pub fn get(&self) -> &T {
-        // SAFETY: `make` wrote a value there, and only `drop` takes it away. The place stays where it is when this is moved.
+        assert!(self.place.is_of_this_process(), "a value of another process is looked at");
+        // SAFETY: the place is there (above), `make` wrote a value there, and only `drop` takes it away. The place stays where it is when this is moved.
         unsafe { self.place.start().cast().as_ref() }
     }
 }
@@ -104,5 +108,16 @@ mod tests {
         assert!(all.iter().all(|held| std::ptr::from_ref(held.get()).addr() % 64 == 0));
         let large = Held::make(|| Ok::<_, ()>([1_u64; 5000])).unwrap().unwrap();
         assert!(large.get().iter().all(|word| *word == 1));
+    }
+
+    #[test]
+    fn t47_in_a_forked_copy_nobody_looks_at_what_lies_in_the_place_of_a_value() {
+        use rustix::process::{WaitOptions, waitpid};
+        let held = Held::make(|| Ok::<_, ()>([7_u8; 32])).unwrap().unwrap();
+        let look = || i32::from(held.get()[0] == 7);
+        assert_eq!(look(), 1);
+        let copy = crate::sys::child::fork(&[], look).unwrap();
+        let (_, status) = waitpid(Some(copy), WaitOptions::empty()).unwrap().unwrap();
+        assert_eq!(status.exit_status(), Some(70), "it panicked");
     }
 }

@@ -4,6 +4,7 @@ pub mod account;
 pub mod arena;
 pub mod arrived;
 pub mod child;
+pub mod client;
 pub mod disk;
 pub mod file;
 pub mod health;

@@ -213,6 +213,21 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         refused: Option<Failure>,
     },
+    /// A client that was lent ([`Answer::Lend`]) is the agent's again: what it said last is not the lease's matter, or the lease is over, and then this
+    /// comes before [`Event::Ended`].
+    Back {
+        /// Number of the client.
+        id: u64,
+        /// The body of the `session-bind@openssh.com` frame that was proven and answered, in base64.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bound: Option<String>,
+        /// What it has said and nobody has answered, in base64.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        frames: String,
+        /// It went away, or has to.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        closed: bool,
+    },
     /// One line of the audit log, without its newline.
     Line {
         /// The line, byte for byte.
@@ -321,6 +336,17 @@ pub enum Answer {
         session: Option<SessionAsk>,
         /// What is to be signed, in base64.
         data: String,
+    },
+    /// Serve a client of the agent for as long as it signs with the key of this connection's lease, which time alone limits. Its socket comes with
+    /// this line (SCM_RIGHTS), and [`Event::Back`] says when it is the agent's again.
+    Lend {
+        /// Number of the client on this connection.
+        id: u64,
+        /// What it has said and nobody has answered, in base64: frames of ssh's agent protocol, of which the last may be half.
+        frames: String,
+        /// Our end of the client's socket.
+        #[serde(skip)]
+        client: Option<OwnedFd>,
     },
     /// One more secret of a `put` that said how many follow.
     Put(PutAsk),

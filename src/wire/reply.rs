@@ -329,6 +329,9 @@ pub struct LeaseView {
     /// Uses left, where they are limited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uses_left: Option<u32>,
+    /// Uses so far.
+    #[serde(default)]
+    pub used: u64,
 }
 
 /// What runs.

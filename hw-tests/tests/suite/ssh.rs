@@ -1,6 +1,7 @@
 //! SSH certificates and signatures with emulated keys; what Debian's sshd says of them is in `servers`.
 
 mod agent;
+mod lent;
 mod logins;
 mod openssh;
 mod servers;

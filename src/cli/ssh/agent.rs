@@ -3,11 +3,12 @@
 //! The key is the daemon's. What runs here speaks ssh's protocol on one side and the daemon's on the other, and has nothing to lose.
 
 mod client;
-mod frames;
+mod guests;
 mod held;
 mod logins;
 mod serve;
 mod signatures;
+mod slots;
 mod socket;
 
 use std::ffi::OsString;
@@ -89,10 +90,12 @@ pub fn run(session: &Session, args: Args) -> Result<u8, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| failed(&error))?;
     let ended = runtime.block_on(serve(session, &agent, &socket, &command));
-    // A prompt that still stands is taken away, and the terminal is as it was.
+    // A prompt that still stands is taken away.
     agent.stop();
     // Whoever waits for something else waits for nothing any more.
     runtime.shutdown_background();
+    // The terminal is as it was.
+    agent.until_nobody_asks();
     ended
 }
 

@@ -9,7 +9,7 @@
 
 pub mod frame;
 
-use self::frame::{FAILURE, Message, SUCCESS};
+use self::frame::{FAILURE, Message};
 use crate::encoding::ssh_session::SshSession;
 use crate::encoding::ssh_signed_data::SignedData;
 
@@ -46,6 +46,8 @@ pub struct Connection {
 /// What a frame comes to.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
+    /// It is proven now where the session ends: SSH_AGENT_SUCCESS.
+    Bound,
     /// This is the answer.
     Answer(Vec<u8>),
     /// The same, and a person should know why.
@@ -73,10 +75,19 @@ pub enum Step {
 }
 
 impl Connection {
-    /// Whether it is proven where its session ends.
+    /// Whether nothing was said of a session yet.
     #[must_use]
-    pub fn is_proven(&self) -> bool {
-        matches!(self.bound, Bound::To(_))
+    pub fn is_unbound(&self) -> bool {
+        self.bound == Bound::No
+    }
+
+    /// The session, where it is proven where it ends.
+    #[must_use]
+    pub fn session(&self) -> Option<&Session> {
+        match &self.bound {
+            Bound::To(session) => Some(session),
+            Bound::No | Bound::Refused => None,
+        }
     }
 
     /// Takes the body of one frame.
@@ -91,7 +102,7 @@ impl Connection {
                     Ok(checked) => {
                         let signature = bind.signature;
                         self.bound = Bound::To(Box::new(Session { checked, signature }));
-                        Step::Answer(SUCCESS.to_vec())
+                        Step::Bound
                     }
                     Err(_) => {
                         self.bound = Bound::Refused;

@@ -56,6 +56,20 @@ impl Agent {
         fs::read_to_string(&self.said).unwrap()
     }
 
+    /// Does something while its process stands still.
+    pub(super) fn while_stopped<T>(&self, work: impl FnOnce() -> T) -> T {
+        let signal = |name: &str| {
+            let kill = std::process::Command::new("kill")
+                .args([name, &self.child.id().to_string()])
+                .status();
+            assert!(kill.unwrap().success());
+        };
+        signal("-STOP");
+        let done = work();
+        signal("-CONT");
+        done
+    }
+
     /// Ends it as Ctrl-C does.
     pub(super) fn interrupt(mut self) {
         let kill = std::process::Command::new("kill")
@@ -80,13 +94,18 @@ impl Drop for Agent {
 }
 
 /// A program that speaks to it.
-pub(super) struct Client(UnixStream);
+pub(super) struct Client(pub(super) UnixStream);
 
 impl Client {
     pub(super) fn ask(&mut self, body: &[u8]) -> Vec<u8> {
         self.0
             .write_all(&[&u32::try_from(body.len()).unwrap().to_be_bytes()[..], body].concat())
             .unwrap();
+        self.answer()
+    }
+
+    /// What it is told next.
+    pub(super) fn answer(&mut self) -> Vec<u8> {
         let mut length = [0; 4];
         self.0.read_exact(&mut length).unwrap();
         let mut answer = vec![0; usize::try_from(u32::from_be_bytes(length)).unwrap()];
@@ -114,7 +133,7 @@ impl Client {
         answer == [12, 0, 0, 0, 0] || answer == FAILURE
     }
 
-    fn sign(&mut self, key: &[u8], data: &[u8]) -> Vec<u8> {
+    pub(super) fn sign(&mut self, key: &[u8], data: &[u8]) -> Vec<u8> {
         self.ask(&[&[13][..], &string(key), &string(data), &[0; 4]].concat())
     }
 }
@@ -158,6 +177,11 @@ impl Host {
         [string(b"ecdsa-sha2-nistp256"), string(&numbers)].concat()
     }
 
+    /// The same where `other` signed it.
+    pub(super) fn bind_by(&self, other: &Self, session: &[u8]) -> Vec<u8> {
+        bind(&self.key(), session, &other.signature(session), false)
+    }
+
     /// What ssh says of a session with it.
     pub(super) fn bind(&self, session: &[u8], forwarding: bool) -> Vec<u8> {
         bind(&self.key(), session, &self.signature(session), forwarding)
@@ -192,7 +216,7 @@ pub(super) fn userauth(session: &[u8], user: &str, key: &[u8], host: Option<&[u8
 
 pub(super) const SESSION: [u8; 32] = [7; 32];
 
-fn is_signed(answer: &[u8]) -> bool {
+pub(super) fn is_signed(answer: &[u8]) -> bool {
     answer.first() == Some(&14)
 }
 

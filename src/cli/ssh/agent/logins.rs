@@ -1,29 +1,27 @@
 //! Logins: a certificate and a lease for each server.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use data_encoding::BASE64;
-use tokio::sync::Mutex;
 
 use super::Args;
-use super::frames::Frames;
 use super::held::{Held, Signed};
-use super::serve::{Agent, locked};
+use super::serve::Agent;
+use super::slots::Slots;
 use crate::cli::init::unexpected;
 use crate::deliver::ssh_agent::{Session, frame};
+use crate::deliver::ssh_client::Frames;
 use crate::encoding::SecretRef;
+use crate::encoding::ssh_key::SshKey;
+use crate::lease::login::comment;
 use crate::wire::Failure;
 use crate::wire::request::GrantAsk;
 use crate::wire::signer::{CertificateAsk, LoginAsk, SessionAsk};
 
-/// Whoever asks for a lease keeps it locked: another connection to the same server gets the same.
-type Slot = Arc<Mutex<Option<Arc<Login>>>>;
-
-/// The leases of a signer of certificates, by the host key that they are for.
+/// The leases of a signer of certificates, by the host key that they are for: another connection to the same server gets the same.
 pub(super) struct Logins {
     ca: SecretRef,
-    leases: std::sync::Mutex<BTreeMap<Vec<u8>, Slot>>,
+    leases: Slots<Vec<u8>, Login>,
 }
 
 /// A lease for one server.
@@ -39,13 +37,22 @@ impl Logins {
     pub(super) fn new(ca: SecretRef) -> Self {
         Self {
             ca,
-            leases: std::sync::Mutex::default(),
+            leases: Slots::default(),
         }
+    }
+
+    /// The lease that serves a connection whose session is said to be with this server: whether it is, the daemon looks.
+    pub(super) fn lender(&self, host: &[u8]) -> Option<Held> {
+        // A key is its own name; of a certificate it is the key that it is for.
+        let known = self.leases.known(&host.to_vec());
+        let slot = known.or_else(|| self.leases.known(&SshKey::from_certificate(host).ok()?.to_blob()))?;
+        let login = slot.try_lock().ok()?;
+        login.as_ref().map(|login| login.held.clone()).filter(Held::is_lent_to)
     }
 
     /// The certificate for this server: that of a live lease, or of one that is asked for.
     pub(super) async fn list(&self, agent: &Arc<Agent>, session: &Session, client: &Frames) -> Result<Vec<u8>, Failure> {
-        let slot = self.slot(session);
+        let slot = self.leases.place(session.checked.host().to_blob());
         let mut login = slot.lock().await;
         if login.as_ref().is_some_and(|login| !login.held.is_live()) {
             *login = None;
@@ -54,23 +61,21 @@ impl Logins {
             Some(login) => login,
             empty => empty.insert(Arc::new(self.ask(agent, session, client).await?)),
         };
-        Ok(frame::identities(&[(&login.certificate, &format!("touchlease {}", login.id))]))
+        Ok(frame::identities(&[(&login.certificate, &comment(&login.id))]))
     }
 
     pub(super) async fn sign(&self, session: &Session, key: &[u8], data: &[u8]) -> Result<Vec<u8>, Failure> {
         // Of a server that nobody has asked for yet nothing is kept.
-        let known = locked(&self.leases).get(&session.checked.host().to_blob()).cloned();
-        let Some(slot) = known else { return Ok(frame::FAILURE.to_vec()) };
+        let Some(slot) = self.leases.known(&session.checked.host().to_blob()) else {
+            return Ok(frame::FAILURE.to_vec());
+        };
         let there = slot.lock().await.clone();
         let Some(login) = there.filter(|login| login.certificate == key) else {
             return Ok(frame::FAILURE.to_vec());
         };
         let signed = login.held.sign(Some(said(session)), data).await;
         if !login.held.is_live() {
-            let mut there = slot.lock().await;
-            if there.as_ref().is_some_and(|other| Arc::ptr_eq(other, &login)) {
-                *there = None;
-            }
+            slot.forget(&login).await;
         }
         match signed {
             Signed::Done(signature) => Ok(frame::signature(&signature)),
@@ -78,11 +83,6 @@ impl Logins {
             // With another lease it is another certificate, of which ssh does not know.
             Signed::Unsaid => Ok(frame::FAILURE.to_vec()),
         }
-    }
-
-    fn slot(&self, session: &Session) -> Slot {
-        let host = session.checked.host().to_blob();
-        locked(&self.leases).entry(host).or_default().clone()
     }
 
     async fn ask(&self, agent: &Arc<Agent>, session: &Session, client: &Frames) -> Result<Login, Failure> {

@@ -2,12 +2,12 @@
 //! but a signature, has a thread aside.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use rustix::process::getuid;
 use serde_json::json;
 
 use super::client;
-use super::frames::Frames;
+use super::guests::{Guest, Guests};
 use super::held::Held;
 use super::logins::Logins;
 use super::signatures::Signatures;
@@ -28,17 +28,17 @@ use crate::cli::session::Session as Caller;
 use crate::cli::ui::{Tone, Ui};
 use crate::client::{Client, daemon_gone};
 use crate::clock::{Boot, Clock, SystemClock};
+use crate::deliver::ssh_agent::frame::Message;
 use crate::deliver::ssh_agent::{Connection, Step, frame};
+use crate::deliver::ssh_client::Frames;
 use crate::encoding::SecretRef;
+use crate::encoding::ssh_signed_data::SignedData;
 use crate::paths::Places;
 use crate::sys::process::peer_uid;
 use crate::wire::reply::Granted;
 use crate::wire::request::{GrantAsk, LeaseAsk};
 use crate::wire::{Failure, Reply, Request};
 
-/// Most connections at a time. Whoever has proven no session gives way to the next one: over a connection that ssh forwarded anybody opens as many
-/// as he likes.
-const MOST: usize = 64;
 /// How long the same is not said again: what a forwarded connection asks for in vain is no reason to push a prompt off the screen.
 const SAID: Duration = Duration::from_secs(10);
 
@@ -50,16 +50,14 @@ pub struct Agent {
     vault: Option<PathBuf>,
     logins: Option<Logins>,
     pub(super) signatures: Signatures,
-    /// One question at a time: they share a terminal.
-    asking: Mutex<()>,
+    /// One question at a time: they share a terminal. Who waits for his turn has no thread meanwhile.
+    asking: Arc<tokio::sync::Mutex<()>>,
     /// The connection to the daemon of the question that stands.
     asked: Mutex<Option<OwnedFd>>,
     ending: AtomicBool,
-    connections: AtomicUsize,
-    /// Those that have proven no session, the oldest first.
-    strangers: Mutex<VecDeque<(Arc<AtomicBool>, OwnedFd)>>,
-    /// Why something was refused, and when that was said.
-    said: Mutex<BTreeMap<&'static str, Boot>>,
+    guests: Guests,
+    /// Why something was refused, in a word or a sentence of ours, and when that was said.
+    said: Mutex<BTreeMap<String, Boot>>,
 }
 
 /// While it lives a question is taken back when the client that waits for it goes away.
@@ -78,11 +76,10 @@ impl Agent {
             vault: session.vault.clone(),
             logins: ca.map(Logins::new),
             signatures: Signatures::new(signers),
-            asking: Mutex::default(),
+            asking: Arc::default(),
             asked: Mutex::default(),
             ending: AtomicBool::new(false),
-            connections: AtomicUsize::new(0),
-            strangers: Mutex::default(),
+            guests: Guests::default(),
             said: Mutex::default(),
         }
     }
@@ -93,53 +90,77 @@ impl Agent {
             return;
         }
         let frames = Frames::new(stream);
-        let (proven, Ok(handle)) = (Arc::new(AtomicBool::new(false)), frames.handle()) else {
+        let Some(guest) = frames.handle().ok().and_then(|handle| self.guests.admit(handle)) else {
             return;
         };
-        if self.connections.fetch_add(1, Ordering::SeqCst) >= MOST && !self.part_with_one() {
-            self.connections.fetch_sub(1, Ordering::SeqCst);
-            return;
-        }
-        locked(&self.strangers).push_back((proven.clone(), handle));
         let agent = self.clone();
         tokio::spawn(async move {
-            // A client that went away wants nothing any more.
-            let _ = agent.serve(frames, &proven).await;
-            locked(&agent.strangers).retain(|(one, _)| !Arc::ptr_eq(one, &proven));
-            agent.connections.fetch_sub(1, Ordering::SeqCst);
+            tokio::select! {
+                biased;
+                () = guest.is_shown_out() => {}
+                // A client that went away wants nothing any more.
+                _ = agent.serve(frames, &guest) => {}
+            }
+            agent.guests.gone(&guest);
         });
     }
 
-    /// Ends the oldest connection that has proven no session, if there is one.
-    fn part_with_one(&self) -> bool {
-        let mut strangers = locked(&self.strangers);
-        strangers.retain(|(proven, _)| !proven.load(Ordering::SeqCst));
-        let oldest = strangers.pop_front();
-        oldest.is_some_and(|(_, stream)| shutdown(stream, Shutdown::Both).is_ok())
-    }
-
-    /// Takes back what is asked for; no question comes after.
+    /// Takes back what is asked for; no question comes after. Whoever waits for his turn has to be gone before [`Agent::until_nobody_asks`].
     pub fn stop(&self) {
         self.ending.store(true, Ordering::SeqCst);
         if let Some(socket) = locked(&self.asked).as_ref() {
             let _ = shutdown(socket, Shutdown::Both);
         }
-        drop(locked(&self.asking));
     }
 
-    async fn serve(self: &Arc<Self>, mut client: Frames, proven: &AtomicBool) -> io::Result<()> {
+    /// Waits for whoever has the turn to be done with the terminal.
+    pub fn until_nobody_asks(&self) {
+        drop(self.asking.blocking_lock());
+    }
+
+    async fn serve(self: &Arc<Self>, mut client: Frames, guest: &Guest) -> io::Result<()> {
         let mut connection = Connection::default();
-        while let Some(body) = client.next().await? {
-            let step = connection.take(&body);
-            proven.store(connection.is_proven(), Ordering::SeqCst);
+        // What the daemon gives back is answered here, before it is lent anything again.
+        let mut is_back = false;
+        while client.next().await? {
+            let lender = if is_back { None } else { self.lender(&connection, client.body()) };
+            if let Some(lender) = lender {
+                // Of one that is bound by then the daemon has looked at its session; another one is back in a moment.
+                self.guests.done(guest, matches!(Message::read(client.body()), Message::Bind(_)));
+                let Some((same, back)) = lender.lend(client).await? else {
+                    return Ok(());
+                };
+                client = same;
+                if back.bound.is_some_and(|bound| connection.take(&bound) != Step::Bound) {
+                    return Ok(());
+                }
+                self.guests.done(guest, connection.session().is_some());
+                is_back = true;
+                continue;
+            }
+            is_back = false;
+            Guests::begin(guest);
+            let step = connection.take(client.body());
             let answer = self.answer(step, &client).await;
             client.answer(&answer).await?;
+            self.guests.done(guest, connection.session().is_some());
         }
         Ok(())
     }
 
+    /// The lease that serves a connection which begins so.
+    fn lender(&self, connection: &Connection, body: &[u8]) -> Option<Held> {
+        match Message::read(body) {
+            _ if !connection.is_unbound() => None,
+            Message::Bind(bind) if !bind.is_forwarding => self.logins.as_ref()?.lender(&bind.host_key),
+            Message::Sign { key, data, flags: 0 } => self.signatures.lender(key, SignedData::read(&data).ok()?.namespace),
+            _ => None,
+        }
+    }
+
     async fn answer(self: &Arc<Self>, step: Step, client: &Frames) -> Vec<u8> {
         let done = match step {
+            Step::Bound => return frame::SUCCESS.to_vec(),
             Step::Answer(answer) => return answer,
             Step::Refuse(why) => {
                 self.say_why(why);
@@ -172,19 +193,29 @@ impl Agent {
         done.unwrap_or_else(|error| Err(failed(&io::Error::other(error))))
     }
 
-    /// Not as often as it happens.
-    fn say_why(&self, why: &'static str) {
+    /// Not as often as it happens: what is asked for in vain again and again is no reason to push a prompt off the screen.
+    fn is_news(&self, why: &str) -> bool {
         let now = SystemClock.boot();
-        let before = locked(&self.said).insert(why, now);
-        if before.is_none_or(|before| now.since(before) >= SAID) {
+        let mut said = locked(&self.said);
+        said.retain(|_, before| now.since(*before) < SAID);
+        match said.contains_key(why) {
+            true => false,
+            false => said.insert(why.to_owned(), now).is_none(),
+        }
+    }
+
+    fn say_why(&self, why: &'static str) {
+        if self.is_news(why) {
             self.ui.note(Tone::Bad, &format!("touchlease: {why}"));
-        } else if let Some(before) = before {
-            locked(&self.said).insert(why, before);
         }
     }
 
     /// Standard output is for what a shell has to know.
     fn say(&self, failure: &Failure) {
+        // What else is in the sentence whoever asks may choose.
+        if !self.is_news(&failure.reason) {
+            return;
+        }
         self.ui.json_progress(&json!({ "error": failure }));
         self.ui.note(Tone::Bad, &format!("touchlease: {}", failure.message));
         if let Some(hint) = &failure.hint {
@@ -195,17 +226,24 @@ impl Agent {
     /// Asks a person; and the connection that holds the lease.
     pub(super) async fn ask(self: &Arc<Self>, grant: GrantAsk, client: &Frames) -> Result<(Granted, Held), Failure> {
         let waiting = client.handle().map(UnixStream::from).map_err(|error| failed(&error))?;
-        let (granted, daemon) = self.aside(move |agent| agent.ask_for(grant, &waiting)).await?;
+        let seen = waiting.try_clone().map_err(|error| failed(&error))?;
+        // Whoever waits may be gone when it is his turn.
+        let labels = self.aside(move |_| Ok(client::labels(&seen))).await?;
+        let turn = self.asking.clone().lock_owned().await;
+        let ask = move |agent: &Self| {
+            let _turn = turn;
+            agent.ask_for(grant, labels, &waiting)
+        };
+        let (granted, daemon) = self.aside(ask).await?;
         let daemon = daemon.into_stream().map_err(|error| failed(&error))?;
-        Ok((granted, Held::new(daemon)))
+        let held = Held::new(daemon, granted.lease.uses_left.is_none());
+        Ok((granted, held))
     }
 
-    fn ask_for(&self, grant: GrantAsk, waiting: &UnixStream) -> Result<(Granted, Client), Failure> {
-        // Whoever waits may be gone when it is his turn.
-        let labels = client::labels(waiting);
-        let _turn = locked(&self.asking);
+    fn ask_for(&self, grant: GrantAsk, labels: BTreeMap<String, String>, waiting: &UnixStream) -> Result<(Granted, Client), Failure> {
         let client = Client::connect_or_start(&self.places)?;
-        let _watched = self.watch(&client, waiting);
+        // Nobody is asked for who would not be seen to go away.
+        let _watched = self.watch(&client, waiting).map_err(|error| failed(&error))?;
         // Whoever ends the agent from here on ends this connection.
         if self.ending.load(Ordering::SeqCst) {
             return Err(daemon_gone());
@@ -243,19 +281,20 @@ impl Agent {
     }
 
     /// Who waits may be stopped: then nobody is to be asked any longer.
-    fn watch(&self, client: &Client, stream: &UnixStream) -> Option<Watched> {
-        let daemon = client.as_fd().try_clone_to_owned().ok()?;
-        let (stop, stopped) = UnixStream::pair().ok()?;
-        let waiting = stream.try_clone().ok()?;
-        *locked(&self.asked) = daemon.try_clone().ok();
-        let watcher = thread::spawn(move || {
+    fn watch(&self, client: &Client, stream: &UnixStream) -> io::Result<Watched> {
+        let daemon = client.as_fd().try_clone_to_owned()?;
+        let (stop, stopped) = UnixStream::pair()?;
+        let waiting = stream.try_clone()?;
+        let asked = daemon.try_clone()?;
+        let watcher = thread::Builder::new().spawn(move || {
             let mut fds = [PollFd::new(&waiting, PollFlags::RDHUP), PollFd::new(&stopped, PollFlags::RDHUP)];
             while poll(&mut fds, None).is_err() {}
             if fds[1].revents().is_empty() {
                 let _ = shutdown(&daemon, Shutdown::Both);
             }
-        });
-        Some(Watched {
+        })?;
+        *locked(&self.asked) = Some(asked);
+        Ok(Watched {
             stop: Some(stop),
             watcher: Some(watcher),
         })

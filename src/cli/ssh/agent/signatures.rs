@@ -1,15 +1,13 @@
 //! SSH signatures, for `ssh-keygen -Y sign` and git: keys that are listed without a touch, and a lease for what is signed.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
-use tokio::sync::Mutex;
-
-use super::frames::Frames;
 use super::held::{Held, Signed};
-use super::serve::{Agent, locked};
+use super::serve::Agent;
+use super::slots::{Slot, Slots};
 use crate::cli::ssh::signing_key;
 use crate::deliver::ssh_agent::frame;
+use crate::deliver::ssh_client::Frames;
 use crate::encoding::SecretRef;
 use crate::encoding::ssh_key::SshKey;
 use crate::encoding::ssh_session::is_signed;
@@ -18,13 +16,13 @@ use crate::wire::request::GrantAsk;
 use crate::wire::signer::SignatureAsk;
 use crate::wire::{Failure, Outcome};
 
-/// Whoever asks for a lease keeps it locked: what is to be signed meanwhile waits for it.
-type Slot = Arc<Mutex<Option<Arc<Lease>>>>;
+/// A public key, in its wire form, and a namespace.
+type Place = (Vec<u8>, String);
 
-/// The leases of signers of signatures, by public key, in its wire form, and namespace: a lease's key stays, whatever its signer's is by then.
+/// The leases of signers of signatures, by public key and namespace: a lease's key stays, whatever its signer's is by then.
 pub(super) struct Signatures {
     signers: Vec<SecretRef>,
-    leases: std::sync::Mutex<BTreeMap<(Vec<u8>, String), Slot>>,
+    leases: Slots<Place, Lease>,
 }
 
 struct Lease {
@@ -39,8 +37,15 @@ impl Signatures {
     pub(super) fn new(signers: Vec<SecretRef>) -> Self {
         Self {
             signers,
-            leases: std::sync::Mutex::default(),
+            leases: Slots::default(),
         }
+    }
+
+    /// The lease that serves a connection which has this key sign in this namespace.
+    pub(super) fn lender(&self, key: Vec<u8>, namespace: String) -> Option<Held> {
+        let slot = self.leases.known(&(key, namespace))?;
+        let lease = slot.try_lock().ok()?;
+        lease.as_ref().map(|lease| lease.held.clone()).filter(Held::is_lent_to)
     }
 
     /// Public keys that sign now: nothing in them is secret, so nobody is asked.
@@ -57,25 +62,13 @@ impl Signatures {
     /// Signs with a live lease of this key in the namespace that has a use left, or with one that is asked for.
     pub(super) async fn sign(&self, agent: &Arc<Agent>, key: Vec<u8>, data: &SignedData, client: &Frames) -> Result<Vec<u8>, Failure> {
         let place = (key, data.namespace.clone());
-        let known = locked(&self.leases).get(&place).cloned();
-        let slot = match known {
+        let slot = match self.leases.known(&place) {
             Some(slot) => slot,
             // Of a key that is none of these nothing is kept.
             None if signer(agent, &place.0).await?.is_none() => return Ok(frame::FAILURE.to_vec()),
-            None => locked(&self.leases).entry(place.clone()).or_default().clone(),
+            None => self.leases.place(place.clone()),
         };
-        let signed = sign_in(&slot, agent, &place.0, data, client).await;
-        self.tidy(&place, &slot);
-        signed
-    }
-
-    /// Keeps no place in which there is no lease, as of a namespace that is refused.
-    fn tidy(&self, place: &(Vec<u8>, String), slot: &Slot) {
-        let mut leases = locked(&self.leases);
-        // Nobody else waits for it: there are the one in the list and this one.
-        if Arc::strong_count(slot) == 2 && slot.try_lock().is_ok_and(|there| there.is_none()) {
-            leases.remove(place);
-        }
+        sign_in(&slot, agent, &place.0, data, client).await
     }
 
     fn keys(&self, agent: &Agent) -> Result<Vec<(SecretRef, SshKey)>, Failure> {
@@ -88,7 +81,13 @@ impl Signatures {
     }
 }
 
-async fn sign_in(slot: &Slot, agent: &Arc<Agent>, key: &[u8], data: &SignedData, client: &Frames) -> Result<Vec<u8>, Failure> {
+async fn sign_in(
+    slot: &Slot<'_, Place, Lease>,
+    agent: &Arc<Agent>,
+    key: &[u8],
+    data: &SignedData,
+    client: &Frames,
+) -> Result<Vec<u8>, Failure> {
     let blob = data.to_blob();
     loop {
         let Some(lease) = lease(slot, agent, key, data, client).await? else {
@@ -103,7 +102,7 @@ async fn sign_in(slot: &Slot, agent: &Arc<Agent>, key: &[u8], data: &SignedData,
             Signed::Refused(refused) => Some(Err(refused)),
             Signed::Done(signature) if is_of_it(&signature) => Some(Ok(frame::signature(&signature))),
             Signed::Done(_) => {
-                forget(slot, &lease).await;
+                slot.forget(&lease).await;
                 Some(Err(Failure::new(
                     Outcome::Refused,
                     "other_key",
@@ -113,7 +112,7 @@ async fn sign_in(slot: &Slot, agent: &Arc<Agent>, key: &[u8], data: &SignedData,
             }
         };
         if !lease.held.is_live() {
-            forget(slot, &lease).await;
+            slot.forget(&lease).await;
         }
         if let Some(result) = result {
             return result;
@@ -122,7 +121,13 @@ async fn sign_in(slot: &Slot, agent: &Arc<Agent>, key: &[u8], data: &SignedData,
 }
 
 /// The live lease there, or one that is asked for; nothing for a key that no signer has any more.
-async fn lease(slot: &Slot, agent: &Arc<Agent>, key: &[u8], data: &SignedData, client: &Frames) -> Result<Option<Arc<Lease>>, Failure> {
+async fn lease(
+    slot: &Slot<'_, Place, Lease>,
+    agent: &Arc<Agent>,
+    key: &[u8],
+    data: &SignedData,
+    client: &Frames,
+) -> Result<Option<Arc<Lease>>, Failure> {
     let mut there = slot.lock().await;
     if let Some(lease) = there.as_ref().filter(|lease| lease.held.is_live()) {
         return Ok(Some(lease.clone()));
@@ -141,14 +146,6 @@ async fn lease(slot: &Slot, agent: &Arc<Agent>, key: &[u8], data: &SignedData, c
 async fn signer(agent: &Arc<Agent>, key: &[u8]) -> Result<Option<(SecretRef, SshKey)>, Failure> {
     let keys = agent.aside(|agent| agent.signatures.keys(agent)).await?;
     Ok(keys.into_iter().find(|(_, known)| known.to_blob() == key))
-}
-
-/// Takes a lease that is over out of its place, where there may be another by now; its connection ends with the last who uses it.
-async fn forget(slot: &Slot, lease: &Arc<Lease>) {
-    let mut there = slot.lock().await;
-    if there.as_ref().is_some_and(|other| Arc::ptr_eq(other, lease)) {
-        *there = None;
-    }
 }
 
 fn grant(signer: SecretRef, data: &SignedData) -> GrantAsk {
