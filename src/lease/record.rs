@@ -480,13 +480,13 @@ impl Journal {
 
     /// All of them or none.
     fn write_all(&self, events: &[Event], durability: Durability) -> Result<Vec<Digest>, Failure> {
-        if events.is_empty() {
-            return Ok(vec![]);
-        }
         let mut log = self.log.borrow_mut();
-        // A disk that was full may have room again: one attempt to go on from what is known to be durable.
+        // A disk that was full may have room again: one attempt to go on from what is known to be durable. Who has nothing to write asks just for that.
         if log.is_poisoned() {
             log.reopen().map_err(IntoFailure::failure)?;
+        }
+        if events.is_empty() {
+            return Ok(vec![]);
         }
         let lines = log.append_many(events, durability).map_err(IntoFailure::failure)?;
         for (event, line) in events.iter().zip(&lines) {

@@ -1,6 +1,6 @@
 //! The certificate authority of one session, made when the worker starts and gone with it.
 //!
-//! Its private key lies in locked memory, and is on the heap (wiped behind it) only for the moment of a signature. The one key of the
+//! Its private key lies in locked memory from when it is drawn, loaded once. The one key of the
 //! leaves is held by `rustls`, which has no way to lock its memory: whoever has that key alone can answer for the hosts whose certificates
 //! were made, to a client of this session, until the certificates expire.
 
@@ -11,8 +11,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use p256::ecdsa::signature::Signer;
-use p256::ecdsa::{DerSignature, SigningKey};
+use p256::ecdsa::Signature;
 use rcgen::{
     BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, NameConstraints, PublicKeyData, SanType, SignatureAlgorithm,
@@ -24,7 +23,9 @@ use zeroize::Zeroizing;
 
 use super::h2;
 use super::hosts::address_of;
-use crate::secret::Secret;
+use crate::encoding::jwk::Algorithm;
+use crate::secret::signing_key::public_of;
+use crate::secret::{Secret, SigningKey};
 
 /// Certificates that are kept; the hosts of a session are few.
 const MOST_LEAVES: usize = 256;
@@ -48,31 +49,27 @@ pub struct Ca {
     leaves: RefCell<HashMap<String, Arc<ServerConfig>>>,
 }
 
-/// A P-256 key whose scalar is in locked memory.
-struct LockedKey {
-    scalar: Secret,
-    /// The public point, uncompressed.
-    point: Vec<u8>,
-}
+/// The authority's key, loaded once for the certificates of all hosts.
+struct LockedKey(SigningKey);
 
 impl LockedKey {
     fn generate() -> io::Result<Self> {
         let mut scalar = Secret::zeroed(32)?;
         // One in 2^32 draws is not below the group's order.
-        let key = loop {
+        let public = loop {
             getrandom::fill(scalar.expose_mut()).map_err(io::Error::other)?;
-            if let Ok(key) = SigningKey::from_slice(scalar.expose()) {
-                break key;
+            if let Some(public) = public_of(Algorithm::Es256, scalar.expose()) {
+                break public;
             }
         };
-        let point = key.verifying_key().to_sec1_point(false).as_bytes().to_vec();
-        Ok(Self { scalar, point })
+        SigningKey::load(scalar.expose(), &public).map(Self).map_err(io::Error::other)
     }
 }
 
 impl PublicKeyData for LockedKey {
+    /// The point, uncompressed.
     fn der_bytes(&self) -> &[u8] {
-        &self.point
+        self.0.public().as_bytes()
     }
 
     fn algorithm(&self) -> &'static SignatureAlgorithm {
@@ -82,9 +79,10 @@ impl PublicKeyData for LockedKey {
 
 impl rcgen::SigningKey for LockedKey {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
-        let key = SigningKey::from_slice(self.scalar.expose()).map_err(|_| rcgen::Error::RemoteKeyError)?;
-        let signature: DerSignature = key.sign(message);
-        Ok(signature.as_bytes().to_vec())
+        let refused = || rcgen::Error::RemoteKeyError;
+        let signature = self.0.sign(message).ok_or_else(refused)?;
+        let signature = Signature::from_slice(&signature).map_err(|_| refused())?;
+        Ok(signature.to_der().as_bytes().to_vec())
     }
 }
 

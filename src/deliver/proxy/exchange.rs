@@ -17,9 +17,10 @@ use super::form::{self, Origin};
 use super::handshake;
 use super::inject::{self, Head, Refused, Spot};
 use super::protocol::{Network, Verdict};
-use super::refuse::Refusal;
+use super::refuse::{LEASE_ENDED, NOT_RECORDED, Refusal};
 use super::scan::{self, Scanned};
 use super::session::Tied;
+use super::uses::Permit;
 use super::ways::Ways;
 use super::websocket;
 
@@ -71,7 +72,7 @@ impl Client {
         match self.try_exchange(origin, request).await {
             Ok(answer) => answer,
             Err(Refused { mut refusal, grant }) => {
-                if ["lease_ended", "used_up", "unknown_placeholder"].contains(&refusal.reason) {
+                if [LEASE_ENDED, "used_up", "unknown_placeholder"].contains(&refusal.reason) {
                     refusal = refusal.ask_for(self.tied.session.task_for(&origin.host));
                 }
                 // What had a placeholder in it is for the log.
@@ -95,7 +96,7 @@ impl Client {
         }
         let spots = self.spots(origin, &head)?;
         let reach = self.reach(origin, &spots)?;
-        let leases = self.permit(origin, &head, &spots).await?;
+        let permit = self.permit(origin, &head, &spots).await?;
         let method = head.method.clone();
         let mut head = outgoing(origin, head, &spots)?;
         if is_websocket {
@@ -108,12 +109,12 @@ impl Client {
             spots.first().map(|spot| spot.live.id.clone()),
         );
         let request = Request::from_parts(head, Scanned::new(body, in_body.clone(), !spots.is_empty()));
-        let answer = self.ways.send(origin, reach, leases, request).await;
+        let answer = self.ways.send(origin, reach, permit, request).await;
         in_body.answers().map_err(|grant| Refused {
             refusal: Refusal::rule(scan::IN_BODY, "a placeholder in a request's body is not put in, and not passed on"),
             grant,
         })?;
-        let answer = answer?;
+        let answer = answer.map_err(|refusal| late(refusal, &spots))?;
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             let upgrade = Some(upgrade).filter(|_| is_websocket).ok_or_else(handshake::unasked)?;
             return Ok(self.upgraded(origin, upgrade, answer)?);
@@ -184,36 +185,41 @@ impl Client {
 
     /// Has the use of each lease counted. The connection is one that carries them from before on, so that a lease which ends
     /// meanwhile ends this request.
-    async fn permit(&self, origin: &Origin, head: &Parts, spots: &[Spot]) -> Result<Vec<String>, Refused> {
+    async fn permit(&self, origin: &Origin, head: &Parts, spots: &[Spot]) -> Result<Permit, Refused> {
         let session = &self.tied.session;
         let host = origin.shown();
-        let mut leases: Vec<String> = Vec::new();
+        let mut permit = Permit::default();
         for Spot { live, .. } in spots {
-            let verdict = if leases.contains(&live.id.0) {
+            let verdict = if permit.leases.contains(&live.id.0) {
                 // One request is one use of a lease, whatever it carries of it.
                 Verdict::Go
             } else {
-                leases.push(live.id.0.clone());
                 self.tied.carries(&live.id.0);
-                session.uses.permit(&live.id, head.method.as_str(), host, head.uri.path()).await
+                let (verdict, until) = session.uses.permit(&live.id, head.method.as_str(), host, head.uri.path()).await;
+                permit.add(&live.id.0, until);
+                verdict
             };
-            let refusal = match verdict {
-                Verdict::Go | Verdict::GoOn if session.book.borrow().is_live(&live.id) => continue,
-                Verdict::UsedUp => Refusal::rule("used_up", "the lease's uses are used up; ask for the task again"),
-                Verdict::Unrecorded => Refusal::rule(
-                    "not_recorded",
-                    "the log cannot be written, and what is not in it does not happen; `touchlease doctor` says what is wrong with it",
-                ),
-                Verdict::Go | Verdict::GoOn | Verdict::Gone => Refusal::rule("lease_ended", "the lease is over; ask for the task again"),
-            };
-            let grant = Some(live.id.clone());
+            if matches!(verdict, Verdict::Go | Verdict::GoOn) && session.book.borrow().is_live(&live.id) {
+                continue;
+            }
             return Err(Refused {
-                refusal: refusal.of(&live.secret),
-                grant,
+                refusal: Refusal::verdict(verdict).of(&live.secret),
+                grant: Some(live.id.clone()),
             });
         }
-        leases.sort();
-        Ok(leases)
+        permit.leases.sort();
+        Ok(permit)
+    }
+}
+
+/// A lease that was found to be over when the connection was there is told of as one that was before.
+fn late(refusal: Refusal, spots: &[Spot]) -> Refused {
+    match spots.first().filter(|_| [LEASE_ENDED, NOT_RECORDED].contains(&refusal.reason)) {
+        Some(Spot { live, .. }) => Refused {
+            refusal: refusal.of(&live.secret),
+            grant: Some(live.id.clone()),
+        },
+        None => refusal.into(),
     }
 }
 

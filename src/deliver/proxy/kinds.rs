@@ -16,11 +16,18 @@ const MOST_TOLD: usize = 16 * 1024;
 /// What a kind has beside its texts in a frame, at most.
 const BESIDE: usize = 100;
 
+/// How often a kind was done again.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Times {
+    untold: u32,
+    /// What the daemon was told and has not answered to.
+    telling: u32,
+}
+
 /// The kinds of one lease.
 #[derive(Default)]
 pub struct Kinds {
-    /// How often each was done again and not told.
-    untold: HashMap<Rc<Use>, u32>,
+    known: HashMap<Rc<Use>, Times>,
     /// The oldest first.
     order: VecDeque<Rc<Use>>,
     /// Until when the daemon's last yes holds.
@@ -34,8 +41,15 @@ impl Kinds {
         if self.good_until.is_none_or(|until| now >= until) {
             return false;
         }
-        let again = self.untold.get_mut(used).and_then(|times| Some((times.checked_add(1)?, times)));
-        again.map(|(more, times)| *times = more).is_some()
+        let Some(times) = self.known.get_mut(used) else { return false };
+        let more = times.untold.checked_add(1);
+        more.map(|more| times.untold = more).is_some()
+    }
+
+    /// Until when [`Kinds::count`] says yes.
+    #[must_use]
+    pub fn good_until(&self) -> Option<Boot> {
+        self.good_until
     }
 
     /// The daemon said yes to what it was asked or told at `since`: to everything that it let go on before, for a while.
@@ -51,27 +65,29 @@ impl Kinds {
     /// Remembers a use that may be done again. Where there are too many, the oldest of which nothing is left to tell is forgotten; where there
     /// is none, this one is.
     pub fn learn(&mut self, used: Use) {
-        if used.method.len() + used.host.len() + used.path.len() > LONGEST_KIND || self.untold.contains_key(&used) {
+        if used.method.len() + used.host.len() + used.path.len() > LONGEST_KIND || self.known.contains_key(&used) {
             return;
         }
-        if self.untold.len() >= MOST_KINDS {
-            let is_told = |kind: &Rc<Use>| self.untold.get(kind) == Some(&0);
+        if self.known.len() >= MOST_KINDS {
+            let is_told = |kind: &Rc<Use>| self.known.get(kind) == Some(&Times::default());
             let Some(oldest) = self.order.iter().position(is_told) else {
                 return;
             };
             if let Some(kind) = self.order.remove(oldest) {
-                self.untold.remove(&kind);
+                self.known.remove(&kind);
             }
         }
-        self.keep(used, 0);
+        let used = Rc::new(used);
+        self.order.push_back(used.clone());
+        self.known.insert(used, Times::default());
     }
 
-    /// Takes what is to be told, as much as goes into one frame.
+    /// Takes what is to be told, as much as goes into one frame. It is kept in mind until it [is told](Kinds::told), or [cannot be](Kinds::put_back).
     pub fn take(&mut self) -> Vec<Again> {
         let mut room = MOST_TOLD;
         let mut taken = vec![];
         for kind in &self.order {
-            let Some(times) = self.untold.get_mut(kind).filter(|times| **times > 0) else {
+            let Some(times) = self.known.get_mut(kind).filter(|times| times.untold > 0) else {
                 continue;
             };
             let size = kind.method.len() + kind.host.len() + kind.path.len() + BESIDE;
@@ -79,34 +95,32 @@ impl Kinds {
                 break;
             }
             room -= size;
+            let untold = std::mem::take(&mut times.untold);
+            times.telling = times.telling.saturating_add(untold);
             taken.push(Again {
                 used: Use::clone(kind),
-                times: std::mem::take(times),
+                times: untold,
             });
         }
         taken
     }
 
+    /// The daemon has heard what was taken.
+    pub fn told(&mut self) {
+        self.known.values_mut().for_each(|times| times.telling = 0);
+    }
+
     /// What was taken could not be told: it is taken another time.
-    pub fn put_back(&mut self, taken: Vec<Again>) {
-        for Again { used, times } in taken {
-            match self.untold.get_mut(&used) {
-                Some(more) => *more = more.saturating_add(times),
-                None => self.keep(used, times),
-            }
+    pub fn put_back(&mut self) {
+        for times in self.known.values_mut() {
+            times.untold = times.untold.saturating_add(std::mem::take(&mut times.telling));
         }
     }
 
     /// Whether something is left to tell.
     #[must_use]
     pub fn is_behind(&self) -> bool {
-        self.untold.values().any(|times| *times > 0)
-    }
-
-    fn keep(&mut self, used: Use, times: u32) {
-        let used = Rc::new(used);
-        self.order.push_back(used.clone());
-        self.untold.insert(used, times);
+        self.known.values().any(|times| times.untold > 0)
     }
 }
 
@@ -184,23 +198,48 @@ mod tests {
         for n in 0..10_000 {
             kinds.learn(get(&format!("/more/{n}")));
         }
-        assert_eq!((kinds.untold.len(), kinds.order.len()), (MOST_KINDS, MOST_KINDS));
+        assert_eq!((kinds.known.len(), kinds.order.len()), (MOST_KINDS, MOST_KINDS));
         assert!(kinds.count(&get("/0"), NOW) && !kinds.count(&get("/1"), NOW) && kinds.count(&get("/more/9999"), NOW));
         let all: Vec<Use> = kinds.order.iter().map(|kind| Use::clone(kind)).collect();
         assert!(all.iter().all(|used| kinds.count(used, NOW)));
         kinds.learn(get("/one/more"));
-        assert!(!kinds.count(&get("/one/more"), NOW) && kinds.untold.len() == MOST_KINDS);
+        assert!(!kinds.count(&get("/one/more"), NOW) && kinds.known.len() == MOST_KINDS);
         let mut told = vec![];
         while kinds.is_behind() {
             told.extend(kinds.take());
+            kinds.told();
         }
         assert_eq!(told.iter().map(|again| again.times).sum::<u32>() as usize, 3 + MOST_KINDS);
     }
 
     #[test]
+    fn t61_what_is_being_told_keeps_its_place_so_that_what_cannot_be_told_finds_room() {
+        let mut kinds = known((0..MOST_KINDS).map(|n| format!("/{n}")));
+        let all: Vec<Use> = kinds.order.iter().map(|kind| Use::clone(kind)).collect();
+        assert!(all.iter().all(|used| kinds.count(used, NOW)));
+        let taken = kinds.take();
+        // While the daemon is at it, there are other requests.
+        for n in 0..10_000 {
+            kinds.learn(get(&format!("/more/{n}")));
+            let _ = kinds.count(&get(&format!("/more/{n}")), NOW);
+        }
+        assert!(kinds.count(&taken[0].used, NOW));
+        kinds.put_back();
+        assert_eq!((kinds.known.len(), kinds.order.len()), (MOST_KINDS, MOST_KINDS));
+        let mut told = 0;
+        while kinds.is_behind() {
+            told += kinds.take().iter().map(|again| again.times).sum::<u32>();
+            kinds.told();
+        }
+        assert_eq!(told as usize, MOST_KINDS + 1, "each once, and one twice");
+        kinds.learn(get("/afterwards"));
+        assert!(kinds.count(&get("/afterwards"), NOW) && kinds.known.len() == MOST_KINDS);
+    }
+
+    #[test]
     fn a_long_path_is_no_kind_so_that_none_stands_for_another() {
         let mut kinds = known([format!("/{}", "x".repeat(LONGEST_KIND))]);
-        assert!(kinds.untold.is_empty() && !kinds.count(&get(&format!("/{}", "x".repeat(LONGEST_KIND))), NOW));
+        assert!(kinds.known.is_empty() && !kinds.count(&get(&format!("/{}", "x".repeat(LONGEST_KIND))), NOW));
         let longest = "x".repeat(LONGEST_KIND - "GETa.example".len());
         kinds.learn(get(&longest));
         assert!(kinds.count(&get(&longest), NOW));
@@ -223,7 +262,9 @@ mod tests {
             (frames, told) = (frames + 1, told + again.len());
             if frames == 1 {
                 told = 0;
-                kinds.put_back(again);
+                kinds.put_back();
+            } else {
+                kinds.told();
             }
         }
         assert!(frames > 2 && told == MOST_KINDS, "{frames} {told}");

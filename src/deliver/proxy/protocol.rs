@@ -252,7 +252,7 @@ pub enum Report {
         seq: u64,
         /// The lease.
         lease: String,
-        /// Each kind once.
+        /// Each kind once. None where the question is only whether the lease still is.
         again: Vec<Again>,
     },
     /// An answer had the value in it, and went on masked. Once for each answer and grant.

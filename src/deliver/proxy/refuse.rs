@@ -5,6 +5,13 @@ use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, PROXY_
 use hyper::{Response, StatusCode};
 use serde_json::json;
 
+use super::protocol::Verdict;
+
+/// The codes of what is also found out behind the daemon's first yes.
+pub const LEASE_ENDED: &str = "lease_ended";
+/// See [`LEASE_ENDED`].
+pub const NOT_RECORDED: &str = "not_recorded";
+
 /// Why a request got no further.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -39,6 +46,19 @@ impl Refusal {
     #[must_use]
     pub fn upstream(status: StatusCode, reason: &'static str, hint: impl Into<String>) -> Self {
         Self::new(status, "failed", reason, hint)
+    }
+
+    /// The daemon lets no credential of a lease go out.
+    #[must_use]
+    pub fn verdict(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::UsedUp => Self::rule("used_up", "the lease's uses are used up; ask for the task again"),
+            Verdict::Unrecorded => Self::rule(
+                NOT_RECORDED,
+                "the log cannot be written, and what is not in it does not happen; `touchlease doctor` says what is wrong with it",
+            ),
+            Verdict::Go | Verdict::GoOn | Verdict::Gone => Self::rule(LEASE_ENDED, "the lease is over; ask for the task again"),
+        }
     }
 
     fn new(status: StatusCode, outcome: &'static str, reason: &'static str, hint: impl Into<String>) -> Self {

@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::book::GrantId;
 use super::kinds::Kinds;
-use super::protocol::{Report, TOLD_WITHIN, Use, Verdict};
+use super::protocol::{GOOD_FOR, Report, TOLD_WITHIN, Use, Verdict};
 use super::session::short;
 use crate::clock::{Boot, Clock};
 
@@ -24,6 +24,23 @@ const LONGEST_NAME: usize = 300;
 pub const MOST_ASKED: usize = 64;
 /// How long a daemon that could not write down what it was told is left alone.
 const TOLD_AGAIN: Duration = Duration::from_secs(1);
+
+/// What a request may carry.
+#[derive(Debug, Default)]
+pub struct Permit {
+    /// The leases.
+    pub leases: Vec<String>,
+    /// Until when the daemon's yes to each of them holds.
+    until: Option<Boot>,
+}
+
+impl Permit {
+    /// The request carries credentials of this lease too, by a yes that holds until then.
+    pub fn add(&mut self, lease: &str, until: Boot) {
+        self.leases.push(lease.to_owned());
+        self.until = Some(self.until.map_or(until, |other| other.min(until)));
+    }
+}
 
 /// What is asked and told of the uses of a session's leases.
 pub struct Uses {
@@ -57,8 +74,9 @@ impl Uses {
         self.kinds.borrow_mut().insert(lease.to_owned(), Kinds::default());
     }
 
-    /// Whether a credential may go into this request, which is one use of its lease; `path` without the query. A daemon that is gone says no.
-    pub async fn permit(self: &Rc<Self>, (lease, index): &GrantId, method: &str, host: &str, path: &str) -> Verdict {
+    /// Whether a credential may go into this request, which is one use of its lease, and until when that holds; `path` without the query. A daemon
+    /// that is gone says no.
+    pub async fn permit(self: &Rc<Self>, (lease, index): &GrantId, method: &str, host: &str, path: &str) -> (Verdict, Boot) {
         let used = Use {
             index: *index,
             method: short(method, LONGEST_NAME),
@@ -66,13 +84,14 @@ impl Uses {
             path: short(path, LONGEST_PATH),
         };
         let now = self.clock.boot();
-        if self.of(lease, |kinds| kinds.count(&used, now)) == Some(true) {
+        let good_until = self.of(lease, |kinds| kinds.count(&used, now).then(|| kinds.good_until()));
+        if let Some(until) = good_until.flatten().flatten() {
             self.tell_soon();
-            return Verdict::GoOn;
+            return (Verdict::GoOn, until);
         }
         // It is never closed.
         let Ok(_asking) = self.asking.acquire().await else {
-            return Verdict::Gone;
+            return (Verdict::Gone, now);
         };
         let (since, kind) = (self.clock.boot(), used.clone());
         let lease_too = lease.clone();
@@ -91,7 +110,44 @@ impl Uses {
         if verdict == Verdict::GoOn {
             self.of(lease, |kinds| kinds.learn(kind));
         }
-        verdict
+        (verdict, since + GOOD_FOR)
+    }
+
+    /// Directly before a request is handed to its connection: where that took longer to make than the daemon's yes holds, the daemon is asked whether
+    /// the leases still are, which counts no use. One that does not answer is waited for, as before the first yes.
+    pub async fn still(&self, permit: &mut Permit) -> Verdict {
+        while permit.until.is_some_and(|until| self.clock.boot() >= until) {
+            let since = self.clock.boot();
+            for lease in &permit.leases {
+                match self.ask_again(lease).await {
+                    Verdict::Go | Verdict::GoOn => {}
+                    no => return no,
+                }
+            }
+            permit.until = Some(since + GOOD_FOR);
+            if permit.leases.len() == 1 {
+                // Heard just now, whenever it was asked.
+                break;
+            }
+        }
+        Verdict::GoOn
+    }
+
+    async fn ask_again(&self, lease: &str) -> Verdict {
+        let Ok(_asking) = self.asking.acquire().await else {
+            return Verdict::Gone;
+        };
+        let Ok(room) = self.reports.reserve().await else {
+            return Verdict::Gone;
+        };
+        let of = lease.to_owned();
+        let asked = |seq| Report::Repeated {
+            seq,
+            lease: of,
+            again: vec![],
+        };
+        // It says nothing of what was done before, whose yes it does not make longer.
+        self.say(room, asked).await
     }
 
     /// The daemon's answer.
@@ -152,18 +208,19 @@ impl Uses {
             let since = self.clock.boot();
             let again = self.of(lease, Kinds::take).filter(|again| !again.is_empty());
             let Some(again) = again else { return Verdict::GoOn };
-            let (lease_too, told) = (lease.to_owned(), again.clone());
+            let lease_too = lease.to_owned();
             let report = |seq| Report::Repeated {
                 seq,
                 lease: lease_too,
-                again: told,
+                again,
             };
             let verdict = self.say(room, report).await;
             self.heard(lease, verdict, since);
             if verdict == Verdict::Unrecorded {
-                self.of(lease, |kinds| kinds.put_back(again));
+                self.of(lease, Kinds::put_back);
                 return verdict;
             }
+            self.of(lease, Kinds::told);
         }
     }
 

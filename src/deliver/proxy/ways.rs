@@ -16,10 +16,12 @@ use super::address::Reach;
 use super::form::{self, Origin};
 use super::h2;
 use super::idle;
+use super::protocol::Verdict;
 use super::refuse::Refusal;
 use super::scan::Scanned;
 use super::session::{Held, Tied};
 use super::timer::LazyTimer;
+use super::uses::Permit;
 
 /// For the head of an answer: models think for minutes.
 const ANSWER: Duration = Duration::from_secs(900);
@@ -27,7 +29,7 @@ const ANSWER: Duration = Duration::from_secs(900);
 /// on its stack, and for more it takes memory and fills it for each head.
 pub const LONGEST_HEAD: usize = 64 * 1024;
 /// Ways that a client with many requests at one time keeps beside those that are in use.
-const MOST_KEPT: usize = 8;
+pub const MOST_KEPT: usize = 8;
 
 /// One connection to a host.
 enum Sender {
@@ -99,12 +101,13 @@ impl Ways {
         &self,
         origin: &Origin,
         reach: Reach,
-        leases: Vec<String>,
+        mut permit: Permit,
         mut request: Request<Scanned>,
     ) -> Result<Response<Incoming>, Refusal> {
         let mut turn = None;
         loop {
-            if let Some(mut way) = self.take(origin, &leases, reach).await {
+            if let Some(mut way) = self.take(origin, &permit.leases, reach).await {
+                self.is_still(&mut permit).await?;
                 match way.sender.send(origin, request).await? {
                     Ok(answer) => {
                         self.keep(way);
@@ -123,18 +126,27 @@ impl Ways {
             }
             turn = Some(self.making.lock().await);
         }
-        let mut way = self.connect(origin, leases, reach).await?;
+        let mut way = self.connect(origin, permit.leases.clone(), reach).await?;
         match way.share() {
             Some(shared) => self.keep(shared),
             None => self.one_each.set(true),
         }
         drop(turn);
+        self.is_still(&mut permit).await?;
         match way.sender.send(origin, request).await? {
             Ok(answer) => {
                 self.keep(way);
                 Ok(answer)
             }
             Err(_) => Err(broke_off()),
+        }
+    }
+
+    /// Whether the request may go out now: the host may have taken its time (P4).
+    async fn is_still(&self, permit: &mut Permit) -> Result<(), Refusal> {
+        match self.tied.session.uses.still(permit).await {
+            Verdict::Go | Verdict::GoOn => Ok(()),
+            no => Err(Refusal::verdict(no)),
         }
     }
 

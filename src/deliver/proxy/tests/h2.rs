@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming};
 use hyper::client::conn::http2::SendRequest;
-use hyper::header::{HeaderMap, HeaderValue};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, Response, Version};
 use hyper_util::rt::TokioIo;
@@ -22,8 +22,13 @@ use tokio::net::TcpListener;
 use tokio::time::{Sleep, sleep};
 use tokio_rustls::TlsAcceptor;
 
-use super::tls::{provider, tls_grant, trusting, with_tls, within_for};
+use super::super::ways::MOST_KEPT;
+use super::tls::{LONG, provider, tls_grant, trusting, with_tls, within_for};
 use super::*;
+use crate::deliver::mask::BEGUN;
+
+/// Bytes of a stream that a client has not taken.
+const WINDOW: u32 = 16 * 1024;
 
 /// A stream as a host with HTTP/2 saw it.
 #[derive(Clone, Debug)]
@@ -165,6 +170,10 @@ async fn answer(request: Request<Incoming>, seen: Rc<RefCell<Vec<Stream>>>, conn
             trailers.insert("grpc-message", HeaderValue::from_str(VALUE).unwrap());
             *answer.body_mut() = said([Frame::data(Bytes::from("done")), Frame::trailers(trailers)]);
         }
+        "held" => {
+            let trailers = HeaderMap::from_iter([(HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"))]);
+            *answer.body_mut() = said([Frame::data(Bytes::from(&VALUE[..BEGUN - 1])), Frame::trailers(trailers)]);
+        }
         "packed" => {
             answer.headers_mut().insert("grpc-encoding", HeaderValue::from_static("gzip"));
         }
@@ -178,7 +187,9 @@ async fn client(rig: &Rig, port: u16) -> SendRequest<Said> {
     let to = format!("localhost:{port}");
     let tls = within_for(rig, &to, "localhost", &rig.ca_pem, &["h2", "http/1.1"]).await.unwrap();
     assert_eq!(tls.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
-    let (sender, connection) = hyper::client::conn::http2::handshake(Local, TokioIo::new(tls)).await.unwrap();
+    let mut builder = hyper::client::conn::http2::Builder::new(Local);
+    builder.initial_stream_window_size(WINDOW);
+    let (sender, connection) = builder.handshake(TokioIo::new(tls)).await.unwrap();
     tokio::task::spawn_local(connection);
     sender
 }
@@ -293,6 +304,21 @@ fn t40_trailers_go_both_ways_and_a_value_in_them_is_masked() {
 }
 
 #[test]
+fn t40_trailers_behind_a_body_that_the_mask_held_whole_go_on() {
+    with_many(async |rig, host| {
+        let mark = rig.grant(tls_grant(host.port)).await;
+        let mut sender = client(&rig, host.port).await;
+        // What the body is could be the beginning of the value, until it ends.
+        for _ in 0..20 {
+            let request = asked(host.port, "/allowed/held", Some(&mark), whole("x"));
+            let (status, body, trailers) = heard(sender.send_request(request).await.unwrap()).await;
+            assert_eq!((status, body.as_str()), (200, &VALUE[..BEGUN - 1]));
+            assert_eq!(trailers.unwrap()["grpc-status"], "0");
+        }
+    });
+}
+
+#[test]
 fn p4_revoking_cuts_all_streams_of_a_connection_that_carried_the_lease_within_a_second() {
     with_many(async |rig, host| {
         let mark = rig.grant(tls_grant(host.port)).await;
@@ -356,6 +382,28 @@ fn a_host_without_http2_gets_one_request_at_a_time_over_each_way_and_one_cookie_
         assert_eq!(seen.iter().filter(|seen| seen.body == b"hello").count(), 8);
         let last: Vec<usize> = seen[12..].iter().map(|seen| seen.connection).collect();
         assert!(last.iter().all(|way| *way < 12), "a way that was kept is used again: {last:?}");
+    });
+}
+
+#[test]
+fn a_ninth_way_of_a_client_to_a_host_cuts_no_answer_in_its_middle() {
+    const WAYS: usize = MOST_KEPT + 1;
+    with_tls(async |rig, host| {
+        let mark = rig.grant(tls_grant(host.port)).await;
+        let mut sender = client(&rig, host.port).await;
+        // One of which the client takes the head and a window's bytes is in its middle for as long.
+        let mut begun = Vec::new();
+        for _ in 0..WAYS {
+            let request = asked(host.port, "/allowed/long", Some(&mark), said([]));
+            begun.push(timeout(PATIENCE, sender.send_request(request)).await.unwrap().unwrap());
+        }
+        let seen = host.requests();
+        let ways: std::collections::BTreeSet<usize> = seen.iter().map(|seen| seen.connection).collect();
+        assert_eq!(ways.len(), WAYS);
+        for answer in begun {
+            let (status, body, _) = heard(answer).await;
+            assert_eq!((status, body.len()), (200, LONG));
+        }
     });
 }
 

@@ -9,8 +9,11 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::net::TcpListener;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use super::host::{Host, ok};
+use super::host::{Host, Seen, ok};
 use super::*;
+
+/// Bytes of an answer that takes more than all buffers and windows on its way.
+pub const LONG: usize = 512 * 1024;
 
 pub fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
@@ -145,7 +148,15 @@ pub async fn served(key: &KeyPair, certificate: CertificateDer<'static>) -> Host
             let (this, acceptor) = (this.clone(), acceptor.clone());
             tokio::task::spawn_local(async move {
                 if let Ok(stream) = acceptor.accept(stream).await {
-                    this.serve(stream, Rc::new(|_: &_| ok(&format!("you said {VALUE}")))).await;
+                    let long = |seen: &Seen| seen.target.ends_with("/long");
+                    let answer = move |seen: &Seen| {
+                        ok(&if long(seen) {
+                            "x".repeat(LONG)
+                        } else {
+                            format!("you said {VALUE}")
+                        })
+                    };
+                    this.serve(stream, Rc::new(answer)).await;
                 }
             });
         }

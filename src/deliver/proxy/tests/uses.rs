@@ -171,6 +171,47 @@ fn p4_behind_a_daemon_that_is_stopped_nothing_goes_on_for_a_second() {
 }
 
 #[test]
+fn p4_a_request_whose_connection_took_longer_than_a_yes_holds_goes_out_by_another_one_or_not_at_all() {
+    // The host's name takes its time, and everything behind it.
+    let slowly: Resolve = Box::new(|_, port, _| {
+        Box::pin(async move {
+            tokio::time::sleep(GOOD_FOR + Duration::from_millis(200)).await;
+            Ok(vec![([127, 0, 0, 1], port).into()])
+        })
+    });
+    with_resolver(opening(Network::GrantedOnly), slowly, async |rig| {
+        // No way is left for the next one.
+        let host = Host::new(|_| b"HTTP/1.1 200 OK\r\n\r\ndone".to_vec()).await;
+        let mark = rig.grant(grant(host.port)).await;
+        let other = rig.grants("OTHER", vec![grant(host.port)]).await.remove(0);
+        // With a limit of uses, without one, and with a kind that is known.
+        for (verdict, then, status, mark) in [
+            (Verdict::Go, Verdict::GoOn, "200", &mark),
+            (Verdict::GoOn, Verdict::GoOn, "200", &mark),
+            (Verdict::GoOn, Verdict::Gone, "403", &mark),
+            (Verdict::Go, Verdict::Unrecorded, "403", &other),
+        ] {
+            let sent = host.requests().len();
+            rig.verdict.set(verdict);
+            let mut client = Kept::new(&rig, host.port, mark).await;
+            client.send("GET /allowed/x").await;
+            // It has its yes, and the daemon stops.
+            tokio::time::sleep(GOOD_FOR / 2).await;
+            rig.verdict.set(then);
+            rig.pace.stopped.set(true);
+            tokio::time::sleep(GOOD_FOR).await;
+            let is_out = timeout(Duration::from_millis(50), client.client.readable()).await;
+            assert!(is_out.is_err() && host.requests().len() == sent, "{verdict:?} {then:?}");
+            rig.pace.stopped.set(false);
+            assert_eq!(client.status().await, status, "{verdict:?} {then:?}");
+            assert_eq!(host.requests().len() - sent, usize::from(status == "200"));
+        }
+        rig.settle().await;
+        assert_eq!((rig.uses(), rig.refusals()), (4, vec!["lease_ended".into(), "not_recorded".into()]));
+    });
+}
+
+#[test]
 fn t55_where_the_log_cannot_be_written_what_goes_on_is_refused_within_a_second_and_told_once_it_can_be() {
     with_rig(opening(Network::GrantedOnly), async |rig| {
         let (host, mark) = goes_on(&rig).await;
