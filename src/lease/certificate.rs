@@ -207,6 +207,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::super::grant::{Grant, Via};
     use super::super::policy::{Judgement, judge};
+    use super::super::request::tests::request;
     use super::super::text::tests::sample;
     use super::*;
     use crate::vault::signer::tests::rules;
@@ -340,18 +341,6 @@ mod tests {
         }
         assert!(check_alone(&[], Uses::Any).is_ok());
         // Also where the rules let one touch be for more, and where both say the same.
-        let request = |grants, uses| super::super::request::Request {
-            task: None,
-            task_file: None,
-            grants,
-            ttl: None,
-            uses,
-            by_task: super::super::request::ByTask::default(),
-            reason: None,
-            command: vec![],
-            at_end: super::super::grant::AtEnd::Kill,
-            holder: super::super::text::Holder::Connection,
-        };
         let asked = |grants, uses| match judge(request(grants, uses), &crate::config::Limits::default()) {
             Judgement::Ask(terms) => Ok(terms.uses),
             Judgement::Refuse(failure) => Err(failure.reason),

@@ -173,7 +173,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::super::grant::{Grant, Target, Via};
     use super::super::policy::{Judgement, judge};
-    use super::super::request::{ByTask, Request};
+    use super::super::request::tests::request;
     use super::super::text::tests::sample;
     use super::*;
     use crate::device::soft::SoftKey;
@@ -219,19 +219,7 @@ mod tests {
     }
 
     fn asked(grants: Vec<Judged>, uses: Option<Uses>) -> Result<Option<u32>, String> {
-        let request = Request {
-            task: None,
-            task_file: None,
-            grants,
-            ttl: None,
-            uses,
-            by_task: ByTask::default(),
-            reason: None,
-            command: vec![],
-            at_end: super::super::grant::AtEnd::Kill,
-            holder: super::super::text::Holder::Connection,
-        };
-        match judge(request, &crate::config::Limits::default()) {
+        match judge(request(grants, uses), &crate::config::Limits::default()) {
             Judgement::Ask(terms) => Ok(terms.uses),
             Judgement::Refuse(failure) => Err(failure.reason),
         }

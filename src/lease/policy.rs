@@ -243,9 +243,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::encoding::Digest;
-    use crate::lease::grant::{AtEnd, Grant, Target};
+    use crate::lease::grant::{Grant, Target};
     use crate::lease::request::ByTask;
-    use crate::lease::text::Holder;
     use crate::vault::Rules;
 
     fn judged(secret: &str, rules: Rules) -> Judged {
@@ -266,18 +265,10 @@ mod tests {
     }
 
     fn request(grants: Vec<Judged>, ttl: Option<u64>, uses: Option<u32>) -> Request {
-        let ttl = ttl.map(Duration::from_secs);
         Request {
-            task: None,
-            task_file: None,
-            grants,
-            ttl,
-            uses: uses.map(Uses::Most),
+            ttl: ttl.map(Duration::from_secs),
             by_task: ByTask { ttl: true, uses: true },
-            reason: None,
-            command: vec![],
-            at_end: AtEnd::Kill,
-            holder: Holder::Connection,
+            ..crate::lease::request::tests::request(grants, uses.map(Uses::Most))
         }
     }
 

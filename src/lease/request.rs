@@ -269,6 +269,22 @@ pub(super) mod tests {
         }
     }
 
+    /// A request without a task, for what is asked of it alone.
+    pub(in crate::lease) fn request(grants: Vec<Judged>, uses: Option<Uses>) -> Request {
+        Request {
+            task: None,
+            task_file: None,
+            grants,
+            ttl: None,
+            uses,
+            by_task: ByTask::default(),
+            reason: None,
+            command: vec![],
+            at_end: AtEnd::Kill,
+            holder: Holder::Connection,
+        }
+    }
+
     fn shell() -> Parent {
         Parent {
             process: ProcessId { pid: 19, started: 5 },

@@ -268,23 +268,11 @@ mod tests {
     #[test]
     fn any_number_of_signatures_is_asked_for_by_that_word_and_where_the_sealed_rules_leave_it_to_time() {
         use super::super::policy::{Judgement, judge};
-        use super::super::request::{ByTask, Request};
+        use super::super::request::tests::request;
         let judged_with = |cap, uses| {
             let mut one = judged();
             one.rules.uses = cap;
-            let request = Request {
-                task: None,
-                task_file: None,
-                grants: vec![one],
-                ttl: None,
-                uses,
-                by_task: ByTask::default(),
-                reason: None,
-                command: vec![],
-                at_end: super::super::grant::AtEnd::Kill,
-                holder: super::super::text::Holder::Connection,
-            };
-            match judge(request, &crate::config::Limits::default()) {
+            match judge(request(vec![one], uses), &crate::config::Limits::default()) {
                 Judgement::Ask(terms) => Ok((terms.uses, terms.ttl.as_secs())),
                 Judgement::Refuse(failure) => Err((failure.reason, failure.hint.unwrap_or_default())),
             }

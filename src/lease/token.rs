@@ -378,7 +378,7 @@ mod tests {
     #[test]
     fn t28_the_cap_of_tokens_of_one_touch_holds_for_all_grants_of_a_signer_together() {
         use super::super::policy::{Judgement, judge};
-        use super::super::request::{ByTask, Request};
+        use super::super::request::tests::request;
         use crate::wire::Uses;
         let asked = |grants: u32, uses: Option<u32>, cap| {
             let one = |i: u32| {
@@ -387,18 +387,7 @@ mod tests {
                 one.grant.env = Some(format!("T{i}"));
                 one
             };
-            let request = Request {
-                task: None,
-                task_file: None,
-                grants: (0..grants).map(one).collect(),
-                ttl: None,
-                uses: uses.map(Uses::Most),
-                by_task: ByTask::default(),
-                reason: None,
-                command: vec![],
-                at_end: super::super::grant::AtEnd::Kill,
-                holder: super::super::text::Holder::Connection,
-            };
+            let request = request((0..grants).map(one).collect(), uses.map(Uses::Most));
             match judge(request, &crate::config::Limits::default()) {
                 Judgement::Ask(terms) => Ok(terms.uses),
                 Judgement::Refuse(failure) => Err(failure.reason),

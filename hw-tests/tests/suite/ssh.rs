@@ -18,6 +18,12 @@ use touchlease::lease::text::{LeaseText, Text};
 
 use crate::lab::{Lab, error_of};
 
+/// A signer of another kind, `prod/tokens`.
+#[rustfmt::skip]
+const ADD_TOKENS: [&str; 9] = [
+    "signer", "add", "tokens", "--scope", "prod", "--issuer", "https://id.example", "--aud", "https://a.example",
+];
+
 /// A lab with the signer `prod/ca`, which lets in as these users, and a key of the person's own.
 fn lab(alg: &str, principals: &[&str], more: &[&str]) -> (Lab, PathBuf) {
     let lab = Lab::new();
@@ -146,17 +152,7 @@ fn the_prompt_says_who_is_let_in_with_which_key_for_what_and_from_where() {
 #[test]
 fn t27_what_the_rules_do_not_allow_or_sshd_would_take_for_more_is_refused_before_anybody_is_asked() {
     let (lab, key) = lab("es256", &["deploy", "backup"], &["--max-ttl", "5m"]);
-    lab.person(&[
-        "signer",
-        "add",
-        "tokens",
-        "--scope",
-        "prod",
-        "--issuer",
-        "https://id.example",
-        "--aud",
-        "https://a.example",
-    ]);
+    lab.person(&ADD_TOKENS);
     fs::write(lab.home.work().join("none.pub"), "ssh-ed25519 AAAA me\n").unwrap();
     let _watch = lab.home.watch().unwrap();
     let before = (lab.key.counts().unwrap().given, lab.count("asked"));
@@ -392,18 +388,7 @@ fn t27_a_rotation_shows_whom_the_signer_let_in_until_now_and_a_signer_of_the_one
     }
     let shown = lab.prints(&["signer", "show", "prod/ca"]);
     assert!(shown.contains("lets in   as root\n"), "{shown}");
-    let add = [
-        "signer",
-        "add",
-        "tokens",
-        "--scope",
-        "prod",
-        "--issuer",
-        "https://id.example",
-        "--aud",
-        "https://a.example",
-    ];
-    lab.person(&add);
+    lab.person(&ADD_TOKENS);
     for (arguments, way) in [
         (["signer", "rotate", "prod/ca", "--aud", "https://b.example"], "--issuer"),
         (["signer", "rotate", "prod/tokens", "--principal", "root"], "--principal"),

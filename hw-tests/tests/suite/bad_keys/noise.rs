@@ -132,13 +132,15 @@ fn t58_a_malicious_device_beside_an_honest_key_keeps_nobody_from_using_it() {
     ]);
     let rig = rig(honest());
     let info = rig.usb_keys()[0].key().ctap().call(&[GET_INFO]);
+    let machine = Machine::new(&rig).unwrap();
+    machine.vault().unwrap();
     let mut tried = 0;
     for (then, info) in scripts
         .into_iter()
         .flat_map(|then| [(then.clone(), None), (then, Some(info.clone()))])
     {
-        let machine = Machine::new(&rig).unwrap();
-        machine.vault().unwrap();
+        // A daemon to each: one asks for no more than ten touches in ten minutes.
+        machine.restart("").unwrap();
         let device = {
             let then = then.clone();
             scripted(move || {

@@ -3,6 +3,7 @@
 use touchlease::vault::{RecoveryCode, Vault};
 
 use super::*;
+use crate::lab;
 
 #[test]
 fn t47_no_core_of_daemon_worker_or_command() {
@@ -190,7 +191,7 @@ fn t45_a_sealed_signers_keys_are_in_no_memory_of_the_daemon_after_a_lease() {
     for alg in ["es256", "eddsa"] {
         let name = format!("prod/{alg}");
         shows(&rigged.home, &["token", &name, "--aud", AUD, "--uses", "3"], 0, &[]);
-        until("the end", || rigged.status()["leases"] == 0);
+        until("the end", || lab::status(&rigged.home)["leases"] == 0);
         found += any_in_memory(daemon, &forms);
     }
     assert!(in_memory(daemon, "touchlease:lease") > 0, "the search finds what there is");
@@ -254,7 +255,7 @@ fn leaves_nothing(of: usize, look_at_every: usize) {
         let (status, shown) = terminal.finish().unwrap();
         assert_eq!(status.success(), k % 4 != 3, "{shown}");
         assert_eq!(leaks(shown.as_bytes(), &forms), 0, "{shown}");
-        until("the end", || rigged.status()["leases"] == 0);
+        until("the end", || lab::status(&rigged.home)["leases"] == 0);
         if look {
             let after: usize = [TRACED, &data_encoding::BASE64.encode(TRACED.as_bytes())]
                 .iter()

@@ -83,6 +83,7 @@ fn what_the_client_says_of_itself_stands_in_the_lease_and_on_the_screen_as_claim
     ] {
         assert!(shown.contains(part), "{part} in {shown}");
     }
+    lab.until("the text at the other screen", || !recorder.texts().is_empty());
     let text: Value = serde_json::from_str(&recorder.texts()[0]).unwrap();
     let labels = &text["origin"]["requester"]["claimed"]["labels"];
     assert_eq!(labels["mcp_client"], "test-agent 1.5", "{text}");

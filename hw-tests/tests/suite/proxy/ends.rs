@@ -14,11 +14,13 @@ use crate::lab::until;
 /// The figure of P4.
 const WITHIN: Duration = Duration::from_secs(1);
 /// A stream that a command reads, which does not end by being told to.
-const STREAM: &str = "trap '' TERM; curl -sS -N -H \"Authorization: Bearer $API\" URL > stream; echo ended > ended; sleep 20";
+const STREAM: &str = "trap '' TERM; curl -sS -N -H \"Authorization: Bearer $API\" URL > stream; echo ended > ended";
+/// One that goes on without it, until it is killed.
+const GOES_ON: &str = "; sleep 20";
 
-fn streaming(bench: &Bench, upstream: &Upstream, options: &[&str]) -> Child {
+fn streaming(bench: &Bench, upstream: &Upstream, options: &[&str], then: &str) -> Child {
     bench.put(&upstream.host(), &[]);
-    let script = STREAM.replace("URL", &upstream.url("/stream"));
+    let script = STREAM.replace("URL", &upstream.url("/stream")) + then;
     let run = [&["run", "--with", "API=prod/API"], options, &["--", "sh", "-c", &script]].concat();
     let child = bench.lab.agent(&run);
     until("the stream", || {
@@ -55,7 +57,7 @@ fn workers() -> Vec<Pid> {
 fn t16_the_end_of_a_leases_time_cuts_a_stream_within_a_second() {
     let bench = Bench::new();
     let upstream = bench.upstream();
-    let mut child = streaming(&bench, &upstream, &["--ttl", "10m"]);
+    let mut child = streaming(&bench, &upstream, &["--ttl", "10m"], "");
     let since = Instant::now();
     bench.lab.clock.suspend(Duration::from_secs(601));
     cut(&bench, &upstream, since);
@@ -69,7 +71,7 @@ fn p4_a_lease_that_is_revoked_or_locked_away_is_cut_within_a_second() {
     for end in [&["lease", "revoke", "--all"][..], &["lock"]] {
         let bench = Bench::new();
         let upstream = bench.upstream();
-        let mut child = streaming(&bench, &upstream, &[]);
+        let mut child = streaming(&bench, &upstream, &[], "");
         let since = Instant::now();
         bench.lab.prints(end);
         cut(&bench, &upstream, since);
@@ -97,7 +99,7 @@ fn p4_a_lease_that_a_shell_holds_is_cut_from_a_command_that_joined_it() {
 fn a_worker_that_ends_by_itself_ends_the_lease_and_the_command_hears_it() {
     let bench = Bench::new();
     let upstream = bench.upstream();
-    let child = streaming(&bench, &upstream, &[]);
+    let child = streaming(&bench, &upstream, &[], GOES_ON);
     let workers = workers();
     assert_eq!(workers.len(), 1);
     kill_process(workers[0], Signal::KILL).unwrap();
@@ -114,7 +116,7 @@ fn the_worker_ends_with_its_command_and_with_its_daemon() {
     bench.put(&upstream.host(), &[]);
     assert_eq!(bench.says(&[], &super::curl(&upstream.url("/a"), "")), "fine200");
     until("the worker's end", || workers().is_empty());
-    let mut child = streaming(&bench, &upstream, &[]);
+    let mut child = streaming(&bench, &upstream, &[], GOES_ON);
     assert_eq!(workers().len(), 1);
     drop(bench.lab.daemon.take());
     until("the worker's end", || workers().is_empty());

@@ -12,7 +12,7 @@ use touchlease::lease::requester::SSH_COMMAND;
 use touchlease::lease::text::{LeaseText, Text};
 
 use super::agent::{Agent, FAILURE, Host, SESSION, string, userauth};
-use super::refused;
+use super::{ADD_TOKENS, refused};
 use crate::lab::Lab;
 
 /// A lab with the signer `prod/git`, its key in a file and as an allowed signer, and an agent for it.
@@ -305,24 +305,13 @@ fn t22_any_number_of_uses_is_for_sealed_signers_of_ssh_whose_rules_say_so_and_fo
     for part in ["at most 5 uses", "any number of uses", "5 signatures a touch"] {
         assert!(shown.contains(part), "{part} in {shown}");
     }
-    let tokens = [
-        "signer",
-        "add",
-        "tokens",
-        "--scope",
-        "prod",
-        "--issuer",
-        "https://id.example",
-        "--aud",
-        "a",
-    ];
-    let any = [&tokens[..], &["--max-uses", "any"]].concat();
+    let any = [&ADD_TOKENS[..], &["--max-uses", "any"]].concat();
     assert_eq!(refused(lab, &any), (65, "any_tokens".into()));
-    lab.person(&tokens);
+    lab.person(&ADD_TOKENS);
     let any = ["signer", "rotate", "prod/tokens", "--keep-keys", "--max-uses", "any"];
     assert_eq!(refused(lab, &any), (65, "any_tokens".into()));
     assert_eq!(
-        refused(lab, &["token", "prod/tokens", "--aud", "a", "--uses", "any"]),
+        refused(lab, &["token", "prod/tokens", "--aud", "https://a.example", "--uses", "any"]),
         (64, "usage".into())
     );
     for word in ["0", "Any", "-1", "many"] {
@@ -537,18 +526,7 @@ fn of_another_kind_of_signer_the_commands_say_what_it_signs() {
     let signing = Signing::new("eddsa", &[], &[]);
     let lab = &signing.lab;
     lab.person(&["signer", "add", "ca", "--scope", "prod", "--principal", "deploy"]);
-    let tokens = [
-        "signer",
-        "add",
-        "tokens",
-        "--scope",
-        "prod",
-        "--issuer",
-        "https://id.example",
-        "--aud",
-        "a",
-    ];
-    lab.person(&tokens);
+    lab.person(&ADD_TOKENS);
     for (arguments, code, reason) in [
         (&["ssh", "ca", "prod/git"][..], 65, "no_ca"),
         (&["ssh", "allowed-signers", "prod/ca"], 65, "no_signatures"),
