@@ -1,11 +1,13 @@
 //! Clients of an agent: one, or several that ask at the same time.
 
 use std::io::{Read as _, Write as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Instant;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll;
 
 use super::super::table::{Failure, Load};
 use super::Side;
@@ -65,6 +67,7 @@ pub fn burst(side: &Side, clients: usize, signatures: usize) -> Result<Load, Fai
         client.say(&words::unknown())?;
         client.hear(words::FAILURE)?;
     }
+    let mut watch = Watch::new(&connected)?;
     let mut each = Vec::with_capacity(signatures);
     let began = Instant::now();
     let mut asked = vec![began; clients];
@@ -80,13 +83,11 @@ pub fn burst(side: &Side, clients: usize, signatures: usize) -> Result<Load, Fai
     for (client, asked) in connected.iter_mut().zip(&mut asked) {
         *asked = ask(client)?;
     }
-    let mut waiting = vec![true; clients];
     let mut left = signatures - clients;
     while each.len() < signatures {
-        for at in ready(&connected, &waiting)? {
+        for at in watch.ready()? {
             connected[at].hear(words::SIGNED)?;
             each.push(asked[at].elapsed());
-            waiting[at] = left > 0;
             if left > 0 {
                 left -= 1;
                 asked[at] = ask(&mut connected[at])?;
@@ -100,15 +101,30 @@ pub fn burst(side: &Side, clients: usize, signatures: usize) -> Result<Load, Fai
     })
 }
 
-/// Those of the waiting that have an answer.
-fn ready(clients: &[Client], waiting: &[bool]) -> Result<Vec<usize>, Failure> {
-    let of: Vec<_> = (0..clients.len()).filter(|at| waiting[*at]).collect();
-    let mut fds: Vec<_> = of.iter().map(|at| PollFd::new(&clients[*at].0, PollFlags::IN)).collect();
-    match poll(&mut fds, None) {
-        // A signal: whoever asks looks again.
-        Err(rustix::io::Errno::INTR) => return Ok(vec![]),
-        polled => polled?,
-    };
-    let answered = of.iter().zip(&fds).filter(|(_, fd)| !fd.revents().is_empty());
-    Ok(answered.map(|(at, _)| *at).collect())
+/// Who of many has an answer: the system is told once of all of them, as to tell it each time costs more than a signature.
+struct Watch {
+    epoll: OwnedFd,
+    met: Vec<epoll::Event>,
+}
+
+impl Watch {
+    fn new(clients: &[Client]) -> Result<Self, Failure> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        for (at, client) in clients.iter().enumerate() {
+            epoll::add(&epoll, &client.0, epoll::EventData::new_u64(at as u64), epoll::EventFlags::IN)?;
+        }
+        let met = Vec::with_capacity(clients.len());
+        Ok(Self { epoll, met })
+    }
+
+    /// Those that have an answer.
+    fn ready(&mut self) -> Result<impl Iterator<Item = usize>, Failure> {
+        self.met.clear();
+        match epoll::wait(&self.epoll, spare_capacity(&mut self.met), None) {
+            // A signal: whoever asks looks again.
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(self.met.iter().map(|event| event.data.u64() as usize))
+    }
 }
