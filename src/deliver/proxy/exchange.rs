@@ -226,12 +226,11 @@ fn late(refusal: Refusal, spots: &[Spot]) -> Refused {
 /// The request as it goes to the host: written anew, with the values in it.
 fn outgoing(origin: &Origin, mut head: Parts, spots: &[Spot]) -> Result<Parts, Refusal> {
     let query = inject::put(spots, &mut head.headers, head.uri.query())?;
-    let same = head
-        .uri
-        .path_and_query()
-        .filter(|target| query.is_none() && target.as_str().starts_with('/'));
+    // A target without a path (`http://a.example#x`) says `/` of itself, and nothing once it stands alone.
+    let same = head.uri.path_and_query().cloned().map(Uri::from);
+    let same = same.filter(|same| query.is_none() && same.path().starts_with('/') && same.path() == head.uri.path());
     head.uri = match (same, query.as_ref().map(|query| query.as_str()).or(head.uri.query())) {
-        (Some(same), _) => Uri::from(same.clone()),
+        (Some(same), _) => same,
         (None, Some(query)) => Uri::try_from(format!("{}?{query}", head.uri.path())).map_err(|_| form::bad_target())?,
         (None, None) => Uri::try_from(head.uri.path()).map_err(|_| form::bad_target())?,
     };

@@ -146,8 +146,12 @@ impl Uses {
             lease: of,
             again: vec![],
         };
-        // It says nothing of what was done before, whose yes it does not make longer.
-        self.say(room, asked).await
+        // It says nothing of what was done before, whose yes it does not make longer; a no ends that one too.
+        let verdict = self.say(room, asked).await;
+        if !matches!(verdict, Verdict::Go | Verdict::GoOn) {
+            self.of(lease, Kinds::lapse);
+        }
+        verdict
     }
 
     /// The daemon's answer.

@@ -107,6 +107,8 @@ impl Ways {
         let mut turn = None;
         loop {
             if let Some(mut way) = self.take(origin, &permit.leases, reach).await {
+                // Whoever waits to look for a way waits for no answer.
+                drop(turn.take());
                 self.is_still(&mut permit).await?;
                 match way.sender.send(origin, request).await? {
                     Ok(answer) => {

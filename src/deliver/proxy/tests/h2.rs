@@ -151,6 +151,9 @@ async fn answer(request: Request<Incoming>, seen: Rc<RefCell<Vec<Stream>>>, conn
             ..said([])
         }));
     }
+    if word == "never" {
+        std::future::pending::<()>().await;
+    }
     let Ok(body) = body.collect().await else {
         return Ok(Response::new(whole("broken off")));
     };
@@ -344,6 +347,27 @@ fn p4_revoking_cuts_all_streams_of_a_connection_that_carried_the_lease_within_a_
         assert_eq!(status, 403);
         assert!(body.contains("lease_ended"), "{body}");
         println!("P4 streams: 20 of 20 streams of one connection cut");
+    });
+}
+
+#[test]
+fn a_stream_that_has_no_answer_keeps_none_waiting_that_came_with_it() {
+    with_many(async |rig, host| {
+        let mark = rig.grant(tls_grant(host.port)).await;
+        let mut sender = client(&rig, host.port).await;
+        // All of them come before there is a way to the host.
+        let answers = ["first", "never", "third", "fourth"].map(|word| {
+            let request = asked(host.port, &format!("/allowed/{word}"), Some(&mark), said([]));
+            (word, tokio::task::spawn_local(sender.send_request(request)))
+        });
+        for (word, answer) in answers {
+            if word == "never" {
+                continue;
+            }
+            let answer = timeout(Duration::from_secs(5), answer).await.expect(word).unwrap().unwrap();
+            assert_eq!(answer.status(), 200, "{word}");
+        }
+        assert_eq!(host.seen.borrow().len(), 3);
     });
 }
 

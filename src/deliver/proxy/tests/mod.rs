@@ -223,7 +223,7 @@ impl Rig {
 
     /// Its head, with the bearer.
     pub fn head(&self, line: &str, headers: &str) -> String {
-        let host = line.split("://").nth(1).unwrap().split('/').next().unwrap();
+        let host = line.split("://").nth(1).unwrap().split(['/', '?', '#']).next().unwrap();
         format!(
             "{line} HTTP/1.1\r\nHost: {host}\r\nProxy-Authorization: Basic {}\r\nConnection: close\r\n{headers}\r\n",
             self.auth()

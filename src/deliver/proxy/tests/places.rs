@@ -64,6 +64,36 @@ fn a_value_goes_into_a_header_after_the_rules_own_prefix() {
 }
 
 #[test]
+fn p7_a_target_without_a_path_goes_out_as_the_root_that_it_was_judged_as() {
+    with_rig(opening(Network::GrantedOnly), async |rig| {
+        let host = echo_free().await;
+        let bearer = rig
+            .grant(GrantSpec {
+                paths: vec![],
+                ..grant(host.port)
+            })
+            .await;
+        let auth = format!("Authorization: Bearer {bearer}\r\n");
+        for (asked, goes_as) in [
+            ("", "/"),
+            ("#x", "/"),
+            ("/#x", "/"),
+            ("?q", "/?q"),
+            ("?q#x", "/?q"),
+            ("/a#x", "/a"),
+            ("/a?q#x", "/a?q"),
+        ] {
+            let seen = sent(&rig, &host, asked, &auth).await.unwrap();
+            assert_eq!(
+                (&*seen.target, seen.header("authorization")),
+                (goes_as, Some(&*format!("Bearer {VALUE}"))),
+                "{asked}"
+            );
+        }
+    });
+}
+
+#[test]
 fn t30_a_user_or_password_with_a_line_end_or_another_control_character_gets_no_credential() {
     with_rig(opening(Network::GrantedOnly), async |rig| {
         let host = echo_free().await;
