@@ -49,16 +49,13 @@ impl Stream {
     /// The socket fails.
     pub async fn send_all<T: Serialize>(&mut self, messages: impl Iterator<Item = T>) -> Result<(), Failure> {
         let all = codec::encode_all(messages).map_err(uncoded)?;
-        match self.stream.write_all(&all).await {
-            Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => Ok(()),
-            sent => sent.map_err(|error| no_daemon(format!("the daemon went away: {error}"))),
-        }
+        unless_hung_up(self.stream.write_all(&all).await)
     }
 
-    /// Says one message, with a descriptor beside it.
+    /// Says one message, with a descriptor beside it; to a daemon that hung up nothing, as [`Stream::send_all`].
     ///
     /// # Errors
-    /// The daemon went away; there are no descriptors left.
+    /// The socket fails; there are no descriptors left.
     pub async fn send_beside<T: Serialize>(&mut self, message: &T, fd: BorrowedFd<'_>) -> Result<(), Failure> {
         let line = codec::encode(message).map_err(uncoded)?;
         let sent = async {
@@ -66,8 +63,7 @@ impl Stream {
             let sent = self.stream.async_io(Interest::WRITABLE, send).await?;
             self.stream.write_all(&line[sent..]).await
         };
-        sent.await
-            .map_err(|error: io::Error| no_daemon(format!("the daemon went away: {error}")))
+        unless_hung_up(sent.await)
     }
 
     /// The next message; nothing when the daemon closed the connection. May be dropped at any time without losing a byte.
@@ -92,6 +88,14 @@ impl Stream {
                 return Ok(None);
             }
         }
+    }
+}
+
+/// What a daemon that hung up has said before is read next.
+fn unless_hung_up(sent: io::Result<()>) -> Result<(), Failure> {
+    match sent {
+        Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => Ok(()),
+        sent => sent.map_err(|error| no_daemon(format!("the daemon went away: {error}"))),
     }
 }
 

@@ -5,7 +5,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream as Socket;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use rustix::buffer::spare_capacity;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+use tokio::io::Interest;
 use tokio::net::UnixStream;
 
 use super::ssh_agent::frame;
@@ -66,7 +68,9 @@ impl Frames {
             self.read.drain(..self.done);
             self.done = 0;
             self.read.reserve(CHUNK);
-            if self.stream.read_buf(&mut self.read).await? == 0 {
+            let (stream, read) = (&self.stream, &mut self.read);
+            let receive = || Ok(recv(stream, spare_capacity(read), RecvFlags::DONTWAIT)?.1);
+            if stream.async_io(Interest::READABLE, receive).await? == 0 {
                 return Ok(false);
             }
         }
@@ -101,14 +105,14 @@ impl Frames {
         self.answer
             .extend_from_slice(&u32::try_from(body.len()).map_err(io::Error::other)?.to_be_bytes());
         self.answer.extend_from_slice(body);
-        let sent = match self.stream.try_write(&self.answer) {
+        let sent = match self.stream.try_io(Interest::WRITABLE, || say(&self.stream, &self.answer)) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             sent => sent?,
         };
         if sent == self.answer.len() {
             return Ok(());
         }
-        tokio::time::timeout(READ_WITHIN, self.stream.write_all(&self.answer[sent..]))
+        tokio::time::timeout(READ_WITHIN, say_all(&self.stream, &self.answer[sent..]))
             .await
             .map_err(|_| io::ErrorKind::TimedOut)?
     }
@@ -136,9 +140,24 @@ impl Frames {
     }
 }
 
+/// Says what is taken now. Whether a socket blocks is up to everybody who has it, as who lent it does: no call here leaves it to that.
+fn say(stream: &UnixStream, bytes: &[u8]) -> io::Result<usize> {
+    Ok(send(stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?)
+}
+
+async fn say_all(stream: &UnixStream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let sent = stream.async_io(Interest::WRITABLE, || say(stream, bytes)).await?;
+        bytes = &bytes[sent..];
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use tokio::io::AsyncWriteExt;
+
     use super::*;
 
     fn on_one_thread(work: impl Future<Output = ()>) {
@@ -209,6 +228,26 @@ mod tests {
                 }
                 assert!(again.unanswered().is_empty() && !again.is_next_there());
             }
+        });
+    }
+
+    #[test]
+    fn t12_t19_a_socket_that_its_lender_lets_block_keeps_nobody_else_waiting() {
+        on_one_thread(async {
+            let (mut client, lent) = Socket::pair().unwrap();
+            let mut frames = Frames::again(lent.try_clone().unwrap(), vec![]).unwrap();
+            // A frame of which a chunk's length has come and no byte more: whoever reads till there is nothing reads once too often.
+            let length = u32::try_from(4 * CHUNK).unwrap().to_be_bytes();
+            std::io::Write::write_all(&mut client, &[&length[..], &[1; 8 * CHUNK][..CHUNK - 4]].concat()).unwrap();
+            tokio::task::yield_now().await;
+            lent.set_nonblocking(false).unwrap();
+            let waited = tokio::time::timeout(Duration::from_millis(100), frames.next());
+            assert!(waited.await.is_err(), "half a frame");
+            // Nor one whose client does not read: its answer waits, and everybody else goes on.
+            std::io::Write::write_all(&mut client, &[1; 3 * CHUNK + 4]).unwrap();
+            assert!(frames.next().await.unwrap());
+            let answered = tokio::time::timeout(Duration::from_millis(100), frames.answer(&[0; 4 << 20]));
+            assert!(answered.await.is_err(), "nobody reads");
         });
     }
 }

@@ -39,6 +39,9 @@ use crate::wire::reply::Granted;
 use crate::wire::request::{GrantAsk, LeaseAsk};
 use crate::wire::{Failure, Reply, Request};
 
+/// Longest frame with which a connection is lent; what OpenSSH says of a session or a signature is shorter. As many as are lent together, and come back
+/// at once, have room in the buffers of the daemon's socket, so that neither waits for the other to read.
+const MOST_LENT: usize = 2 << 10;
 /// How long the same is not said again: what a forwarded connection asks for in vain is no reason to push a prompt off the screen.
 const SAID: Duration = Duration::from_secs(10);
 
@@ -151,7 +154,7 @@ impl Agent {
     /// The lease that serves a connection which begins so.
     fn lender(&self, connection: &Connection, body: &[u8]) -> Option<Held> {
         match Message::read(body) {
-            _ if !connection.is_unbound() => None,
+            _ if !connection.is_unbound() || body.len() > MOST_LENT => None,
             Message::Bind(bind) if !bind.is_forwarding => self.logins.as_ref()?.lender(&bind.host_key),
             Message::Sign { key, data, flags: 0 } => self.signatures.lender(key, SignedData::read(&data).ok()?.namespace),
             _ => None,
