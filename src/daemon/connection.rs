@@ -328,7 +328,7 @@ async fn sign(lines: &mut Lines, held: &leases::Kept, loans: &mut Option<Loans>,
     while let Some(line) = next {
         match codec::decode(&line) {
             Ok(Answer::Sign { session, data }) => asked.push(Ok((session, data))),
-            Ok(Answer::Lend { id, frames, .. }) => {
+            Ok(Answer::Lend { id, frames }) => {
                 let client = lines.beside.as_mut().and_then(VecDeque::pop_front);
                 said.extend(match loans {
                     Some(loans) => loans.take(id, client, frames),

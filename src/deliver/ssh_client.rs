@@ -62,7 +62,7 @@ impl Frames {
         loop {
             match self.length() {
                 Some(length) if length == 0 || length > frame::LONGEST => return Ok(false),
-                Some(length) if self.unanswered().len() >= LENGTH + length => return Ok(true),
+                Some(_) if self.is_next_there() => return Ok(true),
                 _ => {}
             }
             self.read.drain(..self.done);

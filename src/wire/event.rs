@@ -344,9 +344,6 @@ pub enum Answer {
         id: u64,
         /// What it has said and nobody has answered, in base64: frames of ssh's agent protocol, of which the last may be half.
         frames: String,
-        /// Our end of the client's socket.
-        #[serde(skip)]
-        client: Option<OwnedFd>,
     },
     /// One more secret of a `put` that said how many follow.
     Put(PutAsk),

@@ -225,7 +225,6 @@ impl Connection {
         let line = Answer::Lend {
             id,
             frames: BASE64.encode(&lent.said),
-            client: None,
         };
         self.lent.insert(id, lent);
         self.daemon.send_beside(&line, client.as_fd()).await
